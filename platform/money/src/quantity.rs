@@ -1,0 +1,53 @@
+//! Quantities of things that are counted.
+
+/// A number of pieces, 1 to [`Quantity::MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Quantity(i64);
+
+/// A number that is not a quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a quantity is between 1 and {}", Quantity::MAX)]
+pub struct QuantityError;
+
+impl Quantity {
+    /// A million pieces: far over any order, and far under what could overflow a sum.
+    pub const MAX: i64 = 1_000_000;
+
+    pub const fn new(pieces: i64) -> Result<Self, QuantityError> {
+        if pieces >= 1 && pieces <= Self::MAX { Ok(Self(pieces)) } else { Err(QuantityError) }
+    }
+
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    pub fn checked_add(self, other: Self) -> Result<Self, QuantityError> {
+        Self::new(self.0 + other.0)
+    }
+}
+
+impl serde::Serialize for Quantity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Quantity {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(i64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantity_is_never_zero_negative_or_absurd() {
+        for wrong in [0, -1, i64::MIN, Quantity::MAX + 1, i64::MAX] {
+            assert_eq!(Quantity::new(wrong), Err(QuantityError), "{wrong}");
+        }
+        let most = Quantity::new(Quantity::MAX).unwrap();
+        assert_eq!(most.checked_add(Quantity::new(1).unwrap()), Err(QuantityError));
+    }
+}

@@ -1,0 +1,40 @@
+//! What can go wrong with a call, so that a test can make it go wrong.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+/// What happens to one call to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails before it arrives.
+    NeverArrives,
+    /// It is executed and its answer is lost.
+    AnswerLost,
+    /// It is executed, and its answer comes this much later.
+    Slow(Duration),
+    /// It arrives and is executed twice, one after the other; the caller gets the second answer.
+    Twice,
+}
+
+/// Decides the fault of each call from its name, such as `inventory.Reserve`.
+#[derive(Clone, Default)]
+pub struct Faults(Option<Arc<dyn Fn(&str) -> Option<Fault> + Send + Sync>>);
+
+impl Faults {
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    pub fn from_fn(plan: impl Fn(&str) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(plan)))
+    }
+
+    pub(crate) fn of(&self, call: &str) -> Option<Fault> {
+        self.0.as_ref().and_then(|plan| plan(call))
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").field("planned", &self.0.is_some()).finish()
+    }
+}

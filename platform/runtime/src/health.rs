@@ -1,0 +1,75 @@
+//! Whether a process is alive, and whether what it needs is there.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
+use serde::Serialize;
+
+/// The longest that a probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// Finds out whether one dependency answers.
+#[derive(Clone)]
+pub struct Probe {
+    name: String,
+    check: Check,
+}
+
+impl Probe {
+    pub fn new<F>(name: impl Into<String>, check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        Self { name: name.into(), check: Arc::new(move || check().boxed()) }
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Probe").field(&self.name).finish()
+    }
+}
+
+/// The probes of a process, as HTTP shows them.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    probes: Arc<[Probe]>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    status: &'static str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    dependencies: BTreeMap<String, &'static str>,
+}
+
+impl Health {
+    pub fn new(probes: Vec<Probe>) -> Self {
+        Self { probes: probes.into() }
+    }
+
+    /// `/health/live` and `/health/ready`.
+    pub fn routes<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        let live = || async { Json(Report { status: "ok", dependencies: BTreeMap::new() }) };
+        Router::new().route("/health/live", get(live)).route("/health/ready", get(move || self.clone().ready()))
+    }
+
+    async fn ready(self) -> impl IntoResponse {
+        let results = join_all(self.probes.iter().map(|probe| async {
+            let up = tokio::time::timeout(PROBE_TIMEOUT, (probe.check)()).await.unwrap_or(false);
+            (probe.name.clone(), up)
+        }))
+        .await;
+        let all = results.iter().all(|(_, up)| *up);
+        let dependencies = results.into_iter().map(|(name, up)| (name, if up { "up" } else { "down" })).collect();
+        let status = if all { "ok" } else { "unavailable" };
+        let code = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (code, Json(Report { status, dependencies }))
+    }
+}

@@ -1,0 +1,46 @@
+//! What a service needs to live: a clock, ids, tasks that end, channels to its peers, a server with health and reflection,
+//! the context of a request, configuration values and logs. It knows no business word.
+
+pub mod channel;
+mod clock;
+pub mod config;
+mod context;
+mod crash;
+mod faults;
+pub mod health;
+mod ids;
+pub mod serve;
+mod service;
+mod tasks;
+pub mod telemetry;
+
+pub use clock::Clock;
+pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT_HEADER};
+pub use crash::CrashPoints;
+pub use faults::{Fault, Faults};
+pub use health::{Health, Probe};
+pub use ids::Ids;
+pub use service::Service;
+pub use tasks::Tasks;
+
+/// Time, ids, tasks and points of failure, as values: a test holds them, and two shops can live in one process.
+#[derive(Clone)]
+pub struct Runtime {
+    pub clock: Clock,
+    pub ids: Ids,
+    pub tasks: Tasks,
+    pub crash: CrashPoints,
+}
+
+impl Runtime {
+    /// The real clock, random ids, no crash points.
+    pub fn system() -> Self {
+        Self { clock: Clock::system(), ids: Ids::random(), tasks: Tasks::new(), crash: CrashPoints::none() }
+    }
+
+    /// The same, with tasks that can be stopped on their own.
+    #[must_use]
+    pub fn with_own_tasks(&self) -> Self {
+        Self { tasks: Tasks::new(), ..self.clone() }
+    }
+}

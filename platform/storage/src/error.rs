@@ -1,0 +1,74 @@
+//! What can go wrong with a store.
+
+use std::path::PathBuf;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a store did not do what it was asked to. Nothing was changed, except for `Unavailable` from a write: then it is
+/// not known.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else was first: a unique key is taken, or a version or a fence has moved on.
+    #[error("conflict")]
+    Conflict,
+    /// The store cannot be reached, or is full or busy; later it may do it.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Source),
+    /// What is stored cannot be understood, or a statement is wrong; trying again will not help.
+    #[error("the store holds something unexpected")]
+    Corrupt(#[source] Source),
+}
+
+impl StoreError {
+    pub fn unavailable(source: impl Into<Source>) -> Self {
+        Self::Unavailable(source.into())
+    }
+
+    pub fn corrupt(source: impl Into<Source>) -> Self {
+        Self::Corrupt(source.into())
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Database(database) = &error {
+            return match database.kind() {
+                sqlx::error::ErrorKind::UniqueViolation => Self::Conflict,
+                sqlx::error::ErrorKind::CheckViolation
+                | sqlx::error::ErrorKind::NotNullViolation
+                | sqlx::error::ErrorKind::ForeignKeyViolation
+                | sqlx::error::ErrorKind::ExclusionViolation => Self::corrupt(error),
+                // Full, busy, locked, an I/O error, shutting down.
+                _ => Self::unavailable(error),
+            };
+        }
+        if matches!(
+            error,
+            sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::ColumnNotFound(_)
+                | sqlx::Error::ColumnIndexOutOfBounds { .. }
+                | sqlx::Error::Decode(_)
+                | sqlx::Error::RowNotFound
+        ) {
+            return Self::corrupt(error);
+        }
+        Self::unavailable(error)
+    }
+}
+
+/// Why a data directory or a database could not be opened. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("DATA_DIR {}: in use by {holder}; stop that process or set another DATA_DIR", path.display())]
+    InUse { path: PathBuf, holder: String },
+    #[error("DATA_DIR {}: cannot be used: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: cannot be opened: {source}", path.display())]
+    Database { path: PathBuf, source: sqlx::Error },
+    #[error("{}: was written by a newer version of this program; start that version, or set another DATA_DIR", path.display())]
+    Newer { path: PathBuf },
+    #[error("{}: cannot be brought up to date: {source}", path.display())]
+    Migration { path: PathBuf, source: sqlx::migrate::MigrateError },
+    #[error("the linked SQLite is {found}; 3.51.3 or newer is needed, because older ones can corrupt a WAL database")]
+    SqliteTooOld { found: String },
+}

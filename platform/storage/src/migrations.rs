@@ -1,0 +1,20 @@
+//! Numbered schema changes.
+
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+/// The schema of one database: its changes in order, the first being number 1. A change that was released is never edited;
+/// a new one is added.
+#[derive(Debug, Clone, Copy)]
+pub struct Migrations(pub &'static [&'static str]);
+
+impl Migrations {
+    pub(crate) fn migrator(self) -> Migrator {
+        let numbered = (1..).zip(self.0).map(|(version, sql)| {
+            Migration::new(version, "schema".into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+        });
+        Migrator::with_migrations(numbered.collect())
+    }
+}

@@ -1,0 +1,100 @@
+//! SQLite: one writer that commits in groups, and a pool of readers.
+
+mod writer;
+
+use std::{path::Path, time::Duration};
+
+use futures::future::BoxFuture;
+use runtime::{CrashPoints, Tasks};
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection, SqlitePool,
+    migrate::MigrateError,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{Migrations, OpenError, StoreError};
+use writer::Writer;
+
+/// Before this, resetting the WAL could corrupt the database.
+const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+const READERS: u32 = 4;
+/// Only another process (`dlq redrive` beside a running shop) can hold the write lock, and only for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One SQLite database: a file in WAL mode that is synced at every commit. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+/// What it takes to open one.
+#[derive(Debug, Clone, Copy)]
+pub struct SqliteOptions<'a> {
+    pub path: &'a Path,
+    pub migrations: Migrations,
+    pub crash: &'a CrashPoints,
+}
+
+impl Sqlite {
+    /// Opens the database, makes it if it is not there, and brings its schema up to date.
+    pub async fn open(options: SqliteOptions<'_>) -> Result<Self, OpenError> {
+        let path = options.path;
+        let failed = |source| OpenError::Database { path: path.to_owned(), source };
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let mut connection = SqliteConnection::connect_with(&connect).await.map_err(failed)?;
+        check_version(&mut connection).await.map_err(failed)??;
+        options.migrations.migrator().run(&mut connection).await.map_err(|source| match source {
+            MigrateError::VersionMissing(_) => OpenError::Newer { path: path.to_owned() },
+            source => OpenError::Migration { path: path.to_owned(), source },
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_with(connect.create_if_missing(false).pragma("query_only", "on"))
+            .await
+            .map_err(failed)?;
+        // The writer ends when the last clone of this value is dropped.
+        let writer = Writer::start(connection, options.crash.clone(), &Tasks::new());
+        Ok(Self { writer, readers })
+    }
+
+    /// Runs `work` in a transaction and answers once that is on disk. Work that waits at the same time shares a commit.
+    ///
+    /// `work` that fails leaves nothing behind, and does not disturb the others of its group. It runs to its end even
+    /// when the caller goes away. `label` names the commit for crash points: `inventory.reserve`.
+    pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        self.writer.write(label, work).await
+    }
+
+    /// Connections that can only read. They see what was committed.
+    pub const fn reader(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Whether the database answers: for a readiness probe.
+    pub async fn is_up(&self) -> bool {
+        sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
+    }
+}
+
+async fn check_version(connection: &mut SqliteConnection) -> Result<Result<(), OpenError>, sqlx::Error> {
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?;
+    let version: Vec<u32> = found.split('.').filter_map(|part| part.parse().ok()).collect();
+    Ok(if version.as_slice() >= OLDEST_SQLITE.as_slice() { Ok(()) } else { Err(OpenError::SqliteTooOld { found }) })
+}
+
+#[cfg(test)]
+mod tests;

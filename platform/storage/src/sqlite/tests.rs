@@ -1,0 +1,134 @@
+//! The writer and its readers.
+
+use futures::{FutureExt, future::join_all};
+use sqlx::SqliteConnection;
+
+use super::*;
+
+const SCHEMA: Migrations = Migrations(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB) STRICT"]);
+
+async fn open(folder: &tempfile::TempDir) -> Sqlite {
+    let path = folder.path().join("test.db");
+    Sqlite::open(SqliteOptions { path: &path, migrations: SCHEMA, crash: &CrashPoints::none() }).await.unwrap()
+}
+
+async fn insert(connection: &mut SqliteConnection, key: i64) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO t (k) VALUES (?)").bind(key).execute(connection).await?;
+    Ok(())
+}
+
+async fn keys(db: &Sqlite) -> Vec<i64> {
+    sqlx::query_scalar("SELECT k FROM t ORDER BY k").fetch_all(db.reader()).await.unwrap()
+}
+
+#[tokio::test]
+async fn failures_and_panics_of_one_leave_the_others_of_their_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let writes = (0..64).map(|k| {
+        db.write("test.insert", move |tx| {
+            async move {
+                insert(tx, k).await?;
+                assert!(k % 3 != 1, "every third panics");
+                if k % 3 == 2 { Err(StoreError::Conflict) } else { Ok(k) }
+            }
+            .boxed()
+        })
+    });
+    for (k, result) in (0..64).zip(join_all(writes).await) {
+        match k % 3 {
+            0 => assert_eq!(result.unwrap(), k),
+            1 => assert!(matches!(result, Err(StoreError::Corrupt(_)))),
+            _ => assert!(matches!(result, Err(StoreError::Conflict))),
+        }
+    }
+    assert_eq!(keys(&db).await, (0..64).step_by(3).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_reopen() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(&folder).await;
+    first.write("test.insert", |tx| insert(tx, 7).boxed()).await.unwrap();
+    drop(first);
+    assert_eq!(keys(&open(&folder).await).await, [7]);
+}
+
+#[tokio::test]
+async fn a_unique_key_taken_twice_is_a_conflict() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let results = join_all((0..64).map(|_| db.write("test.insert", |tx| insert(tx, 1).boxed()))).await;
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1);
+    assert!(results.iter().filter(|r| r.is_err()).all(|r| matches!(r, Err(StoreError::Conflict))));
+}
+
+#[tokio::test]
+async fn work_goes_on_when_its_caller_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let (started, has_started) = tokio::sync::oneshot::channel();
+    let write = db.write("test.insert", |tx| {
+        async move {
+            let _ = started.send(());
+            tokio::task::yield_now().await;
+            insert(tx, 1).await
+        }
+        .boxed()
+    });
+    tokio::select! {
+        biased;
+        _ = has_started => {}
+        _ = write => panic!("answered before it was seen to start"),
+    }
+    // The next one waits its turn behind it.
+    db.write("test.insert", |tx| insert(tx, 2).boxed()).await.unwrap();
+    assert_eq!(keys(&db).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn readers_cannot_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    assert!(sqlx::query("INSERT INTO t (k) VALUES (1)").execute(db.reader()).await.is_err());
+}
+
+#[tokio::test]
+async fn two_megabytes_come_back_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let value: Vec<u8> = (0..2 << 20).map(|i: u32| i.to_le_bytes()[0]).collect();
+    let stored = value.clone();
+    db.write("test.insert", |tx| {
+        async move {
+            sqlx::query("INSERT INTO t (k, v) VALUES (1, ?)").bind(stored).execute(tx).await?;
+            Ok(())
+        }
+        .boxed()
+    })
+    .await
+    .unwrap();
+    let read: Vec<u8> = sqlx::query_scalar("SELECT v FROM t").fetch_one(db.reader()).await.unwrap();
+    assert_eq!(read, value);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let newer = Migrations(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB) STRICT", "CREATE TABLE u (k)"]);
+    let crash = CrashPoints::none();
+    Sqlite::open(SqliteOptions { path: &path, migrations: newer, crash: &crash }).await.unwrap();
+    let error = Sqlite::open(SqliteOptions { path: &path, migrations: SCHEMA, crash: &crash }).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_said_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    std::fs::write(&path, "this is not a database, however much of it one reads").unwrap();
+    let options = SqliteOptions { path: &path, migrations: SCHEMA, crash: &CrashPoints::none() };
+    let error = Sqlite::open(options).await.unwrap_err();
+    assert!(error.to_string().contains("test.db"), "{error}");
+}

@@ -1,0 +1,48 @@
+//! Conversions between the wire's values and ours that every service needs.
+
+use jiff::Timestamp;
+use money::{Currency, Money};
+
+use crate::status::Refusal;
+
+impl From<Money> for crate::money::v1::Money {
+    fn from(money: Money) -> Self {
+        Self { currency_code: money.currency().to_string(), minor_units: money.minor_units() }
+    }
+}
+
+/// An amount that a request must carry.
+pub fn money(field: &str, wire: Option<crate::money::v1::Money>) -> Result<Money, Refusal> {
+    let wire = wire.ok_or_else(|| Refusal::field(field, format!("{field} is required")))?;
+    let currency: Currency =
+        wire.currency_code.parse().map_err(|e| Refusal::field(&format!("{field}.currency_code"), format!("{e}")))?;
+    Ok(Money::new(wire.minor_units, currency))
+}
+
+/// A point in time for the wire.
+pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+/// A point in time from the wire; `None` when it is absent or out of range.
+pub fn from_timestamp(wire: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+    let wire = wire?;
+    Timestamp::new(wire.seconds, wire.nanos).ok()
+}
+
+/// The page size to use: 0 means 20, at most 100. Negative sizes are refused.
+pub fn page_size(requested: i32) -> Result<u32, Refusal> {
+    match u32::try_from(requested) {
+        Ok(0) => Ok(20),
+        Ok(size) => Ok(size.min(100)),
+        Err(_) => Err(Refusal::field("page_size", "page_size must not be negative")),
+    }
+}
+
+/// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters.
+pub fn user_id(wire: &str) -> Result<&str, Refusal> {
+    if wire.is_empty() || wire.chars().count() > 128 || wire.chars().any(char::is_control) {
+        return Err(Refusal::field("user_id", "user_id must be 1 to 128 characters without control characters"));
+    }
+    Ok(wire)
+}

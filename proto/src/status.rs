@@ -1,0 +1,154 @@
+//! Refusals as gRPC statuses, with exactly one `ErrorInfo` each, and back.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::Reason;
+
+/// `google.rpc.ErrorInfo.domain` of every error made here.
+pub const DOMAIN: &str = "cartwright";
+
+/// A refusal on its way to a client. The message is for people and must not hold anything internal.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    reason: Reason,
+    message: String,
+    metadata: HashMap<String, String>,
+    fields: Vec<(String, String)>,
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), metadata: HashMap::new(), fields: Vec::new() }
+    }
+
+    /// A field of the request that is wrong: `INVALID_ARGUMENT`, with a `BadRequest` violation.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Self::new(Reason::InvalidArgument, message).at(field)
+    }
+
+    /// Says which field of the request is to blame.
+    #[must_use]
+    pub fn at(mut self, field: &str) -> Self {
+        self.fields.push((field.to_owned(), self.message.clone()));
+        self
+    }
+
+    /// Facts for programs, in `ErrorInfo.metadata`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(refusal.reason.as_str(), DOMAIN, refusal.metadata);
+        for (field, message) in refusal.fields {
+            details.add_bad_request_violation(field, message);
+        }
+        Self::with_error_details(refusal.reason.code(), refusal.message, details)
+    }
+}
+
+/// The answer to a failure inside: says nothing of it. Log the failure where this is made.
+pub fn internal() -> Status {
+    Refusal::new(Reason::Internal, "internal error").into()
+}
+
+/// The answer when something that is needed is away: the caller may try again.
+pub fn unavailable() -> Status {
+    Refusal::new(Reason::ServiceUnavailable, "temporarily unavailable, try again").into()
+}
+
+/// Gives a status that the transport made by itself (a message it could not decode, a method that is not there) the
+/// reason that all others have.
+pub fn complete(status: Status) -> Status {
+    if status.code() == Code::Ok || reason(&status).is_some() {
+        return status;
+    }
+    match status.code() {
+        Code::Internal if status.message().contains("decode") => {
+            Refusal::new(Reason::InvalidRequest, "the request is not a valid message of this method").into()
+        }
+        Code::OutOfRange => Refusal::new(Reason::PayloadTooLarge, "the message is too large").into(),
+        Code::Unimplemented => Refusal::new(Reason::MethodNotAllowed, "there is no such method here").into(),
+        code => Refusal::new(reason_of_code(code), status.message().to_owned()).into(),
+    }
+}
+
+/// What a peer refused a call for: `None` when the status is not a refusal of ours (a lost connection, a deadline, a
+/// proxy's answer) or says that the outcome is not known.
+pub fn refused(status: &Status) -> Option<Reason> {
+    match reason(status)? {
+        Reason::Internal | Reason::ServiceUnavailable | Reason::Timeout => None,
+        known => Some(known),
+    }
+}
+
+/// The reason in a status, if it carries one of ours.
+pub fn reason(status: &Status) -> Option<Reason> {
+    let info = status.get_details_error_info()?;
+    if info.domain == DOMAIN { Reason::parse(&info.reason) } else { None }
+}
+
+/// A value of the status' `ErrorInfo.metadata`.
+pub fn metadata(status: &Status, key: &str) -> Option<String> {
+    status.get_details_error_info()?.metadata.remove(key)
+}
+
+/// The fields that a status blames, with what is wrong with each.
+pub fn fields(status: &Status) -> Vec<(String, String)> {
+    let violations = status.get_details_bad_request().map(|b| b.field_violations).unwrap_or_default();
+    violations.into_iter().map(|v| (v.field, v.description)).collect()
+}
+
+/// The reason that stands for a status without one of ours.
+pub fn reason_of_code(code: Code) -> Reason {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::AlreadyExists => {
+            Reason::InvalidArgument
+        }
+        Code::Unavailable | Code::Aborted | Code::ResourceExhausted => Reason::ServiceUnavailable,
+        Code::DeadlineExceeded | Code::Cancelled => Reason::Timeout,
+        Code::Unauthenticated => Reason::Unauthorized,
+        Code::PermissionDenied => Reason::Forbidden,
+        Code::Ok | Code::Unknown | Code::NotFound | Code::Unimplemented | Code::Internal | Code::DataLoss => {
+            Reason::Internal
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_survives_the_wire() {
+        let status: Status =
+            Refusal::new(Reason::InvalidQuantity, "too many").at("quantity").with("max", "99").into();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(refused(&status), Some(Reason::InvalidQuantity));
+        assert_eq!(metadata(&status, "max").as_deref(), Some("99"));
+        assert_eq!(fields(&status), [("quantity".to_owned(), "too many".to_owned())]);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_not_a_refusal() {
+        let statuses = [
+            internal(),
+            unavailable(),
+            Status::cancelled("Timeout expired"),
+            Status::unknown("transport error"),
+            Status::deadline_exceeded("late"),
+            Status::not_found("of a proxy"),
+        ];
+        for status in statuses {
+            assert_eq!(refused(&status), None, "{status:?}");
+        }
+    }
+}
