@@ -24,5 +24,7 @@ fn main() {
     #[allow(clippy::disallowed_methods, reason = "cargo's interface to build scripts")]
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec()).expect("OUT_DIR is writable");
-    tonic_prost_build::configure().compile_fds(descriptors).expect("code is generated");
+    tonic_prost_build::configure()
+        .compile_fds(descriptors)
+        .expect("code is generated");
 }

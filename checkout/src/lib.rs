@@ -1,1 +1,90 @@
-//! Placeholder.
+//! Purchases: the saga over stock and payment, its journal, its outbox. A purchase happens once or not at all.
+
+pub mod app;
+mod config;
+pub mod domain;
+mod grpc;
+mod peers;
+pub mod ports;
+pub mod saga;
+pub mod store;
+
+use std::sync::Arc;
+
+use events::{EventBus, Relay, SqliteOutbox, Topic, Wake};
+use proto::checkout::v1::checkout_service_server::CheckoutServiceServer;
+use runtime::{Probe, Runtime, Service, channel::Peer};
+use storage::{OpenError, Sqlite, SqliteOptions};
+
+pub use config::{Config, Store};
+
+/// The services that a purchase needs.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    pub product: Peer,
+    pub cart: Peer,
+    pub inventory: Peer,
+    pub payment: Peer,
+}
+
+/// Builds the service: opens its journal, connects its peers, prepares recovery and the relay.
+pub async fn build(
+    config: Config,
+    peers: Peers,
+    bus: Arc<dyn EventBus>,
+    runtime: &Runtime,
+) -> Result<Service, OpenError> {
+    let Store::Sqlite(path) = &config.store;
+    let options = SqliteOptions {
+        path,
+        migrations: store::sqlite::MIGRATIONS,
+        crash: &runtime.crash,
+    };
+    let db = Sqlite::open(options).await?;
+    let wake = Wake::default();
+    let journal = Arc::new(store::sqlite::SqliteJournal::new(db.clone()));
+    let ports = ports::Ports {
+        journal,
+        carts: Arc::new(peers::cart::GrpcCarts::new(peers.cart)),
+        catalogue: Arc::new(peers::product::GrpcCatalogue::new(peers.product)),
+        stock: Arc::new(peers::inventory::GrpcStock::new(peers.inventory)),
+        payments: Arc::new(peers::payment::GrpcPayments::new(peers.payment)),
+    };
+    let sagas = app::Sagas::new(ports, wake.clone(), config.owner.clone(), runtime);
+    let relay = Relay {
+        outbox: Arc::new(SqliteOutbox(db.clone())),
+        bus: bus.clone(),
+        wake,
+        owner: config.owner.clone(),
+        poll: config.outbox_poll,
+        batch: config.outbox_batch,
+        retention: config.outbox_retention,
+        crash: runtime.crash.clone(),
+    };
+    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), config.timeout);
+    let tasks = runtime.tasks.clone();
+    Ok(
+        Service::new("checkout", CheckoutServiceServer::new(grpc), tasks.clone())
+            .background("recovery", app::recovery::run(sagas, tasks.clone()))
+            .background("relay", publish(bus, relay, tasks))
+            .probe(Probe::new("checkout-db", move || {
+                let db = db.clone();
+                async move { db.is_up().await }
+            })),
+    )
+}
+
+/// Runs the relay once its topic is there.
+async fn publish(bus: Arc<dyn EventBus>, relay: Relay, tasks: runtime::Tasks) {
+    let topic = Topic {
+        name: proto::events::CHECKOUT_TOPIC,
+        partitions: proto::events::CHECKOUT_PARTITIONS,
+    };
+    while let Err(error) = bus.ensure_topic(topic.name, topic.partitions).await {
+        tracing::warn!(%error, topic = topic.name, "the topic could not be made; trying again");
+        if !tasks.sleep(relay.poll).await {
+            return;
+        }
+    }
+    relay.run(tasks).await;
+}

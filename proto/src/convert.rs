@@ -7,21 +7,29 @@ use crate::status::Refusal;
 
 impl From<Money> for crate::money::v1::Money {
     fn from(money: Money) -> Self {
-        Self { currency_code: money.currency().to_string(), minor_units: money.minor_units() }
+        Self {
+            currency_code: money.currency().to_string(),
+            minor_units: money.minor_units(),
+        }
     }
 }
 
 /// An amount that a request must carry.
 pub fn money(field: &str, wire: Option<crate::money::v1::Money>) -> Result<Money, Refusal> {
     let wire = wire.ok_or_else(|| Refusal::field(field, format!("{field} is required")))?;
-    let currency: Currency =
-        wire.currency_code.parse().map_err(|e| Refusal::field(&format!("{field}.currency_code"), format!("{e}")))?;
+    let currency: Currency = wire
+        .currency_code
+        .parse()
+        .map_err(|e| Refusal::field(&format!("{field}.currency_code"), format!("{e}")))?;
     Ok(Money::new(wire.minor_units, currency))
 }
 
 /// A point in time for the wire.
 pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+    prost_types::Timestamp {
+        seconds: at.as_second(),
+        nanos: at.subsec_nanosecond(),
+    }
 }
 
 /// A point in time from the wire; `None` when it is absent or out of range.
@@ -42,7 +50,10 @@ pub fn page_size(requested: i32) -> Result<u32, Refusal> {
 /// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters.
 pub fn user_id(wire: &str) -> Result<&str, Refusal> {
     if wire.is_empty() || wire.chars().count() > 128 || wire.chars().any(char::is_control) {
-        return Err(Refusal::field("user_id", "user_id must be 1 to 128 characters without control characters"));
+        return Err(Refusal::field(
+            "user_id",
+            "user_id must be 1 to 128 characters without control characters",
+        ));
     }
     Ok(wire)
 }

@@ -1,6 +1,7 @@
 //! The wire interfaces of the services: generated clients and servers, and the words they share.
 
 pub mod convert;
+pub mod events;
 mod reason;
 pub mod status;
 

@@ -21,7 +21,12 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), metadata: HashMap::new(), fields: Vec::new() }
+        Self {
+            reason,
+            message: message.into(),
+            metadata: HashMap::new(),
+            fields: Vec::new(),
+        }
     }
 
     /// A field of the request that is wrong: `INVALID_ARGUMENT`, with a `BadRequest` violation.
@@ -72,9 +77,11 @@ pub fn complete(status: Status) -> Status {
         return status;
     }
     match status.code() {
-        Code::Internal if status.message().contains("decode") => {
-            Refusal::new(Reason::InvalidRequest, "the request is not a valid message of this method").into()
-        }
+        Code::Internal if status.message().contains("decode") => Refusal::new(
+            Reason::InvalidRequest,
+            "the request is not a valid message of this method",
+        )
+        .into(),
         Code::OutOfRange => Refusal::new(Reason::PayloadTooLarge, "the message is too large").into(),
         Code::Unimplemented => Refusal::new(Reason::MethodNotAllowed, "there is no such method here").into(),
         code => Refusal::new(reason_of_code(code), status.message().to_owned()).into(),
@@ -93,7 +100,11 @@ pub fn refused(status: &Status) -> Option<Reason> {
 /// The reason in a status, if it carries one of ours.
 pub fn reason(status: &Status) -> Option<Reason> {
     let info = status.get_details_error_info()?;
-    if info.domain == DOMAIN { Reason::parse(&info.reason) } else { None }
+    if info.domain == DOMAIN {
+        Reason::parse(&info.reason)
+    } else {
+        None
+    }
 }
 
 /// A value of the status' `ErrorInfo.metadata`.
@@ -103,7 +114,10 @@ pub fn metadata(status: &Status, key: &str) -> Option<String> {
 
 /// The fields that a status blames, with what is wrong with each.
 pub fn fields(status: &Status) -> Vec<(String, String)> {
-    let violations = status.get_details_bad_request().map(|b| b.field_violations).unwrap_or_default();
+    let violations = status
+        .get_details_bad_request()
+        .map(|b| b.field_violations)
+        .unwrap_or_default();
     violations.into_iter().map(|v| (v.field, v.description)).collect()
 }
 
@@ -129,8 +143,10 @@ mod tests {
 
     #[test]
     fn a_refusal_survives_the_wire() {
-        let status: Status =
-            Refusal::new(Reason::InvalidQuantity, "too many").at("quantity").with("max", "99").into();
+        let status: Status = Refusal::new(Reason::InvalidQuantity, "too many")
+            .at("quantity")
+            .with("max", "99")
+            .into();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(refused(&status), Some(Reason::InvalidQuantity));
         assert_eq!(metadata(&status, "max").as_deref(), Some("99"));

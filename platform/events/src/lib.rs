@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Events that are neither lost nor applied twice: envelope, outbox, relay, bus, consumers with inbox and dead letters.
+
+pub mod bus;
+mod consumer;
+mod dead_letters;
+mod envelope;
+pub mod inbox;
+mod message;
+pub mod outbox;
+mod relay;
+
+pub use bus::{BusError, Delivery, EventBus, Position, Subscription, sqlite::SqliteBus};
+pub use consumer::{Consumer, Handler, HandlerError};
+pub use dead_letters::{DeadLetters, Parked, dead_letter_topic};
+pub use envelope::{Event, Malformed};
+pub use message::Message;
+pub use outbox::{Outbox, sqlite::SqliteOutbox};
+pub use relay::{Relay, Wake};
+
+/// A topic and how many partitions it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topic {
+    pub name: &'static str,
+    pub partitions: u32,
+}

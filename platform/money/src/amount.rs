@@ -35,13 +35,18 @@ impl FromStr for Amount {
             return Err(ParseAmountError);
         }
         let sign = if negative { "-" } else { "" };
-        format!("{sign}{whole}{decimals:0<2}").parse().map(Self).map_err(|_| ParseAmountError)
+        format!("{sign}{whole}{decimals:0<2}")
+            .parse()
+            .map(Self)
+            .map_err(|_| ParseAmountError)
     }
 }
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.to_string()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+        RawValue::from_string(self.to_string())
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
     }
 }
 
@@ -59,13 +64,31 @@ mod tests {
 
     #[test]
     fn amounts_have_two_decimals() {
-        let shown: Vec<_> = [259_998, 5, 0, -5, -123, i64::MIN].into_iter().map(|a| Amount(a).to_string()).collect();
-        assert_eq!(shown, ["2599.98", "0.05", "0.00", "-0.05", "-1.23", "-92233720368547758.08"]);
+        let shown: Vec<_> = [259_998, 5, 0, -5, -123, i64::MIN]
+            .into_iter()
+            .map(|a| Amount(a).to_string())
+            .collect();
+        assert_eq!(
+            shown,
+            ["2599.98", "0.05", "0.00", "-0.05", "-1.23", "-92233720368547758.08"]
+        );
     }
 
     #[test]
     fn what_is_not_an_amount_is_refused() {
-        for wrong in ["", "-", "1.", ".5", "1.234", "1e2", "1,00", "+1", "NaN", "\"1.00\"", "92233720368547758.08"] {
+        for wrong in [
+            "",
+            "-",
+            "1.",
+            ".5",
+            "1.234",
+            "1e2",
+            "1,00",
+            "+1",
+            "NaN",
+            "\"1.00\"",
+            "92233720368547758.08",
+        ] {
             assert_eq!(wrong.parse::<Amount>(), Err(ParseAmountError), "{wrong}");
         }
     }

@@ -25,7 +25,11 @@ impl FromStr for Currency {
 
     fn from_str(code: &str) -> Result<Self, CurrencyError> {
         let code: [u8; 3] = code.as_bytes().try_into().map_err(|_| CurrencyError)?;
-        if code.iter().all(u8::is_ascii_uppercase) { Ok(Self(code)) } else { Err(CurrencyError) }
+        if code.iter().all(u8::is_ascii_uppercase) {
+            Ok(Self(code))
+        } else {
+            Err(CurrencyError)
+        }
     }
 }
 

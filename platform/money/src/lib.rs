@@ -57,13 +57,19 @@ impl Money {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch(self.currency, other.currency));
         }
-        let sum = self.minor_units.checked_add(other.minor_units).ok_or(MoneyError::Overflow)?;
+        let sum = self
+            .minor_units
+            .checked_add(other.minor_units)
+            .ok_or(MoneyError::Overflow)?;
         Ok(Self::new(sum, self.currency))
     }
 
     /// The price of `quantity` pieces at this price each.
     pub fn times(self, quantity: Quantity) -> Result<Self, MoneyError> {
-        let product = self.minor_units.checked_mul(quantity.get()).ok_or(MoneyError::Overflow)?;
+        let product = self
+            .minor_units
+            .checked_mul(quantity.get())
+            .ok_or(MoneyError::Overflow)?;
         Ok(Self::new(product, self.currency))
     }
 
@@ -90,7 +96,10 @@ mod tests {
     #[test]
     fn overflow_is_said_and_never_wraps() {
         let two = Quantity::new(2).unwrap();
-        assert_eq!(Money::usd(i64::MAX).checked_add(Money::usd(1)), Err(MoneyError::Overflow));
+        assert_eq!(
+            Money::usd(i64::MAX).checked_add(Money::usd(1)),
+            Err(MoneyError::Overflow)
+        );
         assert_eq!(Money::usd(i64::MAX / 2 + 1).times(two), Err(MoneyError::Overflow));
     }
 

@@ -14,7 +14,11 @@ impl Quantity {
     pub const MAX: i64 = 1_000_000;
 
     pub const fn new(pieces: i64) -> Result<Self, QuantityError> {
-        if pieces >= 1 && pieces <= Self::MAX { Ok(Self(pieces)) } else { Err(QuantityError) }
+        if pieces >= 1 && pieces <= Self::MAX {
+            Ok(Self(pieces))
+        } else {
+            Err(QuantityError)
+        }
     }
 
     pub const fn get(self) -> i64 {

@@ -10,7 +10,10 @@ pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
     /// The machine's clock.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place where the machine's clock is read")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place where the machine's clock is read"
+    )]
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
     }

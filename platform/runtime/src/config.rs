@@ -37,7 +37,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub fn new(variable: &'static str, wants: impl Into<String>) -> Self {
-        Self { variable, wants: wants.into() }
+        Self {
+            variable,
+            wants: wants.into(),
+        }
     }
 }
 

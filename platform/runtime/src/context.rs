@@ -52,7 +52,10 @@ impl RequestContext {
     }
 
     pub fn write_to(&self, headers: &mut HeaderMap) {
-        for (name, value) in [(REQUEST_ID_HEADER, &self.request_id), (TRACEPARENT_HEADER, &self.traceparent)] {
+        for (name, value) in [
+            (REQUEST_ID_HEADER, &self.request_id),
+            (TRACEPARENT_HEADER, &self.traceparent),
+        ] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
@@ -101,7 +104,9 @@ mod tests {
     #[test]
     fn a_made_traceparent_is_a_traceparent() {
         assert!(is_traceparent(&RequestContext::new(&Ids::random()).traceparent));
-        assert!(!is_traceparent("00-00000000000000000000000000000000-0000000000000001-01"));
+        assert!(!is_traceparent(
+            "00-00000000000000000000000000000000-0000000000000001-01"
+        ));
         assert!(!is_traceparent("garbage"));
     }
 }

@@ -72,6 +72,9 @@ mod tests {
         let points = CrashPoints::armed(None, Some(&trace)).unwrap();
         points.before("commit", "a.b");
         points.after("commit", "a.b");
-        assert_eq!(std::fs::read_to_string(trace).unwrap(), "commit:a.b:before\ncommit:a.b:after\n");
+        assert_eq!(
+            std::fs::read_to_string(trace).unwrap(),
+            "commit:a.b:before\ncommit:a.b:after\n"
+        );
     }
 }

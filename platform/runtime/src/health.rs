@@ -26,7 +26,10 @@ impl Probe {
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        Self { name: name.into(), check: Arc::new(move || check().boxed()) }
+        Self {
+            name: name.into(),
+            check: Arc::new(move || check().boxed()),
+        }
     }
 }
 
@@ -56,20 +59,36 @@ impl Health {
 
     /// `/health/live` and `/health/ready`.
     pub fn routes<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        let live = || async { Json(Report { status: "ok", dependencies: BTreeMap::new() }) };
-        Router::new().route("/health/live", get(live)).route("/health/ready", get(move || self.clone().ready()))
+        let live = || async {
+            Json(Report {
+                status: "ok",
+                dependencies: BTreeMap::new(),
+            })
+        };
+        Router::new()
+            .route("/health/live", get(live))
+            .route("/health/ready", get(move || self.clone().ready()))
     }
 
     async fn ready(self) -> impl IntoResponse {
         let results = join_all(self.probes.iter().map(|probe| async {
-            let up = tokio::time::timeout(PROBE_TIMEOUT, (probe.check)()).await.unwrap_or(false);
+            let up = tokio::time::timeout(PROBE_TIMEOUT, (probe.check)())
+                .await
+                .unwrap_or(false);
             (probe.name.clone(), up)
         }))
         .await;
         let all = results.iter().all(|(_, up)| *up);
-        let dependencies = results.into_iter().map(|(name, up)| (name, if up { "up" } else { "down" })).collect();
+        let dependencies = results
+            .into_iter()
+            .map(|(name, up)| (name, if up { "up" } else { "down" }))
+            .collect();
         let status = if all { "ok" } else { "unavailable" };
-        let code = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let code = if all {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
         (code, Json(Report { status, dependencies }))
     }
 }

@@ -35,12 +35,20 @@ pub struct Runtime {
 impl Runtime {
     /// The real clock, random ids, no crash points.
     pub fn system() -> Self {
-        Self { clock: Clock::system(), ids: Ids::random(), tasks: Tasks::new(), crash: CrashPoints::none() }
+        Self {
+            clock: Clock::system(),
+            ids: Ids::random(),
+            tasks: Tasks::new(),
+            crash: CrashPoints::none(),
+        }
     }
 
     /// The same, with tasks that can be stopped on their own.
     #[must_use]
     pub fn with_own_tasks(&self) -> Self {
-        Self { tasks: Tasks::new(), ..self.clone() }
+        Self {
+            tasks: Tasks::new(),
+            ..self.clone()
+        }
     }
 }

@@ -65,7 +65,10 @@ pub async fn start(
         });
     }
     let servers = Tasks::new();
-    let layer = RequestLayer { ids: runtime.ids.clone(), complete: interface.complete };
+    let layer = RequestLayer {
+        ids: runtime.ids.clone(),
+        complete: interface.complete,
+    };
     let tcp = TcpListenerStream::new(listener).map(|connection| {
         if let Ok(connection) = &connection {
             // Without it an answer may wait for the acknowledgement of the one before.
@@ -74,14 +77,29 @@ pub async fn start(
         connection
     });
     serve_on(tcp.boxed(), routes.clone(), layer.clone(), &servers, service.name);
-    serve_on(UnboundedReceiverStream::new(incoming).map(Ok).boxed(), routes, layer, &servers, service.name);
-    Ok(Running { name: service.name, address, grpc_name: service.grpc_name, health, servers, background })
+    serve_on(
+        UnboundedReceiverStream::new(incoming).map(Ok).boxed(),
+        routes,
+        layer,
+        &servers,
+        service.name,
+    );
+    Ok(Running {
+        name: service.name,
+        address,
+        grpc_name: service.grpc_name,
+        health,
+        servers,
+        background,
+    })
 }
 
 impl Running {
     /// Says that it stops, takes no more calls, waits for those in flight and for its tasks: at most for `limit`.
     pub async fn stop(self, limit: Duration) {
-        self.health.set_service_status(self.grpc_name, ServingStatus::NotServing).await;
+        self.health
+            .set_service_status(self.grpc_name, ServingStatus::NotServing)
+            .await;
         self.health.set_service_status("", ServingStatus::NotServing).await;
         let drained = self.servers.stop(limit).await;
         let ended = self.background.stop(limit).await;
@@ -93,7 +111,9 @@ impl Running {
 
 async fn with_health_and_reflection(service: &Service, interface: Interface) -> io::Result<(HealthReporter, Routes)> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status(service.grpc_name, ServingStatus::Serving).await;
+    reporter
+        .set_service_status(service.grpc_name, ServingStatus::Serving)
+        .await;
     reporter.set_service_status("", ServingStatus::Serving).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(interface.descriptors)
@@ -102,7 +122,10 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
         .with_service_name("grpc.health.v1.Health")
         .build_v1()
         .map_err(io::Error::other)?;
-    Ok((reporter, service.routes.clone().add_service(health).add_service(reflection)))
+    Ok((
+        reporter,
+        service.routes.clone().add_service(health).add_service(reflection),
+    ))
 }
 
 fn serve_on<C>(
@@ -141,7 +164,10 @@ impl<S> Layer<S> for RequestLayer {
     type Service = WithContext<S>;
 
     fn layer(&self, inner: S) -> WithContext<S> {
-        WithContext { inner, layer: self.clone() }
+        WithContext {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 

@@ -21,26 +21,44 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the directory if it is not there and takes hold of it.
     pub fn own(path: &Path) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let io = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
         fs::create_dir_all(path).map_err(io)?;
         let lock_path = path.join(LOCK_FILE);
-        let mut lock =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(lock_path).map_err(io)?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(lock_path)
+            .map_err(io)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 // Who holds it is a help, not a must.
                 let _ = lock.read_to_string(&mut holder);
-                let holder = if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(OpenError::InUse { path: path.to_owned(), holder });
+                let holder = if holder.is_empty() {
+                    "another process".to_owned()
+                } else {
+                    holder.trim().to_owned()
+                };
+                return Err(OpenError::InUse {
+                    path: path.to_owned(),
+                    holder,
+                });
             }
             Err(fs::TryLockError::Error(source)) => return Err(io(source)),
         }
         lock.set_len(0).map_err(io)?;
         lock.seek(SeekFrom::Start(0)).map_err(io)?;
         writeln!(lock, "process {}", std::process::id()).map_err(io)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     pub fn path(&self) -> &Path {

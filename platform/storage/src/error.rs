@@ -68,7 +68,10 @@ pub enum OpenError {
     #[error("{}: was written by a newer version of this program; start that version, or set another DATA_DIR", path.display())]
     Newer { path: PathBuf },
     #[error("{}: cannot be brought up to date: {source}", path.display())]
-    Migration { path: PathBuf, source: sqlx::migrate::MigrateError },
+    Migration {
+        path: PathBuf,
+        source: sqlx::migrate::MigrateError,
+    },
     #[error("the linked SQLite is {found}; 3.51.3 or newer is needed, because older ones can corrupt a WAL database")]
     SqliteTooOld { found: String },
 }

@@ -13,7 +13,13 @@ pub struct Migrations(pub &'static [&'static str]);
 impl Migrations {
     pub(crate) fn migrator(self) -> Migrator {
         let numbered = (1..).zip(self.0).map(|(version, sql)| {
-            Migration::new(version, "schema".into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+            Migration::new(
+                version,
+                "schema".into(),
+                MigrationType::Simple,
+                (*sql).into_sql_str(),
+                false,
+            )
         });
         Migrator::with_migrations(numbered.collect())
     }

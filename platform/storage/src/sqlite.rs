@@ -40,7 +40,10 @@ impl Sqlite {
     /// Opens the database, makes it if it is not there, and brings its schema up to date.
     pub async fn open(options: SqliteOptions<'_>) -> Result<Self, OpenError> {
         let path = options.path;
-        let failed = |source| OpenError::Database { path: path.to_owned(), source };
+        let failed = |source| OpenError::Database {
+            path: path.to_owned(),
+            source,
+        };
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -51,10 +54,19 @@ impl Sqlite {
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&connect).await.map_err(failed)?;
         check_version(&mut connection).await.map_err(failed)??;
-        options.migrations.migrator().run(&mut connection).await.map_err(|source| match source {
-            MigrateError::VersionMissing(_) => OpenError::Newer { path: path.to_owned() },
-            source => OpenError::Migration { path: path.to_owned(), source },
-        })?;
+        // `run` does the same, by way of a trait that makes this future one that cannot be sent to another thread.
+        options
+            .migrations
+            .migrator()
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|source| match source {
+                MigrateError::VersionMissing(_) => OpenError::Newer { path: path.to_owned() },
+                source => OpenError::Migration {
+                    path: path.to_owned(),
+                    source,
+                },
+            })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -91,9 +103,15 @@ impl Sqlite {
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<Result<(), OpenError>, sqlx::Error> {
-    let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?;
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(connection)
+        .await?;
     let version: Vec<u32> = found.split('.').filter_map(|part| part.parse().ok()).collect();
-    Ok(if version.as_slice() >= OLDEST_SQLITE.as_slice() { Ok(()) } else { Err(OpenError::SqliteTooOld { found }) })
+    Ok(if version.as_slice() >= OLDEST_SQLITE.as_slice() {
+        Ok(())
+    } else {
+        Err(OpenError::SqliteTooOld { found })
+    })
 }
 
 #[cfg(test)]

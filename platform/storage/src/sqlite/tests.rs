@@ -9,16 +9,28 @@ const SCHEMA: Migrations = Migrations(&["CREATE TABLE t (k INTEGER PRIMARY KEY, 
 
 async fn open(folder: &tempfile::TempDir) -> Sqlite {
     let path = folder.path().join("test.db");
-    Sqlite::open(SqliteOptions { path: &path, migrations: SCHEMA, crash: &CrashPoints::none() }).await.unwrap()
+    Sqlite::open(SqliteOptions {
+        path: &path,
+        migrations: SCHEMA,
+        crash: &CrashPoints::none(),
+    })
+    .await
+    .unwrap()
 }
 
 async fn insert(connection: &mut SqliteConnection, key: i64) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO t (k) VALUES (?)").bind(key).execute(connection).await?;
+    sqlx::query("INSERT INTO t (k) VALUES (?)")
+        .bind(key)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
 async fn keys(db: &Sqlite) -> Vec<i64> {
-    sqlx::query_scalar("SELECT k FROM t ORDER BY k").fetch_all(db.reader()).await.unwrap()
+    sqlx::query_scalar("SELECT k FROM t ORDER BY k")
+        .fetch_all(db.reader())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -60,7 +72,12 @@ async fn a_unique_key_taken_twice_is_a_conflict() {
     let db = open(&folder).await;
     let results = join_all((0..64).map(|_| db.write("test.insert", |tx| insert(tx, 1).boxed()))).await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1);
-    assert!(results.iter().filter(|r| r.is_err()).all(|r| matches!(r, Err(StoreError::Conflict))));
+    assert!(
+        results
+            .iter()
+            .filter(|r| r.is_err())
+            .all(|r| matches!(r, Err(StoreError::Conflict)))
+    );
 }
 
 #[tokio::test]
@@ -90,7 +107,12 @@ async fn work_goes_on_when_its_caller_goes_away() {
 async fn readers_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
-    assert!(sqlx::query("INSERT INTO t (k) VALUES (1)").execute(db.reader()).await.is_err());
+    assert!(
+        sqlx::query("INSERT INTO t (k) VALUES (1)")
+            .execute(db.reader())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -101,14 +123,20 @@ async fn two_megabytes_come_back_as_they_were() {
     let stored = value.clone();
     db.write("test.insert", |tx| {
         async move {
-            sqlx::query("INSERT INTO t (k, v) VALUES (1, ?)").bind(stored).execute(tx).await?;
+            sqlx::query("INSERT INTO t (k, v) VALUES (1, ?)")
+                .bind(stored)
+                .execute(tx)
+                .await?;
             Ok(())
         }
         .boxed()
     })
     .await
     .unwrap();
-    let read: Vec<u8> = sqlx::query_scalar("SELECT v FROM t").fetch_one(db.reader()).await.unwrap();
+    let read: Vec<u8> = sqlx::query_scalar("SELECT v FROM t")
+        .fetch_one(db.reader())
+        .await
+        .unwrap();
     assert_eq!(read, value);
 }
 
@@ -116,10 +144,25 @@ async fn two_megabytes_come_back_as_they_were() {
 async fn a_database_of_a_newer_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
-    let newer = Migrations(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB) STRICT", "CREATE TABLE u (k)"]);
+    let newer = Migrations(&[
+        "CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB) STRICT",
+        "CREATE TABLE u (k)",
+    ]);
     let crash = CrashPoints::none();
-    Sqlite::open(SqliteOptions { path: &path, migrations: newer, crash: &crash }).await.unwrap();
-    let error = Sqlite::open(SqliteOptions { path: &path, migrations: SCHEMA, crash: &crash }).await.unwrap_err();
+    Sqlite::open(SqliteOptions {
+        path: &path,
+        migrations: newer,
+        crash: &crash,
+    })
+    .await
+    .unwrap();
+    let error = Sqlite::open(SqliteOptions {
+        path: &path,
+        migrations: SCHEMA,
+        crash: &crash,
+    })
+    .await
+    .unwrap_err();
     assert!(matches!(error, OpenError::Newer { .. }), "{error}");
 }
 
@@ -128,7 +171,11 @@ async fn what_is_no_database_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     std::fs::write(&path, "this is not a database, however much of it one reads").unwrap();
-    let options = SqliteOptions { path: &path, migrations: SCHEMA, crash: &CrashPoints::none() };
+    let options = SqliteOptions {
+        path: &path,
+        migrations: SCHEMA,
+        crash: &CrashPoints::none(),
+    };
     let error = Sqlite::open(options).await.unwrap_err();
     assert!(error.to_string().contains("test.db"), "{error}");
 }

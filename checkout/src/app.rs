@@ -1,0 +1,45 @@
+//! The use cases, and the parts that they share.
+
+mod drive;
+mod endings;
+pub mod get_checkout;
+pub mod initiate_checkout;
+pub mod list_checkouts;
+pub mod recovery;
+
+use std::{sync::Arc, time::Duration};
+
+use events::Wake;
+use runtime::{Clock, Ids, Runtime, Tasks};
+
+use crate::ports::{Lease, Ports};
+use endings::Endings;
+
+/// How long a driver owns a saga after its last write. Longer than any call takes.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// Everything that drives sagas in this process. Clones share it.
+#[derive(Clone)]
+pub struct Sagas {
+    ports: Ports,
+    wake: Wake,
+    lease: Lease,
+    clock: Clock,
+    ids: Ids,
+    tasks: Tasks,
+    endings: Arc<Endings>,
+}
+
+impl Sagas {
+    pub fn new(ports: Ports, wake: Wake, owner: String, runtime: &Runtime) -> Self {
+        Self {
+            ports,
+            wake,
+            lease: Lease { owner, ttl: LEASE },
+            clock: runtime.clock.clone(),
+            ids: runtime.ids.clone(),
+            tasks: runtime.tasks.clone(),
+            endings: Arc::default(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Buys what is in a cart, once per user and key.
+
+use std::time::Duration;
+
+use storage::StoreError;
+use tokio::time::{Instant, timeout};
+
+use super::Sagas;
+use crate::{
+    domain::{Checkout, CheckoutId, Purchase, Refusal, Request, freeze},
+    ports::{Begun, Claimed},
+    saga::State,
+};
+
+/// How often a saga is looked up that may end in another process.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Why there is no checkout to answer with. The key is still free, except for `KeyReused`.
+#[derive(Debug)]
+pub enum InitiateError {
+    /// The key was used with another request.
+    KeyReused,
+    Refused(Refusal),
+    /// A peer that is needed before anything begins did not answer.
+    Peer(tonic::Status),
+    Store(StoreError),
+    /// The process is about to end.
+    Stopping,
+}
+
+impl From<StoreError> for InitiateError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A checkout, ended or as it stood when the caller's time was over.
+#[derive(Debug)]
+pub struct Initiated {
+    pub checkout: Checkout,
+    /// The key was known before.
+    pub replayed: bool,
+}
+
+impl Sagas {
+    /// `patience`: how long to wait for the saga to end.
+    pub async fn initiate(&self, request: Request, patience: Duration) -> Result<Initiated, InitiateError> {
+        let until = Instant::now() + patience;
+        if let Some(known) = self.ports.journal.find(&request.user, &request.key).await? {
+            return self.replay(known, &request, until).await;
+        }
+        let purchase = self.freeze_cart(&request).await?;
+        let now = self.clock.now();
+        let new = Checkout {
+            id: CheckoutId(self.ids.next()),
+            user: request.user.clone(),
+            fingerprint: request.fingerprint(),
+            method: request.method.clone(),
+            purchase,
+            state: State::Initiated,
+            payment_id: None,
+            created_at: now,
+            updated_at: now,
+            attempts: 0,
+            needs_attention: false,
+            version: 1,
+        };
+        match self.begin(new.clone(), &request).await? {
+            Some(known) => self.replay(known, &request, until).await,
+            None => Ok(Initiated {
+                checkout: self.await_end(new, until).await?,
+                replayed: false,
+            }),
+        }
+    }
+
+    /// Stores the saga and drives it, detached from the caller: it may go away at any moment, between the two as well.
+    async fn begin(&self, new: Checkout, request: &Request) -> Result<Option<Checkout>, InitiateError> {
+        let (sagas, request) = (self.clone(), request.clone());
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let context = runtime::RequestContext::current();
+        let work = async move {
+            match sagas.ports.journal.begin(&new, &request, &sagas.lease).await {
+                Ok(Begun::Created(fence)) => {
+                    // The caller may have gone away.
+                    let _ = begun.send(Ok(None));
+                    sagas.drive(Claimed { checkout: new, fence }).await;
+                }
+                Ok(Begun::Exists(known)) => drop(begun.send(Ok(Some(*known)))),
+                Err(error) => drop(begun.send(Err(error.into()))),
+            }
+        };
+        self.tasks.spawn(async move {
+            match context {
+                Some(context) => context.scope(work).await,
+                None => work.await,
+            }
+        });
+        has_begun.await.unwrap_or(Err(InitiateError::Stopping))
+    }
+
+    async fn freeze_cart(&self, request: &Request) -> Result<Purchase, InitiateError> {
+        let cart = self
+            .ports
+            .carts
+            .cart_of(&request.user)
+            .await
+            .map_err(InitiateError::Peer)?;
+        let products: Vec<_> = cart.lines.iter().map(|line| line.product).collect();
+        let current = match products[..] {
+            [] => Default::default(),
+            _ => self
+                .ports
+                .catalogue
+                .prices_of(&products)
+                .await
+                .map_err(InitiateError::Peer)?,
+        };
+        freeze(&cart, &current, request.accept_price_changes).map_err(InitiateError::Refused)
+    }
+
+    async fn replay(&self, known: Checkout, request: &Request, until: Instant) -> Result<Initiated, InitiateError> {
+        if known.fingerprint != request.fingerprint() {
+            return Err(InitiateError::KeyReused);
+        }
+        Ok(Initiated {
+            checkout: self.await_end(known, until).await?,
+            replayed: true,
+        })
+    }
+
+    /// The checkout once its saga has ended, or as it stands at `until`.
+    async fn await_end(&self, mut checkout: Checkout, until: Instant) -> Result<Checkout, InitiateError> {
+        while !checkout.state.is_terminal() {
+            let mut ending = self.endings.watch(checkout.id);
+            // It may have ended before the watch began, or end in another process: the journal knows.
+            if let Some((current, _)) = self.ports.journal.get(checkout.id).await? {
+                checkout = current;
+            }
+            if checkout.state.is_terminal() || Instant::now() >= until {
+                break;
+            }
+            let wait = LOOK.min(until.saturating_duration_since(Instant::now()));
+            if let Ok(Ok(ended)) = timeout(wait, ending.wait_for(Option::is_some)).await
+                && let Some(ended) = ended.clone()
+            {
+                checkout = ended;
+            }
+        }
+        Ok(checkout)
+    }
+}

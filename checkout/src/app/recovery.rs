@@ -1,0 +1,37 @@
+//! Takes up sagas whose driver is gone.
+
+use std::time::Duration;
+
+use runtime::{RequestContext, Tasks};
+
+use super::Sagas;
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Sagas that are taken up at once, at most.
+const BATCH: u32 = 100;
+
+/// Runs until the tasks are stopping: at start, and then every second, claims whatever is due and drives it.
+pub async fn run(sagas: Sagas, tasks: Tasks) {
+    // What an earlier life of this process drove is due now: nobody else drives it.
+    while let Err(error) = sagas.ports.journal.disown(&sagas.lease.owner).await {
+        tracing::warn!(%error, "the journal cannot be read; trying again");
+        if !tasks.sleep(EVERY).await {
+            return;
+        }
+    }
+    loop {
+        match sagas.ports.journal.claim_due(&sagas.lease, BATCH).await {
+            Ok(claimed) => {
+                for claim in claimed {
+                    tracing::info!(checkout = %claim.checkout.id, state = claim.checkout.state.name(), "taking up a saga");
+                    let (sagas, context) = (sagas.clone(), RequestContext::new(&sagas.ids));
+                    tasks.spawn(context.scope(async move { sagas.drive(claim).await }));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "no sagas could be claimed; trying again"),
+        }
+        if !tasks.sleep(EVERY).await {
+            return;
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Purchases: their values and the rules about them.
+
+mod price;
+
+use jiff::Timestamp;
+use money::{Currency, Money, MoneyError, Quantity};
+use proto::Reason;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::saga::State;
+
+pub use price::{CartLine, CartView, PriceChange, Priced, Refusal, freeze};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CheckoutId(pub Uuid);
+
+impl CheckoutId {
+    /// The id of the order that this checkout will lead to: UUIDv5 of the checkout's id, so that it is known beforehand.
+    pub fn order_id(self) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, self.0.as_bytes())
+    }
+}
+
+impl std::fmt::Display for CheckoutId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UserId(pub String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProductId(pub i64);
+
+/// A customer's name for a purchase: 1 to 255 printable characters. Its scope is the customer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub fn new(key: &str) -> Option<Self> {
+        let printable = key.chars().all(|c| !c.is_control());
+        (!key.is_empty() && key.chars().count() <= 255 && printable).then(|| Self(key.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A means of payment as its provider names it: 1 to 64 characters of a-z, 0-9 and _.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentMethod(String);
+
+impl PaymentMethod {
+    pub const DEFAULT: &str = "pm_card_ok";
+
+    pub fn new(name: &str) -> Option<Self> {
+        let plain = name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        (!name.is_empty() && name.len() <= 64 && plain).then(|| Self(name.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a purchase did not happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// What was short, for `OUT_OF_STOCK`.
+    pub shortages: Vec<Shortage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    pub product_id: i64,
+    pub requested: i64,
+    pub available: i64,
+}
+
+/// A line as it is bought: name and price are frozen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub product: ProductId,
+    pub name: String,
+    pub quantity: Quantity,
+    pub unit_price: Money,
+}
+
+impl Line {
+    pub fn subtotal(&self) -> Result<Money, MoneyError> {
+        self.unit_price.times(self.quantity)
+    }
+}
+
+/// What is bought and what it costs; at least one line, all of one currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purchase {
+    pub lines: Vec<Line>,
+    pub total: Money,
+    /// The version of the cart that is bought.
+    pub cart_version: i64,
+}
+
+impl Purchase {
+    /// Adds the lines up.
+    pub fn new(lines: Vec<Line>, cart_version: i64) -> Result<Self, MoneyError> {
+        let currency = lines.first().map_or(Currency::USD, |line| line.unit_price.currency());
+        let subtotals = lines.iter().map(Line::subtotal).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            total: Money::sum(currency, subtotals)?,
+            lines,
+            cart_version,
+        })
+    }
+}
+
+/// What a customer asked for under a key. The same key with anything else is an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub user: UserId,
+    pub key: IdempotencyKey,
+    pub method: PaymentMethod,
+    pub accept_price_changes: bool,
+}
+
+impl Request {
+    /// What must be the same when the key is used again.
+    pub fn fingerprint(&self) -> String {
+        format!("{}:{}", self.method.as_str(), self.accept_price_changes)
+    }
+}
+
+/// A purchase and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkout {
+    pub id: CheckoutId,
+    pub user: UserId,
+    pub fingerprint: String,
+    pub method: PaymentMethod,
+    pub purchase: Purchase,
+    pub state: State,
+    /// Set from the charge on.
+    pub payment_id: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Calls without a known outcome since the last step.
+    pub attempts: u32,
+    pub needs_attention: bool,
+    /// Rises by one with every entry of the history.
+    pub version: i64,
+}
+
+/// One step that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The state by name.
+    pub state: String,
+    pub at: Timestamp,
+    pub detail: String,
+}
+
+/// What customers see of a saga's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Initiated,
+    InventoryReserved,
+    PaymentPending,
+    PaymentCompleted,
+    Completed,
+    Failed,
+}
+
+impl Status {
+    /// Compensation shows as FAILED only once it is done; until then as the last step forward.
+    pub const fn of(state: &State, charged: bool) -> Self {
+        match state {
+            State::Initiated => Self::Initiated,
+            State::InventoryReserved => Self::InventoryReserved,
+            State::PaymentPending => Self::PaymentPending,
+            State::Releasing(_) if !charged => Self::PaymentPending,
+            State::PaymentCompleted | State::Releasing(_) | State::Refunding(_) => Self::PaymentCompleted,
+            State::Completed => Self::Completed,
+            State::Failed(_) => Self::Failed,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Initiated => "INITIATED",
+            Self::InventoryReserved => "INVENTORY_RESERVED",
+            Self::PaymentPending => "PAYMENT_PENDING",
+            Self::PaymentCompleted => "PAYMENT_COMPLETED",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+
+    /// The status of a history entry; `None` for compensating states, which customers do not see.
+    pub fn of_entry(state: &str) -> Option<Self> {
+        let all = [
+            Self::Initiated,
+            Self::InventoryReserved,
+            Self::PaymentPending,
+            Self::PaymentCompleted,
+            Self::Completed,
+            Self::Failed,
+        ];
+        all.into_iter().find(|status| status.name() == state)
+    }
+}
+
+impl Checkout {
+    pub const fn status(&self) -> Status {
+        Status::of(&self.state, self.payment_id.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_id_follows_from_its_checkout_id() {
+        let id = CheckoutId(Uuid::from_u128(7));
+        assert_eq!(id.order_id(), CheckoutId(Uuid::from_u128(7)).order_id());
+        assert_ne!(id.order_id(), CheckoutId(Uuid::from_u128(8)).order_id());
+        assert_eq!(id.order_id().get_version_num(), 5);
+    }
+
+    #[test]
+    fn keys_and_methods_are_plain_and_bounded() {
+        assert!(IdempotencyKey::new(&"ü".repeat(255)).is_some());
+        for wrong in [String::new(), "k".repeat(256), "a\nb".to_owned()] {
+            assert_eq!(IdempotencyKey::new(&wrong), None, "{wrong:?}");
+        }
+        assert!(PaymentMethod::new("pm_card_ok").is_some());
+        for wrong in ["", "PM", "a b", &"m".repeat(65)] {
+            assert_eq!(PaymentMethod::new(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_customer_never_sees_compensation_at_work() {
+        let failure = || Failure {
+            reason: Reason::OutOfStock,
+            message: String::new(),
+            shortages: Vec::new(),
+        };
+        assert_eq!(Status::of(&State::Releasing(failure()), false), Status::PaymentPending);
+        assert_eq!(Status::of(&State::Refunding(failure()), true), Status::PaymentCompleted);
+        assert_eq!(Status::of(&State::Releasing(failure()), true), Status::PaymentCompleted);
+        assert_eq!(Status::of_entry("RELEASING"), None);
+    }
+}

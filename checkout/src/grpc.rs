@@ -1,0 +1,122 @@
+//! The service's gRPC interface: decode, use case, encode.
+
+mod convert;
+mod status;
+
+use std::time::Duration;
+
+use proto::{
+    checkout::v1::{
+        GetCheckoutRequest, GetCheckoutResponse, InitiateCheckoutRequest, InitiateCheckoutResponse,
+        ListCheckoutsRequest, ListCheckoutsResponse, checkout_service_server::CheckoutService,
+    },
+    convert::{page_size, user_id},
+    status::Refusal,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    app::Sagas,
+    domain::{self, CheckoutId, IdempotencyKey, PaymentMethod, UserId},
+    ports::Filter,
+};
+
+pub(crate) struct CheckoutGrpc {
+    sagas: Sagas,
+    /// How long a caller waits for its saga.
+    patience: Duration,
+}
+
+impl CheckoutGrpc {
+    pub(crate) const fn new(sagas: Sagas, patience: Duration) -> Self {
+        Self { sagas, patience }
+    }
+}
+
+#[tonic::async_trait]
+impl CheckoutService for CheckoutGrpc {
+    async fn initiate_checkout(
+        &self,
+        request: Request<InitiateCheckoutRequest>,
+    ) -> Result<Response<InitiateCheckoutResponse>, Status> {
+        let request = decode(request.into_inner())?;
+        let initiated = self
+            .sagas
+            .initiate(request, self.patience)
+            .await
+            .map_err(status::initiate)?;
+        Ok(Response::new(InitiateCheckoutResponse {
+            checkout: Some(convert::checkout(&initiated.checkout, &[])),
+            replayed: initiated.replayed,
+        }))
+    }
+
+    async fn get_checkout(
+        &self,
+        request: Request<GetCheckoutRequest>,
+    ) -> Result<Response<GetCheckoutResponse>, Status> {
+        let request = request.into_inner();
+        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let id = request.checkout_id.parse().map(CheckoutId);
+        let id = id.map_err(|_| Refusal::field("checkout_id", "checkout_id must be a UUID"))?;
+        let found = self.sagas.get(&user, id).await.map_err(|error| status::store(&error))?;
+        let (checkout, history) = found.ok_or_else(status::not_found)?;
+        Ok(Response::new(GetCheckoutResponse {
+            checkout: Some(convert::checkout(&checkout, &history)),
+        }))
+    }
+
+    async fn list_checkouts(
+        &self,
+        request: Request<ListCheckoutsRequest>,
+    ) -> Result<Response<ListCheckoutsResponse>, Status> {
+        let request = request.into_inner();
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                let id = token.parse().map(CheckoutId);
+                Some(id.map_err(|_| Refusal::field("page_token", "page_token is not one of this service"))?)
+            }
+        };
+        let filter = Filter {
+            status: convert::status_filter(request.status)?,
+            needs_attention: request.needs_attention,
+            after,
+            limit: page_size(request.page_size)?,
+        };
+        let (checkouts, next) = self.sagas.list(filter).await.map_err(|error| status::store(&error))?;
+        Ok(Response::new(ListCheckoutsResponse {
+            checkouts: checkouts
+                .iter()
+                .map(|checkout| convert::checkout(checkout, &[]))
+                .collect(),
+            next_page_token: next.map(|id| id.to_string()).unwrap_or_default(),
+        }))
+    }
+}
+
+fn decode(request: InitiateCheckoutRequest) -> Result<domain::Request, Refusal> {
+    let user = UserId(user_id(&request.user_id)?.to_owned());
+    if request.idempotency_key.is_empty() {
+        return Err(status::missing_key());
+    }
+    let key = IdempotencyKey::new(&request.idempotency_key).ok_or_else(|| {
+        Refusal::field(
+            "idempotency_key",
+            "idempotency_key must be 1 to 255 printable characters",
+        )
+    })?;
+    let method = if request.payment_method.is_empty() {
+        PaymentMethod::DEFAULT
+    } else {
+        &request.payment_method
+    };
+    let method = PaymentMethod::new(method)
+        .ok_or_else(|| Refusal::field("payment_method", "payment_method must be 1 to 64 of a-z, 0-9 and _"))?;
+    Ok(domain::Request {
+        user,
+        key,
+        method,
+        accept_price_changes: request.accept_price_changes,
+    })
+}

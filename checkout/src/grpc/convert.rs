@@ -1,0 +1,92 @@
+//! The wire's messages from ours.
+
+use money::Money;
+use proto::{
+    checkout::v1::{self as wire, CheckoutStatus},
+    convert::timestamp,
+    status::Refusal,
+};
+
+use crate::domain::{Checkout, Entry, Failure, Line, Status};
+
+pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> wire::Checkout {
+    let status = checkout.status();
+    let failure = if status == Status::Failed {
+        checkout.state.failure().map(failure)
+    } else {
+        None
+    };
+    wire::Checkout {
+        checkout_id: checkout.id.to_string(),
+        user_id: checkout.user.0.clone(),
+        status: wire_status(status).into(),
+        order_id: checkout.id.order_id().to_string(),
+        items: checkout.purchase.lines.iter().map(item).collect(),
+        total_amount: Some(checkout.purchase.total.into()),
+        payment_id: checkout.payment_id.clone().unwrap_or_default(),
+        failure,
+        created_at: Some(timestamp(checkout.created_at)),
+        updated_at: Some(timestamp(checkout.updated_at)),
+        needs_attention: checkout.needs_attention,
+        history: history.iter().filter_map(entry).collect(),
+    }
+}
+
+fn item(line: &Line) -> wire::CheckoutItem {
+    // The lines were added up when the purchase was made: they do not overflow.
+    let subtotal = line.subtotal().unwrap_or(Money::zero(line.unit_price.currency()));
+    wire::CheckoutItem {
+        product_id: line.product.0,
+        product_name: line.name.clone(),
+        quantity: i32::try_from(line.quantity.get()).unwrap_or(i32::MAX),
+        unit_price: Some(line.unit_price.into()),
+        subtotal: Some(subtotal.into()),
+    }
+}
+
+fn failure(failure: &Failure) -> wire::Failure {
+    let shortages = failure.shortages.iter().map(|shortage| wire::Shortage {
+        product_id: shortage.product_id,
+        requested: shortage.requested,
+        available: shortage.available,
+    });
+    wire::Failure {
+        reason: failure.reason.as_str().to_owned(),
+        message: failure.message.clone(),
+        items: shortages.collect(),
+    }
+}
+
+fn entry(entry: &Entry) -> Option<wire::HistoryEntry> {
+    let status = Status::of_entry(&entry.state)?;
+    Some(wire::HistoryEntry {
+        status: wire_status(status).into(),
+        at: Some(timestamp(entry.at)),
+        detail: entry.detail.clone(),
+    })
+}
+
+const fn wire_status(status: Status) -> CheckoutStatus {
+    match status {
+        Status::Initiated => CheckoutStatus::Initiated,
+        Status::InventoryReserved => CheckoutStatus::InventoryReserved,
+        Status::PaymentPending => CheckoutStatus::PaymentPending,
+        Status::PaymentCompleted => CheckoutStatus::PaymentCompleted,
+        Status::Completed => CheckoutStatus::Completed,
+        Status::Failed => CheckoutStatus::Failed,
+    }
+}
+
+/// The status to list; `None` lists all.
+pub(super) fn status_filter(status: i32) -> Result<Option<Status>, Refusal> {
+    let unknown = |_| Refusal::field("status", "status is not one of CheckoutStatus");
+    Ok(match CheckoutStatus::try_from(status).map_err(unknown)? {
+        CheckoutStatus::Unspecified => None,
+        CheckoutStatus::Initiated => Some(Status::Initiated),
+        CheckoutStatus::InventoryReserved => Some(Status::InventoryReserved),
+        CheckoutStatus::PaymentPending => Some(Status::PaymentPending),
+        CheckoutStatus::PaymentCompleted => Some(Status::PaymentCompleted),
+        CheckoutStatus::Completed => Some(Status::Completed),
+        CheckoutStatus::Failed => Some(Status::Failed),
+    })
+}

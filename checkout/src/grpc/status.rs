@@ -1,0 +1,79 @@
+//! Errors as gRPC statuses. What is logged of them is logged here, once.
+
+use proto::{Reason, status, status::Refusal};
+use serde_json::json;
+use storage::StoreError;
+use tonic::Status;
+
+use crate::{
+    app::initiate_checkout::InitiateError,
+    domain::{PriceChange, Refusal as CartRefusal},
+};
+
+pub(super) fn initiate(error: InitiateError) -> Status {
+    match error {
+        InitiateError::KeyReused => Refusal::new(
+            Reason::IdempotencyKeyReused,
+            "this idempotency key was used with another request",
+        )
+        .into(),
+        InitiateError::Refused(refusal) => cart_refusal(refusal).into(),
+        InitiateError::Peer(peer) => {
+            tracing::warn!(code = ?peer.code(), message = peer.message(), "a peer did not answer before a checkout began");
+            status::unavailable()
+        }
+        InitiateError::Store(error) => store(&error),
+        InitiateError::Stopping => status::unavailable(),
+    }
+}
+
+fn cart_refusal(refusal: CartRefusal) -> Refusal {
+    match refusal {
+        CartRefusal::Empty => Refusal::new(Reason::CartEmpty, "cart is empty"),
+        CartRefusal::Gone(products) => {
+            let ids: Vec<_> = products.iter().map(|product| product.0).collect();
+            Refusal::new(
+                Reason::ProductUnavailable,
+                "the cart holds products that are not sold any more",
+            )
+            .with("product_ids", json!(ids).to_string())
+        }
+        CartRefusal::PriceChanged(changes) => {
+            let change = |change: &PriceChange| {
+                json!({
+                    "product_id": change.product.0,
+                    "old_minor": change.old.minor_units(),
+                    "new_minor": change.new.minor_units(),
+                })
+            };
+            let changes: Vec<_> = changes.iter().map(change).collect();
+            Refusal::new(
+                Reason::PriceChanged,
+                "prices have changed since these products went into the cart",
+            )
+            .with("changes", json!(changes).to_string())
+        }
+        CartRefusal::Total(error) => {
+            Refusal::new(Reason::InvalidArgument, format!("the cart cannot be bought: {error}"))
+        }
+    }
+}
+
+pub(super) fn missing_key() -> Refusal {
+    Refusal::new(Reason::MissingIdempotencyKey, "idempotency_key is required").at("idempotency_key")
+}
+
+pub(super) fn not_found() -> Status {
+    Refusal::new(Reason::CheckoutNotFound, "checkout not found").into()
+}
+
+pub(super) fn store(error: &StoreError) -> Status {
+    let source = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::error!(%error, source, "the journal failed");
+    match error {
+        StoreError::Unavailable(_) => status::unavailable(),
+        StoreError::Conflict | StoreError::Corrupt(_) => status::internal(),
+    }
+}

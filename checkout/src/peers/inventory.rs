@@ -1,0 +1,57 @@
+//! Holds on stock, at the inventory service.
+
+use async_trait::async_trait;
+use proto::{
+    Reason,
+    inventory::v1::{
+        self as wire, ConfirmRequest, ReleaseRequest, ReserveRequest, inventory_service_client::InventoryServiceClient,
+    },
+};
+use runtime::channel::Peer;
+
+use super::answer;
+use crate::{
+    domain::{CheckoutId, Line},
+    ports::{Answer, Stock},
+};
+
+pub(crate) struct GrpcStock(InventoryServiceClient<Peer>);
+
+impl GrpcStock {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self(InventoryServiceClient::new(peer))
+    }
+}
+
+#[async_trait]
+impl Stock for GrpcStock {
+    async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> Answer<()> {
+        let lines = lines
+            .iter()
+            .map(|line| wire::Line {
+                product_id: line.product.0,
+                quantity: line.quantity.get(),
+            })
+            .collect();
+        let request = ReserveRequest {
+            checkout_id: id.to_string(),
+            lines,
+        };
+        let refusals = [Reason::OutOfStock, Reason::ReservationReleased];
+        answer(self.0.clone().reserve(request).await, &refusals).map(drop)
+    }
+
+    async fn confirm(&self, id: CheckoutId) -> Answer<()> {
+        let request = ConfirmRequest {
+            checkout_id: id.to_string(),
+        };
+        answer(self.0.clone().confirm(request).await, &[Reason::ReservationExpired]).map(drop)
+    }
+
+    async fn release(&self, id: CheckoutId) -> Answer<()> {
+        let request = ReleaseRequest {
+            checkout_id: id.to_string(),
+        };
+        answer(self.0.clone().release(request).await, &[]).map(drop)
+    }
+}

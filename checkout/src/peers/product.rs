@@ -1,0 +1,45 @@
+//! Current names and prices, from the product service.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use proto::{
+    convert,
+    product::v1::{BatchGetProductsRequest, product_service_client::ProductServiceClient},
+};
+use runtime::channel::Peer;
+use tonic::Status;
+
+use crate::{
+    domain::{Priced, ProductId},
+    ports::Catalogue,
+};
+
+pub(crate) struct GrpcCatalogue(ProductServiceClient<Peer>);
+
+impl GrpcCatalogue {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self(ProductServiceClient::new(peer))
+    }
+}
+
+#[async_trait]
+impl Catalogue for GrpcCatalogue {
+    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, Status> {
+        let request = BatchGetProductsRequest {
+            ids: products.iter().map(|product| product.0).collect(),
+        };
+        let found = self.0.clone().batch_get_products(request).await?.into_inner().products;
+        let priced = found.into_iter().map(|product| {
+            let price = convert::money("price", product.price)?;
+            Ok((
+                ProductId(product.id),
+                Priced {
+                    name: product.name,
+                    price,
+                },
+            ))
+        });
+        priced.collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! What the saga needs of the world.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use events::Event;
+use jiff::Timestamp;
+use money::Money;
+use storage::StoreError;
+
+use crate::{
+    domain::{
+        CartView, Checkout, CheckoutId, Entry, Failure, IdempotencyKey, Line, PaymentMethod, Priced, ProductId,
+        Request, Status, UserId,
+    },
+    saga::State,
+};
+
+/// Rises with every claim of a saga: writes of an earlier owner find that it has moved on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence(pub i64);
+
+/// A saga, and the right to drive it.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    pub checkout: Checkout,
+    pub fence: Fence,
+}
+
+/// Who claims, and for how long.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub owner: String,
+    pub ttl: Duration,
+}
+
+/// What became of an attempt to begin.
+#[derive(Debug)]
+pub enum Begun {
+    Created(Fence),
+    /// The key was taken by this checkout.
+    Exists(Box<Checkout>),
+}
+
+/// What a driver writes down, all of it or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Steps taken, in order, with what is to be remembered of each; none when only `retry` is noted.
+    pub steps: Vec<(State, Timestamp, String)>,
+    pub payment_id: Option<String>,
+    /// When to go on, when the last call had no known outcome.
+    pub retry: Option<Retry>,
+    /// What the world is to learn of the last step.
+    pub event: Option<Event>,
+}
+
+/// A call without a known outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    pub after: Duration,
+    pub attempts: u32,
+    pub needs_attention: bool,
+}
+
+/// Which checkouts to list, oldest first.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter {
+    pub status: Option<Status>,
+    pub needs_attention: bool,
+    /// Those behind this one.
+    pub after: Option<CheckoutId>,
+    pub limit: u32,
+}
+
+/// The durable memory of all sagas. Every method is one atomic unit.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Stores a new saga with its first history entry, claimed by `lease`; or finds the one that has this user's key.
+    async fn begin(&self, new: &Checkout, request: &Request, lease: &Lease) -> Result<Begun, StoreError>;
+    async fn find(&self, user: &UserId, key: &IdempotencyKey) -> Result<Option<Checkout>, StoreError>;
+    /// A checkout with its history, oldest first.
+    async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError>;
+    async fn list(&self, filter: Filter) -> Result<Vec<Checkout>, StoreError>;
+    /// Writes down what the driver did and extends its lease: `Conflict` when version or fence has moved on, and nothing
+    /// was written. Returns the new version.
+    async fn record(&self, claimed: &Claimed, record: &Record, lease: &Lease) -> Result<i64, StoreError>;
+    /// Claims sagas that are not finished, are to be woken, and have no owner whose lease still runs.
+    async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed>, StoreError>;
+    /// Ends the leases of an earlier life of this owner, so that its sagas are due at once. To be called only at start.
+    async fn disown(&self, owner: &str) -> Result<(), StoreError>;
+}
+
+/// What came of a call to a peer.
+#[derive(Debug)]
+pub enum Answer<T> {
+    Done(T),
+    Refused(Failure),
+    /// It may or may not have been executed.
+    Unknown(tonic::Status),
+}
+
+/// What is known of a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payment {
+    Succeeded {
+        payment_id: String,
+    },
+    Declined(Failure),
+    /// The provider has not seen it.
+    Open,
+}
+
+#[async_trait]
+pub trait Carts: Send + Sync {
+    async fn cart_of(&self, user: &UserId) -> Result<CartView, tonic::Status>;
+}
+
+#[async_trait]
+pub trait Catalogue: Send + Sync {
+    /// The products that exist among these.
+    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, tonic::Status>;
+}
+
+#[async_trait]
+pub trait Stock: Send + Sync {
+    async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> Answer<()>;
+    async fn confirm(&self, id: CheckoutId) -> Answer<()>;
+    async fn release(&self, id: CheckoutId) -> Answer<()>;
+}
+
+#[async_trait]
+pub trait Payments: Send + Sync {
+    /// Answers with the payment's id.
+    async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Answer<String>;
+    async fn refund(&self, id: CheckoutId) -> Answer<()>;
+    async fn find(&self, id: CheckoutId) -> Result<Payment, tonic::Status>;
+}
+
+/// All of them.
+#[derive(Clone)]
+pub struct Ports {
+    pub journal: Arc<dyn Journal>,
+    pub carts: Arc<dyn Carts>,
+    pub catalogue: Arc<dyn Catalogue>,
+    pub stock: Arc<dyn Stock>,
+    pub payments: Arc<dyn Payments>,
+}

@@ -1,0 +1,133 @@
+//! The saga: a pure state machine. Whatever runs it only does as it says and tells it what came of it.
+
+use crate::domain::Failure;
+
+/// How far a purchase is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The lines are frozen.
+    Initiated,
+    /// The stock is held.
+    InventoryReserved,
+    /// A charge may have happened: the intent was recorded before the call.
+    PaymentPending,
+    /// The money was taken: from here there is only forward.
+    PaymentCompleted,
+    /// The hold is being given back.
+    Releasing(Failure),
+    /// The money is being given back, then the hold.
+    Refunding(Failure),
+    Completed,
+    Failed(Failure),
+}
+
+/// A call to a participant. The checkout's id is its key, so that it may be made any number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Reserve,
+    Charge,
+    Confirm,
+    Release,
+    Refund,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    Call(Call),
+    /// To record this state before anything else: it is the intent of a call.
+    Record(State),
+    Nothing,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// For a known reason of that participant. It has had, and will have, no effect.
+    Refused(Failure),
+    /// Anything may have happened.
+    Unknown,
+}
+
+/// What the saga does next, given what is known.
+pub fn next(state: &State) -> Next {
+    match state {
+        State::Initiated => Next::Call(Call::Reserve),
+        State::InventoryReserved => Next::Record(State::PaymentPending),
+        State::PaymentPending => Next::Call(Call::Charge),
+        State::PaymentCompleted => Next::Call(Call::Confirm),
+        State::Releasing(_) => Next::Call(Call::Release),
+        State::Refunding(_) => Next::Call(Call::Refund),
+        State::Completed | State::Failed(_) => Next::Nothing,
+    }
+}
+
+/// The state after a call. Unknown changes nothing, and neither does a compensation that is refused: both are tried again.
+pub fn apply(state: State, outcome: Outcome) -> State {
+    use Outcome::{Done, Refused, Unknown};
+    match (state, outcome) {
+        (State::Initiated, Done) => State::InventoryReserved,
+        (State::Initiated, Refused(failure)) => State::Failed(failure),
+        (State::PaymentPending, Done) => State::PaymentCompleted,
+        (State::PaymentPending, Refused(failure)) => State::Releasing(failure),
+        (State::PaymentCompleted, Done) => State::Completed,
+        // The hold ran out and the stock is gone.
+        (State::PaymentCompleted, Refused(failure)) => State::Refunding(failure),
+        (State::Refunding(failure), Done) => State::Releasing(failure),
+        (State::Releasing(failure), Done) => State::Failed(failure),
+        (state @ (State::Refunding(_) | State::Releasing(_)), Refused(_)) => state,
+        // Nothing was called from here.
+        (state @ (State::InventoryReserved | State::Completed | State::Failed(_)), Done | Refused(_)) => state,
+        (state, Unknown) => state,
+    }
+}
+
+impl State {
+    pub const fn is_terminal(&self) -> bool {
+        matches!(self, Self::Completed | Self::Failed(_))
+    }
+
+    /// The name under which it is stored.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Initiated => "INITIATED",
+            Self::InventoryReserved => "INVENTORY_RESERVED",
+            Self::PaymentPending => "PAYMENT_PENDING",
+            Self::PaymentCompleted => "PAYMENT_COMPLETED",
+            Self::Releasing(_) => "RELEASING",
+            Self::Refunding(_) => "REFUNDING",
+            Self::Completed => "COMPLETED",
+            Self::Failed(_) => "FAILED",
+        }
+    }
+
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Releasing(failure) | Self::Refunding(failure) | Self::Failed(failure) => Some(failure),
+            Self::Initiated
+            | Self::InventoryReserved
+            | Self::PaymentPending
+            | Self::PaymentCompleted
+            | Self::Completed => None,
+        }
+    }
+
+    /// The state of this name; `None` for an unknown name, or when a failure is missing or not wanted.
+    pub fn from_parts(name: &str, failure: Option<Failure>) -> Option<Self> {
+        Some(match (name, failure) {
+            ("INITIATED", None) => Self::Initiated,
+            ("INVENTORY_RESERVED", None) => Self::InventoryReserved,
+            ("PAYMENT_PENDING", None) => Self::PaymentPending,
+            ("PAYMENT_COMPLETED", None) => Self::PaymentCompleted,
+            ("RELEASING", Some(failure)) => Self::Releasing(failure),
+            ("REFUNDING", Some(failure)) => Self::Refunding(failure),
+            ("COMPLETED", None) => Self::Completed,
+            ("FAILED", Some(failure)) => Self::Failed(failure),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

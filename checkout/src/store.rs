@@ -1,0 +1,3 @@
+//! Adapters of the journal.
+
+pub mod sqlite;

@@ -1,0 +1,296 @@
+//! The journal in SQLite, with the outbox in the same file.
+
+mod row;
+
+use async_trait::async_trait;
+use events::outbox;
+use futures::FutureExt;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use storage::{Migrations, Sqlite, StoreError};
+
+use crate::{
+    domain::{Checkout, CheckoutId, Entry, IdempotencyKey, Request, Status, UserId},
+    ports::{Begun, Claimed, Fence, Filter, Journal, Lease, Record},
+    saga::State,
+};
+use row::{COLUMNS, FailureRow, checkout, entry, lines_json, millis};
+
+pub const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/sqlite/0001_init.sql"),
+    outbox::sqlite::SCHEMA,
+]);
+
+/// The database's clock, in milliseconds.
+macro_rules! now {
+    () => {
+        "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)"
+    };
+}
+
+#[derive(Debug, Clone)]
+pub struct SqliteJournal(Sqlite);
+
+impl SqliteJournal {
+    pub const fn new(db: Sqlite) -> Self {
+        Self(db)
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn begin(&self, new: &Checkout, request: &Request, lease: &Lease) -> Result<Begun, StoreError> {
+        let (new, request, lease) = (new.clone(), request.clone(), lease.clone());
+        self.0
+            .write("checkout.begin", move |tx| insert(tx, new, request, lease).boxed())
+            .await
+    }
+
+    async fn find(&self, user: &UserId, key: &IdempotencyKey) -> Result<Option<Checkout>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE user_id = ? AND idempotency_key = ?");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(&user.0)
+            .bind(key.as_str())
+            .fetch_optional(self.0.reader())
+            .await?;
+        row.as_ref().map(checkout).transpose()
+    }
+
+    async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE id = ?");
+        // Both reads see the same moment.
+        let mut tx = self.0.reader().begin().await?;
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(id.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let history = sqlx::query("SELECT state, at, detail FROM history WHERE checkout_id = ? ORDER BY version")
+            .bind(id.to_string())
+            .fetch_all(&mut *tx)
+            .await?;
+        Ok(Some((
+            checkout(&row)?,
+            history.iter().map(entry).collect::<Result<_, _>>()?,
+        )))
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Vec<Checkout>, StoreError> {
+        // Ids are UUIDv7: in order of time.
+        let sql = format!(
+            "SELECT {COLUMNS} FROM checkouts
+             WHERE id > ?1 AND (?2 IS NULL OR status = ?2) AND (NOT ?3 OR needs_attention = 1)
+             ORDER BY id LIMIT ?4"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
+            .bind(filter.status.map(Status::name))
+            .bind(filter.needs_attention)
+            .bind(filter.limit)
+            .fetch_all(self.0.reader())
+            .await?;
+        rows.iter().map(checkout).collect()
+    }
+
+    async fn record(&self, claimed: &Claimed, record: &Record, lease: &Lease) -> Result<i64, StoreError> {
+        let (claimed, record, lease) = (claimed.clone(), record.clone(), lease.clone());
+        let label = record
+            .steps
+            .first()
+            .map_or("checkout.retry", |(state, ..)| label(state));
+        self.0
+            .write(label, move |tx| write_record(tx, claimed, record, lease).boxed())
+            .await
+    }
+
+    async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+        // Mostly there is nothing due: look before a write is made of it.
+        let due: Option<i64> = sqlx::query_scalar(concat!(
+            "SELECT 1 FROM checkouts WHERE state NOT IN ('COMPLETED', 'FAILED') AND wake_at <= ",
+            now!(),
+            " AND lease_until <= ",
+            now!(),
+            " LIMIT 1"
+        ))
+        .fetch_optional(self.0.reader())
+        .await?;
+        if due.is_none() {
+            return Ok(Vec::new());
+        }
+        let lease = lease.clone();
+        self.0
+            .write("checkout.claim", move |tx| claim(tx, lease, limit).boxed())
+            .await
+    }
+
+    async fn disown(&self, owner: &str) -> Result<(), StoreError> {
+        let owner = owner.to_owned();
+        let write = self.0.write("checkout.disown", move |tx| {
+            async move {
+                sqlx::query(
+                    "UPDATE checkouts SET lease_until = 0, wake_at = 0
+                     WHERE owner = ? AND state NOT IN ('COMPLETED', 'FAILED')",
+                )
+                .bind(owner)
+                .execute(tx)
+                .await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        write.await
+    }
+}
+
+/// Names the commit of a step.
+const fn label(state: &State) -> &'static str {
+    match state {
+        State::Initiated => "checkout.initiated",
+        State::InventoryReserved => "checkout.reserved",
+        State::PaymentPending => "checkout.pending",
+        State::PaymentCompleted => "checkout.paid",
+        State::Releasing(_) => "checkout.releasing",
+        State::Refunding(_) => "checkout.refunding",
+        State::Completed => "checkout.completed",
+        State::Failed(_) => "checkout.failed",
+    }
+}
+
+async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, lease: Lease) -> Result<Begun, StoreError> {
+    let inserted = sqlx::query(concat!(
+        "INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, lines, total_minor, currency,
+            payment_method, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ",
+        now!(),
+        " + ?, 0) ON CONFLICT (user_id, idempotency_key) DO NOTHING"
+    ))
+    .bind(new.id.to_string())
+    .bind(&new.user.0)
+    .bind(request.key.as_str())
+    .bind(&new.fingerprint)
+    .bind(new.state.name())
+    .bind(new.status().name())
+    .bind(lines_json(&new.purchase.lines)?)
+    .bind(new.purchase.total.minor_units())
+    .bind(new.purchase.total.currency().as_str())
+    .bind(new.method.as_str())
+    .bind(new.purchase.cart_version)
+    .bind(new.created_at.as_millisecond())
+    .bind(new.updated_at.as_millisecond())
+    .bind(new.version)
+    .bind(&lease.owner)
+    .bind(millis(lease.ttl))
+    .execute(&mut *tx)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE user_id = ? AND idempotency_key = ?");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(&new.user.0)
+            .bind(request.key.as_str())
+            .fetch_one(&mut *tx)
+            .await?;
+        return Ok(Begun::Exists(Box::new(checkout(&row)?)));
+    }
+    insert_entry(
+        tx,
+        new.id,
+        new.version,
+        &new.state,
+        (new.created_at, "cart and prices are frozen"),
+    )
+    .await?;
+    Ok(Begun::Created(Fence(1)))
+}
+
+async fn insert_entry(
+    tx: &mut SqliteConnection,
+    id: CheckoutId,
+    version: i64,
+    state: &State,
+    (at, detail): (jiff::Timestamp, &str),
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO history (checkout_id, version, state, at, detail) VALUES (?, ?, ?, ?, ?)")
+        .bind(id.to_string())
+        .bind(version)
+        .bind(state.name())
+        .bind(at.as_millisecond())
+        .bind(detail)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn write_record(
+    tx: &mut SqliteConnection,
+    claimed: Claimed,
+    record: Record,
+    lease: Lease,
+) -> Result<i64, StoreError> {
+    let before = &claimed.checkout;
+    let payment_id = record.payment_id.as_ref().or(before.payment_id.as_ref());
+    let (state, at) = record
+        .steps
+        .last()
+        .map_or((&before.state, before.updated_at), |(state, at, _)| (state, *at));
+    let version = before.version + i64::try_from(record.steps.len()).map_err(StoreError::corrupt)?;
+    let (after, attempts, attention) = record.retry.map_or((0, 0, false), |retry| {
+        (millis(retry.after), retry.attempts, retry.needs_attention)
+    });
+    let updated = sqlx::query(concat!(
+        "UPDATE checkouts SET state = ?, status = ?, failure = ?, payment_id = ?, updated_at = ?, version = ?,
+            attempts = ?, needs_attention = ?, wake_at = ",
+        now!(),
+        " + ?, lease_until = ",
+        now!(),
+        " + ? WHERE id = ? AND version = ? AND fence = ?"
+    ))
+    .bind(state.name())
+    .bind(Status::of(state, payment_id.is_some()).name())
+    .bind(state.failure().map(FailureRow::json).transpose()?)
+    .bind(payment_id)
+    .bind(at.as_millisecond())
+    .bind(version)
+    .bind(attempts)
+    .bind(attention)
+    .bind(after)
+    .bind(after.saturating_add(millis(lease.ttl)))
+    .bind(before.id.to_string())
+    .bind(before.version)
+    .bind(claimed.fence.0)
+    .execute(&mut *tx)
+    .await?;
+    if updated.rows_affected() == 0 {
+        return Err(StoreError::Conflict);
+    }
+    for (version, (state, at, detail)) in (before.version + 1..).zip(&record.steps) {
+        insert_entry(tx, before.id, version, state, (*at, detail)).await?;
+    }
+    if let Some(event) = &record.event {
+        outbox::sqlite::append(tx, proto::events::CHECKOUT_TOPIC, event).await?;
+    }
+    Ok(version)
+}
+
+async fn claim(tx: &mut SqliteConnection, lease: Lease, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    let sql = format!(
+        "UPDATE checkouts SET owner = ?, fence = fence + 1, lease_until = {now} + ?
+         WHERE id IN (SELECT id FROM checkouts WHERE state NOT IN ('COMPLETED', 'FAILED')
+            AND wake_at <= {now} AND lease_until <= {now} ORDER BY wake_at LIMIT ?)
+         RETURNING {COLUMNS}, fence",
+        now = now!(),
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(lease.owner)
+        .bind(millis(lease.ttl))
+        .bind(limit)
+        .fetch_all(tx)
+        .await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match row::claimed(row) {
+            Ok(claim) => claimed.push(claim),
+            // It comes up again when its lease runs out; meanwhile the others go on.
+            Err(error) => tracing::error!(%error, "a saga in the journal cannot be read"),
+        }
+    }
+    Ok(claimed)
+}

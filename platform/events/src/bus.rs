@@ -1,0 +1,57 @@
+//! The event bus: topics with partitions, read by groups that remember how far they came.
+
+pub mod sqlite;
+
+use async_trait::async_trait;
+
+use crate::{Message, Topic};
+
+/// Why the bus did not do it. It may do it later; of a publish it is not known whether it did.
+#[derive(Debug, thiserror::Error)]
+#[error("the event bus is unavailable")]
+pub struct BusError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl BusError {
+    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+/// Where a message stands in its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    pub partition: u32,
+    pub offset: u64,
+}
+
+/// A message and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub position: Position,
+    pub message: Message,
+}
+
+/// A durable log. Messages of one key are delivered in the order of their publication, each at least once to every group.
+#[async_trait]
+pub trait EventBus: Send + Sync {
+    /// Makes the topic if it is not there. One that is there keeps its partitions, or keys would change theirs.
+    async fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<(), BusError>;
+    /// Appends the messages in this order; returns when all of them are durable.
+    async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), BusError>;
+    /// Joins a group. A new group starts at the beginning of the topic.
+    async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
+    /// All that is on a topic now, partition by partition in order; nothing for a topic that is not there.
+    async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError>;
+    /// Whether the bus answers: for a readiness probe.
+    async fn is_up(&self) -> bool;
+}
+
+/// A member of a group.
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next messages, at least one; waits for them. Those of one partition are in order and follow on those of the last
+    /// call. Safe to drop while it waits.
+    async fn next(&mut self) -> Result<Vec<Delivery>, BusError>;
+    /// Notes that everything up to and including these positions is done with: a member that joins later starts behind them.
+    async fn commit(&mut self, done: &[Position]) -> Result<(), BusError>;
+}

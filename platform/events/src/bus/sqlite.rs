@@ -1,0 +1,256 @@
+//! The bus as a durable log in SQLite, for one process. Another process may publish beside it (`dlq redrive`): the poll of
+//! each subscription finds that.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use runtime::CrashPoints;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
+use tokio::sync::watch;
+
+use super::{BusError, Delivery, EventBus, Position, Subscription};
+use crate::{Message, Topic, message::partition_of};
+
+const MIGRATIONS: Migrations = Migrations(&[include_str!("../../migrations/sqlite/bus.sql")]);
+/// Messages of one partition in one delivery, at most.
+const FETCH: i64 = 100;
+/// The floor under the wake-ups: how long a message of another process may wait.
+const POLL: Duration = Duration::from_millis(500);
+
+/// A handle on the log. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SqliteBus {
+    db: Sqlite,
+    published: watch::Sender<()>,
+}
+
+impl SqliteBus {
+    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+        let db = Sqlite::open(SqliteOptions {
+            path,
+            migrations: MIGRATIONS,
+            crash,
+        })
+        .await?;
+        Ok(Self {
+            db,
+            published: watch::Sender::new(()),
+        })
+    }
+}
+
+impl From<StoreError> for BusError {
+    fn from(error: StoreError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<sqlx::Error> for BusError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::new(error)
+    }
+}
+
+#[async_trait]
+impl EventBus for SqliteBus {
+    async fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
+        let topic = topic.to_owned();
+        let write = self.db.write("bus.topic", move |tx| {
+            async move {
+                if partitions_of(tx, &topic).await? > 0 {
+                    return Ok(());
+                }
+                for partition in 0..partitions {
+                    sqlx::query("INSERT INTO partitions (topic, partition) VALUES (?, ?)")
+                        .bind(&topic)
+                        .bind(partition)
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                Ok(())
+            }
+            .boxed()
+        });
+        Ok(write.await?)
+    }
+
+    async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), BusError> {
+        let topic = topic.to_owned();
+        self.db
+            .write("bus.publish", move |tx| append(tx, topic, messages).boxed())
+            .await?;
+        self.published.send_replace(());
+        Ok(())
+    }
+
+    async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
+        let rows = sqlx::query(
+            "SELECT p.partition, coalesce(g.next_offset, 0) AS next FROM partitions p
+             LEFT JOIN group_offsets g
+                ON g.consumer_group = ? AND g.topic = p.topic AND g.partition = p.partition
+             WHERE p.topic = ?",
+        )
+        .bind(group)
+        .bind(topic.name)
+        .fetch_all(self.db.reader())
+        .await?;
+        let next = rows
+            .iter()
+            .map(|row| Ok((row.try_get("partition")?, row.try_get("next")?)));
+        Ok(Box::new(SqliteSubscription {
+            db: self.db.clone(),
+            published: self.published.subscribe(),
+            group: group.to_owned(),
+            topic: topic.name.to_owned(),
+            next: next.collect::<Result<_, sqlx::Error>>()?,
+        }))
+    }
+
+    async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError> {
+        let rows = sqlx::query(
+            "SELECT partition, \"offset\", key, headers, value FROM messages WHERE topic = ? ORDER BY partition, \"offset\"",
+        )
+        .bind(topic)
+        .fetch_all(self.db.reader())
+        .await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    async fn is_up(&self) -> bool {
+        self.db.is_up().await
+    }
+}
+
+async fn partitions_of(tx: &mut SqliteConnection, topic: &str) -> Result<u32, StoreError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM partitions WHERE topic = ?")
+        .bind(topic)
+        .fetch_one(tx)
+        .await?)
+}
+
+async fn append(tx: &mut SqliteConnection, topic: String, messages: Vec<Message>) -> Result<(), StoreError> {
+    let partitions = partitions_of(tx, &topic).await?;
+    if partitions == 0 {
+        return Err(StoreError::unavailable(format!("there is no topic {topic}")));
+    }
+    for message in messages {
+        let partition = partition_of(&message.key, partitions);
+        let offset: i64 = sqlx::query_scalar(
+            "UPDATE partitions SET next_offset = next_offset + 1 WHERE topic = ? AND partition = ?
+             RETURNING next_offset - 1",
+        )
+        .bind(&topic)
+        .bind(partition)
+        .fetch_one(&mut *tx)
+        .await?;
+        sqlx::query(
+            "INSERT INTO messages (topic, partition, \"offset\", key, headers, value) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&topic)
+        .bind(partition)
+        .bind(offset)
+        .bind(&message.key)
+        .bind(serde_json::to_string(&message.headers).map_err(StoreError::corrupt)?)
+        .bind(message.value.as_ref())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+fn delivery(row: &SqliteRow) -> Result<Delivery, BusError> {
+    let offset: i64 = row.try_get("offset")?;
+    let headers: String = row.try_get("headers")?;
+    let value: Vec<u8> = row.try_get("value")?;
+    Ok(Delivery {
+        position: Position {
+            partition: row.try_get("partition")?,
+            offset: u64::try_from(offset).map_err(BusError::new)?,
+        },
+        message: Message {
+            key: row.try_get("key")?,
+            headers: serde_json::from_str(&headers).map_err(BusError::new)?,
+            value: value.into(),
+        },
+    })
+}
+
+/// The only member of its group: a log in a file belongs to one process.
+struct SqliteSubscription {
+    db: Sqlite,
+    published: watch::Receiver<()>,
+    group: String,
+    topic: String,
+    /// The offset of the next message to deliver, by partition.
+    next: BTreeMap<u32, i64>,
+}
+
+impl SqliteSubscription {
+    async fn fetch(&mut self) -> Result<Vec<Delivery>, BusError> {
+        let mut found = Vec::new();
+        for (partition, next) in &mut self.next {
+            let rows = sqlx::query(
+                "SELECT partition, \"offset\", key, headers, value FROM messages
+                 WHERE topic = ? AND partition = ? AND \"offset\" >= ? ORDER BY \"offset\" LIMIT ?",
+            )
+            .bind(&self.topic)
+            .bind(*partition)
+            .bind(*next)
+            .bind(FETCH)
+            .fetch_all(self.db.reader())
+            .await?;
+            let deliveries = rows.iter().map(delivery).collect::<Result<Vec<_>, _>>()?;
+            // Nothing is awaited from here to the end of the round, so that no delivery is skipped when this is dropped.
+            found.push((next, deliveries));
+        }
+        let mut all = Vec::new();
+        for (next, deliveries) in found {
+            *next += i64::try_from(deliveries.len()).map_err(BusError::new)?;
+            all.extend(deliveries);
+        }
+        Ok(all)
+    }
+}
+
+#[async_trait]
+impl Subscription for SqliteSubscription {
+    async fn next(&mut self) -> Result<Vec<Delivery>, BusError> {
+        loop {
+            // What is published from here on ends the wait below.
+            self.published.borrow_and_update();
+            let found = self.fetch().await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            // Both the end of the time and a sender that is gone lead to another look.
+            let _ = tokio::time::timeout(POLL, self.published.changed()).await;
+        }
+    }
+
+    async fn commit(&mut self, done: &[Position]) -> Result<(), BusError> {
+        let (group, topic, done) = (self.group.clone(), self.topic.clone(), done.to_vec());
+        let write = self.db.write("bus.offsets", move |tx| {
+            async move {
+                for position in done {
+                    let next = i64::try_from(position.offset).map_err(StoreError::corrupt)? + 1;
+                    sqlx::query(
+                        "INSERT INTO group_offsets (consumer_group, topic, partition, next_offset) VALUES (?, ?, ?, ?)
+                         ON CONFLICT (consumer_group, topic, partition)
+                         DO UPDATE SET next_offset = max(next_offset, excluded.next_offset)",
+                    )
+                    .bind(&group)
+                    .bind(&topic)
+                    .bind(position.partition)
+                    .bind(next)
+                    .execute(&mut *tx)
+                    .await?;
+                }
+                Ok(())
+            }
+            .boxed()
+        });
+        Ok(write.await?)
+    }
+}

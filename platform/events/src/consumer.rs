@@ -1,0 +1,150 @@
+//! Consumers: apply every event once in effect, in order per key.
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::{FutureExt, future::join_all};
+use runtime::{Clock, CrashPoints, Tasks, telemetry::chain};
+
+use crate::{BusError, DeadLetters, Delivery, Event, EventBus, Position, Subscription, Topic};
+
+const BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Why an event was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// Something that is needed is away: the event is tried again until it comes back.
+    #[error("cannot be applied now")]
+    Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It can never be applied, for this reason: it is parked.
+    #[error("{0}")]
+    Poisoned(String),
+}
+
+impl From<storage::StoreError> for HandlerError {
+    fn from(error: storage::StoreError) -> Self {
+        use storage::StoreError::{Conflict, Corrupt, Unavailable};
+        match error {
+            Conflict | Unavailable(_) => Self::Transient(error.into()),
+            Corrupt(_) => Self::Poisoned(chain(&error)),
+        }
+    }
+}
+
+/// What a group does with an event. The effect and the note that it happened (inbox) must share one transaction: an event
+/// may be delivered any number of times. Kinds of events that the group does not want are `Ok`.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError>;
+}
+
+/// A group's member: reads a topic, applies, commits offsets after that.
+pub struct Consumer {
+    pub group: &'static str,
+    pub topic: Topic,
+    pub bus: Arc<dyn EventBus>,
+    pub handler: Arc<dyn Handler>,
+    pub clock: Clock,
+    pub crash: CrashPoints,
+}
+
+impl Consumer {
+    /// Runs until the tasks are stopping; then the work in hand is dropped, to be delivered again.
+    pub async fn run(self, tasks: Tasks) {
+        let mut backoff = BACKOFF;
+        while !tasks.is_stopping() {
+            let consumed = tokio::select! {
+                consumed = self.consume(&mut backoff) => consumed,
+                () = tasks.stopping() => return,
+            };
+            if let Err(error) = consumed {
+                tracing::warn!(
+                    group = self.group,
+                    error = chain(&error),
+                    ?backoff,
+                    "consumer lost the bus; trying again"
+                );
+                tasks.sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+            }
+        }
+    }
+
+    async fn consume(&self, backoff: &mut Duration) -> Result<(), BusError> {
+        // A member that joins before there is a topic may sit without partitions for ever.
+        self.bus.ensure_topic(self.topic.name, self.topic.partitions).await?;
+        let dead_letters = DeadLetters::new(self.bus.clone());
+        dead_letters.prepare(self.topic.name, self.group).await?;
+        let mut subscription = self.bus.subscribe(self.group, self.topic).await?;
+        loop {
+            let deliveries = subscription.next().await?;
+            self.apply_all(&deliveries, &dead_letters).await?;
+            self.commit(subscription.as_mut(), &deliveries).await?;
+            *backoff = BACKOFF;
+        }
+    }
+
+    /// Applies those of one key one after the other, those of different keys side by side.
+    async fn apply_all(&self, deliveries: &[Delivery], dead_letters: &DeadLetters) -> Result<(), BusError> {
+        let mut keys: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+        for delivery in deliveries {
+            keys.entry(&delivery.message.key).or_default().push(delivery);
+        }
+        let work = keys.into_values().map(|of_one_key| async move {
+            for delivery in of_one_key {
+                if let Err(reason) = self.apply(delivery).await {
+                    dead_letters
+                        .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
+                        .await?;
+                    tracing::error!(
+                        group = self.group,
+                        key = delivery.message.key,
+                        reason,
+                        "parked an event"
+                    );
+                }
+            }
+            Ok(())
+        });
+        join_all(work).await.into_iter().collect()
+    }
+
+    /// Applies one event, however often that takes. An error is the reason to park it.
+    async fn apply(&self, delivery: &Delivery) -> Result<(), String> {
+        if !DeadLetters::is_for(&delivery.message, self.group) {
+            return Ok(());
+        }
+        let event = Event::from_message(&delivery.message).map_err(|e| e.to_string())?;
+        let mut backoff = BACKOFF;
+        loop {
+            let handled = event.context.clone().scope(self.handler.handle(&event));
+            match AssertUnwindSafe(handled).catch_unwind().await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(HandlerError::Poisoned(reason))) => return Err(reason),
+                Err(_) => return Err("applying it panicked".to_owned()),
+                Ok(Err(error @ HandlerError::Transient(_))) => {
+                    tracing::warn!(group = self.group, event = %event.id, error = chain(&error), "trying again");
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                }
+            }
+        }
+    }
+
+    async fn commit(&self, subscription: &mut dyn Subscription, done: &[Delivery]) -> Result<(), BusError> {
+        let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+        for Position { partition, offset } in done.iter().map(|delivery| delivery.position) {
+            let highest = last.entry(partition).or_insert(offset);
+            *highest = offset.max(*highest);
+        }
+        let positions: Vec<_> = last
+            .into_iter()
+            .map(|(partition, offset)| Position { partition, offset })
+            .collect();
+        self.crash.before("offset", self.group);
+        subscription.commit(&positions).await?;
+        self.crash.after("offset", self.group);
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Dead letters: events that a group could not apply, parked with the reason, and sent through again.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{BusError, Delivery, EventBus, Message};
+
+const REASON: &str = "dlq-reason";
+const PARKED_AT: &str = "dlq-parked-at";
+const ORIGIN: &str = "dlq-origin";
+/// On a message that was sent through again: the only group that is to look at it.
+const FOR_GROUP: &str = "dlq-for-group";
+/// On a dead-letter topic: the letter with this id was sent through again.
+const REDRIVEN: &str = "dlq-redriven";
+
+/// Where a group's parked events of a topic are.
+pub fn dead_letter_topic(topic: &str, group: &str) -> String {
+    format!("{topic}.{group}.dlq")
+}
+
+/// A parked event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// The event's id; for a message without a proper one, its place as `topic/partition/offset`.
+    pub id: String,
+    pub group: String,
+    pub reason: String,
+    /// RFC 3339.
+    pub parked_at: String,
+    /// Where it stood: `topic/partition/offset`.
+    pub origin: String,
+    pub message: Message,
+}
+
+/// The dead letters of all groups on one bus.
+#[derive(Clone)]
+pub struct DeadLetters {
+    bus: Arc<dyn EventBus>,
+}
+
+impl DeadLetters {
+    pub fn new(bus: Arc<dyn EventBus>) -> Self {
+        Self { bus }
+    }
+
+    /// Makes the topic that a group parks to.
+    pub(crate) async fn prepare(&self, topic: &str, group: &str) -> Result<(), BusError> {
+        self.bus.ensure_topic(&dead_letter_topic(topic, group), 1).await
+    }
+
+    /// Parks a message. After a crash the same one may be parked twice: `list` shows it once.
+    pub(crate) async fn park(
+        &self,
+        topic: &str,
+        group: &str,
+        delivery: &Delivery,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), BusError> {
+        let place = delivery.position;
+        let letter = delivery
+            .message
+            .clone()
+            .with_header(REASON, reason)
+            .with_header(PARKED_AT, now.to_string())
+            .with_header(ORIGIN, format!("{topic}/{}/{}", place.partition, place.offset));
+        self.bus.publish(&dead_letter_topic(topic, group), vec![letter]).await
+    }
+
+    /// Whether a message is for this group: one that was sent through again is for the group that had parked it.
+    pub(crate) fn is_for(message: &Message, group: &str) -> bool {
+        message.header(FOR_GROUP).is_none_or(|only| only == group)
+    }
+
+    /// What a group has parked and nobody has sent through again, oldest first.
+    pub async fn list(&self, topic: &str, group: &str) -> Result<Vec<Parked>, BusError> {
+        let mut parked: Vec<Parked> = Vec::new();
+        for delivery in self.bus.read_all(&dead_letter_topic(topic, group)).await? {
+            let message = delivery.message;
+            if let Some(id) = message.header(REDRIVEN) {
+                parked.retain(|letter| letter.id != id);
+                continue;
+            }
+            let header = |name| message.header(name).unwrap_or_default().to_owned();
+            let origin = header(ORIGIN);
+            let id = event_id(&message).map_or_else(|| origin.clone(), str::to_owned);
+            if !parked.iter().any(|letter| letter.id == id) {
+                let (reason, parked_at) = (header(REASON), header(PARKED_AT));
+                parked.push(Parked {
+                    id,
+                    group: group.to_owned(),
+                    reason,
+                    parked_at,
+                    origin,
+                    message,
+                });
+            }
+        }
+        Ok(parked)
+    }
+
+    /// Sends a parked event through its group again. A crash in between sends it twice, which the group's inbox absorbs.
+    pub async fn redrive(&self, topic: &str, letter: &Parked) -> Result<(), BusError> {
+        let mut again = letter.message.clone().with_header(FOR_GROUP, &letter.group);
+        again
+            .headers
+            .retain(|(name, _)| ![REASON, PARKED_AT, ORIGIN].contains(&name.as_str()));
+        self.bus.publish(topic, vec![again]).await?;
+        let headers = vec![(REDRIVEN.to_owned(), letter.id.clone())];
+        let note = Message {
+            key: letter.message.key.clone(),
+            headers,
+            value: bytes::Bytes::new(),
+        };
+        self.bus
+            .publish(&dead_letter_topic(topic, &letter.group), vec![note])
+            .await
+    }
+}
+
+/// What is no id names nothing: two messages that have the same wrong one are two letters.
+fn event_id(message: &Message) -> Option<&str> {
+    message.header("ce_id").filter(|id| Uuid::try_parse(id).is_ok())
+}

@@ -1,0 +1,79 @@
+//! What a bus carries.
+
+use bytes::Bytes;
+
+/// A message as the bus sees it: nothing in it has been understood yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Messages of one key are delivered in the order in which they were published.
+    pub key: String,
+    pub headers: Vec<(String, String)>,
+    pub value: Bytes,
+}
+
+impl Message {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Sets a header, in place of all of this name.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(header, _)| header != name);
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// The partition of a key, as Kafka's Java client computes it: murmur2 of its bytes, made positive, modulo `partitions`.
+pub(crate) fn partition_of(key: &str, partitions: u32) -> u32 {
+    (murmur2(key.as_bytes()) & 0x7fff_ffff) % partitions.max(1)
+}
+
+/// MurmurHash2 with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2).
+fn murmur2(data: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const M: u32 = 0x5bd1_e995;
+    const R: u32 = 24;
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let (words, rest) = data.as_chunks::<4>();
+    let mut hash = words.iter().fold(SEED ^ length, |hash, word| {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k = (k ^ (k >> R)).wrapping_mul(M);
+        hash.wrapping_mul(M) ^ k
+    });
+    if !rest.is_empty() {
+        hash = rest
+            .iter()
+            .zip([0, 8, 16])
+            .fold(hash, |hash, (byte, shift)| hash ^ (u32::from(*byte) << shift));
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vectors of Kafka's own test (UtilsTest.testMurmur2).
+    #[test]
+    fn hashes_are_those_of_kafka() {
+        let vectors: [(&str, i32); 6] = [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ];
+        for (text, hash) in vectors {
+            assert_eq!(murmur2(text.as_bytes()).cast_signed(), hash, "{text}");
+        }
+    }
+}

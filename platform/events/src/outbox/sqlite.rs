@@ -1,0 +1,132 @@
+//! The outbox in SQLite, in the database of the service whose changes it tells of.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use sqlx::{Row, SqliteConnection};
+use storage::{Sqlite, StoreError};
+
+use super::{Fence, Outbox, Pending};
+use crate::{Event, Message};
+
+/// The tables, to be put into the schema of a service that publishes events.
+pub const SCHEMA: &str = include_str!("../../migrations/sqlite/outbox.sql");
+
+/// Adds an event to the outbox, in the caller's transaction. Wake the relay once that is committed.
+pub async fn append(tx: &mut SqliteConnection, topic: &str, event: &Event) -> Result<(), StoreError> {
+    let message = event.to_message();
+    sqlx::query("INSERT INTO outbox (id, topic, key, headers, value, created_at) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(event.id.to_string())
+        .bind(topic)
+        .bind(&message.key)
+        .bind(serde_json::to_string(&message.headers).map_err(StoreError::corrupt)?)
+        .bind(message.value.as_ref())
+        .bind(event.time.as_millisecond())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The outbox of one database.
+#[derive(Debug, Clone)]
+pub struct SqliteOutbox(pub Sqlite);
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+#[async_trait]
+impl Outbox for SqliteOutbox {
+    async fn acquire(&self, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
+        let (owner, ttl) = (owner.to_owned(), millis(ttl));
+        let write = self.0.write("outbox.lease", move |tx| {
+            async move {
+                let fence: Option<i64> = sqlx::query_scalar(
+                    "INSERT INTO outbox_lease (one, owner, fence, until)
+                     VALUES (1, ?1, 1, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER) + ?2)
+                     ON CONFLICT (one) DO UPDATE
+                        SET fence = fence + (owner <> excluded.owner), owner = excluded.owner, until = excluded.until
+                        WHERE owner = excluded.owner OR until <= CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
+                     RETURNING fence",
+                )
+                .bind(owner)
+                .bind(ttl)
+                .fetch_optional(tx)
+                .await?;
+                Ok(fence.map(Fence))
+            }
+            .boxed()
+        });
+        write.await
+    }
+
+    async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT seq, topic, key, headers, value FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(self.0.reader())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let headers: String = row.try_get("headers")?;
+                let value: Vec<u8> = row.try_get("value")?;
+                let headers = serde_json::from_str(&headers).map_err(StoreError::corrupt)?;
+                let message = Message {
+                    key: row.try_get("key")?,
+                    headers,
+                    value: value.into(),
+                };
+                Ok(Pending {
+                    seq: row.try_get("seq")?,
+                    topic: row.try_get("topic")?,
+                    message,
+                })
+            })
+            .collect()
+    }
+
+    async fn mark_published(&self, fence: Fence, rows: &[i64]) -> Result<(), StoreError> {
+        let rows = serde_json::to_string(rows).map_err(StoreError::corrupt)?;
+        let write = self.0.write("outbox.mark", move |tx| {
+            async move {
+                let holder: Option<i64> = sqlx::query_scalar("SELECT fence FROM outbox_lease WHERE fence = ?")
+                    .bind(fence.0)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+                if holder.is_none() {
+                    return Err(StoreError::Conflict);
+                }
+                sqlx::query(
+                    "UPDATE outbox SET published_at = CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
+                     WHERE published_at IS NULL AND seq IN (SELECT value FROM json_each(?))",
+                )
+                .bind(rows)
+                .execute(tx)
+                .await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        write.await
+    }
+
+    async fn prune(&self, retention: Duration) -> Result<u64, StoreError> {
+        let retention = millis(retention);
+        let write = self.0.write("outbox.prune", move |tx| {
+            async move {
+                let pruned = sqlx::query(
+                    "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox
+                     WHERE published_at <= CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER) - ? LIMIT 1000)",
+                )
+                .bind(retention)
+                .execute(tx)
+                .await?;
+                Ok(pruned.rows_affected())
+            }
+            .boxed()
+        });
+        write.await
+    }
+}
