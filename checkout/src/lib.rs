@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use events::{EventBus, Relay, SqliteOutbox, Topic, Wake};
 use proto::checkout::v1::checkout_service_server::CheckoutServiceServer;
-use runtime::{Probe, Runtime, Service, channel::Peer};
+use runtime::{Probe, Runtime, Service, channel::Peer, telemetry::chain};
 use storage::{OpenError, Sqlite, SqliteOptions};
 
 pub use config::{Config, Store};
@@ -81,7 +81,7 @@ async fn publish(bus: Arc<dyn EventBus>, relay: Relay, tasks: runtime::Tasks) {
         partitions: proto::events::CHECKOUT_PARTITIONS,
     };
     while let Err(error) = bus.ensure_topic(topic.name, topic.partitions).await {
-        tracing::warn!(%error, topic = topic.name, "the topic could not be made; trying again");
+        tracing::warn!(error = chain(&error), topic = topic.name, "the topic could not be made; trying again");
         if !tasks.sleep(relay.poll).await {
             return;
         }

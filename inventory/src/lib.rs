@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Stock, and the holds that checkouts have on it.
+
+mod app;
+mod config;
+pub mod domain;
+mod grpc;
+pub mod ports;
+pub mod store;
+
+use proto::inventory::v1::inventory_service_server::InventoryServiceServer;
+use runtime::{Runtime, Service};
+use storage::OpenError;
+
+pub use config::{Config, Store};
+
+/// Opens the store and puts the service together. Nothing runs yet; what has run out is given back once it does.
+pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
+    let (store, probe) = store::open(&config.store, &runtime.crash).await?;
+    let sweep = app::expire_holds(store.clone(), config.reservation_ttl, runtime.tasks.clone());
+    let inventory = app::Inventory::new(store, config.reservation_ttl);
+    let grpc = InventoryServiceServer::new(grpc::Grpc::new(inventory));
+    Ok(Service::new("inventory", grpc, runtime.tasks.clone())
+        .probe(probe)
+        .background("expiry of holds", sweep))
+}

@@ -1,1 +1,54 @@
-//! Placeholder.
+//! Tells customers what became of their purchases, once for each event. To tell is to keep a notification that the customer
+//! can list.
+
+mod app;
+mod config;
+pub mod domain;
+mod events;
+mod grpc;
+pub mod ports;
+pub mod store;
+
+use std::sync::Arc;
+
+use ::events::{Consumer, EventBus, Topic};
+use proto::notification::v1::notification_service_server::NotificationServiceServer;
+use runtime::{Probe, Runtime, Service};
+use storage::OpenError;
+
+pub use crate::{
+    app::Notifications,
+    config::{Config, Store},
+    events::Teller,
+};
+
+use crate::{ports::NotificationStore, store::SqliteNotificationStore};
+
+const TOPIC: Topic = Topic {
+    name: proto::events::CHECKOUT_TOPIC,
+    partitions: proto::events::CHECKOUT_PARTITIONS,
+};
+
+/// Opens the store and puts the service together: its interface, and its consumer as a background task.
+pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
+    let store: Arc<dyn NotificationStore> = match &config.store {
+        Store::Sqlite(path) => Arc::new(SqliteNotificationStore::open(path, &runtime.crash).await?),
+    };
+    let notifications = Notifications::new(store.clone(), runtime.clock.clone());
+    let consumer = Consumer {
+        group: proto::events::NOTIFICATION_GROUP,
+        topic: TOPIC,
+        bus,
+        handler: Arc::new(Teller::new(notifications.clone())),
+        clock: runtime.clock.clone(),
+        crash: runtime.crash.clone(),
+    };
+    let grpc = NotificationServiceServer::new(grpc::Grpc::new(notifications));
+    let probe = Probe::new("notification-store", move || {
+        let store = store.clone();
+        async move { store.is_up().await }
+    });
+    Ok(Service::new("notification", grpc, runtime.tasks.clone())
+        .background("consumer", consumer.run(runtime.tasks.clone()))
+        .probe(probe))
+}

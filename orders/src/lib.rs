@@ -1,1 +1,53 @@
-//! Placeholder.
+//! Orders: what customers bought, one for each purchase, created from the events of finished checkouts.
+
+mod app;
+mod config;
+pub mod domain;
+mod events;
+mod grpc;
+pub mod ports;
+pub mod store;
+
+use std::sync::Arc;
+
+use ::events::{Consumer, EventBus, Topic};
+use proto::orders::v1::orders_service_server::OrdersServiceServer;
+use runtime::{Probe, Runtime, Service};
+use storage::OpenError;
+
+pub use crate::{
+    app::Orders,
+    config::{Config, Store},
+    events::OrderPlacer,
+};
+
+use crate::{ports::OrderStore, store::SqliteOrderStore};
+
+const TOPIC: Topic = Topic {
+    name: proto::events::CHECKOUT_TOPIC,
+    partitions: proto::events::CHECKOUT_PARTITIONS,
+};
+
+/// Opens the store and puts the service together: its interface, and its consumer as a background task.
+pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
+    let store: Arc<dyn OrderStore> = match &config.store {
+        Store::Sqlite(path) => Arc::new(SqliteOrderStore::open(path, &runtime.crash).await?),
+    };
+    let orders = Orders::new(store.clone(), runtime.clock.clone());
+    let consumer = Consumer {
+        group: proto::events::ORDERS_GROUP,
+        topic: TOPIC,
+        bus,
+        handler: Arc::new(OrderPlacer::new(orders.clone())),
+        clock: runtime.clock.clone(),
+        crash: runtime.crash.clone(),
+    };
+    let grpc = OrdersServiceServer::new(grpc::Grpc::new(orders));
+    let probe = Probe::new("orders-store", move || {
+        let store = store.clone();
+        async move { store.is_up().await }
+    });
+    Ok(Service::new("orders", grpc, runtime.tasks.clone())
+        .background("consumer", consumer.run(runtime.tasks.clone()))
+        .probe(probe))
+}

@@ -1,1 +1,55 @@
-//! Placeholder.
+//! Charges and refunds, in front of a payment provider. A checkout's id is the key of its payment, here and at the provider.
+//!
+//! The intent is on disk before the provider is asked, and its answer after; whatever gets lost in between is found out
+//! by asking again under the same key.
+
+pub mod app;
+mod config;
+pub mod domain;
+mod grpc;
+pub mod ports;
+pub mod provider;
+pub mod store;
+
+use std::sync::Arc;
+
+use proto::payment::v1::payment_service_server::PaymentServiceServer;
+use runtime::{Probe, Runtime, Service};
+use storage::OpenError;
+
+pub use config::{Config, ProviderConfig, Store, SuccessRate};
+
+use app::Payments;
+use ports::{PaymentProvider, PaymentStore};
+use provider::simulated::{Ledger, Manner, SimulatedProvider, SqliteLedger};
+use store::SqlitePaymentStore;
+
+/// The service, with its stores open and their schemas up to date.
+pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
+    let store: Arc<dyn PaymentStore> = match &config.store {
+        Store::Sqlite(path) => Arc::new(SqlitePaymentStore::open(path, &runtime.crash).await?),
+    };
+    let provider = simulated(&config, runtime).await?;
+    let payments = Payments::new(store.clone(), provider, config.provider_timeout, runtime);
+    let grpc = PaymentServiceServer::new(grpc::Grpc::new(payments));
+    // The provider is not probed: when an outside company is away, the shop is still there to browse and to ask.
+    let probe = Probe::new("payment", move || {
+        let store = store.clone();
+        async move { store.is_up().await }
+    });
+    Ok(Service::new("payment", grpc, runtime.tasks.clone()).probe(probe))
+}
+
+async fn simulated(config: &Config, runtime: &Runtime) -> Result<Arc<dyn PaymentProvider>, OpenError> {
+    let provider = &config.provider;
+    let ledger: Arc<dyn Ledger> = match &provider.ledger {
+        Store::Sqlite(path) => Arc::new(SqliteLedger::open(path, &runtime.crash).await?),
+    };
+    let manner = Manner {
+        success_rate: provider.success_rate,
+        min_latency: provider.min_latency,
+        max_latency: provider.max_latency,
+        slow_reply: config.provider_timeout.saturating_mul(2),
+    };
+    Ok(Arc::new(SimulatedProvider::new(ledger, manner, runtime)))
+}

@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The catalogue: what can be bought, and for how much.
+
+mod app;
+mod config;
+pub mod domain;
+mod grpc;
+pub mod ports;
+pub mod store;
+
+use proto::product::v1::product_service_server::ProductServiceServer;
+use runtime::{Runtime, Service};
+use storage::OpenError;
+
+pub use config::{Config, Store};
+
+/// Opens the store and puts the service together. Nothing runs yet.
+pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
+    let (catalogue, probe) = store::open(&config.store, &runtime.crash).await?;
+    let products = app::Products::new(catalogue, runtime.clock.clone());
+    let grpc = ProductServiceServer::new(grpc::Grpc::new(products));
+    Ok(Service::new("product", grpc, runtime.tasks.clone()).probe(probe))
+}

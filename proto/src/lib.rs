@@ -15,6 +15,7 @@ macro_rules! package {
         #[allow(
             clippy::all,
             clippy::pedantic,
+            clippy::as_conversions,
             clippy::allow_attributes_without_reason,
             unreachable_pub,
             missing_docs,

@@ -1,1 +1,5 @@
-//! Placeholder.
+//! What the system suites share: shops in this process and in processes of their own, customers, and the books.
+
+pub mod books;
+pub mod process;
+pub mod shops;

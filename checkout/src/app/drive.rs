@@ -5,7 +5,7 @@ use std::time::Duration;
 use events::Event;
 use money::Amount;
 use proto::events::{CheckoutCompleted, CheckoutFailed, PurchasedItem};
-use runtime::RequestContext;
+use runtime::{RequestContext, telemetry::chain};
 use serde::Serialize;
 use storage::StoreError;
 
@@ -147,7 +147,7 @@ impl Sagas {
                 // Of a write that failed it is not known whether it happened; if it did, the next one is a conflict and
                 // recovery goes on from there.
                 Err(error) => {
-                    tracing::warn!(checkout = %id, %error, ?backoff, "the journal cannot be written; trying again");
+                    tracing::warn!(checkout = %id, error = chain(&error), ?backoff, "the journal cannot be written; trying again");
                     if !self.tasks.sleep(backoff).await {
                         return false;
                     }

@@ -9,15 +9,15 @@ use tokio::sync::watch;
 
 use crate::domain::{Checkout, CheckoutId};
 
-type Ending = watch::Receiver<Option<Checkout>>;
+/// Shows the checkout once its saga has ended in this process.
+pub(super) type Ending = watch::Receiver<Option<Checkout>>;
 
 /// The sagas that somebody in this process waits for, by id.
 #[derive(Default)]
 pub(super) struct Endings(Mutex<HashMap<CheckoutId, watch::Sender<Option<Checkout>>>>);
 
 impl Endings {
-    /// Shows the checkout once its saga has ended in this process. Look into the journal after this: it may have ended
-    /// before.
+    /// Watches a saga. Look into the journal after this, unless the saga is still to begin: it may have ended before.
     pub(super) fn watch(&self, id: CheckoutId) -> Ending {
         let mut endings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that nobody waits for any more, and whose sagas ended elsewhere, go here.

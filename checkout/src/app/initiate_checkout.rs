@@ -5,7 +5,7 @@ use std::time::Duration;
 use storage::StoreError;
 use tokio::time::{Instant, timeout};
 
-use super::Sagas;
+use super::{Sagas, endings::Ending};
 use crate::{
     domain::{Checkout, CheckoutId, Purchase, Refusal, Request, freeze},
     ports::{Begun, Claimed},
@@ -49,7 +49,14 @@ impl Sagas {
         if let Some(known) = self.ports.journal.find(&request.user, &request.key).await? {
             return self.replay(known, &request, until).await;
         }
-        let purchase = self.freeze_cart(&request).await?;
+        let purchase = match self.freeze_cart(&request).await {
+            Ok(purchase) => purchase,
+            // Another call with this key may have begun since, and may be why this cart is empty now: then it has its answer.
+            Err(error) => match self.ports.journal.find(&request.user, &request.key).await? {
+                Some(known) => return self.replay(known, &request, until).await,
+                None => return Err(error),
+            },
+        };
         let now = self.clock.now();
         let new = Checkout {
             id: CheckoutId(self.ids.next()),
@@ -65,10 +72,12 @@ impl Sagas {
             needs_attention: false,
             version: 1,
         };
+        // Watched before it begins, so that its end is not missed and need not be looked up.
+        let ending = self.endings.watch(new.id);
         match self.begin(new.clone(), &request).await? {
             Some(known) => self.replay(known, &request, until).await,
             None => Ok(Initiated {
-                checkout: self.await_end(new, until).await?,
+                checkout: self.await_end(new, ending, until).await?,
                 replayed: false,
             }),
         }
@@ -123,30 +132,46 @@ impl Sagas {
         if known.fingerprint != request.fingerprint() {
             return Err(InitiateError::KeyReused);
         }
+        let checkout = if known.state.is_terminal() {
+            known
+        } else {
+            let ending = self.endings.watch(known.id);
+            // It may have ended before the watch began.
+            let current = self.look_up(known).await?;
+            self.await_end(current, ending, until).await?
+        };
         Ok(Initiated {
-            checkout: self.await_end(known, until).await?,
+            checkout,
             replayed: true,
         })
     }
 
     /// The checkout once its saga has ended, or as it stands at `until`.
-    async fn await_end(&self, mut checkout: Checkout, until: Instant) -> Result<Checkout, InitiateError> {
+    async fn await_end(
+        &self,
+        mut checkout: Checkout,
+        mut ending: Ending,
+        until: Instant,
+    ) -> Result<Checkout, InitiateError> {
         while !checkout.state.is_terminal() {
-            let mut ending = self.endings.watch(checkout.id);
-            // It may have ended before the watch began, or end in another process: the journal knows.
-            if let Some((current, _)) = self.ports.journal.get(checkout.id).await? {
-                checkout = current;
-            }
-            if checkout.state.is_terminal() || Instant::now() >= until {
-                break;
-            }
             let wait = LOOK.min(until.saturating_duration_since(Instant::now()));
             if let Ok(Ok(ended)) = timeout(wait, ending.wait_for(Option::is_some)).await
                 && let Some(ended) = ended.clone()
             {
-                checkout = ended;
+                return Ok(ended);
+            }
+            // It may have ended in another process: the journal knows.
+            checkout = self.look_up(checkout).await?;
+            if Instant::now() >= until {
+                break;
             }
         }
         Ok(checkout)
+    }
+
+    /// The checkout as it is now.
+    async fn look_up(&self, checkout: Checkout) -> Result<Checkout, StoreError> {
+        let found = self.ports.journal.get(checkout.id).await?;
+        Ok(found.map_or(checkout, |(current, _)| current))
     }
 }

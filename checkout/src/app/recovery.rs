@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runtime::{RequestContext, Tasks};
+use runtime::{RequestContext, Tasks, telemetry::chain};
 
 use super::Sagas;
 
@@ -14,7 +14,7 @@ const BATCH: u32 = 100;
 pub async fn run(sagas: Sagas, tasks: Tasks) {
     // What an earlier life of this process drove is due now: nobody else drives it.
     while let Err(error) = sagas.ports.journal.disown(&sagas.lease.owner).await {
-        tracing::warn!(%error, "the journal cannot be read; trying again");
+        tracing::warn!(error = chain(&error), "the journal cannot be read; trying again");
         if !tasks.sleep(EVERY).await {
             return;
         }
@@ -28,7 +28,7 @@ pub async fn run(sagas: Sagas, tasks: Tasks) {
                     tasks.spawn(context.scope(async move { sagas.drive(claim).await }));
                 }
             }
-            Err(error) => tracing::warn!(%error, "no sagas could be claimed; trying again"),
+            Err(error) => tracing::warn!(error = chain(&error), "no sagas could be claimed; trying again"),
         }
         if !tasks.sleep(EVERY).await {
             return;

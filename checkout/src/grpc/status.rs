@@ -2,6 +2,7 @@
 
 use proto::{Reason, status, status::Refusal};
 use serde_json::json;
+use runtime::telemetry::chain;
 use storage::StoreError;
 use tonic::Status;
 
@@ -68,10 +69,7 @@ pub(super) fn not_found() -> Status {
 }
 
 pub(super) fn store(error: &StoreError) -> Status {
-    let source = std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    tracing::error!(%error, source, "the journal failed");
+    tracing::error!(error = chain(error), "the journal failed");
     match error {
         StoreError::Unavailable(_) => status::unavailable(),
         StoreError::Conflict | StoreError::Corrupt(_) => status::internal(),

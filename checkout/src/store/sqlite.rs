@@ -5,7 +5,8 @@ mod row;
 use async_trait::async_trait;
 use events::outbox;
 use futures::FutureExt;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use runtime::telemetry::chain;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use storage::{Migrations, Sqlite, StoreError};
 
 use crate::{
@@ -81,14 +82,31 @@ impl Journal for SqliteJournal {
              WHERE id > ?1 AND (?2 IS NULL OR status = ?2) AND (NOT ?3 OR needs_attention = 1)
              ORDER BY id LIMIT ?4"
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
-            .bind(filter.status.map(Status::name))
-            .bind(filter.needs_attention)
-            .bind(filter.limit)
-            .fetch_all(self.0.reader())
-            .await?;
-        rows.iter().map(checkout).collect()
+        let limit = usize::try_from(filter.limit).map_err(StoreError::corrupt)?;
+        let mut after = filter.after.map(|id| id.to_string()).unwrap_or_default();
+        let mut found = Vec::new();
+        loop {
+            let rows = sqlx::query(AssertSqlSafe(sql.clone()))
+                .bind(&after)
+                .bind(filter.status.map(Status::name))
+                .bind(filter.needs_attention)
+                .bind(filter.limit)
+                .fetch_all(self.0.reader())
+                .await?;
+            for row in &rows {
+                match checkout(row) {
+                    Ok(checkout) => found.push(checkout),
+                    // The others are listed all the same, and its place is filled from behind it.
+                    Err(error) => tracing::error!(error = chain(&error), "a saga in the journal cannot be read"),
+                }
+            }
+            match rows.last() {
+                Some(last) if rows.len() == limit && found.len() < limit => after = last.try_get("id")?,
+                Some(_) | None => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     async fn record(&self, claimed: &Claimed, record: &Record, lease: &Lease) -> Result<i64, StoreError> {
@@ -289,7 +307,7 @@ async fn claim(tx: &mut SqliteConnection, lease: Lease, limit: u32) -> Result<Ve
         match row::claimed(row) {
             Ok(claim) => claimed.push(claim),
             // It comes up again when its lease runs out; meanwhile the others go on.
-            Err(error) => tracing::error!(%error, "a saga in the journal cannot be read"),
+            Err(error) => tracing::error!(error = chain(&error), "a saga in the journal cannot be read"),
         }
     }
     Ok(claimed)

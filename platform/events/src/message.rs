@@ -34,7 +34,7 @@ pub(crate) fn partition_of(key: &str, partitions: u32) -> u32 {
     (murmur2(key.as_bytes()) & 0x7fff_ffff) % partitions.max(1)
 }
 
-/// MurmurHash2 with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2).
+/// `MurmurHash2` with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2).
 fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;

@@ -15,7 +15,7 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(10);
 /// How soon a relay asks again for a lease that another holds: that one may be gone.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
 const BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 

@@ -15,9 +15,11 @@ pub enum Fault {
     Twice,
 }
 
+type Plan = Arc<dyn Fn(&str) -> Option<Fault> + Send + Sync>;
+
 /// Decides the fault of each call from its name, such as `inventory.Reserve`.
 #[derive(Clone, Default)]
-pub struct Faults(Option<Arc<dyn Fn(&str) -> Option<Fault> + Send + Sync>>);
+pub struct Faults(Option<Plan>);
 
 impl Faults {
     pub const fn none() -> Self {

@@ -19,7 +19,7 @@ use tower::Layer;
 use crate::{Ids, RequestContext, Runtime, Service, Tasks, channel::Incoming, service::Answer};
 
 /// The longest that a handler may run, whatever the caller's deadline.
-const HANDLER_TIMEOUT: Duration = Duration::from_secs(60);
+const HANDLER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Calls in flight on one connection.
 const MAX_CONCURRENT_STREAMS: u32 = 1024;
 

@@ -51,7 +51,7 @@ pub fn log_to_stderr(level: LevelFilter, format: LogFormat) {
 }
 
 /// An error with all of its sources, for a log line.
-pub fn chain(error: &dyn Error) -> String {
-    let sources = iter::successors(Some(error), |error| error.source());
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let sources = iter::successors(Some(error), |error| (*error).source());
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -56,6 +56,17 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// An error and all that it came from, for a line in the log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
 /// Why a data directory or a database could not be opened. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

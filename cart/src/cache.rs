@@ -1,0 +1,165 @@
+//! Copies of carts, and what keeps a cache that is down, slow or behind from being noticed.
+
+mod memory;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    domain::{Cart, UserId, Version},
+    ports::{CacheError, CartCache},
+};
+
+pub use memory::MemoryCache;
+
+/// Customers whose last write the cache may have missed, at most.
+const MISSED: usize = 10_000;
+
+/// How much a cache is put up with.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A call that takes longer has failed.
+    pub timeout: Duration,
+    /// How long the cache is left alone after a call that failed.
+    pub pause: Duration,
+    /// The longest that an entry lives.
+    pub lifetime: Duration,
+}
+
+/// What a cache has of a customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    Hit(Arc<Cart>),
+    Miss,
+    /// It was not asked or did not answer.
+    Skipped,
+}
+
+/// A cache that never fails and never takes long. It knows which writes the cache has missed, and does not believe what
+/// is older when the cache is back.
+pub struct GuardedCache {
+    cache: Arc<dyn CartCache>,
+    patience: Patience,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Set while the cache is left alone.
+    paused_until: Option<Instant>,
+    /// Set when too many writes were missed to know them all: by then all entries of before are gone.
+    distrusted_until: Option<Instant>,
+    /// The oldest version to believe.
+    missed: HashMap<UserId, Version>,
+}
+
+impl GuardedCache {
+    pub fn new(cache: Arc<dyn CartCache>, patience: Patience) -> Self {
+        Self {
+            cache,
+            patience,
+            state: Mutex::default(),
+        }
+    }
+
+    pub async fn get(&self, user: &UserId) -> Lookup {
+        let Some(found) = self.call(self.cache.get(user)).await else {
+            return Lookup::Skipped;
+        };
+        let oldest = self.state().missed.get(user).copied().unwrap_or(Version::ZERO);
+        found
+            .filter(|cart| cart.version >= oldest)
+            .map_or(Lookup::Miss, Lookup::Hit)
+    }
+
+    /// Offers a cart that was read or written.
+    pub async fn put(&self, cart: Arc<Cart>) {
+        let (user, version) = (cart.user.clone(), cart.version);
+        let done = self.call(self.cache.put(cart)).await.is_some();
+        self.told(&user, version, done);
+    }
+
+    /// Forgets what is older than a version that may have been written.
+    pub async fn invalidate(&self, user: &UserId, version: Version) {
+        let done = self.call(self.cache.invalidate(user, version)).await.is_some();
+        self.told(user, version, done);
+    }
+
+    /// `None` when the cache was left alone, failed, or took too long.
+    async fn call<T>(&self, work: impl Future<Output = Result<T, CacheError>>) -> Option<T> {
+        if !self.admits() {
+            return None;
+        }
+        match tokio::time::timeout(self.patience.timeout, work).await {
+            Ok(Ok(value)) => {
+                self.state().paused_until = None;
+                return Some(value);
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(error = storage::chain(&error), pause = ?self.patience.pause, "the cart cache failed; going on without it");
+            }
+            Err(_) => tracing::warn!(pause = ?self.patience.pause, "the cart cache is slow; going on without it"),
+        }
+        self.state().paused_until = Some(Instant::now() + self.patience.pause);
+        None
+    }
+
+    /// Whether the cache is to be called. When a pause is over, one call finds out how it is; the others go on without.
+    fn admits(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.distrusted_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        match state.paused_until {
+            Some(until) if now < until => false,
+            Some(_) => {
+                state.paused_until = Some(now + self.patience.pause);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Keeps in mind whether the cache knows of this version.
+    fn told(&self, user: &UserId, version: Version, done: bool) {
+        let mut state = self.state();
+        if done {
+            if state.missed.get(user).is_some_and(|missed| *missed <= version) {
+                state.missed.remove(user);
+            }
+            return;
+        }
+        if state.missed.len() >= MISSED && !state.missed.contains_key(user) {
+            let now = Instant::now();
+            if state.distrusted_until.is_none_or(|until| until <= now) {
+                state.missed.clear();
+                state.distrusted_until = Some(now + self.patience.lifetime);
+            }
+            return;
+        }
+        let missed = state.missed.entry(user.clone()).or_insert(version);
+        *missed = version.max(*missed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for GuardedCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedCache")
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

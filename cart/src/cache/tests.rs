@@ -1,0 +1,195 @@
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::CartId;
+
+const UP: u8 = 0;
+const DOWN: u8 = 1;
+const HUNG: u8 = 2;
+
+/// A cache whose health a test sets.
+struct Moody {
+    memory: MemoryCache,
+    mood: AtomicU8,
+    calls: AtomicUsize,
+}
+
+impl Moody {
+    async fn pass(&self) -> Result<(), CacheError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        match self.mood.load(Ordering::SeqCst) {
+            UP => Ok(()),
+            DOWN => Err(CacheError("down".into())),
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn set(&self, mood: u8) {
+        self.mood.store(mood, Ordering::SeqCst);
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl CartCache for Moody {
+    async fn get(&self, user: &UserId) -> Result<Option<Arc<Cart>>, CacheError> {
+        self.pass().await?;
+        self.memory.get(user).await
+    }
+
+    async fn put(&self, cart: Arc<Cart>) -> Result<(), CacheError> {
+        self.pass().await?;
+        self.memory.put(cart).await
+    }
+
+    async fn invalidate(&self, user: &UserId, version: Version) -> Result<(), CacheError> {
+        self.pass().await?;
+        self.memory.invalidate(user, version).await
+    }
+}
+
+const PATIENCE: Patience = Patience {
+    timeout: Duration::from_millis(20),
+    pause: Duration::from_millis(40),
+    lifetime: Duration::from_millis(80),
+};
+
+fn guarded(pause: Duration) -> (Arc<Moody>, GuardedCache) {
+    let memory = MemoryCache::new(Duration::from_mins(1), Duration::ZERO);
+    let moody = Arc::new(Moody {
+        memory,
+        mood: AtomicU8::new(UP),
+        calls: AtomicUsize::new(0),
+    });
+    (moody.clone(), GuardedCache::new(moody, Patience { pause, ..PATIENCE }))
+}
+
+fn cart(user: &UserId, version: i64) -> Arc<Cart> {
+    let mut cart = Cart::never_filled(user.clone());
+    (0..version).for_each(|_| cart.stamp(CartId(Uuid::from_u128(1)), Timestamp::UNIX_EPOCH));
+    Arc::new(cart)
+}
+
+fn user() -> UserId {
+    UserId::new("u")
+}
+
+/// Waits until the pause is over and a call that finds the cache well has ended it.
+async fn recovered(cache: &GuardedCache) {
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while cache.get(&UserId::new("nobody")).await == Lookup::Skipped {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_healthy_cache_answers() {
+    let (_, cache) = guarded(PATIENCE.pause);
+    assert_eq!(cache.get(&user()).await, Lookup::Miss);
+    cache.put(cart(&user(), 1)).await;
+    assert_eq!(cache.get(&user()).await, Lookup::Hit(cart(&user(), 1)));
+}
+
+#[tokio::test]
+async fn a_cache_that_is_down_or_hangs_is_left_alone_after_one_call() {
+    for mood in [DOWN, HUNG] {
+        let (moody, cache) = guarded(Duration::from_mins(1));
+        moody.set(mood);
+        for _ in 0..100 {
+            assert_eq!(cache.get(&user()).await, Lookup::Skipped);
+            cache.put(cart(&user(), 1)).await;
+            cache.invalidate(&user(), Version(2)).await;
+        }
+        assert_eq!(moody.calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn after_the_pause_one_call_finds_out_and_the_others_do_not_wait_for_it() {
+    let (moody, cache) = guarded(PATIENCE.pause);
+    moody.set(HUNG);
+    assert_eq!(cache.get(&user()).await, Lookup::Skipped);
+    tokio::time::sleep(PATIENCE.pause).await;
+    let user = user();
+    let lookups = futures::future::join_all((0..20).map(|_| cache.get(&user))).await;
+    assert!(lookups.iter().all(|lookup| *lookup == Lookup::Skipped));
+    assert_eq!(moody.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_cache_that_is_back_is_used_again() {
+    let (moody, cache) = guarded(PATIENCE.pause);
+    moody.set(DOWN);
+    cache.put(cart(&user(), 1)).await;
+    moody.set(UP);
+    recovered(&cache).await;
+    cache.put(cart(&user(), 1)).await;
+    assert_eq!(cache.get(&user()).await, Lookup::Hit(cart(&user(), 1)));
+}
+
+#[tokio::test]
+async fn a_write_that_the_cache_missed_is_not_hidden_by_an_older_copy() {
+    for mood in [DOWN, HUNG] {
+        let (moody, cache) = guarded(PATIENCE.pause);
+        cache.put(cart(&user(), 1)).await;
+        moody.set(mood);
+        cache.put(cart(&user(), 2)).await;
+        moody.set(UP);
+        recovered(&cache).await;
+        assert_eq!(cache.get(&user()).await, Lookup::Miss, "version 1 is still in there");
+        cache.put(cart(&user(), 1)).await;
+        assert_eq!(
+            cache.get(&user()).await,
+            Lookup::Miss,
+            "an old reader brought version 1"
+        );
+        cache.put(cart(&user(), 2)).await;
+        assert_eq!(cache.get(&user()).await, Lookup::Hit(cart(&user(), 2)));
+    }
+}
+
+#[tokio::test]
+async fn a_missed_invalidation_counts_too() {
+    let (moody, cache) = guarded(PATIENCE.pause);
+    cache.put(cart(&user(), 1)).await;
+    moody.set(DOWN);
+    cache.invalidate(&user(), Version(2)).await;
+    moody.set(UP);
+    recovered(&cache).await;
+    assert_eq!(cache.get(&user()).await, Lookup::Miss);
+}
+
+#[tokio::test]
+async fn when_too_many_writes_were_missed_nothing_is_believed_until_all_copies_are_gone() {
+    let (moody, cache) = guarded(PATIENCE.pause);
+    moody.set(DOWN);
+    let users: HashSet<_> = (0..=MISSED).map(|n| UserId::new(n.to_string())).collect();
+    for user in &users {
+        cache.put(cart(user, 1)).await;
+    }
+    moody.set(UP);
+    assert!(cache.state().missed.is_empty());
+    let until = cache.state().distrusted_until.unwrap();
+    loop {
+        let lookup = cache.get(&user()).await;
+        if Instant::now() >= until {
+            break;
+        }
+        assert_eq!(lookup, Lookup::Skipped);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    recovered(&cache).await;
+}

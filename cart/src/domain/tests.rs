@@ -1,0 +1,278 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn product(id: i64) -> ProductId {
+    ProductId::new(id).unwrap()
+}
+
+fn pieces(n: i64) -> Quantity {
+    Quantity::new(n).unwrap()
+}
+
+fn offer(id: i64) -> Offer {
+    Offer {
+        product: product(id),
+        name: format!("product {id}"),
+        price: Money::usd(100 * id),
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn bought(id: i64, n: i64) -> Bought {
+    Bought {
+        product: product(id),
+        quantity: pieces(n),
+    }
+}
+
+fn event(n: u128) -> EventId {
+    EventId(Uuid::from_u128(n))
+}
+
+/// A stored cart with these lines.
+fn cart(lines: &[(i64, i64)]) -> Cart {
+    let mut cart = Cart::never_filled(UserId::new("u"));
+    for (id, n) in lines {
+        cart.add(offer(*id), pieces(*n), at(1)).unwrap();
+    }
+    cart.stamp(CartId(Uuid::from_u128(1)), at(1));
+    cart
+}
+
+fn quantities(cart: &Cart) -> Vec<(i64, i64)> {
+    cart.lines
+        .iter()
+        .map(|line| (line.product.get(), line.quantity.get()))
+        .collect()
+}
+
+#[test]
+fn adding_again_adds_up_and_refreshes_what_was_seen() {
+    let mut cart = cart(&[(1, 2), (2, 1)]);
+    let newer = Offer {
+        name: "renamed".to_owned(),
+        price: Money::usd(7),
+        ..offer(1)
+    };
+    assert_eq!(cart.add(newer, pieces(3), at(9)), Ok(Added::ToLine));
+    assert_eq!(quantities(&cart), [(1, 5), (2, 1)]);
+    assert_eq!(
+        (cart.lines[0].name.as_str(), cart.lines[0].price),
+        ("renamed", Money::usd(7))
+    );
+    assert_eq!(cart.lines[0].added_at, at(1));
+    assert_eq!(cart.total(), Ok(Money::usd(7 * 5 + 200)));
+}
+
+#[test]
+fn a_line_never_has_more_than_99_pieces() {
+    let mut cart = cart(&[(1, 60)]);
+    let out_of_range = Refused::QuantityOutOfRange { max: 99 };
+    assert_eq!(cart.add(offer(1), pieces(40), at(2)), Err(out_of_range));
+    assert_eq!(cart.add(offer(2), pieces(100), at(2)), Err(out_of_range));
+    assert_eq!(cart.set_quantity(product(1), pieces(100)), Err(out_of_range));
+    assert_eq!(quantities(&cart), [(1, 60)]);
+    assert_eq!(cart.add(offer(1), pieces(39), at(2)), Ok(Added::ToLine));
+    for wrong in [i64::MIN, -1, 0, 100, i64::MAX] {
+        assert_eq!(line_quantity(wrong), Err(out_of_range));
+    }
+}
+
+#[test]
+fn the_51st_line_is_refused_but_the_others_can_grow() {
+    let lines: Vec<_> = (1..=50).map(|id| (id, 1)).collect();
+    let mut cart = cart(&lines);
+    assert_eq!(cart.add(offer(51), pieces(1), at(2)), Err(Refused::Full { max: 50 }));
+    assert_eq!(cart.add(offer(50), pieces(1), at(2)), Ok(Added::ToLine));
+    cart.remove(product(1));
+    assert_eq!(cart.add(offer(51), pieces(1), at(2)), Ok(Added::NewLine));
+}
+
+#[test]
+fn setting_needs_a_line() {
+    let mut cart = cart(&[(1, 2)]);
+    assert_eq!(cart.set_quantity(product(2), pieces(1)), Err(Refused::ItemNotFound));
+    assert_eq!(cart.set_quantity(product(1), pieces(9)), Ok(()));
+    assert_eq!(quantities(&cart), [(1, 9)]);
+}
+
+#[test]
+fn a_total_that_does_not_fit_is_refused_and_changes_nothing() {
+    let mut cart = cart(&[(1, 1)]);
+    let before = cart.clone();
+    let huge = Offer {
+        price: Money::usd(i64::MAX / 2),
+        ..offer(2)
+    };
+    assert_eq!(
+        cart.add(huge, pieces(3), at(2)),
+        Err(Refused::Total(MoneyError::Overflow))
+    );
+    let euro = "EUR".parse().unwrap();
+    let foreign = Offer {
+        price: Money::new(1, euro),
+        ..offer(2)
+    };
+    let mismatch = MoneyError::CurrencyMismatch(Currency::USD, euro);
+    assert_eq!(cart.add(foreign, pieces(1), at(2)), Err(Refused::Total(mismatch)));
+    assert_eq!(cart, before);
+}
+
+#[test]
+fn a_never_filled_cart_is_empty_and_free() {
+    let cart = Cart::never_filled(UserId::new("u"));
+    assert_eq!(cart.total(), Ok(Money::usd(0)));
+    assert_eq!((cart.version, cart.id, cart.updated_at), (Version::ZERO, None, None));
+}
+
+#[test]
+fn a_version_is_expected_or_not() {
+    let cart = cart(&[(1, 1)]);
+    assert_eq!(cart.check_version(None), Ok(()));
+    assert_eq!(cart.check_version(Some(Version(1))), Ok(()));
+    assert_eq!(
+        cart.check_version(Some(Version(0))),
+        Err(Refused::VersionMismatch { current: Version(1) })
+    );
+}
+
+#[test]
+fn a_cart_keeps_its_id() {
+    let mut cart = cart(&[(1, 1)]);
+    cart.stamp(CartId(Uuid::from_u128(2)), at(5));
+    assert_eq!(cart.id, Some(CartId(Uuid::from_u128(1))));
+    assert_eq!((cart.version, cart.updated_at), (Version(2), Some(at(5))));
+}
+
+#[test]
+fn a_purchase_takes_off_what_was_bought_and_leaves_what_was_added_since() {
+    let mut cart = cart(&[(1, 3), (2, 1), (3, 4)]);
+    cart.apply_purchase(event(1), &[bought(1, 2), bought(2, 1), bought(9, 1)]);
+    assert_eq!(quantities(&cart), [(1, 1), (3, 4)]);
+    cart.apply_purchase(event(1), &[bought(1, 1)]);
+    assert_eq!(quantities(&cart), [(1, 1), (3, 4)], "the same event a second time");
+    cart.apply_purchase(event(2), &[bought(3, 3), bought(3, 3)]);
+    assert_eq!(quantities(&cart), [(1, 1)], "two entries of one product count together");
+}
+
+#[test]
+fn a_purchase_of_nothing_that_is_there_is_noted() {
+    let mut cart = cart(&[(1, 3)]);
+    let before = cart.clone();
+    cart.apply_purchase(event(1), &[bought(2, 2)]);
+    assert_eq!(cart.lines, before.lines);
+    assert!(cart.applied.contains(event(1)));
+}
+
+#[test]
+fn a_purchase_does_nothing_to_a_cart_that_was_never_filled() {
+    let mut cart = Cart::never_filled(UserId::new("u"));
+    cart.apply_purchase(event(1), &[bought(1, 1)]);
+    assert_eq!(cart, Cart::never_filled(UserId::new("u")));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Add(i64, i64),
+    Set(i64, i64),
+    Remove(i64),
+    Clear,
+    Purchase(u128, Vec<(i64, i64)>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let line = || (1_i64..60, 1_i64..120);
+    prop_oneof![
+        8 => line().prop_map(|(id, n)| Step::Add(id, n)),
+        3 => line().prop_map(|(id, n)| Step::Set(id, n)),
+        2 => (1_i64..60).prop_map(Step::Remove),
+        1 => Just(Step::Clear),
+        3 => (0_u128..20, proptest::collection::vec(line(), 1..5)).prop_map(|(id, of)| Step::Purchase(id, of)),
+    ]
+}
+
+/// What the rules say, on a map of products to pieces.
+fn model(lines: &mut BTreeMap<i64, i64>, seen: &mut Vec<u128>, step: &Step) -> bool {
+    match step {
+        Step::Add(id, n) => {
+            let sum = lines.get(id).unwrap_or(&0) + n;
+            let fits = sum <= 99 && (lines.contains_key(id) || lines.len() < 50);
+            if fits {
+                lines.insert(*id, sum);
+            }
+            fits
+        }
+        Step::Set(id, n) => {
+            let fits = *n <= 99 && lines.contains_key(id);
+            if fits {
+                lines.insert(*id, *n);
+            }
+            fits
+        }
+        Step::Remove(id) => {
+            lines.remove(id);
+            true
+        }
+        Step::Clear => {
+            lines.clear();
+            true
+        }
+        Step::Purchase(id, of) => {
+            if !seen.contains(id) {
+                seen.push(*id);
+                for (product, n) in of {
+                    if let Some(left) = lines.get_mut(product) {
+                        *left -= n;
+                    }
+                }
+                lines.retain(|_, left| *left > 0);
+            }
+            true
+        }
+    }
+}
+
+fn take(cart: &mut Cart, step: &Step) -> bool {
+    match step {
+        Step::Add(id, n) => cart.add(offer(*id), pieces(*n), at(2)).is_ok(),
+        Step::Set(id, n) => cart.set_quantity(product(*id), pieces(*n)).is_ok(),
+        Step::Remove(id) => {
+            cart.remove(product(*id));
+            true
+        }
+        Step::Clear => {
+            cart.clear();
+            true
+        }
+        Step::Purchase(id, of) => {
+            let of: Vec<_> = of.iter().map(|(id, n)| bought(*id, *n)).collect();
+            cart.apply_purchase(event(*id), &of);
+            true
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_cart_is_a_map_from_products_to_pieces(steps in proptest::collection::vec(step(), 0..200)) {
+        let mut cart = cart(&[]);
+        let (mut lines, mut seen) = (BTreeMap::new(), Vec::new());
+        for step in steps {
+            let before = cart.clone();
+            let done = take(&mut cart, &step);
+            prop_assert_eq!(done, model(&mut lines, &mut seen, &step), "{:?}", step);
+            prop_assert!(done || cart == before, "a refusal changed the cart");
+            let mut found = quantities(&cart);
+            found.sort_unstable();
+            prop_assert_eq!(found, lines.clone().into_iter().collect::<Vec<_>>());
+            let total = lines.iter().map(|(id, n)| id * 100 * n).sum();
+            prop_assert_eq!(cart.total(), Ok(Money::usd(total)));
+        }
+    }
+}

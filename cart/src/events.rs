@@ -1,0 +1,114 @@
+//! What the service does with events: takes off what was bought.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use events::{Consumer, Event, Handler, HandlerError, Topic};
+use money::Quantity;
+use proto::events::{CART_GROUP, CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, CheckoutCompleted, PurchasedItem};
+use runtime::{Runtime, Tasks};
+
+use crate::{
+    app::{CartError, Carts},
+    domain::{Bought, EventId, ProductId, UserId},
+};
+
+const TOPIC: Topic = Topic {
+    name: CHECKOUT_TOPIC,
+    partitions: CHECKOUT_PARTITIONS,
+};
+const BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Applies purchases to carts.
+#[derive(Debug, Clone)]
+pub struct Purchases {
+    carts: Carts,
+}
+
+impl Purchases {
+    pub const fn new(carts: Carts) -> Self {
+        Self { carts }
+    }
+}
+
+#[async_trait]
+impl Handler for Purchases {
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+        if event.kind != CheckoutCompleted::KIND {
+            return Ok(());
+        }
+        let (user, bought) = read(&event.data).map_err(HandlerError::Poisoned)?;
+        self.carts
+            .apply_purchase(user, EventId(event.id), bought)
+            .await
+            .map_err(unapplied)
+    }
+}
+
+/// Who bought what; the reason if that makes no sense.
+fn read(data: &[u8]) -> Result<(UserId, Vec<Bought>), String> {
+    let event: CheckoutCompleted =
+        serde_json::from_slice(data).map_err(|error| format!("it is not a {}: {error}", CheckoutCompleted::NAME))?;
+    if proto::convert::user_id(&event.user_id).is_err() {
+        return Err("user_id is not an id of a user".to_owned());
+    }
+    if event.items.is_empty() {
+        return Err("nothing was bought".to_owned());
+    }
+    let bought = event.items.iter().map(bought).collect::<Result<_, _>>()?;
+    Ok((UserId::new(event.user_id), bought))
+}
+
+fn bought(item: &PurchasedItem) -> Result<Bought, String> {
+    let product = ProductId::new(item.product_id).ok_or_else(|| format!("product_id {} is none", item.product_id))?;
+    let quantity = Quantity::new(item.quantity).map_err(|error| format!("quantity {}: {error}", item.quantity))?;
+    Ok(Bought { product, quantity })
+}
+
+fn unapplied(error: CartError) -> HandlerError {
+    match error {
+        CartError::Store(error) => error.into(),
+        CartError::Contended => HandlerError::Transient("the cart is being changed by others all the time".into()),
+        CartError::ProductUnknown(source) => HandlerError::Transient(source),
+        // A purchase asks no rule and no catalogue.
+        CartError::Refused(refused) => HandlerError::Poisoned(format!("{refused:?}")),
+        CartError::ProductNotFound => HandlerError::Poisoned("a product is not in the catalogue".to_owned()),
+    }
+}
+
+/// Consumes until the tasks are stopping. The topic is made first: who joins before it is there may get nothing of it.
+pub(crate) async fn consume(carts: Carts, bus: Arc<dyn events::EventBus>, runtime: Runtime) {
+    let Runtime {
+        clock, crash, tasks, ..
+    } = runtime;
+    tokio::select! {
+        () = ensure_topic(bus.as_ref(), &tasks) => {}
+        () = tasks.stopping() => return,
+    }
+    let handler = Arc::new(Purchases::new(carts));
+    Consumer {
+        group: CART_GROUP,
+        topic: TOPIC,
+        bus,
+        handler,
+        clock,
+        crash,
+    }
+    .run(tasks)
+    .await;
+}
+
+async fn ensure_topic(bus: &dyn events::EventBus, tasks: &Tasks) {
+    let mut backoff = BACKOFF;
+    while let Err(error) = bus.ensure_topic(TOPIC.name, TOPIC.partitions).await {
+        tracing::warn!(
+            error = storage::chain(&error),
+            topic = TOPIC.name,
+            ?backoff,
+            "the topic could not be made; trying again"
+        );
+        tasks.sleep(backoff).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+    }
+}

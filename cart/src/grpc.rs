@@ -1,0 +1,95 @@
+//! gRPC: decode, use case, encode.
+
+mod convert;
+mod status;
+
+use proto::cart::v1::{
+    AddItemRequest, AddItemResponse, ClearCartRequest, ClearCartResponse, GetCartRequest, GetCartResponse,
+    RemoveItemRequest, RemoveItemResponse, UpdateQuantityRequest, UpdateQuantityResponse,
+    cart_service_server::CartService,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{app::Carts, domain::Added};
+use convert::{cart, product, quantity, user, version};
+use status::refuse;
+
+/// The cart service as the wire sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct CartGrpc {
+    carts: Carts,
+}
+
+impl CartGrpc {
+    pub(crate) const fn new(carts: Carts) -> Self {
+        Self { carts }
+    }
+}
+
+#[tonic::async_trait]
+impl CartService for CartGrpc {
+    async fn add_item(&self, request: Request<AddItemRequest>) -> Result<Response<AddItemResponse>, Status> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let product = product(request.product_id)?;
+        let quantity = quantity(request.quantity)?;
+        let expected = version(request.expected_version)?;
+        let (changed, added) = self
+            .carts
+            .add_item(user, product, quantity, expected)
+            .await
+            .map_err(refuse)?;
+        Ok(Response::new(AddItemResponse {
+            cart: Some(cart(&changed)?),
+            created: added == Added::NewLine,
+        }))
+    }
+
+    async fn get_cart(&self, request: Request<GetCartRequest>) -> Result<Response<GetCartResponse>, Status> {
+        let user = user(&request.into_inner().user_id)?;
+        let found = self.carts.get_cart(&user).await.map_err(refuse)?;
+        Ok(Response::new(GetCartResponse {
+            cart: Some(cart(&found)?),
+        }))
+    }
+
+    async fn update_quantity(
+        &self,
+        request: Request<UpdateQuantityRequest>,
+    ) -> Result<Response<UpdateQuantityResponse>, Status> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let product = product(request.product_id)?;
+        let quantity = quantity(request.quantity)?;
+        let expected = version(request.expected_version)?;
+        let changed = self
+            .carts
+            .update_quantity(user, product, quantity, expected)
+            .await
+            .map_err(refuse)?;
+        Ok(Response::new(UpdateQuantityResponse {
+            cart: Some(cart(&changed)?),
+        }))
+    }
+
+    async fn remove_item(&self, request: Request<RemoveItemRequest>) -> Result<Response<RemoveItemResponse>, Status> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let product = product(request.product_id)?;
+        let expected = version(request.expected_version)?;
+        let changed = self.carts.remove_item(user, product, expected).await.map_err(refuse)?;
+        Ok(Response::new(RemoveItemResponse {
+            cart: Some(cart(&changed)?),
+        }))
+    }
+
+    async fn clear_cart(&self, request: Request<ClearCartRequest>) -> Result<Response<ClearCartResponse>, Status> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let expected = version(request.expected_version)?;
+        let changed = self.carts.clear_cart(user, expected).await.map_err(refuse)?;
+        Ok(Response::new(ClearCartResponse {
+            cart: Some(cart(&changed)?),
+        }))
+    }
+}

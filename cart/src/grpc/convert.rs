@@ -1,0 +1,62 @@
+//! The wire's values as ours, and back.
+
+use money::{MoneyError, Quantity};
+use proto::{Reason, convert::timestamp, status::Refusal};
+use tonic::Status;
+
+use super::status::{refuse, refused};
+use crate::{
+    app::CartError,
+    domain::{Cart, Line, ProductId, Refused, UserId, Version, line_quantity},
+};
+
+pub(super) fn user(wire: &str) -> Result<UserId, Refusal> {
+    proto::convert::user_id(wire).map(UserId::new)
+}
+
+pub(super) fn product(wire: i64) -> Result<ProductId, Refusal> {
+    let wrong = || Refusal::new(Reason::InvalidProductId, "product_id must be 1 or more").at("product_id");
+    ProductId::new(wire).ok_or_else(wrong)
+}
+
+pub(super) fn quantity(wire: i32) -> Result<Quantity, Refusal> {
+    line_quantity(i64::from(wire)).map_err(refused)
+}
+
+/// A version that the caller expects, if it does.
+pub(super) fn version(wire: Option<i64>) -> Result<Option<Version>, Refusal> {
+    match wire {
+        Some(version) if version < 0 => Err(Refusal::field(
+            "expected_version",
+            "expected_version must not be negative",
+        )),
+        Some(_) | None => Ok(wire.map(Version)),
+    }
+}
+
+pub(super) fn cart(cart: &Cart) -> Result<proto::cart::v1::Cart, Status> {
+    encode(cart).map_err(|error| refuse(CartError::Refused(Refused::Total(error))))
+}
+
+fn encode(cart: &Cart) -> Result<proto::cart::v1::Cart, MoneyError> {
+    Ok(proto::cart::v1::Cart {
+        cart_id: cart.id.map(|id| id.0.to_string()).unwrap_or_default(),
+        user_id: cart.user.as_str().to_owned(),
+        items: cart.lines.iter().map(item).collect::<Result<_, _>>()?,
+        total_price: Some(cart.total()?.into()),
+        version: cart.version.0,
+        updated_at: cart.updated_at.map(timestamp),
+    })
+}
+
+fn item(line: &Line) -> Result<proto::cart::v1::CartItem, MoneyError> {
+    Ok(proto::cart::v1::CartItem {
+        product_id: line.product.get(),
+        product_name: line.name.clone(),
+        price: Some(line.price.into()),
+        // At most 99, by the rules.
+        quantity: i32::try_from(line.quantity.get()).unwrap_or(i32::MAX),
+        subtotal: Some(line.subtotal()?.into()),
+        added_at: Some(timestamp(line.added_at)),
+    })
+}

@@ -1,0 +1,5 @@
+//! Other services, behind ports.
+
+mod product;
+
+pub(crate) use product::GrpcProducts;

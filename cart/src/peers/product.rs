@@ -1,0 +1,61 @@
+//! The catalogue, over gRPC.
+
+use async_trait::async_trait;
+use proto::{
+    Reason,
+    product::v1::{GetProductRequest, Product, product_service_client::ProductServiceClient},
+    status::refused,
+};
+use runtime::channel::Peer;
+
+use crate::{
+    domain::{Offer, ProductId},
+    ports::{Found, Products},
+};
+
+/// The product service.
+#[derive(Debug, Clone)]
+pub(crate) struct GrpcProducts {
+    client: ProductServiceClient<Peer>,
+}
+
+impl GrpcProducts {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self {
+            client: ProductServiceClient::new(peer),
+        }
+    }
+}
+
+#[async_trait]
+impl Products for GrpcProducts {
+    async fn find(&self, product: ProductId) -> Found {
+        match self
+            .client
+            .clone()
+            .get_product(GetProductRequest { id: product.get() })
+            .await
+        {
+            Ok(answer) => answer
+                .into_inner()
+                .product
+                .and_then(|wire| offer(product, wire))
+                .map_or_else(
+                    || Found::Unknown("the product service sent no usable product".into()),
+                    Found::Offer,
+                ),
+            Err(status) if refused(&status) == Some(Reason::ProductNotFound) => Found::NotFound,
+            Err(status) => Found::Unknown(status.into()),
+        }
+    }
+}
+
+/// What is not the product asked for, or has no price, is of no use.
+fn offer(product: ProductId, wire: Product) -> Option<Offer> {
+    let price = proto::convert::money("price", wire.price).ok()?;
+    (wire.id == product.get() && price.is_positive()).then_some(Offer {
+        product,
+        name: wire.name,
+        price,
+    })
+}

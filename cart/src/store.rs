@@ -1,0 +1,6 @@
+//! Where carts are kept.
+
+mod document;
+mod sqlite;
+
+pub use sqlite::SqliteCartStore;

@@ -1,0 +1,243 @@
+//! Requests that make no sense, for each method.
+
+use proto::{
+    Reason,
+    cart::v1::{AddItemRequest, ClearCartRequest, GetCartRequest, RemoveItemRequest, UpdateQuantityRequest},
+    status::{fields, refused},
+};
+use tonic::{Code, Status};
+
+use crate::support::Shop;
+
+/// What must be wrong with a request: its reason and the field that is to blame.
+type Wrong = (Reason, &'static str);
+
+const USER: Wrong = (Reason::InvalidArgument, "user_id");
+const PRODUCT: Wrong = (Reason::InvalidProductId, "product_id");
+const QUANTITY: Wrong = (Reason::InvalidQuantity, "quantity");
+const VERSION: Wrong = (Reason::InvalidArgument, "expected_version");
+
+fn check<T: std::fmt::Debug>(answer: Result<T, Status>, (reason, field): Wrong) {
+    let status = answer.unwrap_err();
+    assert_eq!(
+        (status.code(), refused(&status)),
+        (Code::InvalidArgument, Some(reason)),
+        "{status:?}"
+    );
+    let blamed: Vec<_> = fields(&status).into_iter().map(|(field, _)| field).collect();
+    assert_eq!(blamed, [field]);
+}
+
+fn bad_users() -> [String; 4] {
+    [String::new(), "u".repeat(129), "a\u{0}b".to_owned(), "a\nb".to_owned()]
+}
+
+const BAD_PRODUCTS: [i64; 3] = [0, -1, i64::MIN];
+const BAD_QUANTITIES: [i32; 5] = [0, -1, 100, i32::MIN, i32::MAX];
+const BAD_VERSIONS: [i64; 2] = [-1, i64::MIN];
+
+#[tokio::test]
+async fn add_item_refuses_what_makes_no_sense() {
+    let mut client = Shop::open().await.client;
+    let good = AddItemRequest {
+        user_id: "u".to_owned(),
+        product_id: 1,
+        quantity: 1,
+        expected_version: None,
+    };
+    for user_id in bad_users() {
+        // Everything is wrong: the user comes first.
+        let request = AddItemRequest {
+            user_id,
+            product_id: 0,
+            quantity: 0,
+            expected_version: Some(-1),
+        };
+        check(client.add_item(request).await, USER);
+    }
+    for product_id in BAD_PRODUCTS {
+        check(
+            client
+                .add_item(AddItemRequest {
+                    product_id,
+                    quantity: 0,
+                    ..good.clone()
+                })
+                .await,
+            PRODUCT,
+        );
+    }
+    for quantity in BAD_QUANTITIES {
+        // The product does not exist, but that takes a call to find out.
+        check(
+            client
+                .add_item(AddItemRequest {
+                    product_id: 2000,
+                    quantity,
+                    ..good.clone()
+                })
+                .await,
+            QUANTITY,
+        );
+    }
+    for version in BAD_VERSIONS {
+        check(
+            client
+                .add_item(AddItemRequest {
+                    expected_version: Some(version),
+                    ..good.clone()
+                })
+                .await,
+            VERSION,
+        );
+    }
+}
+
+#[tokio::test]
+async fn get_cart_refuses_what_makes_no_sense() {
+    let mut client = Shop::open().await.client;
+    for user_id in bad_users() {
+        check(client.get_cart(GetCartRequest { user_id }).await, USER);
+    }
+}
+
+#[tokio::test]
+async fn update_quantity_refuses_what_makes_no_sense() {
+    let mut client = Shop::open().await.client;
+    let good = UpdateQuantityRequest {
+        user_id: "u".to_owned(),
+        product_id: 1,
+        quantity: 1,
+        expected_version: None,
+    };
+    for user_id in bad_users() {
+        check(
+            client
+                .update_quantity(UpdateQuantityRequest {
+                    user_id,
+                    ..good.clone()
+                })
+                .await,
+            USER,
+        );
+    }
+    for product_id in BAD_PRODUCTS {
+        check(
+            client
+                .update_quantity(UpdateQuantityRequest {
+                    product_id,
+                    ..good.clone()
+                })
+                .await,
+            PRODUCT,
+        );
+    }
+    for quantity in BAD_QUANTITIES {
+        check(
+            client
+                .update_quantity(UpdateQuantityRequest {
+                    quantity,
+                    ..good.clone()
+                })
+                .await,
+            QUANTITY,
+        );
+    }
+    for version in BAD_VERSIONS {
+        let request = UpdateQuantityRequest {
+            expected_version: Some(version),
+            ..good.clone()
+        };
+        check(client.update_quantity(request).await, VERSION);
+    }
+}
+
+#[tokio::test]
+async fn remove_item_refuses_what_makes_no_sense() {
+    let mut client = Shop::open().await.client;
+    let good = RemoveItemRequest {
+        user_id: "u".to_owned(),
+        product_id: 1,
+        expected_version: None,
+    };
+    for user_id in bad_users() {
+        check(
+            client
+                .remove_item(RemoveItemRequest {
+                    user_id,
+                    ..good.clone()
+                })
+                .await,
+            USER,
+        );
+    }
+    for product_id in BAD_PRODUCTS {
+        check(
+            client
+                .remove_item(RemoveItemRequest {
+                    product_id,
+                    ..good.clone()
+                })
+                .await,
+            PRODUCT,
+        );
+    }
+    for version in BAD_VERSIONS {
+        let request = RemoveItemRequest {
+            expected_version: Some(version),
+            ..good.clone()
+        };
+        check(client.remove_item(request).await, VERSION);
+    }
+}
+
+#[tokio::test]
+async fn clear_cart_refuses_what_makes_no_sense() {
+    let mut client = Shop::open().await.client;
+    for user_id in bad_users() {
+        check(
+            client
+                .clear_cart(ClearCartRequest {
+                    user_id,
+                    expected_version: None,
+                })
+                .await,
+            USER,
+        );
+    }
+    for version in BAD_VERSIONS {
+        let request = ClearCartRequest {
+            user_id: "u".to_owned(),
+            expected_version: Some(version),
+        };
+        check(client.clear_cart(request).await, VERSION);
+    }
+}
+
+#[tokio::test]
+async fn strange_but_valid_users_have_carts() {
+    let mut client = Shop::open().await.client;
+    for user_id in [
+        "ü".repeat(128),
+        " ".to_owned(),
+        "'; DROP TABLE carts; --".to_owned(),
+        "𝄞".to_owned(),
+    ] {
+        let request = AddItemRequest {
+            user_id: user_id.clone(),
+            product_id: 1,
+            quantity: 1,
+            expected_version: Some(0),
+        };
+        client.add_item(request).await.unwrap();
+        let cart = client
+            .get_cart(GetCartRequest {
+                user_id: user_id.clone(),
+            })
+            .await
+            .unwrap()
+            .into_inner()
+            .cart;
+        assert_eq!(cart.unwrap().user_id, user_id);
+    }
+}

@@ -1,0 +1,11 @@
+//! Contracts of the ports over every adapter, the use cases, and the service as its clients and the event bus see it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod api;
+mod bad_input;
+mod cache_contract;
+mod consumer;
+mod purchases;
+mod store_contract;
+mod support;
+mod use_cases;

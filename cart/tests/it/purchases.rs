@@ -1,0 +1,225 @@
+//! Events applied to carts.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use cart::{
+    app::Carts,
+    domain::{EventId, UserId, Version},
+    events::Purchases,
+    ports::CartStore,
+};
+use events::{Event, Handler, HandlerError};
+use jiff::Timestamp;
+use proto::events::{CheckoutCompleted, CheckoutFailed};
+use runtime::{Ids, RequestContext};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{FakeStore, bought, carts, memory_cache, pieces, product, quantities, sqlite_store, user};
+
+/// The data of a purchase, as checkout writes it.
+pub(crate) fn purchase(user: &str, lines: &[(i64, i64)]) -> Value {
+    let items: Vec<_> = lines
+        .iter()
+        .map(
+            |(id, n)| json!({"product_id": id, "product_name": "p", "quantity": n, "unit_price": 1.0, "subtotal": 1.0}),
+        )
+        .collect();
+    json!({
+        "checkout_id": Uuid::from_u128(1), "order_id": Uuid::from_u128(2), "user_id": user, "items": items,
+        "total_amount": 1.0, "currency": "USD", "payment_id": "pay", "cart_version": 1,
+        "completed_at": "2026-01-01T00:00:00Z",
+    })
+}
+
+pub(crate) fn event(id: Uuid, kind: &str, data: &Value) -> Event {
+    Event {
+        id,
+        kind: kind.to_owned(),
+        name: "name".to_owned(),
+        source: "/checkout".to_owned(),
+        time: Timestamp::UNIX_EPOCH,
+        key: "key".to_owned(),
+        context: RequestContext::new(&Ids::random()),
+        data: data.to_string().into(),
+    }
+}
+
+fn completed(data: &Value) -> Event {
+    event(Ids::random().next(), CheckoutCompleted::KIND, data)
+}
+
+async fn add(carts: &Carts, id: i64, n: i64) {
+    carts.add_item(user(), product(id), pieces(n), None).await.unwrap();
+}
+
+async fn lines(carts: &Carts) -> Vec<(i64, i64)> {
+    quantities(&carts.get_cart(&user()).await.unwrap())
+}
+
+#[tokio::test]
+async fn an_event_that_comes_twice_counts_once_and_what_was_added_since_stays() {
+    let carts = carts(Arc::new(FakeStore::default()), memory_cache());
+    let handler = Purchases::new(carts.clone());
+    add(&carts, 1, 2).await;
+    add(&carts, 2, 1).await;
+    let event = completed(&purchase("u", &[(1, 2), (2, 1)]));
+    add(&carts, 1, 3).await;
+    add(&carts, 3, 1).await;
+    handler.handle(&event).await.unwrap();
+    assert_eq!(lines(&carts).await, [(1, 3), (3, 1)], "and the cache knows");
+    add(&carts, 2, 1).await;
+    handler.handle(&event).await.unwrap();
+    assert_eq!(lines(&carts).await, [(1, 3), (3, 1), (2, 1)]);
+}
+
+#[tokio::test]
+async fn the_whole_topic_can_come_again_any_number_of_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let carts = carts(sqlite_store(&folder).await, memory_cache());
+    let handler = Purchases::new(carts.clone());
+    let ids = Ids::random();
+    let mut topic = Vec::new();
+    for n in 0..300 {
+        let id = n % 7 + 1;
+        add(&carts, id, 2).await;
+        let event = event(
+            ids.next(),
+            CheckoutCompleted::KIND,
+            &purchase("u", &[(id, 1), (id + 1, 1)]),
+        );
+        handler.handle(&event).await.unwrap();
+        topic.push(event);
+    }
+    add(&carts, 50, 9).await;
+    let before = carts.get_cart(&user()).await.unwrap();
+    for _ in 0..2 {
+        for event in &topic {
+            handler.handle(event).await.unwrap();
+        }
+    }
+    assert_eq!(carts.get_cart(&user()).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn racing_deliveries_of_one_event_count_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_store(&folder).await;
+    let shops = [carts(store.clone(), memory_cache()), carts(store, memory_cache())];
+    add(&shops[0], 1, 20).await;
+    let id = EventId(Ids::random().next());
+    let deliveries = (0..16).map(|n| shops[n % 2].apply_purchase(user(), id, vec![bought(1, 3)]));
+    for delivered in futures::future::join_all(deliveries).await {
+        delivered.unwrap();
+    }
+    assert_eq!(
+        shops[0].clear_cart(user(), Some(Version(2))).await.unwrap().version,
+        Version(3)
+    );
+}
+
+#[tokio::test]
+async fn a_purchase_of_somebody_without_a_cart_is_nothing_to_do() {
+    let store = Arc::new(FakeStore::default());
+    let handler = Purchases::new(carts(store.clone(), memory_cache()));
+    handler.handle(&completed(&purchase("u", &[(1, 2)]))).await.unwrap();
+    assert_eq!(store.load(&user()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_purchase_of_nothing_that_is_there_is_remembered() {
+    let store = Arc::new(FakeStore::default());
+    let carts = carts(store.clone(), memory_cache());
+    add(&carts, 1, 1).await;
+    let event = completed(&purchase("u", &[(2, 2)]));
+    let handler = Purchases::new(carts.clone());
+    handler.handle(&event).await.unwrap();
+    add(&carts, 2, 5).await;
+    handler.handle(&event).await.unwrap();
+    assert_eq!(lines(&carts).await, [(1, 1), (2, 5)]);
+}
+
+#[tokio::test]
+async fn events_of_other_kinds_are_no_business_of_the_cart() {
+    let handler = Purchases::new(carts(Arc::new(FakeStore::default()), memory_cache()));
+    for kind in [CheckoutFailed::KIND, "cartwright.checkout.completed.v2", ""] {
+        handler
+            .handle(&event(Uuid::from_u128(1), kind, &json!("nonsense")))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_makes_no_sense_is_poisoned_and_changes_nothing() {
+    let store = Arc::new(FakeStore::default());
+    let carts = carts(store.clone(), memory_cache());
+    add(&carts, 1, 5).await;
+    let mut without_user = purchase("u", &[(1, 1)]);
+    without_user.as_object_mut().unwrap().remove("user_id");
+    let poisons = [
+        json!("nonsense"),
+        json!({}),
+        without_user,
+        purchase("", &[(1, 1)]),
+        purchase("u\u{0}", &[(1, 1)]),
+        purchase(&"u".repeat(129), &[(1, 1)]),
+        purchase("u", &[]),
+        purchase("u", &[(1, 1), (1, 0)]),
+        purchase("u", &[(1, -1)]),
+        purchase("u", &[(1, i64::MAX)]),
+        purchase("u", &[(0, 1)]),
+        purchase("u", &[(-1, 1)]),
+    ];
+    let handler = Purchases::new(carts.clone());
+    for poison in poisons {
+        let outcome = handler.handle(&completed(&poison)).await;
+        assert!(
+            matches!(&outcome, Err(HandlerError::Poisoned(reason)) if !reason.is_empty()),
+            "{poison}: {outcome:?}"
+        );
+    }
+    let cut = Event {
+        data: b"{\"checkout_id\":".to_vec().into(),
+        ..completed(&json!(0))
+    };
+    assert!(matches!(handler.handle(&cut).await, Err(HandlerError::Poisoned(_))));
+    assert_eq!(store.load(&user()).await.unwrap().unwrap().version, Version(1));
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_waited_for() {
+    let store = Arc::new(FakeStore::default());
+    let carts = carts(store.clone(), memory_cache());
+    add(&carts, 1, 5).await;
+    let handler = Purchases::new(carts.clone());
+    let event = completed(&purchase("u", &[(1, 2)]));
+    store.down.store(true, Ordering::SeqCst);
+    assert!(matches!(handler.handle(&event).await, Err(HandlerError::Transient(_))));
+    store.down.store(false, Ordering::SeqCst);
+    store.loses_answers.store(true, Ordering::SeqCst);
+    assert!(matches!(handler.handle(&event).await, Err(HandlerError::Transient(_))));
+    store.loses_answers.store(false, Ordering::SeqCst);
+    handler.handle(&event).await.unwrap();
+    assert_eq!(lines(&carts).await, [(1, 3)]);
+    store.always_conflicts.store(true, Ordering::SeqCst);
+    let next = completed(&purchase("u", &[(1, 1)]));
+    assert!(matches!(handler.handle(&next).await, Err(HandlerError::Transient(_))));
+}
+
+#[tokio::test]
+async fn purchases_of_one_customer_leave_another_alone() {
+    let carts = carts(Arc::new(FakeStore::default()), memory_cache());
+    add(&carts, 1, 5).await;
+    let other = UserId::new("other");
+    carts
+        .add_item(other.clone(), product(1), pieces(5), None)
+        .await
+        .unwrap();
+    Purchases::new(carts.clone())
+        .handle(&completed(&purchase("other", &[(1, 5)])))
+        .await
+        .unwrap();
+    assert_eq!(lines(&carts).await, [(1, 5)]);
+    assert!(carts.get_cart(&other).await.unwrap().lines.is_empty());
+}

@@ -1,0 +1,173 @@
+//! What every store of carts does. Each adapter is one line at the end.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cart::{
+    domain::{AppliedEvents, Cart, EventId, Offer, UserId, Version},
+    ports::{CartStore, Saved},
+};
+use jiff::Timestamp;
+use money::{Currency, Money};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::{cart_of, offer, pieces, product, sqlite_store, user};
+
+#[async_trait]
+trait Fixture {
+    async fn new() -> Self;
+    /// The store; the same one with every call, as after a restart.
+    async fn open(&self) -> Arc<dyn CartStore>;
+}
+
+async fn who_was_never_saved_is_not_there(store: &dyn CartStore) {
+    assert_eq!(store.load(&user()).await.unwrap(), None);
+    assert!(store.is_up().await);
+}
+
+async fn what_was_saved_is_loaded(store: &dyn CartStore) {
+    let mut cart = cart_of(&user(), 1);
+    let euro: Currency = "EUR".parse().unwrap();
+    cart.lines[0].price = Money::new(i64::MAX, euro);
+    cart.applied = AppliedEvents::restore(Some(event(3)), (4..200).map(event));
+    assert_eq!(store.save(&cart, None).await.unwrap(), Saved::Done);
+    assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
+}
+
+async fn a_second_first_save_conflicts(store: &dyn CartStore) {
+    let first = cart_of(&user(), 1);
+    assert_eq!(store.save(&first, None).await.unwrap(), Saved::Done);
+    assert_eq!(store.save(&cart_of(&user(), 2), None).await.unwrap(), Saved::Conflict);
+    assert_eq!(
+        store.save(&first, None).await.unwrap(),
+        Saved::Conflict,
+        "the same call twice"
+    );
+    assert_eq!(store.load(&user()).await.unwrap(), Some(first));
+}
+
+async fn only_the_expected_version_is_replaced(store: &dyn CartStore) {
+    let versions: Vec<_> = (1..=3).map(|version| cart_of(&user(), version)).collect();
+    store.save(&versions[0], None).await.unwrap();
+    assert_eq!(store.save(&versions[1], Some(Version(1))).await.unwrap(), Saved::Done);
+    for stale in [Version(0), Version(1), Version(3)] {
+        assert_eq!(
+            store.save(&versions[2], Some(stale)).await.unwrap(),
+            Saved::Conflict,
+            "{stale:?}"
+        );
+    }
+    assert_eq!(store.load(&user()).await.unwrap().as_ref(), Some(&versions[1]));
+}
+
+async fn a_cart_that_is_not_there_is_not_replaced(store: &dyn CartStore) {
+    assert_eq!(
+        store.save(&cart_of(&user(), 2), Some(Version(1))).await.unwrap(),
+        Saved::Conflict
+    );
+    assert_eq!(store.load(&user()).await.unwrap(), None);
+}
+
+async fn customers_do_not_meet(store: &dyn CartStore) {
+    let users = ["a", "A", "a ", "é", "%", "'; DROP TABLE carts; --"].map(UserId::new);
+    for user in &users {
+        assert_eq!(store.save(&cart_of(user, 1), None).await.unwrap(), Saved::Done);
+    }
+    for user in &users {
+        assert_eq!(store.load(user).await.unwrap(), Some(cart_of(user, 1)));
+    }
+}
+
+async fn a_value_of_2_mb_is_kept(store: &dyn CartStore) {
+    let mut cart = cart_of(&user(), 1);
+    let name = "ü\"\\".repeat(10_000);
+    for id in 2..=50 {
+        let large = Offer {
+            product: product(id),
+            name: name.clone(),
+            price: Money::usd(1),
+        };
+        cart.add(large, pieces(1), Timestamp::UNIX_EPOCH).unwrap();
+    }
+    store.save(&cart, None).await.unwrap();
+    assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
+}
+
+async fn of_64_racing_writers_each_counts_once(store: &Arc<dyn CartStore>) {
+    let at = Timestamp::UNIX_EPOCH;
+    let write = |store: Arc<dyn CartStore>| async move {
+        loop {
+            let stored = store.load(&user()).await.unwrap();
+            let base = stored.as_ref().map(|cart| cart.version);
+            let mut cart = stored.unwrap_or_else(|| Cart::never_filled(user()));
+            cart.add(offer(1), pieces(1), at).unwrap();
+            cart.stamp(cart::domain::CartId(Uuid::from_u128(1)), at);
+            if store.save(&cart, base).await.unwrap() == Saved::Done {
+                return;
+            }
+        }
+    };
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        writers.spawn(write(store.clone()));
+    }
+    writers.join_all().await;
+    let cart = store.load(&user()).await.unwrap().unwrap();
+    assert_eq!((cart.version, cart.lines[0].quantity.get()), (Version(64), 64));
+}
+
+async fn carts_outlive_a_restart(fixture: &impl Fixture) {
+    let cart = cart_of(&user(), 1);
+    fixture.open().await.save(&cart, None).await.unwrap();
+    let store = fixture.open().await;
+    assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
+    assert_eq!(
+        store.save(&cart_of(&user(), 2), Some(Version(1))).await.unwrap(),
+        Saved::Done
+    );
+}
+
+fn event(n: u128) -> EventId {
+    EventId(Uuid::from_u128(n))
+}
+
+macro_rules! store_contract {
+    ($($adapter:ident: $fixture:ty),*) => { $(mod $adapter {
+        use super::*;
+        store_contract!(@store $fixture: who_was_never_saved_is_not_there what_was_saved_is_loaded
+            a_second_first_save_conflicts only_the_expected_version_is_replaced
+            a_cart_that_is_not_there_is_not_replaced customers_do_not_meet a_value_of_2_mb_is_kept);
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn of_64_racing_writers_each_counts_once() {
+            let fixture = <$fixture>::new().await;
+            super::of_64_racing_writers_each_counts_once(&fixture.open().await).await;
+        }
+        #[tokio::test]
+        async fn carts_outlive_a_restart() {
+            super::carts_outlive_a_restart(&<$fixture>::new().await).await;
+        }
+    })* };
+    (@store $fixture:ty: $($case:ident)*) => { $(
+        #[tokio::test]
+        async fn $case() {
+            let fixture = <$fixture>::new().await;
+            super::$case(fixture.open().await.as_ref()).await;
+        }
+    )* };
+}
+
+struct SqliteFixture(TempDir);
+
+#[async_trait]
+impl Fixture for SqliteFixture {
+    async fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn CartStore> {
+        sqlite_store(&self.0).await
+    }
+}
+
+store_contract!(sqlite: SqliteFixture);

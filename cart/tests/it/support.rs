@@ -1,0 +1,353 @@
+//! What the tests share: values, fakes of the ports, and a running service.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cart::{
+    app::Carts,
+    cache::{GuardedCache, MemoryCache, Patience},
+    domain::{Bought, Cart, CartId, Offer, ProductId, UserId, Version},
+    ports::{CacheError, CartCache, CartStore, Found, Products, Saved},
+    store::SqliteCartStore,
+};
+use events::{EventBus, SqliteBus};
+use jiff::Timestamp;
+use money::{Money, Quantity};
+use proto::{
+    cart::v1::cart_service_client::CartServiceClient,
+    product::v1::{
+        BatchGetProductsRequest, BatchGetProductsResponse, GetProductRequest, GetProductResponse, GetProductsRequest,
+        GetProductsResponse, Product, UpsertProductRequest, UpsertProductResponse,
+        product_service_server::{ProductService, ProductServiceServer},
+    },
+    status::Refusal,
+};
+use runtime::{
+    CrashPoints, Faults, Runtime, Service,
+    channel::{Peer, Policy},
+    serve::{Interface, Running, start},
+};
+use storage::StoreError;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+
+pub(crate) fn user() -> UserId {
+    UserId::new("u")
+}
+
+pub(crate) fn product(id: i64) -> ProductId {
+    ProductId::new(id).unwrap()
+}
+
+pub(crate) fn pieces(n: i64) -> Quantity {
+    Quantity::new(n).unwrap()
+}
+
+pub(crate) fn bought(id: i64, n: i64) -> Bought {
+    Bought {
+        product: product(id),
+        quantity: pieces(n),
+    }
+}
+
+/// What the fake catalogue says of products 1 to 999: a dollar for each number of the id.
+pub(crate) fn offer(id: i64) -> Offer {
+    Offer {
+        product: product(id),
+        name: format!("product {id}"),
+        price: Money::usd(100 * id),
+    }
+}
+
+pub(crate) fn quantities(cart: &Cart) -> Vec<(i64, i64)> {
+    cart.lines
+        .iter()
+        .map(|line| (line.product.get(), line.quantity.get()))
+        .collect()
+}
+
+/// A cart of this version, with that many pieces of product 1.
+pub(crate) fn cart_of(user: &UserId, version: i64) -> Cart {
+    let mut cart = Cart::never_filled(user.clone());
+    let at = Timestamp::from_second(1_750_000_000).unwrap();
+    for _ in 0..version {
+        cart.add(offer(1), pieces(1), at).unwrap();
+        cart.stamp(CartId(Uuid::from_u128(7)), at);
+    }
+    cart
+}
+
+/// Looks until it is so.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
+    let look = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(MINUTE, look)
+        .await
+        .unwrap_or_else(|_| panic!("{what}"));
+}
+
+pub(crate) async fn sqlite_store(folder: &TempDir) -> Arc<dyn CartStore> {
+    Arc::new(
+        SqliteCartStore::open(&folder.path().join("cart.db"), &CrashPoints::none())
+            .await
+            .unwrap(),
+    )
+}
+
+pub(crate) fn memory_cache() -> Arc<dyn CartCache> {
+    Arc::new(MemoryCache::new(MINUTE, Duration::ZERO))
+}
+
+pub(crate) fn guarded(cache: Arc<dyn CartCache>) -> GuardedCache {
+    let patience = Patience {
+        timeout: Duration::from_millis(50),
+        pause: Duration::from_millis(50),
+        lifetime: MINUTE,
+    };
+    GuardedCache::new(cache, patience)
+}
+
+pub(crate) fn carts(store: Arc<dyn CartStore>, cache: Arc<dyn CartCache>) -> Carts {
+    Carts::new(store, guarded(cache), Arc::new(Catalogue), &Runtime::system())
+}
+
+/// Products 1 to 999 exist; 1000 cannot be asked for.
+pub(crate) struct Catalogue;
+
+#[async_trait]
+impl Products for Catalogue {
+    async fn find(&self, product: ProductId) -> Found {
+        match product.get() {
+            1..=999 => Found::Offer(offer(product.get())),
+            1000 => Found::Unknown("away".into()),
+            _ => Found::NotFound,
+        }
+    }
+}
+
+/// A store in memory, which fails when a test says so: before it writes, or after.
+#[derive(Default)]
+pub(crate) struct FakeStore {
+    carts: Mutex<HashMap<UserId, Cart>>,
+    pub(crate) down: AtomicBool,
+    pub(crate) loses_answers: AtomicBool,
+    pub(crate) always_conflicts: AtomicBool,
+    pub(crate) loads: Mutex<usize>,
+}
+
+#[async_trait]
+impl CartStore for FakeStore {
+    async fn load(&self, user: &UserId) -> Result<Option<Cart>, StoreError> {
+        *self.loads.lock().unwrap() += 1;
+        // Lets those who came at the same time come in.
+        tokio::task::yield_now().await;
+        if self.down.load(Ordering::SeqCst) {
+            return Err(StoreError::unavailable("down"));
+        }
+        Ok(self.carts.lock().unwrap().get(user).cloned())
+    }
+
+    async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError> {
+        if self.always_conflicts.load(Ordering::SeqCst) {
+            return Ok(Saved::Conflict);
+        }
+        let mut carts = self.carts.lock().unwrap();
+        if carts.get(&cart.user).map(|cart| cart.version) != expected {
+            return Ok(Saved::Conflict);
+        }
+        carts.insert(cart.user.clone(), cart.clone());
+        if self.loses_answers.load(Ordering::SeqCst) {
+            return Err(StoreError::unavailable("the answer was lost"));
+        }
+        Ok(Saved::Done)
+    }
+
+    async fn is_up(&self) -> bool {
+        !self.down.load(Ordering::SeqCst)
+    }
+}
+
+/// A cache that never answers, or fails at once.
+pub(crate) enum BadCache {
+    Hung,
+    Down,
+}
+
+impl BadCache {
+    async fn fail<T>(&self) -> Result<T, CacheError> {
+        match self {
+            Self::Hung => std::future::pending().await,
+            Self::Down => Err(CacheError("down".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl CartCache for BadCache {
+    async fn get(&self, _: &UserId) -> Result<Option<Arc<Cart>>, CacheError> {
+        self.fail().await
+    }
+
+    async fn put(&self, _: Arc<Cart>) -> Result<(), CacheError> {
+        self.fail().await
+    }
+
+    async fn invalidate(&self, _: &UserId, _: Version) -> Result<(), CacheError> {
+        self.fail().await
+    }
+}
+
+/// A product service: 1 to 999 exist, 1001 has no price, 1002 is another product, 1003 fails inside.
+#[derive(Default)]
+pub(crate) struct ProductServer {
+    /// Added to each price.
+    rise: Arc<Mutex<i64>>,
+}
+
+#[tonic::async_trait]
+impl ProductService for ProductServer {
+    async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
+        let id = request.into_inner().id;
+        let usd = |minor_units| {
+            Some(proto::money::v1::Money {
+                currency_code: "USD".to_owned(),
+                minor_units,
+            })
+        };
+        let (id, price) = match id {
+            1..=999 => (id, usd(100 * id + *self.rise.lock().unwrap())),
+            1001 => (id, None),
+            1002 => (1, usd(1)),
+            1003 => return Err(proto::status::internal()),
+            1004 => (id, usd(i64::MAX / 2)),
+            _ => return Err(Refusal::new(proto::Reason::ProductNotFound, "product not found").into()),
+        };
+        let product = Product {
+            id,
+            name: format!("product {id}"),
+            price,
+            ..Product::default()
+        };
+        Ok(Response::new(GetProductResponse { product: Some(product) }))
+    }
+
+    async fn get_products(&self, _: Request<GetProductsRequest>) -> Result<Response<GetProductsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn batch_get_products(
+        &self,
+        _: Request<BatchGetProductsRequest>,
+    ) -> Result<Response<BatchGetProductsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn upsert_product(
+        &self,
+        _: Request<UpsertProductRequest>,
+    ) -> Result<Response<UpsertProductResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+/// The cart service with a product service beside it, both served as in production.
+pub(crate) struct Shop {
+    pub(crate) client: CartServiceClient<Peer>,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) address: SocketAddr,
+    rise: Arc<Mutex<i64>>,
+    cart: Running,
+    products: Running,
+    folder: TempDir,
+}
+
+impl Shop {
+    pub(crate) async fn open() -> Self {
+        Self::open_in(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn open_in(folder: TempDir) -> Self {
+        let server = ProductServer::default();
+        let rise = server.rise.clone();
+        let runtime = Runtime::system().with_own_tasks();
+        let products = Service::new("product", ProductServiceServer::new(server), runtime.tasks.clone());
+        let (product, products) = serve(products, &runtime).await;
+        let bus = SqliteBus::open(&folder.path().join("bus.db"), &CrashPoints::none())
+            .await
+            .unwrap();
+        let bus: Arc<dyn EventBus> = Arc::new(bus);
+        let runtime = runtime.with_own_tasks();
+        let service = cart::build(config(folder.path().join("cart.db")), product, bus.clone(), &runtime)
+            .await
+            .unwrap();
+        let (peer, cart) = serve(service, &runtime).await;
+        Self {
+            client: CartServiceClient::new(peer),
+            bus,
+            address: cart.address,
+            rise,
+            cart,
+            products,
+            folder,
+        }
+    }
+
+    pub(crate) fn raise_prices(&self, by: i64) {
+        *self.rise.lock().unwrap() += by;
+    }
+
+    /// Stops everything and starts it again on the same data.
+    pub(crate) async fn restart(self) -> Self {
+        self.cart.stop(10 * SECOND).await;
+        self.products.stop(10 * SECOND).await;
+        Self::open_in(self.folder).await
+    }
+
+    pub(crate) async fn close_products(self) -> CartServiceClient<Peer> {
+        self.products.stop(10 * SECOND).await;
+        self.client
+    }
+}
+
+pub(crate) fn config(path: PathBuf) -> cart::Config {
+    cart::Config {
+        store: cart::Store::Sqlite(path),
+        cache: cart::Cache::Memory,
+        cache_ttl: 15 * MINUTE,
+    }
+}
+
+async fn serve(service: Service, runtime: &Runtime) -> (Peer, Running) {
+    let policy = Policy {
+        deadline: 30 * SECOND,
+        crash: CrashPoints::none(),
+        faults: Faults::none(),
+    };
+    let (peer, incoming) = Peer::in_process(policy);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let interface = Interface {
+        descriptors: proto::FILE_DESCRIPTOR_SET,
+        complete: proto::status::complete,
+    };
+    (
+        peer,
+        start(service, listener, incoming, interface, runtime).await.unwrap(),
+    )
+}

@@ -1,0 +1,258 @@
+//! The use cases over fakes of the ports, and over the real ones where it is about races.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use cart::{
+    app::{CartError, Carts},
+    domain::{Added, Cart, Refused, UserId, Version},
+    ports::CartStore,
+};
+use storage::StoreError;
+use tokio::task::JoinSet;
+
+use crate::support::{BadCache, FakeStore, carts, memory_cache, pieces, product, quantities, sqlite_store, user};
+
+fn over_fake() -> (Arc<FakeStore>, Carts) {
+    let store = Arc::new(FakeStore::default());
+    (store.clone(), carts(store, memory_cache()))
+}
+
+async fn add(carts: &Carts, id: i64, n: i64) -> Arc<Cart> {
+    carts.add_item(user(), product(id), pieces(n), None).await.unwrap().0
+}
+
+#[tokio::test]
+async fn adding_says_whether_there_is_a_new_line() {
+    let (_, carts) = over_fake();
+    let (cart, added) = carts.add_item(user(), product(1), pieces(2), None).await.unwrap();
+    assert_eq!((added, cart.version), (Added::NewLine, Version(1)));
+    let (cart, added) = carts.add_item(user(), product(1), pieces(3), None).await.unwrap();
+    assert_eq!((added, cart.version), (Added::ToLine, Version(2)));
+    assert_eq!(quantities(&cart), [(1, 5)]);
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_writes_nothing() {
+    let (_, carts) = over_fake();
+    for cart in [
+        carts.remove_item(user(), product(1), None).await.unwrap(),
+        carts.clear_cart(user(), None).await.unwrap(),
+        carts.get_cart(&user()).await.unwrap(),
+    ] {
+        assert_eq!(*cart, Cart::never_filled(user()));
+    }
+    add(&carts, 1, 2).await;
+    carts.remove_item(user(), product(2), None).await.unwrap();
+    let cart = carts
+        .update_quantity(user(), product(1), pieces(2), None)
+        .await
+        .unwrap();
+    assert_eq!(cart.version, Version(1));
+    assert_eq!(carts.clear_cart(user(), None).await.unwrap().version, Version(2));
+    assert_eq!(carts.clear_cart(user(), None).await.unwrap().version, Version(2));
+}
+
+#[tokio::test]
+async fn a_change_to_another_version_than_expected_is_refused_and_not_tried_again() {
+    let (_, carts) = over_fake();
+    let refused = |result: Result<Arc<Cart>, CartError>, version| {
+        let current = Version(version);
+        assert!(matches!(result, Err(CartError::Refused(Refused::VersionMismatch { current: c })) if c == current));
+    };
+    refused(carts.clear_cart(user(), Some(Version(1))).await, 0);
+    carts
+        .add_item(user(), product(1), pieces(1), Some(Version(0)))
+        .await
+        .unwrap();
+    refused(
+        carts
+            .add_item(user(), product(1), pieces(1), Some(Version(0)))
+            .await
+            .map(|(cart, _)| cart),
+        1,
+    );
+    refused(
+        carts
+            .update_quantity(user(), product(1), pieces(5), Some(Version(2)))
+            .await,
+        1,
+    );
+    refused(carts.remove_item(user(), product(1), Some(Version(2))).await, 1);
+    refused(carts.clear_cart(user(), Some(Version(0))).await, 1);
+    assert_eq!(
+        carts.clear_cart(user(), Some(Version(1))).await.unwrap().version,
+        Version(2)
+    );
+}
+
+#[tokio::test]
+async fn a_product_that_is_not_there_or_cannot_be_asked_for_changes_nothing() {
+    let (store, carts) = over_fake();
+    let missing = carts.add_item(user(), product(2000), pieces(1), None).await;
+    assert!(matches!(missing, Err(CartError::ProductNotFound)));
+    let unknown = carts.add_item(user(), product(1000), pieces(1), None).await;
+    assert!(matches!(unknown, Err(CartError::ProductUnknown(_))));
+    assert_eq!(store.load(&user()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_said_to_be() {
+    let (store, carts) = over_fake();
+    store.down.store(true, Ordering::SeqCst);
+    let read = carts.get_cart(&user()).await;
+    assert!(matches!(read, Err(CartError::Store(StoreError::Unavailable(_)))));
+    let write = carts.clear_cart(user(), None).await;
+    assert!(matches!(write, Err(CartError::Store(StoreError::Unavailable(_)))));
+}
+
+#[tokio::test]
+async fn a_cart_that_others_change_all_the_time_is_given_up_after_a_while() {
+    let (store, carts) = over_fake();
+    store.always_conflicts.store(true, Ordering::SeqCst);
+    let write = carts.add_item(user(), product(1), pieces(1), None).await;
+    assert!(matches!(write, Err(CartError::Contended)));
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_seen_by_the_next_reader() {
+    let (store, carts) = over_fake();
+    add(&carts, 1, 1).await;
+    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(1));
+    store.loses_answers.store(true, Ordering::SeqCst);
+    carts.add_item(user(), product(1), pieces(1), None).await.unwrap_err();
+    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(2));
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_does_not_leave_an_old_copy_behind() {
+    let (store, carts) = over_fake();
+    add(&carts, 1, 1).await;
+    {
+        let change = carts.add_item(user(), product(1), pieces(1), None);
+        tokio::pin!(change);
+        // Started, and dropped in the middle.
+        assert!(futures::poll!(change.as_mut()).is_pending());
+    }
+    // The next change has its turn after the one that was left alone.
+    let cart = carts.remove_item(user(), product(9), None).await.unwrap();
+    assert_eq!(
+        (cart.version, store.load(&user()).await.unwrap().unwrap().version),
+        (Version(2), Version(2))
+    );
+    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(2));
+}
+
+#[tokio::test]
+async fn of_those_who_miss_at_once_one_loads() {
+    let (store, carts) = over_fake();
+    let user = user();
+    let found = futures::future::join_all((0..64).map(|_| carts.get_cart(&user))).await;
+    assert!(
+        found
+            .into_iter()
+            .all(|cart| *cart.unwrap() == Cart::never_filled(user.clone()))
+    );
+    assert_eq!(*store.loads.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_empty_copy_does_not_hide_the_first_line() {
+    let (_, carts) = over_fake();
+    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(0));
+    add(&carts, 1, 1).await;
+    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(1));
+}
+
+#[tokio::test]
+async fn a_cache_that_is_down_or_hangs_fails_no_request() {
+    for cache in [BadCache::Down, BadCache::Hung] {
+        let carts = carts(Arc::new(FakeStore::default()), Arc::new(cache));
+        let begin = Instant::now();
+        for n in 1..=50 {
+            add(&carts, 1, 1).await;
+            assert_eq!(quantities(&carts.get_cart(&user()).await.unwrap()), [(1, n)]);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    }
+}
+
+/// `instances` processes on one store; 64 callers, spread over them, add one piece each.
+async fn race(instances: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_store(&folder).await;
+    let shops: Vec<_> = (0..instances).map(|_| carts(store.clone(), memory_cache())).collect();
+    let mut callers = JoinSet::new();
+    for n in 0..64 {
+        let carts = shops[n % instances].clone();
+        callers.spawn(async move { add(&carts, 1, 1).await.version });
+    }
+    let mut versions = callers.join_all().await;
+    versions.sort_unstable();
+    assert_eq!(
+        versions,
+        (1..=64).map(Version).collect::<Vec<_>>(),
+        "each caller saw a version of its own"
+    );
+    let cart = store.load(&user()).await.unwrap().unwrap();
+    assert_eq!(quantities(&cart), [(1, 64)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_racing_additions_all_count() {
+    race(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_racing_additions_in_two_processes_all_count() {
+    race(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundredth_piece_is_refused_however_many_race_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let carts = carts(sqlite_store(&folder).await, memory_cache());
+    let mut callers = JoinSet::new();
+    for _ in 0..40 {
+        let carts = carts.clone();
+        callers.spawn(async move { carts.add_item(user(), product(1), pieces(5), None).await.is_ok() });
+    }
+    let added = callers.join_all().await.into_iter().filter(|added| *added).count();
+    assert_eq!(added, 19);
+    assert_eq!(quantities(&carts.get_cart(&user()).await.unwrap()), [(1, 95)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn customers_read_their_own_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let carts = carts(sqlite_store(&folder).await, memory_cache());
+    let mut customers = JoinSet::new();
+    for n in 0..4 {
+        let user = UserId::new(format!("user {n}"));
+        // Others who read all the time bring copies into the cache.
+        for _ in 0..2 {
+            let (carts, user) = (carts.clone(), user.clone());
+            customers.spawn(async move {
+                let mut last = Version::ZERO;
+                while last < Version(40) {
+                    let seen = carts.get_cart(&user).await.unwrap().version;
+                    assert!(seen >= last, "{seen:?} after {last:?}");
+                    last = seen;
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        let carts = carts.clone();
+        customers.spawn(async move {
+            for n in 0..40 {
+                let id = product(n % 5 + 1);
+                let written = carts.add_item(user.clone(), id, pieces(1), None).await.unwrap().0;
+                let read = carts.get_cart(&user).await.unwrap();
+                assert_eq!(read, written);
+            }
+        });
+    }
+    customers.join_all().await;
+}

@@ -1,0 +1,75 @@
+//! What `serve` says once it answers: where, on what, and how to buy something.
+
+use std::fmt::{self, Write};
+
+use runtime::{Clock, Ids};
+
+use crate::{Config, ServiceName, Shop, secret};
+
+/// How long the printed token is valid.
+const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// The text, ready to copy lines from.
+pub(crate) fn banner(config: &Config, shop: &Shop, clock: &Clock, ids: &Ids) -> anyhow::Result<String> {
+    let mut text = String::new();
+    places(&mut text, config, shop)?;
+    if let Some(gateway) = shop.address(ServiceName::Gateway) {
+        let secret = secret::of(&config.settings)?;
+        let token = gateway::token::sign(&secret, "1", None, TOKEN_LIFE, clock.now())?;
+        purchase(&mut text, &format!("http://{gateway}"), &token, &ids.next().to_string())?;
+    }
+    Ok(text)
+}
+
+fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
+    writeln!(text, "Cartwright is open.\n")?;
+    if let Some(address) = shop.address(ServiceName::Gateway) {
+        writeln!(text, "  {:<13} http://{address}", "gateway")?;
+    }
+    for service in &config.services {
+        if let Some(address) = shop.address(*service)
+            && *service != ServiceName::Gateway
+        {
+            writeln!(text, "  {:<13} {address:<22} {}", service.as_str(), engine(*service))?;
+        }
+    }
+    if config.services.iter().any(|service| service.uses_events()) {
+        writeln!(text, "  {:<13} {:<22} SQLite", "events", "-")?;
+    }
+    writeln!(text, "  {:<13} http://{}/health/ready", "health", shop.admin())?;
+    let folder = config
+        .settings
+        .data_dir
+        .canonicalize()
+        .unwrap_or_else(|_| config.settings.data_dir.clone());
+    writeln!(text, "  {:<13} {}", "data", folder.display())
+}
+
+const fn engine(service: ServiceName) -> &'static str {
+    match service {
+        ServiceName::Cart => "SQLite, cache in memory",
+        ServiceName::Product
+        | ServiceName::Inventory
+        | ServiceName::Payment
+        | ServiceName::Checkout
+        | ServiceName::Orders
+        | ServiceName::Notification
+        | ServiceName::Gateway => "SQLite",
+    }
+}
+
+fn purchase(text: &mut String, base: &str, token: &str, key: &str) -> fmt::Result {
+    writeln!(text, "\nBuy something, as user 1:\n\nTOKEN={token}")?;
+    writeln!(text, "curl -s {base}/api/v1/products")?;
+    writeln!(
+        text,
+        "curl -s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \
+         -d '{{\"product_id\":2,\"quantity\":1}}' {base}/api/v1/cart/items"
+    )?;
+    writeln!(
+        text,
+        "curl -s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \
+         -d '{{\"idempotency_key\":\"{key}\"}}' {base}/api/v1/checkout"
+    )?;
+    writeln!(text, "curl -s -H \"Authorization: Bearer $TOKEN\" {base}/api/v1/orders")
+}

@@ -1,0 +1,109 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use runtime::config::Span;
+
+use crate::{
+    WRONG_CONFIGURATION, fail,
+    settings::{ServiceName, Settings, Sources},
+};
+
+/// A shop that can be trusted with money: seven gRPC services behind a REST gateway, in one process or many.
+///
+/// Nothing needs to be installed or set: without a command, the whole shop starts on embedded stores.
+#[derive(Debug, Parser)]
+#[command(name = "cartwright", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the shop, or only some of its services (this is what happens without a command).
+    Serve {
+        /// The services to start; all of them when none is named.
+        services: Vec<ServiceName>,
+    },
+    /// Start a shop on an empty temporary directory and go shopping in it.
+    Demo,
+    /// Print a signed token for development.
+    Token {
+        /// Whom the token speaks for.
+        #[arg(long)]
+        user: String,
+        /// How long it is valid.
+        #[arg(long, default_value = "24h")]
+        expires_in: Span,
+        /// A role to put into it.
+        #[arg(long)]
+        role: Option<String>,
+    },
+    /// Print the effective configuration and where each value comes from.
+    Config,
+    /// Events that a consumer could not apply.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// List parked events.
+    List,
+    /// Show a parked event whole, with its reason.
+    Show {
+        /// The event's id, as `list` prints it.
+        id: String,
+    },
+    /// Send parked events through their group again.
+    Redrive {
+        /// The event's id, as `list` prints it.
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}
+
+/// Reads the command line and the environment. An error was already said; it is the code to exit with.
+pub(crate) fn parse() -> Result<(Command, (Settings, Sources)), ExitCode> {
+    let mut definition = Cli::command();
+    let parsed = definition.try_get_matches_from_mut(std::env::args_os());
+    let matches = parsed.map_err(|error| refuse(&error))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| refuse(&error))?;
+    let sources = Sources::read(&definition, &matches);
+    Ok((
+        cli.command.unwrap_or(Command::Serve { services: Vec::new() }),
+        (cli.settings, sources),
+    ))
+}
+
+/// A value that came from the environment is wrong configuration, in one line; everything else is wrong usage, clap's way.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue)
+        && let Some(argument) = context(ContextKind::InvalidArg)
+        && let Some((flag, variable)) = argument.split_once(" <")
+        && !std::env::args().any(|given| given == flag || given.starts_with(&format!("{flag}=")))
+    {
+        let wants = std::error::Error::source(error).map_or_else(|| "is not valid".to_owned(), ToString::to_string);
+        let value = context(ContextKind::InvalidValue).unwrap_or_default();
+        let variable = variable.trim_end_matches('>');
+        return fail(&format!("{variable}: '{value}' is wrong: {wants}"), WRONG_CONFIGURATION);
+    }
+    let code = error.exit_code();
+    // Help on a closed pipe is nobody's loss.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(code).unwrap_or(2))
+}

@@ -1,0 +1,78 @@
+//! The commands.
+
+mod config;
+mod demo;
+mod dlq;
+mod serve;
+mod token;
+
+use std::io::Write;
+
+use runtime::{
+    config::ConfigError,
+    telemetry::{LogFormat, log_to_stderr},
+};
+
+use crate::{
+    cli::Command,
+    settings::{Settings, Sources},
+    shop::StartError,
+};
+
+/// Why a command did not do it.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A setting is wrong; nothing was opened.
+    Configuration(ConfigError),
+    Failed(anyhow::Error),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Configuration(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Configuration(error) => Self::Configuration(error),
+            other => Self::Failed(other.into()),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+pub(crate) async fn run(command: Command, (settings, sources): (Settings, Sources)) -> Result<(), Failure> {
+    match command {
+        Command::Serve { services } => {
+            log_to_stderr(
+                settings.log_level,
+                settings.log_format.unwrap_or_else(LogFormat::of_stderr),
+            );
+            serve::run(&services, settings).await
+        }
+        Command::Demo => demo::run().await,
+        Command::Token { user, expires_in, role } => token::run(&settings, &user, role.as_deref(), expires_in.0),
+        Command::Config => config::run(&sources, settings),
+        Command::Dlq(command) => dlq::run(command, &settings).await,
+    }
+}
+
+/// Prints a line for the person or the program that started the command.
+fn say(line: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

@@ -1,0 +1,5 @@
+//! The `cartwright` command.
+
+fn main() -> std::process::ExitCode {
+    cartwright::main()
+}

@@ -1,0 +1,343 @@
+//! Every setting: its flag, its variable, its default; and the configuration that they make.
+
+mod sources;
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use payment::SuccessRate;
+use runtime::{
+    CrashPoints,
+    config::{ConfigError, Span},
+    telemetry::LogFormat,
+};
+use tracing::level_filters::LevelFilter;
+
+pub use sources::Sources;
+
+/// What can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub enum ServiceName {
+    Product,
+    Cart,
+    Inventory,
+    Payment,
+    Checkout,
+    Orders,
+    Notification,
+    Gateway,
+}
+
+impl ServiceName {
+    pub const ALL: [Self; 8] = [
+        Self::Product,
+        Self::Cart,
+        Self::Inventory,
+        Self::Payment,
+        Self::Checkout,
+        Self::Orders,
+        Self::Notification,
+        Self::Gateway,
+    ];
+
+    /// Whether it publishes or consumes events.
+    pub const fn uses_events(self) -> bool {
+        matches!(self, Self::Cart | Self::Checkout | Self::Orders | Self::Notification)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Product => "product",
+            Self::Cart => "cart",
+            Self::Inventory => "inventory",
+            Self::Payment => "payment",
+            Self::Checkout => "checkout",
+            Self::Orders => "orders",
+            Self::Notification => "notification",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// All settings as clap reads them from flags and the environment.
+#[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
+pub struct Settings {
+    /// Where the embedded stores live.
+    #[arg(long, env, default_value = "./data", global = true, value_name = "DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// The address that all listeners bind.
+    #[arg(long, env, default_value = "127.0.0.1", global = true)]
+    pub host: IpAddr,
+    /// The gateway's port. Like for all ports, 0 picks a free one.
+    #[arg(long, env, default_value_t = 8080, global = true)]
+    pub http_port: u16,
+    /// The port of `/health/live` and `/health/ready` of the process.
+    #[arg(long, env, default_value_t = 9090, global = true)]
+    pub admin_port: u16,
+    #[command(flatten)]
+    pub ports: Ports,
+    #[command(flatten)]
+    pub addresses: Addresses,
+    #[command(flatten)]
+    pub engines: Engines,
+    /// The HS256 key of tokens, at least 32 bytes [default: made once, kept in DATA_DIR].
+    #[arg(long, env, global = true, hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+    /// How long stock is held that is not confirmed.
+    #[arg(long, env, default_value = "5m", global = true)]
+    pub reservation_ttl: Span,
+    /// How long a cart stays in the cache; up to a third is added at random.
+    #[arg(long, env, default_value = "15m", global = true)]
+    pub cart_cache_ttl: Span,
+    /// How long an event may wait in the outbox whose wake-up was lost.
+    #[arg(long, env, default_value = "1s", global = true)]
+    pub outbox_poll_interval: Span,
+    /// Events that are published at once, at most.
+    #[arg(long, env, default_value_t = 100, global = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub outbox_batch_size: u32,
+    /// How many charges of a good card the simulated provider accepts, 0 to 1.
+    #[arg(long, env, default_value = "1.0", global = true)]
+    pub payment_success_rate: SuccessRate,
+    /// How long the simulated provider takes at least.
+    #[arg(long, env, default_value = "0s", global = true)]
+    pub payment_min_latency: Span,
+    /// How long the simulated provider takes at most; no more than 6s.
+    #[arg(long, env, default_value = "0s", global = true)]
+    pub payment_max_latency: Span,
+    /// How long `POST /checkout` waits before it answers 202.
+    #[arg(long, env, default_value = "5s", global = true)]
+    pub checkout_timeout: Span,
+    /// The least level that is logged: error, warn, info, debug, trace.
+    #[arg(long, env, default_value = "info", global = true)]
+    pub log_level: LevelFilter,
+    /// How log lines look: text or json [default: text on a terminal, else json].
+    #[arg(long, env, global = true)]
+    pub log_format: Option<LogFormat>,
+    /// For tests: abort when this crash point is passed.
+    #[arg(long, env, global = true, hide = true)]
+    pub cartwright_crash_at: Option<String>,
+    /// For tests: write the crash points that are passed to this file.
+    #[arg(long, env, global = true, hide = true)]
+    pub cartwright_crash_trace: Option<PathBuf>,
+}
+
+macro_rules! by_service {
+    ($(#[$doc:meta])* $name:ident: $type:ty, $suffix:literal { $($field:ident = $default:literal for $service:ident),* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Args)]
+        pub struct $name {
+            $(
+                #[doc = concat!("Of ", $suffix, ".")]
+                #[arg(long, env, default_value = $default, global = true, hide_short_help = true)]
+                pub $field: $type,
+            )*
+        }
+
+        impl $name {
+            /// The value of a service; `None` for the gateway.
+            pub fn of(&self, service: ServiceName) -> Option<&$type> {
+                match service {
+                    $(ServiceName::$service => Some(&self.$field),)*
+                    ServiceName::Gateway => None,
+                }
+            }
+        }
+    };
+}
+
+by_service! {
+    /// Where the gRPC listeners bind.
+    Ports: u16, "the gRPC listener of this service" {
+        product_port = "50051" for Product,
+        cart_port = "50052" for Cart,
+        inventory_port = "50053" for Inventory,
+        payment_port = "50054" for Payment,
+        orders_port = "50055" for Orders,
+        checkout_port = "50056" for Checkout,
+        notification_port = "50057" for Notification
+    }
+}
+
+by_service! {
+    /// Where services are found that are not in this process.
+    Addresses: String, "this service, host:port, when it is not in this process" {
+        product_service_addr = "localhost:50051" for Product,
+        cart_service_addr = "localhost:50052" for Cart,
+        inventory_service_addr = "localhost:50053" for Inventory,
+        payment_service_addr = "localhost:50054" for Payment,
+        orders_service_addr = "localhost:50055" for Orders,
+        checkout_service_addr = "localhost:50056" for Checkout,
+        notification_service_addr = "localhost:50057" for Notification
+    }
+}
+
+/// Addresses of real engines.
+#[derive(Debug, Clone, Args)]
+pub struct Engines {
+    /// PostgreSQL, for everything but carts [default: SQLite files in DATA_DIR].
+    #[arg(long, env, global = true, hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// PostgreSQL's host, in place of DATABASE_URL.
+    #[arg(long, env, global = true)]
+    pub db_host: Option<String>,
+    /// MongoDB, for carts [default: a SQLite file in DATA_DIR].
+    #[arg(long, env, global = true, hide_env_values = true)]
+    pub mongo_uri: Option<String>,
+    /// Redis, as the cache of carts [default: in this process].
+    #[arg(long, env, global = true)]
+    pub redis_addr: Option<String>,
+    /// Kafka, as the event bus [default: a SQLite file in DATA_DIR].
+    #[arg(long, env, global = true)]
+    pub kafka_brokers: Option<String>,
+}
+
+impl Engines {
+    /// The first one that is set. This version has the embedded engines only.
+    fn first_set(&self) -> Option<&'static str> {
+        let all = [
+            ("DATABASE_URL", &self.database_url),
+            ("DB_HOST", &self.db_host),
+            ("MONGO_URI", &self.mongo_uri),
+            ("REDIS_ADDR", &self.redis_addr),
+            ("KAFKA_BROKERS", &self.kafka_brokers),
+        ];
+        all.into_iter()
+            .find(|(_, value)| value.as_ref().is_some_and(|v| !v.is_empty()))
+            .map(|(name, _)| name)
+    }
+}
+
+/// A configuration that was checked: what [`crate::Shop::start`] takes.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub services: Vec<ServiceName>,
+    pub settings: Settings,
+    pub crash: CrashPoints,
+}
+
+impl Config {
+    /// Checks what can be checked before anything is opened.
+    pub fn new(services: &[ServiceName], settings: Settings) -> Result<Self, ConfigError> {
+        let mut services = if services.is_empty() {
+            ServiceName::ALL.to_vec()
+        } else {
+            services.to_vec()
+        };
+        services.sort_unstable();
+        services.dedup();
+        if let Some(variable) = settings.engines.first_set() {
+            return Err(ConfigError::new(
+                variable,
+                "this version runs on its embedded stores only; unset it",
+            ));
+        }
+        check_secret(&settings)?;
+        check_durations(&settings)?;
+        check_events(&services)?;
+        let (at, trace) = (
+            settings.cartwright_crash_at.clone(),
+            settings.cartwright_crash_trace.as_deref(),
+        );
+        let crash = CrashPoints::armed(at, trace)
+            .map_err(|e| ConfigError::new("CARTWRIGHT_CRASH_TRACE", format!("cannot be written: {e}")))?;
+        Ok(Self {
+            services,
+            settings,
+            crash,
+        })
+    }
+
+    /// The whole shop on embedded stores in `data_dir`, on free ports, whatever the environment says: for demonstrations
+    /// and tests.
+    pub fn embedded(data_dir: PathBuf) -> Result<Self, ConfigError> {
+        let mut settings = Settings::defaults();
+        settings.data_dir = data_dir;
+        settings.http_port = 0;
+        settings.admin_port = 0;
+        settings.ports = Ports {
+            product_port: 0,
+            cart_port: 0,
+            inventory_port: 0,
+            payment_port: 0,
+            orders_port: 0,
+            checkout_port: 0,
+            notification_port: 0,
+        };
+        Self::new(&[], settings)
+    }
+
+    pub fn runs(&self, service: ServiceName) -> bool {
+        self.services.contains(&service)
+    }
+}
+
+fn check_secret(settings: &Settings) -> Result<(), ConfigError> {
+    let least = gateway::Secret::MIN_LEN;
+    match &settings.jwt_secret {
+        Some(secret) if secret.len() < least => Err(ConfigError::new(
+            "JWT_SECRET",
+            format!("must have at least {least} bytes; unset it to have one made"),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
+    let positive = [
+        ("RESERVATION_TTL", settings.reservation_ttl),
+        ("CART_CACHE_TTL", settings.cart_cache_ttl),
+        ("OUTBOX_POLL_INTERVAL", settings.outbox_poll_interval),
+        ("CHECKOUT_TIMEOUT", settings.checkout_timeout),
+    ];
+    if let Some((variable, _)) = positive.into_iter().find(|(_, span)| span.0.is_zero()) {
+        return Err(ConfigError::new(variable, "must be more than 0"));
+    }
+    if settings.payment_min_latency > settings.payment_max_latency {
+        return Err(ConfigError::new(
+            "PAYMENT_MIN_LATENCY",
+            "must not be more than PAYMENT_MAX_LATENCY",
+        ));
+    }
+    if settings.payment_max_latency.0 > std::time::Duration::from_secs(6) {
+        return Err(ConfigError::new(
+            "PAYMENT_MAX_LATENCY",
+            "must not be more than 6s, or charges would never be answered",
+        ));
+    }
+    if settings.checkout_timeout.0 > std::time::Duration::from_secs(50) {
+        return Err(ConfigError::new("CHECKOUT_TIMEOUT", "must not be more than 50s"));
+    }
+    Ok(())
+}
+
+/// The embedded event bus lives in one process: all who use it must be in there.
+fn check_events(services: &[ServiceName]) -> Result<(), ConfigError> {
+    let users = |here: bool| {
+        let users = ServiceName::ALL
+            .into_iter()
+            .filter(|s| s.uses_events() && services.contains(s) == here);
+        users.map(ServiceName::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let (here, elsewhere) = (users(true), users(false));
+    if here.is_empty() || elsewhere.is_empty() {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        "KAFKA_BROKERS",
+        format!(
+            "must be set when {here} run without {elsewhere}: the embedded event bus does not reach other processes"
+        ),
+    ))
+}
+
+impl Settings {
+    /// The defaults, without a look at the environment.
+    pub fn defaults() -> Self {
+        use clap::FromArgMatches;
+        let command = Self::augment_args(clap::Command::new("defaults")).mut_args(|arg| arg.env(None::<&str>));
+        let matches = command.get_matches_from(["defaults"]);
+        // Every argument has a default or is optional, so that there is nothing to fail here.
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}

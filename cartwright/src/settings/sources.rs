@@ -1,0 +1,81 @@
+//! Where each value comes from, for `cartwright config`.
+
+use clap::{ArgMatches, Command, parser::ValueSource};
+
+/// Every setting with its effective value and its source.
+#[derive(Debug, Clone)]
+pub struct Sources(Vec<Setting>);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub variable: String,
+    /// `None` when it is not set and has no default.
+    pub value: Option<String>,
+    pub source: &'static str,
+}
+
+/// What stands for a value that is not shown.
+const REDACTED: &str = "(redacted)";
+
+impl Sources {
+    pub(crate) fn read(definition: &Command, matches: &ArgMatches) -> Self {
+        // Given after a command, a flag is among that command's matches.
+        let innermost = matches.subcommand().map_or(matches, |(_, inner)| inner);
+        let shown = definition.get_arguments().filter(|arg| !arg.is_hide_set());
+        let settings = shown.filter_map(|arg| {
+            let variable = arg.get_env()?.to_string_lossy().into_owned();
+            let id = arg.get_id().as_str();
+            let source = match innermost.value_source(id) {
+                Some(ValueSource::EnvVariable) => "environment",
+                Some(ValueSource::CommandLine) => "flag",
+                Some(ValueSource::DefaultValue) => "default",
+                _ => "not set",
+            };
+            let raw = innermost.get_raw(id).and_then(|mut values| values.next());
+            let value = raw.map(|value| redacted(&variable, &value.to_string_lossy()));
+            Some(Setting {
+                variable,
+                value,
+                source,
+            })
+        });
+        Self(settings.collect())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.0.iter()
+    }
+}
+
+/// Secrets whole, and the password in a URL.
+fn redacted(variable: &str, value: &str) -> String {
+    if variable.contains("SECRET") || variable.contains("PASSWORD") {
+        return REDACTED.to_owned();
+    }
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return value.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((login, place)) => {
+            let user = login.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:{REDACTED}@{place}")
+        }
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show() {
+        assert_eq!(redacted("JWT_SECRET", "s"), REDACTED);
+        assert_eq!(
+            redacted("DATABASE_URL", "postgres://u:p@h/db"),
+            "postgres://u:(redacted)@h/db"
+        );
+        assert_eq!(redacted("HOST", "127.0.0.1"), "127.0.0.1");
+    }
+}

@@ -1,0 +1,63 @@
+//! The ports, all taken before anything is opened.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use super::StartError;
+use crate::{Config, ServiceName};
+
+pub(super) struct Listeners {
+    pub(super) admin: TcpListener,
+    pub(super) gateway: Option<TcpListener>,
+    grpc: BTreeMap<ServiceName, TcpListener>,
+}
+
+impl Listeners {
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let settings = &config.settings;
+        let gateway = if config.runs(ServiceName::Gateway) {
+            Some(listen("HTTP_PORT", SocketAddr::new(settings.host, settings.http_port)).await?)
+        } else {
+            None
+        };
+        let mut grpc = BTreeMap::new();
+        for service in &config.services {
+            if let Some(port) = settings.ports.of(*service) {
+                let address = SocketAddr::new(settings.host, *port);
+                grpc.insert(*service, listen(port_variable(*service), address).await?);
+            }
+        }
+        let admin = listen("ADMIN_PORT", SocketAddr::new(settings.host, settings.admin_port)).await?;
+        Ok(Self { admin, gateway, grpc })
+    }
+
+    pub(super) fn of(&mut self, service: ServiceName) -> Result<TcpListener, StartError> {
+        Ok(self
+            .grpc
+            .remove(&service)
+            .with_context(|| format!("{} is not in this process", service.as_str()))?)
+    }
+}
+
+async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen {
+        variable,
+        address,
+        source,
+    })
+}
+
+const fn port_variable(service: ServiceName) -> &'static str {
+    match service {
+        ServiceName::Product => "PRODUCT_PORT",
+        ServiceName::Cart => "CART_PORT",
+        ServiceName::Inventory => "INVENTORY_PORT",
+        ServiceName::Payment => "PAYMENT_PORT",
+        ServiceName::Checkout => "CHECKOUT_PORT",
+        ServiceName::Orders => "ORDERS_PORT",
+        ServiceName::Notification => "NOTIFICATION_PORT",
+        ServiceName::Gateway => "HTTP_PORT",
+    }
+}

@@ -1,0 +1,93 @@
+//! How the services of a shop reach one another.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context;
+use runtime::{
+    Faults,
+    channel::{Incoming, Peer, Policy},
+    config::ConfigError,
+};
+
+use super::StartError;
+use crate::{Config, ServiceName};
+
+/// How long a call between services may take that sets no deadline of its own.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// A channel to every service: through memory to those in this process, over TCP to the others.
+pub(super) struct Network {
+    peers: BTreeMap<ServiceName, Peer>,
+    incoming: BTreeMap<ServiceName, Incoming>,
+}
+
+impl Network {
+    pub(super) fn new(config: &Config, faults: Faults) -> Result<Self, ConfigError> {
+        let policy = Policy {
+            deadline: DEADLINE,
+            crash: config.crash.clone(),
+            faults,
+        };
+        let (mut peers, mut incoming) = (BTreeMap::new(), BTreeMap::new());
+        for service in ServiceName::ALL {
+            let Some(address) = config.settings.addresses.of(service) else {
+                continue;
+            };
+            if config.runs(service) {
+                let (peer, connections) = Peer::in_process(policy.clone());
+                peers.insert(service, peer);
+                incoming.insert(service, connections);
+            } else {
+                let variable = address_variable(service);
+                let peer = Peer::tcp(address, policy.clone())
+                    .map_err(|_| ConfigError::new(variable, format!("'{address}' is no address: write host:port")))?;
+                peers.insert(service, peer);
+            }
+        }
+        Ok(Self { peers, incoming })
+    }
+
+    /// The channel to a gRPC service.
+    pub(super) fn peer(&self, service: ServiceName) -> Peer {
+        self.peers[&service].clone()
+    }
+
+    /// The connections that a service in this process is to take.
+    pub(super) fn incoming(&mut self, service: ServiceName) -> Result<Incoming, StartError> {
+        Ok(self
+            .incoming
+            .remove(&service)
+            .with_context(|| format!("{} is not in this process", service.as_str()))?)
+    }
+
+    pub(super) fn checkout(&self) -> checkout::Peers {
+        checkout::Peers {
+            product: self.peer(ServiceName::Product),
+            cart: self.peer(ServiceName::Cart),
+            inventory: self.peer(ServiceName::Inventory),
+            payment: self.peer(ServiceName::Payment),
+        }
+    }
+
+    pub(super) fn gateway(&self) -> gateway::Peers {
+        gateway::Peers {
+            product: self.peer(ServiceName::Product),
+            cart: self.peer(ServiceName::Cart),
+            checkout: self.peer(ServiceName::Checkout),
+            orders: self.peer(ServiceName::Orders),
+        }
+    }
+}
+
+const fn address_variable(service: ServiceName) -> &'static str {
+    match service {
+        ServiceName::Product => "PRODUCT_SERVICE_ADDR",
+        ServiceName::Cart => "CART_SERVICE_ADDR",
+        ServiceName::Inventory => "INVENTORY_SERVICE_ADDR",
+        ServiceName::Payment => "PAYMENT_SERVICE_ADDR",
+        ServiceName::Checkout => "CHECKOUT_SERVICE_ADDR",
+        ServiceName::Orders => "ORDERS_SERVICE_ADDR",
+        ServiceName::Notification => "NOTIFICATION_SERVICE_ADDR",
+        ServiceName::Gateway => "HTTP_PORT",
+    }
+}

@@ -1,0 +1,302 @@
+//! The world around a saga: participants with books, and a script of what goes wrong with the calls to them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use checkout::{
+    domain::{CartLine, CartView, CheckoutId, Failure, Line, PaymentMethod, Priced, ProductId, UserId},
+    ports::{Answer, Carts, Catalogue, Payment, Payments, Stock},
+};
+use money::{Money, Quantity};
+use proto::Reason;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use crate::ledger::Ledger;
+
+/// A call that a saga makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum At {
+    Cart,
+    Prices,
+    Reserve,
+    Charge,
+    FindPayment,
+    Confirm,
+    Release,
+    Refund,
+}
+
+/// The calls to those that keep books.
+pub(crate) const PARTICIPANTS: [At; 6] = [
+    At::Reserve,
+    At::Charge,
+    At::FindPayment,
+    At::Confirm,
+    At::Release,
+    At::Refund,
+];
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    NeverArrives,
+    AnswerLost,
+    Twice,
+}
+
+pub(crate) const FAULTS: [Fault; 3] = [Fault::NeverArrives, Fault::AnswerLost, Fault::Twice];
+
+/// Holds one call up.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    at: At,
+    /// Behind the effect rather than before it.
+    behind: bool,
+    arrivals: Semaphore,
+    open: Semaphore,
+}
+
+impl Gate {
+    /// Returns once a call waits here.
+    pub(crate) async fn reached(&self) {
+        self.arrivals.acquire().await.unwrap().forget();
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.close();
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct World {
+    ledger: Mutex<Ledger>,
+    cart: Mutex<Option<CartView>>,
+    prices: Mutex<BTreeMap<ProductId, Priced>>,
+    script: Mutex<BTreeMap<At, VecDeque<Option<Fault>>>>,
+    always: Mutex<BTreeMap<At, Fault>>,
+    gates: Mutex<Vec<Arc<Gate>>>,
+    calls: Mutex<Vec<At>>,
+    /// Whether the time of every hold is over, and its stock gone, before it is confirmed.
+    holds_are_short: Mutex<bool>,
+}
+
+impl World {
+    /// Two products in stock, and a cart with two of the one and one of the other: 22.50 together.
+    pub(crate) fn new() -> Arc<Self> {
+        let world = Self::default();
+        world.ledger().available = [(ProductId(1), 1000), (ProductId(2), 1000)].into();
+        world.set_price(1, 1000);
+        world.set_price(2, 250);
+        world.fill_cart(&[(1, 2, 1000), (2, 1, 250)]);
+        Arc::new(world)
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap()
+    }
+
+    pub(crate) fn set_price(&self, product: i64, price: i64) {
+        let priced = Priced {
+            name: format!("Product {product}"),
+            price: Money::usd(price),
+        };
+        self.prices.lock().unwrap().insert(ProductId(product), priced);
+    }
+
+    pub(crate) fn delist(&self, product: i64) {
+        self.prices.lock().unwrap().remove(&ProductId(product));
+    }
+
+    /// Lines of product, quantity and the price that was seen.
+    pub(crate) fn fill_cart(&self, lines: &[(i64, i64, i64)]) {
+        let line = |&(product, quantity, price)| CartLine {
+            product: ProductId(product),
+            quantity: Quantity::new(quantity).unwrap(),
+            seen_price: Money::usd(price),
+        };
+        *self.cart.lock().unwrap() = Some(CartView {
+            lines: lines.iter().map(line).collect(),
+            version: 7,
+        });
+    }
+
+    pub(crate) fn cart(&self) -> CartView {
+        self.cart.lock().unwrap().clone().unwrap()
+    }
+
+    pub(crate) fn prices(&self) -> BTreeMap<ProductId, Priced> {
+        self.prices.lock().unwrap().clone()
+    }
+
+    pub(crate) fn expire_every_hold(&self) {
+        *self.holds_are_short.lock().unwrap() = true;
+    }
+
+    /// What happens to the next calls of this kind.
+    pub(crate) fn script(&self, at: At, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.script.lock().unwrap().entry(at).or_default().extend(faults);
+    }
+
+    /// What happens to all calls of this kind that are not in the script.
+    pub(crate) fn always(&self, at: At, fault: Fault) {
+        self.always.lock().unwrap().insert(at, fault);
+    }
+
+    /// From here on nothing goes wrong.
+    pub(crate) fn heal(&self) {
+        self.script.lock().unwrap().clear();
+        self.always.lock().unwrap().clear();
+    }
+
+    /// Holds up the next call of this kind before it has an effect.
+    pub(crate) fn gate_before(&self, at: At) -> Arc<Gate> {
+        self.gate(at, false)
+    }
+
+    /// Holds up the next call of this kind after it has had its effect.
+    pub(crate) fn gate_behind(&self, at: At) -> Arc<Gate> {
+        self.gate(at, true)
+    }
+
+    fn gate(&self, at: At, behind: bool) -> Arc<Gate> {
+        let gate = Arc::new(Gate {
+            at,
+            behind,
+            arrivals: Semaphore::new(0),
+            open: Semaphore::new(0),
+        });
+        self.gates.lock().unwrap().push(gate.clone());
+        gate
+    }
+
+    /// All calls so far.
+    pub(crate) fn calls(&self) -> Vec<At> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    pub(crate) fn calls_of(&self, at: At) -> usize {
+        self.calls().iter().filter(|call| **call == at).count()
+    }
+
+    pub(crate) fn next_fault(&self, at: At) -> Option<Fault> {
+        let scripted = self.script.lock().unwrap().get_mut(&at).and_then(VecDeque::pop_front);
+        scripted.unwrap_or_else(|| self.always.lock().unwrap().get(&at).copied())
+    }
+
+    async fn pass(&self, at: At, behind: bool) {
+        let gate = {
+            let mut gates = self.gates.lock().unwrap();
+            let place = gates.iter().position(|gate| gate.at == at && gate.behind == behind);
+            place.map(|place| gates.remove(place))
+        };
+        if let Some(gate) = gate {
+            gate.arrivals.add_permits(1);
+            // It is never given a permit: it ends when the gate is opened.
+            let _ = gate.open.acquire().await;
+        }
+    }
+
+    /// A call that is executed, between its gates.
+    pub(crate) async fn execute<T>(&self, at: At, act: impl FnOnce(&mut Ledger) -> T) -> T {
+        self.calls.lock().unwrap().push(at);
+        tokio::task::yield_now().await;
+        self.pass(at, false).await;
+        let answer = act(&mut self.ledger());
+        self.pass(at, true).await;
+        tokio::task::yield_now().await;
+        answer
+    }
+
+    /// A call, and what goes wrong with it. An error is an answer that was not seen.
+    async fn call<T>(&self, at: At, mut act: impl FnMut(&mut Ledger) -> T) -> Result<T, Status> {
+        match self.next_fault(at) {
+            None => Ok(self.execute(at, act).await),
+            Some(Fault::NeverArrives) => {
+                self.calls.lock().unwrap().push(at);
+                tokio::task::yield_now().await;
+                Err(Status::unavailable("connection lost"))
+            }
+            Some(Fault::AnswerLost) => {
+                self.execute(at, act).await;
+                Err(Status::cancelled("Timeout expired"))
+            }
+            Some(Fault::Twice) => {
+                self.execute(at, &mut act).await;
+                Ok(self.execute(at, act).await)
+            }
+        }
+    }
+
+    pub(crate) fn confirm_in(&self, ledger: &mut Ledger, id: CheckoutId) -> Result<(), Failure> {
+        if *self.holds_are_short.lock().unwrap() {
+            ledger.expire(id);
+            ledger.sell_out();
+        }
+        ledger.confirm(id)
+    }
+}
+
+/// What an adapter makes of an answer: only what is known of that call is a refusal.
+fn answer<T>(answer: Result<Result<T, Failure>, Status>, refusals: &[Reason]) -> Answer<T> {
+    match answer {
+        Ok(Ok(value)) => Answer::Done(value),
+        Ok(Err(failure)) if refusals.contains(&failure.reason) => Answer::Refused(failure),
+        Ok(Err(failure)) => Answer::Unknown(Status::failed_precondition(failure.message)),
+        Err(status) => Answer::Unknown(status),
+    }
+}
+
+#[async_trait]
+impl Carts for World {
+    async fn cart_of(&self, _: &UserId) -> Result<CartView, Status> {
+        self.call(At::Cart, |_| self.cart()).await
+    }
+}
+
+#[async_trait]
+impl Catalogue for World {
+    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, Status> {
+        let mut prices = self.call(At::Prices, |_| self.prices()).await?;
+        prices.retain(|product, _| products.contains(product));
+        Ok(prices)
+    }
+}
+
+#[async_trait]
+impl Stock for World {
+    async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> Answer<()> {
+        let called = self.call(At::Reserve, |ledger| ledger.reserve(id, lines)).await;
+        answer(called, &[Reason::OutOfStock, Reason::ReservationReleased])
+    }
+
+    async fn confirm(&self, id: CheckoutId) -> Answer<()> {
+        let called = self.call(At::Confirm, |ledger| self.confirm_in(ledger, id)).await;
+        answer(called, &[Reason::ReservationExpired])
+    }
+
+    async fn release(&self, id: CheckoutId) -> Answer<()> {
+        answer(self.call(At::Release, |ledger| ledger.release(id)).await, &[])
+    }
+}
+
+#[async_trait]
+impl Payments for World {
+    async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Answer<String> {
+        let called = self.call(At::Charge, |ledger| ledger.charge(id, amount, method)).await;
+        let declines = crate::ledger::DECLINES.map(|(_, reason)| reason);
+        answer(called, &[&declines[..], &[Reason::PaymentCancelled]].concat())
+    }
+
+    async fn refund(&self, id: CheckoutId) -> Answer<()> {
+        let called = self.call(At::Refund, |ledger| ledger.refund(id)).await;
+        answer(called.map(Ok), &[])
+    }
+
+    async fn find(&self, id: CheckoutId) -> Result<Payment, Status> {
+        self.call(At::FindPayment, |ledger| ledger.payment(id)).await
+    }
+}

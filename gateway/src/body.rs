@@ -1,0 +1,207 @@
+//! JSON bodies, read field by field, so that every fault names its field and a number of any size is a number.
+
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header::CONTENT_TYPE},
+};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use proto::Reason;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::problem::{FieldError, Problem};
+
+/// The largest body, in bytes.
+const LIMIT: usize = 64 * 1024;
+/// A body over the limit is read up to here and thrown away: a client that is still sending reads no answer.
+const DISCARDED: usize = 1024 * 1024;
+/// Field names that no request has are shown up to this number and this length.
+const SHOWN: usize = 8;
+const SHOWN_CHARS: usize = 64;
+
+/// The fields of a JSON object. Each is taken by its name and type; a faulty one reads as its default, and
+/// [`Fields::finish`] then refuses the body, as it does for what nobody took.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    values: BTreeMap<String, Box<RawValue>>,
+    faults: Vec<Fault>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    reason: Reason,
+    error: FieldError,
+}
+
+impl Fields {
+    pub(crate) fn product_id(&mut self) -> i64 {
+        let wrong = (Reason::InvalidProductId, "product_id must be a positive integer");
+        self.integer("product_id", 1..=i64::MAX, wrong)
+    }
+
+    pub(crate) fn quantity(&mut self) -> i32 {
+        let wrong = (Reason::InvalidQuantity, "quantity must be between 1 and 99");
+        i32::try_from(self.integer("quantity", 1..=99, wrong)).unwrap_or_default()
+    }
+
+    /// A text that may be absent.
+    pub(crate) fn text(&mut self, field: &str) -> Option<String> {
+        self.optional(field, "a string")
+    }
+
+    /// True or false; false when it is absent.
+    pub(crate) fn flag(&mut self, field: &str) -> bool {
+        self.optional(field, "true or false").unwrap_or_default()
+    }
+
+    /// `value` if all was well.
+    pub(crate) fn finish<T>(mut self, value: T) -> Result<T, Problem> {
+        let unknown = std::mem::take(&mut self.values);
+        for name in unknown.into_keys().take(SHOWN) {
+            let name: String = name.chars().take(SHOWN_CHARS).collect();
+            let message = format!("{name} is not a field of this request");
+            self.fault(Reason::InvalidRequest, &name, message);
+        }
+        // A body of the wrong shape is that first, whatever else its values are.
+        let first = self
+            .faults
+            .iter()
+            .find(|f| f.reason == Reason::InvalidRequest)
+            .or(self.faults.first());
+        let Some(first) = first else { return Ok(value) };
+        let problem = Problem::new(first.reason, first.error.message.clone());
+        Err(problem.with_errors(self.faults.into_iter().map(|f| f.error).collect()))
+    }
+
+    fn integer(&mut self, field: &str, range: RangeInclusive<i64>, outside: (Reason, &str)) -> i64 {
+        let Some(raw) = self.values.remove(field) else {
+            self.fault(Reason::InvalidRequest, field, format!("{field} is required"));
+            return 0;
+        };
+        if !is_integer(raw.get()) {
+            self.fault(Reason::InvalidRequest, field, format!("{field} must be an integer"));
+            return 0;
+        }
+        // What does not fit into 64 bits is an integer all the same, and out of range.
+        raw.get()
+            .parse()
+            .ok()
+            .filter(|value| range.contains(value))
+            .unwrap_or_else(|| {
+                self.fault(outside.0, field, outside.1.to_owned());
+                0
+            })
+    }
+
+    fn optional<T: DeserializeOwned>(&mut self, field: &str, kind: &str) -> Option<T> {
+        let raw = self.values.remove(field)?;
+        let read = serde_json::from_str(raw.get()).ok();
+        if read.is_none() {
+            self.fault(Reason::InvalidRequest, field, format!("{field} must be {kind}"));
+        }
+        read
+    }
+
+    fn fault(&mut self, reason: Reason, field: &str, message: String) {
+        self.faults.push(Fault {
+            reason,
+            error: FieldError {
+                field: field.to_owned(),
+                message,
+            },
+        });
+    }
+}
+
+/// The integers of JSON: no fraction, no exponent.
+fn is_integer(json: &str) -> bool {
+    let digits = json.strip_prefix('-').unwrap_or(json);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+            if fields.values.contains_key(&name) && fields.faults.len() < SHOWN {
+                let shown: String = name.chars().take(SHOWN_CHARS).collect();
+                fields.fault(Reason::InvalidRequest, &shown, format!("{shown} is there twice"));
+            }
+            fields.values.insert(name, value);
+        }
+        Ok(fields)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Problem;
+
+    /// An absent or empty body has no fields, and needs no content type.
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        if !body.is_end_stream() && !is_json(&parts.headers) {
+            return Err(Problem::new(
+                Reason::UnsupportedMediaType,
+                "the body must be application/json",
+            ));
+        }
+        let bytes = read(body).await?;
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|_| Problem::new(Reason::InvalidRequest, "the body must be one JSON object"))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The body, of at most [`LIMIT`] bytes.
+async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
+    let discarded = u64::try_from(DISCARDED).unwrap_or(u64::MAX);
+    let too_large = || Problem::new(Reason::PayloadTooLarge, "the body must not be larger than 64 KiB");
+    if body.size_hint().lower() > discarded {
+        return Err(too_large());
+    }
+    let (mut bytes, mut seen) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(Reason::InvalidRequest, "the body ended too early"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen = seen.saturating_add(data.len());
+        if seen > DISCARDED {
+            return Err(too_large());
+        }
+        if seen <= LIMIT {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if seen > LIMIT { Err(too_large()) } else { Ok(bytes) }
+}

@@ -1,0 +1,47 @@
+//! From the services' messages to JSON: what every route needs.
+
+use jiff::Timestamp;
+use money::Amount;
+use proto::Reason;
+
+use crate::problem::Problem;
+
+/// An amount and its currency, which JSON shows side by side.
+#[derive(Debug)]
+pub(crate) struct Price {
+    pub(crate) amount: Amount,
+    pub(crate) currency: String,
+}
+
+/// A part of a message that its service always fills.
+pub(crate) fn required<T>(part: Option<T>, name: &'static str) -> Result<T, Problem> {
+    part.ok_or_else(|| {
+        tracing::error!(part = name, "an answer of a service lacks what it always has");
+        Problem::of(Reason::Internal)
+    })
+}
+
+pub(crate) fn price(wire: Option<proto::money::v1::Money>, name: &'static str) -> Result<Price, Problem> {
+    let wire = required(wire, name)?;
+    Ok(Price {
+        amount: Amount(wire.minor_units),
+        currency: wire.currency_code,
+    })
+}
+
+pub(crate) fn amount(wire: Option<proto::money::v1::Money>, name: &'static str) -> Result<Amount, Problem> {
+    price(wire, name).map(|price| price.amount)
+}
+
+/// A time that a message always has.
+pub(crate) fn time(wire: Option<&prost_types::Timestamp>, name: &'static str) -> Result<Timestamp, Problem> {
+    required(proto::convert::from_timestamp(wire), name)
+}
+
+/// The name of an enum's value without the prefix that the wire gives it.
+pub(crate) fn status(name: &'static str, prefix: &str) -> Result<&'static str, Problem> {
+    required(
+        name.strip_prefix(prefix).filter(|short| *short != "UNSPECIFIED"),
+        "status",
+    )
+}

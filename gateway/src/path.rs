@@ -1,0 +1,67 @@
+//! Path parameters.
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use proto::Reason;
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+/// A UUID is written in this many characters; other notations are not taken.
+const UUID_LEN: usize = 36;
+
+/// The number of a product.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProductId(pub(crate) i64);
+
+/// The last part of a path, as it was sent.
+#[derive(Debug)]
+pub(crate) struct Id(String);
+
+impl Id {
+    pub(crate) fn as_sent(&self) -> &str {
+        &self.0
+    }
+
+    /// In the one notation that the services use, if it is a UUID.
+    pub(crate) fn uuid(&self) -> Option<String> {
+        let uuid = Uuid::try_parse(&self.0).ok().filter(|_| self.0.len() == UUID_LEN)?;
+        Some(uuid.hyphenated().to_string())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| {
+            Problem::new(
+                Reason::InvalidArgument,
+                "the path is not valid: its escapes are not UTF-8",
+            )
+        })?;
+        Ok(Self(id))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ProductId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = Id::from_request_parts(parts, state).await.ok();
+        let digits = id.filter(|id| id.0.bytes().all(|b| b.is_ascii_digit()));
+        digits
+            .and_then(|id| id.0.parse().ok())
+            .filter(|id| *id > 0)
+            .map(Self)
+            .ok_or_else(|| {
+                Problem::field(
+                    Reason::InvalidProductId,
+                    "product_id",
+                    "product_id must be a positive integer",
+                )
+            })
+    }
+}

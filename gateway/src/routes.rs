@@ -1,0 +1,7 @@
+//! The routes, a file for each group.
+
+pub(crate) mod cart;
+pub(crate) mod checkout;
+pub(crate) mod health;
+pub(crate) mod orders;
+pub(crate) mod products;

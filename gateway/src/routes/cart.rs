@@ -1,0 +1,181 @@
+//! `/api/v1/cart`: the caller's own cart.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::ETAG},
+    response::IntoResponse,
+    routing::{delete, get, post},
+};
+use jiff::Timestamp;
+use money::{Amount, Currency};
+use proto::cart::v1::{
+    AddItemRequest, Cart, CartItem, ClearCartRequest, GetCartRequest, RemoveItemRequest, UpdateQuantityRequest,
+};
+use serde::Serialize;
+
+use crate::{
+    Answer,
+    auth::User,
+    body::Fields,
+    encode,
+    etag::{self, ExpectedVersion},
+    path::ProductId,
+    problem::Problem,
+    shared::Shared,
+};
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/api/v1/cart", get(show).delete(clear))
+        .route("/api/v1/cart/items", post(add_item))
+        .route("/api/v1/cart/items/{product_id}", delete(remove_item).put(set_quantity))
+}
+
+#[derive(Serialize)]
+struct CartJson {
+    cart_id: String,
+    user_id: String,
+    items: Vec<ItemJson>,
+    total_items: usize,
+    total_price: Amount,
+    currency: String,
+    updated_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct ItemJson {
+    product_id: i64,
+    product_name: String,
+    price: Amount,
+    quantity: i32,
+    subtotal: Amount,
+    added_at: Timestamp,
+}
+
+impl TryFrom<Cart> for CartJson {
+    type Error = Problem;
+
+    fn try_from(wire: Cart) -> Result<Self, Problem> {
+        // A cart that was never filled may come without a total.
+        let total = wire
+            .total_price
+            .or_else(|| wire.items.is_empty().then(|| money::Money::zero(Currency::USD).into()));
+        let total = encode::price(total, "cart.total_price")?;
+        Ok(Self {
+            cart_id: wire.cart_id,
+            user_id: wire.user_id,
+            total_items: wire.items.len(),
+            items: wire
+                .items
+                .into_iter()
+                .map(ItemJson::try_from)
+                .collect::<Result<_, _>>()?,
+            total_price: total.amount,
+            currency: total.currency,
+            updated_at: proto::convert::from_timestamp(wire.updated_at.as_ref()),
+        })
+    }
+}
+
+impl TryFrom<CartItem> for ItemJson {
+    type Error = Problem;
+
+    fn try_from(wire: CartItem) -> Result<Self, Problem> {
+        Ok(Self {
+            product_id: wire.product_id,
+            product_name: wire.product_name,
+            price: encode::amount(wire.price, "cart.item.price")?,
+            quantity: wire.quantity,
+            subtotal: encode::amount(wire.subtotal, "cart.item.subtotal")?,
+            added_at: encode::time(wire.added_at.as_ref(), "cart.item.added_at")?,
+        })
+    }
+}
+
+async fn show(State(shared): State<Arc<Shared>>, user: User) -> Answer {
+    let request = GetCartRequest {
+        user_id: user.into_id(),
+    };
+    let answer = shared.cart().get_cart(request).await?.into_inner();
+    shown(StatusCode::OK, answer.cart)
+}
+
+async fn add_item(
+    State(shared): State<Arc<Shared>>,
+    user: User,
+    ExpectedVersion(expected_version): ExpectedVersion,
+    mut body: Fields,
+) -> Answer {
+    let (product_id, quantity) = (body.product_id(), body.quantity());
+    let request = body.finish(AddItemRequest {
+        user_id: user.into_id(),
+        product_id,
+        quantity,
+        expected_version,
+    })?;
+    let answer = shared.cart().add_item(request).await?.into_inner();
+    shown(
+        if answer.created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        },
+        answer.cart,
+    )
+}
+
+async fn set_quantity(
+    State(shared): State<Arc<Shared>>,
+    user: User,
+    ProductId(product_id): ProductId,
+    ExpectedVersion(expected_version): ExpectedVersion,
+    mut body: Fields,
+) -> Answer {
+    let quantity = body.quantity();
+    let request = body.finish(UpdateQuantityRequest {
+        user_id: user.into_id(),
+        product_id,
+        quantity,
+        expected_version,
+    })?;
+    let answer = shared.cart().update_quantity(request).await?.into_inner();
+    shown(StatusCode::OK, answer.cart)
+}
+
+async fn remove_item(
+    State(shared): State<Arc<Shared>>,
+    user: User,
+    ProductId(product_id): ProductId,
+    ExpectedVersion(expected_version): ExpectedVersion,
+) -> Answer {
+    let request = RemoveItemRequest {
+        user_id: user.into_id(),
+        product_id,
+        expected_version,
+    };
+    let answer = shared.cart().remove_item(request).await?.into_inner();
+    shown(StatusCode::OK, answer.cart)
+}
+
+async fn clear(
+    State(shared): State<Arc<Shared>>,
+    user: User,
+    ExpectedVersion(expected_version): ExpectedVersion,
+) -> Answer {
+    let request = ClearCartRequest {
+        user_id: user.into_id(),
+        expected_version,
+    };
+    let answer = shared.cart().clear_cart(request).await?.into_inner();
+    shown(StatusCode::OK, answer.cart)
+}
+
+/// A cart and, as its entity tag, its version.
+fn shown(status: StatusCode, cart: Option<Cart>) -> Answer {
+    let cart = encode::required(cart, "cart")?;
+    let tag = etag::tag(cart.version);
+    Ok((status, [(ETAG, tag)], Json(CartJson::try_from(cart)?)).into_response())
+}

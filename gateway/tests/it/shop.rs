@@ -1,0 +1,265 @@
+//! A router over fake peers, and how a test talks to it.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use gateway::{Config, Peers, Secret, token};
+use http_body_util::BodyExt;
+use proto::{
+    cart::v1::cart_service_server::CartServiceServer, checkout::v1::checkout_service_server::CheckoutServiceServer,
+    orders::v1::orders_service_server::OrdersServiceServer, product::v1::product_service_server::ProductServiceServer,
+};
+use runtime::{
+    Clock, CrashPoints, Faults, Health, Probe, Runtime, Service,
+    channel::{Incoming, Peer, Policy},
+    serve::{self, Interface},
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+use crate::fakes::Fakes;
+
+pub(crate) const USER: &str = "customer-7";
+/// Long enough for anything that is to happen in a test.
+const LONG: Duration = Duration::from_secs(30);
+
+/// How a test wants its shop.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) deadline: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) checkout_timeout: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) probes: Vec<Probe>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            deadline: LONG,
+            request_timeout: LONG,
+            checkout_timeout: Duration::from_secs(5),
+            max_in_flight: 64,
+            probes: Vec::new(),
+        }
+    }
+}
+
+pub(crate) struct Shop {
+    pub(crate) router: Router,
+    pub(crate) fakes: Fakes,
+    peers: Vec<serve::Running>,
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Shop {
+    pub(crate) async fn open() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        let fakes = Fakes::new();
+        let runtime = Runtime::system();
+        let tasks = || runtime.with_own_tasks().tasks;
+        let policy = Policy {
+            deadline: setup.deadline,
+            crash: CrashPoints::none(),
+            faults: Faults::none(),
+        };
+        let channel = || Peer::in_process(policy.clone());
+        let ((product, p), (cart, c), (checkout, k), (orders, o)) = (channel(), channel(), channel(), channel());
+        let peers = vec![
+            start(
+                Service::new("product", ProductServiceServer::new(fakes.clone()), tasks()),
+                p,
+                &runtime,
+            )
+            .await,
+            start(
+                Service::new("cart", CartServiceServer::new(fakes.clone()), tasks()),
+                c,
+                &runtime,
+            )
+            .await,
+            start(
+                Service::new("checkout", CheckoutServiceServer::new(fakes.clone()), tasks()),
+                k,
+                &runtime,
+            )
+            .await,
+            start(
+                Service::new("orders", OrdersServiceServer::new(fakes.clone()), tasks()),
+                o,
+                &runtime,
+            )
+            .await,
+        ];
+        let channels = Peers {
+            product,
+            cart,
+            checkout,
+            orders,
+        };
+        Self {
+            router: router(channels, setup, &runtime),
+            fakes,
+            peers,
+        }
+    }
+
+    /// A shop whose services are not there.
+    pub(crate) fn deserted() -> Self {
+        let policy = Policy {
+            deadline: LONG,
+            crash: CrashPoints::none(),
+            faults: Faults::none(),
+        };
+        let gone = || Peer::in_process(policy.clone()).0;
+        let channels = Peers {
+            product: gone(),
+            cart: gone(),
+            checkout: gone(),
+            orders: gone(),
+        };
+        let router = router(channels, Setup::default(), &Runtime::system());
+        Self {
+            router,
+            fakes: Fakes::new(),
+            peers: Vec::new(),
+        }
+    }
+
+    /// Stops the services behind the gateway.
+    pub(crate) async fn stop_peers(&mut self) {
+        for peer in self.peers.drain(..) {
+            peer.stop(Duration::from_secs(5)).await;
+        }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        let reply = Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        };
+        assert!(
+            reply.header("x-request-id").is_some(),
+            "{} {:?}",
+            reply.status,
+            reply.headers
+        );
+        reply
+    }
+
+    /// Asks as a customer who is signed in.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(signed_in(Method::GET, path, "")).await
+    }
+
+    /// Sends JSON as a customer who is signed in.
+    pub(crate) async fn json(&self, method: Method, path: &str, json: &str) -> Reply {
+        self.send(signed_in(method, path, json.to_owned())).await
+    }
+}
+
+async fn start(service: Service, incoming: Incoming, runtime: &Runtime) -> serve::Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let interface = Interface {
+        descriptors: proto::FILE_DESCRIPTOR_SET,
+        complete: proto::status::complete,
+    };
+    serve::start(service, listener, incoming, interface, runtime)
+        .await
+        .unwrap()
+}
+
+fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {
+    let config = Config {
+        secret: secret(),
+        checkout_timeout: setup.checkout_timeout,
+        request_timeout: setup.request_timeout,
+        max_in_flight: setup.max_in_flight,
+    };
+    gateway::router(config, peers, Health::new(setup.probes), runtime)
+}
+
+pub(crate) fn secret() -> Secret {
+    Secret::new(*b"0123456789abcdef0123456789abcdef").unwrap()
+}
+
+pub(crate) fn bearer() -> String {
+    let token = token::sign(&secret(), USER, None, Duration::from_mins(1), Clock::system().now()).unwrap();
+    format!("Bearer {token}")
+}
+
+pub(crate) fn signed_in(method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
+    let mut request = anonymous(method, path, body);
+    request
+        .headers_mut()
+        .insert(header::AUTHORIZATION, bearer().parse().unwrap());
+    request
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+    request
+}
+
+pub(crate) fn anonymous(method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(body.into()).unwrap()
+}
+
+/// A request with one more header.
+pub(crate) fn and(mut request: Request<Body>, name: &'static str, value: impl AsRef<[u8]>) -> Request<Body> {
+    let value = header::HeaderValue::from_bytes(value.as_ref()).unwrap();
+    request.headers_mut().append(name, value);
+    request
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn value(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.body))
+    }
+
+    /// Checks that this is a problem with all that every problem has, and returns it.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str, reason: &str) -> Value {
+        let problem = self.value();
+        assert_eq!(
+            (self.status.as_u16(), &problem["reason"]),
+            (status, &Value::from(reason)),
+            "{}",
+            self.body
+        );
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(problem["code"], code);
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("/docs/errors#{reason}"));
+        assert_eq!(problem["error"], problem["detail"]);
+        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        assert!(problem["title"].is_string() && problem["instance"].as_str().unwrap().starts_with('/'));
+        problem
+    }
+
+    /// The fields that the problem blames.
+    pub(crate) fn blamed(&self) -> Vec<String> {
+        let problem = self.value();
+        let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|e| e["field"].as_str().unwrap().to_owned()).collect()
+    }
+}

@@ -1,0 +1,204 @@
+use std::time::Duration;
+
+use axum::{body::Body, http::Method};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use gateway::{
+    Secret,
+    token::{self, InvalidToken, SignError},
+};
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use runtime::Clock;
+use serde_json::{Value, json};
+
+use crate::shop::{Shop, USER, and, anonymous, bearer, secret, signed_in};
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn of(algorithm: Algorithm, key: &[u8], claims: &Value) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key)).unwrap()
+}
+
+const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+
+fn user(claims: &Value) -> Result<String, InvalidToken> {
+    token::verify(&secret(), &of(Algorithm::HS256, KEY, claims), now()).map(|user| user.as_str().to_owned())
+}
+
+const LATER: i64 = 1_800_000_060;
+
+#[test]
+fn a_signed_token_is_valid_until_it_expires() {
+    let token = token::sign(&secret(), "1", Some("admin"), Duration::from_mins(1), now()).unwrap();
+    let verify = |second| token::verify(&secret(), &token, Timestamp::from_second(second).unwrap());
+    assert_eq!(verify(1_800_000_000).unwrap().as_str(), "1");
+    assert_eq!(verify(LATER - 1).unwrap().as_str(), "1");
+    assert_eq!(verify(LATER), Err(InvalidToken));
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(
+        claims,
+        json!({"sub": "1", "role": "admin", "iat": 1_800_000_000, "exp": LATER})
+    );
+}
+
+#[test]
+fn no_token_is_made_that_would_not_be_taken() {
+    for wrong in ["", "a\nb", &"x".repeat(129)] {
+        let made = token::sign(&secret(), wrong, None, Duration::MAX, now());
+        assert!(matches!(made, Err(SignError::InvalidUser)));
+    }
+    let token = token::sign(&secret(), &"é".repeat(128), None, Duration::MAX, now()).unwrap();
+    assert!(token::verify(&secret(), &token, now()).is_ok());
+}
+
+#[test]
+fn the_user_is_the_subject_or_the_user_id() {
+    let users = [
+        (json!({"sub": "a", "exp": LATER}), "a"),
+        (json!({"sub": 42, "exp": LATER}), "42"),
+        (json!({"user_id": "b", "exp": LATER}), "b"),
+        (
+            json!({"user_id": 18_446_744_073_709_551_615_u64, "exp": LATER}),
+            "18446744073709551615",
+        ),
+        (json!({"sub": "a", "user_id": "b", "exp": LATER}), "a"),
+        (json!({"sub": null, "user_id": "b", "exp": LATER}), "b"),
+        (json!({"sub": "a b/é", "role": ["x"], "exp": 1_800_000_060.5}), "a b/é"),
+        (json!({"sub": "a", "exp": LATER, "nbf": 1_800_000_005}), "a"),
+    ];
+    for (claims, expected) in users {
+        assert_eq!(user(&claims).as_deref(), Ok(expected), "{claims}");
+    }
+}
+
+#[test]
+fn claims_that_prove_nothing_are_refused() {
+    let long = "x".repeat(129);
+    let wrong = [
+        json!({"exp": LATER}),
+        json!({"sub": "a"}),
+        json!({"sub": "a", "exp": null}),
+        json!({"sub": "a", "exp": "1800000060"}),
+        json!({"sub": "a", "exp": 1_800_000_000}),
+        json!({"sub": "a", "exp": 1_799_999_999.9}),
+        json!({"sub": "a", "exp": -1}),
+        json!({"sub": "a", "exp": 1e300}),
+        json!({"sub": "a", "exp": 18_446_744_073_709_551_615_u64}),
+        json!({"sub": "a", "exp": LATER, "nbf": 1_800_000_006}),
+        json!({"sub": "a", "exp": LATER, "nbf": "soon"}),
+        json!({"sub": "", "user_id": "b", "exp": LATER}),
+        json!({"sub": long, "exp": LATER}),
+        json!({"sub": "a\u{0}", "exp": LATER}),
+        json!({"sub": 1.5, "exp": LATER}),
+        json!({"sub": true, "exp": LATER}),
+        json!({"sub": ["a"], "exp": LATER}),
+        json!({"sub": {"id": 1}, "exp": LATER}),
+        json!({"sub": null, "user_id": null, "exp": LATER}),
+        json!({"sub": "a", "exp": LATER, "aud": "another shop"}),
+        json!(["a"]),
+    ];
+    for claims in wrong {
+        assert_eq!(user(&claims), Err(InvalidToken), "{claims}");
+    }
+}
+
+#[test]
+fn other_algorithms_and_keys_are_refused() {
+    let claims = json!({"sub": "a", "exp": LATER});
+    let good = of(Algorithm::HS256, KEY, &claims);
+    let part = |json: Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+    let payload = part(claims.clone());
+    let (_, signature) = good.rsplit_once('.').unwrap();
+    let none = part(json!({"alg": "none", "typ": "JWT"}));
+    let wrong = [
+        of(Algorithm::HS384, KEY, &claims),
+        of(Algorithm::HS512, KEY, &claims),
+        of(Algorithm::HS256, b"another key of thirty-two bytes!", &claims),
+        of(Algorithm::HS256, b"", &claims),
+        format!("{none}.{payload}."),
+        format!("{none}.{payload}.{signature}"),
+        format!("{}.{payload}.{signature}", part(json!({"alg": "RS256"}))),
+        format!("{}.{payload}.{signature}", part(json!({"typ": "JWT"}))),
+        good.replace('.', ""),
+        good[..good.len() - 1].to_owned(),
+        format!("{good}.x"),
+        String::new(),
+        "..".to_owned(),
+        "not-a-token".to_owned(),
+    ];
+    for token in wrong {
+        assert_eq!(token::verify(&secret(), &token, now()), Err(InvalidToken), "{token}");
+    }
+    assert!(token::verify(&secret(), &good, now()).is_ok());
+}
+
+#[test]
+fn a_secret_is_long_and_never_shown() {
+    assert!(Secret::new([7; 31]).is_err());
+    assert!(!format!("{:?}", secret()).contains("0123"));
+}
+
+const CLOSED: [(Method, &str); 9] = [
+    (Method::GET, "/api/v1/cart"),
+    (Method::POST, "/api/v1/cart/items"),
+    (Method::PUT, "/api/v1/cart/items/0"),
+    (Method::DELETE, "/api/v1/cart/items/1"),
+    (Method::DELETE, "/api/v1/cart"),
+    (Method::POST, "/api/v1/checkout"),
+    (Method::GET, "/api/v1/checkout/x"),
+    (Method::GET, "/api/v1/orders?page_size=0"),
+    (Method::GET, "/api/v1/orders/x"),
+];
+
+#[tokio::test]
+async fn every_route_but_the_open_ones_needs_a_token() {
+    let shop = Shop::open().await;
+    for (method, path) in CLOSED {
+        let reply = shop.send(anonymous(method, path, "not even json")).await;
+        reply.problem(401, "unauthorized", "UNAUTHORIZED");
+        assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+    }
+    assert!(shop.fakes.script().calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_header_that_is_no_single_bearer_token_is_refused() {
+    let shop = Shop::open().await;
+    let token = bearer();
+    let bare = token.strip_prefix("Bearer ").unwrap().to_owned();
+    let expired = token::sign(&secret(), USER, None, Duration::ZERO, Clock::system().now()).unwrap();
+    for value in [
+        "",
+        "Bearer",
+        "Bearer ",
+        &bare,
+        &format!("Basic {bare}"),
+        &format!("{token} x"),
+        &format!("Bearer {expired}"),
+        "Bearer caf\u{e9}",
+    ] {
+        let request = and(anonymous(Method::GET, "/api/v1/cart", ""), "authorization", value);
+        shop.send(request).await.problem(401, "unauthorized", "UNAUTHORIZED");
+    }
+    let twice = and(signed_in(Method::GET, "/api/v1/cart", ""), "authorization", &token);
+    shop.send(twice).await.problem(401, "unauthorized", "UNAUTHORIZED");
+
+    let lower = and(
+        anonymous(Method::GET, "/api/v1/orders", ""),
+        "authorization",
+        format!("bearer {bare}"),
+    );
+    assert_eq!(shop.send(lower).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_body_is_read_before_the_caller_is_known() {
+    let shop = Shop::open().await;
+    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let request = anonymous(Method::POST, "/api/v1/cart/items", Body::from_stream(never));
+    shop.send(request).await.problem(401, "unauthorized", "UNAUTHORIZED");
+}

@@ -1,0 +1,173 @@
+//! Pieces of products, and how they move.
+
+use std::collections::BTreeMap;
+
+use money::{Quantity, QuantityError};
+use serde::{Deserialize, Serialize};
+
+const MAX_KEY: usize = 255;
+
+/// A product's id: positive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProductId(i64);
+
+impl ProductId {
+    /// `None` for what is not positive.
+    pub const fn new(id: i64) -> Option<Self> {
+        if id > 0 { Some(Self(id)) } else { None }
+    }
+
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// What there is of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stock {
+    pub product: ProductId,
+    /// Pieces in the warehouse, held ones included.
+    pub on_hand: i64,
+    /// Pieces that checkouts in flight hold.
+    pub held: i64,
+}
+
+impl Stock {
+    /// Pieces that can be reserved.
+    pub const fn available(&self) -> i64 {
+        self.on_hand - self.held
+    }
+}
+
+/// What a checkout wants: a quantity per product, in product order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines(BTreeMap<ProductId, Quantity>);
+
+impl Lines {
+    /// Lines of one product count together: each would fit by itself where both do not.
+    pub fn add_up(lines: impl IntoIterator<Item = (ProductId, Quantity)>) -> Result<Self, QuantityError> {
+        let mut sums = BTreeMap::new();
+        for (product, quantity) in lines {
+            let sum = match sums.get(&product) {
+                Some(before) => quantity.checked_add(*before)?,
+                None => quantity,
+            };
+            sums.insert(product, sum);
+        }
+        Ok(Self(sums))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ProductId, Quantity)> {
+        self.0.iter().map(|(product, quantity)| (*product, *quantity))
+    }
+}
+
+/// A movement of stock: an entry of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Movement {
+    /// Goods came in.
+    Received,
+    /// A checkout holds pieces.
+    Held,
+    /// Held pieces left the warehouse.
+    Sold,
+    /// Pieces left the warehouse that were held before, but no longer.
+    SoldAfterExpiry,
+    /// A checkout gave its hold back.
+    Released,
+    /// A hold ran out.
+    Expired,
+}
+
+impl Movement {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Received => "RECEIVED",
+            Self::Held => "HELD",
+            Self::Sold => "SOLD",
+            Self::SoldAfterExpiry => "SOLD_AFTER_EXPIRY",
+            Self::Released => "RELEASED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// What one piece does to `on_hand` and to `held`.
+    pub const fn deltas(self) -> (i64, i64) {
+        match self {
+            Self::Received => (1, 0),
+            Self::Held => (0, 1),
+            Self::Sold => (-1, -1),
+            Self::SoldAfterExpiry => (-1, 0),
+            Self::Released | Self::Expired => (0, -1),
+        }
+    }
+}
+
+/// What a caller names a delivery by, so that it counts once: 1 to 255 printable characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// `None` for what is not 1 to 255 printable characters.
+    pub fn new(key: &str) -> Option<Self> {
+        let fits = !key.is_empty() && key.chars().nth(MAX_KEY).is_none() && !key.contains(char::is_control);
+        fits.then(|| Self(key.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Goods received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub key: IdempotencyKey,
+    pub product: ProductId,
+    pub quantity: Quantity,
+}
+
+/// The key of a delivery was used for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyReused;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(product: i64, quantity: i64) -> (ProductId, Quantity) {
+        (ProductId::new(product).unwrap(), Quantity::new(quantity).unwrap())
+    }
+
+    #[test]
+    fn lines_of_one_product_are_added_up_in_product_order() {
+        let lines = Lines::add_up([line(2, 1), line(1, 5), line(2, 3)]).unwrap();
+        assert_eq!(lines.iter().collect::<Vec<_>>(), [line(1, 5), line(2, 4)]);
+        assert_eq!(lines, Lines::add_up([line(2, 4), line(1, 5)]).unwrap());
+    }
+
+    #[test]
+    fn lines_that_add_up_to_an_absurd_quantity_are_refused() {
+        assert_eq!(Lines::add_up([line(1, Quantity::MAX), line(1, 1)]), Err(QuantityError));
+    }
+
+    #[test]
+    fn a_key_is_short_and_printable() {
+        assert!(IdempotencyKey::new(&"ü".repeat(255)).is_some());
+        for wrong in ["", "a\nb", "\0", &"k".repeat(256)] {
+            assert_eq!(IdempotencyKey::new(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_either_sold_or_given_back() {
+        let after_hold = |movement: Movement| {
+            let (first, then) = (Movement::Held.deltas(), movement.deltas());
+            (first.0 + then.0, first.1 + then.1)
+        };
+        assert_eq!(after_hold(Movement::Sold), (-1, 0));
+        assert_eq!(after_hold(Movement::Released), (0, 0));
+        assert_eq!(after_hold(Movement::Expired), (0, 0));
+        assert_eq!(Movement::SoldAfterExpiry.deltas(), (-1, 0));
+    }
+}

@@ -1,0 +1,71 @@
+//! The gRPC interface: decode, do, encode.
+
+mod convert;
+mod status;
+
+use proto::inventory::v1::{
+    AddStockRequest, AddStockResponse, ConfirmRequest, ConfirmResponse, GetStockRequest, GetStockResponse,
+    ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, inventory_service_server::InventoryService,
+};
+use tonic::{Request, Response, Status};
+
+use crate::app::Inventory;
+
+pub(crate) struct Grpc {
+    inventory: Inventory,
+}
+
+impl Grpc {
+    pub(crate) const fn new(inventory: Inventory) -> Self {
+        Self { inventory }
+    }
+}
+
+#[tonic::async_trait]
+impl InventoryService for Grpc {
+    async fn get_stock(&self, request: Request<GetStockRequest>) -> Result<Response<GetStockResponse>, Status> {
+        let products = convert::product_ids(&request.into_inner().product_ids)?;
+        let stock = self.inventory.stock(&products).await.map_err(status::store_failed)?;
+        Ok(Response::new(GetStockResponse {
+            stock: stock.into_iter().map(convert::stock).collect(),
+        }))
+    }
+
+    async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveResponse>, Status> {
+        let request = request.into_inner();
+        let checkout = convert::checkout_id(&request.checkout_id)?;
+        let lines = convert::lines(&request.lines)?;
+        let answer = self
+            .inventory
+            .reserve(checkout, &lines)
+            .await
+            .map_err(status::store_failed)?;
+        let expires_at = answer.map_err(status::refused)?;
+        Ok(Response::new(ReserveResponse {
+            expires_at: Some(proto::convert::timestamp(expires_at)),
+        }))
+    }
+
+    async fn confirm(&self, request: Request<ConfirmRequest>) -> Result<Response<ConfirmResponse>, Status> {
+        let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
+        let answer = self.inventory.confirm(checkout).await.map_err(status::store_failed)?;
+        answer.map_err(status::refused)?;
+        Ok(Response::new(ConfirmResponse {}))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
+        let answer = self.inventory.release(checkout).await.map_err(status::store_failed)?;
+        answer.map_err(status::refused)?;
+        Ok(Response::new(ReleaseResponse {}))
+    }
+
+    async fn add_stock(&self, request: Request<AddStockRequest>) -> Result<Response<AddStockResponse>, Status> {
+        let delivery = convert::delivery(&request.into_inner())?;
+        let answer = self.inventory.receive(&delivery).await.map_err(status::store_failed)?;
+        let stock = answer.map_err(status::key_reused)?;
+        Ok(Response::new(AddStockResponse {
+            stock: Some(convert::stock(stock)),
+        }))
+    }
+}

@@ -1,0 +1,26 @@
+//! Adapters of the inventory's port.
+
+mod sqlite;
+
+use std::sync::Arc;
+
+use runtime::{CrashPoints, Probe};
+use storage::OpenError;
+
+use crate::{config::Store, ports::StockStore};
+
+pub use sqlite::SqliteStockStore;
+
+/// Opens the store that was configured, with a probe for its health.
+pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn StockStore>, Probe), OpenError> {
+    match store {
+        Store::Sqlite(path) => {
+            let (store, db) = SqliteStockStore::open(path, crash).await?;
+            let probe = Probe::new("inventory-store", move || {
+                let db = db.clone();
+                async move { db.is_up().await }
+            });
+            Ok((Arc::new(store), probe))
+        }
+    }
+}

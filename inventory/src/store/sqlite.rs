@@ -1,0 +1,187 @@
+//! Stock and reservations in SQLite. There is one writer, so what a transaction reads stays true until it commits.
+
+mod reservations;
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use jiff::Timestamp;
+use runtime::CrashPoints;
+use sqlx::SqliteConnection;
+use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
+
+use crate::{
+    domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, Settlement, Stock},
+    ports::StockStore,
+};
+
+const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../migrations/sqlite/0002_starting_stock.sql"),
+]);
+
+/// The database's clock, in milliseconds.
+macro_rules! now {
+    () => {
+        "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)"
+    };
+}
+use now;
+
+/// product, on hand, held.
+type StockRow = (i64, i64, i64);
+
+/// Stock, reservations and the ledger in one file.
+#[derive(Debug, Clone)]
+pub struct SqliteStockStore {
+    db: Sqlite,
+}
+
+impl SqliteStockStore {
+    /// Opens the file, and writes the starting stock when it makes it.
+    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<(Self, Sqlite), OpenError> {
+        let db = Sqlite::open(SqliteOptions {
+            path,
+            migrations: MIGRATIONS,
+            crash,
+        })
+        .await?;
+        Ok((Self { db: db.clone() }, db))
+    }
+}
+
+#[async_trait]
+impl StockStore for SqliteStockStore {
+    async fn stock(&self, products: Option<&[ProductId]>, limit: u32) -> Result<Vec<Stock>, StoreError> {
+        let query = match products {
+            None => sqlx::query_as("SELECT product_id, on_hand, held FROM stock ORDER BY product_id LIMIT ?"),
+            Some(products) => sqlx::query_as(
+                "SELECT product_id, on_hand, held FROM stock
+                 WHERE product_id IN (SELECT value FROM json_each(?)) ORDER BY product_id LIMIT ?",
+            )
+            .bind(serde_json::json!(products).to_string()),
+        };
+        let rows: Vec<StockRow> = query.bind(limit).fetch_all(self.db.reader()).await?;
+        rows.into_iter().map(stock).collect()
+    }
+
+    async fn reserve(
+        &self,
+        checkout: CheckoutId,
+        lines: &Lines,
+        ttl: Duration,
+    ) -> Result<Result<Timestamp, Refusal>, StoreError> {
+        let lines = lines.clone();
+        self.db
+            .write("inventory.reserve", move |tx| {
+                reservations::reserve(tx, checkout, lines, ttl).boxed()
+            })
+            .await
+    }
+
+    async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
+        self.db
+            .write("inventory.confirm", move |tx| {
+                reservations::settle(tx, checkout, Settlement::Confirm).boxed()
+            })
+            .await
+    }
+
+    async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
+        self.db
+            .write("inventory.release", move |tx| {
+                reservations::settle(tx, checkout, Settlement::Release).boxed()
+            })
+            .await
+    }
+
+    async fn expire(&self, limit: u32) -> Result<u32, StoreError> {
+        // Mostly there is nothing, and then nobody has to wait for a transaction that does nothing.
+        let due: bool = sqlx::query_scalar(concat!(
+            "SELECT EXISTS (SELECT 1 FROM reservations WHERE state = 'HELD' AND expires_at <= ",
+            now!(),
+            ")"
+        ))
+        .fetch_one(self.db.reader())
+        .await?;
+        if !due {
+            return Ok(0);
+        }
+        self.db
+            .write("inventory.expire", move |tx| reservations::expire(tx, limit).boxed())
+            .await
+    }
+
+    async fn receive(&self, delivery: &Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {
+        let delivery = delivery.clone();
+        self.db
+            .write("inventory.add_stock", move |tx| receive(tx, delivery).boxed())
+            .await
+    }
+}
+
+async fn receive(tx: &mut SqliteConnection, delivery: Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {
+    let (key, product, quantity) = (delivery.key.as_str(), delivery.product.get(), delivery.quantity.get());
+    let first: Option<(i64, i64, i64, i64)> =
+        sqlx::query_as("SELECT product_id, quantity, on_hand, held FROM receipts WHERE idempotency_key = ?")
+            .bind(key)
+            .fetch_optional(&mut *tx)
+            .await?;
+    if let Some((first_product, first_quantity, on_hand, held)) = first {
+        let same = (first_product, first_quantity) == (product, quantity);
+        return if same {
+            stock((product, on_hand, held)).map(Ok)
+        } else {
+            Ok(Err(KeyReused))
+        };
+    }
+    let (on_hand_delta, held_delta) = Movement::Received.deltas();
+    let row: StockRow = sqlx::query_as(
+        "INSERT INTO stock (product_id, on_hand, held) VALUES (?1, ?2, ?3) ON CONFLICT (product_id)
+         DO UPDATE SET on_hand = on_hand + ?2, held = held + ?3 RETURNING product_id, on_hand, held",
+    )
+    .bind(product)
+    .bind(on_hand_delta * quantity)
+    .bind(held_delta * quantity)
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query(concat!(
+        "INSERT INTO ledger (kind, product_id, on_hand_delta, held_delta, idempotency_key, at)
+         VALUES (?, ?, ?, ?, ?, ",
+        now!(),
+        ")"
+    ))
+    .bind(Movement::Received.name())
+    .bind(product)
+    .bind(on_hand_delta * quantity)
+    .bind(held_delta * quantity)
+    .bind(key)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(concat!(
+        "INSERT INTO receipts (idempotency_key, product_id, quantity, on_hand, held, at) VALUES (?, ?, ?, ?, ?, ",
+        now!(),
+        ")"
+    ))
+    .bind(key)
+    .bind(product)
+    .bind(quantity)
+    .bind(row.1)
+    .bind(row.2)
+    .execute(tx)
+    .await?;
+    stock(row).map(Ok)
+}
+
+fn stock((product, on_hand, held): StockRow) -> Result<Stock, StoreError> {
+    Ok(Stock {
+        product: product_id(product)?,
+        on_hand,
+        held,
+    })
+}
+
+fn product_id(id: i64) -> Result<ProductId, StoreError> {
+    ProductId::new(id).ok_or_else(|| StoreError::corrupt(format!("product id {id}")))
+}

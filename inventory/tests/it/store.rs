@@ -1,0 +1,153 @@
+//! What every adapter of `StockStore` must do.
+
+mod deliveries;
+mod expiry;
+mod orders;
+mod races;
+mod reservations;
+mod sqlite;
+
+use std::{sync::Arc, time::Duration};
+
+use inventory::{
+    domain::{CheckoutId, Delivery, IdempotencyKey, Lines, ProductId, Refusal, Shortage, Stock},
+    ports::StockStore,
+};
+use money::Quantity;
+use runtime::Ids;
+
+macro_rules! store_contract {
+    ($($adapter:ident: $fixture:ty),+ $(,)?) => { $(
+        store_contract! { @cases $adapter, $fixture:
+            deliveries::a_new_store_has_the_starting_stock,
+            deliveries::stock_is_listed_in_order_and_up_to_a_limit,
+            deliveries::goods_received_count_once,
+            deliveries::a_key_is_not_for_two_deliveries,
+            deliveries::the_first_delivery_of_a_product_makes_its_record,
+            deliveries::sixty_four_times_the_same_delivery_count_once,
+            reservations::what_is_reserved_is_held,
+            reservations::all_lines_are_held_or_none,
+            reservations::two_lines_of_one_product_count_together,
+            reservations::a_product_without_a_record_has_none_available,
+            reservations::a_refusal_is_given_again_even_when_stock_came_back,
+            reservations::a_duplicate_gets_the_same_answer_and_other_lines_do_not,
+            reservations::a_release_that_comes_first_refuses_the_late_reserve,
+            reservations::confirmed_stock_never_returns,
+            reservations::an_unknown_reservation_cannot_be_confirmed,
+            reservations::everything_is_there_after_a_reopen,
+            expiry::a_hold_that_ran_out_gives_its_stock_back,
+            expiry::a_hold_that_has_time_left_is_kept,
+            expiry::holds_run_out_in_bounded_batches,
+            expiry::short_stock_takes_what_ran_out_at_once,
+            expiry::an_expired_hold_is_confirmed_while_there_is_stock,
+            expiry::an_expired_hold_is_lost_for_ever_once_its_stock_is_gone,
+            expiry::a_hold_as_long_as_time_can_be_written,
+            orders::all_orders_of_commands_on_a_hold_with_time_left,
+            orders::all_orders_of_commands_on_a_hold_that_ran_out,
+            races::five_hundred_reserves_of_a_hundred_pieces_give_a_hundred,
+            races::sixty_four_times_the_same_reserve_hold_once,
+            races::confirm_and_release_have_one_winner,
+            races::confirm_and_expiry_have_one_winner,
+            races::the_ledger_adds_up_after_a_storm,
+        }
+    )+ };
+    (@cases $adapter:ident, $fixture:ty: $($room:ident::$case:ident,)+) => {
+        mod $adapter { $(
+            #[tokio::test]
+            async fn $case() {
+                super::$room::$case(&<$fixture>::new()).await;
+            }
+        )+ }
+    };
+}
+
+store_contract!(on_sqlite: crate::store::sqlite::SqliteFixture);
+
+/// A place for one store, which may be opened again and again.
+#[async_trait::async_trait]
+trait Fixture: Send + Sync {
+    async fn open(&self) -> Arc<dyn StockStore>;
+
+    /// What the tables say, read past the port.
+    async fn books(&self) -> Vec<Books>;
+}
+
+/// One product in all tables.
+struct Books {
+    product: i64,
+    /// `on_hand` and `held` of its stock.
+    stock: (i64, i64),
+    /// The sums of its ledger.
+    ledger: (i64, i64),
+    /// Pieces in reservations that hold them.
+    live_holds: i64,
+}
+
+/// That the ledger adds up to the stock, and that what is held is what reservations hold.
+async fn assert_balanced(fixture: &dyn Fixture) {
+    let books = fixture.books().await;
+    assert!(!books.is_empty());
+    for Books {
+        product,
+        stock: (on_hand, held),
+        ledger,
+        live_holds,
+    } in books
+    {
+        assert_eq!((on_hand, held), ledger, "product {product}");
+        assert_eq!(held, live_holds, "product {product}");
+        assert!(0 <= held && held <= on_hand, "product {product}");
+    }
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+/// Holds for this long have run out by the time they are seen.
+const NO_TIME: Duration = Duration::ZERO;
+
+const LAPTOP: i64 = 1;
+const MOUSE: i64 = 2;
+const LAPTOPS: i64 = 100;
+const MICE: i64 = 500;
+
+fn product(id: i64) -> ProductId {
+    ProductId::new(id).unwrap()
+}
+
+fn new_checkout() -> CheckoutId {
+    CheckoutId::new(Ids::random().next())
+}
+
+fn lines(lines: &[(i64, i64)]) -> Lines {
+    Lines::add_up(
+        lines
+            .iter()
+            .map(|(id, pieces)| (product(*id), Quantity::new(*pieces).unwrap())),
+    )
+    .unwrap()
+}
+
+fn delivery(key: &str, id: i64, pieces: i64) -> Delivery {
+    let key = IdempotencyKey::new(key).unwrap();
+    Delivery {
+        key,
+        product: product(id),
+        quantity: Quantity::new(pieces).unwrap(),
+    }
+}
+
+fn out_of_stock(short: &[(i64, i64, i64)]) -> Refusal {
+    let shortage = |&(id, requested, available): &(i64, i64, i64)| Shortage {
+        product_id: product(id),
+        requested,
+        available,
+    };
+    Refusal::OutOfStock(short.iter().map(shortage).collect())
+}
+
+/// `on_hand` and `held` of a product.
+async fn stock_of(store: &dyn StockStore, id: i64) -> (i64, i64) {
+    match store.stock(Some(&[product(id)]), 1).await.unwrap()[..] {
+        [Stock { on_hand, held, .. }] => (on_hand, held),
+        ref other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,164 @@
+//! Holds that run out, by the database's clock: the port knows no other.
+
+use std::time::Duration;
+
+use inventory::domain::{CheckoutId, Refusal};
+
+use super::{
+    Fixture, HOUR, LAPTOP, LAPTOPS, MOUSE, NO_TIME, assert_balanced, delivery, lines, new_checkout, out_of_stock,
+    stock_of,
+};
+
+pub(crate) async fn a_hold_that_ran_out_gives_its_stock_back(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 4), (MOUSE, 1)]));
+    let first = store.reserve(checkout, &wanted, NO_TIME).await.unwrap();
+    assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, 4));
+    assert_eq!(store.expire(100).await.unwrap(), 1);
+    assert_eq!(store.expire(100).await.unwrap(), 0);
+    assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, 0));
+    assert_eq!(
+        store.reserve(checkout, &wanted, HOUR).await.unwrap(),
+        first,
+        "the answer is the first one"
+    );
+    assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, 0));
+    assert_eq!(store.release(checkout).await.unwrap(), Ok(()));
+    assert_eq!(store.confirm(checkout).await.unwrap(), Err(Refusal::Released));
+    assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, 0));
+    assert_balanced(fixture).await;
+}
+
+pub(crate) async fn a_hold_that_has_time_left_is_kept(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, LAPTOPS)]), HOUR)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(store.expire(100).await.unwrap(), 0);
+    let refused = store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), HOUR)
+        .await
+        .unwrap();
+    assert_eq!(refused, Err(out_of_stock(&[(LAPTOP, 1, 0)])));
+    assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, LAPTOPS));
+}
+
+pub(crate) async fn holds_run_out_in_bounded_batches(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    for _ in 0..7 {
+        store
+            .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), NO_TIME)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), HOUR)
+        .await
+        .unwrap()
+        .unwrap();
+    for (expired, held) in [(3, 5), (3, 2), (1, 1), (0, 1)] {
+        assert_eq!(store.expire(3).await.unwrap(), expired);
+        assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, held));
+        assert_balanced(fixture).await;
+    }
+}
+
+pub(crate) async fn short_stock_takes_what_ran_out_at_once(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 60)]), NO_TIME)
+        .await
+        .unwrap()
+        .unwrap();
+    store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 30)]), HOUR)
+        .await
+        .unwrap()
+        .unwrap();
+    let refused = store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 71)]), HOUR)
+        .await
+        .unwrap();
+    assert_eq!(refused, Err(out_of_stock(&[(LAPTOP, 71, 70)])));
+    store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 70)]), HOUR)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, LAPTOPS));
+    assert_balanced(fixture).await;
+}
+
+pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let not_swept = new_checkout();
+    store
+        .reserve(not_swept, &lines(&[(LAPTOP, LAPTOPS)]), NO_TIME)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        store.confirm(not_swept).await.unwrap(),
+        Ok(()),
+        "nobody else can have it yet"
+    );
+    assert_eq!(stock_of(&*store, LAPTOP).await, (0, 0));
+
+    let swept = new_checkout();
+    store
+        .reserve(swept, &lines(&[(MOUSE, 500)]), NO_TIME)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(store.expire(100).await.unwrap(), 1);
+    // It is in the way, but has run out itself.
+    store
+        .reserve(new_checkout(), &lines(&[(MOUSE, 1)]), NO_TIME)
+        .await
+        .unwrap()
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.confirm(swept).await.unwrap(), Ok(()));
+        assert_eq!(stock_of(&*store, MOUSE).await, (0, 0));
+    }
+    assert_balanced(fixture).await;
+}
+
+pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (lost, wanted) = (new_checkout(), lines(&[(MOUSE, 1), (LAPTOP, LAPTOPS)]));
+    let first = store.reserve(lost, &wanted, NO_TIME).await.unwrap();
+    let rival: CheckoutId = new_checkout();
+    store
+        .reserve(rival, &lines(&[(LAPTOP, 1)]), HOUR)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(store.confirm(lost).await.unwrap(), Err(Refusal::Expired));
+    assert_eq!(stock_of(&*store, MOUSE).await, (500, 0), "all lines or none");
+    store.release(rival).await.unwrap().unwrap();
+    store.receive(&delivery("k", LAPTOP, 500)).await.unwrap().unwrap();
+    assert_eq!(
+        store.confirm(lost).await.unwrap(),
+        Err(Refusal::Expired),
+        "as it was answered first"
+    );
+    assert_eq!(store.reserve(lost, &wanted, HOUR).await.unwrap(), first);
+    assert_eq!(store.release(lost).await.unwrap(), Ok(()));
+    assert_eq!(store.confirm(lost).await.unwrap(), Err(Refusal::Released));
+    assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS + 500, 0));
+    assert_balanced(fixture).await;
+}
+
+pub(crate) async fn a_hold_as_long_as_time_can_be_written(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    store
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), Duration::MAX)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(store.expire(100).await.unwrap(), 0);
+}

@@ -1,0 +1,83 @@
+//! What the notifications do with events: customers hear of both ends that a checkout can have.
+
+use async_trait::async_trait;
+use events::{Event, Handler, HandlerError};
+use money::{Money, Quantity};
+use proto::events::{CheckoutCompleted, CheckoutFailed};
+use serde::Deserialize;
+
+use crate::{
+    app::Notifications,
+    domain::{self, CheckoutId, Kind, Notification, NotificationId, OrderId, UserId},
+};
+
+/// Tells customers of their finished checkouts.
+pub struct Teller {
+    notifications: Notifications,
+}
+
+impl Teller {
+    pub const fn new(notifications: Notifications) -> Self {
+        Self { notifications }
+    }
+}
+
+#[async_trait]
+impl Handler for Teller {
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+        let notification = match event.kind.as_str() {
+            CheckoutCompleted::KIND => confirmed(event)?,
+            CheckoutFailed::KIND => failed(event)?,
+            _ => return Ok(()),
+        };
+        Ok(self.notifications.tell(&notification).await?)
+    }
+}
+
+fn poisoned(reason: impl Into<String>) -> HandlerError {
+    HandlerError::Poisoned(reason.into())
+}
+
+fn data<'a, T: Deserialize<'a>>(event: &'a Event, name: &str) -> Result<T, HandlerError> {
+    serde_json::from_slice(&event.data).map_err(|e| poisoned(format!("the data are not a {name}: {e}")))
+}
+
+fn user(id: &str) -> Result<UserId, HandlerError> {
+    let id = proto::convert::user_id(id).map_err(|_| poisoned("user_id is not that of a user"))?;
+    Ok(UserId(id.to_owned()))
+}
+
+fn confirmed(event: &Event) -> Result<Notification, HandlerError> {
+    let purchase: CheckoutCompleted = data(event, CheckoutCompleted::NAME)?;
+    let pieces = purchase.items.iter().try_fold(0_i64, |sum, item| {
+        let pieces = Quantity::new(item.quantity)
+            .map_err(|e| poisoned(format!("the quantity of product {}: {e}", item.product_id)))?;
+        sum.checked_add(pieces.get())
+            .ok_or_else(|| poisoned("the quantities have no sum"))
+    })?;
+    if pieces == 0 {
+        return Err(poisoned("the purchase has no items"));
+    }
+    let total = Money::new(purchase.total_amount.0, purchase.currency);
+    Ok(Notification {
+        id: NotificationId(event.id),
+        user_id: user(&purchase.user_id)?,
+        kind: Kind::OrderConfirmed,
+        checkout_id: CheckoutId(purchase.checkout_id),
+        text: domain::order_confirmed(OrderId(purchase.order_id), pieces, total),
+        created_at: purchase.completed_at,
+    })
+}
+
+fn failed(event: &Event) -> Result<Notification, HandlerError> {
+    let failure: CheckoutFailed = data(event, CheckoutFailed::NAME)?;
+    let checkout_id = CheckoutId(failure.checkout_id);
+    Ok(Notification {
+        id: NotificationId(event.id),
+        user_id: user(&failure.user_id)?,
+        kind: Kind::CheckoutFailed,
+        checkout_id,
+        text: domain::checkout_failed(checkout_id, &failure.message),
+        created_at: failure.failed_at,
+    })
+}

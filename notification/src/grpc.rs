@@ -1,0 +1,43 @@
+//! The gRPC interface: decode, do, encode.
+
+mod convert;
+mod status;
+
+use proto::notification::v1::{
+    ListNotificationsRequest, ListNotificationsResponse, notification_service_server::NotificationService,
+};
+use tonic::{Request, Response, Status};
+
+use crate::app::Notifications;
+
+pub(crate) struct Grpc {
+    notifications: Notifications,
+}
+
+impl Grpc {
+    pub(crate) const fn new(notifications: Notifications) -> Self {
+        Self { notifications }
+    }
+}
+
+#[tonic::async_trait]
+impl NotificationService for Grpc {
+    async fn list_notifications(
+        &self,
+        request: Request<ListNotificationsRequest>,
+    ) -> Result<Response<ListNotificationsResponse>, Status> {
+        let request = request.into_inner();
+        let user = convert::user_id(&request.user_id)?;
+        let size = proto::convert::page_size(request.page_size)?;
+        let after = convert::page_token(&request.page_token)?;
+        let page = self
+            .notifications
+            .list(&user, after, size)
+            .await
+            .map_err(|e| status::store_failed(&e))?;
+        Ok(Response::new(ListNotificationsResponse {
+            notifications: page.items.into_iter().map(convert::notification).collect(),
+            next_page_token: page.next.map(|next| next.to_string()).unwrap_or_default(),
+        }))
+    }
+}

@@ -1,0 +1,36 @@
+//! Between the wire's values and ours.
+
+use proto::{
+    notification::v1::{self as wire, NotificationKind},
+    status::Refusal,
+};
+use storage::Cursor;
+
+use crate::domain::{Kind, Notification, UserId};
+
+pub(super) fn user_id(wire: &str) -> Result<UserId, Refusal> {
+    proto::convert::user_id(wire).map(|id| UserId(id.to_owned()))
+}
+
+pub(super) fn page_token(wire: &str) -> Result<Option<Cursor>, Refusal> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| Refusal::field("page_token", "page_token must be the next_page_token of another page");
+    wire.parse().map(Some).map_err(wrong)
+}
+
+pub(super) fn notification(notification: Notification) -> wire::Notification {
+    let kind = match notification.kind {
+        Kind::OrderConfirmed => NotificationKind::OrderConfirmed,
+        Kind::CheckoutFailed => NotificationKind::CheckoutFailed,
+    };
+    wire::Notification {
+        id: notification.id.0.to_string(),
+        user_id: notification.user_id.0,
+        kind: kind.into(),
+        checkout_id: notification.checkout_id.0.to_string(),
+        text: notification.text,
+        created_at: Some(proto::convert::timestamp(notification.created_at)),
+    }
+}

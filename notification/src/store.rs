@@ -1,0 +1,5 @@
+//! Adapters of the notifications' port.
+
+mod sqlite;
+
+pub use sqlite::SqliteNotificationStore;

@@ -1,0 +1,137 @@
+//! Notifications in SQLite.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use jiff::Timestamp;
+use runtime::CrashPoints;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
+use uuid::Uuid;
+
+use crate::{
+    domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
+    ports::{NotificationStore, Told},
+};
+
+const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/sqlite/0001_init.sql"),
+    events::inbox::SQLITE_SCHEMA,
+]);
+
+const PAGE: &str = "SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
+    WHERE user_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?";
+
+/// Notifications in one table, with the inbox of the group beside it.
+#[derive(Debug, Clone)]
+pub struct SqliteNotificationStore {
+    db: Sqlite,
+}
+
+impl SqliteNotificationStore {
+    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+        let db = Sqlite::open(SqliteOptions {
+            path,
+            migrations: MIGRATIONS,
+            crash,
+        })
+        .await?;
+        Ok(Self { db })
+    }
+}
+
+#[async_trait]
+impl NotificationStore for SqliteNotificationStore {
+    async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError> {
+        let notification = notification.clone();
+        self.db
+            .write("notification.tell", move |tx| tell(tx, notification, now).boxed())
+            .await
+    }
+
+    async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError> {
+        // Ids are digits and lower-case letters, so that their texts are in the order of the ids.
+        let (at, id) = after.map_or((i64::MAX, String::new()), |c| (c.at.as_millisecond(), c.id.to_string()));
+        let rows = sqlx::query(PAGE)
+            .bind(&user.0)
+            .bind(at)
+            .bind(id)
+            .bind(i64::from(size) + 1)
+            .fetch_all(self.db.reader())
+            .await?;
+        let rows = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(rows, size, |row| Cursor {
+            at: row.created_at,
+            id: row.id.0,
+        }))
+    }
+
+    async fn is_up(&self) -> bool {
+        self.db.is_up().await
+    }
+}
+
+async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timestamp) -> Result<Told, StoreError> {
+    let Notification {
+        id,
+        user_id,
+        kind,
+        checkout_id,
+        text,
+        created_at,
+    } = notification;
+    if !events::inbox::first_time(tx, proto::events::NOTIFICATION_GROUP, id.0, now).await? {
+        return Ok(Told::Before);
+    }
+    sqlx::query(
+        "INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id.0.to_string())
+    .bind(user_id.0)
+    .bind(kind.as_str())
+    .bind(checkout_id.0.to_string())
+    .bind(text)
+    .bind(created_at.as_millisecond())
+    .execute(tx)
+    .await?;
+    Ok(Told::Now)
+}
+
+fn notification(row: &SqliteRow) -> Result<Notification, StoreError> {
+    let kind: &str = row.try_get("kind")?;
+    Ok(Notification {
+        id: NotificationId(id(row, "id")?),
+        user_id: UserId(row.try_get("user_id")?),
+        kind: Kind::parse(kind).ok_or_else(|| StoreError::corrupt(format!("there is no kind {kind}")))?,
+        checkout_id: CheckoutId(id(row, "checkout_id")?),
+        text: row.try_get("text")?,
+        created_at: Timestamp::from_millisecond(row.try_get("created_at")?).map_err(StoreError::corrupt)?,
+    })
+}
+
+fn id(row: &SqliteRow, column: &str) -> Result<Uuid, StoreError> {
+    row.try_get::<&str, _>(column)?
+        .parse()
+        .map_err(|e: uuid::Error| StoreError::corrupt(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_is_answered_from_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notification.db");
+        let store = SqliteNotificationStore::open(&path, &CrashPoints::none())
+            .await
+            .unwrap();
+        let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {PAGE}")));
+        let explain = explain.bind("u").bind(i64::MAX).bind("").bind(21);
+        let plan = explain.fetch_all(store.db.reader()).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let index = "SEARCH notifications USING INDEX notifications_of_user (user_id=? AND (created_at,id)<(?,?))";
+        assert_eq!(plan, [index], "nothing is scanned or sorted");
+    }
+}

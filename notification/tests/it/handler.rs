@@ -1,0 +1,264 @@
+//! What becomes of events.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use events::{Consumer, DeadLetters, Event, EventBus, Handler, HandlerError, SqliteBus, Topic};
+use jiff::Timestamp;
+use notification::{
+    Notifications, Teller,
+    domain::{Kind, Notification, UserId},
+    ports::{NotificationStore, Told},
+    store::SqliteNotificationStore,
+};
+use proto::events::{CheckoutCompleted, CheckoutFailed};
+use runtime::{Clock, CrashPoints, Tasks};
+use storage::{Cursor, Page, StoreError};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::support::{completed, ended_at, failed, purchase, raw, refusal};
+
+struct Telling {
+    handler: Arc<Teller>,
+    store: Arc<SqliteNotificationStore>,
+    folder: tempfile::TempDir,
+}
+
+async fn telling() -> Telling {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notification.db");
+    let store = Arc::new(
+        SqliteNotificationStore::open(&path, &CrashPoints::none())
+            .await
+            .unwrap(),
+    );
+    let notifications = Notifications::new(store.clone(), Clock::from_fn(ended_at));
+    Telling {
+        handler: Arc::new(Teller::new(notifications)),
+        store,
+        folder,
+    }
+}
+
+impl Telling {
+    async fn told(&self, user: &str) -> Vec<Notification> {
+        self.store
+            .list(&UserId(user.to_owned()), None, 1_000)
+            .await
+            .unwrap()
+            .items
+    }
+
+    /// The reason for which an event is parked.
+    async fn poison(&self, event: &Event) -> String {
+        match self.handler.handle(event).await {
+            Err(HandlerError::Poisoned(reason)) => reason,
+            other => panic!("not poisoned: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_purchase_is_confirmed_to_its_customer() {
+    let telling = telling().await;
+    telling
+        .handler
+        .handle(&completed(7, &purchase(1, "ann")))
+        .await
+        .unwrap();
+    let told = telling.told("ann").await;
+    let [notification] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(notification.id.0, Uuid::from_u128(7));
+    assert_eq!(
+        (notification.kind, notification.created_at),
+        (Kind::OrderConfirmed, ended_at())
+    );
+    assert_eq!(notification.checkout_id.0, purchase(1, "").checkout_id);
+    let order = purchase(1, "").order_id;
+    assert_eq!(
+        notification.text,
+        format!("Your order {order} is confirmed: 3 items, 2629.97 USD.")
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_message() {
+    let telling = telling().await;
+    telling.handler.handle(&failed(7, &refusal(1, "ann"))).await.unwrap();
+    let told = telling.told("ann").await;
+    let [notification] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (notification.id.0, notification.kind),
+        (Uuid::from_u128(7), Kind::CheckoutFailed)
+    );
+    assert!(
+        notification.text.ends_with("did not go through: the card was declined"),
+        "{}",
+        notification.text
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_comes_twice_is_told_once() {
+    let telling = telling().await;
+    for event in [completed(1, &purchase(1, "ann")), failed(2, &refusal(2, "ann"))] {
+        for _ in 0..2 {
+            telling.handler.handle(&event).await.unwrap();
+        }
+    }
+    assert_eq!(telling.told("ann").await.len(), 2);
+}
+
+#[tokio::test]
+async fn other_kinds_of_events_are_passed_over() {
+    let telling = telling().await;
+    for kind in ["cartwright.checkout.completed.v2", "", "other"] {
+        telling
+            .handler
+            .handle(&raw(1, kind, b"not even JSON".to_vec()))
+            .await
+            .unwrap();
+    }
+}
+
+type Change = fn(&mut CheckoutCompleted);
+
+#[tokio::test]
+async fn a_purchase_that_makes_no_sense_is_poisoned_with_the_reason() {
+    let telling = telling().await;
+    let changes: [(Change, &str); 5] = [
+        (|p| p.items.clear(), "the purchase has no items"),
+        (
+            |p| p.items[1].quantity = 0,
+            "the quantity of product 2: a quantity is between 1",
+        ),
+        (|p| p.items[0].quantity = -5, "the quantity of product 1"),
+        (|p| p.items[0].quantity = i64::MAX, "the quantity of product 1"),
+        (|p| p.user_id.clear(), "user_id"),
+    ];
+    for (change, expected) in changes {
+        let mut wrong = purchase(1, "ann");
+        change(&mut wrong);
+        let reason = telling.poison(&completed(1, &wrong)).await;
+        assert!(reason.contains(expected), "{reason} does not say {expected}");
+    }
+    let reason = telling.poison(&failed(1, &refusal(1, "a\nb"))).await;
+    assert!(reason.contains("user_id"), "{reason}");
+    // None of them was noted as applied.
+    telling
+        .handler
+        .handle(&completed(1, &purchase(1, "ann")))
+        .await
+        .unwrap();
+    assert_eq!(telling.told("ann").await.len(), 1);
+}
+
+#[tokio::test]
+async fn data_that_cannot_be_read_are_poisoned() {
+    let telling = telling().await;
+    for (kind, name) in [
+        (CheckoutCompleted::KIND, "CheckoutCompleted"),
+        (CheckoutFailed::KIND, "CheckoutFailed"),
+    ] {
+        for data in [&b""[..], b"null", b"{}", b"[]", b"{\"checkout_id\": 1", &[0xff]] {
+            let reason = telling.poison(&raw(1, kind, data.to_vec())).await;
+            assert!(reason.starts_with(&format!("the data are not a {name}: ")), "{reason}");
+        }
+    }
+}
+
+/// A store that is away.
+struct Away;
+
+#[async_trait]
+impl NotificationStore for Away {
+    async fn tell(&self, _: &Notification, _: Timestamp) -> Result<Told, StoreError> {
+        Err(StoreError::unavailable("away"))
+    }
+
+    async fn list(&self, _: &UserId, _: Option<Cursor>, _: u32) -> Result<Page<Notification>, StoreError> {
+        Err(StoreError::unavailable("away"))
+    }
+
+    async fn is_up(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_does_not_poison_an_event() {
+    let teller = Teller::new(Notifications::new(Arc::new(Away), Clock::from_fn(ended_at)));
+    let handled = teller.handle(&completed(1, &purchase(1, "ann"))).await;
+    assert!(matches!(handled, Err(HandlerError::Transient(_))), "{handled:?}");
+}
+
+/// Counts the events that were handled.
+struct Counting {
+    handler: Arc<Teller>,
+    count: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl Handler for Counting {
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+        let result = self.handler.handle(event).await;
+        self.count.send_modify(|count| *count += 1);
+        result
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect() {
+    let telling = telling().await;
+    let topic = Topic {
+        name: "checkouts",
+        partitions: 3,
+    };
+    let bus = SqliteBus::open(&telling.folder.path().join("bus.db"), &CrashPoints::none())
+        .await
+        .unwrap();
+    let bus: Arc<dyn EventBus> = Arc::new(bus);
+    bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
+    let mut messages: Vec<_> = (0..30)
+        .map(|n| completed(n, &purchase(n, "ann")).to_message())
+        .collect();
+    messages.extend((30..60).map(|n| failed(n, &refusal(n, "ann")).to_message()));
+    bus.publish(topic.name, messages).await.unwrap();
+    let mut before = Vec::new();
+    for group in ["first", "second", "third"] {
+        let (count, mut counted) = watch::channel(0);
+        let handler = Arc::new(Counting {
+            handler: telling.handler.clone(),
+            count,
+        });
+        let (clock, crash) = (Clock::from_fn(ended_at), CrashPoints::none());
+        let consumer = Consumer {
+            group,
+            topic,
+            bus: bus.clone(),
+            handler,
+            clock,
+            crash,
+        };
+        let tasks = Tasks::new();
+        tasks.spawn(consumer.run(tasks.clone()));
+        let all = counted.wait_for(|count| *count == 60);
+        tokio::time::timeout(Duration::from_mins(1), all)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(tasks.stop(Duration::from_secs(10)).await);
+        let told = telling.told("ann").await;
+        assert_eq!(told.len(), 60);
+        assert!(before.is_empty() || before == told, "{group} changed something");
+        assert!(
+            DeadLetters::new(bus.clone())
+                .list(topic.name, group)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        before = told;
+    }
+}

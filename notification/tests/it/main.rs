@@ -1,0 +1,7 @@
+//! Tests of the notifications: the port over all adapters, the events that come in, and the interface over a real client.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod api;
+mod handler;
+mod store;
+mod support;

@@ -1,0 +1,189 @@
+//! The contract of the notifications' store, over all of its adapters.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use jiff::Timestamp;
+use notification::{
+    domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
+    ports::{NotificationStore, Told},
+    store::SqliteNotificationStore,
+};
+use runtime::CrashPoints;
+use uuid::Uuid;
+
+/// A store of its own for each case.
+#[async_trait]
+pub(crate) trait Fixture: Send + Sync {
+    async fn new() -> Self
+    where
+        Self: Sized;
+    /// The store, as a process that starts now opens it.
+    async fn open(&self) -> Arc<dyn NotificationStore>;
+}
+
+pub(crate) struct SqliteFixture(tempfile::TempDir);
+
+#[async_trait]
+impl Fixture for SqliteFixture {
+    async fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn NotificationStore> {
+        let path = self.0.path().join("notification.db");
+        Arc::new(
+            SqliteNotificationStore::open(&path, &CrashPoints::none())
+                .await
+                .unwrap(),
+        )
+    }
+}
+
+/// Every case over every adapter: the cases are listed here once.
+macro_rules! store_contract {
+    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(store_contract! { @ $adapter $fixture
+        a_notification_comes_back_as_it_was
+        the_same_event_twice_tells_once
+        what_a_user_was_told_is_there_for_that_user_only
+        what_was_told_is_there_after_a_reopen
+        of_sixty_four_racing_writers_one_tells
+        sixty_four_notifications_at_once_are_all_there
+        a_text_of_two_megabytes_comes_back_as_it_was
+        pages_have_every_notification_once_and_the_newest_first
+    })+ };
+    (@ $adapter:ident $fixture:ident $($case:ident)+) => {
+        mod $adapter {
+            use super::*;
+            $(#[tokio::test] async fn $case() { super::$case(&$fixture::new().await).await; })+
+        }
+    };
+}
+
+store_contract!(sqlite: SqliteFixture);
+
+fn user(name: &str) -> UserId {
+    UserId(name.to_owned())
+}
+
+/// The `n`th notification, of something that happened at millisecond `at`.
+fn notification(n: u128, user_name: &str, at: i64) -> Notification {
+    Notification {
+        id: NotificationId(Uuid::from_u128(n)),
+        user_id: user(user_name),
+        kind: if n % 2 == 0 {
+            Kind::CheckoutFailed
+        } else {
+            Kind::OrderConfirmed
+        },
+        checkout_id: CheckoutId(Uuid::from_u128(n + 1_000_000)),
+        text: format!("naïve \"text\" {n}; --"),
+        created_at: Timestamp::from_millisecond(at).unwrap(),
+    }
+}
+
+async fn tell(store: &Arc<dyn NotificationStore>, notification: &Notification) -> Told {
+    store.tell(notification, Timestamp::UNIX_EPOCH).await.unwrap()
+}
+
+async fn all(store: &Arc<dyn NotificationStore>, name: &str) -> Vec<Notification> {
+    let page = store.list(&user(name), None, 1_000_000).await.unwrap();
+    assert_eq!(page.next, None);
+    page.items
+}
+
+async fn a_notification_comes_back_as_it_was(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (first, second) = (notification(1, "ann", 5), notification(2, "ann", 4));
+    for notification in [&first, &second] {
+        assert_eq!(tell(&store, notification).await, Told::Now);
+    }
+    assert_eq!(all(&store, "ann").await, [first, second]);
+    assert!(store.is_up().await);
+}
+
+async fn the_same_event_twice_tells_once(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let first = notification(1, "ann", 5);
+    assert_eq!(tell(&store, &first).await, Told::Now);
+    let again = Notification {
+        text: "other words".to_owned(),
+        ..first.clone()
+    };
+    assert_eq!(tell(&store, &again).await, Told::Before);
+    assert_eq!(all(&store, "ann").await, [first]);
+}
+
+async fn what_a_user_was_told_is_there_for_that_user_only(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    tell(&store, &notification(1, "ann", 5)).await;
+    for other in ["bob", "Ann", "ann ", "an_", "%", ""] {
+        assert!(all(&store, other).await.is_empty(), "{other}");
+    }
+}
+
+async fn what_was_told_is_there_after_a_reopen(fixture: &dyn Fixture) {
+    let first = fixture.open().await;
+    let told = notification(1, "ann", 5);
+    tell(&first, &told).await;
+    drop(first);
+    let second = fixture.open().await;
+    assert_eq!(tell(&second, &told).await, Told::Before);
+    assert_eq!(all(&second, "ann").await, [told]);
+}
+
+async fn of_sixty_four_racing_writers_one_tells(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let told = notification(1, "ann", 5);
+    let answers = join_all((0..64).map(|_| tell(&store, &told))).await;
+    assert_eq!(answers.iter().filter(|told| **told == Told::Now).count(), 1);
+    assert_eq!(all(&store, "ann").await, [told]);
+}
+
+async fn sixty_four_notifications_at_once_are_all_there(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let told: Vec<_> = (0..64)
+        .map(|n| notification(n, "ann", i64::try_from(n).unwrap()))
+        .collect();
+    let answers = join_all(told.iter().map(|notification| tell(&store, notification))).await;
+    assert!(answers.iter().all(|told| *told == Told::Now));
+    let newest_first: Vec<_> = told.into_iter().rev().collect();
+    assert_eq!(all(&store, "ann").await, newest_first);
+}
+
+async fn a_text_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let told = Notification {
+        text: "é".repeat(1 << 20),
+        ..notification(1, "ann", 5)
+    };
+    tell(&store, &told).await;
+    assert_eq!(all(&store, "ann").await, [told]);
+}
+
+async fn pages_have_every_notification_once_and_the_newest_first(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    // Five to a millisecond, before 1970 too; ids do not rise with time.
+    let mut told: Vec<_> = (0..60)
+        .map(|n: u128| notification(n * 37 % 61, "ann", i64::try_from(n).unwrap() / 5 - 3))
+        .collect();
+    for notification in &told {
+        assert_eq!(tell(&store, notification).await, Told::Now);
+    }
+    tell(&store, &notification(500, "bob", 0)).await;
+    told.sort_by_key(|notification| std::cmp::Reverse((notification.created_at, notification.id.0)));
+    for size in [1, 7, 59, 60, 61] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.list(&user("ann"), after, size).await.unwrap();
+            assert!(page.items.len() <= usize::try_from(size).unwrap());
+            found.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, told, "pages of {size}");
+    }
+}

@@ -1,0 +1,16 @@
+//! The settings of the orders.
+
+use std::path::PathBuf;
+
+/// What the service needs to be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub store: Store,
+}
+
+/// Where orders are kept.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// The service's own SQLite file.
+    Sqlite(PathBuf),
+}

@@ -1,0 +1,79 @@
+//! What the orders do with events: a purchase that happened is an order.
+
+use async_trait::async_trait;
+use events::{Event, Handler, HandlerError};
+use money::{Money, Quantity};
+use proto::events::{CheckoutCompleted, PurchasedItem};
+
+use crate::{
+    app::Orders,
+    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    ports::Recorded,
+};
+
+/// Places the order of each purchase.
+pub struct OrderPlacer {
+    orders: Orders,
+}
+
+impl OrderPlacer {
+    pub const fn new(orders: Orders) -> Self {
+        Self { orders }
+    }
+}
+
+#[async_trait]
+impl Handler for OrderPlacer {
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+        if event.kind != CheckoutCompleted::KIND {
+            return Ok(());
+        }
+        let order = order(&event.data)?;
+        match self.orders.place(&order, event.id).await? {
+            Recorded::Created => {
+                tracing::info!(order = %order.id().0, checkout = %order.checkout_id().0, "placed an order");
+                Ok(())
+            }
+            Recorded::Known => Ok(()),
+            Recorded::IdTaken => Err(poisoned(format!(
+                "order {} is the order of another checkout already",
+                order.id().0
+            ))),
+        }
+    }
+}
+
+const fn poisoned(reason: String) -> HandlerError {
+    HandlerError::Poisoned(reason)
+}
+
+/// The order that the event's data tell of, if its sums agree.
+fn order(data: &[u8]) -> Result<Order, HandlerError> {
+    let purchase: CheckoutCompleted = serde_json::from_slice(data)
+        .map_err(|e| poisoned(format!("the data are not a {}: {e}", CheckoutCompleted::NAME)))?;
+    let user =
+        proto::convert::user_id(&purchase.user_id).map_err(|_| poisoned("user_id is not that of a user".to_owned()))?;
+    let origin = Origin {
+        id: OrderId(purchase.order_id),
+        checkout_id: CheckoutId(purchase.checkout_id),
+        user_id: UserId(user.to_owned()),
+    };
+    let amount = |minor_units| Money::new(minor_units, purchase.currency);
+    let lines = (1..).zip(&purchase.items).map(|(position, item)| {
+        let PurchasedItem {
+            product_id,
+            product_name,
+            quantity,
+            unit_price,
+            subtotal,
+        } = item;
+        let wrong = |why: String| poisoned(format!("line {position} (product {product_id}) does not agree: {why}"));
+        let quantity = Quantity::new(*quantity).map_err(|e| wrong(e.to_string()))?;
+        let (price, subtotal) = (amount(unit_price.0), amount(subtotal.0));
+        Line::new(ProductId(*product_id), product_name.clone(), quantity, price, subtotal)
+            .map_err(|e| wrong(e.to_string()))
+    });
+    let lines = lines.collect::<Result<Vec<_>, HandlerError>>()?;
+    Order::new(origin, lines, amount(purchase.total_amount.0), purchase.completed_at)
+        .map_err(|e| poisoned(format!("the purchase does not agree: {e}")))
+}

@@ -1,0 +1,58 @@
+//! Between the wire's values and ours.
+
+use proto::{
+    orders::v1::{self as wire, OrderStatus},
+    status::Refusal,
+};
+use storage::Cursor;
+use uuid::Uuid;
+
+use crate::domain::{Line, Order, OrderId, UserId};
+
+/// Of a text that is no UUID, the characters that the answer repeats. Statuses travel in headers, which have a limit.
+const REPEATED: usize = 100;
+
+pub(super) fn user_id(wire: &str) -> Result<UserId, Refusal> {
+    proto::convert::user_id(wire).map(|id| UserId(id.to_owned()))
+}
+
+pub(super) fn order_id(wire: &str) -> Result<OrderId, Refusal> {
+    let wrong = |_| {
+        let repeated: String = wire.chars().take(REPEATED).collect();
+        let cut = if repeated.len() < wire.len() { "…" } else { "" };
+        Refusal::field("order_id", format!("invalid order_id: {repeated}{cut}"))
+    };
+    Uuid::try_parse(wire).map(OrderId).map_err(wrong)
+}
+
+pub(super) fn page_token(wire: &str) -> Result<Option<Cursor>, Refusal> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| Refusal::field("page_token", "page_token must be the next_page_token of another page");
+    wire.parse().map(Some).map_err(wrong)
+}
+
+pub(super) fn order(order: &Order) -> wire::Order {
+    wire::Order {
+        id: order.id().0.to_string(),
+        checkout_id: order.checkout_id().0.to_string(),
+        user_id: order.user_id().0.clone(),
+        total_amount: Some(order.total().into()),
+        status: OrderStatus::Confirmed.into(),
+        items: order.lines().iter().map(line).collect(),
+        created_at: Some(proto::convert::timestamp(order.created_at())),
+        updated_at: Some(proto::convert::timestamp(order.updated_at())),
+    }
+}
+
+fn line(line: &Line) -> wire::OrderItem {
+    wire::OrderItem {
+        product_id: line.product_id().0,
+        product_name: line.product_name().to_owned(),
+        // A quantity is at most a million.
+        quantity: i32::try_from(line.quantity().get()).unwrap_or(i32::MAX),
+        price: Some(line.price().into()),
+        subtotal: Some(line.subtotal().into()),
+    }
+}

@@ -1,0 +1,5 @@
+//! Adapters of the orders' port.
+
+mod sqlite;
+
+pub use sqlite::SqliteOrderStore;

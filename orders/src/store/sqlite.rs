@@ -1,0 +1,246 @@
+//! Orders in SQLite.
+
+use std::{collections::HashMap, path::Path};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use jiff::Timestamp;
+use money::{Currency, CurrencyError, Money, Quantity};
+use runtime::CrashPoints;
+use sqlx::{QueryBuilder, Row, SqliteConnection, sqlite::SqliteRow};
+use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
+use uuid::Uuid;
+
+use crate::{
+    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    ports::{OrderStore, Recorded},
+};
+
+const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/sqlite/0001_init.sql"),
+    events::inbox::SQLITE_SCHEMA,
+]);
+/// Lines that are written by one statement, at most: SQLite bounds the number of its parameters.
+const LINES_A_STATEMENT: usize = 500;
+
+macro_rules! heads {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, checkout_id, user_id, total, currency, created_at, updated_at FROM orders ",
+            $rest
+        )
+    };
+}
+
+const ONE: &str = heads!("WHERE id = ? AND user_id = ?");
+const PAGE: &str = heads!("WHERE user_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?");
+
+/// Orders and their lines in two tables, with the inbox of the group beside them.
+#[derive(Debug, Clone)]
+pub struct SqliteOrderStore {
+    db: Sqlite,
+}
+
+impl SqliteOrderStore {
+    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+        let db = Sqlite::open(SqliteOptions {
+            path,
+            migrations: MIGRATIONS,
+            crash,
+        })
+        .await?;
+        Ok(Self { db })
+    }
+
+    /// Puts the lines to their orders: all of them in one query. They were written together and never change.
+    async fn with_lines(&self, heads: Vec<Head>) -> Result<Vec<Order>, StoreError> {
+        let ids: Vec<Uuid> = heads.iter().map(|head| head.origin.id.0).collect();
+        let rows = sqlx::query(
+            "SELECT order_id, product_id, product_name, quantity, price, subtotal FROM order_lines
+             WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY order_id, position",
+        )
+        .bind(serde_json::json!(ids).to_string())
+        .fetch_all(self.db.reader())
+        .await?;
+        let mut lines_of: HashMap<OrderId, Vec<&SqliteRow>> = HashMap::new();
+        for row in &rows {
+            lines_of.entry(OrderId(id(row, "order_id")?)).or_default().push(row);
+        }
+        let orders = heads.into_iter().map(|head| {
+            let lines = lines_of.remove(&head.origin.id).unwrap_or_default();
+            let lines = lines.into_iter().map(|row| line(row, head.total.currency()));
+            let lines = lines.collect::<Result<Vec<_>, StoreError>>()?;
+            let order = Order::new(head.origin, lines, head.total, head.created_at).map_err(StoreError::corrupt)?;
+            Ok(order.changed_at(head.updated_at))
+        });
+        orders.collect()
+    }
+}
+
+#[async_trait]
+impl OrderStore for SqliteOrderStore {
+    async fn record(&self, order: &Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
+        let order = order.clone();
+        self.db
+            .write("orders.record", move |tx| record(tx, order, event, now).boxed())
+            .await
+    }
+
+    async fn find(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let row = sqlx::query(ONE)
+            .bind(id.0.to_string())
+            .bind(&user.0)
+            .fetch_optional(self.db.reader())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(self.with_lines(vec![head(&row)?]).await?.pop())
+    }
+
+    async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Order>, StoreError> {
+        // Ids are digits and lower-case letters, so that their texts are in the order of the ids.
+        let (at, id) = after.map_or((i64::MAX, String::new()), |c| (c.at.as_millisecond(), c.id.to_string()));
+        let rows = sqlx::query(PAGE)
+            .bind(&user.0)
+            .bind(at)
+            .bind(id)
+            .bind(i64::from(size) + 1)
+            .fetch_all(self.db.reader())
+            .await?;
+        let heads = rows.iter().map(head).collect::<Result<Vec<_>, _>>()?;
+        let page = Page::cut(heads, size, |head| Cursor {
+            at: head.created_at,
+            id: head.origin.id.0,
+        });
+        Ok(Page {
+            items: self.with_lines(page.items).await?,
+            next: page.next,
+        })
+    }
+
+    async fn is_up(&self) -> bool {
+        self.db.is_up().await
+    }
+}
+
+async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
+    let (id, checkout) = (order.id().0.to_string(), order.checkout_id().0.to_string());
+    // Looked at first: an event that is not applied must not be noted as applied.
+    let taken: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM orders WHERE id = ? AND checkout_id <> ?)")
+        .bind(&id)
+        .bind(&checkout)
+        .fetch_one(&mut *tx)
+        .await?;
+    if taken {
+        return Ok(Recorded::IdTaken);
+    }
+    if !events::inbox::first_time(tx, proto::events::ORDERS_GROUP, event, now).await? {
+        return Ok(Recorded::Known);
+    }
+    let inserted = sqlx::query(
+        "INSERT INTO orders (id, checkout_id, user_id, total, currency, status, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, 'CONFIRMED', ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(&id)
+    .bind(checkout)
+    .bind(&order.user_id().0)
+    .bind(order.total().minor_units())
+    .bind(order.total().currency().as_str())
+    .bind(order.created_at().as_millisecond())
+    .bind(order.updated_at().as_millisecond())
+    .execute(&mut *tx)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        return Ok(Recorded::Known);
+    }
+    insert_lines(tx, &id, order.lines()).await?;
+    Ok(Recorded::Created)
+}
+
+async fn insert_lines(tx: &mut SqliteConnection, order_id: &str, lines: &[Line]) -> Result<(), StoreError> {
+    let numbered: Vec<(i64, &Line)> = (0..).zip(lines).collect();
+    for lines in numbered.chunks(LINES_A_STATEMENT) {
+        let mut sql = QueryBuilder::new(
+            "INSERT INTO order_lines (order_id, position, product_id, product_name, quantity, price, subtotal) ",
+        );
+        sql.push_values(lines, |mut values, (position, line)| {
+            values
+                .push_bind(order_id.to_owned())
+                .push_bind(*position)
+                .push_bind(line.product_id().0)
+                .push_bind(line.product_name().to_owned())
+                .push_bind(line.quantity().get())
+                .push_bind(line.price().minor_units())
+                .push_bind(line.subtotal().minor_units());
+        });
+        sql.build().execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// An order without its lines.
+struct Head {
+    origin: Origin,
+    total: Money,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+fn head(row: &SqliteRow) -> Result<Head, StoreError> {
+    let currency: Currency = row
+        .try_get::<&str, _>("currency")?
+        .parse()
+        .map_err(|e: CurrencyError| StoreError::corrupt(e))?;
+    Ok(Head {
+        origin: Origin {
+            id: OrderId(id(row, "id")?),
+            checkout_id: CheckoutId(id(row, "checkout_id")?),
+            user_id: UserId(row.try_get("user_id")?),
+        },
+        total: Money::new(row.try_get("total")?, currency),
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}
+
+fn line(row: &SqliteRow, currency: Currency) -> Result<Line, StoreError> {
+    Line::new(
+        ProductId(row.try_get("product_id")?),
+        row.try_get("product_name")?,
+        Quantity::new(row.try_get("quantity")?).map_err(StoreError::corrupt)?,
+        Money::new(row.try_get("price")?, currency),
+        Money::new(row.try_get("subtotal")?, currency),
+    )
+    .map_err(StoreError::corrupt)
+}
+
+fn id(row: &SqliteRow, column: &str) -> Result<Uuid, StoreError> {
+    row.try_get::<&str, _>(column)?
+        .parse()
+        .map_err(|e: uuid::Error| StoreError::corrupt(e))
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(row.try_get(column)?).map_err(StoreError::corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_is_answered_from_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteOrderStore::open(&folder.path().join("orders.db"), &CrashPoints::none())
+            .await
+            .unwrap();
+        let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {PAGE}")))
+            .bind("u")
+            .bind(i64::MAX)
+            .bind("")
+            .bind(21);
+        let plan = explain.fetch_all(store.db.reader()).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let index = "SEARCH orders USING INDEX orders_of_user (user_id=? AND (created_at,id)<(?,?))";
+        assert_eq!(plan, [index], "nothing is scanned or sorted");
+    }
+}

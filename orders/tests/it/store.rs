@@ -1,0 +1,271 @@
+//! The contract of the orders' store, over all of its adapters.
+
+use std::{collections::HashSet, sync::Arc};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use jiff::Timestamp;
+use money::{Currency, Money, Quantity};
+use orders::{
+    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    ports::{OrderStore, Recorded},
+    store::SqliteOrderStore,
+};
+use runtime::CrashPoints;
+use uuid::Uuid;
+
+/// A store of its own for each case.
+#[async_trait]
+pub(crate) trait Fixture: Send + Sync {
+    async fn new() -> Self
+    where
+        Self: Sized;
+    /// The store, as a process that starts now opens it.
+    async fn open(&self) -> Arc<dyn OrderStore>;
+}
+
+pub(crate) struct SqliteFixture(tempfile::TempDir);
+
+#[async_trait]
+impl Fixture for SqliteFixture {
+    async fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn OrderStore> {
+        let path = self.0.path().join("orders.db");
+        Arc::new(SqliteOrderStore::open(&path, &CrashPoints::none()).await.unwrap())
+    }
+}
+
+/// Every case over every adapter: the cases are listed here once.
+macro_rules! store_contract {
+    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(store_contract! { @ $adapter $fixture
+        an_order_comes_back_as_it_was
+        the_same_event_twice_has_one_effect
+        another_event_of_the_same_checkout_changes_nothing
+        an_event_that_was_applied_makes_no_second_order
+        an_id_that_another_checkout_has_is_refused_without_a_note
+        an_order_is_there_for_its_user_only
+        what_was_recorded_is_there_after_a_reopen
+        of_sixty_four_racing_writers_one_creates_the_order
+        sixty_four_orders_at_once_are_all_there
+        an_order_of_many_lines_keeps_their_order
+        a_name_of_two_megabytes_comes_back_as_it_was
+        pages_have_every_order_once_and_the_newest_first
+        the_last_page_says_that_it_is_the_last
+    })+ };
+    (@ $adapter:ident $fixture:ident $($case:ident)+) => {
+        mod $adapter {
+            use super::*;
+            $(#[tokio::test] async fn $case() { super::$case(&$fixture::new().await).await; })+
+        }
+    };
+}
+
+store_contract!(sqlite: SqliteFixture);
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId(name.to_owned())
+}
+
+fn line(product: i64, name: &str, quantity: i64, price: i64, currency: Currency) -> Line {
+    let money = |amount| Money::new(amount, currency);
+    let pieces = Quantity::new(quantity).unwrap();
+    Line::new(
+        ProductId(product),
+        name.to_owned(),
+        pieces,
+        money(price),
+        money(price * quantity),
+    )
+    .unwrap()
+}
+
+/// The `n`th order, of checkout `n`, bought at millisecond `at`.
+fn order(n: u128, user_name: &str, at: i64) -> Order {
+    let yen: Currency = "JPY".parse().unwrap();
+    let lines = vec![line(7, "naïve \"laptop\"; --", 2, 500, yen), line(3, "", 1, 1, yen)];
+    of_lines(n, user_name, at, lines, yen)
+}
+
+fn of_lines(n: u128, user_name: &str, at: i64, lines: Vec<Line>, currency: Currency) -> Order {
+    let origin = Origin {
+        id: OrderId(Uuid::from_u128(n)),
+        checkout_id: CheckoutId(Uuid::from_u128(n + 1_000_000)),
+        user_id: user(user_name),
+    };
+    let total = Money::sum(currency, lines.iter().map(Line::subtotal)).unwrap();
+    Order::new(origin, lines, total, Timestamp::from_millisecond(at).unwrap()).unwrap()
+}
+
+/// The same purchase under another order id.
+fn renamed(order: &Order, id: u128) -> Order {
+    let (checkout_id, user_id) = (order.checkout_id(), order.user_id().clone());
+    let origin = Origin {
+        id: OrderId(Uuid::from_u128(id)),
+        checkout_id,
+        user_id,
+    };
+    Order::new(origin, order.lines().to_vec(), order.total(), order.created_at()).unwrap()
+}
+
+async fn record(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> Recorded {
+    store.record(order, Uuid::from_u128(event), now()).await.unwrap()
+}
+
+async fn all(store: &Arc<dyn OrderStore>, name: &str) -> Vec<Order> {
+    let page = store.list(&user(name), None, 1_000_000).await.unwrap();
+    assert_eq!(page.next, None);
+    page.items
+}
+
+async fn an_order_comes_back_as_it_was(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let order = order(1, "ann", 5);
+    assert_eq!(record(&store, &order, 1).await, Recorded::Created);
+    assert_eq!(store.find(&user("ann"), order.id()).await.unwrap(), Some(order.clone()));
+    assert_eq!(all(&store, "ann").await, [order]);
+    assert!(store.is_up().await);
+}
+
+async fn the_same_event_twice_has_one_effect(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let order = order(1, "ann", 5);
+    assert_eq!(record(&store, &order, 1).await, Recorded::Created);
+    assert_eq!(record(&store, &order, 1).await, Recorded::Known);
+    assert_eq!(all(&store, "ann").await, [order]);
+}
+
+async fn another_event_of_the_same_checkout_changes_nothing(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let first = order(1, "ann", 5);
+    record(&store, &first, 1).await;
+    assert_eq!(record(&store, &first, 2).await, Recorded::Known);
+    assert_eq!(record(&store, &renamed(&first, 99), 3).await, Recorded::Known);
+    assert_eq!(all(&store, "ann").await, [first]);
+}
+
+async fn an_event_that_was_applied_makes_no_second_order(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let first = order(1, "ann", 5);
+    record(&store, &first, 1).await;
+    assert_eq!(record(&store, &order(2, "ann", 5), 1).await, Recorded::Known);
+    assert_eq!(all(&store, "ann").await, [first]);
+}
+
+async fn an_id_that_another_checkout_has_is_refused_without_a_note(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (first, second) = (order(1, "ann", 5), order(2, "ann", 4));
+    record(&store, &first, 1).await;
+    assert_eq!(record(&store, &renamed(&second, 1), 2).await, Recorded::IdTaken);
+    assert_eq!(all(&store, "ann").await, std::slice::from_ref(&first));
+    // The event was not noted as applied: put right, it still can be.
+    assert_eq!(record(&store, &second, 2).await, Recorded::Created);
+    assert_eq!(all(&store, "ann").await, [first, second]);
+}
+
+async fn an_order_is_there_for_its_user_only(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let order = order(1, "ann", 5);
+    record(&store, &order, 1).await;
+    for other in ["bob", "Ann", "ann ", "an_", "%", ""] {
+        assert_eq!(store.find(&user(other), order.id()).await.unwrap(), None, "{other}");
+        assert!(all(&store, other).await.is_empty(), "{other}");
+    }
+    let absent = OrderId(Uuid::from_u128(2));
+    assert_eq!(store.find(&user("ann"), absent).await.unwrap(), None);
+}
+
+async fn what_was_recorded_is_there_after_a_reopen(fixture: &dyn Fixture) {
+    let first = fixture.open().await;
+    let order = order(1, "ann", 5);
+    record(&first, &order, 1).await;
+    drop(first);
+    let second = fixture.open().await;
+    assert_eq!(all(&second, "ann").await, std::slice::from_ref(&order));
+    assert_eq!(record(&second, &order, 1).await, Recorded::Known);
+}
+
+async fn of_sixty_four_racing_writers_one_creates_the_order(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let order = order(1, "ann", 5);
+    // Half of them have the same event, half an event each.
+    let writers = (0..64).map(|n| record(&store, &order, if n < 32 { 0 } else { n }));
+    let recorded = join_all(writers).await;
+    assert_eq!(recorded.iter().filter(|r| **r == Recorded::Created).count(), 1);
+    assert_eq!(recorded.iter().filter(|r| **r == Recorded::Known).count(), 63);
+    assert_eq!(all(&store, "ann").await, [order]);
+}
+
+async fn sixty_four_orders_at_once_are_all_there(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let orders: Vec<Order> = (0..64).map(|n| order(n, "ann", i64::try_from(n).unwrap())).collect();
+    let recorded = join_all((0..).zip(&orders).map(|(event, order)| record(&store, order, event))).await;
+    assert!(recorded.iter().all(|r| *r == Recorded::Created));
+    let newest_first: Vec<Order> = orders.into_iter().rev().collect();
+    assert_eq!(all(&store, "ann").await, newest_first);
+}
+
+async fn an_order_of_many_lines_keeps_their_order(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let lines = (0..1_234)
+        .rev()
+        .map(|n| line(n, &n.to_string(), 1, n, Currency::USD))
+        .collect();
+    let order = of_lines(1, "ann", 5, lines, Currency::USD);
+    record(&store, &order, 1).await;
+    assert_eq!(store.find(&user("ann"), order.id()).await.unwrap(), Some(order));
+}
+
+async fn a_name_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let lines = vec![line(1, &"é".repeat(1 << 20), 1, 5, Currency::USD)];
+    let order = of_lines(1, "ann", 5, lines, Currency::USD);
+    record(&store, &order, 1).await;
+    assert_eq!(all(&store, "ann").await, [order]);
+}
+
+async fn pages_have_every_order_once_and_the_newest_first(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    // Five to a millisecond, before 1970 too; ids do not rise with time.
+    let mut orders: Vec<Order> = (0..60)
+        .map(|n: u128| order(n * 37 % 61, "ann", i64::try_from(n).unwrap() / 5 - 3))
+        .collect();
+    for (event, order) in (0..).zip(&orders) {
+        assert_eq!(record(&store, order, event).await, Recorded::Created);
+    }
+    record(&store, &order(500, "bob", 0), 500).await;
+    orders.sort_by_key(|order| std::cmp::Reverse((order.created_at(), order.id().0)));
+    for size in [1, 7, 59, 60, 61] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.list(&user("ann"), after, size).await.unwrap();
+            assert!(page.items.len() <= usize::try_from(size).unwrap());
+            found.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, orders, "pages of {size}");
+    }
+    let ids: HashSet<_> = orders.iter().map(Order::id).collect();
+    assert_eq!(ids.len(), 60);
+}
+
+async fn the_last_page_says_that_it_is_the_last(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    for n in 0..4 {
+        record(&store, &order(n, "ann", 5), n).await;
+    }
+    let first = store.list(&user("ann"), None, 2).await.unwrap();
+    let second = store.list(&user("ann"), first.next, 2).await.unwrap();
+    assert!(first.next.is_some());
+    assert_eq!((second.items.len(), second.next), (2, None));
+    assert_eq!(store.list(&user("nobody"), None, 2).await.unwrap().next, None);
+}

@@ -1,0 +1,67 @@
+//! Failures of the use cases as statuses. What is not the caller's fault is logged here, once.
+
+use proto::{
+    Reason,
+    status::{Refusal, internal, unavailable},
+};
+use runtime::telemetry::chain;
+use storage::StoreError;
+use tonic::Status;
+
+use crate::{
+    app::{ChargeError, Failure, GetPaymentError},
+    domain::{CheckoutId, DeclineReason},
+    ports::ProviderError,
+};
+
+pub(super) fn charge(checkout: CheckoutId, error: ChargeError) -> Status {
+    match error {
+        ChargeError::Declined(reason) => declined(reason).into(),
+        ChargeError::Cancelled => Refusal::new(Reason::PaymentCancelled, "the payment was cancelled").into(),
+        ChargeError::OtherTerms => Refusal::new(
+            Reason::PaymentMismatch,
+            "the checkout has a payment of another amount or method",
+        )
+        .into(),
+        ChargeError::Failed(failure) => failed(checkout, &failure),
+    }
+}
+
+pub(super) fn get_payment(checkout: CheckoutId, error: GetPaymentError) -> Status {
+    match error {
+        GetPaymentError::NotFound => Refusal::new(Reason::PaymentNotFound, "payment not found").into(),
+        GetPaymentError::Failed(failure) => failed(checkout, &failure),
+    }
+}
+
+pub(super) fn failed(checkout: CheckoutId, failure: &Failure) -> Status {
+    let error = chain(failure);
+    match failure {
+        Failure::Provider(ProviderError::Unknown(_)) => {
+            tracing::warn!(%checkout, error, "a payment is open until the provider answers");
+            unavailable()
+        }
+        Failure::Store(StoreError::Unavailable(_)) => {
+            tracing::error!(%checkout, error, "the payment store is away");
+            unavailable()
+        }
+        Failure::Provider(ProviderError::OtherCharge)
+        | Failure::Store(StoreError::Conflict | StoreError::Corrupt(_)) => {
+            tracing::error!(%checkout, error, "our books and the provider's do not agree");
+            internal()
+        }
+    }
+}
+
+fn declined(reason: DeclineReason) -> Refusal {
+    match reason {
+        DeclineReason::CardDeclined => Refusal::new(Reason::CardDeclined, "the card was declined"),
+        DeclineReason::InsufficientFunds => Refusal::new(Reason::InsufficientFunds, "the card has insufficient funds"),
+        DeclineReason::CardExpired => Refusal::new(Reason::CardExpired, "the card has expired"),
+        DeclineReason::InvalidCvc => Refusal::new(Reason::InvalidCvc, "the card's security code is wrong"),
+        DeclineReason::InvalidPaymentMethod => Refusal::new(
+            Reason::InvalidPaymentMethod,
+            "the payment method is not known to the provider",
+        ),
+    }
+}

@@ -1,0 +1,5 @@
+//! Where payments are kept.
+
+mod sqlite;
+
+pub use sqlite::SqlitePaymentStore;

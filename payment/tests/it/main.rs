@@ -1,0 +1,17 @@
+//! The payment service from its ports to its interface.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod api;
+mod bench;
+mod faults;
+mod latency;
+mod ledger_contract;
+mod methods;
+mod model;
+mod races;
+mod recovery;
+mod store_contract;

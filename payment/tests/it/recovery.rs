@@ -1,0 +1,137 @@
+//! What a crash leaves behind, and what is there after it.
+
+use payment::{
+    app::Payments,
+    domain::{CheckoutId, Opened, Payment, PaymentId, Standing, State, Terms},
+    ports::{PaymentProvider, ProviderError},
+};
+
+use crate::bench::{Answer, Bench, Setup, checkout, terms};
+
+/// Writes the intent as a charge does, and goes no further. Returns its payment id.
+async fn crash_after_the_intent(bench: &Bench, checkout: CheckoutId, terms: &Terms) -> PaymentId {
+    let payment_id = PaymentId(bench.runtime.ids.next());
+    let opened = Opened {
+        payment_id,
+        terms: terms.clone(),
+    };
+    bench
+        .store
+        .open(&Payment::intent(checkout, opened, bench.runtime.clock.now()))
+        .await
+        .unwrap();
+    payment_id
+}
+
+#[tokio::test]
+async fn a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_again() {
+    let (bench, checkout, terms) = (Bench::new().await, checkout(), terms(700, "pm_card_ok"));
+    let payment_id = crash_after_the_intent(&bench, checkout, &terms).await;
+    let bench = bench.restarted(Setup::default()).await;
+    assert_eq!(bench.get(checkout).await, Answer::Payment(State::Intent));
+    assert_eq!(bench.charge(checkout, &terms).await, Answer::Charged(payment_id));
+    assert_eq!(bench.books.lines(checkout).await, [1, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_charge() {
+    let bench = Bench::new().await;
+    let terms = terms(700, "pm_card_ok");
+    let (asked, repeated, refunded) = (checkout(), checkout(), checkout());
+    let mut ids = Vec::new();
+    for checkout in [asked, repeated, refunded] {
+        ids.push(crash_after_the_intent(&bench, checkout, &terms).await);
+        assert_eq!(
+            bench.provider.charge(checkout, &terms).await.unwrap(),
+            Standing::Charged
+        );
+    }
+    let bench = bench.restarted(Setup::default()).await;
+    assert_eq!(bench.get(asked).await, Answer::Payment(State::Succeeded));
+    assert_eq!(bench.charge(asked, &terms).await, Answer::Charged(ids[0]));
+    assert_eq!(bench.charge(repeated, &terms).await, Answer::Charged(ids[1]));
+    assert_eq!(bench.refund(refunded).await, Answer::Payment(State::Refunded));
+    for checkout in [asked, repeated] {
+        assert_eq!(bench.books.lines(checkout).await, [1, 0, 0, 0]);
+    }
+    assert_eq!(bench.books.lines(refunded).await, [1, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_crash_after_the_provider_has_refunded_is_never_taken_for_a_charge() {
+    let bench = Bench::new().await;
+    let terms = terms(700, "pm_card_ok");
+    let (asked, repeated) = (checkout(), checkout());
+    for checkout in [asked, repeated] {
+        crash_after_the_intent(&bench, checkout, &terms).await;
+        bench.provider.charge(checkout, &terms).await.unwrap();
+        assert_eq!(bench.provider.refund(checkout).await.unwrap(), Standing::Refunded);
+    }
+    let bench = bench.restarted(Setup::default()).await;
+    assert_eq!(bench.get(asked).await, Answer::Payment(State::Refunded));
+    assert_eq!(bench.charge(repeated, &terms).await, Answer::Cancelled);
+    assert_eq!(bench.row(repeated).await, Some(State::Refunded));
+}
+
+#[tokio::test]
+async fn every_answer_is_the_same_after_a_restart() {
+    let bench = Bench::new().await;
+    let (good, bad) = (terms(700, "pm_card_ok"), terms(700, "pm_card_invalid_cvc"));
+    let (paid, declined, refunded, cancelled) = (checkout(), checkout(), checkout(), checkout());
+    bench.charge(refunded, &good).await;
+    let before = [
+        bench.charge(paid, &good).await,
+        bench.charge(declined, &bad).await,
+        bench.refund(refunded).await,
+        bench.refund(cancelled).await,
+    ];
+    let bench = bench.restarted(Setup::default()).await;
+    let after = [
+        bench.charge(paid, &good).await,
+        bench.charge(declined, &bad).await,
+        bench.refund(refunded).await,
+        bench.refund(cancelled).await,
+    ];
+    assert_eq!(before, after);
+    assert_eq!(bench.get(paid).await, Answer::Payment(State::Succeeded));
+    assert_eq!(bench.charge(cancelled, &good).await, Answer::Cancelled);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_during_its_charge_leaves_one_that_can_be_found() {
+    let (bench, checkout, terms) = (Bench::new().await, checkout(), terms(700, "pm_card_charged_reply_lost"));
+    let payments: Payments = bench.payments.clone();
+    let call = bench.runtime.tasks.spawn({
+        let terms = terms.clone();
+        async move { payments.charge(checkout, terms).await }
+    });
+    // The provider has written the charge, and its answer will not come.
+    while bench.provider.find(checkout).await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    assert_eq!(bench.get(checkout).await, Answer::Payment(State::Succeeded));
+    assert!(bench.charge(checkout, &terms).await.is_charged());
+    assert_eq!(bench.books.lines(checkout).await, [1, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_provider_that_has_another_amount_is_an_alarm_and_no_answer() {
+    let (bench, checkout) = (Bench::new().await, checkout());
+    bench
+        .provider
+        .charge(checkout, &terms(701, "pm_card_ok"))
+        .await
+        .unwrap();
+    let other = bench.provider.charge(checkout, &terms(700, "pm_card_ok")).await;
+    assert!(matches!(other, Err(ProviderError::OtherCharge)), "{other:?}");
+    let charged = bench
+        .payments
+        .charge(checkout, terms(700, "pm_card_ok"))
+        .await
+        .unwrap_err();
+    let expected = payment::app::Failure::Provider(ProviderError::OtherCharge).to_string();
+    assert!(matches!(&charged, payment::app::ChargeError::Failed(failure) if failure.to_string() == expected));
+    assert_eq!(bench.row(checkout).await, Some(State::Intent), "it is still open");
+}

@@ -1,0 +1,186 @@
+//! Products, and what makes one valid.
+
+use jiff::Timestamp;
+use money::{Currency, Money};
+
+const MAX_NAME: usize = 200;
+const MAX_DESCRIPTION: usize = 2_000;
+const MAX_IMAGE_URL: usize = 2_000;
+const MAX_PRICE_MINOR_UNITS: i64 = 100_000_000;
+const MAX_QUERY: usize = 100;
+
+/// A product's id: positive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProductId(i64);
+
+impl ProductId {
+    /// `None` for what is not positive.
+    pub const fn new(id: i64) -> Option<Self> {
+        if id > 0 { Some(Self(id)) } else { None }
+    }
+
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// Something that can be bought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    pub id: ProductId,
+    pub details: Details,
+    pub created_at: Timestamp,
+}
+
+/// All of a product that can change; valid by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    name: String,
+    description: String,
+    price: Money,
+    image_url: String,
+}
+
+/// What is wrong with the details of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidDetails {
+    /// Blank, over 200 characters, or with control characters.
+    Name,
+    /// Over 2,000 characters, or with control characters other than tabs and line breaks.
+    Description,
+    /// Not positive, or over 100,000,000 minor units.
+    Price,
+    /// Not USD.
+    Currency,
+    /// Over 2,000 characters, or with control characters.
+    ImageUrl,
+}
+
+impl Details {
+    pub fn new(name: String, description: String, price: Money, image_url: String) -> Result<Self, InvalidDetails> {
+        if name.trim().is_empty() || is_longer(&name, MAX_NAME) || name.contains(char::is_control) {
+            return Err(InvalidDetails::Name);
+        }
+        let unprintable = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+        if is_longer(&description, MAX_DESCRIPTION) || description.contains(unprintable) {
+            return Err(InvalidDetails::Description);
+        }
+        if price.currency() != Currency::USD {
+            return Err(InvalidDetails::Currency);
+        }
+        if !price.is_positive() || price.minor_units() > MAX_PRICE_MINOR_UNITS {
+            return Err(InvalidDetails::Price);
+        }
+        if is_longer(&image_url, MAX_IMAGE_URL) || image_url.contains(char::is_control) {
+            return Err(InvalidDetails::ImageUrl);
+        }
+        Ok(Self {
+            name,
+            description,
+            price,
+            image_url,
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    pub const fn price(&self) -> Money {
+        self.price
+    }
+
+    pub fn image_url(&self) -> &str {
+        &self.image_url
+    }
+
+    /// The text in which a [`Query`] is looked for. No query can match across the line break, since none holds one.
+    pub fn search_text(&self) -> String {
+        format!("{}\n{}", self.name.to_lowercase(), self.description.to_lowercase())
+    }
+}
+
+/// What is looked for in names and descriptions, in lower case. Empty finds everything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Query(String);
+
+/// A query over 100 characters, or with control characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidQuery;
+
+impl Query {
+    pub fn new(text: &str) -> Result<Self, InvalidQuery> {
+        if is_longer(text, MAX_QUERY) || text.contains(char::is_control) {
+            return Err(InvalidQuery);
+        }
+        Ok(Self(text.to_lowercase()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_longer(text: &str, characters: usize) -> bool {
+    text.chars().nth(characters).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn details(name: &str, description: &str, price: Money, image_url: &str) -> Result<Details, InvalidDetails> {
+        Details::new(name.to_owned(), description.to_owned(), price, image_url.to_owned())
+    }
+
+    #[test]
+    fn details_within_their_limits_are_taken() {
+        let name = "n".repeat(200);
+        let long = "ü".repeat(2_000);
+        assert!(details(&name, &long, Money::usd(100_000_000), &long).is_ok());
+        assert!(details("n", "two\nlines\tand a tab", Money::usd(1), "").is_ok());
+    }
+
+    #[test]
+    fn details_beyond_their_limits_are_refused() {
+        let cent = Money::usd(1);
+        for name in ["", "  ", "a\nb", "a\0", &"n".repeat(201)] {
+            assert_eq!(details(name, "", cent, ""), Err(InvalidDetails::Name), "{name:?}");
+        }
+        for description in ["\0", "\u{7f}", &"d".repeat(2_001)] {
+            assert_eq!(
+                details("n", description, cent, ""),
+                Err(InvalidDetails::Description),
+                "{description:?}"
+            );
+        }
+        for price in [0, -1, i64::MIN, 100_000_001, i64::MAX] {
+            assert_eq!(
+                details("n", "", Money::usd(price), ""),
+                Err(InvalidDetails::Price),
+                "{price}"
+            );
+        }
+        let euro = Money::new(1, "EUR".parse().unwrap());
+        assert_eq!(details("n", "", euro, ""), Err(InvalidDetails::Currency));
+        for image_url in ["http://a\r\nb", &"u".repeat(2_001)] {
+            assert_eq!(
+                details("n", "", cent, image_url),
+                Err(InvalidDetails::ImageUrl),
+                "{image_url:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_query_has_at_most_a_hundred_printable_characters() {
+        assert!(Query::new(&"ü".repeat(100)).is_ok());
+        for wrong in ["a\nb", "\0", &"q".repeat(101)] {
+            assert_eq!(Query::new(wrong), Err(InvalidQuery), "{wrong:?}");
+        }
+    }
+}

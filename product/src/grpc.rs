@@ -1,0 +1,86 @@
+//! The gRPC interface: decode, do, encode.
+
+mod convert;
+mod status;
+
+use proto::product::v1::{
+    BatchGetProductsRequest, BatchGetProductsResponse, GetProductRequest, GetProductResponse, GetProductsRequest,
+    GetProductsResponse, UpsertProductRequest, UpsertProductResponse, product_service_server::ProductService,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    app::Products,
+    domain::{Details, Query},
+};
+
+pub(crate) struct Grpc {
+    products: Products,
+}
+
+impl Grpc {
+    pub(crate) const fn new(products: Products) -> Self {
+        Self { products }
+    }
+}
+
+#[tonic::async_trait]
+impl ProductService for Grpc {
+    async fn get_products(
+        &self,
+        request: Request<GetProductsRequest>,
+    ) -> Result<Response<GetProductsResponse>, Status> {
+        let request = request.into_inner();
+        let size = proto::convert::page_size(request.page_size)?;
+        let after = convert::page_token(&request.page_token)?;
+        let query = Query::new(&request.query).map_err(status::invalid_query)?;
+        let page = self
+            .products
+            .page(&query, after, size)
+            .await
+            .map_err(status::store_failed)?;
+        Ok(Response::new(GetProductsResponse {
+            products: page.products.iter().map(convert::product).collect(),
+            next_page_token: page.next.map(convert::to_page_token).unwrap_or_default(),
+        }))
+    }
+
+    async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
+        let id = convert::product_id("id", request.into_inner().id)?;
+        let product = self.products.get(id).await.map_err(status::store_failed)?;
+        let product = product.ok_or_else(status::product_not_found)?;
+        Ok(Response::new(GetProductResponse {
+            product: Some(convert::product(&product)),
+        }))
+    }
+
+    async fn batch_get_products(
+        &self,
+        request: Request<BatchGetProductsRequest>,
+    ) -> Result<Response<BatchGetProductsResponse>, Status> {
+        let ids = convert::product_ids(&request.into_inner().ids)?;
+        let products = self.products.find(&ids).await.map_err(status::store_failed)?;
+        Ok(Response::new(BatchGetProductsResponse {
+            products: products.iter().map(convert::product).collect(),
+        }))
+    }
+
+    async fn upsert_product(
+        &self,
+        request: Request<UpsertProductRequest>,
+    ) -> Result<Response<UpsertProductResponse>, Status> {
+        let request = request.into_inner();
+        let id = if request.id == 0 {
+            None
+        } else {
+            Some(convert::product_id("id", request.id)?)
+        };
+        let price = proto::convert::money("price", request.price)?;
+        let details = Details::new(request.name, request.description, price, request.image_url)
+            .map_err(status::invalid_details)?;
+        let product = self.products.upsert(id, &details).await.map_err(status::store_failed)?;
+        Ok(Response::new(UpsertProductResponse {
+            product: Some(convert::product(&product)),
+        }))
+    }
+}

@@ -1,0 +1,61 @@
+//! Failures as gRPC statuses.
+
+use proto::{
+    Reason,
+    status::{Refusal, internal, unavailable},
+};
+use storage::{StoreError, chain};
+use tonic::Status;
+
+use crate::domain::{InvalidDetails, InvalidQuery};
+
+pub(super) fn product_not_found() -> Refusal {
+    Refusal::new(Reason::ProductNotFound, "product not found")
+}
+
+pub(super) fn invalid_query(_: InvalidQuery) -> Refusal {
+    Refusal::field(
+        "query",
+        "query must be at most 100 characters without control characters",
+    )
+}
+
+pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
+    match invalid {
+        InvalidDetails::Name => Refusal::field(
+            "name",
+            "name must be 1 to 200 characters, not all blank, without control characters",
+        ),
+        InvalidDetails::Description => Refusal::field(
+            "description",
+            "description must be at most 2000 characters without control characters",
+        ),
+        InvalidDetails::Price => Refusal::field("price.minor_units", "price must be 1 to 100000000 minor units"),
+        InvalidDetails::Currency => Refusal::field("price.currency_code", "price must be in USD"),
+        InvalidDetails::ImageUrl => Refusal::field(
+            "image_url",
+            "image_url must be at most 2000 characters without control characters",
+        ),
+    }
+}
+
+/// The one place where a failure of the store is logged.
+pub(super) fn store_failed(error: StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(source) => {
+            tracing::error!(causes = chain(&*source), "the store of the catalogue is unavailable");
+            unavailable()
+        }
+        StoreError::Corrupt(source) => {
+            tracing::error!(
+                causes = chain(&*source),
+                "the store of the catalogue holds something unexpected"
+            );
+            internal()
+        }
+        StoreError::Conflict => {
+            tracing::error!("the store of the catalogue reports a conflict where none can be");
+            internal()
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Adapters of the catalogue's port.
+
+mod sqlite;
+
+use std::sync::Arc;
+
+use runtime::{CrashPoints, Probe};
+use storage::OpenError;
+
+use crate::{config::Store, ports::Catalogue};
+
+pub use sqlite::SqliteCatalogue;
+
+/// Opens the store that was configured, with a probe for its health.
+pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn Catalogue>, Probe), OpenError> {
+    match store {
+        Store::Sqlite(path) => {
+            let (catalogue, db) = SqliteCatalogue::open(path, crash).await?;
+            let probe = Probe::new("product-store", move || {
+                let db = db.clone();
+                async move { db.is_up().await }
+            });
+            Ok((Arc::new(catalogue), probe))
+        }
+    }
+}

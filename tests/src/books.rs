@@ -1,0 +1,264 @@
+//! The books of a shop on embedded stores: what must hold in them, computed from the files of its data directory.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use anyhow::{Context, ensure};
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
+use uuid::Uuid;
+
+/// How long a shop may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const FILES: [&str; 8] = [
+    "checkout",
+    "cart",
+    "orders",
+    "notification",
+    "payment",
+    "provider",
+    "inventory",
+    "bus",
+];
+
+/// What must hold at rest: a name, and a query for whatever contradicts it.
+const INVARIANTS: [(&str, &str); 17] = [
+    (
+        "I1: stock = the sum of its ledger",
+        "SELECT product_id FROM inventory.stock s
+         WHERE on_hand <> (SELECT coalesce(sum(on_hand_delta), 0) FROM inventory.ledger l WHERE l.product_id = s.product_id)
+            OR held <> (SELECT coalesce(sum(held_delta), 0) FROM inventory.ledger l WHERE l.product_id = s.product_id)",
+    ),
+    (
+        "I1: held = the sum of live holds",
+        "SELECT product_id FROM inventory.stock s WHERE held <> (SELECT coalesce(sum(quantity), 0)
+            FROM inventory.reservation_lines l JOIN inventory.reservations r USING (checkout_id)
+            WHERE l.product_id = s.product_id AND r.state = 'HELD')",
+    ),
+    (
+        "I1: on hand = received - sold",
+        "SELECT product_id FROM inventory.stock s WHERE on_hand <>
+            (SELECT coalesce(sum(on_hand_delta), 0) FROM inventory.ledger l
+             WHERE l.product_id = s.product_id AND kind = 'RECEIVED')
+          - (SELECT coalesce(sum(quantity), 0) FROM inventory.reservation_lines l
+             JOIN inventory.reservations r USING (checkout_id) WHERE l.product_id = s.product_id AND r.state = 'CONFIRMED')",
+    ),
+    ("I2: 0 <= held <= on hand", "SELECT product_id FROM inventory.stock WHERE held < 0 OR held > on_hand"),
+    (
+        "I3: completed = charged exactly its total, and not refunded",
+        "SELECT c.id FROM checkout.checkouts c
+         LEFT JOIN provider.charges p ON p.idempotency_key = c.id AND p.outcome = 'SUCCEEDED'
+            AND NOT EXISTS (SELECT 1 FROM provider.refunds r WHERE r.idempotency_key = c.id)
+         WHERE (c.state = 'COMPLETED') <> (p.amount IS NOT NULL AND p.amount = c.total_minor AND p.currency = c.currency)",
+    ),
+    (
+        "I3: no charge without a checkout",
+        "SELECT idempotency_key FROM provider.charges WHERE idempotency_key NOT IN (SELECT id FROM checkout.checkouts)",
+    ),
+    (
+        "I4: failed = nothing kept and nothing held",
+        "SELECT c.id FROM checkout.checkouts c WHERE c.state = 'FAILED' AND (
+            EXISTS (SELECT 1 FROM provider.charges p WHERE p.idempotency_key = c.id AND p.outcome = 'SUCCEEDED'
+                AND p.amount <> (SELECT coalesce(sum(amount), 0) FROM provider.refunds r WHERE r.idempotency_key = c.id))
+            OR EXISTS (SELECT 1 FROM inventory.reservations r WHERE r.checkout_id = c.id
+                AND r.state IN ('HELD', 'CONFIRMED')))",
+    ),
+    (
+        "I5: charges - refunds = the sum of orders",
+        "SELECT 'sum' WHERE (SELECT coalesce(sum(amount), 0) FROM provider.charges WHERE outcome = 'SUCCEEDED')
+            - (SELECT coalesce(sum(amount), 0) FROM provider.refunds)
+            <> (SELECT coalesce(sum(total), 0) FROM orders.orders)",
+    ),
+    (
+        "I6: one order a completed checkout, of the same total",
+        "SELECT c.id FROM checkout.checkouts c LEFT JOIN orders.orders o ON o.checkout_id = c.id
+            AND o.total = c.total_minor AND o.currency = c.currency AND o.user_id = c.user_id
+         WHERE (c.state = 'COMPLETED') <> (o.id IS NOT NULL)
+         UNION ALL SELECT checkout_id FROM orders.orders WHERE checkout_id NOT IN (SELECT id FROM checkout.checkouts)",
+    ),
+    (
+        "I6: an order has the lines of its checkout",
+        "WITH bought AS (SELECT c.id, l.value ->> 'product_id' AS product, l.value ->> 'quantity' AS quantity,
+                l.value ->> 'unit_price' AS price
+                FROM checkout.checkouts c, json_each(c.lines) l WHERE c.state = 'COMPLETED'),
+            ordered AS (SELECT o.checkout_id, l.product_id, l.quantity, l.price
+                FROM orders.order_lines l JOIN orders.orders o ON o.id = l.order_id)
+         SELECT id FROM (SELECT * FROM bought EXCEPT SELECT * FROM ordered)
+         UNION ALL SELECT checkout_id FROM (SELECT * FROM ordered EXCEPT SELECT * FROM bought)",
+    ),
+    (
+        "stock is sold exactly to completed checkouts, line by line",
+        "WITH bought AS (SELECT c.id, l.value ->> 'product_id' AS product, l.value ->> 'quantity' AS quantity
+                FROM checkout.checkouts c, json_each(c.lines) l WHERE c.state = 'COMPLETED'),
+            sold AS (SELECT r.checkout_id, l.product_id, l.quantity FROM inventory.reservations r
+                JOIN inventory.reservation_lines l USING (checkout_id) WHERE r.state = 'CONFIRMED')
+         SELECT id FROM (SELECT * FROM bought EXCEPT SELECT * FROM sold)
+         UNION ALL SELECT checkout_id FROM (SELECT * FROM sold EXCEPT SELECT * FROM bought)",
+    ),
+    (
+        "a payment says what the provider's books say",
+        "SELECT p.checkout_id FROM payment.payments p
+         LEFT JOIN provider.charges c ON c.idempotency_key = p.checkout_id
+         LEFT JOIN provider.refunds r ON r.idempotency_key = p.checkout_id
+         WHERE p.state = 'INTENT'
+            OR (p.state = 'SUCCEEDED') <> (c.outcome IS 'SUCCEEDED' AND r.amount IS NULL)
+            OR (p.state = 'DECLINED') <> (c.outcome IS 'DECLINED')",
+    ),
+    (
+        "I8: one checkout a user and key",
+        "SELECT user_id FROM checkout.checkouts GROUP BY user_id, idempotency_key HAVING count(*) > 1",
+    ),
+    ("I10: no saga is unfinished", "SELECT id FROM checkout.checkouts WHERE state NOT IN ('COMPLETED', 'FAILED')"),
+    (
+        "I11: one event a finished checkout, and each of them on the bus",
+        "SELECT c.id FROM checkout.checkouts c WHERE (SELECT count(*) FROM checkout.outbox o WHERE o.key = c.id) <> 1
+         UNION ALL SELECT id FROM checkout.outbox WHERE published_at IS NULL OR id NOT IN (SELECT h.value ->> 1
+            FROM bus.messages m, json_each(m.headers) h WHERE m.topic = 'checkout-outbox' AND h.value ->> 0 = 'ce_id')",
+    ),
+    (
+        "I12: one notification an event",
+        "SELECT id FROM checkout.outbox WHERE id NOT IN (SELECT id FROM notification.notifications)
+         UNION ALL SELECT id FROM notification.notifications WHERE id NOT IN (SELECT id FROM checkout.outbox)",
+    ),
+    (
+        "I12: no group has read beyond the end",
+        "SELECT g.consumer_group FROM bus.group_offsets g JOIN bus.partitions p USING (topic, partition)
+         WHERE g.next_offset > p.next_offset",
+    ),
+];
+
+/// The steps that a history may take.
+const STEPS: [(&str, &str); 10] = [
+    ("INITIATED", "INVENTORY_RESERVED"),
+    ("INITIATED", "FAILED"),
+    ("INVENTORY_RESERVED", "PAYMENT_PENDING"),
+    ("PAYMENT_PENDING", "PAYMENT_COMPLETED"),
+    ("PAYMENT_PENDING", "RELEASING"),
+    ("PAYMENT_COMPLETED", "COMPLETED"),
+    ("PAYMENT_COMPLETED", "REFUNDING"),
+    ("REFUNDING", "RELEASING"),
+    ("RELEASING", "FAILED"),
+    ("", "INITIATED"),
+];
+
+/// All stores of a shop behind one connection that can only read.
+async fn open(data_dir: &Path) -> anyhow::Result<SqliteConnection> {
+    let memory = SqliteConnectOptions::new()
+        .in_memory(true)
+        .busy_timeout(Duration::from_secs(5));
+    let mut connection = memory
+        .journal_mode(SqliteJournalMode::Memory)
+        .disable_statement_logging()
+        .connect()
+        .await?;
+    for name in FILES {
+        let file = data_dir.join(format!("{name}.db"));
+        ensure!(file.exists(), "{} is not there", file.display());
+        let sql = format!("ATTACH DATABASE ? AS {name}");
+        let attach = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(file.display().to_string());
+        attach
+            .execute(&mut connection)
+            .await
+            .with_context(|| format!("{name} cannot be read"))?;
+    }
+    sqlx::query("PRAGMA query_only = on").execute(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Waits until the shop has come to rest: all sagas ended, all events published, all groups caught up.
+pub async fn settle(data_dir: &Path) -> anyhow::Result<()> {
+    let mut connection = open(data_dir).await?;
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let open: Vec<String> = sqlx::query_scalar(
+            "SELECT 'saga ' || id || ' is ' || state FROM checkout.checkouts WHERE state NOT IN ('COMPLETED', 'FAILED')
+             UNION ALL SELECT 'event ' || id || ' is not published' FROM checkout.outbox WHERE published_at IS NULL
+             UNION ALL SELECT 'group ' || n.column1 || ' is behind' FROM bus.partitions p,
+                (VALUES ('cart-service-consumer'), ('orders-service'), ('notification-service')) n
+                LEFT JOIN bus.group_offsets g
+                    ON g.topic = p.topic AND g.partition = p.partition AND g.consumer_group = n.column1
+                WHERE p.topic = 'checkout-outbox' AND p.next_offset > coalesce(g.next_offset, 0)
+             LIMIT 5",
+        )
+        .fetch_all(&mut connection)
+        .await?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            tokio::time::Instant::now() < until,
+            "the shop does not come to rest: {open:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Fails with every contradiction in the books of a shop at rest.
+pub async fn balance(data_dir: &Path) -> anyhow::Result<()> {
+    let mut connection = open(data_dir).await?;
+    let mut wrong = Vec::new();
+    for (name, query) in INVARIANTS {
+        let rows = sqlx::query(query)
+            .fetch_all(&mut connection)
+            .await
+            .with_context(|| name.to_owned())?;
+        for row in rows {
+            let what = row
+                .try_get::<String, _>(0)
+                .or_else(|_| row.try_get::<i64, _>(0).map(|id| id.to_string()))?;
+            wrong.push(format!("{name}: {what}"));
+        }
+    }
+    wrong.extend(histories(&mut connection).await?);
+    wrong.extend(order_ids(&mut connection).await?);
+    connection.close().await?;
+    ensure!(wrong.is_empty(), "the books do not balance:\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// I9: every step of every history is an allowed one, versions rise by one, and the last state is the checkout's.
+async fn histories(connection: &mut SqliteConnection) -> anyhow::Result<Vec<String>> {
+    let allowed: BTreeSet<_> = STEPS.into_iter().collect();
+    let rows = sqlx::query(
+        "SELECT h.checkout_id, h.version, h.state, c.version AS versions, c.state AS last
+         FROM checkout.history h JOIN checkout.checkouts c ON c.id = h.checkout_id ORDER BY h.checkout_id, h.version",
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut wrong = Vec::new();
+    let mut before = (String::new(), 0_i64, String::new());
+    for row in rows {
+        let now: (String, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let first = now.0 != before.0;
+        let (version, state) = if first { (0, "") } else { (before.1, before.2.as_str()) };
+        let (versions, last): (i64, String) = (row.try_get(3)?, row.try_get(4)?);
+        if now.1 != version + 1 || !allowed.contains(&(state, now.2.as_str())) {
+            wrong.push(format!(
+                "I9: {} goes from {state} ({version}) to {} ({})",
+                now.0, now.2, now.1
+            ));
+        }
+        if now.1 == versions && now.2 != last {
+            wrong.push(format!("I9: {} ends as {}, but is {last}", now.0, now.2));
+        }
+        before = now;
+    }
+    Ok(wrong)
+}
+
+/// An order's id follows from its checkout's.
+async fn order_ids(connection: &mut SqliteConnection) -> anyhow::Result<Vec<String>> {
+    let rows: Vec<(String, String)> = sqlx::query_as("SELECT id, checkout_id FROM orders.orders")
+        .fetch_all(connection)
+        .await?;
+    let mut wrong = Vec::new();
+    for (order, checkout) in rows {
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, checkout.parse::<Uuid>()?.as_bytes());
+        if order != id.to_string() {
+            wrong.push(format!("I6: order {order} of checkout {checkout} should be {id}"));
+        }
+    }
+    Ok(wrong)
+}

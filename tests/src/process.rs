@@ -1,0 +1,156 @@
+//! A shop in a process of its own, which can be killed.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use cartwright::http::Customer;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+/// How long a shop may take to open or to close.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The HS256 key of these shops, so that tokens can be made without them.
+pub const SECRET: &str = "a key for tests, of more than 32 bytes";
+
+/// A running process.
+#[derive(Debug)]
+pub struct ShopProcess {
+    pub gateway: SocketAddr,
+    child: Child,
+    stderr: JoinHandle<String>,
+}
+
+/// What became of an attempt to start.
+#[derive(Debug)]
+pub enum Start {
+    Open(ShopProcess),
+    /// It ended before it opened: how, and what it said on standard error.
+    Ended(ExitStatus, String),
+}
+
+/// A command of the binary, on free ports, with nothing inherited that could configure it.
+pub fn command(binary: &Path, data_dir: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command
+        .env_clear()
+        .env("DATA_DIR", data_dir)
+        .env("JWT_SECRET", SECRET)
+        .env("LOG_LEVEL", "warn");
+    for port in [
+        "HTTP",
+        "ADMIN",
+        "PRODUCT",
+        "CART",
+        "INVENTORY",
+        "PAYMENT",
+        "ORDERS",
+        "CHECKOUT",
+        "NOTIFICATION",
+    ] {
+        command.env(format!("{port}_PORT"), "0");
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+impl ShopProcess {
+    /// Starts a shop and waits until it is open or has ended.
+    pub async fn start(mut command: Command) -> anyhow::Result<Start> {
+        let mut child = command.spawn()?;
+        let (out, err) = (
+            child.stdout.take().context("no stdout")?,
+            child.stderr.take().context("no stderr")?,
+        );
+        #[allow(clippy::disallowed_methods, reason = "ends with the process whose output it reads")]
+        let stderr = tokio::spawn(async move {
+            let (mut text, mut err) = (String::new(), err);
+            // What cannot be read is not shown.
+            let _ = err.read_to_string(&mut text).await;
+            text
+        });
+        let mut lines = BufReader::new(out).lines();
+        let opened = async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some((_, address)) = line.split_once("gateway       http://") {
+                    return anyhow::Ok(Some(address.trim().parse()?));
+                }
+            }
+            Ok(None)
+        };
+        match tokio::time::timeout(PATIENCE, opened)
+            .await
+            .context("the shop neither opened nor ended")??
+        {
+            Some(gateway) => {
+                // The rest of the banner has to go somewhere.
+                #[allow(clippy::disallowed_methods, reason = "ends with the process whose output it reads")]
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                Ok(Start::Open(Self { gateway, child, stderr }))
+            }
+            None => Ok(Start::Ended(child.wait().await?, stderr.await?)),
+        }
+    }
+
+    /// Starts a shop that is to open.
+    pub async fn open(command: Command) -> anyhow::Result<Self> {
+        match Self::start(command).await? {
+            Start::Open(shop) => Ok(shop),
+            Start::Ended(status, said) => bail!("the shop did not open: {status}\n{said}"),
+        }
+    }
+
+    pub fn customer(&self, name: &str) -> anyhow::Result<Customer> {
+        let secret = gateway::Secret::new(SECRET)?;
+        let now = runtime::Clock::system().now();
+        let token = gateway::token::sign(&secret, name, None, Duration::from_secs(3600), now)?;
+        Ok(Customer {
+            gateway: self.gateway,
+            token: Some(token),
+        })
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        Ok(self.child.wait().await?)
+    }
+
+    /// Ends the process as a crash does: no destructor runs.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+
+    /// Asks the process to stop and waits for that; returns how it ended and what it had said on standard error.
+    pub async fn stop(mut self) -> anyhow::Result<(ExitStatus, String)> {
+        let id = self.child.id().context("the process has ended")?;
+        // The standard library has no way to send SIGTERM.
+        let told = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
+        anyhow::ensure!(told.success(), "the process could not be told to stop");
+        let status = tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .context("the shop does not stop")??;
+        Ok((status, self.stderr.await?))
+    }
+}
+
+/// Copies the files of a data directory whose shop is closed.
+pub fn copy(from: &Path, to: &Path) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(to.to_owned())
+}

@@ -1,0 +1,129 @@
+//! A customer, as the REST interface sees one.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use cartwright::http::{Customer, Reply, send};
+use http::{Method, Request, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// How long somebody keeps asking for what became of a purchase.
+const PERSISTENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A customer of a shop, or somebody without a token.
+#[derive(Debug, Clone)]
+pub struct Buyer {
+    pub name: String,
+    http: Customer,
+}
+
+impl Buyer {
+    pub(super) fn new(name: &str, gateway: SocketAddr, token: Option<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            http: Customer { gateway, token },
+        }
+    }
+
+    pub const fn gateway(&self) -> SocketAddr {
+        self.http.gateway
+    }
+
+    /// What stands in this customer's `Authorization` header.
+    pub fn authorization(&self) -> String {
+        format!("Bearer {}", self.http.token.as_deref().unwrap_or_default())
+    }
+
+    /// A request of this customer, to be changed before it is sent.
+    pub fn request(&self, method: Method, path: &str) -> http::request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.gateway().to_string());
+        match &self.http.token {
+            Some(_) => request.header(header::AUTHORIZATION, self.authorization()),
+            None => request,
+        }
+    }
+
+    pub async fn send(&self, request: Request<bytes::Bytes>) -> Result<Reply> {
+        send(self.gateway(), request).await
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply> {
+        self.http.call(method, path, body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Reply> {
+        self.http.get(path).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Reply> {
+        self.http.post(path, body).await
+    }
+
+    /// What is at a path that is there.
+    pub async fn read(&self, path: &str) -> Result<Value> {
+        let reply = self.get(path).await?;
+        ensure!(reply.status == StatusCode::OK, "GET {path}: {reply:?}");
+        Ok(reply.json())
+    }
+
+    /// Puts pieces of a product into the cart, also when the shop is busy.
+    pub async fn add(&self, product: i64, quantity: i64) -> Result<()> {
+        let body = json!({"product_id": product, "quantity": quantity});
+        let until = Instant::now() + PERSISTENCE;
+        loop {
+            match self.post("/api/v1/cart/items", &body).await?.status {
+                StatusCode::CREATED | StatusCode::OK => return Ok(()),
+                StatusCode::SERVICE_UNAVAILABLE if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                other => bail!("{} could not put product {product} into the cart: {other}", self.name),
+            }
+        }
+    }
+
+    /// One attempt to buy what is in the cart.
+    pub async fn checkout(&self, key: &str, method: &str) -> Result<Reply> {
+        self.post(
+            "/api/v1/checkout",
+            &json!({"idempotency_key": key, "payment_method": method}),
+        )
+        .await
+    }
+
+    /// Buys what is in the cart, and asks with the same key until the saga has ended.
+    pub async fn buy(&self, key: &str, method: &str) -> Result<Value> {
+        let until = Instant::now() + PERSISTENCE;
+        loop {
+            match self.checkout(key, method).await {
+                Ok(reply) if reply.status == StatusCode::CREATED => return Ok(reply.json()),
+                Ok(reply) if is_open(reply.status) => {}
+                Ok(reply) => bail!("{} could not buy: {reply:?}", self.name),
+                // A connection that was refused or lost says nothing of the purchase.
+                Err(_) => {}
+            }
+            ensure!(
+                Instant::now() < until,
+                "{} has no answer after {PERSISTENCE:?}",
+                self.name
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Puts one product into the cart and buys it.
+    pub async fn buy_one(&self, product: i64, quantity: i64, key: &str, method: &str) -> Result<Value> {
+        self.add(product, quantity).await?;
+        self.buy(key, method).await
+    }
+}
+
+/// Whether the same request may have another answer later.
+const fn is_open(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}

@@ -1,0 +1,13 @@
+//! Black-box suites over the public interfaces of the whole shop.
+
+mod api;
+mod bad_input;
+mod command;
+mod crash;
+mod expiry;
+mod idempotency;
+mod kill;
+mod oversell;
+mod redelivery;
+mod tidy;
+mod unknown;
