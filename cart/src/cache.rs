@@ -96,16 +96,15 @@ impl GuardedCache {
         if !self.admits() {
             return None;
         }
-        match tokio::time::timeout(self.patience.timeout, work).await {
+        let failure = match tokio::time::timeout(self.patience.timeout, work).await {
             Ok(Ok(value)) => {
                 self.state().paused_until = None;
                 return Some(value);
             }
-            Ok(Err(error)) => {
-                tracing::warn!(error = storage::chain(&error), pause = ?self.patience.pause, "the cart cache failed; going on without it");
-            }
-            Err(_) => tracing::warn!(pause = ?self.patience.pause, "the cart cache is slow; going on without it"),
-        }
+            Ok(Err(error)) => storage::chain(&error),
+            Err(_) => "the cache is slow".to_owned(),
+        };
+        tracing::warn!(error = failure, pause = ?self.patience.pause, "going on without the cart cache for a while");
         self.state().paused_until = Some(Instant::now() + self.patience.pause);
         None
     }

@@ -2,6 +2,7 @@
 
 mod buyer;
 mod stores;
+mod wire;
 
 use std::{
     fmt,
@@ -29,6 +30,7 @@ use crate::books;
 
 pub use buyer::Buyer;
 pub use stores::{Contents, contents, execute, rows};
+pub use wire::{call_raw, reason_of};
 
 /// How long anything may take that is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -194,19 +196,13 @@ impl Shop {
 }
 
 /// Waits until `look` finds what it looks for.
-pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Result<Option<T>>>,
-{
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let began = Instant::now();
     loop {
         if let Some(found) = look().await? {
             return Ok(found);
         }
-        ensure!(
-            began.elapsed() < PATIENCE,
-            "after {PATIENCE:?} still waiting until {what}"
-        );
+        ensure!(began.elapsed() < PATIENCE, "after {PATIENCE:?} still waiting until {what}");
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -12,11 +12,8 @@ use tonic::{Code, Status};
 
 use crate::support::Shop;
 
-fn usd(minor_units: i64) -> Option<proto::money::v1::Money> {
-    Some(proto::money::v1::Money {
-        currency_code: "USD".to_owned(),
-        minor_units,
-    })
+fn usd(minor_units: i64) -> proto::money::v1::Money {
+    money::Money::usd(minor_units).into()
 }
 
 impl Shop {

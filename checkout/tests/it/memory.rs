@@ -48,7 +48,7 @@ impl Row {
 struct Tables {
     rows: BTreeMap<CheckoutId, Row>,
     outbox: Vec<Event>,
-    faults: VecDeque<WriteFault>,
+    faults: VecDeque<Option<WriteFault>>,
     looks: usize,
 }
 
@@ -68,9 +68,11 @@ impl MemoryJournal {
         self.tables().rows.get_mut(&id).unwrap().readable = false;
     }
 
-    /// What happens to the next writes.
-    pub(crate) fn fail_writes(&self, faults: impl IntoIterator<Item = WriteFault>) {
-        self.tables().faults.extend(faults);
+    /// What happens to one of the next writes, counted from 0.
+    pub(crate) fn fail_nth_write(&self, nth: usize, fault: WriteFault) {
+        let mut tables = self.tables();
+        tables.faults.resize(nth, None);
+        tables.faults.push_back(Some(fault));
     }
 
     /// How often `find` and `get` were asked.
@@ -80,7 +82,7 @@ impl MemoryJournal {
 
     fn write<T>(&self, write: impl FnOnce(&mut Tables) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut tables = self.tables();
-        match tables.faults.pop_front() {
+        match tables.faults.pop_front().flatten() {
             None => write(&mut tables),
             Some(WriteFault::Lost) => Err(StoreError::unavailable("the disk is full")),
             Some(WriteFault::AnswerLost) => {

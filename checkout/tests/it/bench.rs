@@ -1,0 +1,222 @@
+//! Sagas over participants with books, on paused time.
+
+use std::{sync::Arc, time::Duration};
+
+use checkout::{
+    app::{
+        Sagas,
+        initiate_checkout::{InitiateError, Initiated},
+        recovery,
+    },
+    domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Request, Status, UserId},
+    ports::{Filter, Journal, Ports},
+    saga::State,
+};
+use events::Wake;
+use runtime::Runtime;
+
+use crate::{
+    ledger::Hold,
+    memory::MemoryJournal,
+    world::{At, World},
+};
+
+/// Longer than any saga takes here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// What is in the cart of a [`World`], all in all.
+pub(crate) const TOTAL: i64 = 2250;
+
+/// The journal, the participants, and one life of the process that drives sagas.
+pub(crate) struct Bench {
+    pub(crate) world: Arc<World>,
+    pub(crate) journal: MemoryJournal,
+    pub(crate) sagas: Sagas,
+    pub(crate) runtime: Runtime,
+}
+
+pub(crate) fn request(key: &str) -> Request {
+    Request {
+        user: UserId("user-1".to_owned()),
+        key: IdempotencyKey::new(key).unwrap(),
+        method: PaymentMethod::new("pm_card_ok").unwrap(),
+        accept_price_changes: false,
+    }
+}
+
+pub(crate) fn paid_with(key: &str, method: &str) -> Request {
+    Request {
+        method: PaymentMethod::new(method).unwrap(),
+        ..request(key)
+    }
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::life("me", World::new(), MemoryJournal::default())
+    }
+
+    fn life(owner: &str, world: Arc<World>, journal: MemoryJournal) -> Self {
+        let ports = Ports {
+            journal: Arc::new(journal.clone()),
+            carts: world.clone(),
+            catalogue: world.clone(),
+            stock: world.clone(),
+            payments: world.clone(),
+        };
+        let runtime = Runtime::system();
+        let sagas = Sagas::new(ports, Wake::default(), owner.to_owned(), &runtime);
+        Self {
+            world,
+            journal,
+            sagas,
+            runtime,
+        }
+    }
+
+    /// Another process, over the same journal and participants.
+    pub(crate) fn another(&self, owner: &str) -> Self {
+        Self::life(owner, self.world.clone(), self.journal.clone())
+    }
+
+    /// Starts recovery, as a process does when it starts.
+    pub(crate) fn recover(&self) {
+        let tasks = self.runtime.tasks.clone();
+        tasks.spawn(recovery::run(self.sagas.clone(), tasks.clone()));
+    }
+
+    /// Buys, however long that takes.
+    pub(crate) async fn initiate(&self, request: Request) -> Result<Initiated, InitiateError> {
+        self.sagas.initiate(request, PATIENCE).await
+    }
+
+    pub(crate) async fn buy(&self, request: Request) -> Checkout {
+        let initiated = self.initiate(request).await.unwrap();
+        assert!(!initiated.replayed);
+        initiated.checkout
+    }
+
+    /// Starts to buy, in the background.
+    pub(crate) fn start_to_buy(
+        &self,
+        request: Request,
+    ) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
+        let sagas = self.sagas.clone();
+        self.runtime
+            .tasks
+            .spawn(async move { sagas.initiate(request, PATIENCE).await })
+    }
+
+    pub(crate) async fn checkouts(&self) -> Vec<Checkout> {
+        let all = Filter {
+            status: None,
+            needs_attention: false,
+            after: None,
+            limit: 1000,
+        };
+        self.journal.list(all).await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, id: CheckoutId) -> Checkout {
+        self.journal.get(id).await.unwrap().unwrap().0
+    }
+
+    pub(crate) async fn history(&self, id: CheckoutId) -> Vec<String> {
+        let (_, history) = self.journal.get(id).await.unwrap().unwrap();
+        history.into_iter().map(|entry| entry.state).collect()
+    }
+
+    /// The checkout once this holds of it. Time is paused: the looks cost none.
+    pub(crate) async fn once(&self, id: CheckoutId, holds: impl Fn(&Checkout) -> bool) -> Checkout {
+        let wait = async {
+            loop {
+                let checkout = self.get(id).await;
+                if holds(&checkout) {
+                    break checkout;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap()
+    }
+
+    pub(crate) async fn ended(&self, id: CheckoutId) -> Checkout {
+        self.once(id, |checkout| checkout.state.is_terminal()).await
+    }
+
+    /// The only checkout there is.
+    pub(crate) async fn only(&self) -> Checkout {
+        let mut all = self.checkouts().await;
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    /// That every saga has ended, and that its verdict is what the books say. `what` is shown when it is not.
+    pub(crate) async fn assert_sound(&self, what: &str) {
+        let all = self.checkouts().await;
+        for checkout in &all {
+            self.assert_books(checkout, what);
+            self.assert_history(checkout, what).await;
+            let key = checkout.id.to_string();
+            let events = self.journal.outbox().into_iter().filter(|event| event.key == key).count();
+            assert_eq!(events, 1, "{what}: events");
+        }
+        let ledger = self.world.ledger();
+        assert!(ledger.holds.len() <= all.len(), "{what}: a hold without a checkout");
+        assert!(ledger.payments.len() <= all.len(), "{what}: a payment without a checkout");
+        assert_eq!(self.journal.outbox().len(), all.len(), "{what}");
+    }
+
+    fn assert_books(&self, checkout: &Checkout, what: &str) {
+        let ledger = self.world.ledger();
+        let (hold, movements) = (ledger.hold(checkout.id), ledger.movements(checkout.id));
+        match checkout.status() {
+            Status::Completed => {
+                assert_eq!(hold, Some(&Hold::Sold), "{what}");
+                assert_eq!(movements, [checkout.purchase.total.minor_units()], "{what}");
+            }
+            Status::Failed => {
+                let over = matches!(hold, Some(Hold::Released | Hold::Refused(_)));
+                assert!(over, "{what}: {hold:?}");
+                assert_eq!(ledger.charged(checkout.id), 0, "{what}");
+                assert!(movements.len() <= 2, "{what}: {movements:?}");
+            }
+            Status::Initiated | Status::InventoryReserved | Status::PaymentPending | Status::PaymentCompleted => {
+                panic!("{what}: unfinished: {checkout:?}")
+            }
+        }
+        assert!(!checkout.needs_attention, "{what}");
+    }
+
+    async fn assert_history(&self, checkout: &Checkout, what: &str) {
+        let history = self.history(checkout.id).await;
+        assert_eq!(i64::try_from(history.len()).unwrap(), checkout.version, "{what}");
+        for step in history.windows(2) {
+            let allowed = matches!(
+                (step[0].as_str(), step[1].as_str()),
+                ("INITIATED", "INVENTORY_RESERVED" | "FAILED")
+                    | ("INVENTORY_RESERVED", "PAYMENT_PENDING")
+                    | ("PAYMENT_PENDING", "PAYMENT_COMPLETED" | "RELEASING")
+                    | ("PAYMENT_COMPLETED", "COMPLETED" | "REFUNDING")
+                    | ("REFUNDING", "RELEASING")
+                    | ("RELEASING", "FAILED")
+            );
+            assert!(allowed, "{what}: {step:?}");
+        }
+    }
+
+    /// That nothing has begun, and nobody was asked for anything that has an effect.
+    pub(crate) async fn assert_untouched(&self) {
+        assert_eq!(self.checkouts().await, []);
+        let only_read = |at: &At| matches!(at, At::Cart | At::Prices);
+        assert!(self.world.calls().iter().all(only_read));
+        assert!(self.journal.outbox().is_empty());
+    }
+}
+
+/// The reason for which a checkout failed, by name.
+pub(crate) fn reason(checkout: &Checkout) -> &'static str {
+    match &checkout.state {
+        State::Failed(failure) => failure.reason.as_str(),
+        state => panic!("not failed: {}", state.name()),
+    }
+}

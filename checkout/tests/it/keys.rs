@@ -1,0 +1,216 @@
+//! Idempotency keys: one purchase for each user and key, and none for what is refused before it begins.
+
+use checkout::{
+    app::initiate_checkout::InitiateError,
+    domain::{PriceChange, ProductId, Refusal, Request, Status, UserId},
+};
+use futures::future::join_all;
+use money::Money;
+
+use crate::{
+    bench::{Bench, TOTAL, paid_with, reason, request},
+    memory::WriteFault,
+    world::{At, Fault},
+};
+
+#[tokio::test(start_paused = true)]
+async fn the_same_key_again_is_given_the_stored_answer() {
+    let bench = Bench::new();
+    for (key, method) in [("good", "pm_card_ok"), ("bad", "pm_card_declined")] {
+        let first = bench.buy(paid_with(key, method)).await;
+        let calls = bench.world.calls();
+        // Even when there is nothing in the cart any more.
+        bench.world.fill_cart(&[]);
+        let again = bench.initiate(paid_with(key, method)).await.unwrap();
+        assert!(again.replayed);
+        assert_eq!(again.checkout, first);
+        assert_eq!(bench.world.calls(), calls, "nobody was asked again");
+        bench.world.fill_cart(&[(1, 2, 1000), (2, 1, 250)]);
+    }
+    bench.assert_sound("replayed").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_calls_with_one_key_are_one_purchase_with_one_answer() {
+    for method in ["pm_card_ok", "pm_card_declined"] {
+        let bench = Bench::new();
+        let calls = (0..50).map(|_| bench.initiate(paid_with("k", method)));
+        let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+        let only = bench.only().await;
+        assert!(answers.iter().all(|answer| answer.checkout == only));
+        assert_eq!(bench.world.calls_of(At::Charge), 1);
+        bench.assert_sound(method).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_belongs_to_one_user() {
+    let bench = Bench::new();
+    let first = bench.buy(request("k")).await;
+    let other = Request {
+        user: UserId("user-2".to_owned()),
+        ..request("k")
+    };
+    let second = bench.buy(other.clone()).await;
+    assert_ne!(first.id, second.id);
+    assert!(bench.sagas.get(&other.user, first.id).await.unwrap().is_none());
+    assert!(bench.sagas.get(&other.user, second.id).await.unwrap().is_some());
+    bench.assert_sound("two users").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_used_for_another_request_is_refused() {
+    let bench = Bench::new();
+    bench.buy(request("k")).await;
+    let others = [
+        paid_with("k", "pm_other"),
+        Request {
+            accept_price_changes: true,
+            ..request("k")
+        },
+    ];
+    for other in others {
+        let refused = bench.initiate(other).await.unwrap_err();
+        assert!(matches!(refused, InitiateError::KeyReused), "{refused:?}");
+    }
+    bench.only().await;
+    bench.assert_sound("reused").await;
+}
+
+/// That this request is refused, that nothing happened, and that the key is still good once the cart is.
+async fn assert_key_stays_free(bench: &Bench, spoil: impl Fn(), repair: impl Fn(), refused: impl Fn(&InitiateError)) {
+    spoil();
+    for _ in 0..2 {
+        refused(&bench.initiate(request("k")).await.unwrap_err());
+        bench.assert_untouched().await;
+    }
+    repair();
+    assert_eq!(bench.buy(request("k")).await.status(), Status::Completed);
+    bench.assert_sound("the key was free").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_cart_leaves_the_key_free() {
+    let bench = Bench::new();
+    let world = bench.world.clone();
+    let fill = || world.fill_cart(&[(1, 1, 1000)]);
+    let refused =
+        |error: &InitiateError| assert!(matches!(error, InitiateError::Refused(Refusal::Empty)), "{error:?}");
+    assert_key_stays_free(&bench, || world.fill_cart(&[]), fill, refused).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_price_leaves_the_key_free() {
+    let bench = Bench::new();
+    let world = bench.world.clone();
+    let change = PriceChange {
+        product: ProductId(2),
+        old: Money::usd(250),
+        new: Money::usd(275),
+    };
+    let refused = |error: &InitiateError| match error {
+        InitiateError::Refused(Refusal::PriceChanged(changes)) => assert_eq!(changes, &[change]),
+        other => panic!("{other:?}"),
+    };
+    let (raise, lower) = (|| world.set_price(2, 275), || world.set_price(2, 250));
+    assert_key_stays_free(&bench, raise, lower, refused).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_price_that_is_accepted_is_the_one_that_is_charged() {
+    let bench = Bench::new();
+    bench.world.set_price(2, 275);
+    let checkout = bench
+        .buy(Request {
+            accept_price_changes: true,
+            ..request("k")
+        })
+        .await;
+    assert_eq!(bench.world.ledger().movements(checkout.id), [TOTAL + 25]);
+    bench.assert_sound("accepted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_product_that_is_gone_leaves_the_key_free() {
+    let bench = Bench::new();
+    let world = bench.world.clone();
+    let refused = |error: &InitiateError| match error {
+        InitiateError::Refused(Refusal::Gone(products)) => assert_eq!(products, &[ProductId(2)]),
+        other => panic!("{other:?}"),
+    };
+    assert_key_stays_free(&bench, || world.delist(2), || world.set_price(2, 250), refused).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cart_or_a_catalogue_that_is_down_leaves_the_key_free() {
+    for at in [At::Cart, At::Prices] {
+        for fault in [Fault::NeverArrives, Fault::AnswerLost] {
+            let bench = Bench::new();
+            let world = bench.world.clone();
+            let refused = |error: &InitiateError| assert!(matches!(error, InitiateError::Peer(_)), "{error:?}");
+            assert_key_stays_free(&bench, || world.always(at, fault), || world.heal(), refused).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_that_cannot_be_computed_leaves_the_key_free() {
+    let bench = Bench::new();
+    let world = bench.world.clone();
+    let spoil = || {
+        world.set_price(1, i64::MAX);
+        world.fill_cart(&[(1, 2, i64::MAX)]);
+    };
+    let repair = || {
+        world.set_price(1, 1000);
+        world.fill_cart(&[(1, 2, 1000)]);
+    };
+    let refused = |error: &InitiateError| {
+        assert!(
+            matches!(error, InitiateError::Refused(Refusal::Total(_))),
+            "{error:?}"
+        );
+    };
+    assert_key_stays_free(&bench, spoil, repair, refused).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_cannot_be_written_leaves_the_key_free() {
+    let bench = Bench::new();
+    bench.journal.fail_nth_write(0, WriteFault::Lost);
+    let error = bench.initiate(request("k")).await.unwrap_err();
+    assert!(matches!(error, InitiateError::Store(_)), "{error:?}");
+    bench.assert_untouched().await;
+    bench.buy(request("k")).await;
+    bench.assert_sound("written later").await;
+}
+
+/// The second of two clicks finds no key, and then a cart that the first has emptied: it is not told of an empty cart.
+#[tokio::test(start_paused = true)]
+async fn a_double_click_is_answered_alike_even_when_the_first_has_emptied_the_cart() {
+    for method in ["pm_card_ok", "pm_card_declined"] {
+        let bench = Bench::new();
+        let gate = bench.world.gate_before(At::Cart);
+        let second = bench.start_to_buy(paid_with("k", method));
+        gate.reached().await;
+        let first = bench.buy(paid_with("k", method)).await;
+        bench.world.fill_cart(&[]);
+        gate.open();
+        let second = second.await.unwrap().unwrap();
+        assert!(second.replayed);
+        assert_eq!(second.checkout, first);
+        bench.assert_sound(method).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_purchase_stays_failed_and_a_new_key_buys() {
+    let bench = Bench::new();
+    let failed = bench.buy(paid_with("first", "pm_card_declined")).await;
+    assert_eq!(reason(&failed), "CARD_DECLINED");
+    assert_eq!(bench.buy(request("second")).await.status(), Status::Completed);
+    let again = bench.initiate(paid_with("first", "pm_card_declined")).await.unwrap();
+    assert_eq!(again.checkout, failed);
+    bench.assert_sound("new key").await;
+}

@@ -1,0 +1,139 @@
+//! Clients that wait, do not wait, or go away.
+
+use std::{future::Future, time::Duration};
+
+use checkout::{domain::Status, saga::State};
+use futures::poll;
+use tokio::{task::yield_now, time::Instant};
+
+use crate::{
+    bench::{Bench, PATIENCE, paid_with, request},
+    world::{At, Fault},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_time_is_over_gets_the_checkout_as_it_stands_and_its_end_later() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_behind(At::Charge);
+    let patience = Duration::from_secs(5);
+    let began = Instant::now();
+    let first = bench.sagas.initiate(request("k"), patience).await.unwrap();
+    assert_eq!(began.elapsed(), patience);
+    assert_eq!(
+        (first.replayed, first.checkout.status()),
+        (false, Status::PaymentPending)
+    );
+    let second = bench.sagas.initiate(request("k"), patience).await.unwrap();
+    assert_eq!(began.elapsed(), patience * 2);
+    assert!(second.replayed);
+    assert_eq!(second.checkout, first.checkout);
+    let waiting = bench.start_to_buy(request("k"));
+    yield_now().await;
+    gate.open();
+    let end = waiting.await.unwrap().unwrap();
+    assert_eq!((end.replayed, end.checkout.status()), (true, Status::Completed));
+    assert_eq!(
+        bench.initiate(request("k")).await.unwrap().checkout,
+        end.checkout
+    );
+    bench.assert_sound("patience").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_any_patience_is_answered_at_once() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_before(At::Reserve);
+    let began = Instant::now();
+    let answer = bench.sagas.initiate(request("k"), Duration::ZERO).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(answer.checkout.status(), Status::Initiated);
+    gate.open();
+    bench.ended(answer.checkout.id).await;
+    bench.assert_sound("no patience").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_told_of_an_end_in_another_process() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_before(At::Charge);
+    let here = bench.start_to_buy(request("k"));
+    gate.reached().await;
+    let elsewhere = bench.another("other");
+    let there = elsewhere.start_to_buy(request("k"));
+    yield_now().await;
+    gate.open();
+    let (here, there) = (here.await.unwrap().unwrap(), there.await.unwrap().unwrap());
+    assert_eq!((here.replayed, there.replayed), (false, true));
+    assert_eq!(here.checkout, there.checkout);
+    assert_eq!(there.checkout.state, State::Completed);
+}
+
+/// Polls `initiate` as often as that, and drops it. True when it was done by then.
+async fn drop_after(polls: usize, initiate: impl Future) -> bool {
+    let mut initiate = Box::pin(initiate);
+    for _ in 0..polls {
+        if poll!(initiate.as_mut()).is_ready() {
+            return true;
+        }
+        yield_now().await;
+    }
+    false
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
+    for method in ["pm_card_ok", "pm_card_declined"] {
+        for fault in [None, Some(Fault::AnswerLost)] {
+            let mut seen = [0; 3];
+            for polls in 0..40 {
+                let bench = Bench::new();
+                bench.world.script(At::Charge, [fault]);
+                let done = drop_after(polls, bench.sagas.initiate(paid_with("k", method), PATIENCE)).await;
+                // What has begun by now ends, with nobody there to ask for it.
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                let what = format!("{method}, {fault:?}, dropped after {polls} polls");
+                bench.assert_sound(&what).await;
+                let begun = bench.checkouts().await;
+                seen[if done { 2 } else { begun.len() }] += 1;
+                let verdict = bench.initiate(paid_with("k", method)).await.unwrap();
+                assert_eq!(verdict.replayed, !begun.is_empty(), "{what}");
+                let expected = if method == "pm_card_ok" { Status::Completed } else { Status::Failed };
+                assert_eq!(verdict.checkout.status(), expected, "{what}");
+                bench.only().await;
+                bench.assert_sound(&what).await;
+            }
+            assert!(
+                seen.iter().all(|count| *count > 0),
+                "dropped before it began, after, and not: {seen:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_told_to_stop_finishes_what_it_can() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_before(At::Charge);
+    let buying = bench.start_to_buy(request("k"));
+    gate.reached().await;
+    gate.open();
+    assert!(bench.runtime.tasks.stop(Duration::from_secs(60)).await);
+    assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
+    bench.assert_sound("stopped").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() {
+    let bench = Bench::new();
+    bench.world.always(At::Confirm, Fault::NeverArrives);
+    let waiting = bench.sagas.initiate(request("k"), Duration::from_secs(120)).await.unwrap();
+    assert_eq!(waiting.checkout.status(), Status::PaymentCompleted);
+    let began = Instant::now();
+    assert!(bench.runtime.tasks.stop(Duration::from_secs(60)).await);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    bench.world.heal();
+    let next = bench.another("me");
+    next.recover();
+    next.ended(waiting.checkout.id).await;
+    next.assert_sound("stopped and started").await;
+}

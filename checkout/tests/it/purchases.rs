@@ -1,0 +1,137 @@
+//! Purchases where nothing goes wrong but the customer's luck.
+
+use checkout::{domain::Status, saga::State};
+
+use crate::{
+    bench::{Bench, TOTAL, paid_with, reason, request},
+    ledger::{DECLINES, Hold, payment_id},
+    world::At,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_purchase_happens_completely_and_once() {
+    let bench = Bench::new();
+    let checkout = bench.buy(request("k")).await;
+    assert_eq!(checkout.status(), Status::Completed);
+    assert_eq!(checkout.payment_id, Some(payment_id(checkout.id)));
+    assert_eq!(checkout.purchase.total.minor_units(), TOTAL);
+    assert_eq!(checkout.purchase.cart_version, 7);
+    let steps = [
+        "INITIATED",
+        "INVENTORY_RESERVED",
+        "PAYMENT_PENDING",
+        "PAYMENT_COMPLETED",
+        "COMPLETED",
+    ];
+    assert_eq!(bench.history(checkout.id).await, steps);
+    assert_eq!(bench.get(checkout.id).await, checkout, "the answer is what is stored");
+    let calls = [At::Cart, At::Prices, At::Reserve, At::Charge, At::Confirm];
+    assert_eq!(bench.world.calls(), calls);
+    bench.assert_sound("happy").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_is_looked_into_once_when_nothing_is_in_the_way() {
+    let bench = Bench::new();
+    bench.buy(request("k")).await;
+    assert_eq!(bench.journal.looks(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_out_of_stock_is_not_charged() {
+    let bench = Bench::new();
+    bench.world.ledger().sell_out();
+    let checkout = bench.buy(request("k")).await;
+    assert_eq!(reason(&checkout), "OUT_OF_STOCK");
+    let short: Vec<_> = checkout
+        .state
+        .failure()
+        .unwrap()
+        .shortages
+        .iter()
+        .map(|short| (short.product_id, short.requested, short.available))
+        .collect();
+    assert_eq!(short, [(1, 2, 0), (2, 1, 0)]);
+    assert_eq!(bench.history(checkout.id).await, ["INITIATED", "FAILED"]);
+    assert_eq!(bench.world.calls_of(At::Charge), 0);
+    bench.assert_sound("out of stock").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declined_card_releases_the_stock() {
+    let bench = Bench::new();
+    let before = bench.world.ledger().available.clone();
+    for (method, expected) in DECLINES {
+        let checkout = bench.buy(paid_with(method, method)).await;
+        assert_eq!(reason(&checkout), expected.as_str());
+        assert_eq!(checkout.payment_id, None);
+        let steps = [
+            "INITIATED",
+            "INVENTORY_RESERVED",
+            "PAYMENT_PENDING",
+            "RELEASING",
+            "FAILED",
+        ];
+        assert_eq!(bench.history(checkout.id).await, steps);
+        assert_eq!(bench.world.ledger().hold(checkout.id), Some(&Hold::Released));
+    }
+    assert_eq!(bench.world.ledger().available, before);
+    bench.assert_sound("declined").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_ran_out_is_refunded_when_its_stock_is_gone() {
+    let bench = Bench::new();
+    bench.world.expire_every_hold();
+    let checkout = bench.buy(request("k")).await;
+    assert_eq!(reason(&checkout), "RESERVATION_EXPIRED");
+    let steps = [
+        "INITIATED",
+        "INVENTORY_RESERVED",
+        "PAYMENT_PENDING",
+        "PAYMENT_COMPLETED",
+        "REFUNDING",
+        "RELEASING",
+        "FAILED",
+    ];
+    assert_eq!(bench.history(checkout.id).await, steps);
+    assert_eq!(bench.world.ledger().movements(checkout.id), [TOTAL, -TOTAL]);
+    assert_eq!(bench.world.ledger().hold(checkout.id), Some(&Hold::Released));
+    bench.assert_sound("expired").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_ran_out_is_sold_when_there_is_still_stock() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_before(At::Confirm);
+    let buying = bench.start_to_buy(request("k"));
+    gate.reached().await;
+    let id = bench.only().await.id;
+    bench.world.ledger().expire(id);
+    gate.open();
+    assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
+    bench.assert_sound("expired, but there").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn purchases_of_the_last_pieces_do_not_sell_them_twice() {
+    let bench = Bench::new();
+    bench.world.ledger().available = [
+        (checkout::domain::ProductId(1), 10),
+        (checkout::domain::ProductId(2), 10),
+    ]
+    .into();
+    let buying: Vec<_> = (0..20).map(|n| bench.start_to_buy(request(&format!("k{n}")))).collect();
+    let mut completed = 0;
+    for purchase in buying {
+        let checkout = purchase.await.unwrap().unwrap().checkout;
+        completed += usize::from(checkout.state == State::Completed);
+    }
+    // Two pieces of the first each.
+    assert_eq!(completed, 5);
+    assert_eq!(
+        bench.world.ledger().available[&checkout::domain::ProductId(1)],
+        0
+    );
+    bench.assert_sound("last pieces").await;
+}

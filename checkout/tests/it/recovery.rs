@@ -1,0 +1,302 @@
+//! Sagas whose driver is gone, and drivers who have lost theirs.
+
+use std::time::Duration;
+
+use checkout::{
+    domain::{Checkout, CheckoutId, Line, Purchase},
+    ports::{Begun, Claimed, Journal, Lease, Record},
+    saga::State,
+};
+use jiff::Timestamp;
+use proto::Reason;
+use runtime::Ids;
+
+use crate::{
+    bench::{Bench, PATIENCE, paid_with, reason, request},
+    ledger::{Ledger, failure, payment_id},
+    memory::WriteFault,
+    world::{At, Fault, PARTICIPANTS},
+};
+
+/// What had happened to the participants when the driver died.
+type Before = fn(&mut Ledger, &Checkout);
+
+fn reserved(ledger: &mut Ledger, checkout: &Checkout) {
+    ledger.reserve(checkout.id, &checkout.purchase.lines).unwrap();
+}
+
+fn called_to_pay(ledger: &mut Ledger, checkout: &Checkout) {
+    reserved(ledger, checkout);
+    // A decline is one of the answers.
+    let _ = ledger.charge(checkout.id, checkout.purchase.total, &checkout.method);
+}
+
+fn sold(ledger: &mut Ledger, checkout: &Checkout) {
+    called_to_pay(ledger, checkout);
+    ledger.confirm(checkout.id).unwrap();
+}
+
+fn lost(ledger: &mut Ledger, checkout: &Checkout) {
+    called_to_pay(ledger, checkout);
+    ledger.expire(checkout.id);
+    ledger.sell_out();
+    ledger.confirm(checkout.id).unwrap_err();
+}
+
+fn released(ledger: &mut Ledger, checkout: &Checkout) {
+    called_to_pay(ledger, checkout);
+    ledger.release(checkout.id).unwrap();
+}
+
+fn refunded(ledger: &mut Ledger, checkout: &Checkout) {
+    lost(ledger, checkout);
+    ledger.refund(checkout.id);
+}
+
+fn nothing(_: &mut Ledger, _: &Checkout) {}
+
+/// A saga that was left in a state, and how it ends: the reason of its failure, or none.
+struct Left {
+    state: State,
+    before: Before,
+    method: &'static str,
+    end: Option<&'static str>,
+}
+
+fn all_that_can_be_left() -> Vec<Left> {
+    let declined = || failure(Reason::CardDeclined);
+    let expired = || failure(Reason::ReservationExpired);
+    let (ok, bad) = ("pm_card_ok", "pm_card_declined");
+    let (card, hold) = (Some("CARD_DECLINED"), Some("RESERVATION_EXPIRED"));
+    let rows: [(State, Before, &'static str, Option<&'static str>); 15] = [
+        (State::Initiated, nothing, ok, None),
+        (State::Initiated, reserved, ok, None),
+        (State::Initiated, reserved, bad, card),
+        (State::InventoryReserved, reserved, ok, None),
+        (State::InventoryReserved, reserved, bad, card),
+        (State::PaymentPending, reserved, ok, None),
+        (State::PaymentPending, called_to_pay, ok, None),
+        (State::PaymentPending, called_to_pay, bad, card),
+        (State::PaymentCompleted, called_to_pay, ok, None),
+        (State::PaymentCompleted, sold, ok, None),
+        (State::PaymentCompleted, lost, ok, hold),
+        (State::Releasing(declined()), called_to_pay, bad, card),
+        (State::Releasing(declined()), released, bad, card),
+        (State::Refunding(expired()), lost, ok, hold),
+        (State::Refunding(expired()), refunded, ok, hold),
+    ];
+    let left = |(state, before, method, end)| Left {
+        state,
+        before,
+        method,
+        end,
+    };
+    rows.into_iter().map(left).collect()
+}
+
+/// The steps from the beginning to a state.
+fn path_to(state: &State) -> Vec<State> {
+    let forward = [
+        State::InventoryReserved,
+        State::PaymentPending,
+        State::PaymentCompleted,
+    ];
+    match state {
+        State::Initiated => Vec::new(),
+        State::InventoryReserved => forward[..1].to_vec(),
+        State::PaymentPending => forward[..2].to_vec(),
+        State::PaymentCompleted => forward.to_vec(),
+        State::Releasing(_) => [&forward[..2], &[state.clone()]].concat(),
+        State::Refunding(_) => [&forward[..], &[state.clone()]].concat(),
+        State::Completed | State::Failed(_) => panic!("nothing is left of it"),
+    }
+}
+
+/// Writes a saga down that its owner left in this state.
+async fn leave(bench: &Bench, left: &Left, lease: &Lease) -> CheckoutId {
+    let request = paid_with("k", left.method);
+    let prices = bench.world.prices();
+    let line = |line: &checkout::domain::CartLine| Line {
+        product: line.product,
+        name: prices[&line.product].name.clone(),
+        quantity: line.quantity,
+        unit_price: line.seen_price,
+    };
+    let cart = bench.world.cart();
+    let now = Timestamp::from_second(1_700_000_000).unwrap();
+    let checkout = Checkout {
+        id: CheckoutId(Ids::random().next()),
+        user: request.user.clone(),
+        fingerprint: request.fingerprint(),
+        method: request.method.clone(),
+        purchase: Purchase::new(cart.lines.iter().map(line).collect(), cart.version).unwrap(),
+        state: State::Initiated,
+        payment_id: None,
+        created_at: now,
+        updated_at: now,
+        attempts: 0,
+        needs_attention: false,
+        version: 1,
+    };
+    let id = checkout.id;
+    (left.before)(&mut bench.world.ledger(), &checkout);
+    let Begun::Created(fence) = bench.journal.begin(&checkout, &request, lease).await.unwrap() else {
+        panic!("the key is taken");
+    };
+    let path = path_to(&left.state);
+    if !path.is_empty() {
+        let paid = path.contains(&State::PaymentCompleted);
+        let record = Record {
+            steps: path.into_iter().map(|state| (state, now, String::new())).collect(),
+            payment_id: paid.then(|| payment_id(id)),
+            ..Record::default()
+        };
+        let claimed = Claimed { checkout, fence };
+        bench.journal.record(&claimed, &record, lease).await.unwrap();
+    }
+    id
+}
+
+fn assert_end(checkout: &Checkout, end: Option<&str>, what: &str) {
+    match end {
+        None => assert_eq!(checkout.state, State::Completed, "{what}"),
+        Some(expected) => assert_eq!(reason(checkout), expected, "{what}"),
+    }
+}
+
+fn lease(owner: &str, ttl: Duration) -> Lease {
+    Lease {
+        owner: owner.to_owned(),
+        ttl,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_left_in_any_state_is_taken_up_and_ended() {
+    // Its owner is gone and the lease over; or it is back, under its own name.
+    for lease in [lease("gone", Duration::ZERO), lease("me", Duration::from_secs(3600))] {
+        for left in all_that_can_be_left() {
+            let bench = Bench::new();
+            let id = leave(&bench, &left, &lease).await;
+            let what = format!("{} {} of {}", left.state.name(), left.method, lease.owner);
+            let began = tokio::time::Instant::now();
+            bench.recover();
+            assert_end(&bench.ended(id).await, left.end, &what);
+            assert!(began.elapsed() < Duration::from_secs(2), "{what}: at once");
+            bench.assert_sound(&what).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_whose_owner_does_not_come_back_is_taken_up_when_its_lease_is_over() {
+    for left in all_that_can_be_left() {
+        let bench = Bench::new();
+        bench.recover();
+        let id = leave(&bench, &left, &lease("gone", Duration::from_secs(15))).await;
+        let began = tokio::time::Instant::now();
+        assert_end(&bench.ended(id).await, left.end, left.state.name());
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_secs(15) && waited < Duration::from_secs(18), "{waited:?}");
+        bench.assert_sound(left.state.name()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_cannot_be_read_does_not_keep_the_others_from_their_end() {
+    let bench = Bench::new();
+    let gone = lease("gone", Duration::ZERO);
+    let mut all = all_that_can_be_left();
+    let spoilt = leave(&bench, &all.remove(0), &gone).await;
+    bench.journal.spoil(spoilt);
+    let left = Left {
+        method: "pm_card_declined",
+        end: Some("CARD_DECLINED"),
+        ..all.remove(0)
+    };
+    bench.journal.take_key_from(spoilt);
+    let sound = leave(&bench, &left, &gone).await;
+    bench.recover();
+    assert_end(&bench.ended(sound).await, left.end, "beside a spoilt one");
+}
+
+/// Drivers that stop for longer than their lease, just before or just behind each of their calls, and then go on.
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_was_thought_dead_changes_nothing_when_it_goes_on() {
+    for method in ["pm_card_ok", "pm_card_declined"] {
+        for at in PARTICIPANTS {
+            for behind in [false, true] {
+                let bench = Bench::new();
+                bench.world.script(At::Charge, [None]);
+                let gate = if behind { bench.world.gate_behind(at) } else { bench.world.gate_before(at) };
+                let zombie = bench.start_to_buy(paid_with("k", method));
+                let next = bench.another("me");
+                next.recover();
+                let end = bench.sagas.initiate(paid_with("k", method), PATIENCE).await.unwrap();
+                let calls = bench.world.calls();
+                gate.open();
+                let answer = zombie.await.unwrap().unwrap();
+                assert_eq!(answer.checkout, end.checkout);
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                assert_eq!(bench.world.calls(), calls, "{at:?}: it makes no further call");
+                bench.assert_sound(&format!("{method} {at:?} {behind}")).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_whose_fence_has_moved_on_stops_and_makes_no_further_call() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_behind(At::Charge);
+    let buying = bench.start_to_buy(request("k"));
+    gate.reached().await;
+    bench.journal.disown("me").await.unwrap();
+    let other = lease("other", Duration::from_secs(3600));
+    let claimed = bench.journal.claim_due(&other, 10).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    gate.open();
+    tokio::time::sleep(Duration::from_secs(1800)).await;
+    let calls = [At::Cart, At::Prices, At::Reserve, At::Charge];
+    assert_eq!(bench.world.calls(), calls);
+    let stays = bench.only().await;
+    assert_eq!(stays, claimed[0].checkout, "it has written nothing");
+    // The client still waits: whoever has the saga now may end it.
+    let next = bench.another("other");
+    next.recover();
+    let answer = buying.await.unwrap().unwrap();
+    assert_eq!(answer.checkout.state, State::Completed);
+    bench.assert_sound("fenced off").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_sagas_that_were_left_all_end_though_some_participants_fail() {
+    let bench = Bench::new();
+    bench.world.always(At::Confirm, Fault::NeverArrives);
+    let mut waiting = Vec::new();
+    for n in 0..250 {
+        waiting.push(bench.start_to_buy(request(&format!("k{n}"))));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(bench.runtime.tasks.stop_drivers().await);
+    bench.world.heal();
+    let next = bench.another("me");
+    next.recover();
+    for buying in waiting {
+        assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
+    }
+    assert_eq!(bench.checkouts().await.len(), 250);
+    bench.assert_sound("250 sagas").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_whose_beginning_was_written_but_not_answered_is_found_by_its_key() {
+    let bench = Bench::new();
+    bench.recover();
+    bench.journal.fail_nth_write(0, WriteFault::AnswerLost);
+    bench.initiate(request("k")).await.unwrap_err();
+    let again = bench.initiate(request("k")).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(again.checkout.state, State::Completed);
+    bench.assert_sound("begun unheard").await;
+}

@@ -1,0 +1,288 @@
+//! The contract of the event bus, over all of its adapters.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use events::{Delivery, EventBus, Message, Position, Topic};
+use futures::future::{join, join_all};
+
+use crate::{
+    contract,
+    support::{TOPIC, by_key, event, in_order, messages, number, read, soon, sqlite_bus},
+};
+
+/// A bus of its own for each case.
+#[async_trait]
+pub(crate) trait Fixture: Send + Sync {
+    async fn new() -> Self
+    where
+        Self: Sized;
+    /// The bus, as a process that starts now finds it.
+    async fn open(&self) -> Arc<dyn EventBus>;
+    /// A topic of three partitions that is not there yet.
+    fn topic(&self) -> Topic;
+}
+
+pub(crate) struct SqliteFixture(tempfile::TempDir);
+
+#[async_trait]
+impl Fixture for SqliteFixture {
+    async fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn EventBus> {
+        sqlite_bus(self.0.path()).await
+    }
+
+    fn topic(&self) -> Topic {
+        TOPIC
+    }
+}
+
+macro_rules! bus_contract {
+    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
+        a_new_group_starts_at_the_beginning,
+        messages_of_one_key_come_in_order,
+        a_message_comes_back_as_it_was,
+        committed_offsets_survive_a_reopen,
+        what_was_not_committed_comes_again,
+        two_groups_do_not_disturb_one_another,
+        what_was_published_is_there_for_a_process_that_starts_now,
+        a_value_of_two_megabytes_comes_back_as_it_was,
+        a_key_is_in_the_partition_that_kafka_puts_it_into,
+        all_that_is_on_a_topic_can_be_read,
+        a_publication_ends_a_wait,
+        a_wait_that_is_dropped_loses_nothing,
+        the_committed_offset_never_goes_back,
+        sixty_four_publishers_at_once_lose_nothing,
+        a_topic_that_is_there_keeps_its_partitions,
+    })+ };
+}
+
+bus_contract!(sqlite: SqliteFixture);
+
+/// The bus with its topic.
+async fn ready(fixture: &dyn Fixture) -> (Arc<dyn EventBus>, Topic) {
+    let (bus, topic) = (fixture.open().await, fixture.topic());
+    bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
+    assert!(bus.is_up().await);
+    (bus, topic)
+}
+
+/// The last position of each partition.
+fn last(deliveries: &[Delivery]) -> Vec<Position> {
+    let mut last = BTreeMap::new();
+    for Delivery { position, .. } in deliveries {
+        last.insert(position.partition, *position);
+    }
+    last.into_values().collect()
+}
+
+async fn a_new_group_starts_at_the_beginning(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    bus.publish(topic.name, messages(&["a", "b", "c", "d"], 5)).await.unwrap();
+    let mut subscription = bus.subscribe("new", topic).await.unwrap();
+    let all = read(subscription.as_mut(), 20).await;
+    assert_eq!(by_key(&all), in_order(&["a", "b", "c", "d"], 5));
+}
+
+async fn messages_of_one_key_come_in_order(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let keys = ["a", "b", "c", "d", "e", "f", "g"];
+    // More than one delivery holds.
+    for batch in messages(&keys, 100).chunks(33) {
+        bus.publish(topic.name, batch.to_vec()).await.unwrap();
+    }
+    let all = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 700).await;
+    assert_eq!(by_key(&all), in_order(&keys, 100));
+    let mut next: BTreeMap<u32, u64> = BTreeMap::new();
+    for Delivery { position, .. } in all {
+        let expected = next.entry(position.partition).or_default();
+        assert_eq!(position.offset, *expected, "no offset is left out");
+        *expected += 1;
+    }
+    assert!(next.len() > 1, "keys are spread");
+}
+
+async fn a_message_comes_back_as_it_was(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let headers = vec![header("b", "naïve \"text\"\n"), header("a", ""), header("b", "again")];
+    let published = vec![
+        Message { key: "k".to_owned(), headers, value: vec![0, 0xff, b'"'].into() },
+        Message { key: "k".to_owned(), headers: Vec::new(), value: Vec::new().into() },
+    ];
+    bus.publish(topic.name, published.clone()).await.unwrap();
+    bus.publish(topic.name, Vec::new()).await.unwrap();
+    let all = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 2).await;
+    assert_eq!(all.into_iter().map(|delivery| delivery.message).collect::<Vec<_>>(), published);
+}
+
+async fn committed_offsets_survive_a_reopen(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    bus.publish(topic.name, messages(&["a", "b", "c"], 4)).await.unwrap();
+    let mut subscription = bus.subscribe("g", topic).await.unwrap();
+    let first = read(subscription.as_mut(), 12).await;
+    subscription.commit(&last(&first)).await.unwrap();
+    drop((subscription, bus));
+    let bus = fixture.open().await;
+    bus.publish(topic.name, vec![event("a", 4).to_message()]).await.unwrap();
+    let next = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 1).await;
+    assert_eq!(number(&next[0].message), 4);
+}
+
+async fn what_was_not_committed_comes_again(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    bus.publish(topic.name, messages(&["a"], 5)).await.unwrap();
+    let mut subscription = bus.subscribe("g", topic).await.unwrap();
+    let first = read(subscription.as_mut(), 5).await;
+    subscription.commit(&[first[1].position]).await.unwrap();
+    drop(subscription);
+    let again = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 3).await;
+    assert_eq!(again, first[2..]);
+}
+
+async fn two_groups_do_not_disturb_one_another(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    bus.publish(topic.name, messages(&["a", "b", "c"], 4)).await.unwrap();
+    let mut one = bus.subscribe("one", topic).await.unwrap();
+    let mut two = bus.subscribe("two", topic).await.unwrap();
+    let of_one = read(one.as_mut(), 12).await;
+    one.commit(&last(&of_one)).await.unwrap();
+    assert_eq!(by_key(&read(two.as_mut(), 12).await), by_key(&of_one));
+    drop((one, two));
+    assert_eq!(read(bus.subscribe("two", topic).await.unwrap().as_mut(), 12).await.len(), 12);
+}
+
+async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    bus.publish(topic.name, messages(&["a", "b"], 3)).await.unwrap();
+    // The first one is still open and was given no time to finish anything.
+    let other = fixture.open().await;
+    assert_eq!(by_key(&other.read_all(topic.name).await.unwrap()), in_order(&["a", "b"], 3));
+}
+
+async fn a_value_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let value: Vec<u8> = (0..2_u32 << 20).map(|i| i.to_le_bytes()[0]).collect();
+    let message = Message { key: "k".to_owned(), headers: Vec::new(), value: value.into() };
+    bus.publish(topic.name, vec![message.clone()]).await.unwrap();
+    let all = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 1).await;
+    assert_eq!(all[0].message, message);
+}
+
+async fn a_key_is_in_the_partition_that_kafka_puts_it_into(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    // Hashes from Kafka's own test (UtilsTest.testMurmur2).
+    let hashes: [(&str, i32); 6] = [
+        ("21", -973_932_308),
+        ("foobar", -790_332_482),
+        ("a-little-bit-long-string", -985_981_536),
+        ("a-little-bit-longer-string", -1_486_304_829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ("abc", 479_470_107),
+    ];
+    let keys: Vec<&str> = hashes.iter().map(|(key, _)| *key).collect();
+    bus.publish(topic.name, messages(&keys, 2)).await.unwrap();
+    for Delivery { position, message } in bus.read_all(topic.name).await.unwrap() {
+        let (_, hash) = hashes.iter().find(|(key, _)| *key == message.key).unwrap();
+        let expected = (hash.cast_unsigned() & 0x7fff_ffff) % topic.partitions;
+        assert_eq!(position.partition, expected, "{}", message.key);
+    }
+}
+
+async fn all_that_is_on_a_topic_can_be_read(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    assert_eq!(bus.read_all("there-is-no-such-topic").await.unwrap(), []);
+    assert_eq!(bus.read_all(topic.name).await.unwrap(), []);
+    bus.publish(topic.name, messages(&["a", "b", "c", "d"], 60)).await.unwrap();
+    let all = bus.read_all(topic.name).await.unwrap();
+    assert_eq!(by_key(&all), in_order(&["a", "b", "c", "d"], 60));
+    assert!(all.is_sorted_by_key(|delivery| delivery.position));
+}
+
+async fn a_publication_ends_a_wait(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let mut subscription = bus.subscribe("g", topic).await.unwrap();
+    let publish = async {
+        tokio::task::yield_now().await;
+        bus.publish(topic.name, messages(&["a"], 1)).await.unwrap();
+    };
+    let (deliveries, ()) = join(soon(subscription.next()), publish).await;
+    assert_eq!(by_key(&deliveries.unwrap()), in_order(&["a"], 1));
+}
+
+async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let mut subscription = bus.subscribe("g", topic).await.unwrap();
+    let publish = async {
+        for n in 0..200 {
+            bus.publish(topic.name, vec![event(["a", "b", "c"][n % 3], u32::try_from(n / 3).unwrap()).to_message()])
+                .await
+                .unwrap();
+        }
+    };
+    let mut all = Vec::new();
+    let mut dropped = 0;
+    let consume = async {
+        while all.len() < 200 {
+            // From none at all to longer than a look takes.
+            let wait = Duration::from_micros(50 * (dropped % 40));
+            match tokio::time::timeout(wait, subscription.next()).await {
+                Ok(deliveries) => all.extend(deliveries.unwrap()),
+                Err(_) => dropped += 1,
+            }
+        }
+    };
+    soon(join(publish, consume)).await;
+    assert!(dropped > 0);
+    for (key, numbers) in by_key(&all) {
+        assert!(numbers.iter().copied().eq(0..u32::try_from(numbers.len()).unwrap()), "{key}: {numbers:?}");
+    }
+}
+
+async fn the_committed_offset_never_goes_back(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    bus.publish(topic.name, messages(&["a"], 6)).await.unwrap();
+    let mut subscription = bus.subscribe("g", topic).await.unwrap();
+    let all = read(subscription.as_mut(), 6).await;
+    subscription.commit(&[all[4].position]).await.unwrap();
+    subscription.commit(&[all[1].position]).await.unwrap();
+    drop(subscription);
+    assert_eq!(read(bus.subscribe("g", topic).await.unwrap().as_mut(), 1).await, all[5..]);
+}
+
+async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let keys: Vec<String> = (0..64).map(|n| format!("key-{n}")).collect();
+    let publish = |key: String| {
+        let bus = bus.clone();
+        async move {
+            for n in 0..4 {
+                bus.publish(topic.name, vec![event(&key, n).to_message()]).await.unwrap();
+            }
+        }
+    };
+    join_all(keys.iter().cloned().map(publish)).await;
+    let all = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 256).await;
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    assert_eq!(by_key(&all), in_order(&keys, 4));
+}
+
+async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let keys: Vec<String> = (0..32).map(|n| format!("key-{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    bus.publish(topic.name, messages(&keys, 1)).await.unwrap();
+    let places = || async {
+        let all = bus.read_all(topic.name).await.unwrap();
+        all.into_iter().map(|delivery| (delivery.message.key, delivery.position.partition)).collect::<BTreeMap<_, _>>()
+    };
+    let before = places().await;
+    for partitions in [1, topic.partitions, 16] {
+        bus.ensure_topic(topic.name, partitions).await.unwrap();
+    }
+    bus.publish(topic.name, messages(&keys, 1)).await.unwrap();
+    assert_eq!(places().await, before);
+}

@@ -1,0 +1,288 @@
+//! The contract of the outbox, over all of its adapters.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use events::{
+    Event, Outbox, SqliteOutbox,
+    outbox::{Fence, sqlite},
+};
+use futures::{FutureExt, future::join_all};
+use runtime::CrashPoints;
+use storage::{Migrations, Sqlite, SqliteOptions, StoreError};
+
+use crate::{
+    contract,
+    support::{event, number, soon},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A store of its own for each case.
+#[async_trait]
+pub(crate) trait Fixture: Send + Sync {
+    async fn new() -> Self
+    where
+        Self: Sized;
+    /// The store, as a process that starts now opens it.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// A store with an outbox.
+#[async_trait]
+pub(crate) trait Store: Send + Sync {
+    fn outbox(&self) -> Arc<dyn Outbox>;
+    /// Appends in one transaction, which fails at its end if `fails`.
+    async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError>;
+}
+
+pub(crate) struct SqliteFixture(tempfile::TempDir);
+
+#[async_trait]
+impl Fixture for SqliteFixture {
+    async fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        let path = self.0.path().join("outbox.db");
+        let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
+        Arc::new(Sqlite::open(SqliteOptions { path: &path, migrations, crash }).await.unwrap())
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(SqliteOutbox(self.clone()))
+    }
+
+    async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
+        let write = self.write("test.append", move |tx| {
+            async move {
+                for event in &events {
+                    sqlite::append(tx, "topic", event).await?;
+                }
+                if fails { Err(StoreError::unavailable("as it was told")) } else { Ok(()) }
+            }
+            .boxed()
+        });
+        write.await
+    }
+}
+
+macro_rules! outbox_contract {
+    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
+        what_was_appended_goes_with_its_transaction,
+        rows_are_pending_in_the_order_of_their_commits,
+        a_row_comes_back_as_it_was,
+        an_event_that_is_there_is_a_conflict,
+        published_rows_are_pending_no_more,
+        marking_twice_or_nothing_changes_nothing,
+        marking_with_an_old_fence_is_a_conflict,
+        marking_without_a_lease_is_a_conflict,
+        a_lease_excludes_others_until_it_ran_out,
+        a_lease_runs_out_by_itself,
+        the_same_owner_takes_its_lease_back,
+        of_sixty_four_owners_one_gets_the_lease,
+        published_rows_are_pruned_after_their_retention,
+        rows_and_leases_survive_a_reopen,
+    })+ };
+}
+
+outbox_contract!(sqlite: SqliteFixture);
+
+fn events(count: u32) -> Vec<Event> {
+    (0..count).map(|n| event("k", n)).collect()
+}
+
+/// The numbers of the events that are pending.
+async fn pending(outbox: &Arc<dyn Outbox>) -> Vec<u32> {
+    outbox.pending(1_000_000).await.unwrap().iter().map(|row| number(&row.message)).collect()
+}
+
+async fn places(outbox: &Arc<dyn Outbox>) -> Vec<i64> {
+    outbox.pending(1_000_000).await.unwrap().iter().map(|row| row.seq).collect()
+}
+
+async fn lease(outbox: &Arc<dyn Outbox>, owner: &str) -> Fence {
+    outbox.acquire(owner, HOUR).await.unwrap().unwrap()
+}
+
+async fn what_was_appended_goes_with_its_transaction(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    assert!(store.append(events(3), true).await.is_err());
+    assert!(pending(&store.outbox()).await.is_empty());
+    store.append(events(3), false).await.unwrap();
+    assert_eq!(pending(&store.outbox()).await, [0, 1, 2]);
+}
+
+async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let writers = (0..8).map(|writer| {
+        let store = store.clone();
+        async move {
+            for n in 0..16 {
+                let key = format!("key-{writer}");
+                // Every fourth of them is not to be there.
+                let fails = store.append(vec![event(&key, n)], n % 4 == 3).await.is_err();
+                assert_eq!(fails, n % 4 == 3);
+            }
+        }
+    });
+    join_all(writers).await;
+    let rows = store.outbox().pending(1_000).await.unwrap();
+    assert!(rows.is_sorted_by_key(|row| row.seq));
+    for writer in 0..8 {
+        let key = format!("key-{writer}");
+        let numbers: Vec<_> =
+            rows.iter().filter(|row| row.message.key == key).map(|row| number(&row.message)).collect();
+        assert_eq!(numbers, [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14]);
+    }
+    let some: Vec<i64> = store.outbox().pending(5).await.unwrap().iter().map(|row| row.seq).collect();
+    assert_eq!(some, places(&store.outbox()).await[..5]);
+}
+
+async fn a_row_comes_back_as_it_was(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let large = Event { data: vec![0xff; 2 << 20].into(), ..event("naïve \"key\"", 1) };
+    store.append(vec![large.clone()], false).await.unwrap();
+    let rows = store.outbox().pending(10).await.unwrap();
+    assert_eq!((rows.len(), rows[0].topic.as_str()), (1, "topic"));
+    assert_eq!(Event::from_message(&rows[0].message), Ok(large));
+}
+
+async fn an_event_that_is_there_is_a_conflict(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    store.append(events(1), false).await.unwrap();
+    let again = store.append(vec![event("k", 7), event("k", 0)], false).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    assert_eq!(pending(&store.outbox()).await, [0], "nothing of that transaction is there");
+}
+
+async fn published_rows_are_pending_no_more(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let outbox = store.outbox();
+    store.append(events(5), false).await.unwrap();
+    let fence = lease(&outbox, "a").await;
+    let rows = places(&outbox).await;
+    outbox.mark_published(fence, &[rows[0], rows[1], rows[3]]).await.unwrap();
+    assert_eq!(pending(&outbox).await, [2, 4]);
+}
+
+async fn marking_twice_or_nothing_changes_nothing(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let outbox = store.outbox();
+    store.append(events(2), false).await.unwrap();
+    let fence = lease(&outbox, "a").await;
+    let rows = places(&outbox).await;
+    outbox.mark_published(fence, &[]).await.unwrap();
+    for _ in 0..2 {
+        outbox.mark_published(fence, &rows[..1]).await.unwrap();
+    }
+    assert_eq!(pending(&outbox).await, [1]);
+}
+
+async fn marking_with_an_old_fence_is_a_conflict(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let outbox = store.outbox();
+    store.append(events(2), false).await.unwrap();
+    let old = outbox.acquire("a", Duration::ZERO).await.unwrap().unwrap();
+    let new = lease(&outbox, "b").await;
+    assert!(new > old);
+    let rows = places(&outbox).await;
+    let marked = outbox.mark_published(old, &rows).await;
+    assert!(matches!(marked, Err(StoreError::Conflict)), "{marked:?}");
+    assert_eq!(pending(&outbox).await, [0, 1]);
+    outbox.mark_published(new, &rows).await.unwrap();
+}
+
+async fn marking_without_a_lease_is_a_conflict(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    store.append(events(1), false).await.unwrap();
+    let outbox = store.outbox();
+    let marked = outbox.mark_published(Fence(1), &places(&outbox).await).await;
+    assert!(matches!(marked, Err(StoreError::Conflict)), "{marked:?}");
+    assert_eq!(pending(&outbox).await, [0]);
+}
+
+async fn a_lease_excludes_others_until_it_ran_out(fixture: &dyn Fixture) {
+    let outbox = fixture.open().await.outbox();
+    let first = lease(&outbox, "a").await;
+    assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
+    // The owner makes it end now.
+    assert_eq!(outbox.acquire("a", Duration::ZERO).await.unwrap(), Some(first));
+    let second = lease(&outbox, "b").await;
+    assert!(second > first);
+    assert_eq!(outbox.acquire("a", HOUR).await.unwrap(), None);
+}
+
+async fn a_lease_runs_out_by_itself(fixture: &dyn Fixture) {
+    let outbox = fixture.open().await.outbox();
+    let first = outbox.acquire("a", Duration::from_millis(300)).await.unwrap().unwrap();
+    assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
+    let second = soon(async {
+        loop {
+            if let Some(fence) = outbox.acquire("b", HOUR).await.unwrap() {
+                return fence;
+            }
+        }
+    });
+    assert!(second.await > first);
+}
+
+async fn the_same_owner_takes_its_lease_back(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let outbox = store.outbox();
+    store.append(events(1), false).await.unwrap();
+    let before = lease(&outbox, "a").await;
+    let after = lease(&outbox, "a").await;
+    assert!(after >= before);
+    outbox.mark_published(after, &places(&outbox).await).await.unwrap();
+}
+
+async fn of_sixty_four_owners_one_gets_the_lease(fixture: &dyn Fixture) {
+    let outbox = fixture.open().await.outbox();
+    let race = |round: u32| {
+        let outbox = outbox.clone();
+        async move {
+            let owners: Vec<String> = (0..64).map(|n| format!("{round}-{n}")).collect();
+            let leases = join_all(owners.iter().map(|owner| outbox.acquire(owner, HOUR))).await;
+            let won: Vec<_> =
+                owners.into_iter().zip(leases).filter_map(|(owner, fence)| Some((owner, fence.unwrap()?))).collect();
+            assert_eq!(won.len(), 1);
+            won.into_iter().next().unwrap()
+        }
+    };
+    let (owner, first) = race(1).await;
+    outbox.acquire(&owner, Duration::ZERO).await.unwrap();
+    let (_, second) = race(2).await;
+    assert!(second > first);
+}
+
+async fn published_rows_are_pruned_after_their_retention(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let outbox = store.outbox();
+    store.append(events(1_500), false).await.unwrap();
+    let fence = lease(&outbox, "a").await;
+    outbox.mark_published(fence, &places(&outbox).await[..1_400]).await.unwrap();
+    assert_eq!(outbox.prune(HOUR).await.unwrap(), 0);
+    assert_eq!(outbox.prune(Duration::ZERO).await.unwrap(), 1_000);
+    assert_eq!(outbox.prune(Duration::ZERO).await.unwrap(), 400);
+    assert_eq!(outbox.prune(Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(pending(&outbox).await, (1_400..1_500).collect::<Vec<_>>(), "what waits is never pruned");
+    assert_eq!(outbox.prune(Duration::MAX).await.unwrap(), 0);
+}
+
+async fn rows_and_leases_survive_a_reopen(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    store.append(events(3), false).await.unwrap();
+    let fence = lease(&store.outbox(), "a").await;
+    store.outbox().mark_published(fence, &places(&store.outbox()).await[..1]).await.unwrap();
+    drop(store);
+    let outbox = fixture.open().await.outbox();
+    assert_eq!(pending(&outbox).await, [1, 2]);
+    assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
+    let fence = lease(&outbox, "a").await;
+    outbox.mark_published(fence, &places(&outbox).await).await.unwrap();
+}

@@ -1,0 +1,218 @@
+//! The relay, between an outbox and a bus that fails.
+
+use std::{sync::Arc, time::Duration};
+
+use events::{Event, EventBus, Outbox, Relay, SqliteOutbox, Topic, Wake, outbox::sqlite};
+use futures::{FutureExt, future::join_all};
+use runtime::{CrashPoints, Tasks};
+use storage::{Migrations, Sqlite, SqliteOptions};
+
+use crate::support::{
+    Failure, FlakyBus, TOPIC, by_key, event, first_times, in_order, read_until, soon, sqlite_bus,
+};
+
+const OTHER: Topic = Topic { name: "other-happenings", partitions: 2 };
+const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const HOUR: Duration = Duration::from_hours(1);
+const SHORT: Duration = Duration::from_millis(20);
+
+/// An outbox, a bus, and what runs between them.
+struct Setup {
+    db: Sqlite,
+    bus: Arc<FlakyBus>,
+    wake: Wake,
+    tasks: Tasks,
+    _folder: tempfile::TempDir,
+}
+
+async fn setup(plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
+    let db = Sqlite::open(SqliteOptions { path: &path, migrations, crash }).await.unwrap();
+    let bus = sqlite_bus(folder.path()).await;
+    for topic in [TOPIC, OTHER] {
+        bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
+    }
+    let bus = Arc::new(FlakyBus::new(bus, plan));
+    Setup { db, bus, wake: Wake::default(), tasks: Tasks::new(), _folder: folder }
+}
+
+impl Setup {
+    fn outbox(&self) -> SqliteOutbox {
+        SqliteOutbox(self.db.clone())
+    }
+
+    fn start(&self, owner: &str, poll: Duration, batch: u32) -> Tasks {
+        let relay = Relay {
+            outbox: Arc::new(self.outbox()),
+            bus: self.bus.clone(),
+            wake: self.wake.clone(),
+            owner: owner.to_owned(),
+            poll,
+            batch,
+            retention: HOUR,
+            crash: CrashPoints::none(),
+        };
+        let tasks = Tasks::new();
+        tasks.spawn(relay.run(tasks.clone()));
+        let stop = tasks.clone();
+        let all = self.tasks.clone();
+        self.tasks.spawn(async move {
+            all.stopping().await;
+            assert!(stop.stop(Duration::from_secs(10)).await);
+        });
+        tasks
+    }
+
+    async fn append(&self, topic: Topic, event: Event) {
+        let write = self.db.write("test.append", move |tx| {
+            async move { sqlite::append(tx, topic.name, &event).await }.boxed()
+        });
+        write.await.unwrap();
+    }
+
+    /// Numbers `from..to` of every key, each key's in order and all keys at once.
+    async fn append_all(&self, from: u32, to: u32) {
+        let writers = KEYS.iter().map(|key| async move {
+            for n in from..to {
+                self.append(TOPIC, event(key, n)).await;
+                self.wake.wake();
+            }
+        });
+        join_all(writers).await;
+    }
+
+    /// What has arrived once every one of so many events of each key has.
+    async fn arrived(&self, count: u32) -> Vec<events::Delivery> {
+        let mut subscription = self.bus.subscribe("test", TOPIC).await.unwrap();
+        let all = KEYS.len() * usize::try_from(count).unwrap();
+        read_until(subscription.as_mut(), |read| first_times(read).len() >= all).await
+    }
+
+    /// Ends when every row is marked as published.
+    async fn all_marked(&self) {
+        soon(async { while !self.outbox().pending(1).await.unwrap().is_empty() {} }).await;
+    }
+
+    async fn stop(self) {
+        assert!(self.tasks.stop(Duration::from_secs(10)).await);
+    }
+}
+
+#[tokio::test]
+async fn everything_arrives_once_and_in_order_when_nothing_fails() {
+    let setup = setup([]).await;
+    setup.append_all(0, 10).await;
+    setup.start("a", HOUR, 7);
+    setup.append_all(10, 40).await;
+    assert_eq!(by_key(&setup.arrived(40).await), in_order(&KEYS, 40));
+    setup.all_marked().await;
+    assert_eq!(setup.bus.read_all(TOPIC.name).await.unwrap().len(), 240);
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_overtaken_when_the_bus_fails() {
+    use Failure::{After, Before};
+    let plan = [None, Some(Before), Some(After), None, Some(After), None, None, Some(Before), None, Some(After)];
+    let setup = setup(plan).await;
+    setup.start("a", HOUR, 5);
+    setup.append_all(0, 20).await;
+    let arrived = setup.arrived(20).await;
+    assert_eq!(by_key(&first_times(&arrived)), in_order(&KEYS, 20));
+    setup.all_marked().await;
+    assert!(setup.bus.is_done(), "the bus has failed as planned");
+    // What was written twice is known by its id.
+    let all = setup.bus.read_all(TOPIC.name).await.unwrap();
+    assert_eq!(first_times(&all).len(), 120);
+    assert!(all.len() > 120);
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn a_wake_up_publishes_at_once() {
+    let setup = setup([]).await;
+    setup.append_all(0, 1).await;
+    setup.start("a", HOUR, 100);
+    setup.arrived(1).await;
+    // The relay has read these rows, and would now sleep for an hour.
+    setup.append_all(1, 2).await;
+    assert_eq!(by_key(&setup.arrived(2).await), in_order(&KEYS, 2));
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look() {
+    let setup = setup([]).await;
+    setup.start("a", SHORT, 100);
+    for key in KEYS {
+        setup.append(TOPIC, event(key, 0)).await;
+    }
+    assert_eq!(by_key(&setup.arrived(1).await), in_order(&KEYS, 1));
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn two_relays_on_one_outbox_publish_once_and_in_order() {
+    let setup = setup([]).await;
+    setup.start("a", SHORT, 7);
+    setup.start("b", SHORT, 7);
+    setup.append_all(0, 50).await;
+    assert_eq!(by_key(&setup.arrived(50).await), in_order(&KEYS, 50));
+    setup.all_marked().await;
+    assert_eq!(setup.bus.read_all(TOPIC.name).await.unwrap().len(), 300);
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_whose_owner_starts_again_goes_on_at_once() {
+    let setup = setup([]).await;
+    let first = setup.start("a", HOUR, 3);
+    setup.append_all(0, 10).await;
+    // Wherever it is: between a publication and its mark, too.
+    assert!(first.stop(Duration::from_secs(10)).await);
+    setup.start("a", HOUR, 3);
+    setup.append_all(10, 20).await;
+    assert_eq!(by_key(&first_times(&setup.arrived(20).await)), in_order(&KEYS, 20));
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn the_lease_of_an_owner_that_is_gone_is_taken_over() {
+    let setup = setup([]).await;
+    setup.outbox().acquire("gone", Duration::from_millis(300)).await.unwrap().unwrap();
+    setup.append_all(0, 3).await;
+    // It must not sleep for an hour only because another one held the lease when it looked.
+    setup.start("b", HOUR, 100);
+    assert_eq!(by_key(&setup.arrived(3).await), in_order(&KEYS, 3));
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_published_while_another_holds_the_lease() {
+    let setup = setup([]).await;
+    setup.outbox().acquire("other", HOUR).await.unwrap().unwrap();
+    let relay = setup.start("a", SHORT, 100);
+    setup.append_all(0, 3).await;
+    assert!(relay.stop(Duration::from_secs(10)).await);
+    assert_eq!(setup.bus.read_all(TOPIC.name).await.unwrap(), []);
+    assert_eq!(setup.outbox().pending(100).await.unwrap().len(), 18);
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn events_of_several_topics_find_theirs() {
+    let setup = setup([None, Some(Failure::Before)]).await;
+    for n in 0..10 {
+        setup.append(TOPIC, event("a", n)).await;
+        setup.append(OTHER, event("b", n)).await;
+    }
+    setup.start("a", HOUR, 6);
+    setup.all_marked().await;
+    for (topic, key) in [(TOPIC, "a"), (OTHER, "b")] {
+        let all = setup.bus.read_all(topic.name).await.unwrap();
+        assert_eq!(by_key(&first_times(&all)), in_order(&[key], 10));
+    }
+    setup.stop().await;
+}

@@ -1,0 +1,150 @@
+//! Events with numbers, and a bus that fails when it is told to.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    future::Future,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use events::{BusError, Delivery, Event, EventBus, Message, SqliteBus, Subscription, Topic};
+use jiff::Timestamp;
+use runtime::{CrashPoints, RequestContext};
+use uuid::Uuid;
+
+pub(crate) const TOPIC: Topic = Topic { name: "happenings", partitions: 3 };
+
+/// Ends what should have ended long ago.
+pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
+    tokio::time::timeout(Duration::from_mins(1), work).await.unwrap()
+}
+
+/// The `n`th event of a key.
+pub(crate) fn event(key: &str, n: u32) -> Event {
+    Event {
+        id: Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{key}/{n}").as_bytes()),
+        kind: "test.happened.v1".to_owned(),
+        name: "Happened".to_owned(),
+        source: "/test".to_owned(),
+        time: Timestamp::UNIX_EPOCH,
+        key: key.to_owned(),
+        context: RequestContext { request_id: format!("{key}-{n}"), traceparent: "t".to_owned() },
+        data: n.to_string().into(),
+    }
+}
+
+/// The number of an event.
+pub(crate) fn number(message: &Message) -> u32 {
+    std::str::from_utf8(&message.value).unwrap().parse().unwrap()
+}
+
+/// The first `count` messages of each key, in turn.
+pub(crate) fn messages(keys: &[&str], count: u32) -> Vec<Message> {
+    (0..count).flat_map(|n| keys.iter().map(move |key| event(key, n).to_message())).collect()
+}
+
+pub(crate) async fn sqlite_bus(folder: &Path) -> Arc<dyn EventBus> {
+    Arc::new(SqliteBus::open(&folder.join("bus.db"), &CrashPoints::none()).await.unwrap())
+}
+
+/// Reads until `enough` says so.
+pub(crate) async fn read_until(
+    subscription: &mut dyn Subscription,
+    mut enough: impl FnMut(&[Delivery]) -> bool,
+) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    soon(async {
+        while !enough(&all) {
+            all.extend(subscription.next().await.unwrap());
+        }
+    })
+    .await;
+    all
+}
+
+/// Reads so many messages.
+pub(crate) async fn read(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery> {
+    let all = read_until(subscription, |all| all.len() >= count).await;
+    assert_eq!(all.len(), count);
+    all
+}
+
+/// The numbers of each key's events, in the order of their arrival.
+pub(crate) fn by_key(deliveries: &[Delivery]) -> BTreeMap<String, Vec<u32>> {
+    let mut keys: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for Delivery { message, .. } in deliveries {
+        keys.entry(message.key.clone()).or_default().push(number(message));
+    }
+    keys
+}
+
+/// What a consumer with an inbox sees: each event when it comes for the first time.
+pub(crate) fn first_times(deliveries: &[Delivery]) -> Vec<Delivery> {
+    let mut seen = HashSet::new();
+    let first = |delivery: &&Delivery| seen.insert(delivery.message.header("ce_id").unwrap().to_owned());
+    deliveries.iter().filter(first).cloned().collect()
+}
+
+/// So many events of each of these keys, all of them in order.
+pub(crate) fn in_order(keys: &[&str], count: u32) -> BTreeMap<String, Vec<u32>> {
+    keys.iter().map(|key| ((*key).to_owned(), (0..count).collect())).collect()
+}
+
+/// How a publication fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Nothing was written.
+    Before,
+    /// All of it was written, and the answer is lost.
+    After,
+}
+
+/// A bus whose next publications go as planned, and all others well.
+pub(crate) struct FlakyBus {
+    pub(crate) inner: Arc<dyn EventBus>,
+    plan: Mutex<VecDeque<Option<Failure>>>,
+}
+
+impl FlakyBus {
+    pub(crate) fn new(inner: Arc<dyn EventBus>, plan: impl IntoIterator<Item = Option<Failure>>) -> Self {
+        Self { inner, plan: Mutex::new(plan.into_iter().collect()) }
+    }
+
+    /// Whether all went as planned.
+    pub(crate) fn is_done(&self) -> bool {
+        self.plan.lock().unwrap().is_empty()
+    }
+}
+
+#[async_trait]
+impl EventBus for FlakyBus {
+    async fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
+        self.inner.ensure_topic(topic, partitions).await
+    }
+
+    async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), BusError> {
+        let planned = self.plan.lock().unwrap().pop_front().flatten();
+        match planned {
+            None => self.inner.publish(topic, messages).await,
+            Some(Failure::Before) => Err(BusError::new("the broker is away")),
+            Some(Failure::After) => {
+                self.inner.publish(topic, messages).await?;
+                Err(BusError::new("the broker's answer was lost"))
+            }
+        }
+    }
+
+    async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
+        self.inner.subscribe(group, topic).await
+    }
+
+    async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError> {
+        self.inner.read_all(topic).await
+    }
+
+    async fn is_up(&self) -> bool {
+        self.inner.is_up().await
+    }
+}

@@ -1,0 +1,120 @@
+//! Tokens that prove nothing.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::{Method, Request, header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use system_tests::shops::{Buyer, Shop};
+
+use super::{lived_in, without_a_trace};
+
+/// Base64 of `{"typ":"JWT","alg":"none"}`.
+const ALG_NONE: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0";
+
+fn signed(secret: &[u8], algorithm: Algorithm, claims: &Value) -> Result<String> {
+    Ok(jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret))?)
+}
+
+/// What is not to be believed, each with what is wrong with it.
+fn forgeries(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
+    let (hour, now) = (Duration::from_secs(3600), shop.clock().now());
+    let good = shop.token("resident", hour, now)?;
+    let (claims, signature) = good.split_once('.').and_then(|(_, rest)| rest.split_once('.')).unwrap();
+    let key = std::fs::read(shop.data_dir().join("jwt.key"))?;
+    let exp = now.as_second() + 3600;
+    let resident = json!({"sub": "resident", "exp": exp});
+    let hs256 = |claims: &Value| signed(&key, Algorithm::HS256, claims);
+    let bearer = |token: &str| format!("Bearer {token}");
+    Ok(vec![
+        ("it has expired", bearer(&shop.token("resident", Duration::from_secs(60), now - hour)?)),
+        ("it expires now", bearer(&shop.token("resident", Duration::ZERO, now)?)),
+        ("it is not signed", bearer(&format!("{ALG_NONE}.{claims}."))),
+        ("it says that it is not signed", bearer(&format!("{ALG_NONE}.{claims}.{signature}"))),
+        ("another key", bearer(&signed(&[7; 64], Algorithm::HS256, &resident)?)),
+        ("an empty key", bearer(&signed(&[], Algorithm::HS256, &resident)?)),
+        ("another algorithm", bearer(&signed(&key, Algorithm::HS512, &resident)?)),
+        ("a signature of something else", bearer(&format!("{}x", good))),
+        ("no signature", bearer(good.rsplit_once('.').unwrap().0)),
+        ("garbage", bearer("garbage")),
+        ("nothing", "Bearer ".to_owned()),
+        ("another scheme", format!("Basic {good}")),
+        ("no scheme", good.clone()),
+        ("two tokens", bearer(&format!("{good} {good}"))),
+        ("it never expires", bearer(&hs256(&json!({"sub": "resident"}))?)),
+        ("it expires at a word", bearer(&hs256(&json!({"sub": "resident", "exp": "never"}))?)),
+        ("it is for nobody", bearer(&hs256(&json!({"exp": exp}))?)),
+        ("it is for an empty name", bearer(&hs256(&json!({"sub": "", "exp": exp}))?)),
+        ("it is for a line break", bearer(&hs256(&json!({"sub": "a\nb", "exp": exp}))?)),
+        ("it is for a long name", bearer(&hs256(&json!({"sub": "x".repeat(129), "exp": exp}))?)),
+        ("it is for a list", bearer(&hs256(&json!({"sub": ["resident"], "exp": exp}))?)),
+        ("it is for a fraction", bearer(&hs256(&json!({"user_id": 1.5, "exp": exp}))?)),
+        ("it begins tomorrow", bearer(&hs256(&json!({"sub": "resident", "exp": exp, "nbf": exp}))?)),
+        ("its claims are a list", bearer(&hs256(&json!([1]))?)),
+    ])
+}
+
+const PERSONAL: [(Method, &str); 9] = [
+    (Method::GET, "/api/v1/cart"),
+    (Method::DELETE, "/api/v1/cart"),
+    (Method::POST, "/api/v1/cart/items"),
+    (Method::PUT, "/api/v1/cart/items/2"),
+    (Method::DELETE, "/api/v1/cart/items/2"),
+    (Method::POST, "/api/v1/checkout"),
+    (Method::GET, "/api/v1/checkout/00000000-0000-4000-8000-000000000000"),
+    (Method::GET, "/api/v1/orders"),
+    (Method::GET, "/api/v1/orders/00000000-0000-4000-8000-000000000000"),
+];
+
+async fn assert_refused(anybody: &Buyer, what: &str, request: Request<Bytes>) -> Result<()> {
+    let line = format!("{} {} with {what}", request.method(), request.uri());
+    let reply = anybody.send(request).await?;
+    let problem = reply.json();
+    assert_eq!((reply.status.as_u16(), &problem["reason"]), (401, &json!("UNAUTHORIZED")), "{line}: {problem}");
+    assert_eq!(reply.headers[header::WWW_AUTHENTICATE], "Bearer");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_proves_nothing_opens_nothing() -> Result<()> {
+    let shop = lived_in().await?;
+    let anybody = shop.stranger()?;
+    let forgeries = forgeries(&shop)?;
+    without_a_trace(&shop, async {
+        for (method, path) in PERSONAL {
+            let body = Bytes::from_static(br#"{"product_id":1,"quantity":1,"idempotency_key":"k"}"#);
+            let request = || anybody.request(method.clone(), path).header(header::CONTENT_TYPE, "application/json");
+            assert_refused(&anybody, "no token", request().body(body.clone())?).await?;
+            for (what, authorization) in &forgeries {
+                let request = request().header(header::AUTHORIZATION, authorization);
+                assert_refused(&anybody, what, request.body(body.clone())?).await?;
+            }
+            let twice = shop.buyer("resident")?;
+            let request = twice.request(method.clone(), path).header(header::AUTHORIZATION, twice.authorization());
+            assert_refused(&anybody, "two headers", request.body(body)?).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_user_is_the_subject_or_the_user_id_of_a_token() -> Result<()> {
+    let shop = Shop::open().await?;
+    let key = std::fs::read(shop.data_dir().join("jwt.key"))?;
+    let exp = shop.clock().now().as_second() + 3600;
+    for (claims, user) in [
+        (json!({"sub": "ada", "user_id": "eve", "exp": exp}), "ada"),
+        (json!({"user_id": "ada", "exp": exp}), "ada"),
+        (json!({"user_id": 7, "exp": exp}), "7"),
+    ] {
+        let token = signed(&key, Algorithm::HS256, &claims)?;
+        let request = shop.stranger()?.request(Method::GET, "/api/v1/cart");
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let reply = shop.stranger()?.send(request.body(Bytes::new())?).await?;
+        assert_eq!(reply.json()["user_id"], user, "{claims}: {reply:?}");
+    }
+    Ok(())
+}
