@@ -101,7 +101,7 @@ impl GuardedCache {
                 self.state().paused_until = None;
                 return Some(value);
             }
-            Ok(Err(error)) => storage::chain(&error),
+            Ok(Err(error)) => runtime::telemetry::chain(&error),
             Err(_) => "the cache is slow".to_owned(),
         };
         tracing::warn!(error = failure, pause = ?self.patience.pause, "going on without the cart cache for a while");

@@ -103,7 +103,7 @@ async fn ensure_topic(bus: &dyn events::EventBus, tasks: &Tasks) {
     let mut backoff = BACKOFF;
     while let Err(error) = bus.ensure_topic(TOPIC.name, TOPIC.partitions).await {
         tracing::warn!(
-            error = storage::chain(&error),
+            error = runtime::telemetry::chain(&error),
             topic = TOPIC.name,
             ?backoff,
             "the topic could not be made; trying again"

@@ -7,7 +7,7 @@ use runtime::{Clock, Ids};
 use crate::{Config, ServiceName, Shop, secret};
 
 /// How long the printed token is valid.
-const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_hours(24);
 
 /// The text, ready to copy lines from.
 pub(crate) fn banner(config: &Config, shop: &Shop, clock: &Clock, ids: &Ids) -> anyhow::Result<String> {

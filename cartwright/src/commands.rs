@@ -37,7 +37,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Configuration(error) => Self::Configuration(error),
-            other => Self::Failed(other.into()),
+            StartError::Open(_) | StartError::Listen { .. } | StartError::Other(_) => Self::Failed(error.into()),
         }
     }
 }

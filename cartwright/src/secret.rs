@@ -1,6 +1,7 @@
 //! The key of tokens: the one that is set, or one that is made once and kept.
 
 use std::{
+    fmt,
     fs::{self, OpenOptions},
     io::{self, Write},
     path::Path,
@@ -33,7 +34,11 @@ fn kept(path: &Path) -> io::Result<Vec<u8>> {
     }
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut key = String::new();
+    for byte in random {
+        // Writing to a string does not fail.
+        let _ = fmt::Write::write_fmt(&mut key, format_args!("{byte:02x}"));
+    }
     // Written whole under another name first: nobody ever reads half a key, and of two who make one the first wins.
     let draft = path.with_extension(format!("{}.tmp", std::process::id()));
     let mut options = OpenOptions::new();

@@ -81,7 +81,7 @@ pub struct Settings {
     pub addresses: Addresses,
     #[command(flatten)]
     pub engines: Engines,
-    /// The HS256 key of tokens, at least 32 bytes [default: made once, kept in DATA_DIR].
+    /// The HS256 key of tokens, at least 32 bytes [default: made once, kept in `DATA_DIR`].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub jwt_secret: Option<String>,
     /// How long stock is held that is not confirmed.
@@ -175,19 +175,19 @@ by_service! {
 /// Addresses of real engines.
 #[derive(Debug, Clone, Args)]
 pub struct Engines {
-    /// PostgreSQL, for everything but carts [default: SQLite files in DATA_DIR].
+    /// PostgreSQL, for everything but carts [default: SQLite files in `DATA_DIR`].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub database_url: Option<String>,
-    /// PostgreSQL's host, in place of DATABASE_URL.
+    /// PostgreSQL's host, in place of `DATABASE_URL`.
     #[arg(long, env, global = true)]
     pub db_host: Option<String>,
-    /// MongoDB, for carts [default: a SQLite file in DATA_DIR].
+    /// MongoDB, for carts [default: a SQLite file in `DATA_DIR`].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub mongo_uri: Option<String>,
     /// Redis, as the cache of carts [default: in this process].
     #[arg(long, env, global = true)]
     pub redis_addr: Option<String>,
-    /// Kafka, as the event bus [default: a SQLite file in DATA_DIR].
+    /// Kafka, as the event bus [default: a SQLite file in `DATA_DIR`].
     #[arg(long, env, global = true)]
     pub kafka_brokers: Option<String>,
 }

@@ -21,7 +21,7 @@ use network::Network;
 const DRAIN: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_IN_FLIGHT: usize = 1024;
-const OUTBOX_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+const OUTBOX_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// How long the provider may take beyond its own latency.
 const PROVIDER_MARGIN: Duration = Duration::from_secs(1);
 
@@ -110,14 +110,10 @@ impl Shop {
 
     /// Where a service listens, if it runs here.
     pub fn address(&self, service: ServiceName) -> Option<SocketAddr> {
-        match service {
-            ServiceName::Gateway => self.gateway.as_ref().map(|gateway| gateway.address),
-            grpc => self
-                .services
-                .iter()
-                .find(|running| running.name == grpc.as_str())
-                .map(|running| running.address),
+        if service == ServiceName::Gateway {
+            return self.gateway.as_ref().map(|gateway| gateway.address);
         }
+        self.services.iter().find(|running| running.name == service.as_str()).map(|running| running.address)
     }
 
     /// Where `/health/ready` is.

@@ -81,7 +81,11 @@ async fn publish(bus: Arc<dyn EventBus>, relay: Relay, tasks: runtime::Tasks) {
         partitions: proto::events::CHECKOUT_PARTITIONS,
     };
     while let Err(error) = bus.ensure_topic(topic.name, topic.partitions).await {
-        tracing::warn!(error = chain(&error), topic = topic.name, "the topic could not be made; trying again");
+        tracing::warn!(
+            error = chain(&error),
+            topic = topic.name,
+            "the topic could not be made; trying again"
+        );
         if !tasks.sleep(relay.poll).await {
             return;
         }

@@ -76,25 +76,35 @@ pub fn complete(status: Status) -> Status {
     if status.code() == Code::Ok || reason(&status).is_some() {
         return status;
     }
-    match status.code() {
-        Code::Internal if status.message().contains("decode") => Refusal::new(
-            Reason::InvalidRequest,
-            "the request is not a valid message of this method",
-        )
-        .into(),
-        Code::OutOfRange => Refusal::new(Reason::PayloadTooLarge, "the message is too large").into(),
-        Code::Unimplemented => Refusal::new(Reason::MethodNotAllowed, "there is no such method here").into(),
-        code => Refusal::new(reason_of_code(code), status.message().to_owned()).into(),
-    }
+    let (reason, message) = match status.code() {
+        Code::Internal if status.message().contains("decode") => {
+            (Reason::InvalidRequest, "the request is not a valid message of this method")
+        }
+        Code::OutOfRange => (Reason::PayloadTooLarge, "the message is too large"),
+        Code::Unimplemented => (Reason::MethodNotAllowed, "there is no such method here"),
+        Code::Cancelled | Code::DeadlineExceeded => (Reason::Timeout, "no answer within the deadline"),
+        Code::Ok
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => (reason_of_code(status.code()), "the request could not be handled"),
+    };
+    Refusal::new(reason, message).into()
 }
 
 /// What a peer refused a call for: `None` when the status is not a refusal of ours (a lost connection, a deadline, a
 /// proxy's answer) or says that the outcome is not known.
 pub fn refused(status: &Status) -> Option<Reason> {
-    match reason(status)? {
-        Reason::Internal | Reason::ServiceUnavailable | Reason::Timeout => None,
-        known => Some(known),
-    }
+    let unknown = [Reason::Internal, Reason::ServiceUnavailable, Reason::Timeout];
+    reason(status).filter(|reason| !unknown.contains(reason))
 }
 
 /// The reason in a status, if it carries one of ours.

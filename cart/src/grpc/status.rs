@@ -4,7 +4,8 @@ use proto::{
     Reason,
     status::{Refusal, internal, unavailable},
 };
-use storage::{StoreError, chain};
+use runtime::telemetry::chain;
+use storage::StoreError;
 use tonic::Status;
 
 use crate::{app::CartError, domain::Refused};

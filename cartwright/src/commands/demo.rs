@@ -32,7 +32,7 @@ async fn tell(config: &Config, shop: &Shop) -> anyhow::Result<()> {
     let secret = secret::of(&config.settings)?;
     let now = Hooks::default().runtime.clock.now();
     let customer = |name: &str| -> anyhow::Result<Visitor> {
-        let token = gateway::token::sign(&secret, name, None, Duration::from_secs(3600), now)?;
+        let token = gateway::token::sign(&secret, name, None, Duration::from_hours(1), now)?;
         Ok(Visitor(Customer {
             gateway,
             token: Some(token),

@@ -1,8 +1,8 @@
 //! Errors as gRPC statuses. What is logged of them is logged here, once.
 
 use proto::{Reason, status, status::Refusal};
-use serde_json::json;
 use runtime::telemetry::chain;
+use serde_json::json;
 use storage::StoreError;
 use tonic::Status;
 

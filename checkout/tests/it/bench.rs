@@ -13,7 +13,7 @@ use checkout::{
     saga::State,
 };
 use events::Wake;
-use runtime::Runtime;
+use runtime::{Runtime, Tasks};
 
 use crate::{
     ledger::Hold,
@@ -32,6 +32,8 @@ pub(crate) struct Bench {
     pub(crate) journal: MemoryJournal,
     pub(crate) sagas: Sagas,
     pub(crate) runtime: Runtime,
+    /// They outlive the process.
+    clients: Tasks,
 }
 
 pub(crate) fn request(key: &str) -> Request {
@@ -70,6 +72,7 @@ impl Bench {
             journal,
             sagas,
             runtime,
+            clients: Tasks::new(),
         }
     }
 
@@ -96,13 +99,9 @@ impl Bench {
     }
 
     /// Starts to buy, in the background.
-    pub(crate) fn start_to_buy(
-        &self,
-        request: Request,
-    ) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
+    pub(crate) fn start_to_buy(&self, request: Request) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
         let sagas = self.sagas.clone();
-        self.runtime
-            .tasks
+        self.clients
             .spawn(async move { sagas.initiate(request, PATIENCE).await })
     }
 
@@ -157,12 +156,20 @@ impl Bench {
             self.assert_books(checkout, what);
             self.assert_history(checkout, what).await;
             let key = checkout.id.to_string();
-            let events = self.journal.outbox().into_iter().filter(|event| event.key == key).count();
+            let events = self
+                .journal
+                .outbox()
+                .into_iter()
+                .filter(|event| event.key == key)
+                .count();
             assert_eq!(events, 1, "{what}: events");
         }
         let ledger = self.world.ledger();
         assert!(ledger.holds.len() <= all.len(), "{what}: a hold without a checkout");
-        assert!(ledger.payments.len() <= all.len(), "{what}: a payment without a checkout");
+        assert!(
+            ledger.payments.len() <= all.len(),
+            "{what}: a payment without a checkout"
+        );
         assert_eq!(self.journal.outbox().len(), all.len(), "{what}");
     }
 

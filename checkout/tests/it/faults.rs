@@ -68,7 +68,9 @@ async fn every_fault_of_every_call_leaves_the_verdict_as_it_was() {
                 for times in [1, 2, 5] {
                     let bench = scene.bench();
                     bench.world.script(at, vec![Some(fault); times]);
-                    scene.play(&bench, &format!("{scene:?}: {at:?} {fault:?} {times} times")).await;
+                    scene
+                        .play(&bench, &format!("{scene:?}: {at:?} {fault:?} {times} times"))
+                        .await;
                 }
             }
         }
@@ -122,10 +124,7 @@ async fn a_charge_whose_answer_was_lost_is_found_and_not_made_again() {
     assert_eq!(checkout.state, State::Completed);
     assert_eq!(checkout.payment_id, Some(payment_id(checkout.id)));
     assert_eq!(
-        (
-            bench.world.calls_of(At::Charge),
-            bench.world.calls_of(At::FindPayment)
-        ),
+        (bench.world.calls_of(At::Charge), bench.world.calls_of(At::FindPayment)),
         (1, 1)
     );
     bench.assert_sound("answer lost").await;
@@ -199,11 +198,17 @@ async fn a_saga_beyond_its_budget_needs_attention_until_it_goes_on() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let budget = began.elapsed();
-        assert!(budget > Duration::from_secs(10) && budget < Duration::from_secs(60), "{at:?}: {budget:?}");
+        assert!(
+            budget > Duration::from_secs(10) && budget < Duration::from_secs(60),
+            "{at:?}: {budget:?}"
+        );
         let calls = bench.world.calls_of(at);
         tokio::time::sleep(Duration::from_secs(300)).await;
         let more = bench.world.calls_of(at) - calls;
-        assert!((8..=25).contains(&more), "{at:?}: slowly, but still: {more} in five minutes");
+        assert!(
+            (8..=25).contains(&more),
+            "{at:?}: slowly, but still: {more} in five minutes"
+        );
         let stuck = bench.only().await;
         assert!(stuck.needs_attention && !stuck.state.is_terminal(), "{stuck:?}");
         bench.world.heal();

@@ -95,8 +95,7 @@ async fn an_empty_cart_leaves_the_key_free() {
     let bench = Bench::new();
     let world = bench.world.clone();
     let fill = || world.fill_cart(&[(1, 1, 1000)]);
-    let refused =
-        |error: &InitiateError| assert!(matches!(error, InitiateError::Refused(Refusal::Empty)), "{error:?}");
+    let refused = |error: &InitiateError| assert!(matches!(error, InitiateError::Refused(Refusal::Empty)), "{error:?}");
     assert_key_stays_free(&bench, || world.fill_cart(&[]), fill, refused).await;
 }
 
@@ -167,10 +166,7 @@ async fn a_total_that_cannot_be_computed_leaves_the_key_free() {
         world.fill_cart(&[(1, 2, 1000)]);
     };
     let refused = |error: &InitiateError| {
-        assert!(
-            matches!(error, InitiateError::Refused(Refusal::Total(_))),
-            "{error:?}"
-        );
+        assert!(matches!(error, InitiateError::Refused(Refusal::Total(_))), "{error:?}");
     };
     assert_key_stays_free(&bench, spoil, repair, refused).await;
 }

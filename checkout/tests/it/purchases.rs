@@ -129,9 +129,6 @@ async fn purchases_of_the_last_pieces_do_not_sell_them_twice() {
     }
     // Two pieces of the first each.
     assert_eq!(completed, 5);
-    assert_eq!(
-        bench.world.ledger().available[&checkout::domain::ProductId(1)],
-        0
-    );
+    assert_eq!(bench.world.ledger().available[&checkout::domain::ProductId(1)], 0);
     bench.assert_sound("last pieces").await;
 }

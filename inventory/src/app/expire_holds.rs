@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use runtime::Tasks;
-use storage::chain;
+use runtime::telemetry::chain;
 
 use crate::ports::StockStore;
 

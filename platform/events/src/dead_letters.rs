@@ -1,6 +1,9 @@
 //! Dead letters: events that a group could not apply, parked with the reason, and sent through again.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -12,6 +15,8 @@ const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
 /// On a message that was sent through again: the only group that is to look at it.
 const FOR_GROUP: &str = "dlq-for-group";
+/// On a message that was sent through again, and on the note of it: how often it was.
+const REDRIVES: &str = "dlq-redrives";
 /// On a dead-letter topic: the letter with this id was sent through again.
 const REDRIVEN: &str = "dlq-redriven";
 
@@ -76,39 +81,42 @@ impl DeadLetters {
 
     /// What a group has parked and nobody has sent through again, oldest first.
     pub async fn list(&self, topic: &str, group: &str) -> Result<Vec<Parked>, BusError> {
-        let mut parked: Vec<Parked> = Vec::new();
-        for delivery in self.bus.read_all(&dead_letter_topic(topic, group)).await? {
-            let message = delivery.message;
-            if let Some(id) = message.header(REDRIVEN) {
-                parked.retain(|letter| letter.id != id);
-                continue;
-            }
-            let header = |name| message.header(name).unwrap_or_default().to_owned();
-            let origin = header(ORIGIN);
-            let id = event_id(&message).map_or_else(|| origin.clone(), str::to_owned);
-            if !parked.iter().any(|letter| letter.id == id) {
-                let (reason, parked_at) = (header(REASON), header(PARKED_AT));
-                parked.push(Parked {
-                    id,
-                    group: group.to_owned(),
-                    reason,
-                    parked_at,
-                    origin,
-                    message,
-                });
-            }
+        let all = self.bus.read_all(&dead_letter_topic(topic, group)).await?;
+        let (notes, letters): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .map(|delivery| delivery.message)
+            .partition(|message| message.header(REDRIVEN).is_some());
+        let mut sent_again: BTreeMap<&str, u32> = BTreeMap::new();
+        for note in &notes {
+            let sent = sent_again.entry(note.header(REDRIVEN).unwrap_or_default()).or_default();
+            *sent = redrives(note).max(*sent);
         }
-        Ok(parked)
+        let mut seen = BTreeSet::new();
+        let open = letters
+            .into_iter()
+            .map(|message| Parked::new(group, message))
+            .filter(|letter| {
+                // One that was sent through again and came back has been through once more than the note says, wherever the
+                // two stand: it may have come back before the note was written.
+                let sent = sent_again.get(letter.id.as_str());
+                sent.is_none_or(|sent| redrives(&letter.message) >= *sent) && seen.insert(letter.id.clone())
+            });
+        Ok(open.collect())
     }
 
     /// Sends a parked event through its group again. A crash in between sends it twice, which the group's inbox absorbs.
     pub async fn redrive(&self, topic: &str, letter: &Parked) -> Result<(), BusError> {
-        let mut again = letter.message.clone().with_header(FOR_GROUP, &letter.group);
+        let times = (redrives(&letter.message) + 1).to_string();
+        let mut again = letter
+            .message
+            .clone()
+            .with_header(FOR_GROUP, &letter.group)
+            .with_header(REDRIVES, &times);
         again
             .headers
             .retain(|(name, _)| ![REASON, PARKED_AT, ORIGIN].contains(&name.as_str()));
         self.bus.publish(topic, vec![again]).await?;
-        let headers = vec![(REDRIVEN.to_owned(), letter.id.clone())];
+        let headers = vec![(REDRIVEN.to_owned(), letter.id.clone()), (REDRIVES.to_owned(), times)];
         let note = Message {
             key: letter.message.key.clone(),
             headers,
@@ -118,6 +126,30 @@ impl DeadLetters {
             .publish(&dead_letter_topic(topic, &letter.group), vec![note])
             .await
     }
+}
+
+impl Parked {
+    fn new(group: &str, message: Message) -> Self {
+        let header = |name| message.header(name).unwrap_or_default().to_owned();
+        let (reason, parked_at, origin) = (header(REASON), header(PARKED_AT), header(ORIGIN));
+        let id = event_id(&message).map_or_else(|| origin.clone(), str::to_owned);
+        Self {
+            id,
+            group: group.to_owned(),
+            reason,
+            parked_at,
+            origin,
+            message,
+        }
+    }
+}
+
+/// How often a message was sent through again.
+fn redrives(message: &Message) -> u32 {
+    message
+        .header(REDRIVES)
+        .and_then(|times| times.parse().ok())
+        .unwrap_or(0)
 }
 
 /// What is no id names nothing: two messages that have the same wrong one are two letters.

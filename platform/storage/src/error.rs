@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sqlx::error::ErrorKind;
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a store did not do what it was asked to. Nothing was changed, except for `Unavailable` from a write: then it is
@@ -32,14 +34,16 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(database) = &error {
-            return match database.kind() {
-                sqlx::error::ErrorKind::UniqueViolation => Self::Conflict,
-                sqlx::error::ErrorKind::CheckViolation
-                | sqlx::error::ErrorKind::NotNullViolation
-                | sqlx::error::ErrorKind::ForeignKeyViolation
-                | sqlx::error::ErrorKind::ExclusionViolation => Self::corrupt(error),
+            let violation = database.is_foreign_key_violation()
+                || database.is_check_violation()
+                || matches!(database.kind(), ErrorKind::NotNullViolation | ErrorKind::ExclusionViolation);
+            return if database.is_unique_violation() {
+                Self::Conflict
+            } else if violation {
+                Self::corrupt(error)
+            } else {
                 // Full, busy, locked, an I/O error, shutting down.
-                _ => Self::unavailable(error),
+                Self::unavailable(error)
             };
         }
         if matches!(
@@ -54,17 +58,6 @@ impl From<sqlx::Error> for StoreError {
         }
         Self::unavailable(error)
     }
-}
-
-/// An error and all that it came from, for a line in the log.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// Why a data directory or a database could not be opened. Each message says what to do.

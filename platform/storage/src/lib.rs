@@ -9,6 +9,6 @@ mod sqlite;
 
 pub use cursor::{Cursor, CursorError, Page};
 pub use data_dir::DataDir;
-pub use error::{OpenError, StoreError, chain};
+pub use error::{OpenError, StoreError};
 pub use migrations::Migrations;
 pub use sqlite::{Sqlite, SqliteOptions};

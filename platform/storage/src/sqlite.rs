@@ -60,12 +60,13 @@ impl Sqlite {
             .migrator()
             .run_direct(None, &mut connection, false)
             .await
-            .map_err(|source| match source {
-                MigrateError::VersionMissing(_) => OpenError::Newer { path: path.to_owned() },
-                source => OpenError::Migration {
-                    path: path.to_owned(),
-                    source,
-                },
+            .map_err(|source| {
+                let path = path.to_owned();
+                if matches!(source, MigrateError::VersionMissing(_)) {
+                    OpenError::Newer { path }
+                } else {
+                    OpenError::Migration { path, source }
+                }
             })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -1,1 +1,234 @@
-//! To be written.
+//! A key is used for one purchase, however often and however impatiently it is sent.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::future::{join_all, try_join_all};
+use http::{StatusCode, header};
+use proto::{money::v1::Money, product::v1::UpsertProductRequest};
+use runtime::config::Span;
+use serde_json::{Value, json};
+use system_tests::shops::{Buyer, Shop, rows, until};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+const REPLAYED: &str = "idempotent-replayed";
+
+async fn checkouts(shop: &Shop) -> Result<i64> {
+    let found: Vec<(i64,)> = rows(shop.data_dir(), "checkout", "SELECT count(*) FROM checkouts").await?;
+    Ok(found[0].0)
+}
+
+async fn reprice(shop: &Shop, id: i64, minor_units: i64) -> Result<()> {
+    let price = Some(Money { currency_code: "USD".to_owned(), minor_units });
+    let product = UpsertProductRequest { id, name: "Repriced".to_owned(), price, ..Default::default() };
+    shop.products()?.upsert_product(product).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_requests_with_one_key_are_one_purchase() -> Result<()> {
+    let shop = Shop::open().await?;
+    let ada = shop.buyer("ada")?;
+    ada.add(1, 1).await?;
+    let replies = try_join_all((0..50).map(|_| ada.checkout("once", "pm_card_ok"))).await?;
+    for reply in &replies {
+        assert_eq!((reply.status, &reply.body), (StatusCode::CREATED, &replies[0].body));
+        assert_eq!(reply.headers[header::LOCATION], replies[0].headers[header::LOCATION]);
+    }
+    assert_eq!(replies[0].json()["status"], "COMPLETED");
+    let first = replies.iter().filter(|reply| !reply.headers.contains_key(REPLAYED)).count();
+    assert_eq!((first, checkouts(&shop).await?), (1, 1));
+    shop.settle().await?;
+    let later = ada.checkout("once", "pm_card_ok").await?;
+    assert_eq!((later.headers[REPLAYED].to_str()?, &later.body), ("true", &replies[0].body));
+    assert_eq!(shop.stock(1).await?, (99, 0));
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn two_customers_with_the_same_key_never_meet() -> Result<()> {
+    let shop = Shop::open().await?;
+    let (ada, bob) = (shop.buyer("ada")?, shop.buyer("bob")?);
+    let (first, second) =
+        tokio::try_join!(ada.buy_one(2, 1, "key", "pm_card_ok"), bob.buy_one(3, 2, "key", "pm_card_ok"))?;
+    assert_ne!(first["checkout_id"], second["checkout_id"]);
+    assert_eq!((&first["status"], &second["status"]), (&json!("COMPLETED"), &json!("COMPLETED")));
+    assert_eq!((&first["items"][0]["product_id"], &second["items"][0]["product_id"]), (&json!(2), &json!(3)));
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn a_key_is_not_taken_for_another_request() -> Result<()> {
+    let shop = Shop::open().await?;
+    let ada = shop.buyer("ada")?;
+    let bought = ada.buy_one(2, 1, "key", "pm_card_ok").await?;
+    for other in [
+        json!({"idempotency_key": "key", "payment_method": "pm_card_declined"}),
+        json!({"idempotency_key": "key", "payment_method": "pm_card_ok", "accept_price_changes": true}),
+    ] {
+        let reply = ada.post("/api/v1/checkout", &other).await?;
+        let refused = (reply.status, reply.json()["reason"].clone());
+        assert_eq!(refused, (StatusCode::UNPROCESSABLE_ENTITY, json!("IDEMPOTENCY_KEY_REUSED")));
+    }
+    // The default written out, and the key in the header, are the same request.
+    let request = ada.request(http::Method::POST, "/api/v1/checkout").header("idempotency-key", "key");
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    let same = ada.send(request.body(r#"{"idempotency_key":"not this one"}"#.into())?).await?;
+    assert_eq!((same.headers[REPLAYED].to_str()?, same.json()), ("true", bought));
+    assert_eq!(checkouts(&shop).await?, 1);
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn a_refusal_is_answered_again_as_it_was() -> Result<()> {
+    let shop = Shop::open().await?;
+    let ada = shop.buyer("ada")?;
+    ada.add(2, 1).await?;
+    let refused = ada.checkout("key", "pm_card_expired").await?;
+    assert_eq!(refused.json()["failure"]["reason"], "CARD_EXPIRED");
+    ada.add(2, 1).await?;
+    let again = ada.checkout("key", "pm_card_expired").await?;
+    assert_eq!((again.status, &again.body), (StatusCode::CREATED, &refused.body));
+    assert_eq!(again.headers[REPLAYED], "true");
+    assert_eq!(checkouts(&shop).await?, 1);
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn an_empty_cart_leaves_the_key_free() -> Result<()> {
+    let shop = Shop::open().await?;
+    let ada = shop.buyer("ada")?;
+    let refused = ada.checkout("key", "pm_card_ok").await?;
+    assert_eq!((refused.status, &refused.json()["reason"]), (StatusCode::BAD_REQUEST, &json!("CART_EMPTY")));
+    let bought = ada.buy_one(2, 1, "key", "pm_card_ok").await?;
+    assert_eq!(bought["status"], "COMPLETED");
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted() -> Result<()> {
+    let shop = Shop::open().await?;
+    let ada = shop.buyer("ada")?;
+    ada.add(2, 2).await?;
+    ada.add(3, 1).await?;
+    reprice(&shop, 2, 3_510).await?;
+    let refused = ada.checkout("key", "pm_card_ok").await?;
+    let problem = refused.json();
+    assert_eq!((refused.status, &problem["reason"]), (StatusCode::CONFLICT, &json!("PRICE_CHANGED")), "{problem}");
+    let text = String::from_utf8_lossy(&refused.body);
+    assert!(text.contains(r#""new_price":35.10"#) && text.contains(r#""old_price":29.99"#), "{text}");
+    assert_eq!(problem["changes"].as_array().map(Vec::len), Some(1));
+    assert_eq!((checkouts(&shop).await?, shop.stock(2).await?), (0, (500, 0)));
+
+    let accept = json!({"idempotency_key": "key", "accept_price_changes": true});
+    let reply = ada.post("/api/v1/checkout", &accept).await?;
+    let bought = reply.json();
+    assert_eq!((reply.status, &bought["status"]), (StatusCode::CREATED, &json!("COMPLETED")), "{bought}");
+    assert!(String::from_utf8_lossy(&reply.body).contains(r#""total_amount":160.19"#), "{bought}");
+    assert!(!reply.headers.contains_key(REPLAYED));
+    shop.balance().await
+}
+
+/// When a customer closes the connection.
+#[derive(Debug, Clone, Copy)]
+enum HangUp {
+    /// With only a part of the body sent.
+    Halfway,
+    /// With everything sent, this much later.
+    After(Duration),
+}
+
+/// Sends a purchase and closes the connection without reading.
+async fn hang_up(buyer: &Buyer, key: &str, when: HangUp) -> Result<()> {
+    let body = json!({"idempotency_key": key, "payment_method": "pm_card_ok"}).to_string();
+    let head = format!(
+        "POST /api/v1/checkout HTTP/1.1\r\nhost: shop\r\nauthorization: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        buyer.authorization(),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(buyer.gateway()).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(head.as_bytes()).await?;
+    match when {
+        HangUp::Halfway => stream.write_all(&body.as_bytes()[..body.len() / 2]).await?,
+        HangUp::After(pause) => {
+            stream.write_all(body.as_bytes()).await?;
+            tokio::time::sleep(pause).await;
+        }
+    }
+    drop(stream);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_who_hangs_up_buys_once_or_not_at_all_and_can_ask_again() -> Result<()> {
+    let shop = Shop::open().await?;
+    let moments = [0, 1, 2, 3, 5, 8, 12, 20].map(|ms| HangUp::After(Duration::from_millis(ms)));
+    let moments: Vec<_> = moments.into_iter().chain([HangUp::Halfway]).collect();
+    let buyers = (0..10).flat_map(|round| moments.iter().map(move |when| (round, *when)));
+    let work = buyers.enumerate().map(|(n, (_, when))| {
+        let buyer = shop.buyer(&format!("hasty-{n}"));
+        async move {
+            let buyer = buyer?;
+            buyer.add(2, 1).await?;
+            for _ in 0..2 {
+                hang_up(&buyer, "key", when).await?;
+            }
+            let outcome = buyer.buy("key", "pm_card_ok").await?;
+            assert_eq!(outcome["status"], "COMPLETED", "{when:?}");
+            anyhow::Ok(())
+        }
+    });
+    let done = join_all(work).await;
+    let customers = i64::try_from(done.len())?;
+    done.into_iter().collect::<Result<()>>()?;
+    shop.settle().await?;
+    let charges: Vec<(i64,)> =
+        rows(shop.data_dir(), "provider", "SELECT count(*) FROM charges WHERE outcome = 'SUCCEEDED'").await?;
+    assert_eq!((checkouts(&shop).await?, charges[0].0), (customers, customers));
+    assert_eq!(shop.stock(2).await?, (500 - customers, 0));
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn a_customer_who_never_comes_back_is_served_all_the_same() -> Result<()> {
+    let shop = Shop::open().await?;
+    let ada = shop.buyer("ada")?;
+    ada.add(2, 1).await?;
+    hang_up(&ada, "key", HangUp::After(Duration::from_millis(200))).await?;
+    let order: Value = until("the order is there", async || {
+        Ok(ada.read("/api/v1/orders").await?.as_array().and_then(|orders| orders.first().cloned()))
+    })
+    .await?;
+    assert_eq!(order["items"][0]["product_id"], 2);
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn a_slow_purchase_is_accepted_and_shown_at_its_end() -> Result<()> {
+    let latency = Span(Duration::from_millis(900));
+    let shop = Shop::with_settings(|settings| {
+        settings.checkout_timeout = Span(Duration::from_millis(150));
+        settings.payment_min_latency = latency;
+        settings.payment_max_latency = latency;
+    })
+    .await?;
+    let ada = shop.buyer("ada")?;
+    ada.add(2, 1).await?;
+    let accepted = ada.checkout("key", "pm_card_ok").await?;
+    let running = accepted.json();
+    assert_eq!((accepted.status, &running["status"]), (StatusCode::ACCEPTED, &json!("PAYMENT_PENDING")), "{running}");
+    let path = format!("/api/v1/checkout/{}", running["checkout_id"].as_str().context("no id")?);
+    assert_eq!((&accepted.headers[header::LOCATION], &accepted.headers[header::RETRY_AFTER]), (&path[..], "1"));
+    let again = ada.checkout("key", "pm_card_ok").await?;
+    assert_eq!((again.status, again.headers[REPLAYED].to_str()?), (StatusCode::ACCEPTED, "true"));
+
+    let ended = until("the purchase has ended", async || {
+        let shown = ada.read(&path).await?;
+        Ok((shown["status"] == "COMPLETED").then_some(shown))
+    })
+    .await?;
+    let last = ada.checkout("key", "pm_card_ok").await?;
+    assert_eq!((last.status, &last.json()["order_id"]), (StatusCode::CREATED, &ended["order_id"]));
+    shop.balance().await
+}

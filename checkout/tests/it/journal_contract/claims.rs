@@ -68,10 +68,7 @@ pub(super) async fn only_sagas_that_are_due_and_have_no_owner_are_claimed(fixtur
     assert_eq!(claimed.len(), free.len());
     for claim in claimed {
         assert!(claim.fence.0 > free[&claim.checkout.id].0);
-        assert_eq!(
-            journal.get(claim.checkout.id).await.unwrap().unwrap().0,
-            claim.checkout
-        );
+        assert_eq!(journal.get(claim.checkout.id).await.unwrap().unwrap().0, claim.checkout);
     }
     assert!(claim(journal.as_ref()).await.is_empty(), "they have an owner now");
 }
@@ -88,9 +85,15 @@ pub(super) async fn a_saga_that_is_to_be_tried_later_is_not_due_before(fixture: 
     };
     let later = begun(journal.as_ref(), "later", NO_TIME).await;
     let soon = begun(journal.as_ref(), "soon", NO_TIME).await;
-    journal.record(&later, &retry(HOUR), &lease("me", NO_TIME)).await.unwrap();
+    journal
+        .record(&later, &retry(HOUR), &lease("me", NO_TIME))
+        .await
+        .unwrap();
     let short = Duration::from_millis(20);
-    journal.record(&soon, &retry(short), &lease("me", NO_TIME)).await.unwrap();
+    journal
+        .record(&soon, &retry(short), &lease("me", NO_TIME))
+        .await
+        .unwrap();
     let claimed = claim_when_due(journal.as_ref()).await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(
@@ -119,7 +122,11 @@ pub(super) async fn a_lease_is_measured_by_the_clock_of_the_store_however_wrong_
     begin("ahead, running", now + 12.hours(), HOUR).await;
     let behind = begin("behind, over", now - 12.hours(), NO_TIME).await;
     let ahead = begin("ahead, over", now + 12.hours(), NO_TIME).await;
-    let claimed: Vec<_> = claim(journal.as_ref()).await.iter().map(|claim| claim.checkout.id).collect();
+    let claimed: Vec<_> = claim(journal.as_ref())
+        .await
+        .iter()
+        .map(|claim| claim.checkout.id)
+        .collect();
     assert_eq!(claimed.len(), 2);
     assert!(claimed.contains(&behind) && claimed.contains(&ahead));
     let soon = begin("ahead, soon over", now + 12.hours(), Duration::from_millis(20)).await;
@@ -182,7 +189,11 @@ pub(super) async fn disowning_frees_the_unfinished_sagas_of_that_owner_alone(fix
     journal.begin(&theirs, &request, &lease("them", HOUR)).await.unwrap();
 
     journal.disown("me").await.unwrap();
-    let mut claimed: Vec<_> = claim(journal.as_ref()).await.iter().map(|claim| claim.checkout.id).collect();
+    let mut claimed: Vec<_> = claim(journal.as_ref())
+        .await
+        .iter()
+        .map(|claim| claim.checkout.id)
+        .collect();
     claimed.sort();
     assert_eq!(claimed, [mine.checkout.id, waiting.checkout.id]);
     journal.disown("them").await.unwrap();

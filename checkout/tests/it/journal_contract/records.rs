@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use checkout::{
     domain::{Failure, Shortage, Status},
-    ports::{Claimed, Journal, Record, Retry},
+    ports::{Claimed, Record, Retry},
     saga::State,
 };
 use futures::future::join_all;
@@ -32,7 +32,9 @@ pub(super) async fn a_record_moves_the_saga_and_its_history_on(fixture: impl Fix
     let mut record = steps([State::PaymentCompleted]);
     record.payment_id = Some("pay_1".to_owned());
     let paid = driven(journal.as_ref(), reserved, &record).await;
-    let done = driven(journal.as_ref(), paid, &steps([State::Completed])).await.checkout;
+    let done = driven(journal.as_ref(), paid, &steps([State::Completed]))
+        .await
+        .checkout;
     // What was known before stays.
     assert_eq!(done.payment_id.as_deref(), Some("pay_1"));
     assert_eq!(
@@ -57,10 +59,7 @@ pub(super) async fn a_record_moves_the_saga_and_its_history_on(fixture: impl Fix
 /// That this cannot be written down, and that nothing is.
 async fn assert_lost(fixture: &impl Fixture, claimed: &Claimed, record: &Record) {
     let journal = fixture.journal();
-    let (before, outbox) = (
-        journal.get(claimed.checkout.id).await.unwrap(),
-        fixture.outbox().await,
-    );
+    let (before, outbox) = (journal.get(claimed.checkout.id).await.unwrap(), fixture.outbox().await);
     let written = journal.record(claimed, record, &lease("me", HOUR)).await;
     assert!(matches!(written, Err(StoreError::Conflict)), "{written:?}");
     assert_eq!(journal.get(claimed.checkout.id).await.unwrap(), before);
@@ -123,18 +122,12 @@ pub(super) async fn an_outcome_that_is_unknown_is_noted_until_the_next_step(fixt
     let id = began.checkout.id;
     let tried = driven(journal.as_ref(), began, &retry(13, true)).await;
     assert_eq!((tried.checkout.attempts, tried.checkout.needs_attention), (13, true));
-    assert_eq!(
-        (tried.checkout.version, &tried.checkout.state),
-        (1, &State::Initiated)
-    );
+    assert_eq!((tried.checkout.version, &tried.checkout.state), (1, &State::Initiated));
     let again = driven(journal.as_ref(), tried, &retry(14, true)).await;
     assert_eq!(again.checkout.attempts, 14);
     let done = driven(journal.as_ref(), again, &steps([State::InventoryReserved])).await;
     assert_eq!((done.checkout.attempts, done.checkout.needs_attention), (0, false));
-    assert_eq!(
-        history(journal.as_ref(), id).await,
-        ["INITIATED", "INVENTORY_RESERVED"]
-    );
+    assert_eq!(history(journal.as_ref(), id).await, ["INITIATED", "INVENTORY_RESERVED"]);
 }
 
 pub(super) async fn a_failure_comes_back_with_all_that_was_short(fixture: impl Fixture) {
@@ -177,5 +170,7 @@ pub(super) async fn sixty_four_racing_records_of_one_version_are_one(fixture: im
     let version = written.into_iter().find_map(Result::ok).unwrap();
     let entries = history(journal.as_ref(), claimed.checkout.id).await.len();
     assert_eq!(i64::try_from(entries).unwrap(), version);
-    assert!(matches!(journal.as_ref().get(claimed.checkout.id).await, Ok(Some((found, _))) if found.version == version));
+    assert!(
+        matches!(journal.as_ref().get(claimed.checkout.id).await, Ok(Some((found, _))) if found.version == version)
+    );
 }

@@ -81,7 +81,9 @@ fn last(deliveries: &[Delivery]) -> Vec<Position> {
 
 async fn a_new_group_starts_at_the_beginning(fixture: &dyn Fixture) {
     let (bus, topic) = ready(fixture).await;
-    bus.publish(topic.name, messages(&["a", "b", "c", "d"], 5)).await.unwrap();
+    bus.publish(topic.name, messages(&["a", "b", "c", "d"], 5))
+        .await
+        .unwrap();
     let mut subscription = bus.subscribe("new", topic).await.unwrap();
     let all = read(subscription.as_mut(), 20).await;
     assert_eq!(by_key(&all), in_order(&["a", "b", "c", "d"], 5));
@@ -110,13 +112,24 @@ async fn a_message_comes_back_as_it_was(fixture: &dyn Fixture) {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let headers = vec![header("b", "naïve \"text\"\n"), header("a", ""), header("b", "again")];
     let published = vec![
-        Message { key: "k".to_owned(), headers, value: vec![0, 0xff, b'"'].into() },
-        Message { key: "k".to_owned(), headers: Vec::new(), value: Vec::new().into() },
+        Message {
+            key: "k".to_owned(),
+            headers,
+            value: vec![0, 0xff, b'"'].into(),
+        },
+        Message {
+            key: "k".to_owned(),
+            headers: Vec::new(),
+            value: Vec::new().into(),
+        },
     ];
     bus.publish(topic.name, published.clone()).await.unwrap();
     bus.publish(topic.name, Vec::new()).await.unwrap();
     let all = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 2).await;
-    assert_eq!(all.into_iter().map(|delivery| delivery.message).collect::<Vec<_>>(), published);
+    assert_eq!(
+        all.into_iter().map(|delivery| delivery.message).collect::<Vec<_>>(),
+        published
+    );
 }
 
 async fn committed_offsets_survive_a_reopen(fixture: &dyn Fixture) {
@@ -152,7 +165,12 @@ async fn two_groups_do_not_disturb_one_another(fixture: &dyn Fixture) {
     one.commit(&last(&of_one)).await.unwrap();
     assert_eq!(by_key(&read(two.as_mut(), 12).await), by_key(&of_one));
     drop((one, two));
-    assert_eq!(read(bus.subscribe("two", topic).await.unwrap().as_mut(), 12).await.len(), 12);
+    assert_eq!(
+        read(bus.subscribe("two", topic).await.unwrap().as_mut(), 12)
+            .await
+            .len(),
+        12
+    );
 }
 
 async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn Fixture) {
@@ -160,13 +178,20 @@ async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn
     bus.publish(topic.name, messages(&["a", "b"], 3)).await.unwrap();
     // The first one is still open and was given no time to finish anything.
     let other = fixture.open().await;
-    assert_eq!(by_key(&other.read_all(topic.name).await.unwrap()), in_order(&["a", "b"], 3));
+    assert_eq!(
+        by_key(&other.read_all(topic.name).await.unwrap()),
+        in_order(&["a", "b"], 3)
+    );
 }
 
 async fn a_value_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
     let (bus, topic) = ready(fixture).await;
     let value: Vec<u8> = (0..2_u32 << 20).map(|i| i.to_le_bytes()[0]).collect();
-    let message = Message { key: "k".to_owned(), headers: Vec::new(), value: value.into() };
+    let message = Message {
+        key: "k".to_owned(),
+        headers: Vec::new(),
+        value: value.into(),
+    };
     bus.publish(topic.name, vec![message.clone()]).await.unwrap();
     let all = read(bus.subscribe("g", topic).await.unwrap().as_mut(), 1).await;
     assert_eq!(all[0].message, message);
@@ -196,7 +221,9 @@ async fn all_that_is_on_a_topic_can_be_read(fixture: &dyn Fixture) {
     let (bus, topic) = ready(fixture).await;
     assert_eq!(bus.read_all("there-is-no-such-topic").await.unwrap(), []);
     assert_eq!(bus.read_all(topic.name).await.unwrap(), []);
-    bus.publish(topic.name, messages(&["a", "b", "c", "d"], 60)).await.unwrap();
+    bus.publish(topic.name, messages(&["a", "b", "c", "d"], 60))
+        .await
+        .unwrap();
     let all = bus.read_all(topic.name).await.unwrap();
     assert_eq!(by_key(&all), in_order(&["a", "b", "c", "d"], 60));
     assert!(all.is_sorted_by_key(|delivery| delivery.position));
@@ -218,9 +245,12 @@ async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Fixture) {
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
     let publish = async {
         for n in 0..200 {
-            bus.publish(topic.name, vec![event(["a", "b", "c"][n % 3], u32::try_from(n / 3).unwrap()).to_message()])
-                .await
-                .unwrap();
+            bus.publish(
+                topic.name,
+                vec![event(["a", "b", "c"][n % 3], u32::try_from(n / 3).unwrap()).to_message()],
+            )
+            .await
+            .unwrap();
         }
     };
     let mut all = Vec::new();
@@ -238,7 +268,10 @@ async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Fixture) {
     soon(join(publish, consume)).await;
     assert!(dropped > 0);
     for (key, numbers) in by_key(&all) {
-        assert!(numbers.iter().copied().eq(0..u32::try_from(numbers.len()).unwrap()), "{key}: {numbers:?}");
+        assert!(
+            numbers.iter().copied().eq(0..u32::try_from(numbers.len()).unwrap()),
+            "{key}: {numbers:?}"
+        );
     }
 }
 
@@ -250,7 +283,10 @@ async fn the_committed_offset_never_goes_back(fixture: &dyn Fixture) {
     subscription.commit(&[all[4].position]).await.unwrap();
     subscription.commit(&[all[1].position]).await.unwrap();
     drop(subscription);
-    assert_eq!(read(bus.subscribe("g", topic).await.unwrap().as_mut(), 1).await, all[5..]);
+    assert_eq!(
+        read(bus.subscribe("g", topic).await.unwrap().as_mut(), 1).await,
+        all[5..]
+    );
 }
 
 async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Fixture) {
@@ -260,7 +296,9 @@ async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Fixture) {
         let bus = bus.clone();
         async move {
             for n in 0..4 {
-                bus.publish(topic.name, vec![event(&key, n).to_message()]).await.unwrap();
+                bus.publish(topic.name, vec![event(&key, n).to_message()])
+                    .await
+                    .unwrap();
             }
         }
     };
@@ -277,7 +315,9 @@ async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Fixture) {
     bus.publish(topic.name, messages(&keys, 1)).await.unwrap();
     let places = || async {
         let all = bus.read_all(topic.name).await.unwrap();
-        all.into_iter().map(|delivery| (delivery.message.key, delivery.position.partition)).collect::<BTreeMap<_, _>>()
+        all.into_iter()
+            .map(|delivery| (delivery.message.key, delivery.position.partition))
+            .collect::<BTreeMap<_, _>>()
     };
     let before = places().await;
     for partitions in [1, topic.partitions, 16] {

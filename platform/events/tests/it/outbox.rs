@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use events::{
     Event, Outbox, SqliteOutbox,
-    outbox::{Fence, sqlite},
+    outbox::{
+        Fence,
+        sqlite::{SCHEMA, append},
+    },
 };
 use futures::{FutureExt, future::join_all};
 use runtime::CrashPoints;
@@ -46,8 +49,16 @@ impl Fixture for SqliteFixture {
 
     async fn open(&self) -> Arc<dyn Store> {
         let path = self.0.path().join("outbox.db");
-        let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
-        Arc::new(Sqlite::open(SqliteOptions { path: &path, migrations, crash }).await.unwrap())
+        let (migrations, crash) = (Migrations(&[SCHEMA]), &CrashPoints::none());
+        Arc::new(
+            Sqlite::open(SqliteOptions {
+                path: &path,
+                migrations,
+                crash,
+            })
+            .await
+            .unwrap(),
+        )
     }
 }
 
@@ -61,9 +72,13 @@ impl Store for Sqlite {
         let write = self.write("test.append", move |tx| {
             async move {
                 for event in &events {
-                    sqlite::append(tx, "topic", event).await?;
+                    append(tx, "topic", event).await?;
                 }
-                if fails { Err(StoreError::unavailable("as it was told")) } else { Ok(()) }
+                if fails {
+                    Err(StoreError::unavailable("as it was told"))
+                } else {
+                    Ok(())
+                }
             }
             .boxed()
         });
@@ -98,11 +113,23 @@ fn events(count: u32) -> Vec<Event> {
 
 /// The numbers of the events that are pending.
 async fn pending(outbox: &Arc<dyn Outbox>) -> Vec<u32> {
-    outbox.pending(1_000_000).await.unwrap().iter().map(|row| number(&row.message)).collect()
+    outbox
+        .pending(1_000_000)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| number(&row.message))
+        .collect()
 }
 
 async fn places(outbox: &Arc<dyn Outbox>) -> Vec<i64> {
-    outbox.pending(1_000_000).await.unwrap().iter().map(|row| row.seq).collect()
+    outbox
+        .pending(1_000_000)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.seq)
+        .collect()
 }
 
 async fn lease(outbox: &Arc<dyn Outbox>, owner: &str) -> Fence {
@@ -135,17 +162,30 @@ async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Fixture) {
     assert!(rows.is_sorted_by_key(|row| row.seq));
     for writer in 0..8 {
         let key = format!("key-{writer}");
-        let numbers: Vec<_> =
-            rows.iter().filter(|row| row.message.key == key).map(|row| number(&row.message)).collect();
+        let numbers: Vec<_> = rows
+            .iter()
+            .filter(|row| row.message.key == key)
+            .map(|row| number(&row.message))
+            .collect();
         assert_eq!(numbers, [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14]);
     }
-    let some: Vec<i64> = store.outbox().pending(5).await.unwrap().iter().map(|row| row.seq).collect();
+    let some: Vec<i64> = store
+        .outbox()
+        .pending(5)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.seq)
+        .collect();
     assert_eq!(some, places(&store.outbox()).await[..5]);
 }
 
 async fn a_row_comes_back_as_it_was(fixture: &dyn Fixture) {
     let store = fixture.open().await;
-    let large = Event { data: vec![0xff; 2 << 20].into(), ..event("naïve \"key\"", 1) };
+    let large = Event {
+        data: vec![0xff; 2 << 20].into(),
+        ..event("naïve \"key\"", 1)
+    };
     store.append(vec![large.clone()], false).await.unwrap();
     let rows = store.outbox().pending(10).await.unwrap();
     assert_eq!((rows.len(), rows[0].topic.as_str()), (1, "topic"));
@@ -157,7 +197,11 @@ async fn an_event_that_is_there_is_a_conflict(fixture: &dyn Fixture) {
     store.append(events(1), false).await.unwrap();
     let again = store.append(vec![event("k", 7), event("k", 0)], false).await;
     assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
-    assert_eq!(pending(&store.outbox()).await, [0], "nothing of that transaction is there");
+    assert_eq!(
+        pending(&store.outbox()).await,
+        [0],
+        "nothing of that transaction is there"
+    );
 }
 
 async fn published_rows_are_pending_no_more(fixture: &dyn Fixture) {
@@ -166,7 +210,10 @@ async fn published_rows_are_pending_no_more(fixture: &dyn Fixture) {
     store.append(events(5), false).await.unwrap();
     let fence = lease(&outbox, "a").await;
     let rows = places(&outbox).await;
-    outbox.mark_published(fence, &[rows[0], rows[1], rows[3]]).await.unwrap();
+    outbox
+        .mark_published(fence, &[rows[0], rows[1], rows[3]])
+        .await
+        .unwrap();
     assert_eq!(pending(&outbox).await, [2, 4]);
 }
 
@@ -248,8 +295,11 @@ async fn of_sixty_four_owners_one_gets_the_lease(fixture: &dyn Fixture) {
         async move {
             let owners: Vec<String> = (0..64).map(|n| format!("{round}-{n}")).collect();
             let leases = join_all(owners.iter().map(|owner| outbox.acquire(owner, HOUR))).await;
-            let won: Vec<_> =
-                owners.into_iter().zip(leases).filter_map(|(owner, fence)| Some((owner, fence.unwrap()?))).collect();
+            let won: Vec<_> = owners
+                .into_iter()
+                .zip(leases)
+                .filter_map(|(owner, fence)| Some((owner, fence.unwrap()?)))
+                .collect();
             assert_eq!(won.len(), 1);
             won.into_iter().next().unwrap()
         }
@@ -265,12 +315,19 @@ async fn published_rows_are_pruned_after_their_retention(fixture: &dyn Fixture) 
     let outbox = store.outbox();
     store.append(events(1_500), false).await.unwrap();
     let fence = lease(&outbox, "a").await;
-    outbox.mark_published(fence, &places(&outbox).await[..1_400]).await.unwrap();
+    outbox
+        .mark_published(fence, &places(&outbox).await[..1_400])
+        .await
+        .unwrap();
     assert_eq!(outbox.prune(HOUR).await.unwrap(), 0);
     assert_eq!(outbox.prune(Duration::ZERO).await.unwrap(), 1_000);
     assert_eq!(outbox.prune(Duration::ZERO).await.unwrap(), 400);
     assert_eq!(outbox.prune(Duration::ZERO).await.unwrap(), 0);
-    assert_eq!(pending(&outbox).await, (1_400..1_500).collect::<Vec<_>>(), "what waits is never pruned");
+    assert_eq!(
+        pending(&outbox).await,
+        (1_400..1_500).collect::<Vec<_>>(),
+        "what waits is never pruned"
+    );
     assert_eq!(outbox.prune(Duration::MAX).await.unwrap(), 0);
 }
 
@@ -278,7 +335,11 @@ async fn rows_and_leases_survive_a_reopen(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     store.append(events(3), false).await.unwrap();
     let fence = lease(&store.outbox(), "a").await;
-    store.outbox().mark_published(fence, &places(&store.outbox()).await[..1]).await.unwrap();
+    store
+        .outbox()
+        .mark_published(fence, &places(&store.outbox()).await[..1])
+        .await
+        .unwrap();
     drop(store);
     let outbox = fixture.open().await.outbox();
     assert_eq!(pending(&outbox).await, [1, 2]);

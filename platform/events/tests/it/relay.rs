@@ -1,17 +1,21 @@
 //! The relay, between an outbox and a bus that fails.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use events::{Event, EventBus, Outbox, Relay, SqliteOutbox, Topic, Wake, outbox::sqlite};
 use futures::{FutureExt, future::join_all};
 use runtime::{CrashPoints, Tasks};
 use storage::{Migrations, Sqlite, SqliteOptions};
 
-use crate::support::{
-    Failure, FlakyBus, TOPIC, by_key, event, first_times, in_order, read_until, soon, sqlite_bus,
-};
+use crate::support::{Failure, FlakyBus, TOPIC, by_key, event, first_times, in_order, read_until, soon, sqlite_bus};
 
-const OTHER: Topic = Topic { name: "other-happenings", partitions: 2 };
+const OTHER: Topic = Topic {
+    name: "other-happenings",
+    partitions: 2,
+};
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const HOUR: Duration = Duration::from_hours(1);
 const SHORT: Duration = Duration::from_millis(20);
@@ -21,7 +25,7 @@ struct Setup {
     db: Sqlite,
     bus: Arc<FlakyBus>,
     wake: Wake,
-    tasks: Tasks,
+    relays: Mutex<Vec<Tasks>>,
     _folder: tempfile::TempDir,
 }
 
@@ -29,13 +33,25 @@ async fn setup(plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
     let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
-    let db = Sqlite::open(SqliteOptions { path: &path, migrations, crash }).await.unwrap();
+    let db = Sqlite::open(SqliteOptions {
+        path: &path,
+        migrations,
+        crash,
+    })
+    .await
+    .unwrap();
     let bus = sqlite_bus(folder.path()).await;
     for topic in [TOPIC, OTHER] {
         bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
     }
     let bus = Arc::new(FlakyBus::new(bus, plan));
-    Setup { db, bus, wake: Wake::default(), tasks: Tasks::new(), _folder: folder }
+    Setup {
+        db,
+        bus,
+        wake: Wake::default(),
+        relays: Mutex::default(),
+        _folder: folder,
+    }
 }
 
 impl Setup {
@@ -56,12 +72,7 @@ impl Setup {
         };
         let tasks = Tasks::new();
         tasks.spawn(relay.run(tasks.clone()));
-        let stop = tasks.clone();
-        let all = self.tasks.clone();
-        self.tasks.spawn(async move {
-            all.stopping().await;
-            assert!(stop.stop(Duration::from_secs(10)).await);
-        });
+        self.relays.lock().unwrap().push(tasks.clone());
         tasks
     }
 
@@ -96,7 +107,9 @@ impl Setup {
     }
 
     async fn stop(self) {
-        assert!(self.tasks.stop(Duration::from_secs(10)).await);
+        for relay in self.relays.into_inner().unwrap() {
+            assert!(relay.stop(Duration::from_secs(10)).await);
+        }
     }
 }
 
@@ -115,7 +128,18 @@ async fn everything_arrives_once_and_in_order_when_nothing_fails() {
 #[tokio::test]
 async fn nothing_is_lost_or_overtaken_when_the_bus_fails() {
     use Failure::{After, Before};
-    let plan = [None, Some(Before), Some(After), None, Some(After), None, None, Some(Before), None, Some(After)];
+    let plan = [
+        None,
+        Some(Before),
+        Some(After),
+        None,
+        Some(After),
+        None,
+        None,
+        Some(Before),
+        None,
+        Some(After),
+    ];
     let setup = setup(plan).await;
     setup.start("a", HOUR, 5);
     setup.append_all(0, 20).await;
@@ -181,7 +205,12 @@ async fn a_relay_whose_owner_starts_again_goes_on_at_once() {
 #[tokio::test]
 async fn the_lease_of_an_owner_that_is_gone_is_taken_over() {
     let setup = setup([]).await;
-    setup.outbox().acquire("gone", Duration::from_millis(300)).await.unwrap().unwrap();
+    setup
+        .outbox()
+        .acquire("gone", Duration::from_millis(300))
+        .await
+        .unwrap()
+        .unwrap();
     setup.append_all(0, 3).await;
     // It must not sleep for an hour only because another one held the lease when it looked.
     setup.start("b", HOUR, 100);

@@ -9,12 +9,19 @@ use std::{
 };
 
 use async_trait::async_trait;
-use events::{BusError, Delivery, Event, EventBus, Message, SqliteBus, Subscription, Topic};
+use events::{
+    BusError, Consumer, DeadLetters, Delivery, Event, EventBus, Handler, HandlerError, Message, Parked, SqliteBus,
+    Subscription, Topic,
+};
 use jiff::Timestamp;
-use runtime::{CrashPoints, RequestContext};
+use runtime::{Clock, CrashPoints, RequestContext, Tasks};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-pub(crate) const TOPIC: Topic = Topic { name: "happenings", partitions: 3 };
+pub(crate) const TOPIC: Topic = Topic {
+    name: "happenings",
+    partitions: 3,
+};
 
 /// Ends what should have ended long ago.
 pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
@@ -30,7 +37,10 @@ pub(crate) fn event(key: &str, n: u32) -> Event {
         source: "/test".to_owned(),
         time: Timestamp::UNIX_EPOCH,
         key: key.to_owned(),
-        context: RequestContext { request_id: format!("{key}-{n}"), traceparent: "t".to_owned() },
+        context: RequestContext {
+            request_id: format!("{key}-{n}"),
+            traceparent: "t".to_owned(),
+        },
         data: n.to_string().into(),
     }
 }
@@ -42,11 +52,17 @@ pub(crate) fn number(message: &Message) -> u32 {
 
 /// The first `count` messages of each key, in turn.
 pub(crate) fn messages(keys: &[&str], count: u32) -> Vec<Message> {
-    (0..count).flat_map(|n| keys.iter().map(move |key| event(key, n).to_message())).collect()
+    (0..count)
+        .flat_map(|n| keys.iter().map(move |key| event(key, n).to_message()))
+        .collect()
 }
 
 pub(crate) async fn sqlite_bus(folder: &Path) -> Arc<dyn EventBus> {
-    Arc::new(SqliteBus::open(&folder.join("bus.db"), &CrashPoints::none()).await.unwrap())
+    Arc::new(
+        SqliteBus::open(&folder.join("bus.db"), &CrashPoints::none())
+            .await
+            .unwrap(),
+    )
 }
 
 /// Reads until `enough` says so.
@@ -89,7 +105,9 @@ pub(crate) fn first_times(deliveries: &[Delivery]) -> Vec<Delivery> {
 
 /// So many events of each of these keys, all of them in order.
 pub(crate) fn in_order(keys: &[&str], count: u32) -> BTreeMap<String, Vec<u32>> {
-    keys.iter().map(|key| ((*key).to_owned(), (0..count).collect())).collect()
+    keys.iter()
+        .map(|key| ((*key).to_owned(), (0..count).collect()))
+        .collect()
 }
 
 /// How a publication fails.
@@ -109,7 +127,10 @@ pub(crate) struct FlakyBus {
 
 impl FlakyBus {
     pub(crate) fn new(inner: Arc<dyn EventBus>, plan: impl IntoIterator<Item = Option<Failure>>) -> Self {
-        Self { inner, plan: Mutex::new(plan.into_iter().collect()) }
+        Self {
+            inner,
+            plan: Mutex::new(plan.into_iter().collect()),
+        }
     }
 
     /// Whether all went as planned.
@@ -147,4 +168,93 @@ impl EventBus for FlakyBus {
     async fn is_up(&self) -> bool {
         self.inner.is_up().await
     }
+}
+
+type Plan = Box<dyn Fn(&Event, u32) -> Result<(), HandlerError> + Send + Sync>;
+
+/// A handler that remembers what it applied, and fails when its plan says so.
+pub(crate) struct Recorder {
+    plan: Plan,
+    attempts: Mutex<BTreeMap<Uuid, u32>>,
+    applied: watch::Sender<Vec<(String, u32)>>,
+}
+
+impl Recorder {
+    /// `plan` decides the outcome of an attempt at an event: the first one is number 1.
+    pub(crate) fn new(plan: impl Fn(&Event, u32) -> Result<(), HandlerError> + Send + Sync + 'static) -> Arc<Self> {
+        let (attempts, applied) = (Mutex::default(), watch::Sender::default());
+        Arc::new(Self {
+            plan: Box::new(plan),
+            attempts,
+            applied,
+        })
+    }
+
+    /// Ends when so many events were applied.
+    pub(crate) async fn applied(&self, count: usize) -> Vec<(String, u32)> {
+        let mut applied = self.applied.subscribe();
+        soon(applied.wait_for(|applied| applied.len() >= count))
+            .await
+            .unwrap()
+            .clone()
+    }
+
+    /// The numbers of each key's events, in the order in which they were applied.
+    pub(crate) fn by_key(&self) -> BTreeMap<String, Vec<u32>> {
+        let mut keys: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for (key, n) in self.applied.borrow().iter() {
+            keys.entry(key.clone()).or_default().push(*n);
+        }
+        keys
+    }
+}
+
+#[async_trait]
+impl Handler for Recorder {
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+        let attempt = {
+            let mut attempts = self.attempts.lock().unwrap();
+            let attempt = attempts.entry(event.id).or_default();
+            *attempt += 1;
+            *attempt
+        };
+        (self.plan)(event, attempt)?;
+        let n = number(&event.to_message());
+        self.applied.send_modify(|applied| applied.push((event.key.clone(), n)));
+        Ok(())
+    }
+}
+
+/// A member of a group that applies with this handler, until its tasks are stopped.
+pub(crate) fn consume(group: &'static str, bus: &Arc<dyn EventBus>, handler: Arc<dyn Handler>) -> Tasks {
+    let (clock, crash) = (Clock::from_fn(|| Timestamp::UNIX_EPOCH), CrashPoints::none());
+    let consumer = Consumer {
+        group,
+        topic: TOPIC,
+        bus: bus.clone(),
+        handler,
+        clock,
+        crash,
+    };
+    let tasks = Tasks::new();
+    tasks.spawn(consumer.run(tasks.clone()));
+    tasks
+}
+
+pub(crate) async fn stop(tasks: Tasks) {
+    assert!(tasks.stop(Duration::from_secs(10)).await);
+}
+
+/// What a group has parked, once that is so many.
+pub(crate) async fn parked(bus: &Arc<dyn EventBus>, group: &str, count: usize) -> Vec<Parked> {
+    let letters = DeadLetters::new(bus.clone());
+    soon(async {
+        loop {
+            let parked = letters.list(TOPIC.name, group).await.unwrap();
+            if parked.len() >= count {
+                return parked;
+            }
+        }
+    })
+    .await
 }

@@ -91,7 +91,9 @@ async fn write_all(mut connection: SqliteConnection, mut queue: mpsc::Receiver<J
         let labels: Vec<_> = group.iter().map(|job| job.label).collect();
         let mut answers = Vec::with_capacity(group.len());
         let committed = commit_group(&mut connection, group.drain(..), &mut answers, || {
-            labels.iter().for_each(|label| crash.before("commit", label));
+            for label in &labels {
+                crash.before("commit", label);
+            }
         })
         .await;
         match &committed {
@@ -103,7 +105,7 @@ async fn write_all(mut connection: SqliteConnection, mut queue: mpsc::Receiver<J
             }
         }
         for answer in answers {
-            answer(committed.as_ref().map(|()| ()));
+            answer(committed.as_ref().copied());
         }
     }
 }

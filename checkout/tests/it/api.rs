@@ -1,0 +1,8 @@
+//! The interface, through a real client, with servers for peers.
+
+mod lists;
+mod outcomes;
+mod peers;
+mod refusals;
+mod shop;
+mod unknowns;

@@ -1,0 +1,133 @@
+//! Lists for operators.
+
+use std::time::Duration;
+
+use proto::{
+    Reason,
+    checkout::v1::{Checkout, CheckoutStatus, ListCheckoutsRequest},
+    status,
+};
+
+use super::shop::{PATIENCE, Shop, paid_with, request};
+use crate::world::{At, Fault};
+
+fn ids(checkouts: &[Checkout]) -> Vec<&str> {
+    checkouts.iter().map(|checkout| checkout.checkout_id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn checkouts_are_listed_page_by_page_oldest_first() {
+    let shop = Shop::open().await;
+    let mut bought = Vec::new();
+    for n in 0..5 {
+        bought.push(shop.buy(request(&format!("k{n}"))).await);
+    }
+    for (size, pages) in [(2, vec![2, 2, 1]), (5, vec![5]), (0, vec![5]), (i32::MAX, vec![5])] {
+        let mut request = ListCheckoutsRequest {
+            page_size: size,
+            ..ListCheckoutsRequest::default()
+        };
+        let (mut seen, mut sizes) = (Vec::new(), Vec::new());
+        loop {
+            let page = shop.list(request.clone()).await.unwrap();
+            sizes.push(page.checkouts.len());
+            seen.extend(page.checkouts);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(sizes, pages, "pages of {size}");
+        assert_eq!(seen, bought);
+    }
+}
+
+#[tokio::test]
+async fn checkouts_are_listed_by_status() {
+    let shop = Shop::with(Duration::from_millis(50)).await;
+    let completed = shop.buy(request("completed")).await;
+    let failed = shop.buy(paid_with("failed", "pm_card_declined")).await;
+    let gate = shop.world.gate_before(At::Confirm);
+    let paid = shop.buy(request("paid")).await;
+    let of = |status: CheckoutStatus| ListCheckoutsRequest {
+        status: status.into(),
+        ..ListCheckoutsRequest::default()
+    };
+    for (status, expected) in [
+        (CheckoutStatus::Unspecified, vec![&completed, &failed, &paid]),
+        (CheckoutStatus::Completed, vec![&completed]),
+        (CheckoutStatus::Failed, vec![&failed]),
+        (CheckoutStatus::PaymentCompleted, vec![&paid]),
+        (CheckoutStatus::PaymentPending, vec![]),
+        (CheckoutStatus::Initiated, vec![]),
+        (CheckoutStatus::InventoryReserved, vec![]),
+    ] {
+        let listed = shop.list(of(status)).await.unwrap();
+        let expected: Vec<_> = expected.iter().map(|checkout| checkout.checkout_id.as_str()).collect();
+        assert_eq!(ids(&listed.checkouts), expected, "{status:?}");
+        assert_eq!(listed.next_page_token, "");
+    }
+    gate.open();
+}
+
+#[tokio::test]
+async fn what_needs_attention_is_listed_once_it_does() {
+    let shop = Shop::with(Duration::from_millis(50)).await;
+    shop.buy(request("sound")).await;
+    let attention = ListCheckoutsRequest {
+        needs_attention: true,
+        ..ListCheckoutsRequest::default()
+    };
+    assert_eq!(shop.list(attention.clone()).await.unwrap().checkouts, []);
+    shop.world.always(At::Confirm, Fault::NeverArrives);
+    let stuck = shop.buy(request("stuck")).await;
+    assert!(!stuck.needs_attention);
+    let listed = async {
+        loop {
+            let listed = shop.list(attention.clone()).await.unwrap().checkouts;
+            if !listed.is_empty() {
+                break listed;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let listed = tokio::time::timeout(PATIENCE, listed).await.unwrap();
+    assert_eq!(ids(&listed), [stuck.checkout_id.as_str()]);
+    assert!(listed[0].needs_attention);
+}
+
+#[tokio::test]
+async fn a_list_that_makes_no_sense_is_refused() {
+    let shop = Shop::open().await;
+    let good = ListCheckoutsRequest::default;
+    let cases = [
+        (
+            ListCheckoutsRequest {
+                page_size: -1,
+                ..good()
+            },
+            "page_size",
+        ),
+        (
+            ListCheckoutsRequest {
+                page_size: i32::MIN,
+                ..good()
+            },
+            "page_size",
+        ),
+        (ListCheckoutsRequest { status: 7, ..good() }, "status"),
+        (ListCheckoutsRequest { status: -1, ..good() }, "status"),
+        (
+            ListCheckoutsRequest {
+                page_token: "next".to_owned(),
+                ..good()
+            },
+            "page_token",
+        ),
+    ];
+    for (request, field) in cases {
+        let refused = shop.list(request).await.unwrap_err();
+        assert_eq!(status::refused(&refused), Some(Reason::InvalidArgument), "{refused:?}");
+        assert_eq!(status::fields(&refused)[0].0, field);
+    }
+}

@@ -1,0 +1,233 @@
+//! Servers of the peers, which keep the books of a [`World`].
+
+use std::sync::{Arc, Mutex};
+
+use checkout::{
+    domain::{CheckoutId, Failure, Line, PaymentMethod, ProductId},
+    ports,
+};
+use money::Quantity;
+use proto::{
+    cart::v1::{self as cart, cart_service_server::CartService},
+    convert,
+    inventory::v1::{self as inventory, inventory_service_server::InventoryService},
+    payment::v1::{self as payment, PaymentStatus, payment_service_server::PaymentService},
+    product::v1::{self as product, product_service_server::ProductService},
+    status::Refusal,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    ledger::Paid,
+    world::{At, World},
+};
+
+/// All four of them.
+#[derive(Clone)]
+pub(super) struct Servers {
+    pub(super) world: Arc<World>,
+    /// The next calls to this one are answered so, and not executed.
+    pub(super) answers: Arc<Mutex<Vec<(At, Status)>>>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Servers {
+    /// The answer that was put here for this call.
+    fn planned(&self, at: At) -> Result<(), Status> {
+        let mut answers = self.answers.lock().unwrap();
+        match answers.iter().position(|(of, _)| *of == at) {
+            Some(place) => Err(answers.remove(place).1),
+            None => Ok(()),
+        }
+    }
+}
+
+fn refusal(failure: Failure) -> Status {
+    let shortages = serde_json::to_string(&failure.shortages).unwrap();
+    Refusal::new(failure.reason, failure.message)
+        .with("shortages", shortages)
+        .into()
+}
+
+fn id(text: &str) -> CheckoutId {
+    CheckoutId(text.parse().unwrap())
+}
+
+fn nobody_calls_this<T>() -> Answer<T> {
+    Err(Status::unimplemented("checkout does not call this"))
+}
+
+#[tonic::async_trait]
+impl CartService for Servers {
+    async fn get_cart(&self, request: Request<cart::GetCartRequest>) -> Answer<cart::GetCartResponse> {
+        self.planned(At::Cart)?;
+        let view = self.world.execute(At::Cart, |_| self.world.cart()).await;
+        let item = |line: &checkout::domain::CartLine| cart::CartItem {
+            product_id: line.product.0,
+            price: Some(line.seen_price.into()),
+            quantity: line.quantity.get().try_into().unwrap(),
+            ..cart::CartItem::default()
+        };
+        let cart = cart::Cart {
+            user_id: request.into_inner().user_id,
+            items: view.lines.iter().map(item).collect(),
+            version: view.version,
+            ..cart::Cart::default()
+        };
+        Ok(Response::new(cart::GetCartResponse { cart: Some(cart) }))
+    }
+
+    async fn add_item(&self, _: Request<cart::AddItemRequest>) -> Answer<cart::AddItemResponse> {
+        nobody_calls_this()
+    }
+
+    async fn update_quantity(&self, _: Request<cart::UpdateQuantityRequest>) -> Answer<cart::UpdateQuantityResponse> {
+        nobody_calls_this()
+    }
+
+    async fn remove_item(&self, _: Request<cart::RemoveItemRequest>) -> Answer<cart::RemoveItemResponse> {
+        nobody_calls_this()
+    }
+
+    async fn clear_cart(&self, _: Request<cart::ClearCartRequest>) -> Answer<cart::ClearCartResponse> {
+        nobody_calls_this()
+    }
+}
+
+#[tonic::async_trait]
+impl ProductService for Servers {
+    async fn batch_get_products(
+        &self,
+        request: Request<product::BatchGetProductsRequest>,
+    ) -> Answer<product::BatchGetProductsResponse> {
+        self.planned(At::Prices)?;
+        let ids = request.into_inner().ids;
+        let prices = self.world.execute(At::Prices, |_| self.world.prices()).await;
+        let product = |(ProductId(id), priced): (ProductId, checkout::domain::Priced)| product::Product {
+            id,
+            name: priced.name,
+            price: Some(priced.price.into()),
+            ..product::Product::default()
+        };
+        let found = prices.into_iter().filter(|(product, _)| ids.contains(&product.0));
+        Ok(Response::new(product::BatchGetProductsResponse {
+            products: found.map(product).collect(),
+        }))
+    }
+
+    async fn get_products(&self, _: Request<product::GetProductsRequest>) -> Answer<product::GetProductsResponse> {
+        nobody_calls_this()
+    }
+
+    async fn get_product(&self, _: Request<product::GetProductRequest>) -> Answer<product::GetProductResponse> {
+        nobody_calls_this()
+    }
+
+    async fn upsert_product(
+        &self,
+        _: Request<product::UpsertProductRequest>,
+    ) -> Answer<product::UpsertProductResponse> {
+        nobody_calls_this()
+    }
+}
+
+#[tonic::async_trait]
+impl InventoryService for Servers {
+    async fn reserve(&self, request: Request<inventory::ReserveRequest>) -> Answer<inventory::ReserveResponse> {
+        self.planned(At::Reserve)?;
+        let request = request.into_inner();
+        let line = |line: inventory::Line| Line {
+            product: ProductId(line.product_id),
+            name: String::new(),
+            quantity: Quantity::new(line.quantity).unwrap(),
+            unit_price: money::Money::usd(0),
+        };
+        let (id, lines) = (
+            id(&request.checkout_id),
+            request.lines.into_iter().map(line).collect::<Vec<_>>(),
+        );
+        let reserved = self
+            .world
+            .execute(At::Reserve, |ledger| ledger.reserve(id, &lines))
+            .await;
+        reserved.map_err(refusal)?;
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn confirm(&self, request: Request<inventory::ConfirmRequest>) -> Answer<inventory::ConfirmResponse> {
+        self.planned(At::Confirm)?;
+        let id = id(&request.into_inner().checkout_id);
+        let confirm = |ledger: &mut _| self.world.confirm_in(ledger, id);
+        self.world.execute(At::Confirm, confirm).await.map_err(refusal)?;
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn release(&self, request: Request<inventory::ReleaseRequest>) -> Answer<inventory::ReleaseResponse> {
+        self.planned(At::Release)?;
+        let id = id(&request.into_inner().checkout_id);
+        let released = self.world.execute(At::Release, |ledger| ledger.release(id)).await;
+        released.map_err(refusal)?;
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn get_stock(&self, _: Request<inventory::GetStockRequest>) -> Answer<inventory::GetStockResponse> {
+        nobody_calls_this()
+    }
+
+    async fn add_stock(&self, _: Request<inventory::AddStockRequest>) -> Answer<inventory::AddStockResponse> {
+        nobody_calls_this()
+    }
+}
+
+#[tonic::async_trait]
+impl PaymentService for Servers {
+    async fn charge(&self, request: Request<payment::ChargeRequest>) -> Answer<payment::ChargeResponse> {
+        self.planned(At::Charge)?;
+        let request = request.into_inner();
+        let amount = convert::money("amount", request.amount)?;
+        let method = PaymentMethod::new(&request.payment_method).unwrap();
+        let id = id(&request.checkout_id);
+        let charge = |ledger: &mut crate::ledger::Ledger| ledger.charge(id, amount, &method);
+        let payment_id = self.world.execute(At::Charge, charge).await.map_err(refusal)?;
+        let payment = payment::Payment {
+            payment_id,
+            status: PaymentStatus::Succeeded.into(),
+            ..payment::Payment::default()
+        };
+        Ok(Response::new(payment::ChargeResponse { payment: Some(payment) }))
+    }
+
+    async fn refund(&self, request: Request<payment::RefundRequest>) -> Answer<payment::RefundResponse> {
+        self.planned(At::Refund)?;
+        let id = id(&request.into_inner().checkout_id);
+        self.world.execute(At::Refund, |ledger| ledger.refund(id)).await;
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn get_payment(&self, request: Request<payment::GetPaymentRequest>) -> Answer<payment::GetPaymentResponse> {
+        self.planned(At::FindPayment)?;
+        let id = id(&request.into_inner().checkout_id);
+        let find = |ledger: &mut crate::ledger::Ledger| (ledger.payments.get(&id).cloned(), ledger.payment(id));
+        let (paid, known) = self.world.execute(At::FindPayment, find).await;
+        let status = match paid {
+            None => return Err(Refusal::new(proto::Reason::PaymentNotFound, "no such payment").into()),
+            Some(Paid::Charged) => PaymentStatus::Succeeded,
+            Some(Paid::Declined(_)) => PaymentStatus::Declined,
+            Some(Paid::Refunded) => PaymentStatus::Refunded,
+            Some(Paid::Cancelled) => PaymentStatus::Cancelled,
+        };
+        let (payment_id, decline_reason) = match known {
+            ports::Payment::Succeeded { payment_id } => (payment_id, String::new()),
+            ports::Payment::Declined(failure) => (String::new(), failure.reason.as_str().to_owned()),
+            ports::Payment::Open => (String::new(), String::new()),
+        };
+        let payment = payment::Payment {
+            payment_id,
+            decline_reason,
+            status: status.into(),
+            ..payment::Payment::default()
+        };
+        Ok(Response::new(payment::GetPaymentResponse { payment: Some(payment) }))
+    }
+}

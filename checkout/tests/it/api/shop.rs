@@ -1,0 +1,237 @@
+//! The service with its peers, on a temporary data directory, and a client.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use checkout::{Config, Peers, Store};
+use events::{EventBus, SqliteBus, Topic};
+use proto::{
+    cart::v1::cart_service_server::CartServiceServer,
+    checkout::v1::{
+        Checkout, GetCheckoutRequest, InitiateCheckoutRequest, InitiateCheckoutResponse, ListCheckoutsRequest,
+        ListCheckoutsResponse, checkout_service_client::CheckoutServiceClient,
+    },
+    inventory::v1::inventory_service_server::InventoryServiceServer,
+    payment::v1::payment_service_server::PaymentServiceServer,
+    product::v1::product_service_server::ProductServiceServer,
+};
+use runtime::{
+    CrashPoints, Faults, Runtime, Service, Tasks,
+    channel::{Peer, Policy},
+    serve::{self, Interface, Running},
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::Status;
+
+use super::peers::Servers;
+use crate::world::{At, Fault, World};
+
+/// Longer than anything here takes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) struct Shop {
+    pub(super) client: CheckoutServiceClient<Peer>,
+    pub(super) world: Arc<World>,
+    pub(super) answers: Arc<Mutex<Vec<(At, Status)>>>,
+    bus: SqliteBus,
+    running: Vec<Running>,
+    folder: Arc<TempDir>,
+}
+
+fn at(call: &str) -> Option<At> {
+    Some(match call {
+        "cart.GetCart" => At::Cart,
+        "product.BatchGetProducts" => At::Prices,
+        "inventory.Reserve" => At::Reserve,
+        "inventory.Confirm" => At::Confirm,
+        "inventory.Release" => At::Release,
+        "payment.Charge" => At::Charge,
+        "payment.Refund" => At::Refund,
+        "payment.GetPayment" => At::FindPayment,
+        _ => return None,
+    })
+}
+
+/// Calls go wrong as the world's script says.
+fn policy(world: &Arc<World>) -> Policy {
+    let world = world.clone();
+    let plan = move |call: &str| {
+        world.next_fault(at(call)?).map(|fault| match fault {
+            Fault::NeverArrives => runtime::Fault::NeverArrives,
+            Fault::AnswerLost => runtime::Fault::AnswerLost,
+            Fault::Twice => runtime::Fault::Twice,
+        })
+    };
+    Policy {
+        deadline: PATIENCE,
+        crash: CrashPoints::none(),
+        faults: Faults::from_fn(plan),
+    }
+}
+
+async fn start(service: Service, policy: Policy, runtime: &Runtime) -> (Peer, Running) {
+    let (peer, incoming) = Peer::in_process(policy);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let interface = Interface {
+        descriptors: proto::FILE_DESCRIPTOR_SET,
+        complete: proto::status::complete,
+    };
+    let running = serve::start(service, listener, incoming, interface, runtime)
+        .await
+        .unwrap();
+    (peer, running)
+}
+
+impl Shop {
+    pub(super) async fn open() -> Self {
+        Self::with(PATIENCE).await
+    }
+
+    /// A shop whose callers wait for so long.
+    pub(super) async fn with(timeout: Duration) -> Self {
+        Self::on(Arc::new(tempfile::tempdir().unwrap()), World::new(), timeout).await
+    }
+
+    async fn on(folder: Arc<TempDir>, world: Arc<World>, timeout: Duration) -> Self {
+        let runtime = Runtime::system();
+        let answers = Arc::default();
+        let (peers, mut running) = serve_peers(&world, &answers, &runtime).await;
+        let bus = SqliteBus::open(&folder.path().join("bus.db"), &runtime.crash)
+            .await
+            .unwrap();
+        let config = Config {
+            store: Store::Sqlite(folder.path().join("checkout.db")),
+            timeout,
+            owner: "me".to_owned(),
+            outbox_poll: Duration::from_secs(1),
+            outbox_batch: 100,
+            outbox_retention: Duration::from_secs(3600),
+        };
+        let service = checkout::build(config, peers, Arc::new(bus.clone()), &runtime)
+            .await
+            .unwrap();
+        assert_eq!(
+            (service.name, service.grpc_name, service.probes.len()),
+            ("checkout", "checkout.v1.CheckoutService", 1)
+        );
+        let (peer, checkout) = start(service, policy(&world), &runtime).await;
+        running.insert(0, checkout);
+        Self {
+            client: CheckoutServiceClient::new(peer),
+            world,
+            answers,
+            bus,
+            running,
+            folder,
+        }
+    }
+
+    /// Stops everything, and starts it again on the same data with the same participants.
+    pub(super) async fn restarted(self, timeout: Duration) -> Self {
+        for running in self.running {
+            running.stop(Duration::from_millis(100)).await;
+        }
+        Self::on(self.folder, self.world, timeout).await
+    }
+
+    /// The next call of this kind is answered so, and not executed.
+    pub(super) fn answer_next(&self, at: At, status: Status) {
+        self.answers.lock().unwrap().push((at, status));
+    }
+
+    pub(super) fn initiate(
+        &self,
+        request: InitiateCheckoutRequest,
+    ) -> impl Future<Output = Result<InitiateCheckoutResponse, Status>> + 'static {
+        let mut client = self.client.clone();
+        async move { Ok(client.initiate_checkout(request).await?.into_inner()) }
+    }
+
+    pub(super) async fn buy(&self, request: InitiateCheckoutRequest) -> Checkout {
+        self.initiate(request).await.unwrap().checkout.unwrap()
+    }
+
+    pub(super) async fn get(&self, user_id: &str, checkout_id: &str) -> Result<Checkout, Status> {
+        let request = GetCheckoutRequest {
+            user_id: user_id.to_owned(),
+            checkout_id: checkout_id.to_owned(),
+        };
+        let response = self.client.clone().get_checkout(request).await?.into_inner();
+        Ok(response.checkout.unwrap())
+    }
+
+    pub(super) async fn list(&self, request: ListCheckoutsRequest) -> Result<ListCheckoutsResponse, Status> {
+        Ok(self.client.clone().list_checkouts(request).await?.into_inner())
+    }
+
+    /// The next so many events on the bus.
+    pub(super) async fn published(&self, count: usize) -> Vec<events::Message> {
+        let topic = Topic {
+            name: proto::events::CHECKOUT_TOPIC,
+            partitions: proto::events::CHECKOUT_PARTITIONS,
+        };
+        self.bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
+        let mut subscription = self.bus.subscribe("test", topic).await.unwrap();
+        let mut messages = Vec::new();
+        let read = async {
+            while messages.len() < count {
+                let deliveries = subscription.next().await.unwrap();
+                messages.extend(deliveries.into_iter().map(|delivery| delivery.message));
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.unwrap();
+        messages
+    }
+}
+
+async fn serve_peers(
+    world: &Arc<World>,
+    answers: &Arc<Mutex<Vec<(At, Status)>>>,
+    runtime: &Runtime,
+) -> (Peers, Vec<Running>) {
+    let servers = Servers {
+        world: world.clone(),
+        answers: answers.clone(),
+    };
+    let tasks = Tasks::new;
+    let services = [
+        Service::new("product", ProductServiceServer::new(servers.clone()), tasks()),
+        Service::new("cart", CartServiceServer::new(servers.clone()), tasks()),
+        Service::new("inventory", InventoryServiceServer::new(servers.clone()), tasks()),
+        Service::new("payment", PaymentServiceServer::new(servers), tasks()),
+    ];
+    let (mut peers, mut running) = (Vec::new(), Vec::new());
+    for service in services {
+        let (peer, server) = start(service, policy(world), runtime).await;
+        peers.push(peer);
+        running.push(server);
+    }
+    let [product, cart, inventory, payment] = <[Peer; 4]>::try_from(peers).unwrap();
+    let peers = Peers {
+        product,
+        cart,
+        inventory,
+        payment,
+    };
+    (peers, running)
+}
+
+pub(super) fn request(key: &str) -> InitiateCheckoutRequest {
+    InitiateCheckoutRequest {
+        user_id: "user-1".to_owned(),
+        idempotency_key: key.to_owned(),
+        payment_method: String::new(),
+        accept_price_changes: false,
+    }
+}
+
+pub(super) fn paid_with(key: &str, method: &str) -> InitiateCheckoutRequest {
+    InitiateCheckoutRequest {
+        payment_method: method.to_owned(),
+        ..request(key)
+    }
+}

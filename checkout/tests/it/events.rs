@@ -1,0 +1,122 @@
+//! What the world is told of a purchase: one event, with all that it needs.
+
+use checkout::domain::Checkout;
+use events::Event;
+use money::Currency;
+use proto::events::{CheckoutCompleted, CheckoutFailed, PurchasedItem};
+use runtime::{Ids, RequestContext};
+use uuid::Uuid;
+
+use crate::{
+    bench::{Bench, paid_with, request},
+    ledger::payment_id,
+    world::{At, Fault},
+};
+
+/// The only event there is.
+fn only_event(bench: &Bench) -> Event {
+    let mut outbox = bench.journal.outbox();
+    assert_eq!(outbox.len(), 1);
+    outbox.remove(0)
+}
+
+fn assert_envelope(event: &Event, checkout: &Checkout, (kind, name): (&str, &str)) {
+    assert_eq!((event.kind.as_str(), event.name.as_str()), (kind, name));
+    assert_eq!(
+        (event.source.as_str(), &event.key),
+        ("/checkout", &checkout.id.to_string())
+    );
+    assert_ne!(event.id, checkout.id.0);
+    assert!(event.time >= checkout.created_at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purchase_tells_everything_an_order_needs() {
+    let bench = Bench::new();
+    let checkout = bench.buy(request("k")).await;
+    let event = only_event(&bench);
+    assert_envelope(
+        &event,
+        &checkout,
+        ("cartwright.checkout.completed.v1", "CheckoutCompleted"),
+    );
+    let json: serde_json::Value = serde_json::from_slice(&event.data).unwrap();
+    assert_eq!(json["total_amount"].to_string(), "22.5", "a number: {json}");
+    let text = std::str::from_utf8(&event.data).unwrap();
+    assert!(text.contains("\"total_amount\":22.50"), "with two decimals: {text}");
+    let told: CheckoutCompleted = serde_json::from_slice(&event.data).unwrap();
+    let item = |product_id, quantity, unit_price: &str, subtotal: &str| PurchasedItem {
+        product_id,
+        product_name: format!("Product {product_id}"),
+        quantity,
+        unit_price: unit_price.parse().unwrap(),
+        subtotal: subtotal.parse().unwrap(),
+    };
+    let expected = CheckoutCompleted {
+        checkout_id: checkout.id.0,
+        order_id: checkout.id.order_id(),
+        user_id: "user-1".to_owned(),
+        items: vec![item(1, 2, "10.00", "20.00"), item(2, 1, "2.50", "2.50")],
+        total_amount: "22.50".parse().unwrap(),
+        currency: Currency::USD,
+        payment_id: payment_id(checkout.id),
+        cart_version: 7,
+        completed_at: event.time,
+    };
+    assert_eq!(told, expected);
+    assert_eq!(told.order_id.get_version_num(), 5);
+    assert_eq!(
+        told.order_id,
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, checkout.id.0.as_bytes())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purchase_that_failed_tells_why() {
+    for (method, reason) in [("pm_card_declined", "CARD_DECLINED"), ("pm_card_ok", "OUT_OF_STOCK")] {
+        let bench = Bench::new();
+        if reason == "OUT_OF_STOCK" {
+            bench.world.ledger().sell_out();
+        }
+        let checkout = bench.buy(paid_with("k", method)).await;
+        let event = only_event(&bench);
+        assert_envelope(&event, &checkout, ("cartwright.checkout.failed.v1", "CheckoutFailed"));
+        let told: CheckoutFailed = serde_json::from_slice(&event.data).unwrap();
+        let expected = CheckoutFailed {
+            checkout_id: checkout.id.0,
+            user_id: "user-1".to_owned(),
+            reason: reason.to_owned(),
+            message: checkout.state.failure().unwrap().message.clone(),
+            failed_at: event.time,
+        };
+        assert_eq!(told, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_carries_the_request_that_caused_it() {
+    let bench = Bench::new();
+    let context = RequestContext::new(&Ids::random());
+    // Also when the saga outlives it.
+    bench.world.script(At::Confirm, vec![Some(Fault::AnswerLost); 5]);
+    let initiate = bench.sagas.initiate(request("k"), std::time::Duration::from_millis(1));
+    let answer = context.clone().scope(initiate).await.unwrap();
+    assert!(!answer.checkout.state.is_terminal());
+    bench.ended(answer.checkout.id).await;
+    assert_eq!(only_event(&bench).context, context);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_purchase_tells_nothing() {
+    let bench = Bench::new();
+    for at in [At::Reserve, At::Charge, At::Confirm] {
+        let gate = bench.world.gate_behind(at);
+        let buying = bench.start_to_buy(request(&format!("{at:?}")));
+        gate.reached().await;
+        let told = bench.journal.outbox().len();
+        gate.open();
+        buying.await.unwrap().unwrap();
+        assert_eq!(bench.journal.outbox().len(), told + 1, "{at:?}");
+    }
+    bench.assert_sound("told once each").await;
+}

@@ -1,0 +1,248 @@
+//! What cannot be applied is parked, and can be sent through again.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use events::{DeadLetters, EventBus, HandlerError, Message, Parked, dead_letter_topic};
+
+use crate::support::{
+    Failure, FlakyBus, Recorder, TOPIC, consume, event, in_order, messages, number, parked, sqlite_bus, stop,
+};
+
+const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+
+async fn empty_bus(folder: &tempfile::TempDir) -> Arc<dyn EventBus> {
+    let bus = sqlite_bus(folder.path()).await;
+    bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
+    bus
+}
+
+fn poisoned() -> HandlerError {
+    HandlerError::Poisoned("its sums do not agree".to_owned())
+}
+
+/// The second event of key `a` cannot be applied.
+fn refuses_a1() -> Arc<Recorder> {
+    Recorder::new(|event, _| {
+        if event.key == "a" && number(&event.to_message()) == 1 {
+            Err(poisoned())
+        } else {
+            Ok(())
+        }
+    })
+}
+
+fn ids(letters: &[Parked]) -> Vec<String> {
+    letters.iter().map(|letter| letter.id.clone()).collect()
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = empty_bus(&folder).await;
+    bus.publish(TOPIC.name, messages(&KEYS, 10)).await.unwrap();
+    let recorder = refuses_a1();
+    let consumer = consume("g", &bus, recorder.clone());
+    recorder.applied(39).await;
+    let letters = parked(&bus, "g", 1).await;
+    stop(consumer).await;
+    let mut expected = in_order(&KEYS, 10);
+    expected.get_mut("a").unwrap().remove(1);
+    assert_eq!(recorder.by_key(), expected);
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!(letter.id, event("a", 1).id.to_string());
+    assert_eq!(
+        (letter.group.as_str(), letter.reason.as_str()),
+        ("g", "its sums do not agree")
+    );
+    assert_eq!(letter.parked_at, "1970-01-01T00:00:00Z");
+    let topic = bus.read_all(TOPIC.name).await.unwrap();
+    let place = topic
+        .iter()
+        .find(|delivery| delivery.message == event("a", 1).to_message())
+        .unwrap()
+        .position;
+    assert_eq!(
+        letter.origin,
+        format!("{}/{}/{}", TOPIC.name, place.partition, place.offset)
+    );
+    assert_eq!(
+        (&letter.message.key, &letter.message.value),
+        (&event("a", 1).key, &event("a", 1).data)
+    );
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_that_event_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = empty_bus(&folder).await;
+    bus.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
+    let recorder = Recorder::new(|event, _| {
+        assert!(event.key != "b" || number(&event.to_message()) != 0, "as it was told");
+        Ok(())
+    });
+    let consumer = consume("g", &bus, recorder.clone());
+    recorder.applied(11).await;
+    let letters = parked(&bus, "g", 1).await;
+    stop(consumer).await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (&letters[0].id, letters[0].reason.as_str()),
+        (&event("b", 0).id.to_string(), "applying it panicked")
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = empty_bus(&folder).await;
+    let without = |header: &str| {
+        let mut message = event("a", 7).to_message();
+        message.headers.retain(|(name, _)| name != header);
+        message
+    };
+    let wrong = vec![
+        Message {
+            key: String::new(),
+            headers: Vec::new(),
+            value: Vec::new().into(),
+        },
+        without("ce_id"),
+        without("ce_type"),
+        without("ce_source").with_header("ce_id", event("x", 1).id.to_string()),
+        event("a", 1).to_message().with_header("ce_id", "7"),
+        event("a", 2).to_message().with_header("ce_id", "7"),
+        event("a", 3).to_message().with_header("ce_time", "yesterday"),
+    ];
+    bus.publish(TOPIC.name, wrong).await.unwrap();
+    bus.publish(TOPIC.name, messages(&KEYS, 1)).await.unwrap();
+    let recorder = Recorder::new(|_, _| Ok(()));
+    let consumer = consume("g", &bus, recorder.clone());
+    recorder.applied(4).await;
+    // Two that have the same wrong id are two.
+    let letters = parked(&bus, "g", 7).await;
+    stop(consumer).await;
+    let mut reasons: Vec<_> = letters.iter().map(|letter| letter.reason.as_str()).collect();
+    reasons.sort_unstable();
+    let expected = [
+        "header ce_id is malformed",
+        "header ce_id is malformed",
+        "header ce_id is missing",
+        "header ce_id is missing",
+        "header ce_source is missing",
+        "header ce_time is malformed",
+        "header ce_type is missing",
+    ];
+    assert_eq!(reasons, expected);
+    assert!(
+        letters
+            .iter()
+            .filter(|l| l.reason.contains("ce_id"))
+            .all(|l| l.id == l.origin)
+    );
+}
+
+#[tokio::test]
+async fn a_redriven_event_goes_through_its_group_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = empty_bus(&folder).await;
+    bus.publish(TOPIC.name, messages(&KEYS, 2)).await.unwrap();
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = mended.clone();
+    let strict = Recorder::new(move |event, _| {
+        let refused = event.key == "a" && number(&event.to_message()) == 1 && !is_mended.load(Ordering::SeqCst);
+        if refused { Err(poisoned()) } else { Ok(()) }
+    });
+    let lenient = Recorder::new(|_, _| Ok(()));
+    let consumers = [
+        consume("strict", &bus, strict.clone()),
+        consume("lenient", &bus, lenient.clone()),
+    ];
+    lenient.applied(8).await;
+    strict.applied(7).await;
+    let letters = DeadLetters::new(bus.clone());
+    let first = parked(&bus, "strict", 1).await;
+
+    // Sent through again while nothing has changed, it comes back.
+    letters.redrive(TOPIC.name, &first[0]).await.unwrap();
+    let second = parked_elsewhere(&bus, "strict", &first[0].origin).await;
+    assert_eq!(ids(&second), ids(&first));
+
+    mended.store(true, Ordering::SeqCst);
+    letters.redrive(TOPIC.name, &second[0]).await.unwrap();
+    strict.applied(8).await;
+    assert!(letters.list(TOPIC.name, "strict").await.unwrap().is_empty());
+    // The other group has passed both copies when it applies what comes behind them.
+    bus.publish(TOPIC.name, vec![event("a", 2).to_message()]).await.unwrap();
+    lenient.applied(9).await;
+    for consumer in consumers {
+        stop(consumer).await;
+    }
+    assert_eq!(lenient.by_key()["a"], [0, 1, 2]);
+    assert_eq!(strict.by_key()["a"][..2], [0, 1]);
+    assert!(letters.list(TOPIC.name, "lenient").await.unwrap().is_empty());
+}
+
+/// The one letter of a group, once it was parked at another place than this.
+async fn parked_elsewhere(bus: &Arc<dyn EventBus>, group: &str, origin: &str) -> Vec<Parked> {
+    loop {
+        let letters = parked(bus, group, 1).await;
+        if letters.iter().all(|letter| letter.origin != origin) {
+            return letters;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_could_not_be_parked_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = empty_bus(&folder).await;
+    inner.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
+    // Only letters are published through this one.
+    let flaky = Arc::new(FlakyBus::new(
+        inner,
+        [Failure::Before, Failure::After, Failure::Before].map(Some),
+    ));
+    let bus: Arc<dyn EventBus> = flaky.clone();
+    let recorder = refuses_a1();
+    let consumer = consume("g", &bus, recorder.clone());
+    crate::support::soon(async {
+        while !flaky.is_done() {
+            parked(&bus, "g", 0).await;
+        }
+    })
+    .await;
+    let letters = parked(&bus, "g", 1).await;
+    recorder.applied(11).await;
+    stop(consumer).await;
+    // It may have been written more than once, and is shown once.
+    assert_eq!(ids(&letters), [event("a", 1).id.to_string()]);
+    assert!(
+        !bus.read_all(&dead_letter_topic(TOPIC.name, "g"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_two_groups_refuse_is_parked_for_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = empty_bus(&folder).await;
+    bus.publish(TOPIC.name, messages(&["a"], 2)).await.unwrap();
+    let consumers = ["one", "two"].map(|group| consume(group, &bus, refuses_a1()));
+    for group in ["one", "two"] {
+        let letters = parked(&bus, group, 1).await;
+        assert_eq!((letters.len(), letters[0].group.as_str()), (1, group));
+    }
+    for consumer in consumers {
+        stop(consumer).await;
+    }
+    let letters = DeadLetters::new(bus.clone());
+    let one = letters.list(TOPIC.name, "one").await.unwrap();
+    letters.redrive(TOPIC.name, &one[0]).await.unwrap();
+    assert!(letters.list(TOPIC.name, "one").await.unwrap().is_empty());
+    assert_eq!(letters.list(TOPIC.name, "two").await.unwrap().len(), 1);
+}
