@@ -59,6 +59,11 @@ pub struct Customer {
 impl Customer {
     /// Sends JSON, or nothing.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
+        send(self.gateway, self.request(method, path, body)?).await
+    }
+
+    /// What [`Customer::call`] sends.
+    pub fn request(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Bytes>> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -70,7 +75,7 @@ impl Customer {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map(Value::to_string).unwrap_or_default();
-        send(self.gateway, request.body(body.into())?).await
+        Ok(request.body(body.into())?)
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Reply> {

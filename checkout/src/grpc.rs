@@ -39,7 +39,7 @@ impl CheckoutService for CheckoutGrpc {
         &self,
         request: Request<InitiateCheckoutRequest>,
     ) -> Result<Response<InitiateCheckoutResponse>, Status> {
-        let request = decode(request.into_inner())?;
+        let request = decode(request.get_ref())?;
         let initiated = self
             .sagas
             .initiate(request, self.patience)
@@ -95,7 +95,7 @@ impl CheckoutService for CheckoutGrpc {
     }
 }
 
-fn decode(request: InitiateCheckoutRequest) -> Result<domain::Request, Refusal> {
+fn decode(request: &InitiateCheckoutRequest) -> Result<domain::Request, Refusal> {
     let user = UserId(user_id(&request.user_id)?.to_owned());
     if request.idempotency_key.is_empty() {
         return Err(status::missing_key());

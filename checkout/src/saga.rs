@@ -64,6 +64,7 @@ pub fn next(state: &State) -> Next {
 }
 
 /// The state after a call. Unknown changes nothing, and neither does a compensation that is refused: both are tried again.
+#[allow(clippy::match_same_arms, reason = "an arm for each row of the table")]
 pub fn apply(state: State, outcome: Outcome) -> State {
     use Outcome::{Done, Refused, Unknown};
     match (state, outcome) {

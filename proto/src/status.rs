@@ -82,11 +82,12 @@ pub fn complete(status: Status) -> Status {
         }
         Code::OutOfRange => (Reason::PayloadTooLarge, "the message is too large"),
         Code::Unimplemented => (Reason::MethodNotAllowed, "there is no such method here"),
+        // The health service, asked for a service that is not here.
+        Code::NotFound => (Reason::RouteNotFound, "there is no such service here"),
         Code::Cancelled | Code::DeadlineExceeded => (Reason::Timeout, "no answer within the deadline"),
         Code::Ok
         | Code::Unknown
         | Code::InvalidArgument
-        | Code::NotFound
         | Code::AlreadyExists
         | Code::PermissionDenied
         | Code::ResourceExhausted

@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
-use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection,
-    sqlite::SqliteConnectOptions,
-};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 use uuid::Uuid;
 
 /// How long a shop may take to come to rest.
@@ -146,7 +143,9 @@ const STEPS: [(&str, &str); 10] = [
 /// All stores of a shop behind one connection that can only read.
 async fn open(data_dir: &Path) -> anyhow::Result<SqliteConnection> {
     // SQLite attaches others to a first one; they get names that the queries can use, the first among them.
-    let first = SqliteConnectOptions::new().filename(data_dir.join("bus.db")).busy_timeout(Duration::from_secs(5));
+    let first = SqliteConnectOptions::new()
+        .filename(data_dir.join("bus.db"))
+        .busy_timeout(Duration::from_secs(5));
     let mut connection = first.disable_statement_logging().connect().await?;
     for name in FILES {
         let file = data_dir.join(format!("{name}.db"));

@@ -1,6 +1,7 @@
 //! A shop in a process of its own, which can be killed.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -24,6 +25,8 @@ pub const SECRET: &str = "a key for tests, of more than 32 bytes";
 #[derive(Debug)]
 pub struct ShopProcess {
     pub gateway: SocketAddr,
+    /// Where each service listens, by name.
+    pub addresses: BTreeMap<String, SocketAddr>,
     child: Child,
     stderr: JoinHandle<String>,
 }
@@ -82,9 +85,16 @@ impl ShopProcess {
         });
         let mut lines = BufReader::new(out).lines();
         let opened = async {
+            let mut addresses = BTreeMap::new();
             while let Some(line) = lines.next_line().await? {
-                if let Some((_, address)) = line.split_once("gateway       http://") {
-                    return anyhow::Ok(Some(address.trim().parse()?));
+                let words: Vec<_> = line.split_whitespace().collect();
+                if let [name, address, ..] = words[..]
+                    && let Ok(address) = address.trim_start_matches("http://").parse()
+                {
+                    addresses.insert(name.to_owned(), address);
+                }
+                if line.starts_with("TOKEN=") {
+                    return anyhow::Ok(Some(addresses));
                 }
             }
             Ok(None)
@@ -93,11 +103,19 @@ impl ShopProcess {
             .await
             .context("the shop neither opened nor ended")??
         {
-            Some(gateway) => {
+            Some(addresses) => {
                 // The rest of the banner has to go somewhere.
                 #[allow(clippy::disallowed_methods, reason = "ends with the process whose output it reads")]
                 tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-                Ok(Start::Open(Self { gateway, child, stderr }))
+                let gateway = *addresses
+                    .get("gateway")
+                    .context("the banner does not name the gateway")?;
+                Ok(Start::Open(Self {
+                    gateway,
+                    addresses,
+                    child,
+                    stderr,
+                }))
             }
             None => Ok(Start::Ended(child.wait().await?, stderr.await?)),
         }
@@ -119,6 +137,18 @@ impl ShopProcess {
             gateway: self.gateway,
             token: Some(token),
         })
+    }
+
+    /// The memory that the process holds now, in bytes.
+    pub fn resident_memory(&self) -> anyhow::Result<u64> {
+        let id = self.child.id().context("the process has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
     }
 
     /// Waits for the process to end by itself.

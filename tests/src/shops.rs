@@ -1,6 +1,7 @@
 //! Whole shops in this process: on free ports and in temporary folders, to be stopped and started again.
 
 mod buyer;
+mod plan;
 mod stores;
 mod wire;
 
@@ -29,6 +30,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::books;
 
 pub use buyer::Buyer;
+pub use plan::Plan;
 pub use stores::{Contents, contents, execute, rows};
 pub use wire::{call_raw, reason_of};
 
@@ -202,7 +204,10 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T
         if let Some(found) = look().await? {
             return Ok(found);
         }
-        ensure!(began.elapsed() < PATIENCE, "after {PATIENCE:?} still waiting until {what}");
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "after {PATIENCE:?} still waiting until {what}"
+        );
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -89,7 +89,7 @@ impl Sagas {
                 Ok(Payment::Declined(failure)) => Answer::Refused(failure),
                 Ok(Payment::Open) | Err(_) => Answer::Unknown(status),
             },
-            known => known,
+            known @ (Answer::Done(_) | Answer::Refused(_)) => known,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Buys what is in a cart, once per user and key.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use storage::StoreError;
 use tokio::time::{Instant, timeout};
@@ -117,7 +117,7 @@ impl Sagas {
             .map_err(InitiateError::Peer)?;
         let products: Vec<_> = cart.lines.iter().map(|line| line.product).collect();
         let current = match products[..] {
-            [] => Default::default(),
+            [] => BTreeMap::new(),
             _ => self
                 .ports
                 .catalogue

@@ -128,7 +128,6 @@ proptest! {
                         1 if refused && !already => Outcome::Refused(declined()),
                         _ => Outcome::Done,
                     });
-                    if refused && already { continue; }
                 }
             }
         }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Longer than any saga takes here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const PATIENCE: Duration = Duration::from_hours(24);
 /// What is in the cart of a [`World`], all in all.
 pub(crate) const TOTAL: i64 = 2250;
 
@@ -222,8 +222,8 @@ impl Bench {
 
 /// The reason for which a checkout failed, by name.
 pub(crate) fn reason(checkout: &Checkout) -> &'static str {
-    match &checkout.state {
-        State::Failed(failure) => failure.reason.as_str(),
-        state => panic!("not failed: {}", state.name()),
-    }
+    let State::Failed(failure) = &checkout.state else {
+        panic!("not failed: {}", checkout.state.name());
+    };
+    failure.reason.as_str()
 }

@@ -108,9 +108,11 @@ async fn a_changed_price_leaves_the_key_free() {
         old: Money::usd(250),
         new: Money::usd(275),
     };
-    let refused = |error: &InitiateError| match error {
-        InitiateError::Refused(Refusal::PriceChanged(changes)) => assert_eq!(changes, &[change]),
-        other => panic!("{other:?}"),
+    let refused = |error: &InitiateError| {
+        let InitiateError::Refused(Refusal::PriceChanged(changes)) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(changes, &[change]);
     };
     let (raise, lower) = (|| world.set_price(2, 275), || world.set_price(2, 250));
     assert_key_stays_free(&bench, raise, lower, refused).await;
@@ -134,9 +136,11 @@ async fn a_changed_price_that_is_accepted_is_the_one_that_is_charged() {
 async fn a_product_that_is_gone_leaves_the_key_free() {
     let bench = Bench::new();
     let world = bench.world.clone();
-    let refused = |error: &InitiateError| match error {
-        InitiateError::Refused(Refusal::Gone(products)) => assert_eq!(products, &[ProductId(2)]),
-        other => panic!("{other:?}"),
+    let refused = |error: &InitiateError| {
+        let InitiateError::Refused(Refusal::Gone(products)) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(products, &[ProductId(2)]);
     };
     assert_key_stays_free(&bench, || world.delist(2), || world.set_price(2, 250), refused).await;
 }

@@ -135,12 +135,12 @@ impl Ledger {
 
     pub(crate) fn charge(&mut self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Result<String, Failure> {
         let declined = DECLINES.iter().find(|(name, _)| *name == method.as_str());
-        let paid = self.payments.entry(id).or_insert_with(|| match declined {
-            Some((_, reason)) => Paid::Declined(failure(*reason)),
-            None => {
-                self.money.push((id, amount.minor_units()));
-                Paid::Charged
+        let paid = self.payments.entry(id).or_insert_with(|| {
+            if let Some((_, reason)) = declined {
+                return Paid::Declined(failure(*reason));
             }
+            self.money.push((id, amount.minor_units()));
+            Paid::Charged
         });
         match paid {
             Paid::Charged => Ok(payment_id(id)),

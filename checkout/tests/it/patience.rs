@@ -89,7 +89,7 @@ async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
                 bench.world.script(At::Charge, [fault]);
                 let done = drop_after(polls, bench.sagas.initiate(paid_with("k", method), PATIENCE)).await;
                 // What has begun by now ends, with nobody there to ask for it.
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_mins(1)).await;
                 let what = format!("{method}, {fault:?}, dropped after {polls} polls");
                 bench.assert_sound(&what).await;
                 let begun = bench.checkouts().await;
@@ -120,7 +120,7 @@ async fn a_process_that_is_told_to_stop_finishes_what_it_can() {
     let buying = bench.start_to_buy(request("k"));
     gate.reached().await;
     gate.open();
-    assert!(bench.runtime.tasks.stop(Duration::from_secs(60)).await);
+    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
     assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
     bench.assert_sound("stopped").await;
 }
@@ -131,12 +131,12 @@ async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() 
     bench.world.always(At::Confirm, Fault::NeverArrives);
     let waiting = bench
         .sagas
-        .initiate(request("k"), Duration::from_secs(120))
+        .initiate(request("k"), Duration::from_mins(2))
         .await
         .unwrap();
     assert_eq!(waiting.checkout.status(), Status::PaymentCompleted);
     let began = Instant::now();
-    assert!(bench.runtime.tasks.stop(Duration::from_secs(60)).await);
+    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
     assert!(began.elapsed() < A_MOMENT);
     bench.world.heal();
     let next = bench.another("me");

@@ -116,11 +116,7 @@ async fn a_hold_that_ran_out_is_sold_when_there_is_still_stock() {
 #[tokio::test(start_paused = true)]
 async fn purchases_of_the_last_pieces_do_not_sell_them_twice() {
     let bench = Bench::new();
-    bench.world.ledger().available = [
-        (checkout::domain::ProductId(1), 10),
-        (checkout::domain::ProductId(2), 10),
-    ]
-    .into();
+    bench.world.restock(10);
     let buying: Vec<_> = (0..20).map(|n| bench.start_to_buy(request(&format!("k{n}")))).collect();
     let mut completed = 0;
     for purchase in buying {

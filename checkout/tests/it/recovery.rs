@@ -102,8 +102,8 @@ fn path_to(state: &State) -> Vec<State> {
         State::InventoryReserved => forward[..1].to_vec(),
         State::PaymentPending => forward[..2].to_vec(),
         State::PaymentCompleted => forward.to_vec(),
-        State::Releasing(_) => [&forward[..2], &[state.clone()]].concat(),
-        State::Refunding(_) => [&forward[..], &[state.clone()]].concat(),
+        State::Releasing(_) => [&forward[..2], std::slice::from_ref(state)].concat(),
+        State::Refunding(_) => [&forward[..], std::slice::from_ref(state)].concat(),
         State::Completed | State::Failed(_) => panic!("nothing is left of it"),
     }
 }
@@ -170,7 +170,7 @@ fn lease(owner: &str, ttl: Duration) -> Lease {
 #[tokio::test(start_paused = true)]
 async fn a_saga_left_in_any_state_is_taken_up_and_ended() {
     // Its owner is gone and the lease over; or it is back, under its own name.
-    for lease in [lease("gone", Duration::ZERO), lease("me", Duration::from_secs(3600))] {
+    for lease in [lease("gone", Duration::ZERO), lease("me", Duration::from_hours(1))] {
         for left in all_that_can_be_left() {
             let bench = Bench::new();
             let id = leave(&bench, "k", &left, &lease).await;
@@ -210,6 +210,7 @@ async fn a_saga_that_cannot_be_read_does_not_keep_the_others_from_their_end() {
     bench.journal.spoil(spoilt);
     let mut sound = Vec::new();
     for (n, left) in all.iter().enumerate() {
+        bench.world.restock(1000);
         sound.push((leave(&bench, &format!("k{n}"), left, &gone).await, left.end));
     }
     bench.recover();
@@ -244,7 +245,7 @@ async fn a_driver_that_was_thought_dead_changes_nothing_when_it_goes_on() {
                 gate.open();
                 let answer = zombie.await.unwrap().unwrap();
                 assert_eq!(answer.checkout, end.checkout);
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_mins(1)).await;
                 assert_eq!(bench.world.calls(), calls, "{at:?}: it makes no further call");
                 bench.assert_sound(&format!("{method} {at:?} {behind}")).await;
             }
@@ -259,11 +260,11 @@ async fn a_driver_whose_fence_has_moved_on_stops_and_makes_no_further_call() {
     let buying = bench.start_to_buy(request("k"));
     gate.reached().await;
     bench.journal.disown("me").await.unwrap();
-    let other = lease("other", Duration::from_secs(3600));
+    let other = lease("other", Duration::from_hours(1));
     let claimed = bench.journal.claim_due(&other, 10).await.unwrap();
     assert_eq!(claimed.len(), 1);
     gate.open();
-    tokio::time::sleep(Duration::from_secs(1800)).await;
+    tokio::time::sleep(Duration::from_mins(30)).await;
     let calls = [At::Cart, At::Prices, At::Reserve, At::Charge];
     assert_eq!(bench.world.calls(), calls);
     let stays = bench.only().await;
@@ -285,7 +286,7 @@ async fn many_sagas_that_were_left_all_end_though_some_participants_fail() {
         waiting.push(bench.start_to_buy(request(&format!("k{n}"))));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(bench.runtime.tasks.stop(Duration::from_secs(60)).await);
+    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
     bench.world.heal();
     let next = bench.another("me");
     next.recover();

@@ -88,7 +88,7 @@ impl World {
     /// Two products in stock, and a cart with two of the one and one of the other: 22.50 together.
     pub(crate) fn new() -> Arc<Self> {
         let world = Self::default();
-        world.ledger().available = [(ProductId(1), 1000), (ProductId(2), 1000)].into();
+        world.restock(1000);
         world.set_price(1, 1000);
         world.set_price(2, 250);
         world.fill_cart(&[(1, 2, 1000), (2, 1, 250)]);
@@ -97,6 +97,11 @@ impl World {
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap()
+    }
+
+    /// So many pieces of each of the two.
+    pub(crate) fn restock(&self, pieces: i64) {
+        self.ledger().available = [(ProductId(1), pieces), (ProductId(2), pieces)].into();
     }
 
     pub(crate) fn set_price(&self, product: i64, price: i64) {

@@ -72,7 +72,7 @@ fn notification(n: u128, user_name: &str, at: i64) -> Notification {
     Notification {
         id: NotificationId(Uuid::from_u128(n)),
         user_id: user(user_name),
-        kind: if n % 2 == 0 {
+        kind: if n.is_multiple_of(2) {
             Kind::CheckoutFailed
         } else {
             Kind::OrderConfirmed

@@ -96,8 +96,8 @@ impl DeadLetters {
             .into_iter()
             .map(|message| Parked::new(group, message))
             .filter(|letter| {
-                // One that was sent through again and came back has been through once more than the note says, wherever the
-                // two stand: it may have come back before the note was written.
+                // A letter is closed by the note of a later send. One that came back counts that send, and stays open even
+                // when it was parked before the note of it was written.
                 let sent = sent_again.get(letter.id.as_str());
                 sent.is_none_or(|sent| redrives(&letter.message) >= *sent) && seen.insert(letter.id.clone())
             });

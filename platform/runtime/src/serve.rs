@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     panic::AssertUnwindSafe,
+    sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
 };
@@ -56,10 +57,11 @@ pub async fn start(
     let (health, routes) = with_health_and_reflection(&service, interface).await?;
     let background = service.tasks.clone();
     for (what, work) in service.background {
-        let name = service.name;
+        let (name, broken) = (service.name, service.broken.clone());
         background.spawn(async move {
-            // A task that panics must not be missed: the process says so and goes on without it.
+            // A task that panics must not be missed: the process is not ready any more until it is started again.
             if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                broken.store(true, Ordering::Relaxed);
                 tracing::error!(service = name, task = what, "a background task panicked");
             }
         });

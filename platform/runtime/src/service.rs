@@ -1,6 +1,14 @@
 //! A service as the process that runs it sees it.
 
-use std::{convert::Infallible, fmt, future::Future};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
@@ -23,6 +31,8 @@ pub struct Service {
     /// The tasks that it started itself, for requests that outlive their caller.
     pub(crate) tasks: Tasks,
     pub probes: Vec<Probe>,
+    /// Whether a background task has panicked: then the service is not ready until it is started again.
+    pub(crate) broken: Arc<AtomicBool>,
 }
 
 impl Service {
@@ -35,14 +45,14 @@ impl Service {
     {
         let mut builder = RoutesBuilder::default();
         builder.add_service(grpc);
-        Self {
-            name,
-            grpc_name: S::NAME,
-            routes: builder.routes(),
-            background: Vec::new(),
-            tasks,
-            probes: Vec::new(),
-        }
+        let broken = Arc::new(AtomicBool::new(false));
+        let intact = broken.clone();
+        let probe = Probe::new(format!("{name}-tasks"), move || {
+            let intact = !intact.load(Ordering::Relaxed);
+            async move { intact }
+        });
+        let probes = vec![probe];
+        Self { name, grpc_name: S::NAME, routes: builder.routes(), background: Vec::new(), tasks, probes, broken }
     }
 
     /// Adds work that runs as long as the service does; it should end soon after the tasks are stopping.

@@ -17,14 +17,25 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Buyer {
     pub name: String,
     http: Customer,
+    /// Sent with every purchase.
+    request_id: Option<String>,
 }
 
 impl Buyer {
     pub(super) fn new(name: &str, gateway: SocketAddr, token: Option<String>) -> Self {
+        let http = Customer { gateway, token };
         Self {
             name: name.to_owned(),
-            http: Customer { gateway, token },
+            http,
+            request_id: None,
         }
+    }
+
+    /// The same customer, whose purchases carry this request id: what a [`super::Plan`] knows them by.
+    #[must_use]
+    pub fn known_as(mut self, request_id: &str) -> Self {
+        self.request_id = Some(request_id.to_owned());
+        self
     }
 
     pub const fn gateway(&self) -> SocketAddr {
@@ -86,11 +97,14 @@ impl Buyer {
 
     /// One attempt to buy what is in the cart.
     pub async fn checkout(&self, key: &str, method: &str) -> Result<Reply> {
-        self.post(
-            "/api/v1/checkout",
-            &json!({"idempotency_key": key, "payment_method": method}),
-        )
-        .await
+        let body = json!({"idempotency_key": key, "payment_method": method}).to_string();
+        let mut request = self
+            .request(Method::POST, "/api/v1/checkout")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(id) = &self.request_id {
+            request = request.header("x-request-id", id);
+        }
+        self.send(request.body(body.into())?).await
     }
 
     /// Buys what is in the cart, and asks with the same key until the saga has ended.

@@ -53,7 +53,9 @@ impl Decoder for Raw {
 pub async fn call_raw(channel: &Channel, path: &str, message: Bytes) -> Result<Result<Bytes, Status>> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await?;
-    let answer = client.unary(Request::new(message), PathAndQuery::try_from(path)?, Raw).await;
+    let answer = client
+        .unary(Request::new(message), PathAndQuery::try_from(path)?, Raw)
+        .await;
     Ok(answer.map(tonic::Response::into_inner))
 }
 

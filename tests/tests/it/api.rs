@@ -40,13 +40,22 @@ const SERVICES: [(ServiceName, &str); 7] = [
 const NOBODYS: &str = "00000000-0000-4000-8000-000000000000";
 
 fn usd(minor_units: i64) -> Option<Money> {
-    Some(Money { currency_code: "USD".to_owned(), minor_units })
+    Some(Money {
+        currency_code: "USD".to_owned(),
+        minor_units,
+    })
 }
 
 async fn reflect(channel: &Channel, request: MessageRequest) -> Result<MessageResponse> {
-    let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(request),
+    };
     let mut client = ServerReflectionClient::new(channel.clone());
-    let mut answers = client.server_reflection_info(futures::stream::iter([request])).await?.into_inner();
+    let mut answers = client
+        .server_reflection_info(futures::stream::iter([request]))
+        .await?
+        .into_inner();
     let answer = answers.message().await?.context("reflection did not answer")?;
     answer.message_response.context("reflection answered nothing")
 }
@@ -58,10 +67,19 @@ async fn every_port_tells_its_health_and_describes_its_service() -> Result<()> {
         let channel = shop.channel(service)?;
         let mut health = HealthClient::new(channel.clone());
         for asked in ["", name] {
-            let answer = health.check(HealthCheckRequest { service: asked.to_owned() }).await?.into_inner();
+            let answer = health
+                .check(HealthCheckRequest {
+                    service: asked.to_owned(),
+                })
+                .await?
+                .into_inner();
             assert_eq!(answer.status(), ServingStatus::Serving, "{name}");
         }
-        let other = health.check(HealthCheckRequest { service: "no.such.Service".to_owned() }).await;
+        let other = health
+            .check(HealthCheckRequest {
+                service: "no.such.Service".to_owned(),
+            })
+            .await;
         assert_eq!(other.unwrap_err().code(), Code::NotFound, "{name}");
 
         let MessageResponse::ListServicesResponse(listed) =
@@ -71,7 +89,10 @@ async fn every_port_tells_its_health_and_describes_its_service() -> Result<()> {
         };
         let listed: Vec<_> = listed.service.into_iter().map(|service| service.name).collect();
         for expected in ["grpc.health.v1.Health", name] {
-            assert!(listed.iter().any(|listed| listed == expected), "{expected} is not among {listed:?}");
+            assert!(
+                listed.iter().any(|listed| listed == expected),
+                "{expected} is not among {listed:?}"
+            );
         }
 
         let symbol = MessageRequest::FileContainingSymbol(name.to_owned());
@@ -79,7 +100,10 @@ async fn every_port_tells_its_health_and_describes_its_service() -> Result<()> {
             panic!("{name} is not described");
         };
         let (_, short) = name.rsplit_once('.').unwrap();
-        let described = files.file_descriptor_proto.iter().any(|file| contains(file, short.as_bytes()));
+        let described = files
+            .file_descriptor_proto
+            .iter()
+            .any(|file| contains(file, short.as_bytes()));
         assert!(described, "{name} is described by a file without it");
     }
     shop.stop().await;
@@ -94,8 +118,12 @@ fn contains(file: &[u8], name: &[u8]) -> bool {
 async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
     let shop = Shop::open().await?;
     let user_id = || "somebody".to_owned();
-    let update =
-        UpdateQuantityRequest { user_id: user_id(), product_id: 1, quantity: 1, ..UpdateQuantityRequest::default() };
+    let update = UpdateQuantityRequest {
+        user_id: user_id(),
+        product_id: 1,
+        quantity: 1,
+        ..UpdateQuantityRequest::default()
+    };
     let charge = ChargeRequest {
         checkout_id: NOBODYS.to_owned(),
         amount: usd(100),
@@ -106,17 +134,38 @@ async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
         idempotency_key: "k".to_owned(),
         ..InitiateCheckoutRequest::default()
     };
-    let order = GetOrderRequest { user_id: user_id(), order_id: NOBODYS.to_owned() };
-    let list = ListNotificationsRequest { user_id: user_id(), page_size: -1, page_token: String::new() };
-    let confirm = ConfirmRequest { checkout_id: NOBODYS.to_owned() };
+    let order = GetOrderRequest {
+        user_id: user_id(),
+        order_id: NOBODYS.to_owned(),
+    };
+    let list = ListNotificationsRequest {
+        user_id: user_id(),
+        page_size: -1,
+        page_token: String::new(),
+    };
+    let confirm = ConfirmRequest {
+        checkout_id: NOBODYS.to_owned(),
+    };
     let refused = [
-        shop.products()?.get_product(GetProductRequest { id: 999 }).await.map(drop).unwrap_err(),
+        shop.products()?
+            .get_product(GetProductRequest { id: 999 })
+            .await
+            .map(drop)
+            .unwrap_err(),
         shop.carts()?.update_quantity(update).await.map(drop).unwrap_err(),
         shop.inventory()?.confirm(confirm).await.map(drop).unwrap_err(),
         shop.payments()?.charge(charge).await.map(drop).unwrap_err(),
-        shop.checkouts()?.initiate_checkout(initiate).await.map(drop).unwrap_err(),
+        shop.checkouts()?
+            .initiate_checkout(initiate)
+            .await
+            .map(drop)
+            .unwrap_err(),
         shop.orders()?.get_order(order).await.map(drop).unwrap_err(),
-        shop.notifications()?.list_notifications(list).await.map(drop).unwrap_err(),
+        shop.notifications()?
+            .list_notifications(list)
+            .await
+            .map(drop)
+            .unwrap_err(),
     ];
     let reasons = refused.iter().map(reason_of).collect::<Result<Vec<_>>>()?;
     let expected = [
@@ -129,9 +178,15 @@ async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
         (Code::InvalidArgument, "INVALID_ARGUMENT"),
     ];
     assert_eq!(reasons, expected.map(|(code, reason)| (code, reason.to_owned())));
-    let fields = refused[6].get_details_bad_request().context("no field is blamed")?.field_violations;
-    assert_eq!(fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>(), ["page_size"]);
-    shop.balance().await
+    let fields = refused[6]
+        .get_details_bad_request()
+        .context("no field is blamed")?
+        .field_violations;
+    assert_eq!(
+        fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>(),
+        ["page_size"]
+    );
+    Ok(())
 }
 
 #[tokio::test]
@@ -142,18 +197,36 @@ async fn a_deadline_is_honoured_and_the_work_goes_on_behind_it() -> Result<()> {
         settings.payment_max_latency = latency;
     })
     .await?;
-    let charge =
-        ChargeRequest { checkout_id: NOBODYS.to_owned(), amount: usd(100), payment_method: "pm_card_ok".to_owned() };
+    let charge = ChargeRequest {
+        checkout_id: NOBODYS.to_owned(),
+        amount: usd(100),
+        payment_method: "pm_card_ok".to_owned(),
+    };
     let mut request = Request::new(charge);
     request.set_timeout(Duration::from_millis(100));
     let began = Instant::now();
     let late = shop.payments()?.charge(request).await.unwrap_err();
-    assert!(matches!(late.code(), Code::Cancelled | Code::DeadlineExceeded), "{late:?}");
-    assert!(began.elapsed() < latency.0, "the deadline came after {:?}", began.elapsed());
+    assert!(
+        matches!(late.code(), Code::Cancelled | Code::DeadlineExceeded),
+        "{late:?}"
+    );
+    assert!(
+        began.elapsed() < latency.0,
+        "the deadline came after {:?}",
+        began.elapsed()
+    );
     let payments = shop.payments()?;
     until("the charge that nobody waited for is known", async || {
-        let request = GetPaymentRequest { checkout_id: NOBODYS.to_owned() };
-        let known = payments.clone().get_payment(request).await?.into_inner().payment.context("no payment")?;
+        let request = GetPaymentRequest {
+            checkout_id: NOBODYS.to_owned(),
+        };
+        let known = payments
+            .clone()
+            .get_payment(request)
+            .await?
+            .into_inner()
+            .payment
+            .context("no payment")?;
         Ok((known.status() == PaymentStatus::Succeeded).then_some(()))
     })
     .await
@@ -176,10 +249,25 @@ async fn readiness_lists_every_dependency_on_both_ports() -> Result<()> {
     assert_eq!(anybody.read("/health").await?, serde_json::json!({"status": "ok"}));
     assert_eq!(anybody.read("/health/live").await?["status"], "ok");
     let listed = dependencies(&anybody.get("/health/ready").await?);
-    for service in ["product", "cart", "inventory", "payment", "checkout", "orders", "notification", "event-bus"] {
-        assert!(listed.iter().any(|name| name.starts_with(service)), "{service} is not among {listed:?}");
+    for service in [
+        "product",
+        "cart",
+        "inventory",
+        "payment",
+        "checkout",
+        "orders",
+        "notification",
+        "event-bus",
+    ] {
+        assert!(
+            listed.iter().any(|name| name.starts_with(service)),
+            "{service} is not among {listed:?}"
+        );
     }
-    let admin = cartwright::http::Customer { gateway: shop.admin()?, token: None };
+    let admin = cartwright::http::Customer {
+        gateway: shop.admin()?,
+        token: None,
+    };
     assert_eq!(dependencies(&admin.get("/health/ready").await?), listed);
     assert_eq!(admin.get("/health/live").await?.status, StatusCode::OK);
     assert_eq!(admin.get("/api/v1/products").await?.status, StatusCode::NOT_FOUND);

@@ -23,7 +23,10 @@ async fn lived_in() -> Result<Shop> {
 /// Checks that what happens in between leaves all stores as they are.
 async fn without_a_trace(shop: &Shop, requests: impl Future<Output = Result<()>>) -> Result<()> {
     let before = contents(shop.data_dir()).await?;
-    assert!(before.values().map(Vec::len).sum::<usize>() > 20, "there is nothing that could change");
+    assert!(
+        before.values().map(Vec::len).sum::<usize>() > 20,
+        "there is nothing that could change"
+    );
     requests.await?;
     let after = contents(shop.data_dir()).await?;
     for (table, rows) in &before {

@@ -1,1 +1,353 @@
-//! To be written.
+//! The command as its user sees it: what it says when something is wrong, and what the other commands do.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+use system_tests::{
+    books,
+    process::{ShopProcess, command},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+
+/// Runs a command to its end.
+async fn run(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Output> {
+    let mut command = command(Path::new(BINARY), data);
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped());
+    Ok(command.output().await?)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim().to_owned()
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// It refused with this code and one line that has all of these words in it.
+fn assert_refused(output: &Output, code: i32, words: &[&str]) {
+    let text = said(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert_eq!(text.lines().count(), 1, "not one line: {text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let wrong = [
+        ("HTTP_PORT", "eighty", "HTTP_PORT"),
+        ("HTTP_PORT", "70000", "HTTP_PORT"),
+        ("CART_PORT", "-1", "CART_PORT"),
+        ("HOST", "nowhere", "HOST"),
+        ("JWT_SECRET", "short", "32 bytes"),
+        ("RESERVATION_TTL", "soon", "250ms"),
+        ("RESERVATION_TTL", "0s", "more than 0"),
+        ("CHECKOUT_TIMEOUT", "10h", "50s"),
+        ("OUTBOX_BATCH_SIZE", "0", "OUTBOX_BATCH_SIZE"),
+        ("PAYMENT_SUCCESS_RATE", "1.5", "0.95"),
+        ("PAYMENT_MIN_LATENCY", "2s", "PAYMENT_MAX_LATENCY"),
+        ("PAYMENT_MAX_LATENCY", "1m", "6s"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL"),
+        ("LOG_FORMAT", "xml", "json"),
+        ("DATABASE_URL", "postgres://u:secret@h/d", "DATABASE_URL"),
+        ("KAFKA_BROKERS", "localhost:9092", "KAFKA_BROKERS"),
+    ];
+    for (variable, value, word) in wrong {
+        let output = run(&data, &["serve"], &[(variable, value)]).await?;
+        assert_refused(&output, 64, &[variable, word]);
+        assert!(!said(&output).contains("secret@"), "{}", said(&output));
+    }
+    assert!(!data.exists(), "something was opened");
+    Ok(())
+}
+
+#[tokio::test]
+async fn wrong_usage_is_claps_business() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    for arguments in [
+        &["sell"][..],
+        &["serve", "shoes"],
+        &["--http-port", "x"],
+        &["token"],
+        &["dlq", "redrive"],
+    ] {
+        let output = run(folder.path(), arguments, &[]).await?;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+    }
+    let help = run(folder.path(), &["--help"], &[]).await?;
+    assert!(help.status.success());
+    for word in [
+        "demo",
+        "token",
+        "dlq",
+        "config",
+        "DATA_DIR",
+        "[default: 8080]",
+        "RESERVATION_TTL",
+    ] {
+        assert!(printed(&help).contains(word), "{word} is not in the help");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn services_that_need_events_do_not_start_without_their_bus() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = run(folder.path(), &["serve", "cart", "orders"], &[]).await?;
+    assert_refused(
+        &output,
+        64,
+        &["KAFKA_BROKERS", "cart, orders", "checkout, notification"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_says_by_whom() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    assert_refused(
+        &run(folder.path(), &["serve"], &[]).await?,
+        1,
+        &["DATA_DIR", "in use by process"],
+    );
+    shop.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = taken.local_addr()?.port().to_string();
+    for variable in ["HTTP_PORT", "ADMIN_PORT", "ORDERS_PORT"] {
+        let output = run(folder.path(), &["serve"], &[(variable, &port)]).await?;
+        assert_refused(&output, 1, &[variable, &port, "0 picks a free port"]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_used_is_said_in_a_line() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("file");
+    std::fs::write(&file, "")?;
+    assert_refused(&run(&file, &["serve"], &[]).await?, 1, &["DATA_DIR", "file"]);
+
+    let below_a_file = file.join("data");
+    assert_refused(
+        &run(&below_a_file, &["serve"], &[]).await?,
+        1,
+        &["DATA_DIR", "file/data"],
+    );
+
+    // Root reads and writes whatever the permissions are; a file system that takes no files stops it too.
+    assert_refused(
+        &run(Path::new("/proc/cartwright"), &["serve"], &[]).await?,
+        1,
+        &["DATA_DIR", "/proc/cartwright"],
+    );
+
+    let garbage = folder.path().join("garbage");
+    std::fs::create_dir(&garbage)?;
+    std::fs::write(
+        garbage.join("orders.db"),
+        "this is no database, but it is longer than nothing",
+    )?;
+    assert_refused(&run(&garbage, &["serve"], &[]).await?, 1, &["orders.db"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_in_a_line() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    // The limit on the size of a file stands for a disk that is full: the same write fails in the same place.
+    let shell = format!("ulimit -f 8; trap '' XFSZ; exec {BINARY} serve");
+    let mut command = command(Path::new("/bin/bash"), &folder.path().join("data"));
+    let output = command.args(["-c", &shell]).output().await?;
+    assert_refused(&output, 1, &["data"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_of_a_newer_version_is_left_alone() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    shop.stop().await?;
+    let path = folder.path().join("checkout.db");
+    let mut db = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await?;
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', 1, x'00', 0)")
+        .execute(&mut db)
+        .await?;
+    db.close().await?;
+    assert_refused(
+        &run(folder.path(), &["serve"], &[]).await?,
+        1,
+        &["checkout.db", "newer version"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_made_secret_is_private_and_its_tokens_open_the_shop() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let mut own_secret = command(Path::new(BINARY), &data);
+    own_secret.env_remove("JWT_SECRET");
+    let shop = ShopProcess::open(own_secret).await?;
+    let mode = std::fs::metadata(data.join("jwt.key"))?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut token = command(Path::new(BINARY), &data);
+    let token = token
+        .args(["token", "--user", "7", "--expires-in", "1m"])
+        .env_remove("JWT_SECRET")
+        .output()
+        .await?;
+    ensure!(token.status.success(), "{}", said(&token));
+    let customer = cartwright::http::Customer {
+        gateway: shop.gateway,
+        token: Some(printed(&token)),
+    };
+    let cart = customer.get("/api/v1/cart").await?;
+    assert_eq!((cart.status.as_u16(), &cart.json()["user_id"]), (200, &json!("7")));
+    let other = shop.customer("7")?.get("/api/v1/cart").await?;
+    assert_eq!(other.status.as_u16(), 401, "a token of another secret");
+    shop.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_configuration_shows_its_sources_and_no_secret() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = run(
+        folder.path(),
+        &["config", "--reservation-ttl", "2m"],
+        &[("CHECKOUT_TIMEOUT", "3s")],
+    )
+    .await?;
+    ensure!(output.status.success(), "{}", said(&output));
+    let text = printed(&output);
+    let line = |variable: &str| {
+        text.lines()
+            .find(|line| line.starts_with(variable))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (variable, value, source) in [
+        ("CHECKOUT_TIMEOUT", "3s", "environment"),
+        ("RESERVATION_TTL", "2m", "flag"),
+        ("OUTBOX_BATCH_SIZE", "100", "default"),
+        ("JWT_SECRET", "(redacted)", "environment"),
+        ("DATABASE_URL", "-", "not set"),
+    ] {
+        let line = line(variable);
+        assert!(line.contains(value) && line.ends_with(source), "{variable}: {line}");
+    }
+    assert!(!text.contains(system_tests::process::SECRET));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_demonstration_comes_out_right() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = run(folder.path(), &["demo"], &[]).await?;
+    let text = printed(&output);
+    ensure!(output.status.success(), "{}\n{text}", said(&output));
+    for word in [
+        "CARD_DECLINED",
+        "OUT_OF_STOCK",
+        "PAYMENT_COMPLETED",
+        "All of it came out right.",
+    ] {
+        assert!(text.contains(word), "{word} is not in the story");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_printed_lines_make_a_purchase() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let banner = folder.path().join("banner");
+    let mut serve = command(Path::new(BINARY), &data);
+    serve.stdout(std::fs::File::create(&banner)?);
+    let mut child = serve.spawn()?;
+    let lines = async {
+        loop {
+            let text = std::fs::read_to_string(&banner)?;
+            if text.contains("/api/v1/orders") {
+                return anyhow::Ok(text);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let text = tokio::time::timeout(std::time::Duration::from_secs(30), lines)
+        .await
+        .context("no banner")??;
+    let script: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("curl") || line.starts_with("TOKEN="))
+        .collect();
+    assert_eq!(script.len(), 5, "{text}");
+    let run = tokio::process::Command::new("bash")
+        .args(["-c", &script[..4].join("\necho\n")])
+        .output()
+        .await?;
+    assert!(printed(&run).contains("\"status\":\"COMPLETED\""), "{}", printed(&run));
+    books::settle(&data).await?;
+    let orders = format!("{}\n{}", script[0], script[4]);
+    let run = tokio::process::Command::new("bash")
+        .args(["-c", &orders])
+        .output()
+        .await?;
+    assert!(printed(&run).contains("\"status\":\"CONFIRMED\""), "{}", printed(&run));
+    child.kill().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path();
+    let nothing = run(data, &["dlq", "list"], &[]).await?;
+    assert_refused(&nothing, 1, &["no shop has been open here"]);
+    let shop = ShopProcess::open(command(Path::new(BINARY), data)).await?;
+    let bus = events::SqliteBus::open(&data.join("bus.db"), &runtime::CrashPoints::none()).await?;
+    let poison = events::Message {
+        key: "k".to_owned(),
+        headers: Vec::new(),
+        value: "garbage".into(),
+    };
+    events::EventBus::publish(&bus, proto::events::CHECKOUT_TOPIC, vec![poison]).await?;
+    books::settle(data).await?;
+    let list = run(data, &["dlq", "list"], &[]).await?;
+    let text = printed(&list);
+    assert!(text.contains("3 events parked") && text.contains("ce_id"), "{text}");
+    let id = text.split_whitespace().next().context("no id")?.to_owned();
+    let shown = printed(&run(data, &["dlq", "show", &id], &[]).await?);
+    assert!(shown.contains("garbage") && shown.contains("reason"), "{shown}");
+    let unknown = run(data, &["dlq", "show", "nothing"], &[]).await?;
+    assert_refused(&unknown, 1, &["no event nothing is parked"]);
+    let redriven = run(data, &["dlq", "redrive", "--all"], &[]).await?;
+    ensure!(redriven.status.success(), "{}", said(&redriven));
+    books::settle(data).await?;
+    // It is still garbage: it comes back, once for each group.
+    let again = printed(&run(data, &["dlq", "list"], &[]).await?);
+    assert!(again.contains("3 events parked"), "{again}");
+    shop.stop().await?;
+    Ok(())
+}

@@ -11,14 +11,18 @@ use tonic::Code;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_customers_buy_a_hundred_laptops_and_no_more() -> Result<()> {
     let shop = Shop::open().await?;
-    let buyers = (0..500).map(|n| shop.buyer(&format!("buyer-{n}"))).collect::<Result<Vec<_>>>()?;
+    let buyers = (0..500)
+        .map(|n| shop.buyer(&format!("buyer-{n}")))
+        .collect::<Result<Vec<_>>>()?;
     try_join_all(buyers.iter().map(|buyer| buyer.add(1, 1))).await?;
     let outcomes = try_join_all(buyers.iter().map(|buyer| buyer.buy("the one", "pm_card_ok"))).await?;
 
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();
     for outcome in &outcomes {
         let reason = outcome["failure"]["reason"].as_str().unwrap_or_default();
-        *counted.entry(format!("{} {reason}", outcome["status"].as_str().unwrap_or_default())).or_default() += 1;
+        *counted
+            .entry(format!("{} {reason}", outcome["status"].as_str().unwrap_or_default()))
+            .or_default() += 1;
     }
     let expected = [("COMPLETED ".to_owned(), 100), ("FAILED OUT_OF_STOCK".to_owned(), 400)];
     assert_eq!(counted, BTreeMap::from(expected));
@@ -38,13 +42,25 @@ async fn two_lines_of_one_product_are_counted_together() -> Result<()> {
     let mut inventory = shop.inventory()?;
     let reserve = |n, lines: &[(i64, i64)]| ReserveRequest {
         checkout_id: uuid::Uuid::from_u128(n).to_string(),
-        lines: lines.iter().map(|&(product_id, quantity)| Line { product_id, quantity }).collect(),
+        lines: lines
+            .iter()
+            .map(|&(product_id, quantity)| Line { product_id, quantity })
+            .collect(),
     };
-    let short = inventory.reserve(reserve(1, &[(1, 60), (2, 1), (1, 41)])).await.unwrap_err();
-    assert_eq!(reason_of(&short)?, (Code::FailedPrecondition, "OUT_OF_STOCK".to_owned()));
+    let short = inventory
+        .reserve(reserve(1, &[(1, 60), (2, 1), (1, 41)]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        reason_of(&short)?,
+        (Code::FailedPrecondition, "OUT_OF_STOCK".to_owned())
+    );
     let shortages = proto::status::metadata(&short, "shortages").unwrap_or_default();
     let shortages: serde_json::Value = serde_json::from_str(&shortages)?;
-    assert_eq!(shortages, serde_json::json!([{"product_id": 1, "requested": 101, "available": 100}]));
+    assert_eq!(
+        shortages,
+        serde_json::json!([{"product_id": 1, "requested": 101, "available": 100}])
+    );
     assert_eq!((shop.stock(1).await?, shop.stock(2).await?), ((100, 0), (500, 0)));
 
     inventory.reserve(reserve(2, &[(1, 60), (2, 1), (1, 40)])).await?;

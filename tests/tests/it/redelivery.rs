@@ -1,1 +1,270 @@
-//! To be written.
+//! Events that come again, that make no sense, and that are sent through again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use events::{DeadLetters, Event, EventBus, Message, Parked, SqliteBus};
+use futures::future::try_join_all;
+use http::StatusCode;
+use proto::events::{CHECKOUT_TOPIC, CheckoutCompleted, GROUPS, NOTIFICATION_GROUP, ORDERS_GROUP};
+use runtime::{CrashPoints, Ids, RequestContext};
+use serde_json::{Value, json};
+use system_tests::shops::{Contents, Shop, contents, execute, rows, until};
+use uuid::Uuid;
+
+async fn bus(shop: &Shop) -> Result<Arc<dyn EventBus>> {
+    Ok(Arc::new(
+        SqliteBus::open(&shop.data_dir().join("bus.db"), &CrashPoints::none()).await?,
+    ))
+}
+
+/// What consumers have made of events, as their stores have it.
+async fn effects(shop: &Shop) -> Result<Contents> {
+    let mut all = contents(shop.data_dir()).await?;
+    all.retain(|table, _| {
+        ["cart.", "orders.", "notification."]
+            .iter()
+            .any(|store| table.starts_with(store))
+    });
+    Ok(all)
+}
+
+/// What customers see of them.
+async fn shown(shop: &Shop, users: &[String]) -> Result<BTreeMap<String, Value>> {
+    let mut all = BTreeMap::new();
+    for user in users {
+        for path in ["/api/v1/cart", "/api/v1/orders?page_size=100"] {
+            all.insert(format!("{user} {path}"), shop.buyer(user)?.read(path).await?);
+        }
+    }
+    Ok(all)
+}
+
+/// Four purchases, one of them refused, with a line added between the answer and the event of the last.
+async fn go_shopping(shop: &Shop, user: &str) -> Result<()> {
+    let buyer = shop.buyer(user)?;
+    for (key, product, method) in [
+        ("a", 1, "pm_card_ok"),
+        ("b", 2, "pm_card_ok"),
+        ("c", 3, "pm_card_declined"),
+        ("d", 4, "pm_card_ok"),
+    ] {
+        buyer.buy_one(product, 2, key, method).await?;
+        if key != "d" {
+            until("the cart has lost what was bought", async || {
+                let cart = buyer.read("/api/v1/cart").await?;
+                let bought = cart["items"]
+                    .as_array()
+                    .is_none_or(|items| items.iter().all(|i| i["product_id"] != product));
+                Ok((bought || method != "pm_card_ok").then_some(()))
+            })
+            .await?;
+        }
+    }
+    buyer.add(4, 1).await?;
+    buyer.add(5, 3).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_come_again_change_nothing() -> Result<()> {
+    let mut shop = Shop::open().await?;
+    let users: Vec<_> = (0..5).map(|n| format!("user-{n}")).collect();
+    try_join_all(users.iter().map(|user| go_shopping(&shop, user))).await?;
+    shop.balance().await?;
+    let (stored, seen) = (effects(&shop).await?, shown(&shop, &users).await?);
+    assert_eq!(
+        (
+            stored["orders.orders"].len(),
+            stored["notification.notifications"].len()
+        ),
+        (15, 20)
+    );
+    for user in &users {
+        let items = &seen[&format!("{user} /api/v1/cart")]["items"];
+        let items: Vec<_> = items
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|i| (&i["product_id"], &i["quantity"]))
+            .collect();
+        assert_eq!(items, [(&json!(4), &json!(1)), (&json!(5), &json!(3))], "{user}");
+    }
+    for _ in 0..2 {
+        shop.stop().await;
+        execute(shop.data_dir(), "bus", "UPDATE group_offsets SET next_offset = 0").await?;
+        shop.start().await?;
+        shop.settle().await?;
+        assert_eq!(shown(&shop, &users).await?, seen);
+        assert_eq!(effects(&shop).await?, stored);
+    }
+    shop.balance().await
+}
+
+/// A message as the outbox would have made it of these data.
+fn message(shop: &Shop, data: impl Into<Bytes>) -> Message {
+    let ids = Ids::random();
+    let event = Event {
+        id: ids.next(),
+        kind: CheckoutCompleted::KIND.to_owned(),
+        name: CheckoutCompleted::NAME.to_owned(),
+        source: "/checkout".to_owned(),
+        time: shop.clock().now(),
+        key: ids.next().to_string(),
+        context: RequestContext::new(&ids),
+        data: data.into(),
+    };
+    event.to_message()
+}
+
+/// A purchase of somebody who has no cart: two pieces for 10.00 each.
+fn purchase(total: &str) -> String {
+    let (checkout, order) = (Uuid::from_u128(71), Uuid::from_u128(72));
+    format!(
+        r#"{{"checkout_id":"{checkout}","order_id":"{order}","user_id":"nobody","items":[{{"product_id":2,
+        "product_name":"Mouse","quantity":2,"unit_price":10.00,"subtotal":20.00}}],"total_amount":{total},"currency":"USD",
+        "payment_id":"p","cart_version":1,"completed_at":"2026-01-01T00:00:00Z"}}"#
+    )
+}
+
+async fn parked(letters: &DeadLetters, group: &str) -> Result<Vec<Parked>> {
+    Ok(letters.list(CHECKOUT_TOPIC, group).await?)
+}
+
+#[tokio::test]
+async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on() -> Result<()> {
+    let mut shop = Shop::open().await?;
+    shop.buyer("before")?.buy_one(1, 1, "key", "pm_card_ok").await?;
+    shop.settle().await?;
+    shop.stop().await;
+    let (garbage, wrong_sum) = (message(&shop, "{garbage"), message(&shop, purchase("20.01")));
+    let mut nameless = message(&shop, purchase("20.00"));
+    nameless.headers.retain(|(name, _)| name != "ce_id");
+    let bus = bus(&shop).await?;
+    let sent = vec![garbage.clone(), nameless, wrong_sum.clone()];
+    bus.publish(CHECKOUT_TOPIC, sent).await?;
+    shop.start().await?;
+    let letters = DeadLetters::new(bus);
+    let expected = |group| if group == ORDERS_GROUP { 3 } else { 2 };
+    for group in GROUPS {
+        let found = until("the messages are parked", async || {
+            Ok(Some(parked(&letters, group).await?).filter(|found| found.len() >= expected(group)))
+        })
+        .await?;
+        let reason = |header: Option<&str>| {
+            let letter = found.iter().find(|letter| letter.message.header("ce_id") == header);
+            letter.map(|letter| letter.reason.clone()).unwrap_or_default()
+        };
+        assert!(
+            reason(garbage.header("ce_id")).contains(CheckoutCompleted::NAME),
+            "{group}: {found:?}"
+        );
+        assert_eq!(reason(None), "header ce_id is missing", "{group}");
+        if group == ORDERS_GROUP {
+            assert!(
+                reason(wrong_sum.header("ce_id")).contains("does not agree"),
+                "{found:?}"
+            );
+        }
+    }
+    let after = shop.buyer("after")?;
+    let bought = after.buy_one(2, 1, "key", "pm_card_ok").await?;
+    shop.settle().await?;
+    assert_eq!(after.read("/api/v1/orders").await?[0]["id"], bought["order_id"]);
+    assert_eq!(after.read("/api/v1/cart").await?["items"], json!([]));
+    for group in GROUPS {
+        assert_eq!(parked(&letters, group).await?.len(), expected(group), "{group}");
+    }
+    assert_eq!(shop.buyer("nobody")?.read("/api/v1/orders").await?, json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again() -> Result<()> {
+    let shop = Shop::open().await?;
+    shop.settle().await?;
+    let bus = bus(&shop).await?;
+    until("the groups have joined", async || {
+        Ok(bus.publish(CHECKOUT_TOPIC, vec![message(&shop, "{garbage")]).await.ok())
+    })
+    .await?;
+    let letters = DeadLetters::new(bus);
+    let letter = until("it is parked by all", async || {
+        for group in GROUPS {
+            if parked(&letters, group).await?.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(parked(&letters, NOTIFICATION_GROUP).await?.pop())
+    })
+    .await?;
+    letters.redrive(CHECKOUT_TOPIC, &letter).await?;
+    let again = until("it is parked again", async || {
+        Ok(parked(&letters, NOTIFICATION_GROUP)
+            .await?
+            .pop()
+            .filter(|again| again.origin != letter.origin))
+    })
+    .await?;
+    assert_eq!(
+        (&again.id, &again.reason, &again.message.value),
+        (&letter.id, &letter.reason, &letter.message.value)
+    );
+    for group in GROUPS {
+        assert_eq!(parked(&letters, group).await?.len(), 1, "{group}");
+    }
+    Ok(())
+}
+
+/// Makes the orders' store break one of its own rules with every new order.
+const BREAK: &str = "CREATE TABLE closed (never INTEGER CHECK (never = 1));
+    CREATE TRIGGER closed BEFORE INSERT ON orders BEGIN INSERT INTO closed VALUES (0); END";
+const MEND: &str = "DROP TRIGGER closed; DROP TABLE closed";
+
+#[tokio::test]
+async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_had_parked_it() -> Result<()> {
+    let mut shop = Shop::open().await?;
+    shop.stop().await;
+    execute(shop.data_dir(), "orders", BREAK).await?;
+    shop.start().await?;
+    let ada = shop.buyer("ada")?;
+    ada.add(3, 5).await?;
+    let bought = ada.buy("key", "pm_card_ok").await?;
+    assert_eq!(bought["status"], "COMPLETED");
+    let letters = DeadLetters::new(bus(&shop).await?);
+    let letter = until("the order is parked", async || {
+        Ok(parked(&letters, ORDERS_GROUP).await?.pop())
+    })
+    .await?;
+    assert!(letter.reason.contains("CHECK"), "{letter:?}");
+    let path = format!("/api/v1/orders/{}", bought["order_id"].as_str().context("no order_id")?);
+    assert_eq!(ada.get(&path).await?.status, StatusCode::NOT_FOUND);
+    shop.settle().await?;
+
+    shop.stop().await;
+    execute(shop.data_dir(), "orders", MEND).await?;
+    shop.start().await?;
+    let ada = shop.buyer("ada")?;
+    ada.add(3, 2).await?;
+    let before = effects(&shop).await?;
+    letters.redrive(CHECKOUT_TOPIC, &letter).await?;
+    until("the order is there", async || {
+        Ok((ada.get(&path).await?.status == StatusCode::OK).then_some(()))
+    })
+    .await?;
+    shop.settle().await?;
+    assert_eq!(parked(&letters, ORDERS_GROUP).await?, []);
+    let orders: Vec<(String,)> = rows(shop.data_dir(), "orders", "SELECT checkout_id FROM orders").await?;
+    assert_eq!(
+        orders,
+        [(bought["checkout_id"].as_str().unwrap_or_default().to_owned(),)]
+    );
+    let mut after = effects(&shop).await?;
+    after.retain(|table, _| !table.starts_with("orders."));
+    assert!(
+        after.iter().all(|(table, rows)| before.get(table) == Some(rows)),
+        "{before:#?}\n{after:#?}"
+    );
+    assert_eq!(ada.read("/api/v1/cart").await?["items"][0]["quantity"], 2);
+    Ok(())
+}

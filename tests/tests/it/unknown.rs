@@ -1,1 +1,339 @@
-//! To be written.
+//! A call whose answer is missing may have been executed: the purchase ends all the same, as the books say.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+use proto::{inventory::v1::AddStockRequest, money::v1::Money, product::v1::UpsertProductRequest};
+use runtime::{
+    Fault::{self, AnswerLost, NeverArrives, Slow, Twice},
+    config::Span,
+};
+use serde_json::Value;
+use system_tests::shops::{Buyer, Plan, Shop, rows, until};
+
+/// A product that is in the catalogue, and of which there is nothing.
+const SOLD_OUT: i64 = 66;
+/// Beyond every deadline.
+const FOR_EVER: Fault = Slow(Duration::from_secs(60));
+
+/// How a purchase ends when nothing goes wrong, and so also when something does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Bought,
+    Declined,
+    OutOfStock,
+    /// It was charged and given back, because its stock was sold to somebody else.
+    Refunded,
+}
+
+impl Ending {
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Bought | Self::OutOfStock | Self::Refunded => "pm_card_ok",
+            Self::Declined => "pm_card_declined",
+        }
+    }
+
+    /// The calls that such a purchase makes, or makes when an answer is missing.
+    const fn calls(self) -> &'static [&'static str] {
+        match self {
+            Self::Bought => &[
+                "inventory.Reserve",
+                "payment.Charge",
+                "payment.GetPayment",
+                "inventory.Confirm",
+            ],
+            Self::Declined => &[
+                "inventory.Reserve",
+                "payment.Charge",
+                "payment.GetPayment",
+                "inventory.Release",
+            ],
+            Self::OutOfStock => &["inventory.Reserve"],
+            Self::Refunded => &["payment.Refund", "inventory.Release"],
+        }
+    }
+
+    /// Status, reason, state of the reservation, and the provider's charges, how they went, and refunds.
+    const fn books(self) -> (&'static str, &'static str, &'static str, Ledger) {
+        match self {
+            Self::Bought => (
+                "COMPLETED",
+                "",
+                "CONFIRMED",
+                Ledger {
+                    charged: 1,
+                    declined: 0,
+                    refunded: 0,
+                },
+            ),
+            Self::Declined => (
+                "FAILED",
+                "CARD_DECLINED",
+                "RELEASED",
+                Ledger {
+                    charged: 0,
+                    declined: 1,
+                    refunded: 0,
+                },
+            ),
+            Self::OutOfStock => (
+                "FAILED",
+                "OUT_OF_STOCK",
+                "REFUSED",
+                Ledger {
+                    charged: 0,
+                    declined: 0,
+                    refunded: 0,
+                },
+            ),
+            Self::Refunded => (
+                "FAILED",
+                "RESERVATION_EXPIRED",
+                "RELEASED",
+                Ledger {
+                    charged: 1,
+                    declined: 0,
+                    refunded: 1,
+                },
+            ),
+        }
+    }
+}
+
+/// What the provider has booked under a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ledger {
+    charged: i64,
+    declined: i64,
+    refunded: i64,
+}
+
+/// A purchase with a fault in one of its calls.
+#[derive(Debug, Clone)]
+struct Case {
+    name: String,
+    ending: Ending,
+    call: &'static str,
+    fault: Fault,
+    times: u32,
+}
+
+impl Case {
+    fn new(ending: Ending, call: &'static str, fault: Fault, times: u32) -> Self {
+        let name = format!("{ending:?}, {call} {fault:?} {times} times");
+        Self {
+            name,
+            ending,
+            call,
+            fault,
+            times,
+        }
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan.add(&self.name, self.call, self.fault, self.times);
+        if self.call == "payment.GetPayment" {
+            // Nobody asks for a payment whose charge was answered.
+            plan.add(&self.name, "payment.Charge", AnswerLost, u32::MAX);
+        }
+    }
+
+    fn buyer(&self, shop: &Shop) -> Result<Buyer> {
+        Ok(shop.buyer(&self.name)?.known_as(&self.name))
+    }
+
+    /// Checks that the purchase ended as it should, and that all books say so.
+    async fn assert_ended(&self, shop: &Shop, plan: &Plan, outcome: &Value) -> Result<()> {
+        let name = &self.name;
+        assert_eq!(plan.happened(name, self.call), self.times, "{name}");
+        let (status, reason, reservation, ledger) = self.ending.books();
+        let said = (
+            outcome["status"].as_str(),
+            outcome["failure"]["reason"].as_str().unwrap_or_default(),
+        );
+        assert_eq!(said, (Some(status), reason), "{name}: {outcome}");
+        let id = outcome["checkout_id"].as_str().context("no checkout_id")?;
+        assert_eq!(booked(shop, id).await?, ledger, "{name}");
+        let state = format!("SELECT state FROM reservations WHERE checkout_id = '{id}'");
+        let state: Vec<(String,)> = rows(shop.data_dir(), "inventory", state).await?;
+        assert_eq!(state, [(reservation.to_owned(),)], "{name}");
+        Ok(())
+    }
+}
+
+async fn booked(shop: &Shop, checkout: &str) -> Result<Ledger> {
+    let sql = format!(
+        "SELECT count(*) FILTER (WHERE outcome = 'SUCCEEDED'), count(*) FILTER (WHERE outcome = 'DECLINED'),
+                (SELECT count(*) FROM refunds WHERE idempotency_key = '{checkout}')
+         FROM charges WHERE idempotency_key = '{checkout}'"
+    );
+    let found: Vec<(i64, i64, i64)> = rows(shop.data_dir(), "provider", sql).await?;
+    let &(charged, declined, refunded) = found.first().context("no row of counts")?;
+    Ok(Ledger {
+        charged,
+        declined,
+        refunded,
+    })
+}
+
+/// Puts a product into the catalogue, and some pieces of it on the shelf.
+async fn offer(shop: &Shop, id: i64, pieces: i64) -> Result<()> {
+    let price = Some(Money {
+        currency_code: "USD".to_owned(),
+        minor_units: 700,
+    });
+    let product = UpsertProductRequest {
+        id,
+        name: format!("Thing {id}"),
+        price,
+        ..Default::default()
+    };
+    shop.products()?.upsert_product(product).await?;
+    if pieces > 0 {
+        let add = AddStockRequest {
+            product_id: id,
+            quantity: pieces,
+            idempotency_key: format!("thing {id}"),
+        };
+        shop.inventory()?.add_stock(add).await?;
+    }
+    Ok(())
+}
+
+/// Makes all purchases at the same time.
+async fn purchase_all(cases: Vec<Case>) -> Result<()> {
+    let mut plan = Plan::default();
+    cases.iter().for_each(|case| case.plan(&mut plan));
+    let plan = Arc::new(plan);
+    let shop = Shop::with_faults(plan.faults()).await?;
+    offer(&shop, SOLD_OUT, 0).await?;
+    let purchases = cases.iter().map(async |case| {
+        let product = if case.ending == Ending::OutOfStock { SOLD_OUT } else { 2 };
+        let outcome = case
+            .buyer(&shop)?
+            .buy_one(product, 1, "key", case.ending.method())
+            .await?;
+        case.assert_ended(&shop, &plan, &outcome).await
+    });
+    try_join_all(purchases).await?;
+    let sold = cases.iter().filter(|case| case.ending == Ending::Bought).count();
+    assert_eq!(shop.stock(2).await?, (500 - i64::try_from(sold)?, 0));
+    shop.balance().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_lost_or_doubled_changes_nothing_about_a_purchase() -> Result<()> {
+    let mut cases = Vec::new();
+    for ending in [Ending::Bought, Ending::Declined, Ending::OutOfStock] {
+        for call in ending.calls() {
+            for (fault, times) in [
+                (NeverArrives, 1),
+                (NeverArrives, 3),
+                (AnswerLost, 1),
+                (AnswerLost, 3),
+                (Twice, 1),
+            ] {
+                // A charge whose answer is lost is asked after, and not made again.
+                if (*call, fault, times) != ("payment.Charge", AnswerLost, 3) {
+                    cases.push(Case::new(ending, call, fault, times));
+                }
+            }
+        }
+    }
+    purchase_all(cases).await
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_its_deadline_is_asked_for_again() -> Result<()> {
+    let slow = |ending, call| Case::new(ending, call, FOR_EVER, 1);
+    let cases = vec![
+        slow(Ending::Bought, "inventory.Reserve"),
+        slow(Ending::OutOfStock, "inventory.Reserve"),
+        slow(Ending::Bought, "payment.GetPayment"),
+        slow(Ending::Bought, "payment.Charge"),
+        slow(Ending::Declined, "payment.Charge"),
+        slow(Ending::Bought, "inventory.Confirm"),
+        slow(Ending::Declined, "inventory.Release"),
+    ];
+    purchase_all(cases).await
+}
+
+/// A purchase that is charged, and whose stock goes to a rival before it can be confirmed.
+async fn lose_the_stock(shop: &Shop, plan: &Plan, case: &Case, product: i64) -> Result<()> {
+    offer(shop, product, 1).await?;
+    let rival = async {
+        let name = &case.name;
+        until("the loser has paid", async || {
+            Ok((plan.happened(name, "inventory.Confirm") > 0).then_some(()))
+        })
+        .await?;
+        let rival = shop.buyer(&format!("rival for {product}"))?;
+        rival.add(product, 1).await?;
+        let attempts = std::sync::atomic::AtomicU32::new(0);
+        until("the rival has the stock", async || {
+            let key = attempts.fetch_add(1, std::sync::atomic::Ordering::SeqCst).to_string();
+            let outcome = rival.buy(&key, "pm_card_ok").await?;
+            Ok((outcome["status"] == "COMPLETED").then_some(()))
+        })
+        .await?;
+        plan.lift(name, "inventory.Confirm");
+        Ok(())
+    };
+    let loser = case.buyer(shop)?;
+    let (outcome, ()) = tokio::try_join!(loser.buy_one(product, 1, "key", case.ending.method()), rival)?;
+    case.assert_ended(shop, plan, &outcome).await?;
+    assert_eq!(shop.stock(product).await?, (0, 0), "{}", case.name);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_is_made_once_whatever_becomes_of_its_calls() -> Result<()> {
+    let mut cases = Vec::new();
+    for call in Ending::Refunded.calls() {
+        for (fault, times) in [(NeverArrives, 1), (AnswerLost, 1), (AnswerLost, 3), (Twice, 1)] {
+            cases.push(Case::new(Ending::Refunded, call, fault, times));
+        }
+    }
+    let mut plan = Plan::default();
+    for case in &cases {
+        case.plan(&mut plan);
+        plan.add(&case.name, "inventory.Confirm", NeverArrives, u32::MAX);
+    }
+    let plan = Arc::new(plan);
+    let ttl =
+        |settings: &mut cartwright::settings::Settings| settings.reservation_ttl = Span(Duration::from_millis(300));
+    let shop = Shop::with(ttl, plan.faults()).await?;
+    try_join_all(
+        (100..)
+            .zip(&cases)
+            .map(|(product, case)| lose_the_stock(&shop, &plan, case, product)),
+    )
+    .await?;
+    shop.balance().await
+}
+
+#[tokio::test]
+async fn a_provider_that_is_slow_silent_or_away_charges_once() -> Result<()> {
+    let shop = Shop::open().await?;
+    let methods = ["pm_card_charged_reply_lost", "pm_card_slow", "pm_card_unavailable"];
+    try_join_all(methods.map(async |method| {
+        let outcome = shop.buyer(method)?.buy_one(2, 2, "key", method).await?;
+        assert_eq!(outcome["status"], "COMPLETED", "{method}: {outcome}");
+        let id = outcome["checkout_id"].as_str().context("no checkout_id")?;
+        assert_eq!(
+            booked(&shop, id).await?,
+            Ledger {
+                charged: 1,
+                declined: 0,
+                refunded: 0
+            },
+            "{method}"
+        );
+        anyhow::Ok(())
+    }))
+    .await?;
+    assert_eq!(shop.stock(2).await?, (494, 0));
+    shop.balance().await
+}

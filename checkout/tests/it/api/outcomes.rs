@@ -12,11 +12,11 @@ use proto::{
 use super::shop::{PATIENCE, Shop, paid_with, request};
 use crate::{ledger::DECLINES, world::At};
 
-fn usd(minor_units: i64) -> Option<Money> {
-    Some(Money {
+fn usd(minor_units: i64) -> Money {
+    Money {
         currency_code: "USD".to_owned(),
         minor_units,
-    })
+    }
 }
 
 fn item(product_id: i64, quantity: i32, unit_price: i64, subtotal: i64) -> CheckoutItem {
@@ -24,8 +24,8 @@ fn item(product_id: i64, quantity: i32, unit_price: i64, subtotal: i64) -> Check
         product_id,
         product_name: format!("Product {product_id}"),
         quantity,
-        unit_price: usd(unit_price),
-        subtotal: usd(subtotal),
+        unit_price: Some(usd(unit_price)),
+        subtotal: Some(usd(subtotal)),
     }
 }
 
@@ -48,7 +48,7 @@ async fn a_purchase_is_answered_with_all_there_is_to_know() {
         status: CheckoutStatus::Completed.into(),
         order_id: id(&bought).order_id().to_string(),
         items: vec![item(1, 2, 1000, 2000), item(2, 1, 250, 250)],
-        total_amount: usd(2250),
+        total_amount: Some(usd(2250)),
         payment_id: format!("pay_{}", bought.checkout_id),
         ..bought.clone()
     };

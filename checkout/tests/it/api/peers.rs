@@ -152,7 +152,7 @@ impl InventoryService for Servers {
             .execute(At::Reserve, |ledger| ledger.reserve(id, &lines))
             .await;
         reserved.map_err(refusal)?;
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(inventory::ReserveResponse::default()))
     }
 
     async fn confirm(&self, request: Request<inventory::ConfirmRequest>) -> Answer<inventory::ConfirmResponse> {
@@ -160,7 +160,7 @@ impl InventoryService for Servers {
         let id = id(&request.into_inner().checkout_id);
         let confirm = |ledger: &mut _| self.world.confirm_in(ledger, id);
         self.world.execute(At::Confirm, confirm).await.map_err(refusal)?;
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(inventory::ConfirmResponse::default()))
     }
 
     async fn release(&self, request: Request<inventory::ReleaseRequest>) -> Answer<inventory::ReleaseResponse> {
@@ -168,7 +168,7 @@ impl InventoryService for Servers {
         let id = id(&request.into_inner().checkout_id);
         let released = self.world.execute(At::Release, |ledger| ledger.release(id)).await;
         released.map_err(refusal)?;
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(inventory::ReleaseResponse::default()))
     }
 
     async fn get_stock(&self, _: Request<inventory::GetStockRequest>) -> Answer<inventory::GetStockResponse> {
@@ -202,7 +202,7 @@ impl PaymentService for Servers {
         self.planned(At::Refund)?;
         let id = id(&request.into_inner().checkout_id);
         self.world.execute(At::Refund, |ledger| ledger.refund(id)).await;
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(payment::RefundResponse::default()))
     }
 
     async fn get_payment(&self, request: Request<payment::GetPaymentRequest>) -> Answer<payment::GetPaymentResponse> {

@@ -25,65 +25,25 @@ fn metadata(status: &Status, key: &str) -> Value {
 #[tokio::test]
 async fn a_request_that_is_wrong_is_told_where() {
     let shop = Shop::open().await;
-    let cases: [(Spoil, Reason, &str); 13] = [
-        (|r| r.user_id.clear(), Reason::InvalidArgument, "user_id"),
-        (|r| r.user_id = "u".repeat(129), Reason::InvalidArgument, "user_id"),
-        (|r| r.user_id = "a\nb".to_owned(), Reason::InvalidArgument, "user_id"),
-        (
-            |r| r.idempotency_key.clear(),
-            Reason::MissingIdempotencyKey,
-            "idempotency_key",
-        ),
-        (
-            |r| r.idempotency_key = "k".repeat(256),
-            Reason::InvalidArgument,
-            "idempotency_key",
-        ),
-        (
-            |r| r.idempotency_key = "\0".to_owned(),
-            Reason::InvalidArgument,
-            "idempotency_key",
-        ),
-        (
-            |r| r.idempotency_key = "k\u{7f}".to_owned(),
-            Reason::InvalidArgument,
-            "idempotency_key",
-        ),
-        (
-            |r| r.idempotency_key = "x".repeat(1 << 20),
-            Reason::InvalidArgument,
-            "idempotency_key",
-        ),
-        (
-            |r| r.payment_method = "Visa".to_owned(),
-            Reason::InvalidArgument,
-            "payment_method",
-        ),
-        (
-            |r| r.payment_method = "m".repeat(65),
-            Reason::InvalidArgument,
-            "payment_method",
-        ),
-        (
-            |r| r.payment_method = "pm card".to_owned(),
-            Reason::InvalidArgument,
-            "payment_method",
-        ),
-        (
-            |r| r.payment_method = "'; DROP TABLE checkouts".to_owned(),
-            Reason::InvalidArgument,
-            "payment_method",
-        ),
-        (
-            |r| r.payment_method = "ü".to_owned(),
-            Reason::InvalidArgument,
-            "payment_method",
-        ),
+    let cases: [(Spoil, &str); 12] = [
+        (|r| r.user_id.clear(), "user_id"),
+        (|r| r.user_id = "u".repeat(129), "user_id"),
+        (|r| r.user_id = "a\nb".to_owned(), "user_id"),
+        (|r| r.idempotency_key = "k".repeat(256), "idempotency_key"),
+        (|r| r.idempotency_key = "x".repeat(1 << 20), "idempotency_key"),
+        (|r| r.idempotency_key = "\0".to_owned(), "idempotency_key"),
+        (|r| r.idempotency_key = "k\u{7f}".to_owned(), "idempotency_key"),
+        (|r| r.payment_method = "Visa".to_owned(), "payment_method"),
+        (|r| r.payment_method = "m".repeat(65), "payment_method"),
+        (|r| r.payment_method = "pm card".to_owned(), "payment_method"),
+        (|r| r.payment_method = "'; DROP TABLE x".to_owned(), "payment_method"),
+        (|r| r.payment_method = "ü".to_owned(), "payment_method"),
     ];
-    for (spoil, reason, field) in cases {
+    for (spoil, field) in cases {
         let mut wrong = request("k");
         spoil(&mut wrong);
-        assert_refused(&shop.initiate(wrong).await.unwrap_err(), reason, &[field]);
+        let refused = shop.initiate(wrong).await.unwrap_err();
+        assert_refused(&refused, Reason::InvalidArgument, &[field]);
     }
     assert_eq!(shop.world.calls(), []);
     let longest = InitiateCheckoutRequest {
@@ -99,6 +59,7 @@ async fn a_request_that_is_wrong_is_told_where() {
 async fn a_missing_key_is_named_in_the_words_of_the_contract() {
     let shop = Shop::open().await;
     let refused = shop.initiate(request("")).await.unwrap_err();
+    assert_refused(&refused, Reason::MissingIdempotencyKey, &["idempotency_key"]);
     assert_eq!(refused.message(), "idempotency_key is required");
 }
 

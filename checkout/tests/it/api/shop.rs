@@ -23,6 +23,7 @@ use runtime::{
     channel::{Peer, Policy},
     serve::{self, Interface, Running},
 };
+use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::Status;
@@ -31,7 +32,7 @@ use super::peers::Servers;
 use crate::world::{At, Fault, World};
 
 /// Longer than anything here takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) struct Shop {
     pub(super) client: CheckoutServiceClient<Peer>,
@@ -109,15 +110,16 @@ impl Shop {
             owner: "me".to_owned(),
             outbox_poll: Duration::from_secs(1),
             outbox_batch: 100,
-            outbox_retention: Duration::from_secs(3600),
+            outbox_retention: Duration::from_hours(1),
         };
         let service = checkout::build(config, peers, Arc::new(bus.clone()), &runtime)
             .await
             .unwrap();
         assert_eq!(
-            (service.name, service.grpc_name, service.probes.len()),
-            ("checkout", "checkout.v1.CheckoutService", 1)
+            (service.name, service.grpc_name),
+            ("checkout", "checkout.v1.CheckoutService")
         );
+        assert!(format!("{:?}", service.probes).contains("\"checkout-db\""));
         let (peer, checkout) = start(service, policy(&world), &runtime).await;
         running.insert(0, checkout);
         Self {
@@ -141,6 +143,17 @@ impl Shop {
     /// The next call of this kind is answered so, and not executed.
     pub(super) fn answer_next(&self, at: At, status: Status) {
         self.answers.lock().unwrap().push((at, status));
+    }
+
+    /// Marks a saga as one that has been tried for too long.
+    pub(super) async fn give_up_on(&self, checkout_id: &str) {
+        let path = self.folder.path().join("checkout.db");
+        let mut db = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+        sqlx::query("UPDATE checkouts SET needs_attention = 1 WHERE id = ?")
+            .bind(checkout_id)
+            .execute(&mut db)
+            .await
+            .unwrap();
     }
 
     pub(super) fn initiate(

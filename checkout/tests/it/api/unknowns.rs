@@ -96,11 +96,7 @@ async fn a_hold_that_ran_out_is_refunded_over_the_wire_as_well() {
     shop.world.expire_every_hold();
     for (n, riddle) in riddles().into_iter().enumerate() {
         shop.answer_next(At::Refund, riddle);
-        shop.world.ledger().available = [
-            (checkout::domain::ProductId(1), 10),
-            (checkout::domain::ProductId(2), 10),
-        ]
-        .into();
+        shop.world.restock(10);
         let checkout = shop.buy(request(&format!("k{n}"))).await;
         assert_eq!(checkout.failure.as_ref().unwrap().reason, "RESERVATION_EXPIRED");
         assert_books(&shop, &checkout, "refunded");

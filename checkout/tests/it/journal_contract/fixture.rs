@@ -111,7 +111,7 @@ impl Fixture for MemoryFixture {
     }
 }
 
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 
 /// A lease of an owner, which ends after this long.
 pub(super) fn lease(owner: &str, ttl: Duration) -> Lease {

@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -244,20 +246,18 @@ async fn a_stop_in_the_middle_and_a_start_apply_everything_once() {
 async fn the_committed_offset_never_passes_an_event_that_was_not_applied() {
     let folder = tempfile::tempdir().unwrap();
     let bus = bus_with(&folder, 3).await;
-    let recorder = Recorder::new(|event, _| {
+    let (attempts, mut attempted) = watch::channel(0);
+    let recorder = Recorder::new(move |event, attempt| {
         if event.key == "b" && number(&event.to_message()) == 1 {
-            Err(transient())
-        } else {
-            Ok(())
+            attempts.send_replace(attempt);
+            return Err(transient());
         }
+        Ok(())
     });
     let consumer = consume("g", &bus, recorder.clone());
     // All but two of one key.
     recorder.applied(13).await;
-    // Time enough for some attempts more.
-    tokio::time::timeout(Duration::from_millis(200), std::future::pending::<()>())
-        .await
-        .unwrap_err();
+    soon(attempted.wait_for(|attempt| *attempt >= 3)).await.unwrap();
     stop(consumer).await;
     let again = read(bus.subscribe("g", TOPIC).await.unwrap().as_mut(), 15).await;
     assert!(

@@ -14,17 +14,57 @@ use system_tests::shops::{Buyer, Shop, until};
 
 use super::usd;
 
-const CART: &[&str] = &["cart_id", "currency", "items", "total_items", "total_price", "updated_at", "user_id"];
-const CART_ITEM: &[&str] = &["added_at", "price", "product_id", "product_name", "quantity", "subtotal"];
+const CART: &[&str] = &[
+    "cart_id",
+    "currency",
+    "items",
+    "total_items",
+    "total_price",
+    "updated_at",
+    "user_id",
+];
+const CART_ITEM: &[&str] = &[
+    "added_at",
+    "price",
+    "product_id",
+    "product_name",
+    "quantity",
+    "subtotal",
+];
 const CHECKOUT: &[&str] = &[
-    "checkout_id", "created_at", "currency", "failure", "items", "order_id", "payment_id", "status", "total_amount",
+    "checkout_id",
+    "created_at",
+    "currency",
+    "failure",
+    "items",
+    "order_id",
+    "payment_id",
+    "status",
+    "total_amount",
     "updated_at",
 ];
 const CHECKOUT_ITEM: &[&str] = &["product_id", "product_name", "quantity", "subtotal", "unit_price"];
-const ORDER: &[&str] =
-    &["checkout_id", "created_at", "currency", "id", "items", "status", "total_amount", "updated_at", "user_id"];
+const ORDER: &[&str] = &[
+    "checkout_id",
+    "created_at",
+    "currency",
+    "id",
+    "items",
+    "status",
+    "total_amount",
+    "updated_at",
+    "user_id",
+];
 const ORDER_ITEM: &[&str] = &["price", "product_id", "product_name", "quantity", "subtotal"];
-const PRODUCT: &[&str] = &["created_at", "currency", "description", "id", "image_url", "name", "price"];
+const PRODUCT: &[&str] = &[
+    "created_at",
+    "currency",
+    "description",
+    "id",
+    "image_url",
+    "name",
+    "price",
+];
 
 #[track_caller]
 fn assert_fields(object: &Value, fields: &[&str]) {
@@ -40,7 +80,10 @@ fn assert_time(value: &Value) {
 }
 
 async fn order_of(buyer: &Buyer, checkout: &Value) -> Result<Value> {
-    let path = format!("/api/v1/orders/{}", checkout["order_id"].as_str().context("no order_id")?);
+    let path = format!(
+        "/api/v1/orders/{}",
+        checkout["order_id"].as_str().context("no order_id")?
+    );
     until("the order is there", async || {
         let reply = buyer.get(&path).await?;
         Ok((reply.status == StatusCode::OK).then(|| reply.json()))
@@ -51,7 +94,11 @@ async fn order_of(buyer: &Buyer, checkout: &Value) -> Result<Value> {
 #[tokio::test]
 async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals() -> Result<()> {
     let shop = Shop::open().await?;
-    let new = UpsertProductRequest { name: "Pen".to_owned(), price: usd(1_050), ..Default::default() };
+    let new = UpsertProductRequest {
+        name: "Pen".to_owned(),
+        price: usd(1_050),
+        ..Default::default()
+    };
     shop.products()?.upsert_product(new).await?;
     let anybody = shop.stranger()?;
     let first = anybody.read("/api/v1/products?page_size=5").await?;
@@ -63,13 +110,21 @@ async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals() -> Result<(
     }
     let (first_product, token) = (&products[0], first["next_page_token"].as_str().unwrap());
     assert_eq!(first_product["id"], 1);
-    let rest = anybody.get(&format!("/api/v1/products?page_size=5&page_token={token}")).await?;
-    assert!(String::from_utf8_lossy(&rest.body).contains(r#""price":10.50"#), "{rest:?}");
+    let rest = anybody
+        .get(&format!("/api/v1/products?page_size=5&page_token={token}"))
+        .await?;
+    assert!(
+        String::from_utf8_lossy(&rest.body).contains(r#""price":10.50"#),
+        "{rest:?}"
+    );
     assert_eq!(rest.json()["next_page_token"], "");
     let found = anybody.read("/api/v1/products?q=GAMING").await?;
     assert_eq!(found["products"].as_array().map(Vec::len), Some(1));
     let laptop = anybody.get("/api/v1/products/1").await?;
-    assert!(String::from_utf8_lossy(&laptop.body).contains(r#""price":1299.99"#), "{laptop:?}");
+    assert!(
+        String::from_utf8_lossy(&laptop.body).contains(r#""price":1299.99"#),
+        "{laptop:?}"
+    );
     assert_eq!(&laptop.json(), first_product);
     Ok(())
 }
@@ -80,13 +135,24 @@ async fn a_purchase_through_rest_has_the_shapes_of_the_contract() -> Result<()> 
     let ada = shop.buyer("ada")?;
     let empty = ada.read("/api/v1/cart").await?;
     assert_fields(&empty, CART);
-    assert_eq!((&empty["cart_id"], &empty["items"], &empty["total_items"]), (&json!(""), &json!([]), &json!(0)));
+    assert_eq!(
+        (&empty["cart_id"], &empty["items"], &empty["total_items"]),
+        (&json!(""), &json!([]), &json!(0))
+    );
 
-    let added = ada.post("/api/v1/cart/items", &json!({"product_id": 1, "quantity": 2})).await?;
-    assert_eq!((added.status, added.headers.get(header::ETAG).unwrap().as_bytes()), (StatusCode::CREATED, &b"\"1\""[..]));
+    let added = ada
+        .post("/api/v1/cart/items", &json!({"product_id": 1, "quantity": 2}))
+        .await?;
+    assert_eq!(
+        (added.status, added.headers.get(header::ETAG).unwrap().as_bytes()),
+        (StatusCode::CREATED, &b"\"1\""[..])
+    );
     ada.add(2, 1).await?;
     let cart = ada.read("/api/v1/cart").await?;
-    assert_eq!((&cart["total_items"], &cart["user_id"], &cart["currency"]), (&json!(2), &json!("ada"), &json!("USD")));
+    assert_eq!(
+        (&cart["total_items"], &cart["user_id"], &cart["currency"]),
+        (&json!(2), &json!("ada"), &json!("USD"))
+    );
     assert_fields(&cart["items"][0], CART_ITEM);
     assert_time(&cart["updated_at"]);
 
@@ -95,23 +161,46 @@ async fn a_purchase_through_rest_has_the_shapes_of_the_contract() -> Result<()> 
     assert_eq!(reply.status, StatusCode::CREATED, "{bought}");
     assert_fields(&bought, CHECKOUT);
     assert_fields(&bought["items"][0], CHECKOUT_ITEM);
-    assert!(String::from_utf8_lossy(&reply.body).contains(r#""total_amount":2629.97"#), "{bought}");
-    assert_eq!((&bought["status"], &bought["failure"]), (&json!("COMPLETED"), &Value::Null));
+    assert!(
+        String::from_utf8_lossy(&reply.body).contains(r#""total_amount":2629.97"#),
+        "{bought}"
+    );
+    assert_eq!(
+        (&bought["status"], &bought["failure"]),
+        (&json!("COMPLETED"), &Value::Null)
+    );
     let path = format!("/api/v1/checkout/{}", bought["checkout_id"].as_str().unwrap());
     assert_eq!(reply.headers[header::LOCATION], path);
 
     let mut shown = ada.read(&path).await?;
     let history = shown.as_object_mut().unwrap().remove("history").context("no history")?;
     assert_eq!(shown, bought);
-    let steps: Vec<_> = history.as_array().unwrap().iter().map(|entry| entry["status"].as_str().unwrap()).collect();
-    assert_eq!(steps, ["INITIATED", "INVENTORY_RESERVED", "PAYMENT_PENDING", "PAYMENT_COMPLETED", "COMPLETED"]);
+    let steps: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "INITIATED",
+            "INVENTORY_RESERVED",
+            "PAYMENT_PENDING",
+            "PAYMENT_COMPLETED",
+            "COMPLETED"
+        ]
+    );
     assert_fields(&history[0], &["at", "detail", "status"]);
     assert_time(&history[0]["at"]);
 
     let order = order_of(&ada, &bought).await?;
     assert_fields(&order, ORDER);
     assert_fields(&order["items"][0], ORDER_ITEM);
-    assert_eq!((&order["status"], &order["total_amount"]), (&json!("CONFIRMED"), &bought["total_amount"]));
+    assert_eq!(
+        (&order["status"], &order["total_amount"]),
+        (&json!("CONFIRMED"), &bought["total_amount"])
+    );
     assert_eq!(ada.read("/api/v1/orders").await?, json!([order]));
     shop.settle().await?;
     assert_eq!(ada.read("/api/v1/cart").await?["items"], json!([]));
@@ -133,8 +222,15 @@ async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone() -> Result<()> {
         let cart = buyer.get("/api/v1/cart").await?;
         let reply = buyer.checkout("k", method).await?;
         let refused = reply.json();
-        assert_eq!((reply.status, &refused["status"]), (StatusCode::CREATED, &json!("FAILED")), "{refused}");
-        assert_eq!((&refused["failure"]["reason"], &refused["payment_id"]), (&json!(reason), &Value::Null));
+        assert_eq!(
+            (reply.status, &refused["status"]),
+            (StatusCode::CREATED, &json!("FAILED")),
+            "{refused}"
+        );
+        assert_eq!(
+            (&refused["failure"]["reason"], &refused["payment_id"]),
+            (&json!(reason), &Value::Null)
+        );
         assert_fields(&refused["failure"], &["message", "reason"]);
         assert_eq!(buyer.get("/api/v1/cart").await?.body, cart.body);
     }
@@ -144,7 +240,10 @@ async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone() -> Result<()> {
     shop.settle().await?;
     let refused = greedy.buy_one(1, 2, "more", "pm_card_ok").await?;
     let shortage = json!([{"product_id": 1, "requested": 2, "available": 1}]);
-    assert_eq!((&refused["failure"]["reason"], &refused["failure"]["items"]), (&json!("OUT_OF_STOCK"), &shortage));
+    assert_eq!(
+        (&refused["failure"]["reason"], &refused["failure"]["items"]),
+        (&json!("OUT_OF_STOCK"), &shortage)
+    );
     assert_eq!(shop.stock(5).await?, (200, 0));
     shop.balance().await
 }
@@ -155,41 +254,88 @@ async fn what_was_bought_shows_in_every_service() -> Result<()> {
     let bob = shop.buyer("bob")?;
     bob.add(3, 2).await?;
     let user_id = || "bob".to_owned();
-    let initiate =
-        InitiateCheckoutRequest { user_id: user_id(), idempotency_key: "k".to_owned(), ..Default::default() };
+    let initiate = InitiateCheckoutRequest {
+        user_id: user_id(),
+        idempotency_key: "k".to_owned(),
+        ..Default::default()
+    };
     let mut checkouts = shop.checkouts()?;
     let bought = checkouts.initiate_checkout(initiate.clone()).await?.into_inner();
     let checkout = bought.checkout.context("no checkout")?;
-    assert_eq!((checkout.status(), checkout.total_amount.clone()), (CheckoutStatus::Completed, usd(17_998)));
+    assert_eq!(
+        (checkout.status(), checkout.total_amount.clone()),
+        (CheckoutStatus::Completed, usd(17_998))
+    );
     let again = checkouts.initiate_checkout(initiate).await?.into_inner();
-    assert_eq!((bought.replayed, again.replayed, again.checkout.as_ref()), (false, true, Some(&checkout)));
+    assert_eq!(
+        (bought.replayed, again.replayed, again.checkout.as_ref()),
+        (false, true, Some(&checkout))
+    );
     let refused = bob.buy_one(4, 1, "other", "pm_card_declined").await?;
     shop.settle().await?;
 
-    let get = GetCheckoutRequest { user_id: user_id(), checkout_id: checkout.checkout_id.clone() };
-    let known = checkouts.get_checkout(get).await?.into_inner().checkout.context("no checkout")?;
-    assert_eq!((known.history.len(), known.order_id.as_str()), (5, checkout.order_id.as_str()));
+    let get = GetCheckoutRequest {
+        user_id: user_id(),
+        checkout_id: checkout.checkout_id.clone(),
+    };
+    let known = checkouts
+        .get_checkout(get)
+        .await?
+        .into_inner()
+        .checkout
+        .context("no checkout")?;
+    assert_eq!(
+        (known.history.len(), known.order_id.as_str()),
+        (5, checkout.order_id.as_str())
+    );
     for (status, ids) in [
         (CheckoutStatus::Completed, vec![checkout.checkout_id.as_str()]),
         (CheckoutStatus::Failed, vec![refused["checkout_id"].as_str().unwrap()]),
         (CheckoutStatus::PaymentPending, vec![]),
     ] {
-        let list = ListCheckoutsRequest { status: status.into(), ..Default::default() };
+        let list = ListCheckoutsRequest {
+            status: status.into(),
+            ..Default::default()
+        };
         let listed = checkouts.list_checkouts(list).await?.into_inner().checkouts;
-        assert_eq!(listed.iter().map(|one| one.checkout_id.as_str()).collect::<Vec<_>>(), ids, "{status:?}");
+        assert_eq!(
+            listed.iter().map(|one| one.checkout_id.as_str()).collect::<Vec<_>>(),
+            ids,
+            "{status:?}"
+        );
     }
     let mut orders = shop.orders()?;
-    let get = GetOrderRequest { user_id: user_id(), order_id: checkout.order_id.clone() };
+    let get = GetOrderRequest {
+        user_id: user_id(),
+        order_id: checkout.order_id.clone(),
+    };
     let order = orders.get_order(get).await?.into_inner().order.context("no order")?;
-    assert_eq!((order.status(), order.total_amount.clone()), (OrderStatus::Confirmed, usd(17_998)));
-    let list = ListOrdersRequest { user_id: user_id(), ..Default::default() };
+    assert_eq!(
+        (order.status(), order.total_amount.clone()),
+        (OrderStatus::Confirmed, usd(17_998))
+    );
+    let list = ListOrdersRequest {
+        user_id: user_id(),
+        ..Default::default()
+    };
     assert_eq!(orders.list_orders(list).await?.into_inner().orders, [order]);
 
-    let list = ListNotificationsRequest { user_id: user_id(), ..Default::default() };
-    let told = shop.notifications()?.list_notifications(list).await?.into_inner().notifications;
+    let list = ListNotificationsRequest {
+        user_id: user_id(),
+        ..Default::default()
+    };
+    let told = shop
+        .notifications()?
+        .list_notifications(list)
+        .await?
+        .into_inner()
+        .notifications;
     let told: Vec<_> = told.iter().map(|one| (one.kind(), one.checkout_id.as_str())).collect();
     let expected = [
-        (NotificationKind::CheckoutFailed, refused["checkout_id"].as_str().unwrap()),
+        (
+            NotificationKind::CheckoutFailed,
+            refused["checkout_id"].as_str().unwrap(),
+        ),
         (NotificationKind::OrderConfirmed, checkout.checkout_id.as_str()),
     ];
     assert_eq!(told, expected);

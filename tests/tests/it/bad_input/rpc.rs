@@ -30,7 +30,13 @@ struct Bad {
 
 fn bad(service: ServiceName, method: &'static str, message: &impl Message, reason: &'static str) -> Bad {
     let code = proto::Reason::parse(reason).map_or(Code::Ok, proto::Reason::code);
-    Bad { service, method, message: message.encode_to_vec().into(), code, reason }
+    Bad {
+        service,
+        method,
+        message: message.encode_to_vec().into(),
+        code,
+        reason,
+    }
 }
 
 fn path(service: ServiceName, method: &str) -> String {
@@ -43,63 +49,163 @@ impl Bad {
     async fn send(self, shop: &Shop) -> Result<()> {
         let path = path(self.service, self.method);
         let line = format!("{path} {:.60?}", self.message);
-        let status = call_raw(&shop.channel(self.service)?, &path, self.message).await?.err().context(line.clone())?;
+        let status = call_raw(&shop.channel(self.service)?, &path, self.message)
+            .await?
+            .err()
+            .context(line.clone())?;
         let found = reason_of(&status).context(line.clone())?;
-        assert_eq!(found, (self.code, self.reason.to_owned()), "{line}: {}", status.message());
+        assert_eq!(
+            found,
+            (self.code, self.reason.to_owned()),
+            "{line}: {}",
+            status.message()
+        );
         Ok(())
     }
 }
 
 const USERS: [&str; 3] = ["", "a\nb", "\0"];
-const NO_UUIDS: [&str; 4] = ["", "abc", "00000000-0000-4000-8000-00000000000", "00000000-0000-4000-8000-00000000000g"];
+const NO_UUIDS: [&str; 4] = [
+    "",
+    "abc",
+    "00000000-0000-4000-8000-00000000000",
+    "00000000-0000-4000-8000-00000000000g",
+];
 
 fn money(currency: &str, minor_units: i64) -> Option<Money> {
-    Some(Money { currency_code: currency.to_owned(), minor_units })
+    Some(Money {
+        currency_code: currency.to_owned(),
+        minor_units,
+    })
 }
 
 fn products() -> Vec<Bad> {
     let page = |page: GetProductsRequest| bad(Product, "GetProducts", &page, "INVALID_ARGUMENT");
     let mut all = vec![
-        page(GetProductsRequest { page_size: -1, ..Default::default() }),
-        page(GetProductsRequest { page_size: i32::MIN, ..Default::default() }),
-        page(GetProductsRequest { page_token: "garbage".to_owned(), ..Default::default() }),
-        page(GetProductsRequest { page_token: "x".repeat(100_000), ..Default::default() }),
-        page(GetProductsRequest { query: "x".repeat(101), ..Default::default() }),
-        page(GetProductsRequest { query: "\0".to_owned(), ..Default::default() }),
-        bad(Product, "GetProduct", &GetProductRequest { id: i64::MAX }, "PRODUCT_NOT_FOUND"),
-        bad(Product, "BatchGetProducts", &BatchGetProductsRequest { ids: vec![1; 101] }, "INVALID_ARGUMENT"),
-        bad(Product, "BatchGetProducts", &BatchGetProductsRequest { ids: vec![1, -1] }, "INVALID_PRODUCT_ID"),
+        page(GetProductsRequest {
+            page_size: -1,
+            ..Default::default()
+        }),
+        page(GetProductsRequest {
+            page_size: i32::MIN,
+            ..Default::default()
+        }),
+        page(GetProductsRequest {
+            page_token: "garbage".to_owned(),
+            ..Default::default()
+        }),
+        page(GetProductsRequest {
+            page_token: "x".repeat(100_000),
+            ..Default::default()
+        }),
+        page(GetProductsRequest {
+            query: "x".repeat(101),
+            ..Default::default()
+        }),
+        page(GetProductsRequest {
+            query: "\0".to_owned(),
+            ..Default::default()
+        }),
+        bad(
+            Product,
+            "GetProduct",
+            &GetProductRequest { id: i64::MAX },
+            "PRODUCT_NOT_FOUND",
+        ),
+        bad(
+            Product,
+            "BatchGetProducts",
+            &BatchGetProductsRequest { ids: vec![1; 101] },
+            "INVALID_ARGUMENT",
+        ),
+        bad(
+            Product,
+            "BatchGetProducts",
+            &BatchGetProductsRequest { ids: vec![1, -1] },
+            "INVALID_PRODUCT_ID",
+        ),
     ];
     for id in [0, -1, i64::MIN] {
-        all.push(bad(Product, "GetProduct", &GetProductRequest { id }, "INVALID_PRODUCT_ID"));
+        all.push(bad(
+            Product,
+            "GetProduct",
+            &GetProductRequest { id },
+            "INVALID_PRODUCT_ID",
+        ));
     }
-    let good = || UpsertProductRequest { id: 1, name: "n".to_owned(), price: money("USD", 1), ..Default::default() };
+    let good = || UpsertProductRequest {
+        id: 1,
+        name: "n".to_owned(),
+        price: money("USD", 1),
+        ..Default::default()
+    };
     let upsert = |message: UpsertProductRequest| bad(Product, "UpsertProduct", &message, "INVALID_ARGUMENT");
     for name in ["", " ", "a\nb", &"x".repeat(201)] {
-        all.push(upsert(UpsertProductRequest { name: name.to_owned(), ..good() }));
+        all.push(upsert(UpsertProductRequest {
+            name: name.to_owned(),
+            ..good()
+        }));
     }
     for price in [0, -1, 100_000_001, i64::MAX, i64::MIN] {
-        all.push(upsert(UpsertProductRequest { price: money("USD", price), ..good() }));
+        all.push(upsert(UpsertProductRequest {
+            price: money("USD", price),
+            ..good()
+        }));
     }
     for currency in ["", "usd", "EUR", "US", "USDT", "Ü$"] {
-        all.push(upsert(UpsertProductRequest { price: money(currency, 1), ..good() }));
+        all.push(upsert(UpsertProductRequest {
+            price: money(currency, 1),
+            ..good()
+        }));
     }
     all.push(upsert(UpsertProductRequest { price: None, ..good() }));
-    all.push(upsert(UpsertProductRequest { description: "x".repeat(2_001), ..good() }));
-    all.push(upsert(UpsertProductRequest { image_url: "x".repeat(2_001), ..good() }));
+    all.push(upsert(UpsertProductRequest {
+        description: "x".repeat(2_001),
+        ..good()
+    }));
+    all.push(upsert(UpsertProductRequest {
+        image_url: "x".repeat(2_001),
+        ..good()
+    }));
     let negative = UpsertProductRequest { id: -1, ..good() };
     all.push(bad(Product, "UpsertProduct", &negative, "INVALID_PRODUCT_ID"));
     all
 }
 
 /// The changes of a cart with all that they can hold: those that have no use for a value leave it out.
-fn changes(user: &str, product_id: i64, quantity: i32, expected_version: Option<i64>, reason: &'static str) -> Vec<Bad> {
+fn changes(
+    user: &str,
+    product_id: i64,
+    quantity: i32,
+    expected_version: Option<i64>,
+    reason: &'static str,
+) -> Vec<Bad> {
     let user_id = || user.to_owned();
-    let add = AddItemRequest { user_id: user_id(), product_id, quantity, expected_version };
-    let update = UpdateQuantityRequest { user_id: user_id(), product_id, quantity, expected_version };
-    let remove = RemoveItemRequest { user_id: user_id(), product_id, expected_version };
-    let clear = ClearCartRequest { user_id: user_id(), expected_version };
-    let mut all = vec![bad(Cart, "AddItem", &add, reason), bad(Cart, "UpdateQuantity", &update, reason)];
+    let add = AddItemRequest {
+        user_id: user_id(),
+        product_id,
+        quantity,
+        expected_version,
+    };
+    let update = UpdateQuantityRequest {
+        user_id: user_id(),
+        product_id,
+        quantity,
+        expected_version,
+    };
+    let remove = RemoveItemRequest {
+        user_id: user_id(),
+        product_id,
+        expected_version,
+    };
+    let clear = ClearCartRequest {
+        user_id: user_id(),
+        expected_version,
+    };
+    let mut all = vec![
+        bad(Cart, "AddItem", &add, reason),
+        bad(Cart, "UpdateQuantity", &update, reason),
+    ];
     if quantity == 1 {
         all.push(bad(Cart, "RemoveItem", &remove, reason));
     }
@@ -114,7 +220,14 @@ fn carts() -> Vec<Bad> {
     let long = "x".repeat(129);
     for user in USERS.into_iter().chain([long.as_str()]) {
         all.extend(changes(user, 2, 1, None, "INVALID_ARGUMENT"));
-        all.push(bad(Cart, "GetCart", &GetCartRequest { user_id: user.to_owned() }, "INVALID_ARGUMENT"));
+        all.push(bad(
+            Cart,
+            "GetCart",
+            &GetCartRequest {
+                user_id: user.to_owned(),
+            },
+            "INVALID_ARGUMENT",
+        ));
     }
     for product in [0, -1, i64::MIN] {
         all.extend(changes("resident", product, 1, None, "INVALID_PRODUCT_ID"));
@@ -128,11 +241,19 @@ fn carts() -> Vec<Bad> {
     for version in [0, 999, i64::MAX] {
         all.extend(changes("resident", 2, 1, Some(version), "CART_VERSION_MISMATCH"));
     }
-    let unknown =
-        AddItemRequest { user_id: "resident".to_owned(), product_id: i64::MAX, quantity: 1, ..Default::default() };
+    let unknown = AddItemRequest {
+        user_id: "resident".to_owned(),
+        product_id: i64::MAX,
+        quantity: 1,
+        ..Default::default()
+    };
     all.push(bad(Cart, "AddItem", &unknown, "PRODUCT_NOT_FOUND"));
-    let absent =
-        UpdateQuantityRequest { user_id: "resident".to_owned(), product_id: 5, quantity: 1, ..Default::default() };
+    let absent = UpdateQuantityRequest {
+        user_id: "resident".to_owned(),
+        product_id: 5,
+        quantity: 1,
+        ..Default::default()
+    };
     all.push(bad(Cart, "UpdateQuantity", &absent, "ITEM_NOT_FOUND"));
     all
 }
@@ -140,19 +261,50 @@ fn carts() -> Vec<Bad> {
 fn inventory() -> Vec<Bad> {
     let line = |product_id, quantity| Line { product_id, quantity };
     let reserve = |lines: Vec<Line>, reason| {
-        bad(Inventory, "Reserve", &ReserveRequest { checkout_id: NOBODYS.to_owned(), lines }, reason)
+        bad(
+            Inventory,
+            "Reserve",
+            &ReserveRequest {
+                checkout_id: NOBODYS.to_owned(),
+                lines,
+            },
+            reason,
+        )
     };
     let mut all = vec![
         reserve(vec![], "INVALID_ARGUMENT"),
         reserve(vec![line(1, 1); 101], "INVALID_ARGUMENT"),
         reserve(vec![line(1, 1_000_000), line(1, 1)], "INVALID_QUANTITY"),
         reserve(vec![line(1, 1), line(0, 1)], "INVALID_PRODUCT_ID"),
-        bad(Inventory, "GetStock", &GetStockRequest { product_ids: vec![1; 1_001] }, "INVALID_ARGUMENT"),
-        bad(Inventory, "GetStock", &GetStockRequest { product_ids: vec![0] }, "INVALID_PRODUCT_ID"),
-        bad(Inventory, "Confirm", &ConfirmRequest { checkout_id: NOBODYS.to_owned() }, "RESERVATION_NOT_FOUND"),
+        bad(
+            Inventory,
+            "GetStock",
+            &GetStockRequest {
+                product_ids: vec![1; 1_001],
+            },
+            "INVALID_ARGUMENT",
+        ),
+        bad(
+            Inventory,
+            "GetStock",
+            &GetStockRequest { product_ids: vec![0] },
+            "INVALID_PRODUCT_ID",
+        ),
+        bad(
+            Inventory,
+            "Confirm",
+            &ConfirmRequest {
+                checkout_id: NOBODYS.to_owned(),
+            },
+            "RESERVATION_NOT_FOUND",
+        ),
     ];
     let add = |product_id, quantity, key: &str, reason| {
-        let message = AddStockRequest { product_id, quantity, idempotency_key: key.to_owned() };
+        let message = AddStockRequest {
+            product_id,
+            quantity,
+            idempotency_key: key.to_owned(),
+        };
         bad(Inventory, "AddStock", &message, reason)
     };
     for quantity in [0, -1, 1_000_001, i64::MAX, i64::MIN] {
@@ -167,21 +319,47 @@ fn inventory() -> Vec<Bad> {
     }
     for id in NO_UUIDS {
         let checkout_id = || id.to_owned();
-        let wrong = ReserveRequest { checkout_id: checkout_id(), lines: vec![line(1, 1)] };
+        let wrong = ReserveRequest {
+            checkout_id: checkout_id(),
+            lines: vec![line(1, 1)],
+        };
         all.push(bad(Inventory, "Reserve", &wrong, "INVALID_ARGUMENT"));
-        all.push(bad(Inventory, "Confirm", &ConfirmRequest { checkout_id: checkout_id() }, "INVALID_ARGUMENT"));
-        all.push(bad(Inventory, "Release", &ReleaseRequest { checkout_id: checkout_id() }, "INVALID_ARGUMENT"));
+        all.push(bad(
+            Inventory,
+            "Confirm",
+            &ConfirmRequest {
+                checkout_id: checkout_id(),
+            },
+            "INVALID_ARGUMENT",
+        ));
+        all.push(bad(
+            Inventory,
+            "Release",
+            &ReleaseRequest {
+                checkout_id: checkout_id(),
+            },
+            "INVALID_ARGUMENT",
+        ));
     }
     all
 }
 
 fn payments() -> Vec<Bad> {
     let charge = |id: &str, amount, method: &str| {
-        let message = ChargeRequest { checkout_id: id.to_owned(), amount, payment_method: method.to_owned() };
+        let message = ChargeRequest {
+            checkout_id: id.to_owned(),
+            amount,
+            payment_method: method.to_owned(),
+        };
         bad(Payment, "Charge", &message, "INVALID_ARGUMENT")
     };
-    let unknown = GetPaymentRequest { checkout_id: NOBODYS.to_owned() };
-    let mut all = vec![charge(NOBODYS, None, "pm_card_ok"), bad(Payment, "GetPayment", &unknown, "PAYMENT_NOT_FOUND")];
+    let unknown = GetPaymentRequest {
+        checkout_id: NOBODYS.to_owned(),
+    };
+    let mut all = vec![
+        charge(NOBODYS, None, "pm_card_ok"),
+        bad(Payment, "GetPayment", &unknown, "PAYMENT_NOT_FOUND"),
+    ];
     for minor_units in [0, -1, i64::MIN] {
         all.push(charge(NOBODYS, money("USD", minor_units), "pm_card_ok"));
     }
@@ -194,8 +372,22 @@ fn payments() -> Vec<Bad> {
     for id in NO_UUIDS {
         let checkout_id = || id.to_owned();
         all.push(charge(id, money("USD", 1), "pm_card_ok"));
-        all.push(bad(Payment, "Refund", &RefundRequest { checkout_id: checkout_id() }, "INVALID_ARGUMENT"));
-        all.push(bad(Payment, "GetPayment", &GetPaymentRequest { checkout_id: checkout_id() }, "INVALID_ARGUMENT"));
+        all.push(bad(
+            Payment,
+            "Refund",
+            &RefundRequest {
+                checkout_id: checkout_id(),
+            },
+            "INVALID_ARGUMENT",
+        ));
+        all.push(bad(
+            Payment,
+            "GetPayment",
+            &GetPaymentRequest {
+                checkout_id: checkout_id(),
+            },
+            "INVALID_ARGUMENT",
+        ));
     }
     all
 }
@@ -211,7 +403,15 @@ fn checkouts() -> Vec<Bad> {
         bad(Checkout, "InitiateCheckout", &message, reason)
     };
     let get = |user: &str, id: &str, reason| {
-        bad(Checkout, "GetCheckout", &GetCheckoutRequest { user_id: user.to_owned(), checkout_id: id.to_owned() }, reason)
+        bad(
+            Checkout,
+            "GetCheckout",
+            &GetCheckoutRequest {
+                user_id: user.to_owned(),
+                checkout_id: id.to_owned(),
+            },
+            reason,
+        )
     };
     let list = |message: ListCheckoutsRequest| bad(Checkout, "ListCheckouts", &message, "INVALID_ARGUMENT");
     let mut all = vec![
@@ -219,10 +419,22 @@ fn checkouts() -> Vec<Bad> {
         initiate("newcomer", "bought", "", "CART_EMPTY"),
         initiate("resident", "bought", "pm_card_slow", "IDEMPOTENCY_KEY_REUSED"),
         get("resident", NOBODYS, "CHECKOUT_NOT_FOUND"),
-        list(ListCheckoutsRequest { status: 99, ..Default::default() }),
-        list(ListCheckoutsRequest { status: -1, ..Default::default() }),
-        list(ListCheckoutsRequest { page_size: -1, ..Default::default() }),
-        list(ListCheckoutsRequest { page_token: "garbage".to_owned(), ..Default::default() }),
+        list(ListCheckoutsRequest {
+            status: 99,
+            ..Default::default()
+        }),
+        list(ListCheckoutsRequest {
+            status: -1,
+            ..Default::default()
+        }),
+        list(ListCheckoutsRequest {
+            page_size: -1,
+            ..Default::default()
+        }),
+        list(ListCheckoutsRequest {
+            page_token: "garbage".to_owned(),
+            ..Default::default()
+        }),
     ];
     for key in ["a\nb", "\0", &"k".repeat(256)] {
         all.push(initiate("resident", key, "", "INVALID_ARGUMENT"));
@@ -240,18 +452,37 @@ fn checkouts() -> Vec<Bad> {
 
 fn readers() -> Vec<Bad> {
     let get = |user: &str, id: &str, reason| {
-        bad(Orders, "GetOrder", &GetOrderRequest { user_id: user.to_owned(), order_id: id.to_owned() }, reason)
+        bad(
+            Orders,
+            "GetOrder",
+            &GetOrderRequest {
+                user_id: user.to_owned(),
+                order_id: id.to_owned(),
+            },
+            reason,
+        )
     };
     let list = |user: &str, page_size, token: &str| {
         let (user_id, page_token) = (user.to_owned(), token.to_owned());
-        let orders = ListOrdersRequest { user_id: user_id.clone(), page_size, page_token: page_token.clone() };
-        let notifications = ListNotificationsRequest { user_id, page_size, page_token };
+        let orders = ListOrdersRequest {
+            user_id: user_id.clone(),
+            page_size,
+            page_token: page_token.clone(),
+        };
+        let notifications = ListNotificationsRequest {
+            user_id,
+            page_size,
+            page_token,
+        };
         [
             bad(Orders, "ListOrders", &orders, "INVALID_ARGUMENT"),
             bad(Notification, "ListNotifications", &notifications, "INVALID_ARGUMENT"),
         ]
     };
-    let mut all = vec![get("resident", NOBODYS, "ORDER_NOT_FOUND"), get("resident", &"x".repeat(9_000), "INVALID_ARGUMENT")];
+    let mut all = vec![
+        get("resident", NOBODYS, "ORDER_NOT_FOUND"),
+        get("resident", &"x".repeat(9_000), "INVALID_ARGUMENT"),
+    ];
     all.extend(NO_UUIDS.map(|id| get("resident", id, "INVALID_ARGUMENT")));
     all.extend(USERS.map(|user| get(user, NOBODYS, "INVALID_ARGUMENT")));
     all.extend(USERS.iter().flat_map(|user| list(user, 0, "")));
@@ -305,12 +536,25 @@ fn no_messages() -> Vec<Bad> {
         all.extend([vec![0xff; 16], vec![0x0a, 0x7f], vec![0x08, 0xff, 0xff], vec![0x0f]].map(&broken));
         // Not UTF-8.
         all.extend(text.map(|field| broken(vec![field << 3 | 2, 2, 0xc3, 0x28])));
-        let large = Bad { code: Code::ResourceExhausted, reason: "PAYLOAD_TOO_LARGE", ..broken(vec![0x7a; 5 << 20]) };
+        let large = Bad {
+            code: Code::ResourceExhausted,
+            reason: "PAYLOAD_TOO_LARGE",
+            ..broken(vec![0x7a; 5 << 20])
+        };
         all.push(large);
     }
-    for service in ServiceName::ALL.into_iter().filter(|service| *service != ServiceName::Gateway) {
+    for service in ServiceName::ALL
+        .into_iter()
+        .filter(|service| *service != ServiceName::Gateway)
+    {
         let (code, reason) = (Code::Unimplemented, "METHOD_NOT_ALLOWED");
-        all.push(Bad { service, method: "Destroy", message: Bytes::new(), code, reason });
+        all.push(Bad {
+            service,
+            method: "Destroy",
+            message: Bytes::new(),
+            code,
+            reason,
+        });
     }
     all
 }

@@ -15,7 +15,11 @@ use super::{lived_in, without_a_trace};
 const ALG_NONE: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0";
 
 fn signed(secret: &[u8], algorithm: Algorithm, claims: &Value) -> Result<String> {
-    Ok(jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret))?)
+    Ok(jsonwebtoken::encode(
+        &Header::new(algorithm),
+        claims,
+        &EncodingKey::from_secret(secret),
+    )?)
 }
 
 /// What is not to be believed, each with what is wrong with it.
@@ -29,10 +33,16 @@ fn forgeries(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
     let hs256 = |claims: &Value| signed(&key, Algorithm::HS256, claims);
     let bearer = |token: &str| format!("Bearer {token}");
     Ok(vec![
-        ("it has expired", bearer(&shop.token("resident", Duration::from_secs(60), now - hour)?)),
+        (
+            "it has expired",
+            bearer(&shop.token("resident", Duration::from_secs(60), now - hour)?),
+        ),
         ("it expires now", bearer(&shop.token("resident", Duration::ZERO, now)?)),
         ("it is not signed", bearer(&format!("{ALG_NONE}.{claims}."))),
-        ("it says that it is not signed", bearer(&format!("{ALG_NONE}.{claims}.{signature}"))),
+        (
+            "it says that it is not signed",
+            bearer(&format!("{ALG_NONE}.{claims}.{signature}")),
+        ),
         ("another key", bearer(&signed(&[7; 64], Algorithm::HS256, &resident)?)),
         ("an empty key", bearer(&signed(&[], Algorithm::HS256, &resident)?)),
         ("another algorithm", bearer(&signed(&key, Algorithm::HS512, &resident)?)),
@@ -44,14 +54,35 @@ fn forgeries(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
         ("no scheme", good.clone()),
         ("two tokens", bearer(&format!("{good} {good}"))),
         ("it never expires", bearer(&hs256(&json!({"sub": "resident"}))?)),
-        ("it expires at a word", bearer(&hs256(&json!({"sub": "resident", "exp": "never"}))?)),
+        (
+            "it expires at a word",
+            bearer(&hs256(&json!({"sub": "resident", "exp": "never"}))?),
+        ),
         ("it is for nobody", bearer(&hs256(&json!({"exp": exp}))?)),
-        ("it is for an empty name", bearer(&hs256(&json!({"sub": "", "exp": exp}))?)),
-        ("it is for a line break", bearer(&hs256(&json!({"sub": "a\nb", "exp": exp}))?)),
-        ("it is for a long name", bearer(&hs256(&json!({"sub": "x".repeat(129), "exp": exp}))?)),
-        ("it is for a list", bearer(&hs256(&json!({"sub": ["resident"], "exp": exp}))?)),
-        ("it is for a fraction", bearer(&hs256(&json!({"user_id": 1.5, "exp": exp}))?)),
-        ("it begins tomorrow", bearer(&hs256(&json!({"sub": "resident", "exp": exp, "nbf": exp}))?)),
+        (
+            "it is for an empty name",
+            bearer(&hs256(&json!({"sub": "", "exp": exp}))?),
+        ),
+        (
+            "it is for a line break",
+            bearer(&hs256(&json!({"sub": "a\nb", "exp": exp}))?),
+        ),
+        (
+            "it is for a long name",
+            bearer(&hs256(&json!({"sub": "x".repeat(129), "exp": exp}))?),
+        ),
+        (
+            "it is for a list",
+            bearer(&hs256(&json!({"sub": ["resident"], "exp": exp}))?),
+        ),
+        (
+            "it is for a fraction",
+            bearer(&hs256(&json!({"user_id": 1.5, "exp": exp}))?),
+        ),
+        (
+            "it begins tomorrow",
+            bearer(&hs256(&json!({"sub": "resident", "exp": exp, "nbf": exp}))?),
+        ),
         ("its claims are a list", bearer(&hs256(&json!([1]))?)),
     ])
 }
@@ -72,7 +103,11 @@ async fn assert_refused(anybody: &Buyer, what: &str, request: Request<Bytes>) ->
     let line = format!("{} {} with {what}", request.method(), request.uri());
     let reply = anybody.send(request).await?;
     let problem = reply.json();
-    assert_eq!((reply.status.as_u16(), &problem["reason"]), (401, &json!("UNAUTHORIZED")), "{line}: {problem}");
+    assert_eq!(
+        (reply.status.as_u16(), &problem["reason"]),
+        (401, &json!("UNAUTHORIZED")),
+        "{line}: {problem}"
+    );
     assert_eq!(reply.headers[header::WWW_AUTHENTICATE], "Bearer");
     Ok(())
 }
@@ -85,14 +120,20 @@ async fn a_token_that_proves_nothing_opens_nothing() -> Result<()> {
     without_a_trace(&shop, async {
         for (method, path) in PERSONAL {
             let body = Bytes::from_static(br#"{"product_id":1,"quantity":1,"idempotency_key":"k"}"#);
-            let request = || anybody.request(method.clone(), path).header(header::CONTENT_TYPE, "application/json");
+            let request = || {
+                anybody
+                    .request(method.clone(), path)
+                    .header(header::CONTENT_TYPE, "application/json")
+            };
             assert_refused(&anybody, "no token", request().body(body.clone())?).await?;
             for (what, authorization) in &forgeries {
                 let request = request().header(header::AUTHORIZATION, authorization);
                 assert_refused(&anybody, what, request.body(body.clone())?).await?;
             }
             let twice = shop.buyer("resident")?;
-            let request = twice.request(method.clone(), path).header(header::AUTHORIZATION, twice.authorization());
+            let request = twice
+                .request(method.clone(), path)
+                .header(header::AUTHORIZATION, twice.authorization());
             assert_refused(&anybody, "two headers", request.body(body)?).await?;
         }
         Ok(())

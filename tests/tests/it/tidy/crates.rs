@@ -24,18 +24,35 @@ struct Member {
 fn members() -> Vec<Member> {
     let mut cargo = Command::new(env!("CARGO"));
     let manifest = root().join("Cargo.toml");
-    cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path"]).arg(manifest);
+    cargo
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+            "--manifest-path",
+        ])
+        .arg(manifest);
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let member = |package: &Value| {
-        let manifest = std::path::Path::new(package["manifest_path"].as_str().unwrap()).canonicalize().unwrap();
+        let manifest = std::path::Path::new(package["manifest_path"].as_str().unwrap())
+            .canonicalize()
+            .unwrap();
         let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap();
-        let ours = package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["path"].is_string());
+        let ours = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|dependency| dependency["path"].is_string());
         Member {
             name: package["name"].as_str().unwrap().to_owned(),
             folder: folder.to_str().unwrap().replace('\\', "/"),
-            knows: ours.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect(),
+            knows: ours
+                .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+                .collect(),
         }
     };
     metadata["packages"].as_array().unwrap().iter().map(member).collect()
@@ -57,7 +74,8 @@ fn crates_know_only_those_that_they_may() {
     let mut findings = Vec::new();
     for member in members() {
         let wrong = member.knows.iter().filter(|known| !may_know(&member.name, known));
-        findings.extend(wrong.map(|known| format!("{}/Cargo.toml: {} must not know {known}", member.folder, member.name)));
+        findings
+            .extend(wrong.map(|known| format!("{}/Cargo.toml: {} must not know {known}", member.folder, member.name)));
     }
     let rule = "services meet in proto/ and never depend on one another; platform/ knows no business word; only cartwright/ \
                 and tests/ see everything";
@@ -71,7 +89,9 @@ fn the_tests_can_see_every_crate() {
     assert_eq!(tests.folder, "tests");
     let others = members.iter().filter(|member| member.name != tests.name);
     let unseen = others.filter(|member| !tests.knows.contains(&member.name));
-    let findings: Vec<_> = unseen.map(|member| format!("tests/Cargo.toml: does not see {}", member.name)).collect();
+    let findings: Vec<_> = unseen
+        .map(|member| format!("tests/Cargo.toml: does not see {}", member.name))
+        .collect();
     assert_none(&findings, "`cargo test -p system-tests` builds all there is");
 }
 
@@ -79,17 +99,27 @@ fn the_tests_can_see_every_crate() {
 fn a_crate_has_the_name_of_its_folder() {
     let named = |member: &Member| member.folder.rsplit('/').next() == Some(member.name.as_str());
     let members = members();
-    let wrong = members.iter().filter(|member| !named(member) && member.name != "system-tests");
-    let findings: Vec<_> = wrong.map(|member| format!("{}: is named {}", member.folder, member.name)).collect();
+    let wrong = members
+        .iter()
+        .filter(|member| !named(member) && member.name != "system-tests");
+    let findings: Vec<_> = wrong
+        .map(|member| format!("{}: is named {}", member.folder, member.name))
+        .collect();
     assert_none(&findings, "who reads `use cart` knows where to look");
 }
 
 #[test]
 fn every_crate_is_a_member_and_inherits_the_lints() {
     let members = members();
-    let known: BTreeMap<_, _> = members.iter().map(|member| (format!("{}/Cargo.toml", member.folder), ())).collect();
+    let known: BTreeMap<_, _> = members
+        .iter()
+        .map(|member| (format!("{}/Cargo.toml", member.folder), ()))
+        .collect();
     let mut findings = Vec::new();
-    for manifest in super::source::files(&["Cargo.toml"]).into_iter().filter(|file| file.path != "Cargo.toml") {
+    for manifest in super::source::files(&["Cargo.toml"])
+        .into_iter()
+        .filter(|file| file.path != "Cargo.toml")
+    {
         if !known.contains_key(&manifest.path) {
             findings.push(format!("{}: is no member of the workspace", manifest.path));
         }
@@ -98,7 +128,10 @@ fn every_crate_is_a_member_and_inherits_the_lints() {
             findings.push(format!("{}: has no [lints] workspace = true", manifest.path));
         }
         for (number, line) in manifest.lines().filter(|(_, line)| line.trim().starts_with("[lints.")) {
-            findings.push(format!("{}:{number}: {line}: lints are set in the workspace", manifest.path));
+            findings.push(format!(
+                "{}:{number}: {line}: lints are set in the workspace",
+                manifest.path
+            ));
         }
     }
     assert_none(&findings, "one set of lints holds for all");
@@ -119,7 +152,10 @@ fn every_crate_says_what_it_is() {
             findings.push(format!("{path}:1: says nothing"));
         }
     }
-    assert_none(&findings, "a README says what the crate owns, its interface, its data, and what happens when something fails");
+    assert_none(
+        &findings,
+        "a README says what the crate owns, its interface, its data, and what happens when something fails",
+    );
 }
 
 #[test]
@@ -132,8 +168,13 @@ fn every_crate_inherits_what_all_have_in_common() {
                 findings.push(format!("{}: {key} is not that of the workspace", manifest.path));
             }
         }
-        let own = manifest.lines().filter(|(_, line)| line.contains("version = \"") || line.contains("path = \"../"));
+        let own = manifest
+            .lines()
+            .filter(|(_, line)| line.contains("version = \"") || line.contains("path = \"../"));
         findings.extend(own.map(|(number, line)| format!("{}:{number}: {line}: belongs into the root", manifest.path)));
     }
-    assert_none(&findings, "versions and features are named in the root's Cargo.toml only, so that all build the same libraries");
+    assert_none(
+        &findings,
+        "versions and features are named in the root's Cargo.toml only, so that all build the same libraries",
+    );
 }

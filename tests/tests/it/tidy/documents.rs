@@ -21,13 +21,19 @@ fn commands_up_front(text: &str) -> Vec<&str> {
 #[test]
 fn the_readme_begins_with_one_command_to_run_and_one_to_test() {
     let readme = read("README.md").text;
-    assert_eq!(commands_up_front(&readme), ["cargo run --release", "cargo test --workspace"]);
+    assert_eq!(
+        commands_up_front(&readme),
+        ["cargo run --release", "cargo test --workspace"]
+    );
 }
 
 #[test]
 fn the_tests_of_ci_are_those_of_the_readme() {
     let script = read(".ci/run").text;
-    assert!(script.contains("README.md"), ".ci/run: does not read the README's command");
+    assert!(
+        script.contains("README.md"),
+        ".ci/run: does not read the README's command"
+    );
     assert!(!script.contains("cargo test"), ".ci/run: has a test command of its own");
 }
 
@@ -58,7 +64,11 @@ fn links_lead_somewhere() {
         for (number, line) in document.lines() {
             for link in links(line).filter(|link| !link.contains("://")) {
                 let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-                let target = if file.is_empty() { root().join(&document.path) } else { folder.join(file) };
+                let target = if file.is_empty() {
+                    root().join(&document.path)
+                } else {
+                    folder.join(file)
+                };
                 let there = match std::fs::read_to_string(&target) {
                     Ok(text) => anchor.is_empty() || text.lines().any(|line| is_heading(line, anchor)),
                     Err(_) => target.is_dir() && anchor.is_empty(),
@@ -74,10 +84,13 @@ fn links_lead_somewhere() {
 
 /// Whether a line is the heading that an anchor is made of.
 fn is_heading(line: &str, anchor: &str) -> bool {
-    let Some(title) = line.strip_prefix('#') else { return false };
+    let Some(title) = line.strip_prefix('#') else {
+        return false;
+    };
     let title = title.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-    kept.map(|c| if c == ' ' { '-' } else { c }).eq(anchor.to_lowercase().chars())
+    kept.map(|c| if c == ' ' { '-' } else { c })
+        .eq(anchor.to_lowercase().chars())
 }
 
 #[test]
@@ -90,7 +103,11 @@ fn files_that_documents_name_are_there() {
         for (number, quote) in quoted(&document) {
             let is_path = quote.contains('/') && endings.iter().any(|ending| quote.ends_with(ending));
             let places = [String::new(), format!("{folder}/"), format!("{folder}/src/")];
-            let there = || places.iter().any(|place| root().join(format!("{place}{quote}")).exists());
+            let there = || {
+                places
+                    .iter()
+                    .any(|place| root().join(format!("{place}{quote}")).exists())
+            };
             if is_path && !pattern(quote) && !there() {
                 findings.push(format!("{}:{number}: {quote} is not there", document.path));
             }
@@ -102,12 +119,25 @@ fn files_that_documents_name_are_there() {
 #[test]
 fn tests_that_documents_name_are_there() {
     let rust = files(&[".rs"]);
-    let named_like_a_test =
-        |word: &str| word.matches('_').count() >= 3 && word.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit());
+    let named_like_a_test = |word: &str| {
+        word.matches('_').count() >= 3
+            && word
+                .chars()
+                .all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
     let mut findings = Vec::new();
-    for path in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "tests/README.md", "cartwright/README.md"] {
+    for path in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "tests/README.md",
+        "cartwright/README.md",
+    ] {
         let document = read(path);
-        for (number, name) in quoted(&document).into_iter().filter(|(_, word)| named_like_a_test(word)) {
+        for (number, name) in quoted(&document)
+            .into_iter()
+            .filter(|(_, word)| named_like_a_test(word))
+        {
             if !rust.iter().any(|file| file.text.contains(&format!("fn {name}("))) {
                 findings.push(format!("{path}:{number}: there is no test {name}"));
             }

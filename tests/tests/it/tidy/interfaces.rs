@@ -12,7 +12,11 @@ use super::{
 };
 
 fn failure() -> Failure {
-    Failure { reason: Reason::OutOfStock, message: String::new(), shortages: Vec::new() }
+    Failure {
+        reason: Reason::OutOfStock,
+        message: String::new(),
+        shortages: Vec::new(),
+    }
 }
 
 fn state(name: &str) -> Option<State> {
@@ -34,9 +38,17 @@ fn written(state: &State) -> [String; 3] {
                 Call::Release => "Release",
                 Call::Refund => "Refund",
             };
-            [name.to_owned(), after(Outcome::Done), after(Outcome::Refused(failure()))]
+            [
+                name.to_owned(),
+                after(Outcome::Done),
+                after(Outcome::Refused(failure())),
+            ]
         }
-        Next::Record(intent) => ["(record the intent)".to_owned(), intent.name().to_owned(), "–".to_owned()],
+        Next::Record(intent) => [
+            "(record the intent)".to_owned(),
+            intent.name().to_owned(),
+            "–".to_owned(),
+        ],
         Next::Nothing => ["–".to_owned(), "–".to_owned(), "–".to_owned()],
     }
 }
@@ -44,21 +56,37 @@ fn written(state: &State) -> [String; 3] {
 #[test]
 fn the_table_of_the_saga_in_the_readme_is_the_saga() {
     let all = [
-        "INITIATED", "INVENTORY_RESERVED", "PAYMENT_PENDING", "PAYMENT_COMPLETED", "RELEASING", "REFUNDING", "COMPLETED",
+        "INITIATED",
+        "INVENTORY_RESERVED",
+        "PAYMENT_PENDING",
+        "PAYMENT_COMPLETED",
+        "RELEASING",
+        "REFUNDING",
+        "COMPLETED",
         "FAILED",
     ];
     let readme = read("README.md");
     let mut seen = Vec::new();
     let mut findings = Vec::new();
     for (number, line) in readme.lines().filter(|(_, line)| line.starts_with("| `")) {
-        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        let [name, call, done, refused, _known] = &cells[..] else { continue };
+        let cells: Vec<_> = line
+            .trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().replace('`', ""))
+            .collect();
+        let [name, call, done, refused, _known] = &cells[..] else {
+            continue;
+        };
         let Some(state) = state(name) else { continue };
         seen.push(name.clone());
         if [call, done, refused] != written(&state).each_ref() {
             findings.push(format!("README.md:{number}: {name} is {:?}", written(&state)));
         }
-        assert_eq!(apply(state.clone(), Outcome::Unknown), state, "an unknown outcome moves nothing");
+        assert_eq!(
+            apply(state.clone(), Outcome::Unknown),
+            state,
+            "an unknown outcome moves nothing"
+        );
     }
     assert_eq!(seen, all, "the rows of the saga's table");
     assert_none(&findings, "the table in the README is the saga");
@@ -70,7 +98,10 @@ fn calls() -> Vec<(String, String)> {
     for file in files(&[".proto"]) {
         let (mut package, mut service) = (String::new(), String::new());
         for line in file.text.lines().map(str::trim) {
-            let after = |word| line.strip_prefix(word).map(|rest: &str| rest.split([' ', ';', '(']).next().unwrap().to_owned());
+            let after = |word| {
+                line.strip_prefix(word)
+                    .map(|rest: &str| rest.split([' ', ';', '(']).next().unwrap().to_owned())
+            };
             if let Some(name) = after("package ") {
                 package = name;
             } else if let Some(name) = after("service ") {
@@ -86,28 +117,45 @@ fn calls() -> Vec<(String, String)> {
 #[test]
 fn there_is_a_line_to_copy_for_every_call_on_every_port() {
     let ports = [
-        ("product", 50051), ("cart", 50052), ("inventory", 50053), ("payment", 50054), ("orders", 50055),
-        ("checkout", 50056), ("notification", 50057),
+        ("product", 50051),
+        ("cart", 50052),
+        ("inventory", 50053),
+        ("payment", 50054),
+        ("orders", 50055),
+        ("checkout", 50056),
+        ("notification", 50057),
     ];
     let guide = read("CONTRIBUTING.md").text;
     let calls = calls();
     assert!(calls.len() > 20, "{calls:?}");
     let mut findings = Vec::new();
     for (service, method) in calls {
-        let place = ports.iter().find(|(name, _)| service.starts_with(&format!("{name}.v1")));
-        let Some((_, port)) = place else { panic!("{service} has no port") };
+        let place = ports
+            .iter()
+            .find(|(name, _)| service.starts_with(&format!("{name}.v1")));
+        let Some((_, port)) = place else {
+            panic!("{service} has no port")
+        };
         let end = format!("localhost:{port} {service}/{method}");
-        if !guide.lines().any(|line| line.starts_with("grpcurl -plaintext") && line.ends_with(&end)) {
+        if !guide
+            .lines()
+            .any(|line| line.starts_with("grpcurl -plaintext") && line.ends_with(&end))
+        {
             findings.push(format!("CONTRIBUTING.md: has no grpcurl line that ends with `{end}`"));
         }
     }
-    assert_none(&findings, "each call can be tried without reading its .proto file first");
+    assert_none(
+        &findings,
+        "each call can be tried without reading its .proto file first",
+    );
 }
 
 /// The paths of the REST interface that a text names, in order.
 fn paths(text: &str) -> Vec<&str> {
     let begin = text.match_indices("/api/v1/").map(|(at, _)| &text[at..]);
-    begin.map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || c == '/')).next().unwrap()).collect()
+    begin
+        .map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || c == '/')).next().unwrap())
+        .collect()
 }
 
 #[test]

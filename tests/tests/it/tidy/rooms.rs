@@ -5,21 +5,48 @@ use super::{
     source::{File, files},
 };
 
-const SERVICES: [&str; 7] = ["product", "cart", "inventory", "payment", "checkout", "orders", "notification"];
+const SERVICES: [&str; 7] = [
+    "product",
+    "cart",
+    "inventory",
+    "payment",
+    "checkout",
+    "orders",
+    "notification",
+];
 
 /// What belongs into adapters: stores, caches, buses, transports.
 const TECHNOLOGIES: [&str; 14] = [
-    "sqlx", "sqlite", "postgres", "mongo", "moka", "redis", "kafka", "tonic", "grpc", "prost", "axum", "hyper", "tower::",
-    "reqwest",
+    "sqlx", "sqlite", "postgres", "mongo", "moka", "redis", "kafka", "tonic", "grpc", "prost", "axum", "hyper",
+    "tower::", "reqwest",
 ];
 
 /// What pure code has no use for: waiting, input and output, a clock or chance of its own.
 const IMPURE_WORDS: [&str; 14] = [
-    "async", "await", "tokio", "fs", "io", "Instant", "SystemTime", "Clock", "Ids", "fastrand", "getrandom", "tracing",
-    "println", "eprintln",
+    "async",
+    "await",
+    "tokio",
+    "fs",
+    "io",
+    "Instant",
+    "SystemTime",
+    "Clock",
+    "Ids",
+    "fastrand",
+    "getrandom",
+    "tracing",
+    "println",
+    "eprintln",
 ];
-const IMPURE_PATHS: [&str; 7] =
-    ["std::net", "std::env", "std::process", "std::thread", "::now(", "now_v7(", "new_v4("];
+const IMPURE_PATHS: [&str; 7] = [
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "::now(",
+    "now_v7(",
+    "new_v4(",
+];
 
 /// The files of a room of every service: `src/<room>.rs` and what is in `src/<room>/`.
 fn room(name: &str) -> Vec<File> {
@@ -29,7 +56,10 @@ fn room(name: &str) -> Vec<File> {
             path == format!("{room}.rs") || path.starts_with(&format!("{room}/"))
         })
     };
-    files(&[".rs"]).into_iter().filter(|file| in_room(&file.path) && !file.is_test()).collect()
+    files(&[".rs"])
+        .into_iter()
+        .filter(|file| in_room(&file.path) && !file.is_test())
+        .collect()
 }
 
 fn technologies_named_in(name: &str) -> Vec<String> {
@@ -47,26 +77,47 @@ fn technologies_named_in(name: &str) -> Vec<String> {
 
 #[test]
 fn every_service_has_a_domain_use_cases_and_ports() {
-    let there: Vec<String> = ["domain", "app", "ports"].iter().flat_map(|name| room(name)).map(|file| file.path).collect();
-    let wanted = SERVICES.iter().flat_map(|service| ["domain", "app", "ports"].map(|name| format!("{service}/src/{name}.rs")));
-    let missing: Vec<_> = wanted.filter(|path| !there.contains(path)).map(|path| format!("{path}: is not there")).collect();
-    assert_none(&missing, "the same rooms are in every service, so that one who knows one knows all");
+    let there: Vec<String> = ["domain", "app", "ports"]
+        .iter()
+        .flat_map(|name| room(name))
+        .map(|file| file.path)
+        .collect();
+    let wanted = SERVICES
+        .iter()
+        .flat_map(|service| ["domain", "app", "ports"].map(|name| format!("{service}/src/{name}.rs")));
+    let missing: Vec<_> = wanted
+        .filter(|path| !there.contains(path))
+        .map(|path| format!("{path}: is not there"))
+        .collect();
+    assert_none(
+        &missing,
+        "the same rooms are in every service, so that one who knows one knows all",
+    );
 }
 
 #[test]
 fn the_domain_names_no_technology() {
     let findings = [technologies_named_in("domain"), technologies_named_in("saga")].concat();
-    assert_none(&findings, "rules outlive the technology that they run on; it is named in adapters only");
+    assert_none(
+        &findings,
+        "rules outlive the technology that they run on; it is named in adapters only",
+    );
 }
 
 #[test]
 fn use_cases_name_no_technology() {
-    assert_none(&technologies_named_in("app"), "use cases speak to ports; a technology is named in adapters only");
+    assert_none(
+        &technologies_named_in("app"),
+        "use cases speak to ports; a technology is named in adapters only",
+    );
 }
 
 #[test]
 fn ports_name_no_technology() {
-    assert_none(&technologies_named_in("ports"), "a port is a role; one that names a technology fits one adapter only");
+    assert_none(
+        &technologies_named_in("ports"),
+        "a port is a role; one that names a technology fits one adapter only",
+    );
 }
 
 #[test]
@@ -77,8 +128,15 @@ fn the_domain_is_pure() {
             let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
             let named = IMPURE_WORDS.iter().filter(|word| words.contains(word));
             let called = IMPURE_PATHS.iter().filter(|path| line.contains(*path));
-            findings.extend(named.chain(called).map(|what| format!("{}:{number}: {what}", file.path)));
+            findings.extend(
+                named
+                    .chain(called)
+                    .map(|what| format!("{}:{number}: {what}", file.path)),
+            );
         }
     }
-    assert_none(&findings, "a rule is a function of what it is given: no waiting, no I/O, no clock or chance of its own");
+    assert_none(
+        &findings,
+        "a rule is a function of what it is given: no waiting, no I/O, no clock or chance of its own",
+    );
 }

@@ -11,7 +11,11 @@ struct Setting {
 }
 
 fn settings() -> BTreeMap<String, Setting> {
-    let output = Command::new(env!("CARGO_BIN_EXE_shop")).arg("config").env_clear().output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_shop"))
+        .arg("config")
+        .env_clear()
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let setting = |line: &str| {
@@ -19,7 +23,12 @@ fn settings() -> BTreeMap<String, Setting> {
         let (variable, value) = (words.next()?.to_owned(), words.next()?.to_owned());
         let set = line.ends_with("default");
         assert!(set || line.ends_with("not set"), "this is no line of a setting: {line}");
-        Some((variable, Setting { default: set.then_some(value) }))
+        Some((
+            variable,
+            Setting {
+                default: set.then_some(value),
+            },
+        ))
     };
     text.lines().filter_map(setting).collect()
 }
@@ -88,7 +97,9 @@ fn the_readme_has_the_defaults_that_there_are() {
             };
             if !agrees {
                 let is = is.unwrap_or("unset");
-                findings.push(format!("README.md:{number}: the default of {variable} is {is}, not {cell}"));
+                findings.push(format!(
+                    "README.md:{number}: the default of {variable} is {is}, not {cell}"
+                ));
             }
         }
     }

@@ -19,7 +19,10 @@ pub(super) fn root() -> PathBuf {
 
 pub(super) fn read(path: &str) -> File {
     let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    File { path: path.to_owned(), text }
+    File {
+        path: path.to_owned(),
+        text,
+    }
 }
 
 /// All files with one of these endings, in order of their paths. What was built or is somebody's data is left out.
@@ -44,7 +47,10 @@ pub(super) fn files(endings: &[&str]) -> Vec<File> {
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(!found.is_empty(), "no files end with {endings:?}: is the tree looked for in the right place?");
+    assert!(
+        !found.is_empty(),
+        "no files end with {endings:?}: is the tree looked for in the right place?"
+    );
     found
 }
 
@@ -64,7 +70,10 @@ impl File {
         let lines: Vec<_> = self.text.lines().collect();
         let marks = (1..).zip(lines.windows(2));
         let is_mark = |pair: &[&str]| pair[0].trim() == "#[cfg(test)]" && pair[1].trim().starts_with("mod tests");
-        marks.into_iter().find(|(_, pair)| is_mark(pair)).map_or(lines.len() + 1, |(number, _)| number)
+        marks
+            .into_iter()
+            .find(|(_, pair)| is_mark(pair))
+            .map_or(lines.len() + 1, |(number, _)| number)
     }
 
     /// The lines of its code, numbered: comments and what is in strings are blank.

@@ -12,14 +12,26 @@ const HARD_BUDGET: usize = 500;
 
 /// Test code that may sleep, and why nothing can be awaited there. An entry that is not needed any more is a finding.
 const MAY_SLEEP: [(&str, &str); 3] = [
-    ("cart/src/cache/tests.rs", "time is paused: the sleep is a turn of the virtual clock, and what is tested is a timeout"),
-    ("cart/tests/it/support.rs", "the one poll of the crate: what an event did shows at the interface only"),
-    ("payment/tests/it/bench.rs", "stands for a provider that is slower than the timeout: being late is what it is for"),
+    (
+        "cart/src/cache/tests.rs",
+        "time is paused: the sleep is a turn of the virtual clock, and what is tested is a timeout",
+    ),
+    (
+        "cart/tests/it/support.rs",
+        "the one poll of the crate: what an event did shows at the interface only",
+    ),
+    (
+        "payment/tests/it/bench.rs",
+        "stands for a provider that is slower than the timeout: being late is what it is for",
+    ),
 ];
 
 fn sleeps(file: &File) -> Vec<usize> {
     let begin = if file.is_test() { 1 } else { file.tests_begin() };
-    let code = file.code().into_iter().filter(|(number, line)| *number >= begin && line.contains("sleep("));
+    let code = file
+        .code()
+        .into_iter()
+        .filter(|(number, line)| *number >= begin && line.contains("sleep("));
     code.map(|(number, _)| number).collect()
 }
 
@@ -29,7 +41,11 @@ fn tests_await_what_they_wait_for() {
     let rust = files(&[".rs"]);
     for file in &rust {
         if !MAY_SLEEP.iter().any(|(path, _)| *path == file.path) {
-            findings.extend(sleeps(file).iter().map(|number| format!("{}:{number}: sleeps", file.path)));
+            findings.extend(
+                sleeps(file)
+                    .iter()
+                    .map(|number| format!("{}:{number}: sleeps", file.path)),
+            );
         }
     }
     for (path, _) in MAY_SLEEP {
@@ -37,7 +53,10 @@ fn tests_await_what_they_wait_for() {
             findings.push(format!("{path}: may sleep and does not; take it off the list"));
         }
     }
-    assert_none(&findings, "a sleep is too short on a slow machine and too long on all others: await the thing itself");
+    assert_none(
+        &findings,
+        "a sleep is too short on a slow machine and too long on all others: await the thing itself",
+    );
 }
 
 #[test]
@@ -52,20 +71,32 @@ fn files_stay_within_their_budget() {
             findings.push(format!("{}:{HARD_BUDGET}: has {all} lines", file.path));
         }
     }
-    assert_none(&findings, &format!("{BUDGET} lines without tests, {HARD_BUDGET} with: find the thing that has no name yet"));
+    assert_none(
+        &findings,
+        &format!("{BUDGET} lines without tests, {HARD_BUDGET} with: find the thing that has no name yet"),
+    );
 }
 
 #[test]
 fn there_is_no_mod_rs() {
     let named_so = |file: &File| file.path.ends_with("/mod.rs");
-    let findings: Vec<_> = files(&[".rs"]).into_iter().filter(named_so).map(|file| file.path).collect();
+    let findings: Vec<_> = files(&[".rs"])
+        .into_iter()
+        .filter(named_so)
+        .map(|file| file.path)
+        .collect();
     assert_none(&findings, "`foo.rs` and `foo/`: ten tabs named mod.rs tell nothing");
 }
 
 #[test]
 fn no_module_is_a_drawer_for_everything() {
     let drawers = ["utils", "util", "common", "helpers", "types", "manager", "misc"];
-    let of = |file: &File| file.path.rsplit('/').next().is_some_and(|name| drawers.contains(&name.trim_end_matches(".rs")));
+    let of = |file: &File| {
+        file.path
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| drawers.contains(&name.trim_end_matches(".rs")))
+    };
     let findings: Vec<_> = files(&[".rs"]).into_iter().filter(of).map(|file| file.path).collect();
     assert_none(&findings, "a module is named for the thing that is in it");
 }
@@ -84,19 +115,32 @@ fn every_test_runs() {
 #[test]
 fn nothing_is_left_for_later() {
     let macros = [concat!("to", "do!"), concat!("unimpl", "emented!")];
-    let notes = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("To be ", "written")];
+    let notes = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("To be ", "written"),
+    ];
     let mut findings = Vec::new();
     for file in files(&[".rs", ".proto", ".sql", ".toml", ".ci/run"]) {
-        let found = file.lines().filter(|(_, line)| macros.iter().chain(&notes).any(|word| line.contains(word)));
+        let found = file
+            .lines()
+            .filter(|(_, line)| macros.iter().chain(&notes).any(|word| line.contains(word)));
         findings.extend(found.map(|(number, line)| format!("{}:{number}: {}", file.path, line.trim())));
     }
-    assert_none(&findings, "what is in the tree is finished; what is not is in nobody's way");
+    assert_none(
+        &findings,
+        "what is in the tree is finished; what is not is in nobody's way",
+    );
 }
 
 #[test]
 fn every_file_says_what_it_is() {
     let silent = |file: &File| !file.text.starts_with("//!");
-    let findings: Vec<_> =
-        files(&[".rs"]).into_iter().filter(silent).map(|file| format!("{}:1: has no `//!` line", file.path)).collect();
+    let findings: Vec<_> = files(&[".rs"])
+        .into_iter()
+        .filter(silent)
+        .map(|file| format!("{}:1: has no `//!` line", file.path))
+        .collect();
     assert_none(&findings, "a file reads from the top: first what it is");
 }

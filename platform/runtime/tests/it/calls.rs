@@ -1,0 +1,75 @@
+//! One call and what becomes of it.
+
+use std::time::Duration;
+
+use runtime::{Fault, Faults, Ids, RequestContext, Runtime, Service};
+use tonic::Code;
+
+use crate::server::{Behaviour, Echo, call, serve};
+
+#[tokio::test]
+async fn a_call_is_answered_over_memory_and_over_tcp() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    call(&memory).await.unwrap();
+    call(&tcp).await.unwrap();
+    assert_eq!(echo.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_hung_peer_costs_the_deadline_and_no_more() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    echo.behave(Behaviour::Hang);
+    for peer in [memory, tcp] {
+        let late = tokio::time::timeout(Duration::from_secs(10), call(&peer)).await.expect("the deadline holds");
+        // Whichever side notices first: tonic's server says `Cancelled`.
+        assert!(matches!(late.unwrap_err().code(), Code::DeadlineExceeded | Code::Cancelled));
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_and_the_connection_goes_on() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    for peer in [memory, tcp] {
+        echo.behave(Behaviour::Panic);
+        let status = call(&peer).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
+        echo.behave(Behaviour::Answer);
+        call(&peer).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_context_of_a_request_travels() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    for peer in [memory, tcp] {
+        let context = RequestContext::new(&Ids::random());
+        context.clone().scope(call(&peer)).await.unwrap();
+        assert_eq!(echo.seen.lock().unwrap().take(), Some(context));
+    }
+}
+
+#[tokio::test]
+async fn faults_are_what_they_say() {
+    let cases = [
+        (Fault::NeverArrives, 0, Some(Code::Unavailable)),
+        (Fault::AnswerLost, 1, Some(Code::Unavailable)),
+        (Fault::Slow(Duration::from_secs(5)), 1, Some(Code::DeadlineExceeded)),
+        (Fault::Twice, 2, None),
+    ];
+    for (fault, executed, code) in cases {
+        let (echo, runtime) = (Echo::new(), Runtime::system());
+        let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+        let faults = Faults::from_fn(move |name| (name == "test.Echo").then_some(fault));
+        let (_running, memory, _) = serve(service, faults, &runtime).await;
+        let answer = call(&memory).await;
+        assert_eq!((echo.calls(), answer.err().map(|status| status.code())), (executed, code), "{fault:?}");
+    }
+}

@@ -1,0 +1,109 @@
+//! A service with one method, whose behaviour a test sets.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use http::uri::PathAndQuery;
+use runtime::{
+    CrashPoints, Faults, RequestContext, Runtime, Service,
+    channel::{Peer, Policy},
+    serve::{self, Interface, Running},
+};
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status, body::Body, server::NamedService};
+use tonic_prost::ProstCodec;
+
+/// What the method does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Behaviour {
+    Answer,
+    Hang,
+    Panic,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Echo {
+    pub(crate) behaviour: Arc<Mutex<Behaviour>>,
+    pub(crate) calls: Arc<AtomicUsize>,
+    pub(crate) seen: Arc<Mutex<Option<RequestContext>>>,
+}
+
+impl Echo {
+    pub(crate) fn new() -> Self {
+        Self { behaviour: Arc::new(Mutex::new(Behaviour::Answer)), calls: Arc::default(), seen: Arc::default() }
+    }
+
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl NamedService for Echo {
+    const NAME: &'static str = "test.v1.EchoService";
+}
+
+impl tower::Service<http::Request<Body>> for Echo {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let echo = self.clone();
+        let method = tower::service_fn(move |_: Request<()>| {
+            let echo = echo.clone();
+            async move {
+                echo.calls.fetch_add(1, Ordering::SeqCst);
+                *echo.seen.lock().unwrap() = RequestContext::current();
+                let behaviour = *echo.behaviour.lock().unwrap();
+                match behaviour {
+                    Behaviour::Answer => Ok::<_, Status>(Response::new(())),
+                    Behaviour::Hang => std::future::pending().await,
+                    Behaviour::Panic => panic!("as the test wanted"),
+                }
+            }
+        });
+        async move {
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::<(), ()>::default());
+            Ok(grpc.unary(method, request).await)
+        }
+        .boxed()
+    }
+}
+
+pub(crate) fn policy(faults: Faults) -> Policy {
+    Policy { deadline: Duration::from_millis(300), crash: CrashPoints::none(), faults }
+}
+
+/// Serves it in this process and on a port; channels both ways.
+pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -> (Running, Peer, Peer) {
+    let (memory, incoming) = Peer::in_process(policy(faults.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let interface = Interface { descriptors: tonic_health::pb::FILE_DESCRIPTOR_SET, complete: |status| status };
+    let running = serve::start(service, listener, incoming, interface, runtime).await.unwrap();
+    let tcp = Peer::tcp(&running.address.to_string(), policy(faults)).unwrap();
+    (running, memory, tcp)
+}
+
+/// One call.
+pub(crate) async fn call(peer: &Peer) -> Result<(), Status> {
+    let mut grpc = tonic::client::Grpc::new(peer.clone());
+    grpc.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
+    let path = PathAndQuery::from_static("/test.v1.EchoService/Echo");
+    grpc.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await.map(Response::into_inner)
+}
