@@ -123,23 +123,23 @@ pub struct Settings {
 }
 
 macro_rules! by_service {
-    ($(#[$doc:meta])* $name:ident: $type:ty, $suffix:literal { $($field:ident = $default:literal for $service:ident),* }) => {
+    ($(#[$doc:meta])* $name:ident: $type:ty, $help:literal { $($field:ident $(= $default:literal)? for $service:ident),* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Args)]
         pub struct $name {
             $(
-                #[doc = concat!("Of ", $suffix, ".")]
-                #[arg(long, env, default_value = $default, global = true, hide_short_help = true)]
+                #[arg(long, env, global = true, hide_short_help = true, hide_env_values = true, help = $help $(, default_value = $default)?)]
                 pub $field: $type,
             )*
         }
 
         impl $name {
-            /// The value of a service; `None` for the gateway.
-            pub fn of(&self, service: ServiceName) -> Option<&$type> {
+            /// The value of a service; `None` for one that has none.
+            pub const fn of(&self, service: ServiceName) -> Option<&$type> {
                 match service {
                     $(ServiceName::$service => Some(&self.$field),)*
-                    ServiceName::Gateway => None,
+                    #[allow(unreachable_patterns, clippy::wildcard_enum_match_arm, reason = "some name all services, some do not")]
+                    _ => None,
                 }
             }
         }
@@ -148,7 +148,7 @@ macro_rules! by_service {
 
 by_service! {
     /// Where the gRPC listeners bind.
-    Ports: u16, "the gRPC listener of this service" {
+    Ports: u16, "The port of this service's gRPC listener" {
         product_port = "50051" for Product,
         cart_port = "50052" for Cart,
         inventory_port = "50053" for Inventory,
@@ -161,7 +161,7 @@ by_service! {
 
 by_service! {
     /// Where services are found that are not in this process.
-    Addresses: String, "this service, host:port, when it is not in this process" {
+    Addresses: String, "Where this service is, host:port, when it is not in this process" {
         product_service_addr = "localhost:50051" for Product,
         cart_service_addr = "localhost:50052" for Cart,
         inventory_service_addr = "localhost:50053" for Inventory,
@@ -169,6 +169,18 @@ by_service! {
         orders_service_addr = "localhost:50055" for Orders,
         checkout_service_addr = "localhost:50056" for Checkout,
         notification_service_addr = "localhost:50057" for Notification
+    }
+}
+
+by_service! {
+    /// PostgreSQL databases of single services.
+    Databases: Option<String>, "PostgreSQL for this service alone, in place of `DATABASE_URL`" {
+        product_database_url for Product,
+        inventory_database_url for Inventory,
+        payment_database_url for Payment,
+        orders_database_url for Orders,
+        checkout_database_url for Checkout,
+        notification_database_url for Notification
     }
 }
 
@@ -181,6 +193,8 @@ pub struct Engines {
     /// PostgreSQL's host, in place of `DATABASE_URL`.
     #[arg(long, env, global = true)]
     pub db_host: Option<String>,
+    #[command(flatten)]
+    pub databases: Databases,
     /// MongoDB, for carts [default: a SQLite file in `DATA_DIR`].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub mongo_uri: Option<String>,
@@ -190,17 +204,32 @@ pub struct Engines {
     /// Kafka, as the event bus [default: a SQLite file in `DATA_DIR`].
     #[arg(long, env, global = true)]
     pub kafka_brokers: Option<String>,
+    /// Another name of `KAFKA_BROKERS`.
+    #[arg(long, env, global = true, hide_short_help = true)]
+    pub kafka_bootstrap_servers: Option<String>,
+    /// Another name of `KAFKA_BROKERS`.
+    #[arg(long, env, global = true, hide_short_help = true)]
+    pub kafka_addr: Option<String>,
 }
 
 impl Engines {
     /// The first one that is set. This version has the embedded engines only.
     fn first_set(&self) -> Option<&'static str> {
+        let databases = &self.databases;
         let all = [
             ("DATABASE_URL", &self.database_url),
             ("DB_HOST", &self.db_host),
+            ("PRODUCT_DATABASE_URL", &databases.product_database_url),
+            ("INVENTORY_DATABASE_URL", &databases.inventory_database_url),
+            ("PAYMENT_DATABASE_URL", &databases.payment_database_url),
+            ("ORDERS_DATABASE_URL", &databases.orders_database_url),
+            ("CHECKOUT_DATABASE_URL", &databases.checkout_database_url),
+            ("NOTIFICATION_DATABASE_URL", &databases.notification_database_url),
             ("MONGO_URI", &self.mongo_uri),
             ("REDIS_ADDR", &self.redis_addr),
             ("KAFKA_BROKERS", &self.kafka_brokers),
+            ("KAFKA_BOOTSTRAP_SERVERS", &self.kafka_bootstrap_servers),
+            ("KAFKA_ADDR", &self.kafka_addr),
         ];
         all.into_iter()
             .find(|(_, value)| value.as_ref().is_some_and(|v| !v.is_empty()))

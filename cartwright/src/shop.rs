@@ -113,7 +113,10 @@ impl Shop {
         if service == ServiceName::Gateway {
             return self.gateway.as_ref().map(|gateway| gateway.address);
         }
-        self.services.iter().find(|running| running.name == service.as_str()).map(|running| running.address)
+        self.services
+            .iter()
+            .find(|running| running.name == service.as_str())
+            .map(|running| running.address)
     }
 
     /// Where `/health/ready` is.

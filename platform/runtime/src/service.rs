@@ -52,7 +52,15 @@ impl Service {
             async move { intact }
         });
         let probes = vec![probe];
-        Self { name, grpc_name: S::NAME, routes: builder.routes(), background: Vec::new(), tasks, probes, broken }
+        Self {
+            name,
+            grpc_name: S::NAME,
+            routes: builder.routes(),
+            background: Vec::new(),
+            tasks,
+            probes,
+            broken,
+        }
     }
 
     /// Adds work that runs as long as the service does; it should end soon after the tasks are stopping.

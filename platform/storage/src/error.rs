@@ -36,7 +36,10 @@ impl From<sqlx::Error> for StoreError {
         if let sqlx::Error::Database(database) = &error {
             let violation = database.is_foreign_key_violation()
                 || database.is_check_violation()
-                || matches!(database.kind(), ErrorKind::NotNullViolation | ErrorKind::ExclusionViolation);
+                || matches!(
+                    database.kind(),
+                    ErrorKind::NotNullViolation | ErrorKind::ExclusionViolation
+                );
             return if database.is_unique_violation() {
                 Self::Conflict
             } else if violation {

@@ -24,9 +24,14 @@ async fn a_hung_peer_costs_the_deadline_and_no_more() {
     let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
     echo.behave(Behaviour::Hang);
     for peer in [memory, tcp] {
-        let late = tokio::time::timeout(Duration::from_secs(10), call(&peer)).await.expect("the deadline holds");
+        let late = tokio::time::timeout(Duration::from_secs(10), call(&peer))
+            .await
+            .expect("the deadline holds");
         // Whichever side notices first: tonic's server says `Cancelled`.
-        assert!(matches!(late.unwrap_err().code(), Code::DeadlineExceeded | Code::Cancelled));
+        assert!(matches!(
+            late.unwrap_err().code(),
+            Code::DeadlineExceeded | Code::Cancelled
+        ));
     }
 }
 
@@ -70,6 +75,10 @@ async fn faults_are_what_they_say() {
         let faults = Faults::from_fn(move |name| (name == "test.Echo").then_some(fault));
         let (_running, memory, _) = serve(service, faults, &runtime).await;
         let answer = call(&memory).await;
-        assert_eq!((echo.calls(), answer.err().map(|status| status.code())), (executed, code), "{fault:?}");
+        assert_eq!(
+            (echo.calls(), answer.err().map(|status| status.code())),
+            (executed, code),
+            "{fault:?}"
+        );
     }
 }

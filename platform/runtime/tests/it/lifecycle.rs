@@ -38,7 +38,9 @@ async fn a_stop_waits_for_a_call_in_flight_but_not_for_ever() {
             () = tokio::task::yield_now() => {}
         }
     }
-    tokio::time::timeout(Duration::from_secs(10), running.stop(Duration::from_millis(100))).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), running.stop(Duration::from_millis(100)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -38,7 +38,11 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn new() -> Self {
-        Self { behaviour: Arc::new(Mutex::new(Behaviour::Answer)), calls: Arc::default(), seen: Arc::default() }
+        Self {
+            behaviour: Arc::new(Mutex::new(Behaviour::Answer)),
+            calls: Arc::default(),
+            seen: Arc::default(),
+        }
     }
 
     pub(crate) fn behave(&self, behaviour: Behaviour) {
@@ -87,15 +91,24 @@ impl tower::Service<http::Request<Body>> for Echo {
 }
 
 pub(crate) fn policy(faults: Faults) -> Policy {
-    Policy { deadline: Duration::from_millis(300), crash: CrashPoints::none(), faults }
+    Policy {
+        deadline: Duration::from_millis(300),
+        crash: CrashPoints::none(),
+        faults,
+    }
 }
 
 /// Serves it in this process and on a port; channels both ways.
 pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -> (Running, Peer, Peer) {
     let (memory, incoming) = Peer::in_process(policy(faults.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface { descriptors: tonic_health::pb::FILE_DESCRIPTOR_SET, complete: |status| status };
-    let running = serve::start(service, listener, incoming, interface, runtime).await.unwrap();
+    let interface = Interface {
+        descriptors: tonic_health::pb::FILE_DESCRIPTOR_SET,
+        complete: |status| status,
+    };
+    let running = serve::start(service, listener, incoming, interface, runtime)
+        .await
+        .unwrap();
     let tcp = Peer::tcp(&running.address.to_string(), policy(faults)).unwrap();
     (running, memory, tcp)
 }
@@ -105,5 +118,7 @@ pub(crate) async fn call(peer: &Peer) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(peer.clone());
     grpc.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
     let path = PathAndQuery::from_static("/test.v1.EchoService/Echo");
-    grpc.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await.map(Response::into_inner)
+    grpc.unary(Request::new(()), path, ProstCodec::<(), ()>::default())
+        .await
+        .map(Response::into_inner)
 }

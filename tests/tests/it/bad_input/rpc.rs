@@ -1,4 +1,8 @@
 //! Every method of every service.
+#![allow(
+    clippy::needless_update,
+    reason = "a request of the table has some of its fields, or all"
+)]
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -28,32 +32,28 @@ struct Bad {
     reason: &'static str,
 }
 
-fn bad(service: ServiceName, method: &'static str, message: &impl Message, reason: &'static str) -> Bad {
-    let code = proto::Reason::parse(reason).map_or(Code::Ok, proto::Reason::code);
-    Bad {
-        service,
-        method,
-        message: message.encode_to_vec().into(),
-        code,
-        reason,
-    }
-}
-
-fn path(service: ServiceName, method: &str) -> String {
-    let name = service.as_str();
-    let (first, rest) = name.split_at(1);
-    format!("/{name}.v1.{}{rest}Service/{method}", first.to_uppercase())
-}
-
 impl Bad {
+    /// `request` is the name of the message, which is that of its method.
+    fn new(service: ServiceName, request: &'static str, message: &impl Message, reason: &'static str) -> Self {
+        let code = proto::Reason::parse(reason).map_or(Code::Ok, proto::Reason::code);
+        let (method, message) = (request.trim_end_matches("Request"), message.encode_to_vec().into());
+        Self {
+            service,
+            method,
+            message,
+            code,
+            reason,
+        }
+    }
+
     async fn send(self, shop: &Shop) -> Result<()> {
-        let path = path(self.service, self.method);
+        let name = self.service.as_str();
+        let (first, rest) = name.split_at(1);
+        let path = format!("/{name}.v1.{}{rest}Service/{}", first.to_uppercase(), self.method);
         let line = format!("{path} {:.60?}", self.message);
-        let status = call_raw(&shop.channel(self.service)?, &path, self.message)
-            .await?
-            .err()
-            .context(line.clone())?;
-        let found = reason_of(&status).context(line.clone())?;
+        let answer = call_raw(&shop.channel(self.service)?, &path, self.message).await?;
+        let status = answer.err().with_context(|| format!("{line} was accepted"))?;
+        let found = reason_of(&status).with_context(|| line.clone())?;
         assert_eq!(
             found,
             (self.code, self.reason.to_owned()),
@@ -64,6 +64,16 @@ impl Bad {
     }
 }
 
+/// Adds rows to a table: service, request, reason. What a request does not name it leaves out.
+macro_rules! refused {
+    ($table:ident: $($service:ident $request:ident { $($field:ident: $value:expr),* } $reason:literal;)+) => {
+        $(
+            let request = $request { $($field: $value.into(),)* ..Default::default() };
+            $table.push(Bad::new($service, stringify!($request), &request, $reason));
+        )+
+    };
+}
+
 const USERS: [&str; 3] = ["", "a\nb", "\0"];
 const NO_UUIDS: [&str; 4] = [
     "",
@@ -71,426 +81,238 @@ const NO_UUIDS: [&str; 4] = [
     "00000000-0000-4000-8000-00000000000",
     "00000000-0000-4000-8000-00000000000g",
 ];
+const RESIDENT: &str = "resident";
 
-fn money(currency: &str, minor_units: i64) -> Option<Money> {
-    Some(Money {
+fn long(characters: usize) -> String {
+    "x".repeat(characters)
+}
+
+fn money(currency: &str, minor_units: i64) -> Money {
+    Money {
         currency_code: currency.to_owned(),
         minor_units,
-    })
+    }
 }
 
 fn products() -> Vec<Bad> {
-    let page = |page: GetProductsRequest| bad(Product, "GetProducts", &page, "INVALID_ARGUMENT");
-    let mut all = vec![
-        page(GetProductsRequest {
-            page_size: -1,
-            ..Default::default()
-        }),
-        page(GetProductsRequest {
-            page_size: i32::MIN,
-            ..Default::default()
-        }),
-        page(GetProductsRequest {
-            page_token: "garbage".to_owned(),
-            ..Default::default()
-        }),
-        page(GetProductsRequest {
-            page_token: "x".repeat(100_000),
-            ..Default::default()
-        }),
-        page(GetProductsRequest {
-            query: "x".repeat(101),
-            ..Default::default()
-        }),
-        page(GetProductsRequest {
-            query: "\0".to_owned(),
-            ..Default::default()
-        }),
-        bad(
-            Product,
-            "GetProduct",
-            &GetProductRequest { id: i64::MAX },
-            "PRODUCT_NOT_FOUND",
-        ),
-        bad(
-            Product,
-            "BatchGetProducts",
-            &BatchGetProductsRequest { ids: vec![1; 101] },
-            "INVALID_ARGUMENT",
-        ),
-        bad(
-            Product,
-            "BatchGetProducts",
-            &BatchGetProductsRequest { ids: vec![1, -1] },
-            "INVALID_PRODUCT_ID",
-        ),
-    ];
-    for id in [0, -1, i64::MIN] {
-        all.push(bad(
-            Product,
-            "GetProduct",
-            &GetProductRequest { id },
-            "INVALID_PRODUCT_ID",
-        ));
+    let mut all = Vec::new();
+    refused! { all:
+        Product GetProductsRequest { page_size: -1 } "INVALID_ARGUMENT";
+        Product GetProductsRequest { page_size: i32::MIN } "INVALID_ARGUMENT";
+        Product GetProductsRequest { page_token: "garbage" } "INVALID_ARGUMENT";
+        Product GetProductsRequest { page_token: long(100_000) } "INVALID_ARGUMENT";
+        Product GetProductsRequest { query: long(101) } "INVALID_ARGUMENT";
+        Product GetProductsRequest { query: "\0" } "INVALID_ARGUMENT";
+        Product GetProductRequest { id: 0 } "INVALID_PRODUCT_ID";
+        Product GetProductRequest { id: -1 } "INVALID_PRODUCT_ID";
+        Product GetProductRequest { id: i64::MIN } "INVALID_PRODUCT_ID";
+        Product GetProductRequest { id: i64::MAX } "PRODUCT_NOT_FOUND";
+        Product BatchGetProductsRequest { ids: [1_i64; 101] } "INVALID_ARGUMENT";
+        Product BatchGetProductsRequest { ids: [1_i64, -1] } "INVALID_PRODUCT_ID";
+        Product UpsertProductRequest { id: -1, name: "n", price: money("USD", 1) } "INVALID_PRODUCT_ID";
+        Product UpsertProductRequest { id: 1, name: "n" } "INVALID_ARGUMENT";
+        Product UpsertProductRequest { id: 1, name: "n", price: money("USD", 1), description: long(2_001) } "INVALID_ARGUMENT";
+        Product UpsertProductRequest { id: 1, name: "n", price: money("USD", 1), image_url: long(2_001) } "INVALID_ARGUMENT";
     }
-    let good = || UpsertProductRequest {
-        id: 1,
-        name: "n".to_owned(),
-        price: money("USD", 1),
-        ..Default::default()
-    };
-    let upsert = |message: UpsertProductRequest| bad(Product, "UpsertProduct", &message, "INVALID_ARGUMENT");
-    for name in ["", " ", "a\nb", &"x".repeat(201)] {
-        all.push(upsert(UpsertProductRequest {
-            name: name.to_owned(),
-            ..good()
-        }));
+    for name in ["", " ", "a\nb", &long(201)] {
+        refused! { all: Product UpsertProductRequest { id: 1, name: name, price: money("USD", 1) } "INVALID_ARGUMENT"; }
     }
     for price in [0, -1, 100_000_001, i64::MAX, i64::MIN] {
-        all.push(upsert(UpsertProductRequest {
-            price: money("USD", price),
-            ..good()
-        }));
+        refused! { all: Product UpsertProductRequest { id: 1, name: "n", price: money("USD", price) } "INVALID_ARGUMENT"; }
     }
     for currency in ["", "usd", "EUR", "US", "USDT", "Ü$"] {
-        all.push(upsert(UpsertProductRequest {
-            price: money(currency, 1),
-            ..good()
-        }));
-    }
-    all.push(upsert(UpsertProductRequest { price: None, ..good() }));
-    all.push(upsert(UpsertProductRequest {
-        description: "x".repeat(2_001),
-        ..good()
-    }));
-    all.push(upsert(UpsertProductRequest {
-        image_url: "x".repeat(2_001),
-        ..good()
-    }));
-    let negative = UpsertProductRequest { id: -1, ..good() };
-    all.push(bad(Product, "UpsertProduct", &negative, "INVALID_PRODUCT_ID"));
-    all
-}
-
-/// The changes of a cart with all that they can hold: those that have no use for a value leave it out.
-fn changes(
-    user: &str,
-    product_id: i64,
-    quantity: i32,
-    expected_version: Option<i64>,
-    reason: &'static str,
-) -> Vec<Bad> {
-    let user_id = || user.to_owned();
-    let add = AddItemRequest {
-        user_id: user_id(),
-        product_id,
-        quantity,
-        expected_version,
-    };
-    let update = UpdateQuantityRequest {
-        user_id: user_id(),
-        product_id,
-        quantity,
-        expected_version,
-    };
-    let remove = RemoveItemRequest {
-        user_id: user_id(),
-        product_id,
-        expected_version,
-    };
-    let clear = ClearCartRequest {
-        user_id: user_id(),
-        expected_version,
-    };
-    let mut all = vec![
-        bad(Cart, "AddItem", &add, reason),
-        bad(Cart, "UpdateQuantity", &update, reason),
-    ];
-    if quantity == 1 {
-        all.push(bad(Cart, "RemoveItem", &remove, reason));
-    }
-    if quantity == 1 && product_id == 2 {
-        all.push(bad(Cart, "ClearCart", &clear, reason));
+        refused! { all: Product UpsertProductRequest { id: 1, name: "n", price: money(currency, 1) } "INVALID_ARGUMENT"; }
     }
     all
 }
 
 fn carts() -> Vec<Bad> {
     let mut all = Vec::new();
-    let long = "x".repeat(129);
-    for user in USERS.into_iter().chain([long.as_str()]) {
-        all.extend(changes(user, 2, 1, None, "INVALID_ARGUMENT"));
-        all.push(bad(
-            Cart,
-            "GetCart",
-            &GetCartRequest {
-                user_id: user.to_owned(),
-            },
-            "INVALID_ARGUMENT",
-        ));
+    for user in USERS.map(str::to_owned).into_iter().chain([long(129)]) {
+        let user = user.as_str();
+        refused! { all:
+            Cart AddItemRequest { user_id: user, product_id: 2, quantity: 1 } "INVALID_ARGUMENT";
+            Cart GetCartRequest { user_id: user } "INVALID_ARGUMENT";
+            Cart UpdateQuantityRequest { user_id: user, product_id: 2, quantity: 1 } "INVALID_ARGUMENT";
+            Cart RemoveItemRequest { user_id: user, product_id: 2 } "INVALID_ARGUMENT";
+            Cart ClearCartRequest { user_id: user } "INVALID_ARGUMENT";
+        }
     }
     for product in [0, -1, i64::MIN] {
-        all.extend(changes("resident", product, 1, None, "INVALID_PRODUCT_ID"));
+        refused! { all:
+            Cart AddItemRequest { user_id: RESIDENT, product_id: product, quantity: 1 } "INVALID_PRODUCT_ID";
+            Cart UpdateQuantityRequest { user_id: RESIDENT, product_id: product, quantity: 1 } "INVALID_PRODUCT_ID";
+            Cart RemoveItemRequest { user_id: RESIDENT, product_id: product } "INVALID_PRODUCT_ID";
+        }
     }
-    for quantity in [0, -1, 100, i32::MAX, i32::MIN] {
-        all.extend(changes("resident", 2, quantity, None, "INVALID_QUANTITY"));
+    for pieces in [0, -1, 100, i32::MAX, i32::MIN] {
+        refused! { all:
+            Cart AddItemRequest { user_id: RESIDENT, product_id: 2, quantity: pieces } "INVALID_QUANTITY";
+            Cart UpdateQuantityRequest { user_id: RESIDENT, product_id: 2, quantity: pieces } "INVALID_QUANTITY";
+        }
     }
-    for version in [-1, i64::MIN] {
-        all.extend(changes("resident", 2, 1, Some(version), "INVALID_ARGUMENT"));
+    all.extend(
+        [-1, i64::MIN]
+            .into_iter()
+            .flat_map(|version| versioned(version, "INVALID_ARGUMENT")),
+    );
+    all.extend(
+        [0, 999, i64::MAX]
+            .into_iter()
+            .flat_map(|version| versioned(version, "CART_VERSION_MISMATCH")),
+    );
+    refused! { all:
+        Cart AddItemRequest { user_id: RESIDENT, product_id: i64::MAX, quantity: 1 } "PRODUCT_NOT_FOUND";
+        Cart AddItemRequest { user_id: RESIDENT, product_id: 2, quantity: 97 } "INVALID_QUANTITY";
+        Cart UpdateQuantityRequest { user_id: RESIDENT, product_id: 5, quantity: 1 } "ITEM_NOT_FOUND";
     }
-    for version in [0, 999, i64::MAX] {
-        all.extend(changes("resident", 2, 1, Some(version), "CART_VERSION_MISMATCH"));
-    }
-    let unknown = AddItemRequest {
-        user_id: "resident".to_owned(),
-        product_id: i64::MAX,
-        quantity: 1,
-        ..Default::default()
-    };
-    all.push(bad(Cart, "AddItem", &unknown, "PRODUCT_NOT_FOUND"));
-    let absent = UpdateQuantityRequest {
-        user_id: "resident".to_owned(),
-        product_id: 5,
-        quantity: 1,
-        ..Default::default()
-    };
-    all.push(bad(Cart, "UpdateQuantity", &absent, "ITEM_NOT_FOUND"));
     all
+}
+
+/// Changes that are meant for a version that the cart does not have.
+fn versioned(version: i64, reason: &'static str) -> Vec<Bad> {
+    let mut all = Vec::new();
+    refused! { all:
+        Cart AddItemRequest { user_id: RESIDENT, product_id: 2, quantity: 1, expected_version: version } "";
+        Cart UpdateQuantityRequest { user_id: RESIDENT, product_id: 2, quantity: 1, expected_version: version } "";
+        Cart RemoveItemRequest { user_id: RESIDENT, product_id: 2, expected_version: version } "";
+        Cart ClearCartRequest { user_id: RESIDENT, expected_version: version } "";
+    }
+    let code = proto::Reason::parse(reason).map_or(Code::Ok, proto::Reason::code);
+    all.into_iter().map(|bad| Bad { code, reason, ..bad }).collect()
 }
 
 fn inventory() -> Vec<Bad> {
     let line = |product_id, quantity| Line { product_id, quantity };
-    let reserve = |lines: Vec<Line>, reason| {
-        bad(
-            Inventory,
-            "Reserve",
-            &ReserveRequest {
-                checkout_id: NOBODYS.to_owned(),
-                lines,
-            },
-            reason,
-        )
-    };
-    let mut all = vec![
-        reserve(vec![], "INVALID_ARGUMENT"),
-        reserve(vec![line(1, 1); 101], "INVALID_ARGUMENT"),
-        reserve(vec![line(1, 1_000_000), line(1, 1)], "INVALID_QUANTITY"),
-        reserve(vec![line(1, 1), line(0, 1)], "INVALID_PRODUCT_ID"),
-        bad(
-            Inventory,
-            "GetStock",
-            &GetStockRequest {
-                product_ids: vec![1; 1_001],
-            },
-            "INVALID_ARGUMENT",
-        ),
-        bad(
-            Inventory,
-            "GetStock",
-            &GetStockRequest { product_ids: vec![0] },
-            "INVALID_PRODUCT_ID",
-        ),
-        bad(
-            Inventory,
-            "Confirm",
-            &ConfirmRequest {
-                checkout_id: NOBODYS.to_owned(),
-            },
-            "RESERVATION_NOT_FOUND",
-        ),
-    ];
-    let add = |product_id, quantity, key: &str, reason| {
-        let message = AddStockRequest {
-            product_id,
-            quantity,
-            idempotency_key: key.to_owned(),
-        };
-        bad(Inventory, "AddStock", &message, reason)
-    };
-    for quantity in [0, -1, 1_000_001, i64::MAX, i64::MIN] {
-        all.push(reserve(vec![line(1, quantity)], "INVALID_QUANTITY"));
-        all.push(add(1, quantity, "k", "INVALID_QUANTITY"));
+    let mut all = Vec::new();
+    refused! { all:
+        Inventory ReserveRequest { checkout_id: NOBODYS } "INVALID_ARGUMENT";
+        Inventory ReserveRequest { checkout_id: NOBODYS, lines: vec![line(1, 1); 101] } "INVALID_ARGUMENT";
+        Inventory ReserveRequest { checkout_id: NOBODYS, lines: [line(1, 1_000_000), line(1, 1)] } "INVALID_QUANTITY";
+        Inventory ReserveRequest { checkout_id: NOBODYS, lines: [line(1, 1), line(0, 1)] } "INVALID_PRODUCT_ID";
+        Inventory ConfirmRequest { checkout_id: NOBODYS } "RESERVATION_NOT_FOUND";
+        Inventory GetStockRequest { product_ids: vec![1_i64; 1_001] } "INVALID_ARGUMENT";
+        Inventory GetStockRequest { product_ids: [0_i64] } "INVALID_PRODUCT_ID";
+    }
+    for pieces in [0, -1, 1_000_001, i64::MAX, i64::MIN] {
+        refused! { all:
+            Inventory ReserveRequest { checkout_id: NOBODYS, lines: [line(1, pieces)] } "INVALID_QUANTITY";
+            Inventory AddStockRequest { product_id: 1, quantity: pieces, idempotency_key: "k" } "INVALID_QUANTITY";
+        }
     }
     for product in [0, -1, i64::MIN] {
-        all.push(add(product, 1, "k", "INVALID_PRODUCT_ID"));
+        refused! { all:
+            Inventory AddStockRequest { product_id: product, quantity: 1, idempotency_key: "k" } "INVALID_PRODUCT_ID";
+        }
     }
-    for key in ["", "a\nb", &"k".repeat(256)] {
-        all.push(add(1, 1, key, "INVALID_ARGUMENT"));
+    for key in ["", "a\nb", &long(256)] {
+        refused! { all:
+            Inventory AddStockRequest { product_id: 1, quantity: 1, idempotency_key: key } "INVALID_ARGUMENT";
+        }
     }
     for id in NO_UUIDS {
-        let checkout_id = || id.to_owned();
-        let wrong = ReserveRequest {
-            checkout_id: checkout_id(),
-            lines: vec![line(1, 1)],
-        };
-        all.push(bad(Inventory, "Reserve", &wrong, "INVALID_ARGUMENT"));
-        all.push(bad(
-            Inventory,
-            "Confirm",
-            &ConfirmRequest {
-                checkout_id: checkout_id(),
-            },
-            "INVALID_ARGUMENT",
-        ));
-        all.push(bad(
-            Inventory,
-            "Release",
-            &ReleaseRequest {
-                checkout_id: checkout_id(),
-            },
-            "INVALID_ARGUMENT",
-        ));
+        refused! { all:
+            Inventory ReserveRequest { checkout_id: id, lines: [line(1, 1)] } "INVALID_ARGUMENT";
+            Inventory ConfirmRequest { checkout_id: id } "INVALID_ARGUMENT";
+            Inventory ReleaseRequest { checkout_id: id } "INVALID_ARGUMENT";
+        }
     }
     all
 }
 
 fn payments() -> Vec<Bad> {
-    let charge = |id: &str, amount, method: &str| {
-        let message = ChargeRequest {
-            checkout_id: id.to_owned(),
-            amount,
-            payment_method: method.to_owned(),
-        };
-        bad(Payment, "Charge", &message, "INVALID_ARGUMENT")
-    };
-    let unknown = GetPaymentRequest {
-        checkout_id: NOBODYS.to_owned(),
-    };
-    let mut all = vec![
-        charge(NOBODYS, None, "pm_card_ok"),
-        bad(Payment, "GetPayment", &unknown, "PAYMENT_NOT_FOUND"),
-    ];
-    for minor_units in [0, -1, i64::MIN] {
-        all.push(charge(NOBODYS, money("USD", minor_units), "pm_card_ok"));
+    let (usd, ok) = (|minor_units| money("USD", minor_units), "pm_card_ok");
+    let mut all = Vec::new();
+    refused! { all:
+        Payment ChargeRequest { checkout_id: NOBODYS, payment_method: ok } "INVALID_ARGUMENT";
+        Payment ChargeRequest { checkout_id: NOBODYS, payment_method: ok, amount: usd(0) } "INVALID_ARGUMENT";
+        Payment ChargeRequest { checkout_id: NOBODYS, payment_method: ok, amount: usd(-1) } "INVALID_ARGUMENT";
+        Payment ChargeRequest { checkout_id: NOBODYS, payment_method: ok, amount: usd(i64::MIN) } "INVALID_ARGUMENT";
+        Payment GetPaymentRequest { checkout_id: NOBODYS } "PAYMENT_NOT_FOUND";
     }
     for currency in ["", "usd", "USDT", "\0\0\0"] {
-        all.push(charge(NOBODYS, money(currency, 1), "pm_card_ok"));
+        refused! { all:
+            Payment ChargeRequest { checkout_id: NOBODYS, payment_method: ok, amount: money(currency, 1) } "INVALID_ARGUMENT";
+        }
     }
-    for method in ["", "PM", "pm card", &"m".repeat(65), "\0"] {
-        all.push(charge(NOBODYS, money("USD", 1), method));
+    for method in ["", "PM", "pm card", &long(65), "\0"] {
+        refused! { all:
+            Payment ChargeRequest { checkout_id: NOBODYS, payment_method: method, amount: usd(1) } "INVALID_ARGUMENT";
+        }
     }
     for id in NO_UUIDS {
-        let checkout_id = || id.to_owned();
-        all.push(charge(id, money("USD", 1), "pm_card_ok"));
-        all.push(bad(
-            Payment,
-            "Refund",
-            &RefundRequest {
-                checkout_id: checkout_id(),
-            },
-            "INVALID_ARGUMENT",
-        ));
-        all.push(bad(
-            Payment,
-            "GetPayment",
-            &GetPaymentRequest {
-                checkout_id: checkout_id(),
-            },
-            "INVALID_ARGUMENT",
-        ));
+        refused! { all:
+            Payment ChargeRequest { checkout_id: id, payment_method: ok, amount: usd(1) } "INVALID_ARGUMENT";
+            Payment RefundRequest { checkout_id: id } "INVALID_ARGUMENT";
+            Payment GetPaymentRequest { checkout_id: id } "INVALID_ARGUMENT";
+        }
     }
     all
 }
 
 fn checkouts() -> Vec<Bad> {
-    let initiate = |user: &str, key: &str, method: &str, reason| {
-        let message = InitiateCheckoutRequest {
-            user_id: user.to_owned(),
-            idempotency_key: key.to_owned(),
-            payment_method: method.to_owned(),
-            accept_price_changes: false,
-        };
-        bad(Checkout, "InitiateCheckout", &message, reason)
-    };
-    let get = |user: &str, id: &str, reason| {
-        bad(
-            Checkout,
-            "GetCheckout",
-            &GetCheckoutRequest {
-                user_id: user.to_owned(),
-                checkout_id: id.to_owned(),
-            },
-            reason,
-        )
-    };
-    let list = |message: ListCheckoutsRequest| bad(Checkout, "ListCheckouts", &message, "INVALID_ARGUMENT");
-    let mut all = vec![
-        initiate("resident", "", "", "MISSING_IDEMPOTENCY_KEY"),
-        initiate("newcomer", "bought", "", "CART_EMPTY"),
-        initiate("resident", "bought", "pm_card_slow", "IDEMPOTENCY_KEY_REUSED"),
-        get("resident", NOBODYS, "CHECKOUT_NOT_FOUND"),
-        list(ListCheckoutsRequest {
-            status: 99,
-            ..Default::default()
-        }),
-        list(ListCheckoutsRequest {
-            status: -1,
-            ..Default::default()
-        }),
-        list(ListCheckoutsRequest {
-            page_size: -1,
-            ..Default::default()
-        }),
-        list(ListCheckoutsRequest {
-            page_token: "garbage".to_owned(),
-            ..Default::default()
-        }),
-    ];
-    for key in ["a\nb", "\0", &"k".repeat(256)] {
-        all.push(initiate("resident", key, "", "INVALID_ARGUMENT"));
+    let mut all = Vec::new();
+    refused! { all:
+        Checkout InitiateCheckoutRequest { user_id: RESIDENT } "MISSING_IDEMPOTENCY_KEY";
+        Checkout InitiateCheckoutRequest { user_id: "newcomer", idempotency_key: "bought" } "CART_EMPTY";
+        Checkout InitiateCheckoutRequest { user_id: RESIDENT, idempotency_key: "bought", payment_method: "pm_card_slow" }
+            "IDEMPOTENCY_KEY_REUSED";
+        Checkout GetCheckoutRequest { user_id: RESIDENT, checkout_id: NOBODYS } "CHECKOUT_NOT_FOUND";
+        Checkout ListCheckoutsRequest { status: 99 } "INVALID_ARGUMENT";
+        Checkout ListCheckoutsRequest { status: -1 } "INVALID_ARGUMENT";
+        Checkout ListCheckoutsRequest { page_size: -1 } "INVALID_ARGUMENT";
+        Checkout ListCheckoutsRequest { page_token: "garbage" } "INVALID_ARGUMENT";
     }
-    for method in ["PM", "pm card", &"m".repeat(65), "\0"] {
-        all.push(initiate("resident", "k", method, "INVALID_ARGUMENT"));
+    for key in ["a\nb", "\0", &long(256)] {
+        refused! { all: Checkout InitiateCheckoutRequest { user_id: RESIDENT, idempotency_key: key } "INVALID_ARGUMENT"; }
+    }
+    for method in ["PM", "pm card", &long(65), "\0"] {
+        refused! { all:
+            Checkout InitiateCheckoutRequest { user_id: RESIDENT, idempotency_key: "k", payment_method: method }
+                "INVALID_ARGUMENT";
+        }
     }
     for user in USERS {
-        all.push(initiate(user, "k", "", "INVALID_ARGUMENT"));
-        all.push(get(user, NOBODYS, "INVALID_ARGUMENT"));
+        refused! { all:
+            Checkout InitiateCheckoutRequest { user_id: user, idempotency_key: "k" } "INVALID_ARGUMENT";
+            Checkout GetCheckoutRequest { user_id: user, checkout_id: NOBODYS } "INVALID_ARGUMENT";
+        }
     }
-    all.extend(NO_UUIDS.map(|id| get("resident", id, "INVALID_ARGUMENT")));
+    for id in NO_UUIDS {
+        refused! { all: Checkout GetCheckoutRequest { user_id: RESIDENT, checkout_id: id } "INVALID_ARGUMENT"; }
+    }
     all
 }
 
 fn readers() -> Vec<Bad> {
-    let get = |user: &str, id: &str, reason| {
-        bad(
-            Orders,
-            "GetOrder",
-            &GetOrderRequest {
-                user_id: user.to_owned(),
-                order_id: id.to_owned(),
-            },
-            reason,
-        )
-    };
-    let list = |user: &str, page_size, token: &str| {
-        let (user_id, page_token) = (user.to_owned(), token.to_owned());
-        let orders = ListOrdersRequest {
-            user_id: user_id.clone(),
-            page_size,
-            page_token: page_token.clone(),
-        };
-        let notifications = ListNotificationsRequest {
-            user_id,
-            page_size,
-            page_token,
-        };
-        [
-            bad(Orders, "ListOrders", &orders, "INVALID_ARGUMENT"),
-            bad(Notification, "ListNotifications", &notifications, "INVALID_ARGUMENT"),
-        ]
-    };
-    let mut all = vec![
-        get("resident", NOBODYS, "ORDER_NOT_FOUND"),
-        get("resident", &"x".repeat(9_000), "INVALID_ARGUMENT"),
-    ];
-    all.extend(NO_UUIDS.map(|id| get("resident", id, "INVALID_ARGUMENT")));
-    all.extend(USERS.map(|user| get(user, NOBODYS, "INVALID_ARGUMENT")));
-    all.extend(USERS.iter().flat_map(|user| list(user, 0, "")));
-    all.extend(list(&"x".repeat(129), 0, ""));
-    all.extend(list("resident", -1, ""));
-    all.extend(list("resident", i32::MIN, ""));
-    all.extend(list("resident", 0, "garbage"));
-    all.extend(list("resident", 0, &"A".repeat(10_000)));
+    let mut all = Vec::new();
+    refused! { all:
+        Orders GetOrderRequest { user_id: RESIDENT, order_id: NOBODYS } "ORDER_NOT_FOUND";
+        Orders GetOrderRequest { user_id: RESIDENT, order_id: long(9_000) } "INVALID_ARGUMENT";
+    }
+    for id in NO_UUIDS {
+        refused! { all: Orders GetOrderRequest { user_id: RESIDENT, order_id: id } "INVALID_ARGUMENT"; }
+    }
+    for user in USERS.map(str::to_owned).into_iter().chain([long(129)]) {
+        let user = user.as_str();
+        refused! { all:
+            Orders GetOrderRequest { user_id: user, order_id: NOBODYS } "INVALID_ARGUMENT";
+            Orders ListOrdersRequest { user_id: user } "INVALID_ARGUMENT";
+            Notification ListNotificationsRequest { user_id: user } "INVALID_ARGUMENT";
+        }
+    }
+    for size in [-1, i32::MIN] {
+        refused! { all:
+            Orders ListOrdersRequest { user_id: RESIDENT, page_size: size } "INVALID_ARGUMENT";
+            Notification ListNotificationsRequest { user_id: RESIDENT, page_size: size } "INVALID_ARGUMENT";
+        }
+    }
+    for token in ["garbage", "=", &long(10_000)] {
+        refused! { all:
+            Orders ListOrdersRequest { user_id: RESIDENT, page_token: token } "INVALID_ARGUMENT";
+            Notification ListNotificationsRequest { user_id: RESIDENT, page_token: token } "INVALID_ARGUMENT";
+        }
+    }
     all
 }
 

@@ -60,8 +60,8 @@ fn the_table_of_the_saga_in_the_readme_is_the_saga() {
         "INVENTORY_RESERVED",
         "PAYMENT_PENDING",
         "PAYMENT_COMPLETED",
-        "RELEASING",
         "REFUNDING",
+        "RELEASING",
         "COMPLETED",
         "FAILED",
     ];
