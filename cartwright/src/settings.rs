@@ -354,9 +354,7 @@ fn check_events(services: &[ServiceName]) -> Result<(), ConfigError> {
     }
     Err(ConfigError::new(
         "KAFKA_BROKERS",
-        format!(
-            "must be set when {here} run without {elsewhere}: the embedded event bus does not reach other processes"
-        ),
+        format!("is not set, so events stay in one process: {here} must run together with {elsewhere}"),
     ))
 }
 

@@ -8,7 +8,16 @@ pub(crate) mod product;
 use proto::{Reason, status};
 use tonic::{Response, Status};
 
-use crate::{domain::Failure, ports::Answer};
+use crate::{
+    domain::Failure,
+    ports::{Answer, PeerError},
+};
+
+impl From<Status> for PeerError {
+    fn from(status: Status) -> Self {
+        Self(status.into())
+    }
+}
 
 /// Reads an answer. Only a reason that this peer is known to refuse for is a refusal; everything else (unavailable, a lost
 /// connection, a deadline, tonic's own `Cancelled`, a reason nobody expected) leaves the outcome unknown.
@@ -27,6 +36,6 @@ fn answer<T>(result: Result<Response<T>, Status>, refusals: &[Reason]) -> Answer
                 shortages: shortages.unwrap_or_default(),
             })
         }
-        Some(_) | None => Answer::Unknown(status),
+        Some(_) | None => Answer::Unknown(status.into()),
     }
 }

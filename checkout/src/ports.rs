@@ -90,13 +90,18 @@ pub trait Journal: Send + Sync {
     async fn disown(&self, owner: &str) -> Result<(), StoreError>;
 }
 
+/// A peer gave no answer that can be relied on: it may or may not have done what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("the outcome is unknown")]
+pub struct PeerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
 /// What came of a call to a peer.
 #[derive(Debug)]
 pub enum Answer<T> {
     Done(T),
     Refused(Failure),
     /// It may or may not have been executed.
-    Unknown(tonic::Status),
+    Unknown(PeerError),
 }
 
 /// What is known of a payment.
@@ -112,13 +117,13 @@ pub enum Payment {
 
 #[async_trait]
 pub trait Carts: Send + Sync {
-    async fn cart_of(&self, user: &UserId) -> Result<CartView, tonic::Status>;
+    async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError>;
 }
 
 #[async_trait]
 pub trait Catalogue: Send + Sync {
     /// The products that exist among these.
-    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, tonic::Status>;
+    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError>;
 }
 
 #[async_trait]
@@ -133,7 +138,7 @@ pub trait Payments: Send + Sync {
     /// Answers with the payment's id.
     async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Answer<String>;
     async fn refund(&self, id: CheckoutId) -> Answer<()>;
-    async fn find(&self, id: CheckoutId) -> Result<Payment, tonic::Status>;
+    async fn find(&self, id: CheckoutId) -> Result<Payment, PeerError>;
 }
 
 /// All of them.

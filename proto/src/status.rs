@@ -77,9 +77,10 @@ pub fn complete(status: Status) -> Status {
         return status;
     }
     let (reason, message) = match status.code() {
-        Code::Internal if status.message().contains("decode") => {
-            (Reason::InvalidRequest, "the request is not a valid message of this method")
-        }
+        Code::Internal if status.message().contains("decode") => (
+            Reason::InvalidRequest,
+            "the request is not a valid message of this method",
+        ),
         Code::OutOfRange => (Reason::PayloadTooLarge, "the message is too large"),
         Code::Unimplemented => (Reason::MethodNotAllowed, "there is no such method here"),
         // The health service, asked for a service that is not here.

@@ -34,7 +34,7 @@ pub struct ShopProcess {
 /// What became of an attempt to start.
 #[derive(Debug)]
 pub enum Start {
-    Open(ShopProcess),
+    Open(Box<ShopProcess>),
     /// It ended before it opened: how, and what it said on standard error.
     Ended(ExitStatus, String),
 }
@@ -110,12 +110,12 @@ impl ShopProcess {
                 let gateway = *addresses
                     .get("gateway")
                     .context("the banner does not name the gateway")?;
-                Ok(Start::Open(Self {
+                Ok(Start::Open(Box::new(Self {
                     gateway,
                     addresses,
                     child,
                     stderr,
-                }))
+                })))
             }
             None => Ok(Start::Ended(child.wait().await?, stderr.await?)),
         }
@@ -124,7 +124,7 @@ impl ShopProcess {
     /// Starts a shop that is to open.
     pub async fn open(command: Command) -> anyhow::Result<Self> {
         match Self::start(command).await? {
-            Start::Open(shop) => Ok(shop),
+            Start::Open(shop) => Ok(*shop),
             Start::Ended(status, said) => bail!("the shop did not open: {status}\n{said}"),
         }
     }
@@ -132,7 +132,7 @@ impl ShopProcess {
     pub fn customer(&self, name: &str) -> anyhow::Result<Customer> {
         let secret = gateway::Secret::new(SECRET)?;
         let now = runtime::Clock::system().now();
-        let token = gateway::token::sign(&secret, name, None, Duration::from_secs(3600), now)?;
+        let token = gateway::token::sign(&secret, name, None, Duration::from_hours(1), now)?;
         Ok(Customer {
             gateway: self.gateway,
             token: Some(token),

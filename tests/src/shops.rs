@@ -128,7 +128,7 @@ impl Shop {
 
     /// A customer with a token for an hour.
     pub fn buyer(&self, name: &str) -> Result<Buyer> {
-        let token = self.token(name, Duration::from_secs(3600), self.clock().now())?;
+        let token = self.token(name, Duration::from_hours(1), self.clock().now())?;
         Ok(Buyer::new(name, self.address(ServiceName::Gateway)?, Some(token)))
     }
 

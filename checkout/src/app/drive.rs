@@ -60,9 +60,9 @@ impl Sagas {
         let outcome = match answer {
             Answer::Done(()) => Outcome::Done,
             Answer::Refused(failure) => Outcome::Refused(failure),
-            Answer::Unknown(status) => {
-                let (code, message) = (status.code(), status.message());
-                tracing::warn!(checkout = %id, ?call, ?code, message, attempts = checkout.attempts, "outcome unknown");
+            Answer::Unknown(error) => {
+                let (error, attempts) = (chain(&error), checkout.attempts);
+                tracing::warn!(checkout = %id, ?call, error, attempts, "the outcome of a call is unknown");
                 Outcome::Unknown
             }
         };

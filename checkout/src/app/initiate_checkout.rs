@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{Sagas, endings::Ending};
 use crate::{
     domain::{Checkout, CheckoutId, Purchase, Refusal, Request, freeze},
-    ports::{Begun, Claimed},
+    ports::{Begun, Claimed, PeerError},
     saga::State,
 };
 
@@ -22,7 +22,7 @@ pub enum InitiateError {
     KeyReused,
     Refused(Refusal),
     /// A peer that is needed before anything begins did not answer.
-    Peer(tonic::Status),
+    Peer(PeerError),
     Store(StoreError),
     /// The process is about to end.
     Stopping,

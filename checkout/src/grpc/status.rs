@@ -20,7 +20,7 @@ pub(super) fn initiate(error: InitiateError) -> Status {
         .into(),
         InitiateError::Refused(refusal) => cart_refusal(refusal).into(),
         InitiateError::Peer(peer) => {
-            tracing::warn!(code = ?peer.code(), message = peer.message(), "a peer did not answer before a checkout began");
+            tracing::warn!(error = chain(&peer), "a peer did not answer before a checkout began");
             status::unavailable()
         }
         InitiateError::Store(error) => store(&error),

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use crate::{
     domain::{CartLine, CartView, ProductId, UserId},
-    ports::Carts,
+    ports::{Carts, PeerError},
 };
 
 pub(crate) struct GrpcCarts(CartServiceClient<Peer>);
@@ -24,7 +24,7 @@ impl GrpcCarts {
 
 #[async_trait]
 impl Carts for GrpcCarts {
-    async fn cart_of(&self, user: &UserId) -> Result<CartView, Status> {
+    async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError> {
         let request = GetCartRequest {
             user_id: user.0.clone(),
         };

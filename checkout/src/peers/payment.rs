@@ -12,12 +12,12 @@ use proto::{
     status,
 };
 use runtime::channel::Peer;
-use tonic::{Request, Status};
+use tonic::Request;
 
 use super::answer;
 use crate::{
     domain::{CheckoutId, Failure, PaymentMethod},
-    ports::{Answer, Payment, Payments},
+    ports::{Answer, Payment, Payments, PeerError},
 };
 
 /// Charges are the only calls that wait for an outside company. Shorter than the lease of a saga.
@@ -62,14 +62,14 @@ impl Payments for GrpcPayments {
         answer(self.0.clone().refund(request).await, &[]).map(drop)
     }
 
-    async fn find(&self, id: CheckoutId) -> Result<Payment, Status> {
+    async fn find(&self, id: CheckoutId) -> Result<Payment, PeerError> {
         let request = GetPaymentRequest {
             checkout_id: id.to_string(),
         };
         let payment = match self.0.clone().get_payment(request).await {
             Ok(response) => response.into_inner().payment.unwrap_or_default(),
             Err(status) if status::refused(&status) == Some(Reason::PaymentNotFound) => return Ok(Payment::Open),
-            Err(status) => return Err(status),
+            Err(status) => return Err(status.into()),
         };
         let refused = |reason, message: &str| {
             Payment::Declined(Failure {

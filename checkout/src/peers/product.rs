@@ -8,11 +8,10 @@ use proto::{
     product::v1::{BatchGetProductsRequest, product_service_client::ProductServiceClient},
 };
 use runtime::channel::Peer;
-use tonic::Status;
 
 use crate::{
     domain::{Priced, ProductId},
-    ports::Catalogue,
+    ports::{Catalogue, PeerError},
 };
 
 pub(crate) struct GrpcCatalogue(ProductServiceClient<Peer>);
@@ -25,13 +24,13 @@ impl GrpcCatalogue {
 
 #[async_trait]
 impl Catalogue for GrpcCatalogue {
-    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, Status> {
+    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError> {
         let request = BatchGetProductsRequest {
             ids: products.iter().map(|product| product.0).collect(),
         };
         let found = self.0.clone().batch_get_products(request).await?.into_inner().products;
         let priced = found.into_iter().map(|product| {
-            let price = convert::money("price", product.price)?;
+            let price = convert::money("price", product.price).map_err(tonic::Status::from)?;
             Ok((
                 ProductId(product.id),
                 Priced {

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use checkout::{
     domain::{CartLine, CartView, CheckoutId, Failure, Line, PaymentMethod, Priced, ProductId, UserId},
-    ports::{Answer, Carts, Catalogue, Payment, Payments, Stock},
+    ports::{Answer, Carts, Catalogue, Payment, Payments, PeerError, Stock},
 };
 use money::{Money, Quantity};
 use proto::Reason;
@@ -250,21 +250,21 @@ fn answer<T>(answer: Result<Result<T, Failure>, Status>, refusals: &[Reason]) ->
     match answer {
         Ok(Ok(value)) => Answer::Done(value),
         Ok(Err(failure)) if refusals.contains(&failure.reason) => Answer::Refused(failure),
-        Ok(Err(failure)) => Answer::Unknown(Status::failed_precondition(failure.message)),
-        Err(status) => Answer::Unknown(status),
+        Ok(Err(failure)) => Answer::Unknown(Status::failed_precondition(failure.message).into()),
+        Err(status) => Answer::Unknown(status.into()),
     }
 }
 
 #[async_trait]
 impl Carts for World {
-    async fn cart_of(&self, _: &UserId) -> Result<CartView, Status> {
-        self.call(At::Cart, |_| self.cart()).await
+    async fn cart_of(&self, _: &UserId) -> Result<CartView, PeerError> {
+        Ok(self.call(At::Cart, |_| self.cart()).await?)
     }
 }
 
 #[async_trait]
 impl Catalogue for World {
-    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, Status> {
+    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError> {
         let mut prices = self.call(At::Prices, |_| self.prices()).await?;
         prices.retain(|product, _| products.contains(product));
         Ok(prices)
@@ -301,7 +301,7 @@ impl Payments for World {
         answer(called.map(Ok), &[])
     }
 
-    async fn find(&self, id: CheckoutId) -> Result<Payment, Status> {
-        self.call(At::FindPayment, |ledger| ledger.payment(id)).await
+    async fn find(&self, id: CheckoutId) -> Result<Payment, PeerError> {
+        Ok(self.call(At::FindPayment, |ledger| ledger.payment(id)).await?)
     }
 }

@@ -173,6 +173,7 @@ impl Client {
 
     async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<(StatusCode, Value)> {
         let request = self.customer.request(Method::POST, path, Some(body))?;
+        self.connection.ready().await?;
         let response = self.connection.send_request(request.map(Full::new)).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();

@@ -62,13 +62,12 @@ pub async fn call_raw(channel: &Channel, path: &str, message: Bytes) -> Result<R
 /// The code and the reason of a status, which must carry exactly one, of this shop.
 pub fn reason_of(status: &Status) -> Result<(Code, String)> {
     let details = status.check_error_details_vec().context("the details cannot be read")?;
-    let reasons: Vec<_> = details
-        .into_iter()
-        .filter_map(|detail| match detail {
-            ErrorDetail::ErrorInfo(info) => Some(info),
-            _ => None,
-        })
-        .collect();
+    let mut reasons = Vec::new();
+    for detail in details {
+        if let ErrorDetail::ErrorInfo(info) = detail {
+            reasons.push(info);
+        }
+    }
     ensure!(reasons.len() == 1, "{} reasons in {status:?}", reasons.len());
     ensure!(reasons[0].domain == DOMAIN, "the reason of somebody else in {status:?}");
     Ok((status.code(), reasons[0].reason.clone()))

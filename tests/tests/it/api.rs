@@ -26,7 +26,6 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
-use tonic_types::StatusExt;
 
 const SERVICES: [(ServiceName, &str); 7] = [
     (ServiceName::Product, "product.v1.ProductService"),
@@ -39,6 +38,7 @@ const SERVICES: [(ServiceName, &str); 7] = [
 ];
 const NOBODYS: &str = "00000000-0000-4000-8000-000000000000";
 
+#[allow(clippy::unnecessary_wraps, reason = "a field of a message may be absent")]
 fn usd(minor_units: i64) -> Option<Money> {
     Some(Money {
         currency_code: "USD".to_owned(),
@@ -117,22 +117,23 @@ fn contains(file: &[u8], name: &[u8]) -> bool {
 #[tokio::test]
 async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
     let shop = Shop::open().await?;
-    let user_id = || "somebody".to_owned();
+    let (user_id, checkout_id) = (|| "somebody".to_owned(), || NOBODYS.to_owned());
+    let product = GetProductRequest { id: 999 };
     let update = UpdateQuantityRequest {
         user_id: user_id(),
         product_id: 1,
         quantity: 1,
-        ..UpdateQuantityRequest::default()
+        ..Default::default()
     };
     let charge = ChargeRequest {
-        checkout_id: NOBODYS.to_owned(),
+        checkout_id: checkout_id(),
         amount: usd(100),
         payment_method: "pm_card_declined".to_owned(),
     };
     let initiate = InitiateCheckoutRequest {
         user_id: user_id(),
         idempotency_key: "k".to_owned(),
-        ..InitiateCheckoutRequest::default()
+        ..Default::default()
     };
     let order = GetOrderRequest {
         user_id: user_id(),
@@ -144,29 +145,18 @@ async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
         page_token: String::new(),
     };
     let confirm = ConfirmRequest {
-        checkout_id: NOBODYS.to_owned(),
+        checkout_id: checkout_id(),
     };
     let refused = [
-        shop.products()?
-            .get_product(GetProductRequest { id: 999 })
-            .await
-            .map(drop)
-            .unwrap_err(),
-        shop.carts()?.update_quantity(update).await.map(drop).unwrap_err(),
-        shop.inventory()?.confirm(confirm).await.map(drop).unwrap_err(),
-        shop.payments()?.charge(charge).await.map(drop).unwrap_err(),
-        shop.checkouts()?
-            .initiate_checkout(initiate)
-            .await
-            .map(drop)
-            .unwrap_err(),
-        shop.orders()?.get_order(order).await.map(drop).unwrap_err(),
-        shop.notifications()?
-            .list_notifications(list)
-            .await
-            .map(drop)
-            .unwrap_err(),
-    ];
+        shop.products()?.get_product(product).await.map(drop),
+        shop.carts()?.update_quantity(update).await.map(drop),
+        shop.inventory()?.confirm(confirm).await.map(drop),
+        shop.payments()?.charge(charge).await.map(drop),
+        shop.checkouts()?.initiate_checkout(initiate).await.map(drop),
+        shop.orders()?.get_order(order).await.map(drop),
+        shop.notifications()?.list_notifications(list).await.map(drop),
+    ]
+    .map(Result::unwrap_err);
     let reasons = refused.iter().map(reason_of).collect::<Result<Vec<_>>>()?;
     let expected = [
         (Code::NotFound, "PRODUCT_NOT_FOUND"),
@@ -178,14 +168,8 @@ async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
         (Code::InvalidArgument, "INVALID_ARGUMENT"),
     ];
     assert_eq!(reasons, expected.map(|(code, reason)| (code, reason.to_owned())));
-    let fields = refused[6]
-        .get_details_bad_request()
-        .context("no field is blamed")?
-        .field_violations;
-    assert_eq!(
-        fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>(),
-        ["page_size"]
-    );
+    let blamed = proto::status::fields(&refused[6]);
+    assert_eq!(blamed.iter().map(|(field, _)| field).collect::<Vec<_>>(), ["page_size"]);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use system_tests::{
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 /// Shops at the same time.
 const WIDTH: usize = 6;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const KEY: &str = "the one key";
 
 /// What a customer tries while the process crashes.

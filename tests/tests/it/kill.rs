@@ -71,7 +71,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_half_done() -> anyhow::Resu
     let shop = &shop;
     let checks: Vec<anyhow::Result<()>> = stream::iter(&said)
         .map(|((client, key), before)| async move {
-            let now = tokio::time::timeout(Duration::from_secs(60), checkout(shop, *client, key)).await??;
+            let now = tokio::time::timeout(Duration::from_mins(1), checkout(shop, *client, key)).await??;
             match now {
                 Some(now) if before.is_null() || now == *before => {
                     ensure!(["COMPLETED", "FAILED"].iter().any(|end| now["status"] == *end), "{now}");

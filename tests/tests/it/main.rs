@@ -1,4 +1,9 @@
 //! Black-box suites over the public interfaces of the whole shop.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 mod api;
 mod bad_input;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use proto::inventory::v1::{Line, ReserveRequest};
 use system_tests::shops::{Shop, reason_of, rows};
 use tonic::Code;
@@ -14,7 +14,9 @@ async fn five_hundred_customers_buy_a_hundred_laptops_and_no_more() -> Result<()
     let buyers = (0..500)
         .map(|n| shop.buyer(&format!("buyer-{n}")))
         .collect::<Result<Vec<_>>>()?;
-    try_join_all(buyers.iter().map(|buyer| buyer.add(1, 1))).await?;
+    // The carts are filled at leisure: it is the stock that they fight for.
+    let filling = stream::iter(&buyers).map(|buyer| buyer.add(1, 1)).buffer_unordered(20);
+    filling.try_collect::<Vec<_>>().await?;
     let outcomes = try_join_all(buyers.iter().map(|buyer| buyer.buy("the one", "pm_card_ok"))).await?;
 
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();

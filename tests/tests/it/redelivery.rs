@@ -266,5 +266,5 @@ async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_h
         "{before:#?}\n{after:#?}"
     );
     assert_eq!(ada.read("/api/v1/cart").await?["items"][0]["quantity"], 2);
-    Ok(())
+    shop.balance().await
 }

@@ -15,7 +15,7 @@ use system_tests::shops::{Buyer, Plan, Shop, rows, until};
 /// A product that is in the catalogue, and of which there is nothing.
 const SOLD_OUT: i64 = 66;
 /// Beyond every deadline.
-const FOR_EVER: Fault = Slow(Duration::from_secs(60));
+const FOR_EVER: Fault = Slow(Duration::from_mins(1));
 
 /// How a purchase ends when nothing goes wrong, and so also when something does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +205,9 @@ async fn offer(shop: &Shop, id: i64, pieces: i64) -> Result<()> {
 /// Makes all purchases at the same time.
 async fn purchase_all(cases: Vec<Case>) -> Result<()> {
     let mut plan = Plan::default();
-    cases.iter().for_each(|case| case.plan(&mut plan));
+    for case in &cases {
+        case.plan(&mut plan);
+    }
     let plan = Arc::new(plan);
     let shop = Shop::with_faults(plan.faults()).await?;
     offer(&shop, SOLD_OUT, 0).await?;

@@ -1,19 +1,15 @@
 //! Lists for operators.
 
-use std::time::Duration;
-
 use proto::{
     Reason,
     checkout::v1::{Checkout, CheckoutStatus, ListCheckoutsRequest},
     status,
 };
 
+use runtime::Tasks;
+
 use super::shop::{Shop, paid_with, request};
 use crate::world::At;
-
-fn ids(checkouts: &[Checkout]) -> Vec<&str> {
-    checkouts.iter().map(|checkout| checkout.checkout_id.as_str()).collect()
-}
 
 #[tokio::test]
 async fn checkouts_are_listed_page_by_page_oldest_first() {
@@ -44,52 +40,69 @@ async fn checkouts_are_listed_page_by_page_oldest_first() {
 
 #[tokio::test]
 async fn checkouts_are_listed_by_status() {
-    let shop = Shop::with(Duration::from_millis(50)).await;
+    let shop = Shop::open().await;
     let completed = shop.buy(request("completed")).await;
     let failed = shop.buy(paid_with("failed", "pm_card_declined")).await;
     let gate = shop.world.gate_before(At::Confirm);
-    let paid = shop.buy(request("paid")).await;
+    let buying = Tasks::new().spawn(shop.initiate(request("paid")));
+    gate.reached().await;
     let of = |status: CheckoutStatus| ListCheckoutsRequest {
         status: status.into(),
         ..ListCheckoutsRequest::default()
     };
+    let all = shop.list(of(CheckoutStatus::Unspecified)).await.unwrap().checkouts;
+    assert_eq!(all.len(), 3);
+    let paid = all[2].clone();
+    assert_eq!(all[..2], [completed.clone(), failed.clone()]);
     for (status, expected) in [
-        (CheckoutStatus::Unspecified, vec![&completed, &failed, &paid]),
-        (CheckoutStatus::Completed, vec![&completed]),
-        (CheckoutStatus::Failed, vec![&failed]),
-        (CheckoutStatus::PaymentCompleted, vec![&paid]),
+        (CheckoutStatus::Completed, vec![completed]),
+        (CheckoutStatus::Failed, vec![failed]),
+        (CheckoutStatus::PaymentCompleted, vec![paid.clone()]),
         (CheckoutStatus::PaymentPending, vec![]),
         (CheckoutStatus::Initiated, vec![]),
         (CheckoutStatus::InventoryReserved, vec![]),
     ] {
         let listed = shop.list(of(status)).await.unwrap();
-        let expected: Vec<_> = expected.iter().map(|checkout| checkout.checkout_id.as_str()).collect();
-        assert_eq!(ids(&listed.checkouts), expected, "{status:?}");
+        assert_eq!(listed.checkouts, expected, "{status:?}");
         assert_eq!(listed.next_page_token, "");
     }
     gate.open();
+    let bought = buying.await.unwrap().unwrap().checkout.unwrap();
+    assert_eq!(bought.checkout_id, paid.checkout_id);
 }
 
 #[tokio::test]
-async fn what_needs_attention_is_listed_once_it_does() {
-    let shop = Shop::with(Duration::from_millis(50)).await;
+async fn what_needs_attention_is_listed_while_it_does() {
+    let shop = Shop::open().await;
     shop.buy(request("sound")).await;
     let attention = ListCheckoutsRequest {
         needs_attention: true,
         ..ListCheckoutsRequest::default()
     };
-    assert_eq!(shop.list(attention.clone()).await.unwrap().checkouts, []);
     let gate = shop.world.gate_before(At::Confirm);
-    let stuck = shop.buy(request("stuck")).await;
+    let buying = Tasks::new().spawn(shop.initiate(request("stuck")));
+    gate.reached().await;
+    assert_eq!(shop.list(attention.clone()).await.unwrap().checkouts, []);
+    let stuck = shop
+        .list(ListCheckoutsRequest::default())
+        .await
+        .unwrap()
+        .checkouts
+        .remove(1);
     assert!(!stuck.needs_attention);
     shop.give_up_on(&stuck.checkout_id).await;
-    let listed = shop.list(attention.clone()).await.unwrap().checkouts;
     let expected = Checkout {
         needs_attention: true,
         ..stuck
     };
-    assert_eq!(listed, [expected]);
+    assert_eq!(shop.list(attention.clone()).await.unwrap().checkouts, [expected]);
     gate.open();
+    let bought = buying.await.unwrap().unwrap().checkout.unwrap();
+    assert_eq!(
+        (bought.status(), bought.needs_attention),
+        (CheckoutStatus::Completed, false)
+    );
+    assert_eq!(shop.list(attention).await.unwrap().checkouts, []);
 }
 
 #[tokio::test]

@@ -160,8 +160,12 @@ async fn what_was_out_of_stock_is_named() {
 async fn a_purchase_that_takes_too_long_is_answered_as_it_stands() {
     let shop = Shop::with(Duration::from_millis(100)).await;
     let gate = shop.world.gate_behind(At::Charge);
+    let first = shop.initiate(request("k")).await.unwrap();
+    assert!(!first.replayed);
+    assert_ne!(first.checkout.unwrap().status(), CheckoutStatus::Completed);
+    gate.reached().await;
     let standing = shop.initiate(request("k")).await.unwrap();
-    assert!(!standing.replayed);
+    assert!(standing.replayed);
     let checkout = standing.checkout.unwrap();
     assert_eq!(checkout.status(), CheckoutStatus::PaymentPending);
     assert_eq!((checkout.payment_id.as_str(), &checkout.failure), ("", &None));
@@ -184,8 +188,10 @@ async fn a_purchase_that_takes_too_long_is_answered_as_it_stands() {
 async fn a_purchase_is_ended_after_a_restart() {
     for at in [At::Reserve, At::Charge, At::Confirm] {
         let shop = Shop::with(Duration::from_millis(100)).await;
-        let _held_for_ever = shop.world.gate_behind(at);
+        let gate = shop.world.gate_behind(at);
         let standing = shop.buy(request("k")).await;
+        // It is never opened: whoever waits there is as good as dead.
+        gate.reached().await;
         assert_ne!(standing.status(), CheckoutStatus::Completed);
         let shop = shop.restarted(PATIENCE).await;
         let end = shop.initiate(request("k")).await.unwrap();

@@ -12,12 +12,12 @@ use system_tests::shops::Shop;
 use super::usd;
 
 #[tokio::test]
-async fn the_catalogue_is_read_in_pages_and_written_product_by_product() -> Result<()> {
+async fn the_catalogue_is_read_in_pages_in_batches_and_one_by_one() -> Result<()> {
     let shop = Shop::open().await?;
     let mut products = shop.products()?;
     let mut request = GetProductsRequest {
         page_size: 2,
-        ..GetProductsRequest::default()
+        ..Default::default()
     };
     let mut names = Vec::new();
     loop {
@@ -30,12 +30,8 @@ async fn the_catalogue_is_read_in_pages_and_written_product_by_product() -> Resu
     }
     assert_eq!(names, ["Laptop", "Mouse", "Keyboard", "Monitor", "Headphones"]);
 
-    let laptop = products
-        .get_product(GetProductRequest { id: 1 })
-        .await?
-        .into_inner()
-        .product;
-    let laptop = laptop.context("no product")?;
+    let laptop = products.get_product(GetProductRequest { id: 1 }).await?.into_inner();
+    let laptop = laptop.product.context("no product")?;
     assert_eq!(
         (laptop.price, laptop.description.as_str()),
         (usd(129_999), "for work and gaming")
@@ -43,42 +39,37 @@ async fn the_catalogue_is_read_in_pages_and_written_product_by_product() -> Resu
     let request = BatchGetProductsRequest { ids: vec![3, 99, 1, 3] };
     let found = products.batch_get_products(request).await?.into_inner().products;
     assert_eq!(found.iter().map(|product| product.id).collect::<Vec<_>>(), [1, 3]);
+    Ok(())
+}
 
+#[tokio::test]
+async fn a_product_is_made_and_replaced() -> Result<()> {
+    let shop = Shop::open().await?;
+    let mut products = shop.products()?;
     let new = UpsertProductRequest {
         name: "Desk".to_owned(),
         description: "oak".to_owned(),
         price: usd(50_000),
-        ..UpsertProductRequest::default()
-    };
-    let desk = products
-        .upsert_product(new)
-        .await?
-        .into_inner()
-        .product
-        .context("no product")?;
-    assert_eq!(
-        products
-            .get_product(GetProductRequest { id: desk.id })
-            .await?
-            .into_inner()
-            .product,
-        Some(desk.clone())
-    );
-    let cheaper = UpsertProductRequest {
-        id: desk.id,
-        name: "Desk".to_owned(),
-        price: usd(1),
         ..Default::default()
     };
+    let made = products.upsert_product(new.clone()).await?.into_inner().product;
+    let desk = made.clone().context("no product")?;
+    assert!(desk.id > 5, "{desk:?}");
+    let found = products.get_product(GetProductRequest { id: desk.id }).await?;
+    assert_eq!(found.into_inner().product, made);
+    let cheaper = UpsertProductRequest {
+        id: desk.id,
+        description: String::new(),
+        price: usd(1),
+        ..new
+    };
     let changed = products.upsert_product(cheaper).await?.into_inner().product;
-    assert_eq!(
-        changed,
-        Some(Product {
-            price: usd(1),
-            description: String::new(),
-            ..desk
-        })
-    );
+    let expected = Product {
+        price: usd(1),
+        description: String::new(),
+        ..desk
+    };
+    assert_eq!(changed, Some(expected));
     Ok(())
 }
 
@@ -161,30 +152,15 @@ async fn stock_is_held_sold_given_back_and_received() -> Result<()> {
             quantity,
         }],
     };
-    inventory
-        .reserve(reserve(1, 10))
-        .await?
-        .into_inner()
-        .expires_at
-        .context("a hold without an end")?;
+    let held = inventory.reserve(reserve(1, 10)).await?.into_inner();
+    held.expires_at.context("a hold without an end")?;
     inventory.reserve(reserve(2, 5)).await?;
     inventory.confirm(ConfirmRequest { checkout_id: id(1) }).await?;
-    let held = inventory
-        .get_stock(GetStockRequest {
-            product_ids: vec![1, 77],
-        })
-        .await?
-        .into_inner()
-        .stock;
-    assert_eq!(
-        held,
-        [Stock {
-            product_id: 1,
-            on_hand: 90,
-            held: 5,
-            available: 85
-        }]
-    );
+    let request = GetStockRequest {
+        product_ids: vec![1, 77],
+    };
+    let held = inventory.get_stock(request).await?.into_inner().stock;
+    assert_eq!(held, [laptops(90, 5)]);
     inventory.release(ReleaseRequest { checkout_id: id(2) }).await?;
 
     let receive = AddStockRequest {
@@ -194,26 +170,25 @@ async fn stock_is_held_sold_given_back_and_received() -> Result<()> {
     };
     for _ in 0..2 {
         let stock = inventory.add_stock(receive.clone()).await?.into_inner().stock;
-        assert_eq!(
-            stock,
-            Some(Stock {
-                product_id: 1,
-                on_hand: 100,
-                held: 0,
-                available: 100
-            })
-        );
+        assert_eq!(stock, Some(laptops(100, 0)));
     }
     let all = inventory
         .get_stock(GetStockRequest::default())
         .await?
         .into_inner()
         .stock;
-    assert_eq!(
-        all.iter().map(|stock| stock.available).collect::<Vec<_>>(),
-        [100, 500, 300, 150, 200]
-    );
+    let available: Vec<_> = all.iter().map(|stock| stock.available).collect();
+    assert_eq!(available, [100, 500, 300, 150, 200]);
     Ok(())
+}
+
+const fn laptops(on_hand: i64, held: i64) -> Stock {
+    Stock {
+        product_id: 1,
+        on_hand,
+        held,
+        available: on_hand - held,
+    }
 }
 
 #[tokio::test]

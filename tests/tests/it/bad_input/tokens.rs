@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -22,69 +22,57 @@ fn signed(secret: &[u8], algorithm: Algorithm, claims: &Value) -> Result<String>
     )?)
 }
 
+/// Claims that name nobody, or no time at which they hold.
+fn claims(now: i64) -> [(&'static str, Value); 10] {
+    let exp = now + 3600;
+    [
+        ("it never expires", json!({"sub": "resident"})),
+        ("it expires at a word", json!({"sub": "resident", "exp": "never"})),
+        ("it begins later", json!({"sub": "resident", "exp": exp, "nbf": exp})),
+        ("it is for nobody", json!({"exp": exp})),
+        ("it is for an empty name", json!({"sub": "", "exp": exp})),
+        ("it is for a line break", json!({"sub": "a\nb", "exp": exp})),
+        ("it is for a long name", json!({"sub": "x".repeat(129), "exp": exp})),
+        ("it is for a list", json!({"sub": ["resident"], "exp": exp})),
+        ("it is for a fraction", json!({"user_id": 1.5, "exp": exp})),
+        ("its claims are a list", json!([1])),
+    ]
+}
+
 /// What is not to be believed, each with what is wrong with it.
 fn forgeries(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
-    let (hour, now) = (Duration::from_secs(3600), shop.clock().now());
+    let (hour, now) = (Duration::from_hours(1), shop.clock().now());
     let good = shop.token("resident", hour, now)?;
-    let (claims, signature) = good.split_once('.').and_then(|(_, rest)| rest.split_once('.')).unwrap();
+    let (unsigned, signature) = good.rsplit_once('.').context("no signature")?;
+    let (_, payload) = unsigned.split_once('.').context("no payload")?;
     let key = std::fs::read(shop.data_dir().join("jwt.key"))?;
-    let exp = now.as_second() + 3600;
-    let resident = json!({"sub": "resident", "exp": exp});
-    let hs256 = |claims: &Value| signed(&key, Algorithm::HS256, claims);
-    let bearer = |token: &str| format!("Bearer {token}");
-    Ok(vec![
-        (
-            "it has expired",
-            bearer(&shop.token("resident", Duration::from_secs(60), now - hour)?),
-        ),
-        ("it expires now", bearer(&shop.token("resident", Duration::ZERO, now)?)),
-        ("it is not signed", bearer(&format!("{ALG_NONE}.{claims}."))),
+    let resident = json!({"sub": "resident", "exp": now.as_second() + 3600});
+    let old = shop.token("resident", Duration::from_mins(1), now - hour)?;
+    let mut tokens = vec![
+        ("it has expired", old),
+        ("it expires now", shop.token("resident", Duration::ZERO, now)?),
+        ("it is not signed", format!("{ALG_NONE}.{payload}.")),
         (
             "it says that it is not signed",
-            bearer(&format!("{ALG_NONE}.{claims}.{signature}")),
+            format!("{ALG_NONE}.{payload}.{signature}"),
         ),
-        ("another key", bearer(&signed(&[7; 64], Algorithm::HS256, &resident)?)),
-        ("an empty key", bearer(&signed(&[], Algorithm::HS256, &resident)?)),
-        ("another algorithm", bearer(&signed(&key, Algorithm::HS512, &resident)?)),
-        ("a signature of something else", bearer(&format!("{}x", good))),
-        ("no signature", bearer(good.rsplit_once('.').unwrap().0)),
-        ("garbage", bearer("garbage")),
-        ("nothing", "Bearer ".to_owned()),
-        ("another scheme", format!("Basic {good}")),
-        ("no scheme", good.clone()),
-        ("two tokens", bearer(&format!("{good} {good}"))),
-        ("it never expires", bearer(&hs256(&json!({"sub": "resident"}))?)),
-        (
-            "it expires at a word",
-            bearer(&hs256(&json!({"sub": "resident", "exp": "never"}))?),
-        ),
-        ("it is for nobody", bearer(&hs256(&json!({"exp": exp}))?)),
-        (
-            "it is for an empty name",
-            bearer(&hs256(&json!({"sub": "", "exp": exp}))?),
-        ),
-        (
-            "it is for a line break",
-            bearer(&hs256(&json!({"sub": "a\nb", "exp": exp}))?),
-        ),
-        (
-            "it is for a long name",
-            bearer(&hs256(&json!({"sub": "x".repeat(129), "exp": exp}))?),
-        ),
-        (
-            "it is for a list",
-            bearer(&hs256(&json!({"sub": ["resident"], "exp": exp}))?),
-        ),
-        (
-            "it is for a fraction",
-            bearer(&hs256(&json!({"user_id": 1.5, "exp": exp}))?),
-        ),
-        (
-            "it begins tomorrow",
-            bearer(&hs256(&json!({"sub": "resident", "exp": exp, "nbf": exp}))?),
-        ),
-        ("its claims are a list", bearer(&hs256(&json!([1]))?)),
-    ])
+        ("another key", signed(&[7; 64], Algorithm::HS256, &resident)?),
+        ("an empty key", signed(&[], Algorithm::HS256, &resident)?),
+        ("another algorithm", signed(&key, Algorithm::HS512, &resident)?),
+        ("a signature of something else", format!("{good}x")),
+        ("no signature", unsigned.to_owned()),
+        ("garbage", "garbage".to_owned()),
+        ("nothing", String::new()),
+        ("two tokens", format!("{good} {good}")),
+    ];
+    for (what, claims) in claims(now.as_second()) {
+        tokens.push((what, signed(&key, Algorithm::HS256, &claims)?));
+    }
+    let bearers = tokens
+        .into_iter()
+        .map(|(what, token)| (what, format!("Bearer {token}")));
+    let schemes = [("another scheme", format!("Basic {good}")), ("no scheme", good)];
+    Ok(bearers.chain(schemes).collect())
 }
 
 const PERSONAL: [(Method, &str); 9] = [
