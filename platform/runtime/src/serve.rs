@@ -120,6 +120,8 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(interface.descriptors)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that grpcurl can show the details of an error.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .with_service_name(service.grpc_name)
         .with_service_name("grpc.health.v1.Health")
         .build_v1()

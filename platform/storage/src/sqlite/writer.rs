@@ -110,23 +110,35 @@ async fn write_all(mut connection: SqliteConnection, mut queue: mpsc::Receiver<J
     }
 }
 
-/// One transaction with a savepoint for each job. An error is one of the group: no job has happened. Jobs that were not run
-/// because of it are dropped, which tells their callers.
+/// One transaction with a savepoint for each job; a job that is alone needs none. An error is one of the group: no job has
+/// happened. Jobs that were not run because of it are dropped, which tells their callers.
 async fn commit_group(
     connection: &mut SqliteConnection,
     jobs: impl ExactSizeIterator<Item = Job>,
     answers: &mut Vec<Answer>,
     before_commit: impl FnOnce(),
 ) -> Result<(), sqlx::Error> {
+    let alone = jobs.len() == 1;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     for job in jobs {
-        sqlx::query("SAVEPOINT job").execute(&mut *connection).await?;
+        if !alone {
+            sqlx::query("SAVEPOINT job").execute(&mut *connection).await?;
+        }
         let done = (job.run)(connection).await;
         answers.push(done.answer);
-        if !done.keep {
-            sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
+        match (alone, done.keep) {
+            (true, true) => {}
+            (true, false) => {
+                sqlx::query("ROLLBACK").execute(&mut *connection).await?;
+                return Ok(());
+            }
+            (false, keep) => {
+                if !keep {
+                    sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
+                }
+                sqlx::query("RELEASE job").execute(&mut *connection).await?;
+            }
         }
-        sqlx::query("RELEASE job").execute(&mut *connection).await?;
     }
     before_commit();
     sqlx::query("COMMIT").execute(&mut *connection).await?;
