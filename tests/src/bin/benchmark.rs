@@ -24,6 +24,7 @@ use system_tests::{
 
 const STARTS: usize = 10;
 const CHECKOUTS: usize = 10_000;
+/// Unless others are named on the command line.
 const CLIENTS: [usize; 4] = [1, 4, 16, 64];
 
 #[allow(clippy::print_stdout, reason = "this is what it is for")]
@@ -48,7 +49,8 @@ async fn main() -> anyhow::Result<()> {
         "\n{:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",
         "clients", "checkouts", "checkouts/s", "p50 ms", "p99 ms", "RSS MiB"
     );
-    for clients in CLIENTS {
+    let given: Vec<usize> = std::env::args().skip(1).map(|clients| clients.parse()).collect::<Result<_, _>>()?;
+    for clients in if given.is_empty() { CLIENTS.to_vec() } else { given } {
         let run = load(&binary, clients).await?;
         println!(
             "{clients:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",

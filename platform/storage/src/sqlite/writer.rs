@@ -112,6 +112,8 @@ async fn write_all(mut connection: SqliteConnection, mut queue: mpsc::Receiver<J
 
 /// One transaction with a savepoint for each job; a job that is alone needs none. An error is one of the group: no job has
 /// happened. Jobs that were not run because of it are dropped, which tells their callers.
+///
+/// Each statement costs two changes of thread, so those that follow one another are sent together.
 async fn commit_group(
     connection: &mut SqliteConnection,
     jobs: impl ExactSizeIterator<Item = Job>,
@@ -119,28 +121,20 @@ async fn commit_group(
     before_commit: impl FnOnce(),
 ) -> Result<(), sqlx::Error> {
     let alone = jobs.len() == 1;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let mut next = if alone { "BEGIN IMMEDIATE" } else { "BEGIN IMMEDIATE; SAVEPOINT job" };
+    let mut last = "COMMIT";
     for job in jobs {
-        if !alone {
-            sqlx::query("SAVEPOINT job").execute(&mut *connection).await?;
-        }
+        sqlx::query(next).execute(&mut *connection).await?;
         let done = (job.run)(connection).await;
         answers.push(done.answer);
-        match (alone, done.keep) {
-            (true, true) => {}
-            (true, false) => {
-                sqlx::query("ROLLBACK").execute(&mut *connection).await?;
-                return Ok(());
-            }
-            (false, keep) => {
-                if !keep {
-                    sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
-                }
-                sqlx::query("RELEASE job").execute(&mut *connection).await?;
-            }
-        }
+        (next, last) = match (alone, done.keep) {
+            (true, true) => ("", "COMMIT"),
+            (true, false) => ("", "ROLLBACK"),
+            (false, true) => ("RELEASE job; SAVEPOINT job", "RELEASE job; COMMIT"),
+            (false, false) => ("ROLLBACK TO job", "ROLLBACK TO job; COMMIT"),
+        };
     }
     before_commit();
-    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    sqlx::query(last).execute(&mut *connection).await?;
     Ok(())
 }
