@@ -49,7 +49,10 @@ async fn main() -> anyhow::Result<()> {
         "\n{:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",
         "clients", "checkouts", "checkouts/s", "p50 ms", "p99 ms", "RSS MiB"
     );
-    let given: Vec<usize> = std::env::args().skip(1).map(|clients| clients.parse()).collect::<Result<_, _>>()?;
+    let given: Vec<usize> = std::env::args()
+        .skip(1)
+        .map(|clients| clients.parse())
+        .collect::<Result<_, _>>()?;
     for clients in if given.is_empty() { CLIENTS.to_vec() } else { given } {
         let run = load(&binary, clients).await?;
         println!(

@@ -121,7 +121,11 @@ async fn commit_group(
     before_commit: impl FnOnce(),
 ) -> Result<(), sqlx::Error> {
     let alone = jobs.len() == 1;
-    let mut next = if alone { "BEGIN IMMEDIATE" } else { "BEGIN IMMEDIATE; SAVEPOINT job" };
+    let mut next = if alone {
+        "BEGIN IMMEDIATE"
+    } else {
+        "BEGIN IMMEDIATE; SAVEPOINT job"
+    };
     let mut last = "COMMIT";
     for job in jobs {
         sqlx::query(next).execute(&mut *connection).await?;
