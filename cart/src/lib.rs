@@ -43,7 +43,7 @@ pub async fn build(
     let products = Arc::new(peers::GrpcProducts::new(product));
     let carts = Carts::new(store.clone(), cache(&config), products, runtime);
     let grpc = CartServiceServer::new(grpc::CartGrpc::new(carts.clone()));
-    let probe = Probe::new("cart", move || {
+    let probe = Probe::new("cart-store", move || {
         let store = store.clone();
         async move { store.is_up().await }
     });

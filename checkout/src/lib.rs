@@ -67,7 +67,7 @@ pub async fn build(
         Service::new("checkout", CheckoutServiceServer::new(grpc), tasks.clone())
             .background("recovery", app::recovery::run(sagas, tasks.clone()))
             .background("relay", publish(bus, relay, tasks))
-            .probe(Probe::new("checkout-db", move || {
+            .probe(Probe::new("checkout-store", move || {
                 let db = db.clone();
                 async move { db.is_up().await }
             })),

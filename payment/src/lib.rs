@@ -33,7 +33,7 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
     let payments = Payments::new(store.clone(), provider, config.provider_timeout, runtime);
     let grpc = PaymentServiceServer::new(grpc::Grpc::new(payments));
     // The provider is not probed: when an outside company is away, the shop is still there to browse and to ask.
-    let probe = Probe::new("payment", move || {
+    let probe = Probe::new("payment-store", move || {
         let store = store.clone();
         async move { store.is_up().await }
     });

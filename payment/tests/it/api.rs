@@ -59,7 +59,7 @@ impl Shop {
             (service.name, service.grpc_name),
             ("payment", "payment.v1.PaymentService")
         );
-        assert!(format!("{:?}", service.probes).contains("\"payment\""));
+        assert!(format!("{:?}", service.probes).contains("\"payment-store\""));
         let policy = Policy {
             deadline: PATIENCE,
             crash: CrashPoints::none(),

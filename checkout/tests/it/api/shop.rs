@@ -119,7 +119,7 @@ impl Shop {
             (service.name, service.grpc_name),
             ("checkout", "checkout.v1.CheckoutService")
         );
-        assert!(format!("{:?}", service.probes).contains("\"checkout-db\""));
+        assert!(format!("{:?}", service.probes).contains("\"checkout-store\""));
         let (peer, checkout) = start(service, policy(&world), &runtime).await;
         running.insert(0, checkout);
         Self {
