@@ -219,7 +219,7 @@ async fn a_made_secret_is_private_and_its_tokens_open_the_shop() -> anyhow::Resu
         .await?;
     ensure!(token.status.success(), "{}", said(&token));
     let customer = cartwright::http::Customer {
-        gateway: shop.gateway,
+        gateway: shop.gateway.context("no gateway")?,
         token: Some(printed(&token)),
     };
     let cart = customer.get("/api/v1/cart").await?;

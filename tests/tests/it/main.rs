@@ -14,5 +14,6 @@ mod idempotency;
 mod kill;
 mod oversell;
 mod redelivery;
+mod split;
 mod tidy;
 mod unknown;

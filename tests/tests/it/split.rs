@@ -1,0 +1,65 @@
+//! One shop in three processes, each with a data directory of its own, over TCP.
+
+use std::path::Path;
+
+use anyhow::ensure;
+use http::StatusCode;
+use serde_json::json;
+use system_tests::{
+    process::{ShopProcess, command},
+    shops::until,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+
+/// Starts some services that find the others where those listen.
+async fn start(data: &Path, services: &[&str], others: &[&ShopProcess]) -> anyhow::Result<ShopProcess> {
+    let mut serve = command(Path::new(BINARY), data);
+    serve.arg("serve").args(services);
+    for (name, address) in others.iter().flat_map(|process| &process.addresses) {
+        serve.env(format!("{}_SERVICE_ADDR", name.to_uppercase()), address.to_string());
+    }
+    ShopProcess::open(serve).await
+}
+
+#[tokio::test]
+async fn a_shop_in_three_processes_sells_and_says_when_a_part_is_away() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let place = |name: &str| folder.path().join(name);
+    let goods = start(&place("goods"), &["product", "inventory", "payment"], &[]).await?;
+    let sales = ["checkout", "cart", "orders", "notification"];
+    let sales = start(&place("sales"), &sales, &[&goods]).await?;
+    let front = start(&place("front"), &["gateway"], &[&goods, &sales]).await?;
+    let ada = front.customer("ada")?;
+
+    let added = ada
+        .post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
+        .await?;
+    ensure!(added.status == StatusCode::CREATED, "{added:?}");
+    let checkout = ada
+        .post("/api/v1/checkout", &json!({"idempotency_key": "split"}))
+        .await?
+        .json();
+    assert_eq!(checkout["status"], "COMPLETED", "{checkout}");
+    let order = format!("/api/v1/orders/{}", checkout["order_id"].as_str().unwrap_or_default());
+    until("the order is there", async || {
+        Ok((ada.get(&order).await?.status == StatusCode::OK).then_some(()))
+    })
+    .await?;
+
+    goods.kill().await?;
+    let away = ada.get("/api/v1/products").await?;
+    assert_eq!(away.status, StatusCode::SERVICE_UNAVAILABLE, "{away:?}");
+    assert_eq!(
+        (&away.json()["reason"], &away.headers["retry-after"]),
+        (&json!("SERVICE_UNAVAILABLE"), &"1".parse()?)
+    );
+    assert_eq!(
+        ada.get(&order).await?.status,
+        StatusCode::OK,
+        "what is not away goes on"
+    );
+    front.stop().await?;
+    sales.stop().await?;
+    Ok(())
+}
