@@ -1,0 +1,43 @@
+# shellcheck shell=bash disable=SC2154
+# A server of MongoDB's wire protocol on SQLite files: main.go beside this.
+
+mongodb_fetch() {
+  with_lock mongodb mongodb_build
+}
+
+mongodb_binary() {
+  cached mongodb "$here/mongodb/main.go" "$here/mongodb/go.mod" "$here/mongodb/go.sum"
+}
+
+mongodb_build() {
+  local binary new
+  binary=$(mongodb_binary)
+  [ ! -e "$binary" ] || return 0
+  have go || fail "mongodb is built by Go, 1.22 or newer: please install it (https://go.dev/doc/install)"
+  new=$cache/mongodb.new
+  quietly "$state/mongodb/install.log" \
+    env CGO_ENABLED=0 GOWORK=off go build -C "$here/mongodb" -mod=readonly -buildvcs=false -trimpath -o "$new" .
+  mv -T "$new" "$binary"
+}
+
+mongodb_start() {
+  choose_port "$state/mongodb/port" "${CARTWRIGHT_MONGODB_PORT:-}" 17017
+  mkdir -p "$state/mongodb/data"
+  detach mongodb "$(mongodb_binary)" -listen "127.0.0.1:$(port mongodb)" -data "$state/mongodb/data"
+}
+
+# OP_MSG with {ping: 1, $db: "admin"}; the answer has {ok: 1.0}.
+mongodb_answers() {
+  local header='\x33\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0'
+  # shellcheck disable=SC2016
+  local document='\x1e\0\0\0\x10ping\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0'
+  [[ "$(exchange "$(port mongodb)" "$header$document" 38)" == *016f6b00000000000000f03f* ]]
+}
+
+mongodb_stop_signal() {
+  echo TERM
+}
+
+mongodb_variable() {
+  echo "MONGO_URI=mongodb://127.0.0.1:$(port mongodb)/"
+}
