@@ -1,5 +1,6 @@
 //! The event bus: topics with partitions, read by groups that remember how far they came.
 
+pub mod kafka;
 pub mod sqlite;
 
 use async_trait::async_trait;

@@ -9,12 +9,16 @@ mod message;
 pub mod outbox;
 mod relay;
 
-pub use bus::{BusError, Delivery, EventBus, Position, Subscription, sqlite::SqliteBus};
+pub use bus::{
+    BusError, Delivery, EventBus, Position, Subscription,
+    kafka::{KafkaBus, KafkaOptions},
+    sqlite::SqliteBus,
+};
 pub use consumer::{Consumer, Handler, HandlerError};
 pub use dead_letters::{DeadLetters, Parked, dead_letter_topic};
 pub use envelope::{Event, Malformed};
 pub use message::Message;
-pub use outbox::{Outbox, sqlite::SqliteOutbox};
+pub use outbox::{Outbox, postgres::PostgresOutbox, sqlite::SqliteOutbox};
 pub use relay::{Relay, Wake};
 
 /// A topic and how many partitions it has.

@@ -1,5 +1,6 @@
 //! The outbox: events that wait for publication, written in the transaction of the change that they tell of.
 
+pub mod postgres;
 pub mod sqlite;
 
 use std::time::Duration;

@@ -67,7 +67,8 @@ impl Relay {
     /// Runs until the tasks are stopping. Whatever fails is tried again.
     pub async fn run(self, tasks: Tasks) {
         let mut backoff = BACKOFF;
-        let mut pruned = Instant::now();
+        // A relay that never runs for long prunes as well: at first, and then every hour.
+        let mut pruned: Option<Instant> = None;
         let mut lease = None;
         while !tasks.is_stopping() {
             let wait = match self.round(&mut lease).await {
@@ -88,8 +89,8 @@ impl Relay {
                 }
             };
             backoff = BACKOFF;
-            if pruned.elapsed() > PRUNE_EVERY {
-                pruned = Instant::now();
+            if pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+                pruned = Some(Instant::now());
                 self.prune().await;
             }
             if !wait.is_zero() {

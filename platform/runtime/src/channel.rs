@@ -1,30 +1,44 @@
 //! Channels to other services: the same type, the same deadlines and the same layers, whether the peer lives in this process
-//! or on another machine.
+//! or on other machines.
+//!
+//! A call whose connection is lost is sent once more, on another connection: a replica that stops or dies is not noticed.
+//! The first one may have been executed all the same, so every call carries an id, the same both times, and a service
+//! whose methods add up asks for it ([`call_id`]). What carries a key of its own needs no other.
+
+mod replicas;
 
 use std::{
     fmt, io,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderValue, Request};
-use http_body_util::BodyExt;
+use http::{HeaderName, HeaderValue, Request, request::Parts};
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::{io::DuplexStream, sync::mpsc};
 use tonic::{
     Status,
     body::Body,
+    metadata::MetadataMap,
     transport::{Channel, Endpoint, Uri},
 };
 use tower::{BoxError, Service as _, service_fn};
+use uuid::Uuid;
 
-use crate::{CrashPoints, Fault, Faults, RequestContext, service::Answer};
+use crate::{CrashPoints, Fault, Faults, Ids, RequestContext, service::Answer};
+use replicas::Replicas;
 
 /// The buffer of an in-process connection, in bytes each way.
 const DUPLEX_BUFFER: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
+const CALL_ID_HEADER: HeaderName = HeaderName::from_static("x-call-id");
+/// How often a call is sent whose connection is lost.
+const SENDS: u32 = 2;
 
 /// Where the server's halves of in-process connections come out.
 pub type Incoming = mpsc::UnboundedReceiver<DuplexStream>;
@@ -38,12 +52,19 @@ pub struct Policy {
     pub faults: Faults,
 }
 
+/// The id of a call, which is the same when the call is delivered again; none when it did not come by way of a [`Peer`].
+pub fn call_id(metadata: &MetadataMap) -> Option<Uuid> {
+    metadata.get(CALL_ID_HEADER.as_str())?.to_str().ok()?.parse().ok()
+}
+
 /// A channel to one service, as the generated clients take it. All calls are unary; an answer is read whole before it is
 /// handed on, so that the deadline holds for all of it.
 #[derive(Clone)]
 pub struct Peer {
-    channel: Channel,
+    replicas: Arc<Replicas>,
     policy: Policy,
+    /// Of calls.
+    ids: Ids,
 }
 
 impl fmt::Debug for Peer {
@@ -67,18 +88,30 @@ impl Peer {
             }
         });
         let channel = Endpoint::from_static("http://in-process").connect_with_connector_lazy(connect);
-        (Self { channel, policy }, incoming)
+        (Self::new(vec![channel], policy), incoming)
     }
 
-    /// A channel over TCP to `host:port`. It connects when it is first used, and again whenever the connection was lost.
-    pub fn tcp(address: &str, policy: Policy) -> Result<Self, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(format!("http://{address}"))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .connect_lazy();
-        Ok(Self { channel, policy })
+    /// A channel over TCP to the replicas of a service, `host:port` each with commas between them; calls take turns. It
+    /// connects when it is first used, and again whenever a connection was lost.
+    pub fn tcp(addresses: &str, policy: Policy) -> Result<Self, tonic::transport::Error> {
+        let channel = |address: &str| {
+            let endpoint = Endpoint::from_shared(format!("http://{}", address.trim()))?
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(5));
+            Ok(endpoint.connect_lazy())
+        };
+        let channels = addresses.split(',').map(channel).collect::<Result<_, _>>()?;
+        Ok(Self::new(channels, policy))
+    }
+
+    fn new(channels: Vec<Channel>, policy: Policy) -> Self {
+        Self {
+            replicas: Arc::new(Replicas::new(channels)),
+            policy,
+            ids: Ids::random(),
+        }
     }
 }
 
@@ -87,20 +120,26 @@ impl tower::Service<Request<Body>> for Peer {
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Answer, BoxError>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.channel.poll_ready(cx).map_err(Into::into)
+    /// Which connection takes a call is decided when it is made.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // The clone that takes this one's place is not ready yet; the one that was made ready makes the call.
-        let clone = self.channel.clone();
-        let channel = std::mem::replace(&mut self.channel, clone);
-        let policy = self.policy.clone();
-        let deadline = prepare(&mut request, policy.deadline);
+        let Self { replicas, policy, ids } = self.clone();
+        let deadline = prepare(&mut request, ids.next(), policy.deadline);
         async move {
             let name = call_name(request.uri().path());
             policy.crash.before("call", &name);
-            let call = with_fault(channel, request, policy.faults.of(&name));
+            let call = async {
+                let (parts, body) = request.into_parts();
+                let call = Call {
+                    replicas: &replicas,
+                    parts,
+                    body: body.collect().await?.to_bytes(),
+                };
+                call.with_fault(policy.faults.of(&name)).await
+            };
             let answer = tokio::time::timeout(deadline, call)
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer within the deadline").into()));
@@ -111,10 +150,13 @@ impl tower::Service<Request<Body>> for Peer {
     }
 }
 
-/// Gives the request its context and its deadline, and returns the latter.
-fn prepare(request: &mut Request<Body>, default: Duration) -> Duration {
+/// Gives the request its context, its id and its deadline, and returns the latter.
+fn prepare(request: &mut Request<Body>, id: Uuid, default: Duration) -> Duration {
     if let Some(context) = RequestContext::current() {
         context.write_to(request.headers_mut());
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        request.headers_mut().insert(CALL_ID_HEADER, id);
     }
     if let Some(deadline) = request.headers().get(GRPC_TIMEOUT_HEADER).and_then(grpc_timeout) {
         return deadline;
@@ -147,34 +189,67 @@ fn call_name(path: &str) -> String {
     format!("{}.{method}", service.split('.').next().unwrap_or_default())
 }
 
-async fn exchange(channel: &mut Channel, request: Request<Body>) -> Result<Answer, BoxError> {
-    std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
-    let (parts, body) = channel.call(request).await?.into_parts();
-    let whole = body.collect().await?;
-    Ok(Answer::from_parts(parts, Body::new(whole)))
+/// A call that can be sent again.
+struct Call<'a> {
+    replicas: &'a Replicas,
+    parts: Parts,
+    body: Bytes,
 }
 
-async fn with_fault(mut channel: Channel, request: Request<Body>, fault: Option<Fault>) -> Result<Answer, BoxError> {
-    let lost = || Status::unavailable("connection lost").into();
-    match fault {
-        None => exchange(&mut channel, request).await,
-        Some(Fault::NeverArrives) => Err(lost()),
-        Some(Fault::AnswerLost) => {
-            exchange(&mut channel, request).await?;
-            Err(lost())
+impl Call<'_> {
+    async fn with_fault(&self, fault: Option<Fault>) -> Result<Answer, BoxError> {
+        let lost = || Status::unavailable("connection lost").into();
+        match fault {
+            None => self.deliver().await,
+            Some(Fault::NeverArrives) => Err(lost()),
+            Some(Fault::AnswerLost) => {
+                self.deliver().await?;
+                Err(lost())
+            }
+            Some(Fault::Slow(delay)) => {
+                let answer = self.deliver().await;
+                tokio::time::sleep(delay).await;
+                answer
+            }
+            Some(Fault::Twice) => {
+                self.deliver().await?;
+                self.deliver().await
+            }
         }
-        Some(Fault::Slow(delay)) => {
-            let answer = exchange(&mut channel, request).await;
-            tokio::time::sleep(delay).await;
-            answer
+    }
+
+    /// Sends it, and once more by another connection when the first one is lost.
+    async fn deliver(&self) -> Result<Answer, BoxError> {
+        let mut tried = None;
+        for _ in 1..SENDS {
+            let replica = self.replicas.next(tried);
+            match self.send(replica.channel()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    tracing::debug!(
+                        call = self.parts.uri.path(),
+                        error,
+                        "a connection was lost; sending again"
+                    );
+                    replica.lost();
+                    tried = Some(replica.index());
+                }
+            }
         }
-        Some(Fault::Twice) => {
-            let (parts, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
-            let copy = || Body::new(http_body_util::Full::new(body.clone()));
-            exchange(&mut channel, Request::from_parts(parts.clone(), copy())).await?;
-            exchange(&mut channel, Request::from_parts(parts, copy())).await
+        let replica = self.replicas.next(tried);
+        let answer = self.send(replica.channel()).await;
+        if answer.is_err() {
+            replica.lost();
         }
+        answer
+    }
+
+    async fn send(&self, mut channel: Channel) -> Result<Answer, BoxError> {
+        let request = Request::from_parts(self.parts.clone(), Body::new(Full::new(self.body.clone())));
+        std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
+        let (parts, body) = channel.call(request).await?.into_parts();
+        let whole = body.collect().await?;
+        Ok(Answer::from_parts(parts, Body::new(whole)))
     }
 }
 

@@ -19,6 +19,8 @@ type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 pub struct Probe {
     name: String,
     check: Check,
+    /// Without it the process does its work all the same.
+    optional: bool,
 }
 
 impl Probe {
@@ -29,7 +31,14 @@ impl Probe {
         Self {
             name: name.into(),
             check: Arc::new(move || check().boxed()),
+            optional: false,
         }
+    }
+
+    /// Shows whether the dependency answers, and leaves the process ready when it does not: requests are served without it.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { optional: true, ..self }
     }
 }
 
@@ -71,23 +80,23 @@ impl Health {
     }
 
     async fn ready(self) -> impl IntoResponse {
-        let results = join_all(self.probes.iter().map(|probe| async {
+        let results = join_all(self.probes.iter().map(|probe| async move {
             let up = tokio::time::timeout(PROBE_TIMEOUT, (probe.check)())
                 .await
                 .unwrap_or(false);
-            (probe.name.clone(), up)
+            (probe, up)
         }))
         .await;
         let all = results.iter().all(|(_, up)| *up);
+        let needed = results.iter().all(|(probe, up)| *up || probe.optional);
         let dependencies = results
             .into_iter()
-            .map(|(name, up)| (name, if up { "up" } else { "down" }))
+            .map(|(probe, up)| (probe.name.clone(), if up { "up" } else { "down" }))
             .collect();
-        let status = if all { "ok" } else { "unavailable" };
-        let code = if all {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
+        let (code, status) = match (needed, all) {
+            (true, true) => (StatusCode::OK, "ok"),
+            (true, false) => (StatusCode::OK, "degraded"),
+            (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         (code, Json(Report { status, dependencies }))
     }

@@ -23,6 +23,8 @@ use crate::{Ids, RequestContext, Runtime, Service, Tasks, channel::Incoming, ser
 const HANDLER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Calls in flight on one connection.
 const MAX_CONCURRENT_STREAMS: u32 = 1024;
+/// Callers connect anew this often, so that they find replicas that came later behind one name. Calls in flight end first.
+const CONNECTION_AGE: Duration = Duration::from_mins(5);
 
 /// What all servers of a process share.
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +148,7 @@ fn serve_on<C>(
         let served = Server::builder()
             .timeout(HANDLER_TIMEOUT)
             .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+            .max_connection_age(connection_age())
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .layer(layer)
             .add_routes(routes)
@@ -155,6 +158,11 @@ fn serve_on<C>(
             tracing::error!(service = name, %error, "the server ended");
         }
     });
+}
+
+/// Not the same for all, or all callers would come back at once.
+fn connection_age() -> Duration {
+    CONNECTION_AGE + CONNECTION_AGE.mul_f64(fastrand::f64())
 }
 
 /// Runs each handler in the context of its request, turns a panic into `INTERNAL`, and completes statuses.

@@ -34,7 +34,12 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(database) = &error {
-            let violation = database.is_foreign_key_violation()
+            // SQLSTATE: data exception; syntax error or access rule violation.
+            let wrong = database
+                .code()
+                .is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("42")));
+            let violation = wrong
+                || database.is_foreign_key_violation()
                 || database.is_check_violation()
                 || matches!(
                     database.kind(),
@@ -45,7 +50,7 @@ impl From<sqlx::Error> for StoreError {
             } else if violation {
                 Self::corrupt(error)
             } else {
-                // Full, busy, locked, an I/O error, shutting down.
+                // Full, busy, locked, a deadlock, an I/O error, shutting down.
                 Self::unavailable(error)
             };
         }
@@ -63,7 +68,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Why a data directory or a database could not be opened. Each message says what to do.
+/// Why a data directory, a database or another engine could not be opened. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("DATA_DIR {}: in use by {holder}; stop that process or set another DATA_DIR", path.display())]
@@ -79,6 +84,9 @@ pub enum OpenError {
         path: PathBuf,
         source: sqlx::migrate::MigrateError,
     },
+    /// An engine on the network cannot be used. `problem` says what it answered and what to do, without any secret.
+    #[error("{variable}: {problem}")]
+    Engine { variable: &'static str, problem: String },
     #[error("the linked SQLite is {found}; 3.51.3 or newer is needed, because older ones can corrupt a WAL database")]
     SqliteTooOld { found: String },
 }

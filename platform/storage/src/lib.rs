@@ -1,14 +1,25 @@
-//! Opens databases safely: the data directory and its owner, SQLite with one writer and group commit, migrations,
-//! pages.
+//! Opens databases safely: the data directory and its owner, SQLite with one writer and group commit, PostgreSQL
+//! with transactions that outlive their caller, migrations, pages.
 
 mod cursor;
 mod data_dir;
 mod error;
 mod migrations;
+mod postgres;
 mod sqlite;
 
 pub use cursor::{Cursor, CursorError, Page};
 pub use data_dir::DataDir;
 pub use error::{OpenError, StoreError};
 pub use migrations::Migrations;
+pub use postgres::{Postgres, PostgresAddress, PostgresOptions, PostgresParts, SqlTimestamp, timestamptz};
 pub use sqlite::{Sqlite, SqliteOptions};
+
+/// Where a service keeps its tables.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A file, made if it is not there.
+    Sqlite(std::path::PathBuf),
+    /// A schema of its own in this database.
+    Postgres(PostgresAddress),
+}

@@ -2,43 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use events::{Delivery, EventBus, Message, Position, Topic};
+use events::{Delivery, EventBus, Message, Topic};
 use futures::future::{join, join_all};
 
 use crate::{
     contract,
-    support::{TOPIC, by_key, event, in_order, messages, number, read, soon, sqlite_bus},
+    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    support::{TOPIC, by_key, event, in_order, last, messages, number, read, soon},
 };
-
-/// A bus of its own for each case.
-#[async_trait]
-pub(crate) trait Fixture: Send + Sync {
-    async fn new() -> Self
-    where
-        Self: Sized;
-    /// The bus, as a process that starts now finds it.
-    async fn open(&self) -> Arc<dyn EventBus>;
-    /// A topic of three partitions that is not there yet.
-    fn topic(&self) -> Topic;
-}
-
-pub(crate) struct SqliteFixture(tempfile::TempDir);
-
-#[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    async fn open(&self) -> Arc<dyn EventBus> {
-        sqlite_bus(self.0.path()).await
-    }
-
-    fn topic(&self) -> Topic {
-        TOPIC
-    }
-}
 
 macro_rules! bus_contract {
     ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
@@ -60,23 +31,14 @@ macro_rules! bus_contract {
     })+ };
 }
 
-bus_contract!(sqlite: SqliteFixture);
+bus_contract!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
 /// The bus with its topic.
 async fn ready(fixture: &dyn Fixture) -> (Arc<dyn EventBus>, Topic) {
-    let (bus, topic) = (fixture.open().await, fixture.topic());
+    let (bus, topic) = (fixture.open().await, TOPIC);
     bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
     assert!(bus.is_up().await);
     (bus, topic)
-}
-
-/// The last position of each partition.
-fn last(deliveries: &[Delivery]) -> Vec<Position> {
-    let mut last = BTreeMap::new();
-    for Delivery { position, .. } in deliveries {
-        last.insert(position.partition, *position);
-    }
-    last.into_values().collect()
 }
 
 async fn a_new_group_starts_at_the_beginning(fixture: &dyn Fixture) {

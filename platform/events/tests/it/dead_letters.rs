@@ -7,14 +7,29 @@ use std::sync::{
 
 use events::{DeadLetters, EventBus, HandlerError, Message, Parked, dead_letter_topic};
 
-use crate::support::{
-    Failure, FlakyBus, Recorder, TOPIC, consume, event, in_order, messages, number, parked, sqlite_bus, stop,
+use crate::{
+    contract,
+    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    support::{Failure, FlakyBus, Recorder, TOPIC, consume, event, in_order, messages, number, parked, soon, stop},
 };
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
-async fn empty_bus(folder: &tempfile::TempDir) -> Arc<dyn EventBus> {
-    let bus = sqlite_bus(folder.path()).await;
+macro_rules! dead_letter_suite {
+    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
+        an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on,
+        a_handler_that_panics_costs_that_event_only,
+        a_message_that_is_no_event_is_parked_whatever_it_looks_like,
+        a_redriven_event_goes_through_its_group_and_no_other,
+        a_letter_that_could_not_be_parked_is_not_lost,
+        an_event_that_two_groups_refuse_is_parked_for_each,
+    })+ };
+}
+
+dead_letter_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
+
+async fn empty_bus(fixture: &dyn Fixture) -> Arc<dyn EventBus> {
+    let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     bus
 }
@@ -38,10 +53,8 @@ fn ids(letters: &[Parked]) -> Vec<String> {
     letters.iter().map(|letter| letter.id.clone()).collect()
 }
 
-#[tokio::test]
-async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = empty_bus(&folder).await;
+async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on(fixture: &dyn Fixture) {
+    let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 10)).await.unwrap();
     let recorder = refuses_a1();
     let consumer = consume("g", &bus, recorder.clone());
@@ -74,10 +87,8 @@ async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go
     );
 }
 
-#[tokio::test]
-async fn a_handler_that_panics_costs_that_event_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = empty_bus(&folder).await;
+async fn a_handler_that_panics_costs_that_event_only(fixture: &dyn Fixture) {
+    let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
     let recorder = Recorder::new(|event, _| {
         assert!(event.key != "b" || number(&event.to_message()) != 0, "as it was told");
@@ -94,10 +105,8 @@ async fn a_handler_that_panics_costs_that_event_only() {
     );
 }
 
-#[tokio::test]
-async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like() {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = empty_bus(&folder).await;
+async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &dyn Fixture) {
+    let bus = empty_bus(fixture).await;
     let without = |header: &str| {
         let mut message = event("a", 7).to_message();
         message.headers.retain(|(name, _)| name != header);
@@ -144,10 +153,8 @@ async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like() {
     );
 }
 
-#[tokio::test]
-async fn a_redriven_event_goes_through_its_group_and_no_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = empty_bus(&folder).await;
+async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Fixture) {
+    let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 2)).await.unwrap();
     let mended = Arc::new(AtomicBool::new(false));
     let is_mended = mended.clone();
@@ -195,10 +202,8 @@ async fn parked_elsewhere(bus: &Arc<dyn EventBus>, group: &str, origin: &str) ->
     }
 }
 
-#[tokio::test]
-async fn a_letter_that_could_not_be_parked_is_not_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let inner = empty_bus(&folder).await;
+async fn a_letter_that_could_not_be_parked_is_not_lost(fixture: &dyn Fixture) {
+    let inner = empty_bus(fixture).await;
     inner.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
     // Only letters are published through this one.
     let flaky = Arc::new(FlakyBus::new(
@@ -208,7 +213,7 @@ async fn a_letter_that_could_not_be_parked_is_not_lost() {
     let bus: Arc<dyn EventBus> = flaky.clone();
     let recorder = refuses_a1();
     let consumer = consume("g", &bus, recorder.clone());
-    crate::support::soon(async {
+    soon(async {
         while !flaky.is_done() {
             parked(&bus, "g", 0).await;
         }
@@ -227,10 +232,8 @@ async fn a_letter_that_could_not_be_parked_is_not_lost() {
     );
 }
 
-#[tokio::test]
-async fn an_event_that_two_groups_refuse_is_parked_for_each() {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = empty_bus(&folder).await;
+async fn an_event_that_two_groups_refuse_is_parked_for_each(fixture: &dyn Fixture) {
+    let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&["a"], 2)).await.unwrap();
     let consumers = ["one", "two"].map(|group| consume(group, &bus, refuses_a1()));
     for group in ["one", "two"] {

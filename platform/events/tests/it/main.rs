@@ -4,17 +4,22 @@
 mod bus;
 mod consumer;
 mod dead_letters;
+mod fixtures;
 mod outbox;
 mod relay;
 mod support;
 
 /// Every case over every adapter, each with a fixture of its own. A port's cases are listed once, so that no adapter can
-/// skip one.
+/// skip one. A fixture whose engine is not there says so and gives nothing.
 macro_rules! contract {
     ($adapter:ident: $fixture:ident => $($case:ident),+ $(,)?) => {
         mod $adapter {
             use super::*;
-            $(#[tokio::test] async fn $case() { super::$case(&$fixture::new().await).await; })+
+            $(#[tokio::test] async fn $case() {
+                if let Some(fixture) = $fixture::new().await {
+                    super::$case(&fixture).await;
+                }
+            })+
         }
     };
 }

@@ -4,15 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use events::{
-    Event, Outbox, SqliteOutbox,
-    outbox::{
-        Fence,
-        sqlite::{SCHEMA, append},
-    },
+    Event, Outbox, PostgresOutbox, SqliteOutbox,
+    outbox::{Fence, postgres, sqlite},
 };
 use futures::{FutureExt, future::join_all};
 use runtime::CrashPoints;
-use storage::{Migrations, Sqlite, SqliteOptions, StoreError};
+use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions, StoreError};
+use testing::Engine;
 
 use crate::{
     contract,
@@ -24,7 +22,8 @@ const HOUR: Duration = Duration::from_hours(1);
 /// A store of its own for each case.
 #[async_trait]
 pub(crate) trait Fixture: Send + Sync {
-    async fn new() -> Self
+    /// `None` when its engine is not there, which was said.
+    async fn new() -> Option<Self>
     where
         Self: Sized;
     /// The store, as a process that starts now opens it.
@@ -43,13 +42,13 @@ pub(crate) struct SqliteFixture(tempfile::TempDir);
 
 #[async_trait]
 impl Fixture for SqliteFixture {
-    async fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+    async fn new() -> Option<Self> {
+        Some(Self(tempfile::tempdir().unwrap()))
     }
 
     async fn open(&self) -> Arc<dyn Store> {
         let path = self.0.path().join("outbox.db");
-        let (migrations, crash) = (Migrations(&[SCHEMA]), &CrashPoints::none());
+        let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
         Arc::new(
             Sqlite::open(SqliteOptions {
                 path: &path,
@@ -72,7 +71,58 @@ impl Store for Sqlite {
         let write = self.write("test.append", move |tx| {
             async move {
                 for event in &events {
-                    append(tx, "topic", event).await?;
+                    sqlite::append(tx, "topic", event).await?;
+                }
+                if fails {
+                    Err(StoreError::unavailable("as it was told"))
+                } else {
+                    Ok(())
+                }
+            }
+            .boxed()
+        });
+        write.await
+    }
+}
+
+/// A schema of its own.
+pub(crate) struct PostgresFixture {
+    address: PostgresAddress,
+    schema: String,
+}
+
+#[async_trait]
+impl Fixture for PostgresFixture {
+    async fn new() -> Option<Self> {
+        let url = Engine::PostgreSql.address()?;
+        Some(Self {
+            address: PostgresAddress::from_url(Engine::PostgreSql.variable(), &url).unwrap(),
+            schema: testing::unique_name(),
+        })
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        let options = PostgresOptions {
+            address: &self.address,
+            schema: &self.schema,
+            migrations: Migrations(&[postgres::SCHEMA]),
+            crash: &CrashPoints::none(),
+        };
+        Arc::new(Postgres::open(options).await.unwrap())
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(PostgresOutbox(self.clone()))
+    }
+
+    async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
+        let write = self.write("test.append", move |tx| {
+            async move {
+                for event in &events {
+                    postgres::append(tx, "topic", event).await?;
                 }
                 if fails {
                     Err(StoreError::unavailable("as it was told"))
@@ -105,7 +155,7 @@ macro_rules! outbox_contract {
     })+ };
 }
 
-outbox_contract!(sqlite: SqliteFixture);
+outbox_contract!(on_sqlite: SqliteFixture, on_postgres: PostgresFixture);
 
 fn events(count: u32) -> Vec<Event> {
     (0..count).map(|n| event("k", n)).collect()

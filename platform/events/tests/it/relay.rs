@@ -10,7 +10,11 @@ use futures::{FutureExt, future::join_all};
 use runtime::{CrashPoints, Tasks};
 use storage::{Migrations, Sqlite, SqliteOptions};
 
-use crate::support::{Failure, FlakyBus, TOPIC, by_key, event, first_times, in_order, read_until, soon, sqlite_bus};
+use crate::{
+    contract,
+    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    support::{Failure, FlakyBus, TOPIC, by_key, event, first_times, in_order, read_until, soon},
+};
 
 const OTHER: Topic = Topic {
     name: "other-happenings",
@@ -19,6 +23,22 @@ const OTHER: Topic = Topic {
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const HOUR: Duration = Duration::from_hours(1);
 const SHORT: Duration = Duration::from_millis(20);
+
+macro_rules! relay_suite {
+    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
+        everything_arrives_once_and_in_order_when_nothing_fails,
+        nothing_is_lost_or_overtaken_when_the_bus_fails,
+        a_wake_up_publishes_at_once,
+        a_row_whose_wake_up_was_lost_goes_out_with_the_next_look,
+        two_relays_on_one_outbox_publish_once_and_in_order,
+        a_relay_whose_owner_starts_again_goes_on_at_once,
+        the_lease_of_an_owner_that_is_gone_is_taken_over,
+        nothing_is_published_while_another_holds_the_lease,
+        events_of_several_topics_find_theirs,
+    })+ };
+}
+
+relay_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
 /// An outbox, a bus, and what runs between them.
 struct Setup {
@@ -29,7 +49,7 @@ struct Setup {
     _folder: tempfile::TempDir,
 }
 
-async fn setup(plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
+async fn setup(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
     let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
@@ -40,7 +60,7 @@ async fn setup(plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
     })
     .await
     .unwrap();
-    let bus = sqlite_bus(folder.path()).await;
+    let bus = fixture.open().await;
     for topic in [TOPIC, OTHER] {
         bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
     }
@@ -113,9 +133,8 @@ impl Setup {
     }
 }
 
-#[tokio::test]
-async fn everything_arrives_once_and_in_order_when_nothing_fails() {
-    let setup = setup([]).await;
+async fn everything_arrives_once_and_in_order_when_nothing_fails(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
     setup.append_all(0, 10).await;
     setup.start("a", HOUR, 7);
     setup.append_all(10, 40).await;
@@ -125,8 +144,7 @@ async fn everything_arrives_once_and_in_order_when_nothing_fails() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn nothing_is_lost_or_overtaken_when_the_bus_fails() {
+async fn nothing_is_lost_or_overtaken_when_the_bus_fails(fixture: &dyn Fixture) {
     use Failure::{After, Before};
     let plan = [
         None,
@@ -140,7 +158,7 @@ async fn nothing_is_lost_or_overtaken_when_the_bus_fails() {
         None,
         Some(After),
     ];
-    let setup = setup(plan).await;
+    let setup = setup(fixture, plan).await;
     setup.start("a", HOUR, 5);
     setup.append_all(0, 20).await;
     let arrived = setup.arrived(20).await;
@@ -154,9 +172,8 @@ async fn nothing_is_lost_or_overtaken_when_the_bus_fails() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn a_wake_up_publishes_at_once() {
-    let setup = setup([]).await;
+async fn a_wake_up_publishes_at_once(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
     setup.append_all(0, 1).await;
     setup.start("a", HOUR, 100);
     setup.arrived(1).await;
@@ -166,9 +183,8 @@ async fn a_wake_up_publishes_at_once() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look() {
-    let setup = setup([]).await;
+async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
     setup.start("a", SHORT, 100);
     for key in KEYS {
         setup.append(TOPIC, event(key, 0)).await;
@@ -177,9 +193,8 @@ async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn two_relays_on_one_outbox_publish_once_and_in_order() {
-    let setup = setup([]).await;
+async fn two_relays_on_one_outbox_publish_once_and_in_order(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
     setup.start("a", SHORT, 7);
     setup.start("b", SHORT, 7);
     setup.append_all(0, 50).await;
@@ -189,9 +204,8 @@ async fn two_relays_on_one_outbox_publish_once_and_in_order() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn a_relay_whose_owner_starts_again_goes_on_at_once() {
-    let setup = setup([]).await;
+async fn a_relay_whose_owner_starts_again_goes_on_at_once(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
     let first = setup.start("a", HOUR, 3);
     setup.append_all(0, 10).await;
     // Wherever it is: between a publication and its mark, too.
@@ -202,9 +216,8 @@ async fn a_relay_whose_owner_starts_again_goes_on_at_once() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn the_lease_of_an_owner_that_is_gone_is_taken_over() {
-    let setup = setup([]).await;
+async fn the_lease_of_an_owner_that_is_gone_is_taken_over(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
     setup
         .outbox()
         .acquire("gone", Duration::from_millis(300))
@@ -218,9 +231,8 @@ async fn the_lease_of_an_owner_that_is_gone_is_taken_over() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn nothing_is_published_while_another_holds_the_lease() {
-    let setup = setup([]).await;
+async fn nothing_is_published_while_another_holds_the_lease(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
     setup.outbox().acquire("other", HOUR).await.unwrap().unwrap();
     let relay = setup.start("a", SHORT, 100);
     setup.append_all(0, 3).await;
@@ -230,9 +242,8 @@ async fn nothing_is_published_while_another_holds_the_lease() {
     setup.stop().await;
 }
 
-#[tokio::test]
-async fn events_of_several_topics_find_theirs() {
-    let setup = setup([None, Some(Failure::Before)]).await;
+async fn events_of_several_topics_find_theirs(fixture: &dyn Fixture) {
+    let setup = setup(fixture, [None, Some(Failure::Before)]).await;
     for n in 0..10 {
         setup.append(TOPIC, event("a", n)).await;
         setup.append(OTHER, event("b", n)).await;

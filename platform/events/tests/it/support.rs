@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     future::Future,
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use events::{
-    BusError, Consumer, DeadLetters, Delivery, Event, EventBus, Handler, HandlerError, Message, Parked, SqliteBus,
+    BusError, Consumer, DeadLetters, Delivery, Event, EventBus, Handler, HandlerError, Message, Parked, Position,
     Subscription, Topic,
 };
 use jiff::Timestamp;
@@ -57,14 +56,6 @@ pub(crate) fn messages(keys: &[&str], count: u32) -> Vec<Message> {
         .collect()
 }
 
-pub(crate) async fn sqlite_bus(folder: &Path) -> Arc<dyn EventBus> {
-    Arc::new(
-        SqliteBus::open(&folder.join("bus.db"), &CrashPoints::none())
-            .await
-            .unwrap(),
-    )
-}
-
 /// Reads until `enough` says so.
 pub(crate) async fn read_until(
     subscription: &mut dyn Subscription,
@@ -85,6 +76,15 @@ pub(crate) async fn read(subscription: &mut dyn Subscription, count: usize) -> V
     let all = read_until(subscription, |all| all.len() >= count).await;
     assert_eq!(all.len(), count);
     all
+}
+
+/// The last position of each partition.
+pub(crate) fn last(deliveries: &[Delivery]) -> Vec<Position> {
+    let mut last = BTreeMap::new();
+    for Delivery { position, .. } in deliveries {
+        last.insert(position.partition, *position);
+    }
+    last.into_values().collect()
 }
 
 /// The numbers of each key's events, in the order of their arrival.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use runtime::{Fault, Faults, Ids, RequestContext, Runtime, Service};
+use runtime::{Fault, Faults, Ids, RequestContext, Runtime, Service, channel::Peer};
 use tonic::Code;
 
-use crate::server::{Behaviour, Echo, call, serve};
+use crate::server::{Behaviour, Echo, call, policy, serve};
 
 #[tokio::test]
 async fn a_call_is_answered_over_memory_and_over_tcp() {
@@ -81,4 +81,39 @@ async fn faults_are_what_they_say() {
             "{fault:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_replica_has_gone_is_sent_to_another_one() {
+    let runtime = Runtime::system();
+    let (first, second) = (Echo::new(), Echo::new());
+    let serve_one = async |echo: &Echo| {
+        let runtime = runtime.with_own_tasks();
+        let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+        serve(service, Faults::none(), &runtime).await.0
+    };
+    let (one, two) = (serve_one(&first).await, serve_one(&second).await);
+    let addresses = format!("{},{}", one.address, two.address);
+    let peer = Peer::tcp(&addresses, policy(Faults::none())).unwrap();
+    for _ in 0..4 {
+        call(&peer).await.unwrap();
+    }
+    assert_eq!((first.calls(), second.calls()), (2, 2));
+    one.stop(Duration::from_secs(1)).await;
+    for _ in 0..4 {
+        call(&peer).await.unwrap();
+    }
+    assert_eq!((first.calls(), second.calls()), (2, 6));
+}
+
+#[tokio::test]
+async fn a_call_has_an_id_that_it_keeps_when_it_is_delivered_again() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (_running, memory, _) = serve(service, Faults::from_fn(|_| Some(Fault::Twice)), &runtime).await;
+    call(&memory).await.unwrap();
+    call(&memory).await.unwrap();
+    let ids = echo.ids.lock().unwrap().clone();
+    assert_eq!(ids.len(), 4);
+    assert!(ids[0].is_some() && ids[0] == ids[1] && ids[2] == ids[3] && ids[1] != ids[2]);
 }

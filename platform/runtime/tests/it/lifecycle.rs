@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::StatusCode;
-use runtime::{Faults, Health, Runtime, Service};
+use runtime::{Faults, Health, Probe, Runtime, Service};
 use tower::ServiceExt;
 
 use crate::server::{Behaviour, Echo, call, serve};
@@ -65,4 +65,29 @@ async fn a_background_task_that_panicked_makes_the_process_unready() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), broken).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_optional_dependency_that_is_down_shows_and_leaves_the_process_ready() {
+    let answer = async |needed, optional| {
+        let probes = vec![
+            Probe::new("store", move || async move { needed }),
+            Probe::new("cache", move || async move { optional }).optional(),
+        ];
+        let routes = Health::new(probes).routes::<()>();
+        let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
+        let answer = routes.oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let well = r#"{"status":"ok","dependencies":{"cache":"up","store":"up"}}"#;
+    assert_eq!(answer(true, true).await, (StatusCode::OK, well.to_owned()));
+    let degraded = r#"{"status":"degraded","dependencies":{"cache":"down","store":"up"}}"#;
+    assert_eq!(answer(true, false).await, (StatusCode::OK, degraded.to_owned()));
+    let away = r#"{"status":"unavailable","dependencies":{"cache":"up","store":"down"}}"#;
+    assert_eq!(
+        answer(false, true).await,
+        (StatusCode::SERVICE_UNAVAILABLE, away.to_owned())
+    );
 }

@@ -14,12 +14,13 @@ use futures::{FutureExt, future::BoxFuture};
 use http::uri::PathAndQuery;
 use runtime::{
     CrashPoints, Faults, RequestContext, Runtime, Service,
-    channel::{Peer, Policy},
+    channel::{Peer, Policy, call_id},
     serve::{self, Interface, Running},
 };
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, body::Body, server::NamedService};
 use tonic_prost::ProstCodec;
+use uuid::Uuid;
 
 /// What the method does.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,8 @@ pub(crate) struct Echo {
     pub(crate) behaviour: Arc<Mutex<Behaviour>>,
     pub(crate) calls: Arc<AtomicUsize>,
     pub(crate) seen: Arc<Mutex<Option<RequestContext>>>,
+    /// Of the calls, in order.
+    pub(crate) ids: Arc<Mutex<Vec<Option<Uuid>>>>,
 }
 
 impl Echo {
@@ -42,6 +45,7 @@ impl Echo {
             behaviour: Arc::new(Mutex::new(Behaviour::Answer)),
             calls: Arc::default(),
             seen: Arc::default(),
+            ids: Arc::default(),
         }
     }
 
@@ -69,10 +73,11 @@ impl tower::Service<http::Request<Body>> for Echo {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let echo = self.clone();
-        let method = tower::service_fn(move |_: Request<()>| {
+        let method = tower::service_fn(move |request: Request<()>| {
             let echo = echo.clone();
             async move {
                 echo.calls.fetch_add(1, Ordering::SeqCst);
+                echo.ids.lock().unwrap().push(call_id(request.metadata()));
                 *echo.seen.lock().unwrap() = RequestContext::current();
                 let behaviour = *echo.behaviour.lock().unwrap();
                 match behaviour {

@@ -1,0 +1,173 @@
+//! How clients of the broker are set up, and where librdkafka's log goes.
+
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
+
+use super::KafkaOptions;
+
+/// How long a message may wait for its delivery report.
+pub(super) const DELIVERY_LIMIT: Duration = Duration::from_secs(8);
+/// The largest value that a topic takes, with key and headers. Carts and orders stay far below it.
+pub(super) const MAX_MESSAGE_BYTES: &str = "4194304";
+/// The broker measures what librdkafka made of it: the batch around the message comes on top.
+pub(super) const MAX_BATCH_BYTES: &str = "4259840";
+/// A member that says nothing for so long has gone.
+const SESSION: Duration = Duration::from_secs(10);
+
+/// What all clients of one bus share.
+#[derive(Clone)]
+pub(super) struct Settings {
+    options: Arc<KafkaOptions>,
+    log: Log,
+}
+
+impl Settings {
+    pub(super) fn new(options: KafkaOptions) -> Self {
+        Self {
+            options: Arc::new(options),
+            log: Log::default(),
+        }
+    }
+
+    /// The name of a topic or a group on the wire.
+    pub(super) fn on_wire(&self, name: &str) -> String {
+        format!("{}{name}", self.options.prefix)
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What any client needs.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.options.brokers.trim())
+            .set("client.id", &self.options.client_id)
+            // Else librdkafka asks `log` for a level, and nobody answers there.
+            .set_log_level(RDKafkaLogLevel::Info)
+            // A topic that the broker made up would have its number of partitions, not ours.
+            .set("allow.auto.create.topics", "false")
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.connection.setup.timeout.ms", "5000")
+            // A broker that hangs is given up after this.
+            .set("socket.timeout.ms", "10000")
+            .set("socket.keepalive.enable", "true")
+            .set("topic.metadata.refresh.interval.ms", "30000");
+        config
+    }
+
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // With more, a message is lost and confirmed all the same: when the first request to a partition is refused (its
+            // leader is not ready) and the second one is not, librdkafka takes the success of the second for that of both.
+            .set("max.in.flight.requests.per.connection", "1")
+            // Java's, so that a key is where other clients look for it.
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "0")
+            .set("message.max.bytes", MAX_MESSAGE_BYTES)
+            .set("message.timeout.ms", millis(DELIVERY_LIMIT))
+            .set("request.timeout.ms", "5000")
+            // `ensure_topic` has waited for the topic: one that is not there now will not be there soon.
+            .set("topic.metadata.propagation.max.ms", "2000");
+        config
+    }
+
+    /// A consumer that remembers nothing by itself.
+    pub(super) fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest");
+        config
+    }
+
+    /// A consumer that shares a topic with the others of its group.
+    pub(super) fn member(&self, group: &str) -> ClientConfig {
+        let session = SESSION.min(self.options.max_work);
+        let mut config = self.consumer(group);
+        config
+            // With the others (range, round robin) everybody stops whenever somebody joins or leaves, and all wait for the one
+            // that works longest. With this one only those partitions pause that move.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", millis(session))
+            // How soon a member hears that another one has joined or left.
+            .set("heartbeat.interval.ms", millis(session / 10))
+            .set("max.poll.interval.ms", millis(self.options.max_work));
+        config
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+/// Takes librdkafka's words into our log. A broker that is away makes every client say so all the time: one line now and
+/// then tells that, the others are for who looks closely.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<LastTrouble>>);
+
+#[derive(Default)]
+struct LastTrouble {
+    what: Option<String>,
+    warned: Option<Instant>,
+}
+
+impl Log {
+    const WARN_EVERY: Duration = Duration::from_secs(30);
+
+    fn trouble(&self, what: &str) {
+        let is_due = {
+            let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            last.what = Some(what.to_owned());
+            let is_due = last.warned.is_none_or(|warned| warned.elapsed() >= Self::WARN_EVERY);
+            if is_due {
+                last.warned = Some(Instant::now());
+            }
+            is_due
+        };
+        if is_due {
+            tracing::warn!(what, "trouble with Kafka");
+        } else {
+            tracing::debug!(what, "trouble with Kafka");
+        }
+    }
+
+    /// An error, with what librdkafka said last: most of its errors tell only that it did not work.
+    pub(super) fn because(&self, error: &dyn Display) -> String {
+        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).what {
+            Some(what) => format!("{error} ({what})"),
+            None => error.to_string(),
+        }
+    }
+}
+
+impl ClientContext for Log {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                self.trouble(text);
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, "{text}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::debug!(facility, "{text}"),
+            RDKafkaLogLevel::Debug => tracing::trace!(facility, "{text}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble(&format!("{error}: {reason}"));
+    }
+}
+
+impl ConsumerContext for Log {}

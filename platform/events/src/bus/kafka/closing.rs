@@ -1,0 +1,60 @@
+//! Closing clients: it takes librdkafka up to seconds, when the broker is away or has to be told something.
+
+use std::{
+    ops::Deref,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+/// How long a process that ends waits for a client that does not close.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A client that is closed away from the asynchronous threads. The end of the runtime waits for that, so that a member of a
+/// group that stops has left it before its process is gone; but not for ever.
+pub(super) struct Closing<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Closing<T> {
+    pub(super) fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+}
+
+impl<T: Send + 'static> Deref for Closing<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(client) => client,
+            None => unreachable!("only the drop takes it"),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Closing<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || close(client))),
+            Err(_) => close(client),
+        }
+    }
+}
+
+fn close(client: impl Send + 'static) {
+    let (closed, is_closed) = mpsc::channel::<()>();
+    let closing = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || {
+        drop(client);
+        drop(closed);
+    });
+    match closing {
+        // The end of the channel is the word that it is done.
+        Ok(_) if is_closed.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) => {
+            tracing::warn!("a client of Kafka does not close and is left behind");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "no thread to close a client of Kafka on: it was closed in place"),
+    }
+}

@@ -1,0 +1,188 @@
+//! A member of a group: it polls, so that partitions come and go, only while somebody waits for its next messages.
+
+use std::{collections::BTreeMap, mem, sync::Arc, thread, time::Duration};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer, StreamConsumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{
+    blocking, client::Settings, closing::Closing, is_missing_topic, membership::Membership, record::delivery,
+    topics::Topics,
+};
+use crate::{BusError, Delivery, Position, Subscription};
+
+/// Messages in one delivery, at most.
+const FETCH: usize = 100;
+/// How long a commit takes, at most; librdkafka waits for a coordinator for as long as a session lasts.
+const COMMIT_LIMIT: Duration = Duration::from_secs(25);
+/// How long a group may be in the middle of a rebalance before a commit is given up.
+const REBALANCE_RETRIES: u32 = 50;
+const REBALANCE_RETRY: Duration = Duration::from_millis(100);
+
+type Member = Closing<StreamConsumer<Membership>>;
+
+pub(super) struct KafkaSubscription {
+    member: Arc<Member>,
+    topics: Arc<Topics>,
+    /// On the wire.
+    topic: String,
+    /// Of each partition of which a message was delivered since it was given to this member: the offset up to which all is
+    /// done with, by us or by the one before us.
+    done: BTreeMap<u32, u64>,
+    /// Taken from librdkafka, and not returned yet.
+    taken: Vec<Delivery>,
+}
+
+impl KafkaSubscription {
+    pub(super) fn join(settings: &Settings, topics: Arc<Topics>, group: &str, topic: String) -> Result<Self, BusError> {
+        let context = Membership::new(settings.log().clone());
+        let member: StreamConsumer<Membership> = settings.member(group).create_with_context(context)?;
+        member.subscribe(&[&topic])?;
+        Ok(Self {
+            member: Arc::new(Closing::new(member)),
+            topics,
+            topic,
+            done: BTreeMap::new(),
+            taken: Vec::new(),
+        })
+    }
+
+    /// Keeps a message. It is the first thing that happens to one that librdkafka gave.
+    fn take(&mut self, delivery: Delivery) {
+        let Position { partition, offset } = delivery.position;
+        // The first one since the partition was given to us; or it has begun anew, as a topic that was made again does.
+        let done = self.done.entry(partition).or_insert(offset);
+        *done = offset.min(*done);
+        self.taken.push(delivery);
+    }
+
+    /// What was given away is for others to do.
+    fn drop_what_was_given_away(&mut self) {
+        for partition in self.member.context().given_away() {
+            self.done.remove(&partition);
+            self.taken.retain(|delivery| delivery.position.partition != partition);
+        }
+    }
+
+    /// Whether an error ends the subscription. librdkafka goes on by itself after most of them.
+    fn judge(&self, error: KafkaError) -> Result<(), BusError> {
+        if is_missing_topic(&error) {
+            self.topics.forget(&self.topic);
+        }
+        if passes(&error) {
+            return Ok(());
+        }
+        Err(BusError::new(format!("topic {}: {error}", self.topic)))
+    }
+}
+
+#[async_trait]
+impl Subscription for KafkaSubscription {
+    async fn next(&mut self) -> Result<Vec<Delivery>, BusError> {
+        loop {
+            let member = self.member.clone();
+            let received = if self.taken.is_empty() {
+                Some(member.recv().await)
+            } else {
+                member.recv().now_or_never()
+            };
+            // Partitions go before any message comes that was received after that.
+            self.drop_what_was_given_away();
+            match received {
+                Some(Ok(record)) => self.take(delivery(&record)),
+                Some(Err(error)) => self.judge(error)?,
+                None if self.taken.is_empty() => continue,
+                None => return Ok(mem::take(&mut self.taken)),
+            }
+            if self.taken.len() >= FETCH {
+                return Ok(mem::take(&mut self.taken));
+            }
+        }
+    }
+
+    async fn commit(&mut self, done: &[Position]) -> Result<(), BusError> {
+        let mut next: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut gone = Vec::new();
+        for Position { partition, offset } in done {
+            match self.done.get(partition) {
+                None => gone.push(*partition),
+                Some(before) if offset + 1 > *before => {
+                    let next = next.entry(*partition).or_default();
+                    *next = (*next).max(offset + 1);
+                }
+                Some(_) => {}
+            }
+        }
+        if !next.is_empty() {
+            let (member, topic, offsets) = (self.member.clone(), self.topic.clone(), next.clone());
+            let committed = blocking(move || commit(&member, &topic, &offsets));
+            let committed = tokio::time::timeout(COMMIT_LIMIT, committed).await;
+            committed.map_err(BusError::new).flatten().flatten()?;
+            self.done.extend(next);
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        Err(BusError::new(format!(
+            "topic {}: partitions {gone:?} are no longer this member's",
+            self.topic
+        )))
+    }
+}
+
+/// Whether librdkafka or the group mends it without us.
+fn passes(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumption(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::NetworkException
+                | RDKafkaErrorCode::PollExceeded
+        )
+    )
+}
+
+/// Commits the offsets of the next messages. The broker refuses one who is no longer a member; that we are not is known here
+/// a little earlier. While the group is being rebalanced it cannot be done, and what is ours stays ours until we poll.
+fn commit(member: &Member, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(), BusError> {
+    let mut offsets = TopicPartitionList::with_capacity(next.len());
+    for (partition, offset) in next {
+        let partition = i32::try_from(*partition).map_err(BusError::new)?;
+        let offset = Offset::Offset(i64::try_from(*offset).map_err(BusError::new)?);
+        offsets.add_partition_offset(topic, partition, offset)?;
+    }
+    let mut retries = REBALANCE_RETRIES;
+    loop {
+        if member.assignment_lost() {
+            return Err(BusError::new(format!(
+                "topic {topic}: the group has taken this member's partitions away"
+            )));
+        }
+        match member.commit(&offsets, CommitMode::Sync) {
+            Err(error) if is_rebalance(&error) && retries > 0 => {
+                retries -= 1;
+                thread::sleep(REBALANCE_RETRY);
+            }
+            committed => return Ok(committed?),
+        }
+    }
+}
+
+fn is_rebalance(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration)
+    )
+}

@@ -1,0 +1,138 @@
+//! The outbox in PostgreSQL, in the schema of the service whose changes it tells of.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use sqlx::{
+    PgConnection, Row,
+    postgres::{PgRow, types::PgInterval},
+    types::Json,
+};
+use storage::{Postgres, StoreError, timestamptz};
+
+use super::{Fence, Outbox, Pending};
+use crate::{Event, Message};
+
+/// The tables, to be put into the schema of a service that publishes events.
+pub const SCHEMA: &str = include_str!("../../migrations/postgres/outbox.sql");
+
+/// Adds an event to the outbox, in the caller's transaction. Wake the relay once that is committed.
+pub async fn append(tx: &mut PgConnection, topic: &str, event: &Event) -> Result<(), StoreError> {
+    let message = event.to_message();
+    sqlx::query("INSERT INTO outbox (id, topic, key, headers, value, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(event.id)
+        .bind(topic)
+        .bind(&message.key)
+        .bind(Json(&message.headers))
+        .bind(message.value.as_ref())
+        .bind(timestamptz(event.time))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The outbox of one schema.
+#[derive(Debug, Clone)]
+pub struct PostgresOutbox(pub Postgres);
+
+/// At most a century, which is for ever.
+fn interval(duration: Duration) -> PgInterval {
+    const CENTURY: i64 = 100 * 365 * 24 * 3600 * 1_000_000;
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(duration.as_micros()).map_or(CENTURY, |micros| micros.min(CENTURY)),
+    }
+}
+
+#[async_trait]
+impl Outbox for PostgresOutbox {
+    async fn acquire(&self, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
+        let (owner, ttl) = (owner.to_owned(), interval(ttl));
+        let write = self.0.write("outbox.lease", move |tx| {
+            async move {
+                let fence: Option<i64> = sqlx::query_scalar(
+                    "INSERT INTO outbox_lease AS held (one, owner, fence, until)
+                     VALUES (1, $1, 1, clock_timestamp() + $2)
+                     ON CONFLICT (one) DO UPDATE
+                        SET fence = held.fence + CASE WHEN held.owner = excluded.owner THEN 0 ELSE 1 END,
+                            owner = excluded.owner, until = excluded.until
+                        WHERE held.owner = excluded.owner OR held.until <= clock_timestamp()
+                     RETURNING fence",
+                )
+                .bind(owner)
+                .bind(ttl)
+                .fetch_optional(tx)
+                .await?;
+                Ok(fence.map(Fence))
+            }
+            .boxed()
+        });
+        write.await
+    }
+
+    async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError> {
+        // By what is not published, never by what is behind the last one seen: numbers are taken before they are committed.
+        let rows = sqlx::query(
+            "SELECT seq, topic, key, headers, value FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(self.0.reader())
+        .await?;
+        rows.iter().map(row).collect()
+    }
+
+    async fn mark_published(&self, fence: Fence, rows: &[i64]) -> Result<(), StoreError> {
+        let rows = rows.to_vec();
+        let write = self.0.write("outbox.mark", move |tx| {
+            async move {
+                let is_holder: bool = sqlx::query_scalar(
+                    "WITH holder AS (SELECT 1 FROM outbox_lease WHERE fence = $1),
+                        marked AS (UPDATE outbox SET published_at = clock_timestamp()
+                            WHERE published_at IS NULL AND seq = ANY($2) AND EXISTS (SELECT 1 FROM holder))
+                     SELECT EXISTS (SELECT 1 FROM holder)",
+                )
+                .bind(fence.0)
+                .bind(rows)
+                .fetch_one(tx)
+                .await?;
+                if is_holder { Ok(()) } else { Err(StoreError::Conflict) }
+            }
+            .boxed()
+        });
+        write.await
+    }
+
+    async fn prune(&self, retention: Duration) -> Result<u64, StoreError> {
+        let retention = interval(retention);
+        let write = self.0.write("outbox.prune", move |tx| {
+            async move {
+                let pruned = sqlx::query(
+                    "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox
+                     WHERE published_at <= clock_timestamp() - $1 LIMIT 1000)",
+                )
+                .bind(retention)
+                .execute(tx)
+                .await?;
+                Ok(pruned.rows_affected())
+            }
+            .boxed()
+        });
+        write.await
+    }
+}
+
+fn row(row: &PgRow) -> Result<Pending, StoreError> {
+    let headers: Json<Vec<(String, String)>> = row.try_get("headers")?;
+    let value: Vec<u8> = row.try_get("value")?;
+    Ok(Pending {
+        seq: row.try_get("seq")?,
+        topic: row.try_get("topic")?,
+        message: Message {
+            key: row.try_get("key")?,
+            headers: headers.0,
+            value: value.into(),
+        },
+    })
+}

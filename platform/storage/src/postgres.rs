@@ -1,0 +1,189 @@
+//! PostgreSQL: a pool for one service's schema, and transactions that outlive their caller.
+
+mod address;
+mod time;
+
+use std::time::Duration;
+
+use futures::{FutureExt, future::BoxFuture};
+use runtime::{CrashPoints, Tasks};
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::{Instant, timeout};
+
+use crate::{Migrations, OpenError, StoreError};
+
+pub use address::{PostgresAddress, PostgresParts};
+pub use time::{SqlTimestamp, timestamptz};
+
+/// Connections of one service in one process, at most. Ten processes of each of seven services fit under a server's usual
+/// few hundred, and more would only queue in the server instead of here.
+const CONNECTIONS: u32 = 10;
+/// How long a request waits for a connection: within its deadline, so that it can still say why it failed.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that lay idle for longer may have died with its server: it is asked before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How long a transaction may take; what has not ended by then is cut off with its connection.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an unreachable server is waited for at start: it may be starting, too.
+const START_PATIENCE: Duration = Duration::from_secs(8);
+const START_RETRY: Duration = Duration::from_millis(250);
+
+/// One service's schema in a PostgreSQL database. Clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pool: PgPool,
+    crash: CrashPoints,
+    /// Transactions that run; they end by themselves, soon.
+    tasks: Tasks,
+}
+
+/// What it takes to open one.
+#[derive(Debug, Clone, Copy)]
+pub struct PostgresOptions<'a> {
+    pub address: &'a PostgresAddress,
+    /// Made if it is not there. A plain name: letters, digits and underscores.
+    pub schema: &'a str,
+    pub migrations: Migrations,
+    pub crash: &'a CrashPoints,
+}
+
+impl Postgres {
+    /// Connects, makes the schema if it is not there, and brings it up to date. One process at a time does so.
+    ///
+    /// Returns within 15 s, also when nobody answers.
+    pub async fn open(options: PostgresOptions<'_>) -> Result<Self, OpenError> {
+        let PostgresOptions { address, schema, .. } = options;
+        let connect = session(address, schema);
+        let mut connection = first_connection(address, &connect).await?;
+        let migrated = timeout(START_PATIENCE, migrate(&mut connection, schema, options.migrations)).await;
+        migrated
+            .map_err(|_| address.problem("the schema is being changed by another process that does not finish"))?
+            .map_err(|error| address.explain_migration(schema, &error))?;
+        // What goes wrong with a connection that is not needed any more does no harm.
+        let _ = connection.close().await;
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, usage| {
+                async move {
+                    let trusted = usage.idle_for < TRUSTED_IDLE;
+                    Ok(trusted || matches!(timeout(PROBE_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
+                }
+                .boxed()
+            })
+            .connect_lazy_with(connect);
+        Ok(Self {
+            pool,
+            crash: options.crash.clone(),
+            tasks: Tasks::new(),
+        })
+    }
+
+    /// Runs `work` in a transaction (READ COMMITTED) and answers after its commit. It runs to its end even when the caller
+    /// goes away: no connection is ever left inside of one.
+    ///
+    /// `work` that fails leaves nothing behind. `label` names the commit for crash points: `inventory.reserve`.
+    pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        let (pool, crash) = (self.pool.clone(), self.crash.clone());
+        let transaction = async move {
+            let mut connection = pool.acquire().await?;
+            let work = async {
+                let mut tx = connection.begin().await?;
+                let value = work(&mut tx).await?;
+                crash.before("commit", label);
+                tx.commit().await?;
+                crash.after("commit", label);
+                Ok(value)
+            };
+            timeout(TRANSACTION_TIMEOUT, work).await.unwrap_or_else(|_| {
+                // Closes the socket: whatever the server was doing for it is rolled back.
+                drop(connection.detach());
+                Err(StoreError::unavailable(format!(
+                    "{label} took longer than {TRANSACTION_TIMEOUT:?}"
+                )))
+            })
+        };
+        self.tasks.spawn(transaction).await.map_err(StoreError::corrupt)?
+    }
+
+    /// For single statements that read. They may be dropped at any time.
+    pub const fn reader(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Whether the database answers: for a readiness probe.
+    pub async fn is_up(&self) -> bool {
+        let ask = sqlx::query("SELECT 1").execute(&self.pool);
+        matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(_)))
+    }
+}
+
+/// How this service's connections are set up.
+fn session(address: &PostgresAddress, schema: &str) -> PgConnectOptions {
+    address
+        .connect()
+        .application_name(&format!("cartwright-{schema}"))
+        .options([
+            ("search_path", schema),
+            // Against a transaction that hangs on a client that is gone, and a statement that nobody waits for any more.
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("statement_timeout", "10s"),
+        ])
+}
+
+/// The first connection decides whether the settings are right. A server that is not there yet is waited for.
+async fn first_connection(address: &PostgresAddress, connect: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+    let until = Instant::now() + START_PATIENCE;
+    loop {
+        let failed = match timeout(START_PATIENCE, PgConnection::connect_with(connect)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => error,
+            Err(elapsed) => sqlx::Error::Io(elapsed.into()),
+        };
+        if !is_passing(&failed) || Instant::now() >= until {
+            return Err(address.explain(&failed));
+        }
+        tokio::time::sleep(START_RETRY).await;
+    }
+}
+
+/// Whether it may go by itself: nobody listens yet, or the server says that it is starting or stopping (class 57).
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
+    }
+}
+
+/// Makes the schema and applies what is missing, under a lock that other processes wait for.
+async fn migrate(
+    connection: &mut PgConnection,
+    schema: &str,
+    migrations: Migrations,
+) -> Result<(), sqlx::migrate::MigrateError> {
+    // Held until the connection is closed.
+    sqlx::query("SELECT pg_advisory_lock(hashtextextended('cartwright schema ' || $1, 0))")
+        .bind(schema)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")))
+        .execute(&mut *connection)
+        .await?;
+    let mut migrator = migrations.migrator();
+    migrator.set_locking(false);
+    // `run` does the same, by way of a trait that makes this future one that cannot be sent to another thread.
+    migrator.run_direct(None, connection, false).await
+}
+
+#[cfg(test)]
+mod tests;

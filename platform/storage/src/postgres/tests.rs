@@ -1,0 +1,168 @@
+use std::time::Duration;
+
+use futures::{FutureExt, future::join_all};
+use runtime::CrashPoints;
+use sqlx::Row;
+use testing::Engine;
+
+use super::*;
+
+const COUNTER: Migrations = Migrations(&["CREATE TABLE counter (n bigint NOT NULL UNIQUE CHECK (n < 1000))"]);
+
+/// A schema of its own; `None` when there is no PostgreSQL, which was said.
+struct Place {
+    address: PostgresAddress,
+    schema: String,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        let url = Engine::PostgreSql.address()?;
+        Some(Self {
+            address: PostgresAddress::from_url("DATABASE_URL", &url).unwrap(),
+            schema: testing::unique_name(),
+        })
+    }
+
+    async fn open(&self) -> Result<Postgres, OpenError> {
+        self.open_with(COUNTER).await
+    }
+
+    async fn open_with(&self, migrations: Migrations) -> Result<Postgres, OpenError> {
+        Postgres::open(PostgresOptions {
+            address: &self.address,
+            schema: &self.schema,
+            migrations,
+            crash: &CrashPoints::none(),
+        })
+        .await
+    }
+}
+
+async fn insert(db: &Postgres, n: i64) -> Result<(), StoreError> {
+    let write = db.write("test.insert", move |tx| {
+        async move {
+            sqlx::query("INSERT INTO counter (n) VALUES ($1)")
+                .bind(n)
+                .execute(tx)
+                .await?;
+            Ok(())
+        }
+        .boxed()
+    });
+    write.await
+}
+
+async fn numbers(db: &Postgres) -> Vec<i64> {
+    let rows = sqlx::query("SELECT n FROM counter ORDER BY n")
+        .fetch_all(db.reader())
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn processes_that_start_at_once_make_one_schema() {
+    let Some(place) = Place::new() else { return };
+    let opened = join_all((0..8).map(|_| place.open())).await;
+    for (n, db) in (0..).zip(opened) {
+        insert(&db.unwrap(), n).await.unwrap();
+    }
+    let db = place.open().await.unwrap();
+    assert_eq!(numbers(&db).await, (0..8).collect::<Vec<_>>());
+    assert!(db.is_up().await);
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_version_is_refused() {
+    let Some(place) = Place::new() else { return };
+    let newer = Migrations(&["CREATE TABLE counter (n bigint)", "CREATE TABLE more (n bigint)"]);
+    place.open_with(newer).await.unwrap();
+    let older = Migrations(&["CREATE TABLE counter (n bigint)"]);
+    let error = place.open_with(older).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("DATABASE_URL: ") && error.contains("newer version"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_goes_wrong_says_what_it_is() {
+    let Some(place) = Place::new() else { return };
+    let db = place.open().await.unwrap();
+    insert(&db, 1).await.unwrap();
+    assert!(matches!(insert(&db, 1).await, Err(StoreError::Conflict)));
+    assert!(matches!(insert(&db, 1000).await, Err(StoreError::Corrupt(_))));
+    let nonsense = db.write("test.nonsense", |tx| {
+        async move {
+            sqlx::query("INSERT INTO counter (n) VALUES (2)")
+                .execute(&mut *tx)
+                .await?;
+            sqlx::query("SELECT nothing FROM nowhere").execute(tx).await?;
+            Ok(())
+        }
+        .boxed()
+    });
+    assert!(matches!(nonsense.await, Err(StoreError::Corrupt(_))));
+    assert_eq!(numbers(&db).await, [1], "work that fails leaves nothing behind");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_transaction_open() {
+    let Some(place) = Place::new() else { return };
+    let db = place.open().await.unwrap();
+    for n in 0..50 {
+        let mut write = Box::pin(insert(&db, n));
+        // Polled a few times, so that it is dropped in the middle of the acquisition, BEGIN, the statement or COMMIT.
+        for _ in 0..n % 10 {
+            if futures::poll!(&mut write).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    // Whoever borrows a connection now must be in a transaction of its own: what it writes is there.
+    for n in 100..150 {
+        insert(&db, n).await.unwrap();
+    }
+    let other = place.open().await.unwrap();
+    assert!(numbers(&other).await.ends_with(&(100..150).collect::<Vec<_>>()));
+    let begun = async {
+        while numbers(&other).await.len() < 50 + 45 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), begun)
+        .await
+        .expect("what was begun ends");
+}
+
+#[tokio::test]
+async fn an_address_that_leads_nowhere_is_told_by_its_variable() {
+    let Some(place) = Place::new() else { return };
+    let url = Engine::PostgreSql.address().unwrap();
+    let (login, at) = url.split_once('@').unwrap();
+    let (host, database) = at.split_once('/').unwrap();
+    let user = login.split([':', '/']).rfind(|part| !part.is_empty()).unwrap();
+    let cases = [
+        (
+            format!("postgres://nobody:wrong@{host}/{database}"),
+            "does not let user nobody in",
+        ),
+        (format!("{login}@{host}/nowhere"), "has no database nowhere"),
+        (format!("{login}@127.0.0.1:1/{database}"), "cannot be reached"),
+    ];
+    for (url, problem) in cases {
+        let began = tokio::time::Instant::now();
+        let address = PostgresAddress::from_url("ORDERS_DATABASE_URL", &url).unwrap();
+        let wrong = Place {
+            address,
+            schema: place.schema.clone(),
+        };
+        let error = wrong.open().await.unwrap_err().to_string();
+        assert!(error.starts_with("ORDERS_DATABASE_URL: PostgreSQL at "), "{error}");
+        assert!(error.contains(problem) && !error.contains('\n'), "{error}");
+        assert!(!error.contains(user) || problem.contains("user"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(15), "{error}");
+    }
+}
