@@ -1,6 +1,8 @@
 //! Copies of carts, and what keeps a cache that is down, slow or behind from being noticed.
 
+mod lifetime;
 mod memory;
+mod redis;
 
 use std::{
     collections::HashMap,
@@ -9,14 +11,16 @@ use std::{
     time::Duration,
 };
 
+use runtime::Tasks;
 use tokio::time::Instant;
 
 use crate::{
     domain::{Cart, UserId, Version},
-    ports::{CacheError, CartCache},
+    ports::{CacheError, Cached, CartCache, Ticket},
 };
 
 pub use memory::MemoryCache;
+pub use redis::{RedisCache, RedisOptions};
 
 /// Customers whose last write the cache may have missed, at most.
 const MISSED: usize = 10_000;
@@ -36,13 +40,18 @@ pub struct Patience {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     Hit(Arc<Cart>),
-    Miss,
+    /// Who loads it now can bring it with this ticket.
+    Miss(Ticket),
     /// It was not asked or did not answer.
     Skipped,
 }
 
-/// A cache that never fails and never takes long. It knows which writes the cache has missed, and does not believe what
-/// is older when the cache is back.
+/// A cache that never fails and never takes long. It knows which writes the cache has missed, does not believe what is
+/// older when the cache is back, and tells it then.
+///
+/// What remains: who shares the cache with this process reads what is older until the cache has been told. That is over
+/// when this process reaches the cache again; if it dies before, or has missed more writes than it can remember, when the
+/// entry's life is.
 pub struct GuardedCache {
     cache: Arc<dyn CartCache>,
     patience: Patience,
@@ -68,27 +77,58 @@ impl GuardedCache {
         }
     }
 
-    pub async fn get(&self, user: &UserId) -> Lookup {
-        let Some(found) = self.call(self.cache.get(user)).await else {
-            return Lookup::Skipped;
-        };
-        let oldest = self.state().missed.get(user).copied().unwrap_or(Version::ZERO);
-        found
-            .filter(|cart| cart.version >= oldest)
-            .map_or(Lookup::Miss, Lookup::Hit)
+    /// The longest that an entry lives.
+    pub const fn lifetime(&self) -> Duration {
+        self.patience.lifetime
     }
 
-    /// Offers a cart that was read or written.
-    pub async fn put(&self, cart: Arc<Cart>) {
+    pub async fn get(&self, user: &UserId) -> Lookup {
+        if self.state().distrusted_until.is_some_and(|until| Instant::now() < until) {
+            return Lookup::Skipped;
+        }
+        let cart = match self.call(self.cache.get(user)).await {
+            Some(Cached::Cart(cart)) => cart,
+            Some(Cached::Nothing(ticket)) => return Lookup::Miss(ticket),
+            None => return Lookup::Skipped,
+        };
+        let oldest = self.state().missed.get(user).copied().unwrap_or(Version::ZERO);
+        if cart.version >= oldest {
+            return Lookup::Hit(cart);
+        }
+        self.invalidate(user, oldest)
+            .await
+            .map_or(Lookup::Skipped, Lookup::Miss)
+    }
+
+    /// Offers a cart that was read or written since the ticket was taken.
+    pub async fn put(&self, cart: Arc<Cart>, ticket: Ticket) {
         let (user, version) = (cart.user.clone(), cart.version);
-        let done = self.call(self.cache.put(cart)).await.is_some();
+        let done = self.call(self.cache.put(cart, ticket)).await.is_some();
         self.told(&user, version, done);
     }
 
-    /// Forgets what is older than a version that may have been written.
-    pub async fn invalidate(&self, user: &UserId, version: Version) {
-        let done = self.call(self.cache.invalidate(user, version)).await.is_some();
-        self.told(user, version, done);
+    /// Forgets what is older than a version that is about to be written. No ticket when the cache was not reached.
+    pub async fn invalidate(&self, user: &UserId, version: Version) -> Option<Ticket> {
+        let ticket = self.call(self.cache.invalidate(user, version)).await;
+        self.told(user, version, ticket.is_some());
+        ticket
+    }
+
+    /// Tells the cache of writes that it missed as soon as it is back, until the tasks are stopping.
+    pub async fn keep_up(&self, tasks: Tasks) {
+        while tasks.sleep(self.patience.pause).await {
+            self.catch_up().await;
+        }
+        self.catch_up().await;
+    }
+
+    async fn catch_up(&self) {
+        let missed: Vec<_> = self.state().missed.clone().into_iter().collect();
+        for (user, version) in missed {
+            if self.invalidate(&user, version).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// `None` when the cache was left alone, failed, or took too long.
@@ -113,9 +153,6 @@ impl GuardedCache {
     fn admits(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        if state.distrusted_until.is_some_and(|until| now < until) {
-            return false;
-        }
         match state.paused_until {
             Some(until) if now < until => false,
             Some(_) => {
@@ -136,11 +173,8 @@ impl GuardedCache {
             return;
         }
         if state.missed.len() >= MISSED && !state.missed.contains_key(user) {
-            let now = Instant::now();
-            if state.distrusted_until.is_none_or(|until| until <= now) {
-                state.missed.clear();
-                state.distrusted_until = Some(now + self.patience.lifetime);
-            }
+            state.missed.clear();
+            state.distrusted_until = Some(Instant::now() + self.patience.lifetime);
             return;
         }
         let missed = state.missed.entry(user.clone()).or_insert(version);

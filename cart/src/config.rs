@@ -1,6 +1,6 @@
 //! The settings of the service.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 /// Where carts are kept and how long copies of them are.
 #[derive(Debug, Clone)]
@@ -16,11 +16,44 @@ pub struct Config {
 pub enum Store {
     /// A file, made if it is not there.
     Sqlite(PathBuf),
+    Mongo {
+        /// `mongodb://…` or `mongodb+srv://…`; a secret because it may have a password in it.
+        uri: Secret,
+        database: String,
+    },
 }
 
 /// The engine of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Cache {
     /// In this process.
     Memory,
+    /// Shared by all processes that name the same one.
+    Redis {
+        /// `host:port`.
+        address: String,
+        password: Option<Secret>,
+        /// What every key begins with.
+        prefix: String,
+    },
+}
+
+/// A text that never shows in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
 }

@@ -1,17 +1,23 @@
 //! The cart: a document with a version, and the rules by which it changes. Nothing in here does I/O.
 
 mod applied;
+mod calls;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use money::{Currency, Money, MoneyError, Quantity};
 use uuid::Uuid;
 
 pub use applied::AppliedEvents;
+pub use calls::{AppliedCall, AppliedCalls};
 
 /// Lines in a cart, at most.
 pub const MAX_LINES: usize = 50;
 /// Pieces in a line, at most.
 pub const MAX_PIECES: i64 = 99;
+/// A cart that nobody has changed for so long may be gone.
+pub const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// A purchase that was published so long before a cart was made was not made from it, whichever machine's clock is wrong.
+const OLDEST_PURCHASE: SignedDuration = SignedDuration::from_hours(24);
 
 /// A customer, by an opaque id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +54,10 @@ impl ProductId {
 /// An event that was published. Ids are UUIDv7, so that their order is roughly that of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub Uuid);
+
+/// A call that asked for a change. It has the same id when it is delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId(pub Uuid);
 
 /// Rises by one with every stored change; 0 before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,6 +131,7 @@ pub struct Cart {
     pub lines: Vec<Line>,
     pub updated_at: Option<Timestamp>,
     pub applied: AppliedEvents,
+    pub calls: AppliedCalls,
 }
 
 /// A number of pieces that a line may have.
@@ -134,14 +145,14 @@ pub fn line_quantity(pieces: i64) -> Result<Quantity, Refused> {
 impl Cart {
     /// The cart of somebody who never had one.
     pub fn never_filled(user: UserId) -> Self {
-        let applied = AppliedEvents::default();
         Self {
             user,
             id: None,
             version: Version::ZERO,
             lines: Vec::new(),
             updated_at: None,
-            applied,
+            applied: AppliedEvents::default(),
+            calls: AppliedCalls::default(),
         }
     }
 
@@ -224,9 +235,21 @@ impl Cart {
         });
     }
 
+    /// Whether it may be gone before a copy of it that lives for so long is.
+    pub fn may_go_within(&self, time: SignedDuration, now: Timestamp) -> bool {
+        self.updated_at
+            .is_some_and(|at| now.duration_since(at).saturating_add(time) >= LIFETIME)
+    }
+
     /// Makes it the next version: done to every cart that is to be stored. `id` is for one that has none yet.
+    ///
+    /// A new cart may be the second one of a customer, whose first is gone and with it the ids of the events that it has
+    /// applied. They are all older than this one, and count as applied, so that the topic can still be delivered again.
     pub fn stamp(&mut self, id: CartId, at: Timestamp) {
-        self.id.get_or_insert(id);
+        if self.id.is_none() {
+            self.id = Some(id);
+            self.applied = AppliedEvents::since(at.saturating_sub(OLDEST_PURCHASE).unwrap_or(Timestamp::MIN));
+        }
         self.version = self.version.next();
         self.updated_at = Some(at);
     }

@@ -11,7 +11,7 @@ use proto::cart::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::{app::Carts, domain::Added};
-use convert::{cart, product, quantity, user, version};
+use convert::{call, cart, product, quantity, terms, user};
 use status::refuse;
 
 /// The cart service as the wire sees it.
@@ -29,14 +29,15 @@ impl CartGrpc {
 #[tonic::async_trait]
 impl CartService for CartGrpc {
     async fn add_item(&self, request: Request<AddItemRequest>) -> Result<Response<AddItemResponse>, Status> {
+        let call = call(request.metadata());
         let request = request.into_inner();
         let user = user(&request.user_id)?;
         let product = product(request.product_id)?;
         let quantity = quantity(request.quantity)?;
-        let expected = version(request.expected_version)?;
+        let terms = terms(request.expected_version, call)?;
         let (changed, added) = self
             .carts
-            .add_item(user, product, quantity, expected)
+            .add_item(user, product, quantity, terms)
             .await
             .map_err(refuse)?;
         Ok(Response::new(AddItemResponse {
@@ -46,8 +47,14 @@ impl CartService for CartGrpc {
     }
 
     async fn get_cart(&self, request: Request<GetCartRequest>) -> Result<Response<GetCartResponse>, Status> {
-        let user = user(&request.into_inner().user_id)?;
-        let found = self.carts.get_cart(&user).await.map_err(refuse)?;
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let found = if request.fresh {
+            self.carts.get_fresh_cart(&user).await
+        } else {
+            self.carts.get_cart(&user).await
+        };
+        let found = found.map_err(refuse)?;
         Ok(Response::new(GetCartResponse {
             cart: Some(cart(&found)?),
         }))
@@ -57,14 +64,15 @@ impl CartService for CartGrpc {
         &self,
         request: Request<UpdateQuantityRequest>,
     ) -> Result<Response<UpdateQuantityResponse>, Status> {
+        let call = call(request.metadata());
         let request = request.into_inner();
         let user = user(&request.user_id)?;
         let product = product(request.product_id)?;
         let quantity = quantity(request.quantity)?;
-        let expected = version(request.expected_version)?;
+        let terms = terms(request.expected_version, call)?;
         let changed = self
             .carts
-            .update_quantity(user, product, quantity, expected)
+            .update_quantity(user, product, quantity, terms)
             .await
             .map_err(refuse)?;
         Ok(Response::new(UpdateQuantityResponse {
@@ -73,21 +81,23 @@ impl CartService for CartGrpc {
     }
 
     async fn remove_item(&self, request: Request<RemoveItemRequest>) -> Result<Response<RemoveItemResponse>, Status> {
+        let call = call(request.metadata());
         let request = request.into_inner();
         let user = user(&request.user_id)?;
         let product = product(request.product_id)?;
-        let expected = version(request.expected_version)?;
-        let changed = self.carts.remove_item(user, product, expected).await.map_err(refuse)?;
+        let terms = terms(request.expected_version, call)?;
+        let changed = self.carts.remove_item(user, product, terms).await.map_err(refuse)?;
         Ok(Response::new(RemoveItemResponse {
             cart: Some(cart(&changed)?),
         }))
     }
 
     async fn clear_cart(&self, request: Request<ClearCartRequest>) -> Result<Response<ClearCartResponse>, Status> {
+        let call = call(request.metadata());
         let request = request.into_inner();
         let user = user(&request.user_id)?;
-        let expected = version(request.expected_version)?;
-        let changed = self.carts.clear_cart(user, expected).await.map_err(refuse)?;
+        let terms = terms(request.expected_version, call)?;
+        let changed = self.carts.clear_cart(user, terms).await.map_err(refuse)?;
         Ok(Response::new(ClearCartResponse {
             cart: Some(cart(&changed)?),
         }))

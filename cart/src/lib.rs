@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cache;
 mod config;
+mod document;
 pub mod domain;
 pub mod events;
 mod grpc;
@@ -17,12 +18,12 @@ use proto::cart::v1::cart_service_server::CartServiceServer;
 use runtime::{Probe, Runtime, Service, channel::Peer};
 use storage::OpenError;
 
-pub use config::{Cache, Config, Store};
+pub use config::{Cache, Config, Secret, Store};
 
 use app::Carts;
-use cache::{GuardedCache, MemoryCache, Patience};
+use cache::{GuardedCache, MemoryCache, Patience, RedisCache, RedisOptions};
 use ports::{CartCache, CartStore};
-use store::SqliteCartStore;
+use store::{MongoCartStore, SqliteCartStore};
 
 /// The most that is added to a cache entry's life at random.
 const MAX_JITTER: Duration = Duration::from_mins(5);
@@ -37,33 +38,91 @@ pub async fn build(
     bus: Arc<dyn EventBus>,
     runtime: &Runtime,
 ) -> Result<Service, OpenError> {
-    let store: Arc<dyn CartStore> = match &config.store {
-        Store::Sqlite(path) => Arc::new(SqliteCartStore::open(path, &runtime.crash).await?),
-    };
+    let Opened {
+        engine: store,
+        probe,
+        sweep,
+    } = open_store(&config, runtime).await?;
+    let (cache, cache_probe) = open_cache(&config, runtime).await?;
     let products = Arc::new(peers::GrpcProducts::new(product));
-    let carts = Carts::new(store.clone(), cache(&config), products, runtime);
+    let carts = Carts::new(store, cache.clone(), products, runtime);
     let grpc = CartServiceServer::new(grpc::CartGrpc::new(carts.clone()));
-    let probe = Probe::new("cart-store", move || {
+    let tasks = runtime.tasks.clone();
+    let mut service = Service::new("cart", grpc, runtime.tasks.clone())
+        .background("consumer", events::consume(carts, bus, runtime.clone()))
+        .background("cache", async move { cache.keep_up(tasks).await })
+        .probe(probe);
+    if let Some(store) = sweep {
+        service = service.background("expiry", store.keep_swept());
+    }
+    Ok(match cache_probe {
+        Some(probe) => service.probe(probe),
+        None => service,
+    })
+}
+
+struct Opened {
+    engine: Arc<dyn CartStore>,
+    probe: Probe,
+    /// A store that does not drop old carts by itself.
+    sweep: Option<MongoCartStore>,
+}
+
+async fn open_store(config: &Config, runtime: &Runtime) -> Result<Opened, OpenError> {
+    let (name, engine, sweep): (_, Arc<dyn CartStore>, _) = match &config.store {
+        Store::Sqlite(path) => (
+            "cart-store",
+            Arc::new(SqliteCartStore::open(path, &runtime.crash).await?),
+            None,
+        ),
+        Store::Mongo { uri, database } => {
+            let store = MongoCartStore::open(uri, database, runtime).await?;
+            let sweep = store.wants_sweeps().then(|| store.clone());
+            ("cart-mongodb", Arc::new(store), sweep)
+        }
+    };
+    let store = engine.clone();
+    let probe = Probe::new(name, move || {
         let store = store.clone();
         async move { store.is_up().await }
     });
-    Ok(Service::new("cart", grpc, runtime.tasks.clone())
-        .background("consumer", events::consume(carts, bus, runtime.clone()))
-        .probe(probe))
+    Ok(Opened { engine, probe, sweep })
 }
 
-fn cache(config: &Config) -> GuardedCache {
+async fn open_cache(config: &Config, runtime: &Runtime) -> Result<(Arc<GuardedCache>, Option<Probe>), OpenError> {
     let jitter = (config.cache_ttl / 3).min(MAX_JITTER);
-    let cache: Arc<dyn CartCache> = match config.cache {
-        Cache::Memory => Arc::new(MemoryCache::new(config.cache_ttl, jitter)),
+    let (cache, probe): (Arc<dyn CartCache>, _) = match &config.cache {
+        Cache::Memory => (Arc::new(MemoryCache::new(config.cache_ttl, jitter)), None),
+        Cache::Redis {
+            address,
+            password,
+            prefix,
+        } => {
+            let options = RedisOptions {
+                address,
+                password: password.as_ref(),
+                prefix,
+                ttl: config.cache_ttl,
+                jitter,
+                timeout: CACHE_TIMEOUT,
+            };
+            let cache = RedisCache::open(options, runtime.ids.clone()).await?;
+            (Arc::new(cache.clone()), Some(redis_probe(cache)))
+        }
     };
-    let lifetime = config.cache_ttl + jitter;
-    GuardedCache::new(
-        cache,
-        Patience {
-            timeout: CACHE_TIMEOUT,
-            pause: CACHE_PAUSE,
-            lifetime,
-        },
-    )
+    let patience = Patience {
+        timeout: CACHE_TIMEOUT,
+        pause: CACHE_PAUSE,
+        lifetime: config.cache_ttl + jitter,
+    };
+    Ok((Arc::new(GuardedCache::new(cache, patience)), probe))
+}
+
+/// Requests are served without it, so the service is ready without it.
+fn redis_probe(cache: RedisCache) -> Probe {
+    let probe = Probe::new("cart-redis", move || {
+        let cache = cache.clone();
+        async move { cache.is_up().await }
+    });
+    probe.optional()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use storage::StoreError;
+use uuid::Uuid;
 
 use crate::domain::{Cart, Offer, ProductId, UserId, Version};
 
@@ -32,14 +33,29 @@ pub enum Saved {
 #[error("the cache failed")]
 pub struct CacheError(#[source] pub Source);
 
-/// Copies of carts, which may be gone at any time. What is older never takes the place of what is newer.
+/// What a cache has of a customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cached {
+    Cart(Arc<Cart>),
+    /// No cart. Who loads it now can bring it with this ticket.
+    Nothing(Ticket),
+}
+
+/// Names a gap in a cache, as long as it is there: a cache that was emptied or has made room does not know it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(pub Uuid);
+
+/// Copies of carts, which may be gone at any time. What is older never takes the place of what is newer, nor of what was
+/// newer and is gone: a cart is brought with a ticket that was taken before it was loaded, or before it was written.
 #[async_trait]
 pub trait CartCache: Send + Sync {
-    async fn get(&self, user: &UserId) -> Result<Option<Arc<Cart>>, CacheError>;
-    /// Keeps the cart, unless a newer one, or one of the same version, is there.
-    async fn put(&self, cart: Arc<Cart>) -> Result<(), CacheError>;
-    /// Forgets what is older than `version`, and takes nothing older from here on.
-    async fn invalidate(&self, user: &UserId, version: Version) -> Result<(), CacheError>;
+    async fn get(&self, user: &UserId) -> Result<Cached, CacheError>;
+    /// Keeps the cart in the place of an older one, or in the gap that the ticket names. In any case nothing older than
+    /// this cart is there afterwards.
+    async fn put(&self, cart: Arc<Cart>, ticket: Ticket) -> Result<(), CacheError>;
+    /// Leaves a gap in the place of what is older than `version`, which takes nothing older: done before that version is
+    /// written.
+    async fn invalidate(&self, user: &UserId, version: Version) -> Result<Ticket, CacheError>;
 }
 
 /// The catalogue.

@@ -1,6 +1,7 @@
 //! Where carts are kept.
 
-mod document;
+mod mongo;
 mod sqlite;
 
+pub use mongo::MongoCartStore;
 pub use sqlite::SqliteCartStore;

@@ -1,12 +1,9 @@
 //! The service's settings.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-/// Where the journal is.
-#[derive(Debug, Clone)]
-pub enum Store {
-    Sqlite(PathBuf),
-}
+/// Where the tables are.
+pub use storage::Database as Store;
 
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -11,10 +11,10 @@ pub mod store;
 
 use std::sync::Arc;
 
-use events::{EventBus, Relay, SqliteOutbox, Topic, Wake};
+use events::{EventBus, Relay, Topic, Wake};
 use proto::checkout::v1::checkout_service_server::CheckoutServiceServer;
-use runtime::{Probe, Runtime, Service, channel::Peer, telemetry::chain};
-use storage::{OpenError, Sqlite, SqliteOptions};
+use runtime::{Runtime, Service, channel::Peer, telemetry::chain};
+use storage::OpenError;
 
 pub use config::{Config, Store};
 
@@ -34,17 +34,10 @@ pub async fn build(
     bus: Arc<dyn EventBus>,
     runtime: &Runtime,
 ) -> Result<Service, OpenError> {
-    let Store::Sqlite(path) = &config.store;
-    let options = SqliteOptions {
-        path,
-        migrations: store::sqlite::MIGRATIONS,
-        crash: &runtime.crash,
-    };
-    let db = Sqlite::open(options).await?;
+    let store = store::open(&config.store, &runtime.crash).await?;
     let wake = Wake::default();
-    let journal = Arc::new(store::sqlite::SqliteJournal::new(db.clone()));
     let ports = ports::Ports {
-        journal,
+        journal: store.journal,
         carts: Arc::new(peers::cart::GrpcCarts::new(peers.cart)),
         catalogue: Arc::new(peers::product::GrpcCatalogue::new(peers.product)),
         stock: Arc::new(peers::inventory::GrpcStock::new(peers.inventory)),
@@ -52,7 +45,7 @@ pub async fn build(
     };
     let sagas = app::Sagas::new(ports, wake.clone(), config.owner.clone(), runtime);
     let relay = Relay {
-        outbox: Arc::new(SqliteOutbox(db.clone())),
+        outbox: store.outbox,
         bus: bus.clone(),
         wake,
         owner: config.owner.clone(),
@@ -67,10 +60,7 @@ pub async fn build(
         Service::new("checkout", CheckoutServiceServer::new(grpc), tasks.clone())
             .background("recovery", app::recovery::run(sagas, tasks.clone()))
             .background("relay", publish(bus, relay, tasks))
-            .probe(Probe::new("checkout-store", move || {
-                let db = db.clone();
-                async move { db.is_up().await }
-            })),
+            .probe(store.probe),
     )
 }
 

@@ -85,6 +85,30 @@ pub fn apply(state: State, outcome: Outcome) -> State {
 }
 
 impl State {
+    /// Whether the call that follows may be made before this state is on disk, so that what comes of it shares the commit.
+    ///
+    /// Whoever takes the saga up without this state finds the one before it and makes the call of that one again. Participants
+    /// give their first answer again, so the saga comes back to this state: what was not written is not lost. That is so as
+    /// long as the call that follows cannot change that answer, and may be made any number of times, by two drivers as well:
+    ///
+    /// - `PaymentCompleted`: a charge stays charged until a refund, and `Refunding` is on disk before that. Stock that was
+    ///   sold stays sold, and stock that was lost is never sold to this checkout, however often it is confirmed.
+    /// - `Releasing`: a decline is for good, and so is a refund. Nobody goes forward from there, and a hold is given back once.
+    ///
+    /// The others are written first. `PaymentPending`, because money may move without anybody to tell of it. `Refunding`,
+    /// because afterwards a charge is answered as cancelled, and the true reason would be gone.
+    pub const fn shares_its_commit(&self) -> bool {
+        match self {
+            Self::PaymentCompleted | Self::Releasing(_) => true,
+            Self::Initiated
+            | Self::InventoryReserved
+            | Self::PaymentPending
+            | Self::Refunding(_)
+            | Self::Completed
+            | Self::Failed(_) => false,
+        }
+    }
+
     pub const fn is_terminal(&self) -> bool {
         matches!(self, Self::Completed | Self::Failed(_))
     }

@@ -1,6 +1,9 @@
 //! The settings of the inventory.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
+
+/// Where the tables are.
+pub use storage::Database as Store;
 
 /// What the service needs to be told.
 #[derive(Debug, Clone)]
@@ -10,9 +13,3 @@ pub struct Config {
     pub reservation_ttl: Duration,
 }
 
-/// Where stock is kept.
-#[derive(Debug, Clone)]
-pub enum Store {
-    /// The service's own SQLite file.
-    Sqlite(PathBuf),
-}

@@ -1,5 +1,7 @@
 //! Adapters of the inventory's port.
 
+mod postgres;
+mod row;
 mod sqlite;
 
 use std::sync::Arc;
@@ -9,7 +11,10 @@ use storage::OpenError;
 
 use crate::{config::Store, ports::StockStore};
 
+pub use postgres::PostgresStockStore;
 pub use sqlite::SqliteStockStore;
+
+const SCHEMA: &str = "inventory";
 
 /// Opens the store that was configured, with a probe for its health.
 pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn StockStore>, Probe), OpenError> {
@@ -17,6 +22,14 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn 
         Store::Sqlite(path) => {
             let (store, db) = SqliteStockStore::open(path, crash).await?;
             let probe = Probe::new("inventory-store", move || {
+                let db = db.clone();
+                async move { db.is_up().await }
+            });
+            Ok((Arc::new(store), probe))
+        }
+        Store::Postgres(address) => {
+            let (store, db) = PostgresStockStore::open(address, SCHEMA, crash).await?;
+            let probe = Probe::new("inventory-postgresql", move || {
                 let db = db.clone();
                 async move { db.is_up().await }
             });

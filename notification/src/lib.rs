@@ -22,7 +22,7 @@ pub use crate::{
     events::Teller,
 };
 
-use crate::{ports::NotificationStore, store::SqliteNotificationStore};
+use crate::{ports::NotificationStore, store::{PostgresNotificationStore, SqliteNotificationStore}};
 
 const TOPIC: Topic = Topic {
     name: proto::events::CHECKOUT_TOPIC,
@@ -31,8 +31,15 @@ const TOPIC: Topic = Topic {
 
 /// Opens the store and puts the service together: its interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
-    let store: Arc<dyn NotificationStore> = match &config.store {
-        Store::Sqlite(path) => Arc::new(SqliteNotificationStore::open(path, &runtime.crash).await?),
+    let (store, probe): (Arc<dyn NotificationStore>, _) = match &config.store {
+        Store::Sqlite(path) => {
+            let store = SqliteNotificationStore::open(path, &runtime.crash).await?;
+            (Arc::new(store), "notification-store")
+        }
+        Store::Postgres(address) => {
+            let store = PostgresNotificationStore::open(address, "notification", &runtime.crash).await?;
+            (Arc::new(store), "notification-postgresql")
+        }
     };
     let notifications = Notifications::new(store.clone(), runtime.clock.clone());
     let consumer = Consumer {
@@ -44,7 +51,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         crash: runtime.crash.clone(),
     };
     let grpc = NotificationServiceServer::new(grpc::Grpc::new(notifications));
-    let probe = Probe::new("notification-store", move || {
+    let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
     });

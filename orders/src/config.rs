@@ -1,6 +1,7 @@
 //! The settings of the orders.
 
-use std::path::PathBuf;
+/// Where the tables are.
+pub use storage::Database as Store;
 
 /// What the service needs to be told.
 #[derive(Debug, Clone)]
@@ -8,9 +9,3 @@ pub struct Config {
     pub store: Store,
 }
 
-/// Where orders are kept.
-#[derive(Debug, Clone)]
-pub enum Store {
-    /// The service's own SQLite file.
-    Sqlite(PathBuf),
-}

@@ -21,7 +21,7 @@ pub use crate::{
     events::OrderPlacer,
 };
 
-use crate::{ports::OrderStore, store::SqliteOrderStore};
+use crate::{ports::OrderStore, store::{PostgresOrderStore, SqliteOrderStore}};
 
 const TOPIC: Topic = Topic {
     name: proto::events::CHECKOUT_TOPIC,
@@ -30,8 +30,15 @@ const TOPIC: Topic = Topic {
 
 /// Opens the store and puts the service together: its interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
-    let store: Arc<dyn OrderStore> = match &config.store {
-        Store::Sqlite(path) => Arc::new(SqliteOrderStore::open(path, &runtime.crash).await?),
+    let (store, probe): (Arc<dyn OrderStore>, _) = match &config.store {
+        Store::Sqlite(path) => {
+            let store = SqliteOrderStore::open(path, &runtime.crash).await?;
+            (Arc::new(store), "orders-store")
+        }
+        Store::Postgres(address) => {
+            let store = PostgresOrderStore::open(address, "orders", &runtime.crash).await?;
+            (Arc::new(store), "orders-postgresql")
+        }
     };
     let orders = Orders::new(store.clone(), runtime.clock.clone());
     let consumer = Consumer {
@@ -43,7 +50,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         crash: runtime.crash.clone(),
     };
     let grpc = OrdersServiceServer::new(grpc::Grpc::new(orders));
-    let probe = Probe::new("orders-store", move || {
+    let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
     });

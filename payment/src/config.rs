@@ -1,6 +1,9 @@
 //! The settings of the service.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
+
+/// Where the tables are.
+pub use storage::Database as Store;
 
 /// What it takes to build the service.
 #[derive(Debug, Clone)]
@@ -9,13 +12,6 @@ pub struct Config {
     pub provider: ProviderConfig,
     /// How long the provider may take to answer. After that it is not known what it did.
     pub provider_timeout: Duration,
-}
-
-/// Where rows are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
-    /// A SQLite file of its own.
-    Sqlite(PathBuf),
 }
 
 /// The simulated provider.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use money::Money;
 use uuid::Uuid;
 
-pub use rules::{ChargeStep, Contradiction, GetStep, RefundStep, after, on_charge, on_get, on_refund};
+pub use rules::{ChargeStep, Contradiction, GetStep, RefundStep, UNSETTLED, after, on_charge, on_get, on_refund};
 
 /// The checkout that a payment is for: its key, here and at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -21,19 +21,26 @@ pub use config::{Config, ProviderConfig, Store, SuccessRate};
 
 use app::Payments;
 use ports::{PaymentProvider, PaymentStore};
-use provider::simulated::{Ledger, Manner, SimulatedProvider, SqliteLedger};
-use store::SqlitePaymentStore;
+use provider::simulated::{Ledger, Manner, PostgresLedger, SimulatedProvider, SqliteLedger};
+use store::{PostgresPaymentStore, SqlitePaymentStore};
 
 /// The service, with its stores open and their schemas up to date.
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
-    let store: Arc<dyn PaymentStore> = match &config.store {
-        Store::Sqlite(path) => Arc::new(SqlitePaymentStore::open(path, &runtime.crash).await?),
+    let (store, probe): (Arc<dyn PaymentStore>, _) = match &config.store {
+        Store::Sqlite(path) => {
+            let store = SqlitePaymentStore::open(path, &runtime.crash).await?;
+            (Arc::new(store), "payment-store")
+        }
+        Store::Postgres(address) => {
+            let store = PostgresPaymentStore::open(address, "payment", &runtime.crash).await?;
+            (Arc::new(store), "payment-postgresql")
+        }
     };
     let provider = simulated(&config, runtime).await?;
     let payments = Payments::new(store.clone(), provider, config.provider_timeout, runtime);
     let grpc = PaymentServiceServer::new(grpc::Grpc::new(payments));
     // The provider is not probed: when an outside company is away, the shop is still there to browse and to ask.
-    let probe = Probe::new("payment-store", move || {
+    let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
     });
@@ -44,6 +51,8 @@ async fn simulated(config: &Config, runtime: &Runtime) -> Result<Arc<dyn Payment
     let provider = &config.provider;
     let ledger: Arc<dyn Ledger> = match &provider.ledger {
         Store::Sqlite(path) => Arc::new(SqliteLedger::open(path, &runtime.crash).await?),
+        // Connections and a schema of its own: an outside company's books, which only happen to be near.
+        Store::Postgres(address) => Arc::new(PostgresLedger::open(address, "provider", &runtime.crash).await?),
     };
     let manner = Manner {
         success_rate: provider.success_rate,

@@ -2,42 +2,61 @@
 
 use std::{
     future::ready,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use moka::{Expiry, future::Cache, ops::compute::Op, policy::EvictionPolicy};
+use uuid::Uuid;
 
+use super::lifetime::Lifetime;
 use crate::{
     domain::{Cart, UserId, Version},
-    ports::{CacheError, CartCache},
+    ports::{CacheError, Cached, CartCache, Ticket},
 };
 
 /// Carts that are kept, at most; those that were not looked at for longest go first.
 const CAPACITY: u64 = 100_000;
 
-/// A bounded cache whose entries live for a time, plus a random part of it so that they do not all go at once.
+/// A bounded cache whose entries live for a time, plus a random part of it so that they do not all go at once. Clones
+/// share it.
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     entries: Cache<UserId, Entry>,
+    tickets: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone)]
 enum Entry {
     Cart(Arc<Cart>),
-    /// There was a cart, perhaps of this version; older ones are not to be taken.
-    Tombstone(Version),
+    Gap(Gap),
+}
+
+/// There is no cart, and none that is older than this is to come.
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    oldest: Version,
+    ticket: Ticket,
 }
 
 impl Entry {
-    /// Whether it is to take the place of `held`.
-    fn replaces(&self, held: &Self) -> bool {
-        match (self, held) {
-            (Self::Cart(new), Self::Cart(old)) => new.version > old.version,
-            (Self::Cart(new), Self::Tombstone(oldest)) => new.version >= *oldest,
-            (Self::Tombstone(oldest), Self::Cart(old)) => *oldest > old.version,
-            (Self::Tombstone(new), Self::Tombstone(old)) => new > old,
+    /// What takes the place of what is held when a cart is brought; `None`: that stays.
+    fn of(cart: Arc<Cart>, ticket: Ticket, held: Option<&Self>) -> Option<Self> {
+        let version = cart.version;
+        match held {
+            Some(Self::Cart(old)) => (version > old.version).then_some(Self::Cart(cart)),
+            Some(Self::Gap(gap)) if version < gap.oldest => None,
+            Some(Self::Gap(gap)) if gap.ticket == ticket => Some(Self::Cart(cart)),
+            // The gap that the ticket names is gone, and with it perhaps something newer.
+            Some(Self::Gap(gap)) => Some(Self::Gap(Gap {
+                oldest: version,
+                ..*gap
+            })),
+            None => None,
         }
     }
 }
@@ -51,13 +70,26 @@ impl MemoryCache {
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(Lifetime { ttl, jitter })
             .build();
-        Self { entries }
+        Self {
+            entries,
+            tickets: Arc::default(),
+        }
     }
 
-    async fn offer(&self, user: &UserId, entry: Entry) {
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
+    fn next_ticket(&self) -> Ticket {
+        Ticket(Uuid::from_u64_pair(0, self.tickets.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Puts something in the place of what is held, unless that is to stay.
+    async fn change(&self, user: &UserId, change: impl FnOnce(Option<&Entry>) -> Option<Entry>) {
         let compute = self.entries.entry_by_ref(user).and_compute_with(|held| {
-            let keep = held.is_some_and(|held| !entry.replaces(held.value()));
-            ready(if keep { Op::Nop } else { Op::Put(entry) })
+            let entry = change(held.as_ref().map(moka::Entry::value));
+            ready(entry.map_or(Op::Nop, Op::Put))
         });
         compute.await;
     }
@@ -65,34 +97,40 @@ impl MemoryCache {
 
 #[async_trait]
 impl CartCache for MemoryCache {
-    async fn get(&self, user: &UserId) -> Result<Option<Arc<Cart>>, CacheError> {
-        Ok(match self.entries.get(user).await {
-            Some(Entry::Cart(cart)) => Some(cart),
-            Some(Entry::Tombstone(_)) | None => None,
+    async fn get(&self, user: &UserId) -> Result<Cached, CacheError> {
+        let ticket = self.next_ticket();
+        let gap = Entry::Gap(Gap {
+            oldest: Version::ZERO,
+            ticket,
+        });
+        Ok(match self.entries.entry_by_ref(user).or_insert(gap).await.into_value() {
+            Entry::Cart(cart) => Cached::Cart(cart),
+            Entry::Gap(gap) => Cached::Nothing(gap.ticket),
         })
     }
 
-    async fn put(&self, cart: Arc<Cart>) -> Result<(), CacheError> {
-        self.offer(&cart.user.clone(), Entry::Cart(cart)).await;
+    async fn put(&self, cart: Arc<Cart>, ticket: Ticket) -> Result<(), CacheError> {
+        let user = cart.user.clone();
+        self.change(&user, |held| Entry::of(cart, ticket, held)).await;
         Ok(())
     }
 
-    async fn invalidate(&self, user: &UserId, version: Version) -> Result<(), CacheError> {
-        self.offer(user, Entry::Tombstone(version)).await;
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct Lifetime {
-    ttl: Duration,
-    jitter: Duration,
-}
-
-impl Lifetime {
-    fn draw(&self) -> Duration {
-        let jitter = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
-        self.ttl + Duration::from_millis(fastrand::u64(0..=jitter))
+    async fn invalidate(&self, user: &UserId, version: Version) -> Result<Ticket, CacheError> {
+        let mut ticket = self.next_ticket();
+        self.change(user, |held| {
+            let mut oldest = version;
+            match held {
+                Some(Entry::Cart(cart)) if cart.version >= version => return None,
+                Some(Entry::Gap(gap)) => {
+                    oldest = oldest.max(gap.oldest);
+                    ticket = gap.ticket;
+                }
+                Some(Entry::Cart(_)) | None => {}
+            }
+            Some(Entry::Gap(Gap { oldest, ticket }))
+        })
+        .await;
+        Ok(ticket)
     }
 }
 
@@ -103,20 +141,5 @@ impl Expiry<UserId, Entry> for Lifetime {
 
     fn expire_after_update(&self, _: &UserId, _: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
         Some(self.draw())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_live_for_the_time_and_a_part_of_the_jitter() {
-        let (ttl, jitter) = (Duration::from_mins(15), Duration::from_mins(5));
-        let lifetime = Lifetime { ttl, jitter };
-        let drawn: Vec<_> = (0..1000).map(|_| lifetime.draw()).collect();
-        assert!(drawn.iter().all(|life| *life >= ttl && *life <= ttl + jitter));
-        assert!(drawn.iter().any(|life| *life < ttl + jitter / 4));
-        assert!(drawn.iter().any(|life| *life > ttl + jitter / 4 * 3));
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+use uuid::Builder;
+
 use super::EventId;
 
 /// Ids that are kept one by one.
@@ -16,6 +19,16 @@ pub struct AppliedEvents {
 }
 
 impl AppliedEvents {
+    /// All that was published before this time.
+    pub fn since(time: Timestamp) -> Self {
+        // The time is what a UUIDv7 begins with, and the smallest of a millisecond has nothing else in it.
+        let first = |millisecond| EventId(Builder::from_unix_timestamp_millis(millisecond, &[0; 10]).into_uuid());
+        Self {
+            floor: u64::try_from(time.as_millisecond()).ok().map(first),
+            recent: BTreeSet::new(),
+        }
+    }
+
     pub fn restore(floor: Option<EventId>, recent: impl IntoIterator<Item = EventId>) -> Self {
         Self {
             floor,
@@ -67,6 +80,16 @@ mod tests {
         assert!((1..=1000).all(|n| !applied.note(event(n))));
         assert_eq!(applied.recent().count(), KEPT);
         assert_eq!(applied.floor(), Some(event(1000 - 256)));
+    }
+
+    #[test]
+    fn what_was_published_before_a_time_counts_as_applied() {
+        let published = |second: u64| EventId(Builder::from_unix_timestamp_millis(second * 1000, &[0xff; 10]).into_uuid());
+        let applied = AppliedEvents::since(Timestamp::from_second(1_750_000_000).unwrap());
+        assert!(applied.contains(published(1_749_999_999)));
+        assert!(!applied.contains(published(1_750_000_000)));
+        let before_1970 = Timestamp::from_second(-1).unwrap();
+        assert_eq!(AppliedEvents::since(before_1970), AppliedEvents::default());
     }
 
     #[test]

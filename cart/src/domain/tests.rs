@@ -151,6 +151,36 @@ fn a_cart_keeps_its_id() {
 }
 
 #[test]
+fn what_was_bought_before_a_cart_was_made_is_not_taken_off_it() {
+    let published = |second: u64| EventId(uuid::Builder::from_unix_timestamp_millis(second * 1000, &[7; 10]).into_uuid());
+    let (day, made) = (86_400, 1_750_000_000);
+    let mut cart = Cart::never_filled(UserId::new("u"));
+    cart.add(offer(1), pieces(5), at(made)).unwrap();
+    cart.stamp(CartId(Uuid::from_u128(1)), at(made));
+    let made = u64::try_from(made).unwrap();
+    for old in [1, made - 90 * day, made - day - 1] {
+        cart.apply_purchase(published(old), &[bought(1, 1)]);
+    }
+    assert_eq!(quantities(&cart), [(1, 5)]);
+    for (known, second) in [made - 60, made, made + 90 * day].into_iter().enumerate() {
+        cart.apply_purchase(published(second), &[bought(1, 1)]);
+        assert_eq!(quantities(&cart), [(1, 4 - i64::try_from(known).unwrap())]);
+    }
+}
+
+#[test]
+fn a_cart_that_was_not_changed_for_90_days_may_go() {
+    let cart = cart(&[(1, 1)]);
+    let day = SignedDuration::from_hours(24);
+    let now = |days: i64| at(1) + day * i32::try_from(days).unwrap();
+    assert!(!cart.may_go_within(day, now(88)));
+    assert!(cart.may_go_within(day, now(89)));
+    assert!(cart.may_go_within(SignedDuration::ZERO, now(90)));
+    assert!(!cart.may_go_within(day, now(-1_000)), "a clock that is behind");
+    assert!(!Cart::never_filled(UserId::new("u")).may_go_within(day, now(1_000)));
+}
+
+#[test]
 fn a_purchase_takes_off_what_was_bought_and_leaves_what_was_added_since() {
     let mut cart = cart(&[(1, 3), (2, 1), (3, 4)]);
     cart.apply_purchase(event(1), &[bought(1, 2), bought(2, 1), bought(9, 1)]);

@@ -2,12 +2,12 @@
 
 use money::{MoneyError, Quantity};
 use proto::{Reason, convert::timestamp, status::Refusal};
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use super::status::{refuse, refused};
 use crate::{
-    app::CartError,
-    domain::{Cart, Line, ProductId, Refused, UserId, Version, line_quantity},
+    app::{CartError, Terms},
+    domain::{CallId, Cart, Line, ProductId, Refused, UserId, Version, line_quantity},
 };
 
 pub(super) fn user(wire: &str) -> Result<UserId, Refusal> {
@@ -23,14 +23,22 @@ pub(super) fn quantity(wire: i32) -> Result<Quantity, Refusal> {
     line_quantity(i64::from(wire)).map_err(refused)
 }
 
-/// A version that the caller expects, if it does.
-pub(super) fn version(wire: Option<i64>) -> Result<Option<Version>, Refusal> {
-    match wire {
+/// The id of the call, by which it is known when it is delivered again.
+pub(super) fn call(metadata: &MetadataMap) -> Option<CallId> {
+    runtime::channel::call_id(metadata).map(CallId)
+}
+
+/// What the caller says with a change: the version that it expects, if it does, and the call itself.
+pub(super) fn terms(expected_version: Option<i64>, call: Option<CallId>) -> Result<Terms, Refusal> {
+    match expected_version {
         Some(version) if version < 0 => Err(Refusal::field(
             "expected_version",
             "expected_version must not be negative",
         )),
-        Some(_) | None => Ok(wire.map(Version)),
+        expected => Ok(Terms {
+            expected: expected.map(Version),
+            call,
+        }),
     }
 }
 

@@ -7,8 +7,8 @@ use futures::FutureExt;
 use runtime::CrashPoints;
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
-use super::document::{Encoded, decode, encode};
 use crate::{
+    document::CartDocument,
     domain::{Cart, UserId, Version},
     ports::{CartStore, Saved},
 };
@@ -41,17 +41,21 @@ impl CartStore for SqliteCartStore {
             .bind(user.as_str())
             .fetch_optional(self.db.reader())
             .await?;
-        json.as_deref().map(decode).transpose()
+        let Some(json) = json else { return Ok(None) };
+        let document: CartDocument = serde_json::from_str(&json).map_err(StoreError::corrupt)?;
+        document.try_into().map(Some).map_err(StoreError::corrupt)
     }
 
     async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError> {
-        let Encoded {
+        let document = CartDocument::try_from(cart).map_err(StoreError::corrupt)?;
+        let json = serde_json::to_string(&document).map_err(StoreError::corrupt)?;
+        let CartDocument {
             user,
             cart_id,
             version,
             updated_at,
-            json,
-        } = encode(cart)?;
+            ..
+        } = document;
         let write = self.db.write("cart.save", move |tx| {
             async move {
                 let query = match expected {
@@ -64,7 +68,7 @@ impl CartStore for SqliteCartStore {
                          WHERE user_id = ? AND version = ?",
                     ),
                 };
-                let query = query.bind(cart_id).bind(version).bind(json).bind(updated_at).bind(user);
+                let query = query.bind(cart_id.to_string()).bind(version).bind(json).bind(updated_at).bind(user);
                 let query = match expected {
                     None => query,
                     Some(Version(expected)) => query.bind(expected),

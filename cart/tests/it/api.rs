@@ -34,6 +34,7 @@ impl Shop {
     async fn get(&self) -> Cart {
         let request = GetCartRequest {
             user_id: "u".to_owned(),
+            fresh: false,
         };
         self.client
             .clone()
@@ -270,7 +271,7 @@ async fn without_the_catalogue_everything_works_but_adding() {
     };
     client.update_quantity(request).await.unwrap();
     let cart = client
-        .get_cart(GetCartRequest { user_id })
+        .get_cart(GetCartRequest { user_id, fresh: false })
         .await
         .unwrap()
         .into_inner()
@@ -292,6 +293,7 @@ async fn the_service_listens_on_its_own_port_too() {
     let cart = client
         .get_cart(GetCartRequest {
             user_id: "u".to_owned(),
+            fresh: false,
         })
         .await
         .unwrap()

@@ -5,90 +5,191 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cart::{
     cache::MemoryCache,
-    domain::{UserId, Version},
-    ports::CartCache,
+    domain::{Cart, UserId, Version},
+    ports::{Cached, CartCache, Ticket},
+};
+use uuid::Uuid;
+
+use crate::{
+    redis_cache::RedisKeys,
+    support::{MINUTE, cart_of, eventually, large_cart, user},
 };
 
-use crate::support::{MINUTE, cart_of, eventually, user};
-
 #[async_trait]
-trait Fixture {
-    /// An empty cache whose entries live for this long.
-    async fn open(ttl: Duration) -> Arc<dyn CartCache>;
+trait Fixture: Sized {
+    /// An empty cache whose entries live for this long; `None` when the engine is not there, which was said.
+    async fn open(ttl: Duration) -> Option<Self>;
+    /// The cache, as one of the processes that use it has it.
+    async fn cache(&self) -> Arc<dyn CartCache>;
+    /// Empties it, as an engine that is started anew is empty.
+    async fn forget(&self);
 }
 
-async fn put(cache: &dyn CartCache, version: i64) {
-    cache.put(Arc::new(cart_of(&user(), version))).await.unwrap();
+/// One that no cache has given out.
+const STRANGE: Ticket = Ticket(Uuid::max());
+
+async fn ticket(cache: &dyn CartCache) -> Ticket {
+    match cache.get(&user()).await.unwrap() {
+        Cached::Nothing(ticket) => ticket,
+        Cached::Cart(cart) => panic!("{:?} is there", cart.version),
+    }
+}
+
+async fn put(cache: &dyn CartCache, version: i64, ticket: Ticket) {
+    cache.put(Arc::new(cart_of(&user(), version)), ticket).await.unwrap();
+}
+
+/// What a reader does who loads this version.
+async fn bring(cache: &dyn CartCache, version: i64) {
+    let ticket = match cache.get(&user()).await.unwrap() {
+        Cached::Nothing(ticket) => ticket,
+        Cached::Cart(_) => STRANGE,
+    };
+    put(cache, version, ticket).await;
 }
 
 async fn version(cache: &dyn CartCache) -> Option<i64> {
-    cache.get(&user()).await.unwrap().map(|cart| cart.version.0)
+    match cache.get(&user()).await.unwrap() {
+        Cached::Cart(cart) => Some(cart.version.0),
+        Cached::Nothing(_) => None,
+    }
 }
 
-async fn what_was_put_is_there(cache: Arc<dyn CartCache>) {
+async fn what_was_brought_is_there(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
     assert_eq!(version(cache.as_ref()).await, None);
-    put(cache.as_ref(), 3).await;
-    put(cache.as_ref(), 3).await;
-    assert_eq!(cache.get(&user()).await.unwrap().as_deref(), Some(&cart_of(&user(), 3)));
+    for found in [Cart::never_filled(user()), cart_of(&user(), 3), large_cart(&user())] {
+        let ticket = cache.invalidate(&user(), found.version).await.unwrap();
+        for ticket in [ticket, ticket, STRANGE] {
+            cache.put(Arc::new(found.clone()), ticket).await.unwrap();
+        }
+        assert_eq!(cache.get(&user()).await.unwrap(), Cached::Cart(Arc::new(found.clone())));
+        let other = fixture.cache().await;
+        assert_eq!(other.get(&user()).await.unwrap(), Cached::Cart(Arc::new(found)));
+    }
 }
 
-async fn only_a_newer_version_replaces_an_entry(cache: Arc<dyn CartCache>) {
+async fn only_a_newer_version_replaces_an_entry(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
     for (offered, kept) in [(0, 0), (2, 2), (1, 2), (0, 2), (3, 3), (2, 3)] {
-        put(cache.as_ref(), offered).await;
+        bring(cache.as_ref(), offered).await;
         assert_eq!(version(cache.as_ref()).await, Some(kept), "after version {offered}");
     }
 }
 
-async fn an_invalidated_entry_is_gone_and_nothing_older_comes_back(cache: Arc<dyn CartCache>) {
-    put(cache.as_ref(), 4).await;
+async fn an_invalidated_entry_is_gone_and_nothing_older_comes_back(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
+    bring(cache.as_ref(), 4).await;
     cache.invalidate(&user(), Version(6)).await.unwrap();
     for (offered, kept) in [(4, None), (5, None), (0, None), (6, Some(6)), (5, Some(6))] {
-        put(cache.as_ref(), offered).await;
+        bring(cache.as_ref(), offered).await;
         assert_eq!(version(cache.as_ref()).await, kept, "after version {offered}");
     }
 }
 
-async fn a_late_invalidation_leaves_what_is_newer(cache: Arc<dyn CartCache>) {
-    put(cache.as_ref(), 4).await;
+async fn a_late_invalidation_leaves_what_is_newer(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
+    bring(cache.as_ref(), 4).await;
     cache.invalidate(&user(), Version(4)).await.unwrap();
     assert_eq!(version(cache.as_ref()).await, Some(4));
     cache.invalidate(&user(), Version(9)).await.unwrap();
     cache.invalidate(&user(), Version(5)).await.unwrap();
-    put(cache.as_ref(), 8).await;
+    bring(cache.as_ref(), 8).await;
     assert_eq!(version(cache.as_ref()).await, None);
 }
 
-async fn nothing_older_comes_in_after_an_invalidation_of_nothing(cache: Arc<dyn CartCache>) {
+async fn nothing_older_comes_in_after_an_invalidation_of_nothing(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
     cache.invalidate(&user(), Version(2)).await.unwrap();
-    put(cache.as_ref(), 1).await;
+    bring(cache.as_ref(), 1).await;
     assert_eq!(version(cache.as_ref()).await, None);
-    put(cache.as_ref(), 2).await;
+    bring(cache.as_ref(), 2).await;
     assert_eq!(version(cache.as_ref()).await, Some(2));
 }
 
-async fn customers_do_not_meet(cache: Arc<dyn CartCache>) {
-    put(cache.as_ref(), 1).await;
-    let other = UserId::new("U");
-    assert_eq!(cache.get(&other).await.unwrap(), None);
-    cache.invalidate(&other, Version(9)).await.unwrap();
+async fn a_gap_is_filled_once_by_whoever_saw_it(fixture: &impl Fixture) {
+    let (cache, other) = (fixture.cache().await, fixture.cache().await);
+    let seen = ticket(cache.as_ref()).await;
+    assert_eq!(ticket(other.as_ref()).await, seen);
+    // A writer comes, and another reader.
+    assert_eq!(cache.invalidate(&user(), Version(4)).await.unwrap(), seen);
+    assert_eq!(ticket(other.as_ref()).await, seen);
+    put(other.as_ref(), 3, seen).await;
+    assert_eq!(version(cache.as_ref()).await, None);
+    put(cache.as_ref(), 4, seen).await;
+    put(other.as_ref(), 3, seen).await;
+    assert_eq!(version(cache.as_ref()).await, Some(4));
+    // The next gap is another one.
+    let next = cache.invalidate(&user(), Version(5)).await.unwrap();
+    assert_ne!(next, seen);
+    put(other.as_ref(), 5, seen).await;
+    assert_eq!(version(cache.as_ref()).await, None);
+    put(cache.as_ref(), 5, next).await;
+    assert_eq!(version(cache.as_ref()).await, Some(5));
+}
+
+async fn what_was_loaded_before_the_cache_was_emptied_is_not_kept(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
+    // Two readers have loaded version 4, a writer writes version 5, and the cache forgets that it knew.
+    let reader = ticket(cache.as_ref()).await;
+    let writer = cache.invalidate(&user(), Version(5)).await.unwrap();
+    put(cache.as_ref(), 5, writer).await;
+    fixture.forget().await;
+    put(cache.as_ref(), 4, reader).await;
+    put(cache.as_ref(), 4, reader).await;
+    assert_eq!(version(cache.as_ref()).await, None);
+    bring(cache.as_ref(), 5).await;
+    assert_eq!(version(cache.as_ref()).await, Some(5));
+
+    // The writer of version 6 is late, and version 7 was written meanwhile.
+    let late = cache.invalidate(&user(), Version(6)).await.unwrap();
+    cache.invalidate(&user(), Version(7)).await.unwrap();
+    fixture.forget().await;
+    let reader = ticket(cache.as_ref()).await;
+    put(cache.as_ref(), 6, late).await;
+    put(cache.as_ref(), 5, reader).await;
+    assert_eq!(version(cache.as_ref()).await, None);
+    bring(cache.as_ref(), 7).await;
+    assert_eq!(version(cache.as_ref()).await, Some(7));
+}
+
+async fn customers_do_not_meet(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
+    bring(cache.as_ref(), 1).await;
+    for other in ["U", "u ", "u:u", "{u}", "ü", ""].map(UserId::new) {
+        assert!(matches!(cache.get(&other).await.unwrap(), Cached::Nothing(_)));
+        cache.invalidate(&other, Version(9)).await.unwrap();
+    }
     assert_eq!(version(cache.as_ref()).await, Some(1));
 }
 
-async fn of_64_racing_writers_the_newest_wins(cache: Arc<dyn CartCache>) {
+async fn of_64_racing_writers_no_older_one_stays(fixture: &impl Fixture) {
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..64 {
-        let cache = cache.clone();
-        // Neither up nor down: each version once, in disorder.
-        writers.spawn(async move { put(cache.as_ref(), (n * 37) % 64).await });
+        let cache = fixture.cache().await;
+        writers.spawn(async move {
+            // Neither up nor down: each version once, in disorder.
+            let version = (n * 37) % 64;
+            let ticket = cache.invalidate(&user(), Version(version)).await.unwrap();
+            put(cache.as_ref(), version, ticket).await;
+            bring(cache.as_ref(), version).await;
+        });
     }
     writers.join_all().await;
+    let cache = fixture.cache().await;
+    let found = version(cache.as_ref()).await;
+    assert!(matches!(found, None | Some(63)), "{found:?}");
+    bring(cache.as_ref(), 62).await;
+    assert_eq!(version(cache.as_ref()).await, found);
+    bring(cache.as_ref(), 63).await;
     assert_eq!(version(cache.as_ref()).await, Some(63));
 }
 
-async fn entries_expire(cache: Arc<dyn CartCache>) {
-    put(cache.as_ref(), 1).await;
+async fn entries_expire(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
+    bring(cache.as_ref(), 1).await;
     eventually("the entry goes", || async { version(cache.as_ref()).await.is_none() }).await;
-    put(cache.as_ref(), 0).await;
+    bring(cache.as_ref(), 0).await;
     assert_eq!(
         version(cache.as_ref()).await,
         Some(0),
@@ -99,30 +200,53 @@ async fn entries_expire(cache: Arc<dyn CartCache>) {
 macro_rules! cache_contract {
     ($($adapter:ident: $fixture:ty),*) => { $(mod $adapter {
         use super::*;
-        cache_contract!(@lasting $fixture: what_was_put_is_there only_a_newer_version_replaces_an_entry
+        cache_contract!(@case $fixture, MINUTE; what_was_brought_is_there only_a_newer_version_replaces_an_entry
             an_invalidated_entry_is_gone_and_nothing_older_comes_back a_late_invalidation_leaves_what_is_newer
-            nothing_older_comes_in_after_an_invalidation_of_nothing customers_do_not_meet
-            of_64_racing_writers_the_newest_wins);
-        #[tokio::test]
-        async fn entries_expire() {
-            super::entries_expire(<$fixture>::open(Duration::from_millis(500)).await).await;
-        }
+            nothing_older_comes_in_after_an_invalidation_of_nothing a_gap_is_filled_once_by_whoever_saw_it
+            what_was_loaded_before_the_cache_was_emptied_is_not_kept customers_do_not_meet
+            of_64_racing_writers_no_older_one_stays);
+        cache_contract!(@case $fixture, Duration::from_secs(2); entries_expire);
     })* };
-    (@lasting $fixture:ty: $($case:ident)*) => { $(
-        #[tokio::test]
+    (@case $fixture:ty, $ttl:expr; $($case:ident)*) => { $(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
-            super::$case(<$fixture>::open(MINUTE).await).await;
+            if let Some(fixture) = <$fixture>::open($ttl).await {
+                super::$case(&fixture).await;
+            }
         }
     )* };
 }
 
-struct MemoryFixture;
+struct MemoryFixture(MemoryCache);
 
 #[async_trait]
 impl Fixture for MemoryFixture {
-    async fn open(ttl: Duration) -> Arc<dyn CartCache> {
-        Arc::new(MemoryCache::new(ttl, Duration::ZERO))
+    async fn open(ttl: Duration) -> Option<Self> {
+        Some(Self(MemoryCache::new(ttl, Duration::ZERO)))
+    }
+
+    async fn cache(&self) -> Arc<dyn CartCache> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn forget(&self) {
+        self.0.clear();
     }
 }
 
-cache_contract!(memory: MemoryFixture);
+#[async_trait]
+impl Fixture for RedisKeys {
+    async fn open(ttl: Duration) -> Option<Self> {
+        Self::living_for(ttl, Duration::ZERO)
+    }
+
+    async fn cache(&self) -> Arc<dyn CartCache> {
+        Arc::new(RedisKeys::cache(self).await)
+    }
+
+    async fn forget(&self) {
+        self.delete().await;
+    }
+}
+
+cache_contract!(memory: MemoryFixture, redis: RedisKeys);

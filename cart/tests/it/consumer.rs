@@ -26,6 +26,7 @@ async fn add(shop: &Shop, user: &str, product_id: i64, quantity: i32) {
 async fn cart(shop: &Shop, user: &str) -> Cart {
     let request = GetCartRequest {
         user_id: user.to_owned(),
+        fresh: false,
     };
     shop.client
         .clone()

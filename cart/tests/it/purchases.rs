@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use cart::{
-    app::Carts,
+    app::{Carts, Terms},
     domain::{EventId, UserId, Version},
     events::Purchases,
     ports::CartStore,
@@ -15,7 +15,9 @@ use runtime::{Ids, RequestContext};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{FakeStore, bought, carts, memory_cache, pieces, product, quantities, sqlite_store, user};
+use crate::support::{
+    FakeStore, bought, carts, expecting, memory_cache, pieces, product, quantities, sqlite_store, user,
+};
 
 /// The data of a purchase, as checkout writes it.
 pub(crate) fn purchase(user: &str, lines: &[(i64, i64)]) -> Value {
@@ -50,7 +52,7 @@ fn completed(data: &Value) -> Event {
 }
 
 async fn add(carts: &Carts, id: i64, n: i64) {
-    carts.add_item(user(), product(id), pieces(n), None).await.unwrap();
+    carts.add_item(user(), product(id), pieces(n), Terms::default()).await.unwrap();
 }
 
 async fn lines(carts: &Carts) -> Vec<(i64, i64)> {
@@ -113,7 +115,7 @@ async fn racing_deliveries_of_one_event_count_once() {
         delivered.unwrap();
     }
     assert_eq!(
-        shops[0].clear_cart(user(), Some(Version(2))).await.unwrap().version,
+        shops[0].clear_cart(user(), expecting(2)).await.unwrap().version,
         Version(3)
     );
 }
@@ -213,7 +215,7 @@ async fn purchases_of_one_customer_leave_another_alone() {
     add(&carts, 1, 5).await;
     let other = UserId::new("other");
     carts
-        .add_item(other.clone(), product(1), pieces(5), None)
+        .add_item(other.clone(), product(1), pieces(5), Terms::default())
         .await
         .unwrap();
     Purchases::new(carts.clone())

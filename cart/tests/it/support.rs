@@ -13,10 +13,10 @@ use std::{
 
 use async_trait::async_trait;
 use cart::{
-    app::Carts,
+    app::{Carts, Terms},
     cache::{GuardedCache, MemoryCache, Patience},
     domain::{Bought, Cart, CartId, Offer, ProductId, UserId, Version},
-    ports::{CacheError, CartCache, CartStore, Found, Products, Saved},
+    ports::{CacheError, Cached, CartCache, CartStore, Found, Products, Saved, Ticket},
     store::SqliteCartStore,
 };
 use events::{EventBus, SqliteBus};
@@ -80,13 +80,39 @@ pub(crate) fn quantities(cart: &Cart) -> Vec<(i64, i64)> {
         .collect()
 }
 
+/// A change that is meant for this version.
+pub(crate) fn expecting(version: i64) -> Terms {
+    Terms {
+        expected: Some(Version(version)),
+        call: None,
+    }
+}
+
+/// A time at which no store lets a cart go that was changed then.
+pub(crate) fn in_2100() -> Timestamp {
+    Timestamp::from_second(4_102_444_800).unwrap()
+}
+
 /// A cart of this version, with that many pieces of product 1.
 pub(crate) fn cart_of(user: &UserId, version: i64) -> Cart {
     let mut cart = Cart::never_filled(user.clone());
-    let at = Timestamp::from_second(1_750_000_000).unwrap();
+    let at = in_2100();
     for _ in 0..version {
         cart.add(offer(1), pieces(1), at).unwrap();
         cart.stamp(CartId(Uuid::from_u128(7)), at);
+    }
+    cart
+}
+
+/// A cart of 50 lines and more than 2 MB.
+pub(crate) fn large_cart(user: &UserId) -> Cart {
+    let mut cart = cart_of(user, 9);
+    for id in 2..=50 {
+        let large = Offer {
+            name: "ü\"\\".repeat(10_000),
+            ..offer(id)
+        };
+        cart.add(large, pieces(1), in_2100()).unwrap();
     }
     cart
 }
@@ -115,13 +141,13 @@ pub(crate) fn memory_cache() -> Arc<dyn CartCache> {
     Arc::new(MemoryCache::new(MINUTE, Duration::ZERO))
 }
 
-pub(crate) fn guarded(cache: Arc<dyn CartCache>) -> GuardedCache {
+pub(crate) fn guarded(cache: Arc<dyn CartCache>) -> Arc<GuardedCache> {
     let patience = Patience {
         timeout: Duration::from_millis(50),
         pause: Duration::from_millis(50),
         lifetime: MINUTE,
     };
-    GuardedCache::new(cache, patience)
+    Arc::new(GuardedCache::new(cache, patience))
 }
 
 pub(crate) fn carts(store: Arc<dyn CartStore>, cache: Arc<dyn CartCache>) -> Carts {
@@ -201,15 +227,15 @@ impl BadCache {
 
 #[async_trait]
 impl CartCache for BadCache {
-    async fn get(&self, _: &UserId) -> Result<Option<Arc<Cart>>, CacheError> {
+    async fn get(&self, _: &UserId) -> Result<Cached, CacheError> {
         self.fail().await
     }
 
-    async fn put(&self, _: Arc<Cart>) -> Result<(), CacheError> {
+    async fn put(&self, _: Arc<Cart>, _: Ticket) -> Result<(), CacheError> {
         self.fail().await
     }
 
-    async fn invalidate(&self, _: &UserId, _: Version) -> Result<(), CacheError> {
+    async fn invalidate(&self, _: &UserId, _: Version) -> Result<Ticket, CacheError> {
         self.fail().await
     }
 }

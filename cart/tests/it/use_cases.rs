@@ -6,14 +6,14 @@ use std::{
 };
 
 use cart::{
-    app::{CartError, Carts},
+    app::{CartError, Carts, Terms},
     domain::{Added, Cart, Refused, UserId, Version},
     ports::CartStore,
 };
 use storage::StoreError;
 use tokio::task::JoinSet;
 
-use crate::support::{BadCache, FakeStore, carts, memory_cache, pieces, product, quantities, sqlite_store, user};
+use crate::support::{BadCache, FakeStore, carts, expecting, memory_cache, pieces, product, quantities, sqlite_store, user};
 
 fn over_fake() -> (Arc<FakeStore>, Carts) {
     let store = Arc::new(FakeStore::default());
@@ -21,15 +21,15 @@ fn over_fake() -> (Arc<FakeStore>, Carts) {
 }
 
 async fn add(carts: &Carts, id: i64, n: i64) -> Arc<Cart> {
-    carts.add_item(user(), product(id), pieces(n), None).await.unwrap().0
+    carts.add_item(user(), product(id), pieces(n), Terms::default()).await.unwrap().0
 }
 
 #[tokio::test]
 async fn adding_says_whether_there_is_a_new_line() {
     let (_, carts) = over_fake();
-    let (cart, added) = carts.add_item(user(), product(1), pieces(2), None).await.unwrap();
+    let (cart, added) = carts.add_item(user(), product(1), pieces(2), Terms::default()).await.unwrap();
     assert_eq!((added, cart.version), (Added::NewLine, Version(1)));
-    let (cart, added) = carts.add_item(user(), product(1), pieces(3), None).await.unwrap();
+    let (cart, added) = carts.add_item(user(), product(1), pieces(3), Terms::default()).await.unwrap();
     assert_eq!((added, cart.version), (Added::ToLine, Version(2)));
     assert_eq!(quantities(&cart), [(1, 5)]);
 }
@@ -38,21 +38,21 @@ async fn adding_says_whether_there_is_a_new_line() {
 async fn a_change_that_changes_nothing_writes_nothing() {
     let (_, carts) = over_fake();
     for cart in [
-        carts.remove_item(user(), product(1), None).await.unwrap(),
-        carts.clear_cart(user(), None).await.unwrap(),
+        carts.remove_item(user(), product(1), Terms::default()).await.unwrap(),
+        carts.clear_cart(user(), Terms::default()).await.unwrap(),
         carts.get_cart(&user()).await.unwrap(),
     ] {
         assert_eq!(*cart, Cart::never_filled(user()));
     }
     add(&carts, 1, 2).await;
-    carts.remove_item(user(), product(2), None).await.unwrap();
+    carts.remove_item(user(), product(2), Terms::default()).await.unwrap();
     let cart = carts
-        .update_quantity(user(), product(1), pieces(2), None)
+        .update_quantity(user(), product(1), pieces(2), Terms::default())
         .await
         .unwrap();
     assert_eq!(cart.version, Version(1));
-    assert_eq!(carts.clear_cart(user(), None).await.unwrap().version, Version(2));
-    assert_eq!(carts.clear_cart(user(), None).await.unwrap().version, Version(2));
+    assert_eq!(carts.clear_cart(user(), Terms::default()).await.unwrap().version, Version(2));
+    assert_eq!(carts.clear_cart(user(), Terms::default()).await.unwrap().version, Version(2));
 }
 
 #[tokio::test]
@@ -62,28 +62,28 @@ async fn a_change_to_another_version_than_expected_is_refused_and_not_tried_agai
         let current = Version(version);
         assert!(matches!(result, Err(CartError::Refused(Refused::VersionMismatch { current: c })) if c == current));
     };
-    refused(carts.clear_cart(user(), Some(Version(1))).await, 0);
+    refused(carts.clear_cart(user(), expecting(1)).await, 0);
     carts
-        .add_item(user(), product(1), pieces(1), Some(Version(0)))
+        .add_item(user(), product(1), pieces(1), expecting(0))
         .await
         .unwrap();
     refused(
         carts
-            .add_item(user(), product(1), pieces(1), Some(Version(0)))
+            .add_item(user(), product(1), pieces(1), expecting(0))
             .await
             .map(|(cart, _)| cart),
         1,
     );
     refused(
         carts
-            .update_quantity(user(), product(1), pieces(5), Some(Version(2)))
+            .update_quantity(user(), product(1), pieces(5), expecting(2))
             .await,
         1,
     );
-    refused(carts.remove_item(user(), product(1), Some(Version(2))).await, 1);
-    refused(carts.clear_cart(user(), Some(Version(0))).await, 1);
+    refused(carts.remove_item(user(), product(1), expecting(2)).await, 1);
+    refused(carts.clear_cart(user(), expecting(0)).await, 1);
     assert_eq!(
-        carts.clear_cart(user(), Some(Version(1))).await.unwrap().version,
+        carts.clear_cart(user(), expecting(1)).await.unwrap().version,
         Version(2)
     );
 }
@@ -91,9 +91,9 @@ async fn a_change_to_another_version_than_expected_is_refused_and_not_tried_agai
 #[tokio::test]
 async fn a_product_that_is_not_there_or_cannot_be_asked_for_changes_nothing() {
     let (store, carts) = over_fake();
-    let missing = carts.add_item(user(), product(2000), pieces(1), None).await;
+    let missing = carts.add_item(user(), product(2000), pieces(1), Terms::default()).await;
     assert!(matches!(missing, Err(CartError::ProductNotFound)));
-    let unknown = carts.add_item(user(), product(1000), pieces(1), None).await;
+    let unknown = carts.add_item(user(), product(1000), pieces(1), Terms::default()).await;
     assert!(matches!(unknown, Err(CartError::ProductUnknown(_))));
     assert_eq!(store.load(&user()).await.unwrap(), None);
 }
@@ -104,7 +104,7 @@ async fn a_store_that_is_down_is_said_to_be() {
     store.down.store(true, Ordering::SeqCst);
     let read = carts.get_cart(&user()).await;
     assert!(matches!(read, Err(CartError::Store(StoreError::Unavailable(_)))));
-    let write = carts.clear_cart(user(), None).await;
+    let write = carts.clear_cart(user(), Terms::default()).await;
     assert!(matches!(write, Err(CartError::Store(StoreError::Unavailable(_)))));
 }
 
@@ -112,7 +112,7 @@ async fn a_store_that_is_down_is_said_to_be() {
 async fn a_cart_that_others_change_all_the_time_is_given_up_after_a_while() {
     let (store, carts) = over_fake();
     store.always_conflicts.store(true, Ordering::SeqCst);
-    let write = carts.add_item(user(), product(1), pieces(1), None).await;
+    let write = carts.add_item(user(), product(1), pieces(1), Terms::default()).await;
     assert!(matches!(write, Err(CartError::Contended)));
 }
 
@@ -122,7 +122,7 @@ async fn a_write_whose_answer_was_lost_is_seen_by_the_next_reader() {
     add(&carts, 1, 1).await;
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(1));
     store.loses_answers.store(true, Ordering::SeqCst);
-    carts.add_item(user(), product(1), pieces(1), None).await.unwrap_err();
+    carts.add_item(user(), product(1), pieces(1), Terms::default()).await.unwrap_err();
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(2));
 }
 
@@ -131,13 +131,13 @@ async fn a_caller_who_goes_away_does_not_leave_an_old_copy_behind() {
     let (store, carts) = over_fake();
     add(&carts, 1, 1).await;
     {
-        let change = carts.add_item(user(), product(1), pieces(1), None);
+        let change = carts.add_item(user(), product(1), pieces(1), Terms::default());
         tokio::pin!(change);
         // Started, and dropped in the middle.
         assert!(futures::poll!(change.as_mut()).is_pending());
     }
     // The next change has its turn after the one that was left alone.
-    let cart = carts.remove_item(user(), product(9), None).await.unwrap();
+    let cart = carts.remove_item(user(), product(9), Terms::default()).await.unwrap();
     assert_eq!(
         (cart.version, store.load(&user()).await.unwrap().unwrap().version),
         (Version(2), Version(2))
@@ -217,7 +217,7 @@ async fn a_hundredth_piece_is_refused_however_many_race_for_it() {
     let mut callers = JoinSet::new();
     for _ in 0..40 {
         let carts = carts.clone();
-        callers.spawn(async move { carts.add_item(user(), product(1), pieces(5), None).await.is_ok() });
+        callers.spawn(async move { carts.add_item(user(), product(1), pieces(5), Terms::default()).await.is_ok() });
     }
     let added = callers.join_all().await.into_iter().filter(|added| *added).count();
     assert_eq!(added, 19);
@@ -248,7 +248,7 @@ async fn customers_read_their_own_writes() {
         customers.spawn(async move {
             for n in 0..40 {
                 let id = product(n % 5 + 1);
-                let written = carts.add_item(user.clone(), id, pieces(1), None).await.unwrap().0;
+                let written = carts.add_item(user.clone(), id, pieces(1), Terms::default()).await.unwrap().0;
                 let read = carts.get_cart(&user).await.unwrap();
                 assert_eq!(read, written);
             }

@@ -1,4 +1,4 @@
-//! Drives one saga: does what the state machine says, and writes down what came of it before going on.
+//! Drives one saga: does what the state machine says, and writes down what came of it.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use proto::events::{CheckoutCompleted, CheckoutFailed, PurchasedItem};
 use runtime::{RequestContext, telemetry::chain};
 use serde::Serialize;
 use storage::StoreError;
+use tokio::time::Instant;
 
 use super::Sagas;
 use crate::{
     domain::Checkout,
-    ports::{Answer, Claimed, Payment, Record, Retry},
+    ports::{Answer, Claimed, Lease, Payment, Record, Retry},
     saga::{self, Call, Next, Outcome, State},
 };
 
@@ -25,34 +26,63 @@ const SLOW_BACKOFF: Duration = Duration::from_secs(30);
 impl Sagas {
     /// Drives a saga to its end; returns earlier when the process stops or somebody else has claimed it.
     pub(super) async fn drive(&self, mut claimed: Claimed) {
-        loop {
-            let record = match saga::next(&claimed.checkout.state) {
-                Next::Nothing => break self.endings.end(&claimed.checkout),
-                Next::Record(intent) => Record {
-                    steps: vec![self.step(intent, &claimed.checkout)],
-                    ..Record::default()
-                },
-                Next::Call(call) => self.call(call, &claimed.checkout).await,
-            };
-            let record = self.complete(record, &claimed.checkout);
-            if !self.write_down(&mut claimed, &record).await {
+        while !claimed.checkout.state.is_terminal() {
+            let (record, ahead) = self.go_on(claimed.checkout.clone()).await;
+            let Some(version) = self.write_down(&claimed, &record).await else {
                 return;
-            }
+            };
+            claimed.checkout = Checkout { version, ..ahead };
             if let Some(retry) = record.retry
                 && !self.tasks.sleep(retry.after).await
             {
-                return;
+                return self.hand_over(&claimed, retry).await;
             }
         }
+        self.endings.end(&claimed.checkout);
     }
 
-    /// Makes a call and says what is to be written down of it.
-    async fn call(&self, call: Call, checkout: &Checkout) -> Record {
-        let mut payment_id = None;
+    /// Goes as far as one commit reaches: returns what is to be written down, and the checkout as it is then.
+    ///
+    /// A crash before that commit loses nothing: see [`State::shares_its_commit`] for the steps that share one. They do so
+    /// only while most of the lease is left, so that the saga is still ours when the last of their calls is made.
+    async fn go_on(&self, mut ahead: Checkout) -> (Record, Checkout) {
+        let began = Instant::now();
+        let mut record = Record::default();
+        loop {
+            let shares = || ahead.state.shares_its_commit() && began.elapsed() < self.lease.ttl / 3;
+            let state = match saga::next(&ahead.state) {
+                Next::Record(intent) => intent,
+                Next::Call(call) if record.steps.is_empty() || shares() => {
+                    let after = self.call(call, &mut ahead).await;
+                    if after == ahead.state {
+                        let retry = retry(ahead.attempts + 1);
+                        (ahead.attempts, ahead.needs_attention) = (retry.attempts, retry.needs_attention);
+                        record.retry = Some(retry);
+                        break;
+                    }
+                    after
+                }
+                Next::Call(_) | Next::Nothing => break,
+            };
+            let (at, detail) = (self.clock.now(), detail(&state, &ahead.state));
+            record.steps.push((state.clone(), at, detail));
+            (ahead.state, ahead.updated_at) = (state, at);
+            (ahead.attempts, ahead.needs_attention) = (0, false);
+        }
+        record.payment_id.clone_from(&ahead.payment_id);
+        record.event = self.event(&ahead);
+        (record, ahead)
+    }
+
+    /// Makes a call and says what state it leads to: the same one when its outcome is unknown.
+    async fn call(&self, call: Call, checkout: &mut Checkout) -> State {
         let (id, ports) = (checkout.id, &self.ports);
         let answer = match call {
             Call::Reserve => ports.stock.reserve(id, &checkout.purchase.lines).await,
-            Call::Charge => self.charge(checkout).await.map(|id| payment_id = Some(id)),
+            Call::Charge => {
+                let charged = self.charge(checkout).await;
+                charged.map(|payment_id| checkout.payment_id = Some(payment_id))
+            }
             Call::Confirm => ports.stock.confirm(id).await,
             Call::Release => ports.stock.release(id).await,
             Call::Refund => ports.payments.refund(id).await,
@@ -66,18 +96,7 @@ impl Sagas {
                 Outcome::Unknown
             }
         };
-        let after = saga::apply(checkout.state.clone(), outcome);
-        if after == checkout.state {
-            return Record {
-                retry: Some(retry(checkout.attempts + 1)),
-                ..Record::default()
-            };
-        }
-        Record {
-            steps: vec![self.step(after, checkout)],
-            payment_id,
-            ..Record::default()
-        }
+        saga::apply(checkout.state.clone(), outcome)
     }
 
     /// Charges; where the answer is missing, asks what became of it.
@@ -93,63 +112,29 @@ impl Sagas {
         }
     }
 
-    fn step(&self, state: State, checkout: &Checkout) -> (State, jiff::Timestamp, String) {
-        let detail = match (&state, &checkout.state) {
-            (State::Failed(failure), State::Releasing(_)) => {
-                format!(
-                    "{}: {}; the stock is released",
-                    failure.reason.as_str(),
-                    failure.message
-                )
-            }
-            (State::Failed(failure) | State::Releasing(failure) | State::Refunding(failure), _) => {
-                format!("{}: {}", failure.reason.as_str(), failure.message)
-            }
-            (State::Initiated, _) => "cart and prices are frozen".to_owned(),
-            (State::InventoryReserved, _) => "the stock is held".to_owned(),
-            (State::PaymentPending, _) => "about to charge".to_owned(),
-            (State::PaymentCompleted, _) => "charged".to_owned(),
-            (State::Completed, _) => "the stock is sold".to_owned(),
-        };
-        (state, self.clock.now(), detail)
-    }
-
-    /// Adds what shares the commit: the intent that follows a step, and the event that a last step leads to.
-    fn complete(&self, mut record: Record, checkout: &Checkout) -> Record {
-        if let Some((state, ..)) = record.steps.last()
-            && let Next::Record(intent) = saga::next(state)
-        {
-            record.steps.push(self.step(intent, checkout));
-        }
-        if let Some((state, ..)) = record.steps.last() {
-            record.event = self.event(state, checkout);
-        }
-        record
-    }
-
-    /// Writes a record down, for as long as that takes. False when the saga is somebody else's now, or the process stops.
-    async fn write_down(&self, claimed: &mut Claimed, record: &Record) -> bool {
+    /// Writes a record down, for as long as that takes, and returns the new version. None when the saga is somebody else's
+    /// now, or the process stops.
+    async fn write_down(&self, claimed: &Claimed, record: &Record) -> Option<i64> {
         let id = claimed.checkout.id;
         let mut backoff = BACKOFF;
         loop {
             match self.ports.journal.record(claimed, record, &self.lease).await {
                 Ok(version) => {
-                    advance(&mut claimed.checkout, record, version);
                     if record.event.is_some() {
                         self.wake.wake();
                     }
-                    return true;
+                    return Some(version);
                 }
                 Err(StoreError::Conflict) => {
                     tracing::info!(checkout = %id, "this saga has another driver now");
-                    return false;
+                    return None;
                 }
                 // Of a write that failed it is not known whether it happened; if it did, the next one is a conflict and
                 // recovery goes on from there.
                 Err(error) => {
                     tracing::warn!(checkout = %id, error = chain(&error), ?backoff, "the journal cannot be written; trying again");
                     if !self.tasks.sleep(backoff).await {
-                        return false;
+                        return None;
                     }
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
@@ -157,10 +142,28 @@ impl Sagas {
         }
     }
 
+    /// Ends the lease on a saga that waits for its next try while this process stops: other replicas need not wait for it.
+    async fn hand_over(&self, claimed: &Claimed, retry: Retry) {
+        let record = Record {
+            retry: Some(Retry {
+                after: Duration::ZERO,
+                ..retry
+            }),
+            ..Record::default()
+        };
+        let over = Lease {
+            ttl: Duration::ZERO,
+            ..self.lease.clone()
+        };
+        if let Err(error) = self.ports.journal.record(claimed, &record, &over).await {
+            tracing::info!(checkout = %claimed.checkout.id, error = chain(&error), "this saga waits for its lease to end");
+        }
+    }
+
     /// The event that tells of a terminal state.
-    fn event(&self, state: &State, checkout: &Checkout) -> Option<Event> {
+    fn event(&self, checkout: &Checkout) -> Option<Event> {
         let now = self.clock.now();
-        let (kind, name, data) = match state {
+        let (kind, name, data) = match &checkout.state {
             State::Completed => (
                 CheckoutCompleted::KIND,
                 CheckoutCompleted::NAME,
@@ -206,21 +209,24 @@ impl<T> Answer<T> {
     }
 }
 
-/// What the checkout is after a record was written.
-fn advance(checkout: &mut Checkout, record: &Record, version: i64) {
-    checkout.version = version;
-    if let Some(id) = &record.payment_id {
-        checkout.payment_id = Some(id.clone());
-    }
-    if let Some((state, at, _)) = record.steps.last() {
-        checkout.state = state.clone();
-        checkout.updated_at = *at;
-        checkout.attempts = 0;
-        checkout.needs_attention = false;
-    }
-    if let Some(retry) = record.retry {
-        checkout.attempts = retry.attempts;
-        checkout.needs_attention = retry.needs_attention;
+/// What the history says of a step into `state` from `before`.
+fn detail(state: &State, before: &State) -> String {
+    match (state, before) {
+        (State::Failed(failure), State::Releasing(_)) => {
+            format!(
+                "{}: {}; the stock is released",
+                failure.reason.as_str(),
+                failure.message
+            )
+        }
+        (State::Failed(failure) | State::Releasing(failure) | State::Refunding(failure), _) => {
+            format!("{}: {}", failure.reason.as_str(), failure.message)
+        }
+        (State::Initiated, _) => "cart and prices are frozen".to_owned(),
+        (State::InventoryReserved, _) => "the stock is held".to_owned(),
+        (State::PaymentPending, _) => "about to charge".to_owned(),
+        (State::PaymentCompleted, _) => "charged".to_owned(),
+        (State::Completed, _) => "the stock is sold".to_owned(),
     }
 }
 

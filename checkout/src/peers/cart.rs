@@ -27,6 +27,7 @@ impl Carts for GrpcCarts {
     async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError> {
         let request = GetCartRequest {
             user_id: user.0.clone(),
+            fresh: true,
         };
         let cart = self
             .0

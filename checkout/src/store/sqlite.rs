@@ -1,20 +1,25 @@
 //! The journal in SQLite, with the outbox in the same file.
 
-mod row;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use events::outbox;
 use futures::FutureExt;
+use jiff::Timestamp;
 use runtime::telemetry::chain;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, Sqlite, StoreError};
+use uuid::fmt::Hyphenated;
 
+use super::{
+    label,
+    row::{BEGUN, COLUMNS, Changes, CheckoutRow, LineRow},
+};
 use crate::{
     domain::{Checkout, CheckoutId, Entry, IdempotencyKey, Request, Status, UserId},
     ports::{Begun, Claimed, Fence, Filter, Journal, Lease, Record},
     saga::State,
 };
-use row::{COLUMNS, FailureRow, checkout, entry, lines_json, millis};
 
 pub const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
@@ -111,12 +116,10 @@ impl Journal for SqliteJournal {
 
     async fn record(&self, claimed: &Claimed, record: &Record, lease: &Lease) -> Result<i64, StoreError> {
         let (claimed, record, lease) = (claimed.clone(), record.clone(), lease.clone());
-        let label = record
-            .steps
-            .first()
-            .map_or("checkout.retry", |(state, ..)| label(state));
         self.0
-            .write(label, move |tx| write_record(tx, claimed, record, lease).boxed())
+            .write(label(&record), move |tx| {
+                write_record(tx, claimed, record, lease).boxed()
+            })
             .await
     }
 
@@ -159,20 +162,6 @@ impl Journal for SqliteJournal {
     }
 }
 
-/// Names the commit of a step.
-const fn label(state: &State) -> &'static str {
-    match state {
-        State::Initiated => "checkout.initiated",
-        State::InventoryReserved => "checkout.reserved",
-        State::PaymentPending => "checkout.pending",
-        State::PaymentCompleted => "checkout.paid",
-        State::Releasing(_) => "checkout.releasing",
-        State::Refunding(_) => "checkout.refunding",
-        State::Completed => "checkout.completed",
-        State::Failed(_) => "checkout.failed",
-    }
-}
-
 async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, lease: Lease) -> Result<Begun, StoreError> {
     let inserted = sqlx::query(concat!(
         "INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, lines, total_minor, currency,
@@ -187,7 +176,7 @@ async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, leas
     .bind(&new.fingerprint)
     .bind(new.state.name())
     .bind(new.status().name())
-    .bind(lines_json(&new.purchase.lines)?)
+    .bind(LineRow::all_of(&new.purchase.lines))
     .bind(new.purchase.total.minor_units())
     .bind(new.purchase.total.currency().as_str())
     .bind(new.method.as_str())
@@ -213,7 +202,7 @@ async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, leas
         new.id,
         new.version,
         &new.state,
-        (new.created_at, "cart and prices are frozen"),
+        (new.created_at, BEGUN),
     )
     .await?;
     Ok(Begun::Created(Fence(1)))
@@ -224,7 +213,7 @@ async fn insert_entry(
     id: CheckoutId,
     version: i64,
     state: &State,
-    (at, detail): (jiff::Timestamp, &str),
+    (at, detail): (Timestamp, &str),
 ) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO history (checkout_id, version, state, at, detail) VALUES (?, ?, ?, ?, ?)")
         .bind(id.to_string())
@@ -244,15 +233,7 @@ async fn write_record(
     lease: Lease,
 ) -> Result<i64, StoreError> {
     let before = &claimed.checkout;
-    let payment_id = record.payment_id.as_ref().or(before.payment_id.as_ref());
-    let (state, at) = record
-        .steps
-        .last()
-        .map_or((&before.state, before.updated_at), |(state, at, _)| (state, *at));
-    let version = before.version + i64::try_from(record.steps.len()).map_err(StoreError::corrupt)?;
-    let (after, attempts, attention) = record.retry.map_or((0, 0, false), |retry| {
-        (millis(retry.after), retry.attempts, retry.needs_attention)
-    });
+    let changes = Changes::of(&record, before, &lease)?;
     let updated = sqlx::query(concat!(
         "UPDATE checkouts SET state = ?, status = ?, failure = ?, payment_id = ?, updated_at = ?, version = ?,
             attempts = ?, needs_attention = ?, wake_at = ",
@@ -261,16 +242,16 @@ async fn write_record(
         now!(),
         " + ? WHERE id = ? AND version = ? AND fence = ?"
     ))
-    .bind(state.name())
-    .bind(Status::of(state, payment_id.is_some()).name())
-    .bind(state.failure().map(FailureRow::json).transpose()?)
-    .bind(payment_id)
-    .bind(at.as_millisecond())
-    .bind(version)
-    .bind(attempts)
-    .bind(attention)
-    .bind(after)
-    .bind(after.saturating_add(millis(lease.ttl)))
+    .bind(changes.state)
+    .bind(changes.status)
+    .bind(changes.failure)
+    .bind(changes.payment_id)
+    .bind(changes.updated_at.as_millisecond())
+    .bind(changes.version)
+    .bind(changes.attempts)
+    .bind(changes.needs_attention)
+    .bind(millis(changes.wakes_in))
+    .bind(millis(changes.is_free_in))
     .bind(before.id.to_string())
     .bind(before.version)
     .bind(claimed.fence.0)
@@ -285,7 +266,7 @@ async fn write_record(
     if let Some(event) = &record.event {
         outbox::sqlite::append(tx, proto::events::CHECKOUT_TOPIC, event).await?;
     }
-    Ok(version)
+    Ok(changes.version)
 }
 
 async fn claim(tx: &mut SqliteConnection, lease: Lease, limit: u32) -> Result<Vec<Claimed>, StoreError> {
@@ -304,11 +285,57 @@ async fn claim(tx: &mut SqliteConnection, lease: Lease, limit: u32) -> Result<Ve
         .await?;
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
-        match row::claimed(row) {
+        match claim_of(row) {
             Ok(claim) => claimed.push(claim),
             // It comes up again when its lease runs out; meanwhile the others go on.
             Err(error) => tracing::error!(error = chain(&error), "a saga in the journal cannot be read"),
         }
     }
     Ok(claimed)
+}
+
+fn checkout(row: &SqliteRow) -> Result<Checkout, StoreError> {
+    let id: Hyphenated = row.try_get("id")?;
+    let read = CheckoutRow {
+        id: id.into_uuid(),
+        user_id: row.try_get("user_id")?,
+        fingerprint: row.try_get("fingerprint")?,
+        state: row.try_get("state")?,
+        failure: row.try_get("failure")?,
+        lines: row.try_get("lines")?,
+        total_minor: row.try_get("total_minor")?,
+        currency: row.try_get("currency")?,
+        payment_method: row.try_get("payment_method")?,
+        payment_id: row.try_get("payment_id")?,
+        cart_version: row.try_get("cart_version")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+        version: row.try_get("version")?,
+        attempts: row.try_get("attempts")?,
+        needs_attention: row.try_get("needs_attention")?,
+    };
+    read.try_into()
+}
+
+fn claim_of(row: &SqliteRow) -> Result<Claimed, StoreError> {
+    Ok(Claimed {
+        checkout: checkout(row)?,
+        fence: Fence(row.try_get("fence")?),
+    })
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        state: row.try_get("state")?,
+        at: time(row, "at")?,
+        detail: row.try_get("detail")?,
+    })
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(row.try_get(column)?).map_err(StoreError::corrupt)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }

@@ -4,5 +4,6 @@ mod lists;
 mod outcomes;
 mod peers;
 mod refusals;
+mod replicas;
 mod shop;
 mod unknowns;

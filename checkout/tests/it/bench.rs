@@ -151,6 +151,8 @@ impl Bench {
 
     /// That every saga has ended, and that its verdict is what the books say. `what` is shown when it is not.
     pub(crate) async fn assert_sound(&self, what: &str) {
+        // What comes now comes after everybody has stopped waiting for it.
+        self.world.deliver_all();
         let all = self.checkouts().await;
         for checkout in &all {
             self.assert_books(checkout, what);

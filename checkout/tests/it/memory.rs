@@ -50,6 +50,7 @@ struct Tables {
     outbox: Vec<Event>,
     faults: VecDeque<Option<WriteFault>>,
     looks: usize,
+    writes: usize,
 }
 
 #[derive(Default, Clone)]
@@ -80,8 +81,14 @@ impl MemoryJournal {
         self.tables().looks
     }
 
+    /// How often a saga was begun or something was written down of one.
+    pub(crate) fn writes(&self) -> usize {
+        self.tables().writes
+    }
+
     fn write<T>(&self, write: impl FnOnce(&mut Tables) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut tables = self.tables();
+        tables.writes += 1;
         match tables.faults.pop_front().flatten() {
             None => write(&mut tables),
             Some(WriteFault::Lost) => Err(StoreError::unavailable("the disk is full")),

@@ -144,3 +144,23 @@ async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() 
     next.ended(waiting.checkout.id).await;
     next.assert_sound("stopped and started").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_again_goes_over_to_another_process_at_once_when_its_own_stops() {
+    let bench = Bench::new();
+    bench.world.always(At::Confirm, Fault::NeverArrives);
+    let moment = Duration::from_secs(10);
+    let waiting = bench.sagas.initiate(request("k"), moment).await.unwrap();
+    let other = bench.another("other");
+    other.recover();
+    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
+    bench.world.heal();
+    let began = Instant::now();
+    other.ended(waiting.checkout.id).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "no lease had to end: {:?}",
+        began.elapsed()
+    );
+    other.assert_sound("handed over").await;
+}

@@ -1,5 +1,7 @@
 //! Purchases where nothing goes wrong but the customer's luck.
 
+use std::time::Duration;
+
 use checkout::{domain::Status, saga::State};
 
 use crate::{
@@ -35,6 +37,46 @@ async fn the_journal_is_looked_into_once_when_nothing_is_in_the_way() {
     let bench = Bench::new();
     bench.buy(request("k")).await;
     assert_eq!(bench.journal.looks(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purchase_is_written_down_in_as_few_commits_as_is_safe() {
+    let write = async |bench: Bench, method: &str| {
+        bench.buy(paid_with("k", method)).await;
+        bench.journal.writes()
+    };
+    // It begins, may be charged, and ends.
+    assert_eq!(write(Bench::new(), "pm_card_ok").await, 3);
+    assert_eq!(write(Bench::new(), "pm_card_declined").await, 3);
+    // The refund is intended before it is made.
+    let bench = Bench::new();
+    bench.world.expire_every_hold();
+    assert_eq!(write(bench, "pm_card_ok").await, 4);
+    let bench = Bench::new();
+    bench.world.ledger().sell_out();
+    assert_eq!(write(bench, "pm_card_ok").await, 2);
+}
+
+/// What is on disk when the stock is about to be sold.
+async fn shown_at_confirm(charge_takes: Duration) -> Status {
+    let bench = Bench::new();
+    let (charge, confirm) = (bench.world.gate_behind(At::Charge), bench.world.gate_before(At::Confirm));
+    let buying = bench.start_to_buy(request("k"));
+    charge.reached().await;
+    tokio::time::sleep(charge_takes).await;
+    charge.open();
+    confirm.reached().await;
+    let shown = bench.only().await.status();
+    confirm.open();
+    assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
+    bench.assert_sound("shown").await;
+    shown
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_charge_that_took_long_is_written_down_before_anything_else() {
+    assert_eq!(shown_at_confirm(Duration::ZERO).await, Status::PaymentPending);
+    assert_eq!(shown_at_confirm(Duration::from_secs(7)).await, Status::PaymentCompleted);
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,6 +53,11 @@ fn refunded(ledger: &mut Ledger, checkout: &Checkout) {
     ledger.refund(checkout.id);
 }
 
+fn refunded_and_released(ledger: &mut Ledger, checkout: &Checkout) {
+    refunded(ledger, checkout);
+    ledger.release(checkout.id).unwrap();
+}
+
 fn nothing(_: &mut Ledger, _: &Checkout) {}
 
 /// A saga that was left in a state, and how it ends: the reason of its failure, or none.
@@ -68,7 +73,7 @@ fn all_that_can_be_left() -> Vec<Left> {
     let expired = || failure(Reason::ReservationExpired);
     let (ok, bad) = ("pm_card_ok", "pm_card_declined");
     let (card, hold) = (Some("CARD_DECLINED"), Some("RESERVATION_EXPIRED"));
-    let rows: [(State, Before, &'static str, Option<&'static str>); 15] = [
+    let rows: [(State, Before, &'static str, Option<&'static str>); 19] = [
         (State::Initiated, nothing, ok, None),
         (State::Initiated, reserved, ok, None),
         (State::Initiated, reserved, bad, card),
@@ -77,6 +82,10 @@ fn all_that_can_be_left() -> Vec<Left> {
         (State::PaymentPending, reserved, ok, None),
         (State::PaymentPending, called_to_pay, ok, None),
         (State::PaymentPending, called_to_pay, bad, card),
+        // What came of the next call was not written down either.
+        (State::PaymentPending, sold, ok, None),
+        (State::PaymentPending, lost, ok, hold),
+        (State::PaymentPending, released, bad, card),
         (State::PaymentCompleted, called_to_pay, ok, None),
         (State::PaymentCompleted, sold, ok, None),
         (State::PaymentCompleted, lost, ok, hold),
@@ -84,6 +93,7 @@ fn all_that_can_be_left() -> Vec<Left> {
         (State::Releasing(declined()), released, bad, card),
         (State::Refunding(expired()), lost, ok, hold),
         (State::Refunding(expired()), refunded, ok, hold),
+        (State::Refunding(expired()), refunded_and_released, ok, hold),
     ];
     let left = |(state, before, method, end)| Left {
         state,
@@ -253,10 +263,63 @@ async fn a_driver_that_was_thought_dead_changes_nothing_when_it_goes_on() {
     }
 }
 
+/// Somebody else takes the saga over, though its driver lives, just before or just behind a call.
+async fn take_over(bench: &Bench, at: At, behind: bool, method: &str) {
+    let gate = if behind {
+        bench.world.gate_behind(at)
+    } else {
+        bench.world.gate_before(at)
+    };
+    let buying = bench.start_to_buy(paid_with("k", method));
+    gate.reached().await;
+    bench.journal.disown("me").await.unwrap();
+    let other = bench.another("other");
+    other.recover();
+    let id = bench.only().await.id;
+    let end = other.ended(id).await;
+    let calls = bench.world.calls().len();
+    gate.open();
+    assert_eq!(buying.await.unwrap().unwrap().checkout, end, "{at:?}");
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let more = bench.world.calls()[calls..].to_vec();
+    // What follows a charge shares its commit. That call was made by the new driver before, and has its answer.
+    let expected = match (at, method) {
+        (At::Charge | At::FindPayment, "pm_card_ok") => vec![At::Confirm],
+        (At::Charge | At::FindPayment, _) | (At::Refund, _) => vec![At::Release],
+        _ => Vec::new(),
+    };
+    assert!(more == expected || more.is_empty(), "{at:?}: {more:?}");
+    bench.assert_sound(&format!("{method} {at:?} {behind}")).await;
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_driver_whose_fence_has_moved_on_stops_and_makes_no_further_call() {
+async fn a_saga_that_is_taken_from_a_driver_that_lives_has_one_verdict() {
+    for method in ["pm_card_ok", "pm_card_declined"] {
+        for at in PARTICIPANTS {
+            for behind in [false, true] {
+                let bench = Bench::new();
+                match at {
+                    At::FindPayment => bench.world.script(At::Charge, [Some(Fault::AnswerLost)]),
+                    At::Refund => bench.world.expire_every_hold(),
+                    At::Cart | At::Prices | At::Reserve | At::Charge | At::Confirm | At::Release => {}
+                }
+                let is_called = match at {
+                    At::Confirm | At::Refund => method == "pm_card_ok",
+                    At::Release => method == "pm_card_declined",
+                    At::Cart | At::Prices | At::Reserve | At::Charge | At::FindPayment => true,
+                };
+                if is_called {
+                    take_over(&bench, at, behind, method).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_whose_fence_has_moved_on_does_not_charge() {
     let bench = Bench::new();
-    let gate = bench.world.gate_behind(At::Charge);
+    let gate = bench.world.gate_behind(At::Reserve);
     let buying = bench.start_to_buy(request("k"));
     gate.reached().await;
     bench.journal.disown("me").await.unwrap();
@@ -265,8 +328,7 @@ async fn a_driver_whose_fence_has_moved_on_stops_and_makes_no_further_call() {
     assert_eq!(claimed.len(), 1);
     gate.open();
     tokio::time::sleep(Duration::from_mins(30)).await;
-    let calls = [At::Cart, At::Prices, At::Reserve, At::Charge];
-    assert_eq!(bench.world.calls(), calls);
+    assert_eq!(bench.world.calls(), [At::Cart, At::Prices, At::Reserve]);
     let stays = bench.only().await;
     assert_eq!(stays, claimed[0].checkout, "it has written nothing");
     // The client still waits: whoever has the saga now may end it.

@@ -2,7 +2,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -46,9 +50,29 @@ pub(crate) enum Fault {
     NeverArrives,
     AnswerLost,
     Twice,
+    /// It is executed, and its answer comes when nobody waits for it any more.
+    Slow,
+    /// The same with the call itself: it is executed after so many others that the caller makes later.
+    Overtaken(usize),
 }
 
-pub(crate) const FAULTS: [Fault; 3] = [Fault::NeverArrives, Fault::AnswerLost, Fault::Twice];
+/// Those that a connection can be made to have.
+pub(crate) const FAULTS_OF_CONNECTIONS: [Fault; 3] = [Fault::NeverArrives, Fault::AnswerLost, Fault::Twice];
+
+pub(crate) const FAULTS: [Fault; 6] = [
+    Fault::NeverArrives,
+    Fault::AnswerLost,
+    Fault::Twice,
+    Fault::Slow,
+    Fault::Overtaken(1),
+    Fault::Overtaken(3),
+];
+
+/// How long a caller waits for an answer.
+const DEADLINE: Duration = Duration::from_secs(8);
+
+/// What a call does to the books.
+type Effect = Box<dyn FnOnce(&mut Ledger) + Send>;
 
 /// Holds one call up.
 #[derive(Debug)]
@@ -76,12 +100,14 @@ pub(crate) struct World {
     ledger: Mutex<Ledger>,
     cart: Mutex<Option<CartView>>,
     prices: Mutex<BTreeMap<ProductId, Priced>>,
+    /// Calls that are overtaken, and by how many more.
+    on_the_way: Mutex<Vec<(usize, Effect)>>,
     script: Mutex<BTreeMap<At, VecDeque<Option<Fault>>>>,
     always: Mutex<BTreeMap<At, Fault>>,
     gates: Mutex<Vec<Arc<Gate>>>,
     calls: Mutex<Vec<At>>,
     /// Whether the time of every hold is over, and its stock gone, before it is confirmed.
-    holds_are_short: Mutex<bool>,
+    holds_are_short: Arc<AtomicBool>,
 }
 
 impl World {
@@ -138,7 +164,7 @@ impl World {
     }
 
     pub(crate) fn expire_every_hold(&self) {
-        *self.holds_are_short.lock().unwrap() = true;
+        self.holds_are_short.store(true, SeqCst);
     }
 
     /// What happens to the next calls of this kind.
@@ -207,22 +233,42 @@ impl World {
 
     /// A call that is executed, between its gates.
     pub(crate) async fn execute<T>(&self, at: At, act: impl FnOnce(&mut Ledger) -> T) -> T {
-        self.calls.lock().unwrap().push(at);
-        tokio::task::yield_now().await;
+        self.made(at).await;
         self.pass(at, false).await;
         let answer = act(&mut self.ledger());
+        self.deliver(1);
         self.pass(at, true).await;
         tokio::task::yield_now().await;
         answer
     }
 
+    async fn made(&self, at: At) {
+        self.calls.lock().unwrap().push(at);
+        tokio::task::yield_now().await;
+    }
+
+    /// Executes those calls that so many others have overtaken by now.
+    fn deliver(&self, more: usize) {
+        let mut on_the_way = self.on_the_way.lock().unwrap();
+        for (others, effect) in std::mem::take(&mut *on_the_way) {
+            match others.saturating_sub(more) {
+                0 => effect(&mut self.ledger()),
+                others => on_the_way.push((others, effect)),
+            }
+        }
+    }
+
+    /// Executes whatever is still on the way.
+    pub(crate) fn deliver_all(&self) {
+        self.deliver(usize::MAX);
+    }
+
     /// A call, and what goes wrong with it. An error is an answer that was not seen.
-    async fn call<T>(&self, at: At, mut act: impl FnMut(&mut Ledger) -> T) -> Result<T, Status> {
+    async fn call<T>(&self, at: At, mut act: impl FnMut(&mut Ledger) -> T + Send + 'static) -> Result<T, Status> {
         match self.next_fault(at) {
             None => Ok(self.execute(at, act).await),
             Some(Fault::NeverArrives) => {
-                self.calls.lock().unwrap().push(at);
-                tokio::task::yield_now().await;
+                self.made(at).await;
                 Err(Status::unavailable("connection lost"))
             }
             Some(Fault::AnswerLost) => {
@@ -233,16 +279,36 @@ impl World {
                 self.execute(at, &mut act).await;
                 Ok(self.execute(at, act).await)
             }
+            Some(Fault::Slow) => {
+                self.execute(at, act).await;
+                Err(too_late().await)
+            }
+            Some(Fault::Overtaken(by)) => {
+                self.made(at).await;
+                let effect: Effect = Box::new(move |ledger| drop(act(ledger)));
+                self.on_the_way.lock().unwrap().push((by, effect));
+                Err(too_late().await)
+            }
         }
     }
 
-    pub(crate) fn confirm_in(&self, ledger: &mut Ledger, id: CheckoutId) -> Result<(), Failure> {
-        if *self.holds_are_short.lock().unwrap() {
-            ledger.expire(id);
-            ledger.sell_out();
+    /// What Confirm does.
+    pub(crate) fn confirmation(&self, id: CheckoutId) -> impl Fn(&mut Ledger) -> Result<(), Failure> + Send + 'static {
+        let holds_are_short = self.holds_are_short.clone();
+        move |ledger| {
+            if holds_are_short.load(SeqCst) {
+                ledger.expire(id);
+                ledger.sell_out();
+            }
+            ledger.confirm(id)
         }
-        ledger.confirm(id)
     }
+}
+
+/// What a caller makes of an answer that has not come in time.
+async fn too_late() -> Status {
+    tokio::time::sleep(DEADLINE).await;
+    Status::deadline_exceeded("no answer within the deadline")
 }
 
 /// What an adapter makes of an answer: only what is known of that call is a refusal.
@@ -258,14 +324,16 @@ fn answer<T>(answer: Result<Result<T, Failure>, Status>, refusals: &[Reason]) ->
 #[async_trait]
 impl Carts for World {
     async fn cart_of(&self, _: &UserId) -> Result<CartView, PeerError> {
-        Ok(self.call(At::Cart, |_| self.cart()).await?)
+        self.call(At::Cart, |_| ()).await?;
+        Ok(self.cart())
     }
 }
 
 #[async_trait]
 impl Catalogue for World {
     async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError> {
-        let mut prices = self.call(At::Prices, |_| self.prices()).await?;
+        self.call(At::Prices, |_| ()).await?;
+        let mut prices = self.prices();
         prices.retain(|product, _| products.contains(product));
         Ok(prices)
     }
@@ -274,34 +342,35 @@ impl Catalogue for World {
 #[async_trait]
 impl Stock for World {
     async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> Answer<()> {
-        let called = self.call(At::Reserve, |ledger| ledger.reserve(id, lines)).await;
+        let lines = lines.to_vec();
+        let called = self.call(At::Reserve, move |ledger| ledger.reserve(id, &lines)).await;
         answer(called, &[Reason::OutOfStock, Reason::ReservationReleased])
     }
 
     async fn confirm(&self, id: CheckoutId) -> Answer<()> {
-        let called = self.call(At::Confirm, |ledger| self.confirm_in(ledger, id)).await;
-        answer(called, &[Reason::ReservationExpired])
+        answer(self.call(At::Confirm, self.confirmation(id)).await, &[Reason::ReservationExpired])
     }
 
     async fn release(&self, id: CheckoutId) -> Answer<()> {
-        answer(self.call(At::Release, |ledger| ledger.release(id)).await, &[])
+        answer(self.call(At::Release, move |ledger| ledger.release(id)).await, &[])
     }
 }
 
 #[async_trait]
 impl Payments for World {
     async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Answer<String> {
-        let called = self.call(At::Charge, |ledger| ledger.charge(id, amount, method)).await;
+        let method = method.clone();
+        let called = self.call(At::Charge, move |ledger| ledger.charge(id, amount, &method)).await;
         let declines = crate::ledger::DECLINES.map(|(_, reason)| reason);
         answer(called, &[&declines[..], &[Reason::PaymentCancelled]].concat())
     }
 
     async fn refund(&self, id: CheckoutId) -> Answer<()> {
-        let called = self.call(At::Refund, |ledger| ledger.refund(id)).await;
+        let called = self.call(At::Refund, move |ledger| ledger.refund(id)).await;
         answer(called.map(Ok), &[])
     }
 
     async fn find(&self, id: CheckoutId) -> Result<Payment, PeerError> {
-        Ok(self.call(At::FindPayment, |ledger| ledger.payment(id)).await?)
+        Ok(self.call(At::FindPayment, move |ledger| ledger.payment(id)).await?)
     }
 }

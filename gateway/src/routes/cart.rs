@@ -98,6 +98,7 @@ impl TryFrom<CartItem> for ItemJson {
 async fn show(State(shared): State<Arc<Shared>>, user: User) -> Answer {
     let request = GetCartRequest {
         user_id: user.into_id(),
+        fresh: false,
     };
     let answer = shared.cart().get_cart(request).await?.into_inner();
     shown(StatusCode::OK, answer.cart)

@@ -55,7 +55,7 @@ async fn every_route_answers_with_the_cart_and_its_version() {
             Method::GET,
             "/api/v1/cart",
             "",
-            r#"GetCartRequest { user_id: "customer-7" }"#,
+            r#"GetCartRequest { user_id: "customer-7", fresh: false }"#,
         ),
         (
             Method::POST,

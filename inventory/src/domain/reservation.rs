@@ -28,6 +28,10 @@ impl CheckoutId {
     pub const fn new(id: Uuid) -> Self {
         Self(id)
     }
+
+    pub const fn get(self) -> Uuid {
+        self.0
+    }
 }
 
 impl fmt::Display for CheckoutId {

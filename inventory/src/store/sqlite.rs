@@ -11,6 +11,7 @@ use runtime::CrashPoints;
 use sqlx::SqliteConnection;
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
+use super::row::{self, StockRow};
 use crate::{
     domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, Settlement, Stock},
     ports::StockStore,
@@ -28,9 +29,6 @@ macro_rules! now {
     };
 }
 use now;
-
-/// product, on hand, held.
-type StockRow = (i64, i64, i64);
 
 /// Stock, reservations and the ledger in one file.
 #[derive(Debug, Clone)]
@@ -63,7 +61,7 @@ impl StockStore for SqliteStockStore {
             .bind(serde_json::json!(products).to_string()),
         };
         let rows: Vec<StockRow> = query.bind(limit).fetch_all(self.db.reader()).await?;
-        rows.into_iter().map(stock).collect()
+        rows.into_iter().map(row::stock).collect()
     }
 
     async fn reserve(
@@ -131,13 +129,13 @@ async fn receive(tx: &mut SqliteConnection, delivery: Delivery) -> Result<Result
     if let Some((first_product, first_quantity, on_hand, held)) = first {
         let same = (first_product, first_quantity) == (product, quantity);
         return if same {
-            stock((product, on_hand, held)).map(Ok)
+            row::stock((product, on_hand, held)).map(Ok)
         } else {
             Ok(Err(KeyReused))
         };
     }
     let (on_hand_delta, held_delta) = Movement::Received.deltas();
-    let row: StockRow = sqlx::query_as(
+    let after: StockRow = sqlx::query_as(
         "INSERT INTO stock (product_id, on_hand, held) VALUES (?1, ?2, ?3) ON CONFLICT (product_id)
          DO UPDATE SET on_hand = on_hand + ?2, held = held + ?3 RETURNING product_id, on_hand, held",
     )
@@ -167,21 +165,9 @@ async fn receive(tx: &mut SqliteConnection, delivery: Delivery) -> Result<Result
     .bind(key)
     .bind(product)
     .bind(quantity)
-    .bind(row.1)
-    .bind(row.2)
+    .bind(after.1)
+    .bind(after.2)
     .execute(tx)
     .await?;
-    stock(row).map(Ok)
-}
-
-fn stock((product, on_hand, held): StockRow) -> Result<Stock, StoreError> {
-    Ok(Stock {
-        product: product_id(product)?,
-        on_hand,
-        held,
-    })
-}
-
-fn product_id(id: i64) -> Result<ProductId, StoreError> {
-    ProductId::new(id).ok_or_else(|| StoreError::corrupt(format!("product id {id}")))
+    row::stock(after).map(Ok)
 }

@@ -17,7 +17,7 @@ use crate::{
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
-    events::inbox::SQLITE_SCHEMA,
+    events::inbox::sqlite::SCHEMA,
 ]);
 
 const PAGE: &str = "SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
@@ -81,7 +81,7 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
         text,
         created_at,
     } = notification;
-    if !events::inbox::first_time(tx, proto::events::NOTIFICATION_GROUP, id.0, now).await? {
+    if !events::inbox::sqlite::first_time(tx, proto::events::NOTIFICATION_GROUP, id.0, now).await? {
         return Ok(Told::Before);
     }
     sqlx::query(

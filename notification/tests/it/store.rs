@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
 use notification::{
     domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
     ports::{NotificationStore, Told},
-    store::SqliteNotificationStore,
+    store::{PostgresNotificationStore, SqliteNotificationStore},
 };
 use runtime::CrashPoints;
+use storage::{Cursor, PostgresAddress, StoreError};
+use testing::Engine;
 use uuid::Uuid;
 
 /// A store of its own for each case.
 #[async_trait]
 pub(crate) trait Fixture: Send + Sync {
-    async fn new() -> Self
+    /// `None` when its engine is not there, which was said.
+    async fn new() -> Option<Self>
     where
         Self: Sized;
     /// The store, as a process that starts now opens it.
@@ -27,8 +30,8 @@ pub(crate) struct SqliteFixture(tempfile::TempDir);
 
 #[async_trait]
 impl Fixture for SqliteFixture {
-    async fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+    async fn new() -> Option<Self> {
+        Some(Self(tempfile::tempdir().unwrap()))
     }
 
     async fn open(&self) -> Arc<dyn NotificationStore> {
@@ -38,6 +41,28 @@ impl Fixture for SqliteFixture {
                 .await
                 .unwrap(),
         )
+    }
+}
+
+/// A schema of its own.
+pub(crate) struct PostgresFixture {
+    pub(crate) url: String,
+    pub(crate) schema: String,
+}
+
+#[async_trait]
+impl Fixture for PostgresFixture {
+    async fn new() -> Option<Self> {
+        Some(Self {
+            url: Engine::PostgreSql.address()?,
+            schema: testing::unique_name(),
+        })
+    }
+
+    async fn open(&self) -> Arc<dyn NotificationStore> {
+        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
+        let store = PostgresNotificationStore::open(&address, &self.schema, &CrashPoints::none()).await;
+        Arc::new(store.unwrap())
     }
 }
 
@@ -52,23 +77,29 @@ macro_rules! store_contract {
         sixty_four_notifications_at_once_are_all_there
         a_text_of_two_megabytes_comes_back_as_it_was
         pages_have_every_notification_once_and_the_newest_first
+        a_page_may_begin_at_any_time
     })+ };
     (@ $adapter:ident $fixture:ident $($case:ident)+) => {
         mod $adapter {
             use super::*;
-            $(#[tokio::test] async fn $case() { super::$case(&$fixture::new().await).await; })+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                if let Some(fixture) = $fixture::new().await {
+                    super::$case(&fixture).await;
+                }
+            })+
         }
     };
 }
 
-store_contract!(sqlite: SqliteFixture);
+store_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
 
 fn user(name: &str) -> UserId {
     UserId(name.to_owned())
 }
 
 /// The `n`th notification, of something that happened at millisecond `at`.
-fn notification(n: u128, user_name: &str, at: i64) -> Notification {
+pub(crate) fn notification(n: u128, user_name: &str, at: i64) -> Notification {
     Notification {
         id: NotificationId(Uuid::from_u128(n)),
         user_id: user(user_name),
@@ -134,22 +165,26 @@ async fn what_was_told_is_there_after_a_reopen(fixture: &dyn Fixture) {
 }
 
 async fn of_sixty_four_racing_writers_one_tells(fixture: &dyn Fixture) {
-    let store = fixture.open().await;
+    let stores = [fixture.open().await, fixture.open().await];
     let told = notification(1, "ann", 5);
-    let answers = join_all((0..64).map(|_| tell(&store, &told))).await;
+    let answers = join_all((0..64).map(|n| tell(&stores[n % 2], &told))).await;
     assert_eq!(answers.iter().filter(|told| **told == Told::Now).count(), 1);
-    assert_eq!(all(&store, "ann").await, [told]);
+    for store in &stores {
+        assert_eq!(all(store, "ann").await, std::slice::from_ref(&told));
+    }
 }
 
 async fn sixty_four_notifications_at_once_are_all_there(fixture: &dyn Fixture) {
-    let store = fixture.open().await;
+    let stores = [fixture.open().await, fixture.open().await];
     let told: Vec<_> = (0..64)
         .map(|n| notification(n, "ann", i64::try_from(n).unwrap()))
         .collect();
-    let answers = join_all(told.iter().map(|notification| tell(&store, notification))).await;
+    let answers = join_all((0..).zip(&told).map(|(n, told): (usize, _)| tell(&stores[n % 2], told))).await;
     assert!(answers.iter().all(|told| *told == Told::Now));
     let newest_first: Vec<_> = told.into_iter().rev().collect();
-    assert_eq!(all(&store, "ann").await, newest_first);
+    for store in &stores {
+        assert_eq!(all(store, "ann").await, newest_first);
+    }
 }
 
 async fn a_text_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
@@ -186,4 +221,33 @@ async fn pages_have_every_notification_once_and_the_newest_first(fixture: &dyn F
         }
         assert_eq!(found, told, "pages of {size}");
     }
+}
+
+async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let told = notification(1, "ann", 5);
+    tell(&store, &told).await;
+    // Who makes up a token of their own may name times that no store has.
+    let begin = |at| store.list(&user("ann"), Some(Cursor { at, id: Uuid::max() }), 2).boxed();
+    assert_eq!(begin(Timestamp::MIN).await.unwrap().items, []);
+    assert_eq!(begin(Timestamp::MAX).await.unwrap().items, [told]);
+}
+
+#[tokio::test]
+async fn a_notification_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
+    let Some(fixture) = PostgresFixture::new().await else { return };
+    let store = fixture.open().await;
+    let nul = Notification {
+        text: "a\0b".to_owned(),
+        ..notification(1, "ann", 5)
+    };
+    let too_early = Notification {
+        created_at: Timestamp::MIN,
+        ..notification(2, "ann", 5)
+    };
+    for impossible in [nul, too_early] {
+        let told = store.tell(&impossible, Timestamp::UNIX_EPOCH).await;
+        assert!(matches!(told, Err(StoreError::Corrupt(_))), "{told:?}");
+    }
+    assert!(all(&store, "ann").await.is_empty());
 }

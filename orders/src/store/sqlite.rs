@@ -11,6 +11,7 @@ use sqlx::{QueryBuilder, Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
 use uuid::Uuid;
 
+use super::head::Head;
 use crate::{
     domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
     ports::{OrderStore, Recorded},
@@ -18,7 +19,7 @@ use crate::{
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
-    events::inbox::SQLITE_SCHEMA,
+    events::inbox::sqlite::SCHEMA,
 ]);
 /// Lines that are written by one statement, at most: SQLite bounds the number of its parameters.
 const LINES_A_STATEMENT: usize = 500;
@@ -69,9 +70,8 @@ impl SqliteOrderStore {
         let orders = heads.into_iter().map(|head| {
             let lines = lines_of.remove(&head.origin.id).unwrap_or_default();
             let lines = lines.into_iter().map(|row| line(row, head.total.currency()));
-            let lines = lines.collect::<Result<Vec<_>, StoreError>>()?;
-            let order = Order::new(head.origin, lines, head.total, head.created_at).map_err(StoreError::corrupt)?;
-            Ok(order.changed_at(head.updated_at))
+            let lines = lines.collect::<Result<_, StoreError>>()?;
+            head.with_lines(lines)
         });
         orders.collect()
     }
@@ -133,7 +133,7 @@ async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Times
     if taken {
         return Ok(Recorded::IdTaken);
     }
-    if !events::inbox::first_time(tx, proto::events::ORDERS_GROUP, event, now).await? {
+    if !events::inbox::sqlite::first_time(tx, proto::events::ORDERS_GROUP, event, now).await? {
         return Ok(Recorded::Known);
     }
     let inserted = sqlx::query(
@@ -175,14 +175,6 @@ async fn insert_lines(tx: &mut SqliteConnection, order_id: &str, lines: &[Line])
         sql.build().execute(&mut *tx).await?;
     }
     Ok(())
-}
-
-/// An order without its lines.
-struct Head {
-    origin: Origin,
-    total: Money,
-    created_at: Timestamp,
-    updated_at: Timestamp,
 }
 
 fn head(row: &SqliteRow) -> Result<Head, StoreError> {

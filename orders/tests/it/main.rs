@@ -3,5 +3,6 @@
 
 mod api;
 mod handler;
+mod indexes;
 mod store;
 mod support;

@@ -3,21 +3,24 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
 use money::{Currency, Money, Quantity};
 use orders::{
     domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
     ports::{OrderStore, Recorded},
-    store::SqliteOrderStore,
+    store::{PostgresOrderStore, SqliteOrderStore},
 };
 use runtime::CrashPoints;
+use storage::{Cursor, PostgresAddress, StoreError};
+use testing::Engine;
 use uuid::Uuid;
 
 /// A store of its own for each case.
 #[async_trait]
 pub(crate) trait Fixture: Send + Sync {
-    async fn new() -> Self
+    /// `None` when its engine is not there, which was said.
+    async fn new() -> Option<Self>
     where
         Self: Sized;
     /// The store, as a process that starts now opens it.
@@ -28,13 +31,35 @@ pub(crate) struct SqliteFixture(tempfile::TempDir);
 
 #[async_trait]
 impl Fixture for SqliteFixture {
-    async fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+    async fn new() -> Option<Self> {
+        Some(Self(tempfile::tempdir().unwrap()))
     }
 
     async fn open(&self) -> Arc<dyn OrderStore> {
         let path = self.0.path().join("orders.db");
         Arc::new(SqliteOrderStore::open(&path, &CrashPoints::none()).await.unwrap())
+    }
+}
+
+/// A schema of its own.
+pub(crate) struct PostgresFixture {
+    pub(crate) url: String,
+    pub(crate) schema: String,
+}
+
+#[async_trait]
+impl Fixture for PostgresFixture {
+    async fn new() -> Option<Self> {
+        Some(Self {
+            url: Engine::PostgreSql.address()?,
+            schema: testing::unique_name(),
+        })
+    }
+
+    async fn open(&self) -> Arc<dyn OrderStore> {
+        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
+        let store = PostgresOrderStore::open(&address, &self.schema, &CrashPoints::none()).await;
+        Arc::new(store.unwrap())
     }
 }
 
@@ -46,26 +71,34 @@ macro_rules! store_contract {
         another_event_of_the_same_checkout_changes_nothing
         an_event_that_was_applied_makes_no_second_order
         an_id_that_another_checkout_has_is_refused_without_a_note
+        an_id_that_another_checkout_has_is_refused_for_a_known_event_too
         an_order_is_there_for_its_user_only
         what_was_recorded_is_there_after_a_reopen
         of_sixty_four_racing_writers_one_creates_the_order
+        of_sixty_four_checkouts_that_race_for_an_id_one_gets_it
         sixty_four_orders_at_once_are_all_there
         an_order_of_many_lines_keeps_their_order
         a_name_of_two_megabytes_comes_back_as_it_was
         pages_have_every_order_once_and_the_newest_first
         the_last_page_says_that_it_is_the_last
+        a_page_may_begin_at_any_time
     })+ };
     (@ $adapter:ident $fixture:ident $($case:ident)+) => {
         mod $adapter {
             use super::*;
-            $(#[tokio::test] async fn $case() { super::$case(&$fixture::new().await).await; })+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                if let Some(fixture) = $fixture::new().await {
+                    super::$case(&fixture).await;
+                }
+            })+
         }
     };
 }
 
-store_contract!(sqlite: SqliteFixture);
+store_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
 }
 
@@ -87,7 +120,7 @@ fn line(product: i64, name: &str, quantity: i64, price: i64, currency: Currency)
 }
 
 /// The `n`th order, of checkout `n`, bought at millisecond `at`.
-fn order(n: u128, user_name: &str, at: i64) -> Order {
+pub(crate) fn order(n: u128, user_name: &str, at: i64) -> Order {
     let yen: Currency = "JPY".parse().unwrap();
     let lines = vec![line(7, "naïve \"laptop\"; --", 2, 500, yen), line(3, "", 1, 1, yen)];
     of_lines(n, user_name, at, lines, yen)
@@ -169,6 +202,16 @@ async fn an_id_that_another_checkout_has_is_refused_without_a_note(fixture: &dyn
     assert_eq!(all(&store, "ann").await, [first, second]);
 }
 
+async fn an_id_that_another_checkout_has_is_refused_for_a_known_event_too(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let (first, second) = (order(1, "ann", 5), order(2, "ann", 4));
+    record(&store, &first, 1).await;
+    assert_eq!(record(&store, &renamed(&second, 1), 1).await, Recorded::IdTaken);
+    // The note of the first time stays.
+    assert_eq!(record(&store, &second, 1).await, Recorded::Known);
+    assert_eq!(all(&store, "ann").await, [first]);
+}
+
 async fn an_order_is_there_for_its_user_only(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
@@ -192,23 +235,54 @@ async fn what_was_recorded_is_there_after_a_reopen(fixture: &dyn Fixture) {
 }
 
 async fn of_sixty_four_racing_writers_one_creates_the_order(fixture: &dyn Fixture) {
-    let store = fixture.open().await;
+    let (store, other) = (fixture.open().await, fixture.open().await);
     let order = order(1, "ann", 5);
-    // Half of them have the same event, half an event each.
-    let writers = (0..64).map(|n| record(&store, &order, if n < 32 { 0 } else { n }));
+    // Half of them have the same event, half an event each; they come from two replicas.
+    let writers = (0..64).map(|n| {
+        let store = if n % 2 == 0 { &store } else { &other };
+        record(store, &order, if n < 32 { 0 } else { n })
+    });
     let recorded = join_all(writers).await;
     assert_eq!(recorded.iter().filter(|r| **r == Recorded::Created).count(), 1);
     assert_eq!(recorded.iter().filter(|r| **r == Recorded::Known).count(), 63);
     assert_eq!(all(&store, "ann").await, [order]);
 }
 
+async fn of_sixty_four_checkouts_that_race_for_an_id_one_gets_it(fixture: &dyn Fixture) {
+    let (store, other) = (fixture.open().await, fixture.open().await);
+    let orders: Vec<Order> = (0..64).map(|n| order(n, "ann", 5)).collect();
+    let disguised: Vec<Order> = orders.iter().map(|order| renamed(order, 99)).collect();
+    let writers = (0..).zip(&disguised).map(|(n, order)| {
+        let store = if n % 2 == 0 { &store } else { &other };
+        record(store, order, n)
+    });
+    let recorded = join_all(writers).await;
+    assert_eq!(recorded.iter().filter(|r| **r == Recorded::Created).count(), 1);
+    assert_eq!(recorded.iter().filter(|r| **r == Recorded::IdTaken).count(), 63);
+    // None of the others was noted as applied: put right, each still can be.
+    for ((event, order), recorded) in (0..).zip(&orders).zip(recorded) {
+        let expected = if recorded == Recorded::Created {
+            Recorded::Known
+        } else {
+            Recorded::Created
+        };
+        assert_eq!(record(&store, order, event).await, expected);
+    }
+    assert_eq!(all(&store, "ann").await.len(), 64);
+}
+
 async fn sixty_four_orders_at_once_are_all_there(fixture: &dyn Fixture) {
-    let store = fixture.open().await;
+    let (store, other) = (fixture.open().await, fixture.open().await);
     let orders: Vec<Order> = (0..64).map(|n| order(n, "ann", i64::try_from(n).unwrap())).collect();
-    let recorded = join_all((0..).zip(&orders).map(|(event, order)| record(&store, order, event))).await;
+    let writers = (0..).zip(&orders).map(|(event, order)| {
+        let store = if event % 2 == 0 { &store } else { &other };
+        record(store, order, event)
+    });
+    let recorded = join_all(writers).await;
     assert!(recorded.iter().all(|r| *r == Recorded::Created));
     let newest_first: Vec<Order> = orders.into_iter().rev().collect();
     assert_eq!(all(&store, "ann").await, newest_first);
+    assert_eq!(all(&other, "ann").await, newest_first);
 }
 
 async fn an_order_of_many_lines_keeps_their_order(fixture: &dyn Fixture) {
@@ -268,4 +342,27 @@ async fn the_last_page_says_that_it_is_the_last(fixture: &dyn Fixture) {
     assert!(first.next.is_some());
     assert_eq!((second.items.len(), second.next), (2, None));
     assert_eq!(store.list(&user("nobody"), None, 2).await.unwrap().next, None);
+}
+
+async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let order = order(1, "ann", 5);
+    record(&store, &order, 1).await;
+    // Who makes up a token of their own may name times that no store has.
+    let begin = |at| store.list(&user("ann"), Some(Cursor { at, id: Uuid::max() }), 2).boxed();
+    assert_eq!(begin(Timestamp::MIN).await.unwrap().items, []);
+    assert_eq!(begin(Timestamp::MAX).await.unwrap().items, [order]);
+}
+
+#[tokio::test]
+async fn an_order_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
+    let Some(fixture) = PostgresFixture::new().await else { return };
+    let store = fixture.open().await;
+    let of_name = |n, name, at| of_lines(n, "ann", at, vec![line(1, name, 1, 5, Currency::USD)], Currency::USD);
+    let (nul, too_early) = (of_name(1, "a\0b", 5), of_name(2, "a", Timestamp::MIN.as_millisecond() + 1));
+    for (event, order) in (1..).zip([nul, too_early]) {
+        let recorded = store.record(&order, Uuid::from_u128(event), now()).await;
+        assert!(matches!(recorded, Err(StoreError::Corrupt(_))), "{recorded:?}");
+    }
+    assert!(all(&store, "ann").await.is_empty());
 }

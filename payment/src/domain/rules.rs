@@ -96,6 +96,9 @@ pub const fn after(state: Option<State>, standing: Standing) -> Result<State, Co
     }
 }
 
+/// The states from which [`after`] goes on to another one. All others are final.
+pub const UNSETTLED: [State; 2] = [State::Intent, State::Succeeded];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +143,17 @@ mod tests {
                     state == State::Succeeded && standing == Standing::Refunded,
                     "{state:?} {standing:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn only_unsettled_payments_move_and_an_answer_moves_them_all_to_one_state() {
+        for standing in STANDINGS {
+            for state in SETTLED.into_iter().chain([State::Intent]) {
+                let moved = after(Some(state), standing).ok().filter(|new| *new != state);
+                assert!(moved.is_none() || UNSETTLED.contains(&state), "{state:?} {standing:?}");
+                assert!(moved.is_none() || moved == after(None, standing).ok(), "{state:?} {standing:?}");
             }
         }
     }

@@ -1,6 +1,8 @@
 //! A provider that stands in for a real one. Its test methods show every way in which a provider can fail.
 
+mod entry;
 mod ledger;
+mod postgres;
 mod script;
 mod sqlite;
 
@@ -21,6 +23,7 @@ use crate::{
 };
 
 pub use ledger::{Attempt, Booked, ChargeId, IdempotencyKey, Ledger, Order, Verdict};
+pub use postgres::PostgresLedger;
 use script::{Reply, Script};
 pub use sqlite::SqliteLedger;
 

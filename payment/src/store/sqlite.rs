@@ -5,14 +5,14 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use money::Money;
 use runtime::CrashPoints;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteExecutor, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use uuid::Uuid;
 
+use super::row::{self, missing};
 use crate::{
-    domain::{self, CheckoutId, DeclineReason, Opened, Payment, PaymentId, Standing, State, Terms},
+    domain::{self, CheckoutId, Opened, Payment, PaymentId, Standing},
     ports::PaymentStore,
 };
 
@@ -114,11 +114,11 @@ async fn advance(
     let update =
         "UPDATE payments SET state = ?, decline_reason = ?, updated_at = ? WHERE checkout_id = ? AND state = ?";
     let updated = sqlx::query(update)
-        .bind(name(state))
-        .bind(decline_reason(state))
+        .bind(row::name(state))
+        .bind(row::decline_reason(state))
         .bind(at.as_millisecond())
         .bind(found.checkout_id.to_string())
-        .bind(name(found.state))
+        .bind(row::name(found.state))
         .execute(tx)
         .await?;
     if updated.rows_affected() == 1 {
@@ -139,8 +139,8 @@ async fn insert(tx: &mut SqliteConnection, payment: &Payment) -> Result<(), Stor
         .bind(opened.map(|o| o.terms.amount.minor_units()))
         .bind(opened.map(|o| o.terms.amount.currency().to_string()))
         .bind(opened.map(|o| o.terms.method.as_str().to_owned()))
-        .bind(name(payment.state))
-        .bind(decline_reason(payment.state))
+        .bind(row::name(payment.state))
+        .bind(row::decline_reason(payment.state))
         .bind(payment.created_at.as_millisecond())
         .bind(payment.created_at.as_millisecond())
         .execute(tx)
@@ -159,62 +159,19 @@ async fn select(executor: impl SqliteExecutor<'_>, checkout: CheckoutId) -> Resu
 }
 
 fn decode(checkout_id: CheckoutId, row: &SqliteRow) -> Result<Payment, StoreError> {
-    let state: String = row.try_get("state")?;
-    let reason: Option<String> = row.try_get("decline_reason")?;
-    let state =
-        parse(&state, reason.as_deref()).ok_or_else(|| StoreError::corrupt(format!("no such state: {state}")))?;
-    let created_at = Timestamp::from_millisecond(row.try_get("created_at")?).map_err(StoreError::corrupt)?;
-    let payment_id: Option<String> = row.try_get("payment_id")?;
-    let opened = payment_id.map(|id| decode_opened(&id, row)).transpose()?;
+    let reason: Option<&str> = row.try_get("decline_reason")?;
+    let payment_id: Option<&str> = row.try_get("payment_id")?;
     Ok(Payment {
         checkout_id,
-        opened,
-        state,
-        created_at,
+        opened: payment_id.map(|id| decode_opened(id, row)).transpose()?,
+        state: row::state(row.try_get("state")?, reason)?,
+        created_at: Timestamp::from_millisecond(row.try_get("created_at")?).map_err(StoreError::corrupt)?,
     })
 }
 
 fn decode_opened(payment_id: &str, row: &SqliteRow) -> Result<Opened, StoreError> {
-    let currency: String = row.try_get("currency")?;
-    let method: String = row.try_get("method")?;
-    let amount = Money::new(row.try_get("amount")?, currency.parse().map_err(StoreError::corrupt)?);
     Ok(Opened {
         payment_id: PaymentId(Uuid::parse_str(payment_id).map_err(StoreError::corrupt)?),
-        terms: Terms {
-            amount,
-            method: method.parse().map_err(StoreError::corrupt)?,
-        },
+        terms: row::terms(row.try_get("amount")?, row.try_get("currency")?, row.try_get("method")?)?,
     })
-}
-
-fn missing() -> StoreError {
-    StoreError::corrupt("the checkout has no payment")
-}
-
-const fn name(state: State) -> &'static str {
-    match state {
-        State::Intent => "INTENT",
-        State::Succeeded => "SUCCEEDED",
-        State::Declined(_) => "DECLINED",
-        State::Refunded => "REFUNDED",
-        State::Cancelled => "CANCELLED",
-    }
-}
-
-const fn decline_reason(state: State) -> Option<&'static str> {
-    match state {
-        State::Declined(reason) => Some(reason.as_str()),
-        State::Intent | State::Succeeded | State::Refunded | State::Cancelled => None,
-    }
-}
-
-fn parse(name: &str, reason: Option<&str>) -> Option<State> {
-    match name {
-        "INTENT" => Some(State::Intent),
-        "SUCCEEDED" => Some(State::Succeeded),
-        "DECLINED" => reason.and_then(DeclineReason::parse).map(State::Declined),
-        "REFUNDED" => Some(State::Refunded),
-        "CANCELLED" => Some(State::Cancelled),
-        _ => None,
-    }
 }

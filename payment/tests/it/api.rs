@@ -23,7 +23,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::{Code, Status};
 
-use crate::bench::{Books, IMPATIENCE, PATIENCE, checkout};
+use crate::{
+    bench::{IMPATIENCE, PATIENCE, checkout},
+    books::Books,
+};
 
 struct Shop {
     client: PaymentServiceClient<Peer>,
@@ -165,7 +168,7 @@ async fn a_charge_is_answered_with_its_payment_in_two_commits_and_one_of_the_pro
         refused(late),
         (Code::FailedPrecondition, Some(Reason::PaymentCancelled))
     );
-    let books = Books::read(&shop.folder.path().join("provider.db")).await;
+    let books = Books::of_file(&shop.folder.path().join("provider.db")).await;
     assert_eq!(
         books.lines(payment::domain::CheckoutId(id.parse().unwrap())).await,
         [1, 0, 1, 0]

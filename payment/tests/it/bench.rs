@@ -1,111 +1,28 @@
-//! A payment service on temporary files, with books that can be read and a provider that can be made to fail.
+//! A payment service, with books that can be read and a provider that can be made to fail.
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use money::Money;
 use payment::{
     SuccessRate,
     app::{ChargeError, Failure, GetPaymentError, Payments},
-    domain::{CheckoutId, DeclineReason, Payment, PaymentId, Standing, State, Terms},
-    ports::{PaymentProvider, PaymentStore, ProviderError},
-    provider::simulated::{Manner, SimulatedProvider, SqliteLedger},
-    store::SqlitePaymentStore,
+    domain::{CheckoutId, DeclineReason, Payment, PaymentId, State, Terms},
+    ports::{PaymentStore, ProviderError},
+    provider::simulated::{Manner, SimulatedProvider},
 };
-use runtime::{CrashPoints, Ids, Runtime};
-use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
-use tempfile::TempDir;
+use runtime::{Ids, Runtime};
+
+pub(crate) use crate::faulty::Fault;
+use crate::{
+    books::Books,
+    faulty::Faulty,
+    places::{Files, Place},
+};
 
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Long enough for a write on a busy machine, short enough to wait for.
 pub(crate) const IMPATIENCE: Duration = Duration::from_secs(1);
-
-/// What goes wrong with one call to the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    None,
-    /// The provider does not hear of it.
-    Down,
-    /// The provider does its part, and the connection breaks.
-    AnswerLost,
-    /// The provider does its part, and nothing is ever heard of it.
-    NeverAnswers,
-    /// The provider does its part, and says so when nobody listens any more.
-    Slow,
-}
-
-/// A provider whose next calls fail as planned. After the plan all calls get through.
-pub(crate) struct Faulty {
-    inner: Arc<dyn PaymentProvider>,
-    plan: Mutex<VecDeque<Fault>>,
-    /// Every call from now on.
-    always: Mutex<Fault>,
-    calls: Mutex<Vec<Fault>>,
-    timeout: Duration,
-}
-
-impl Faulty {
-    pub(crate) fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
-        *self.plan.lock().unwrap() = faults.into_iter().collect();
-    }
-
-    pub(crate) fn always(&self, fault: Fault) {
-        *self.always.lock().unwrap() = fault;
-    }
-
-    /// The faults of the calls since this was last asked.
-    pub(crate) fn calls(&self) -> Vec<Fault> {
-        std::mem::take(&mut self.calls.lock().unwrap())
-    }
-
-    async fn through<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
-        let fault = self
-            .plan
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or(*self.always.lock().unwrap());
-        self.calls.lock().unwrap().push(fault);
-        match fault {
-            Fault::None => call.await,
-            Fault::Down => Err(ProviderError::unknown("down")),
-            Fault::AnswerLost => {
-                call.await?;
-                Err(ProviderError::unknown("connection reset"))
-            }
-            Fault::NeverAnswers => {
-                call.await?;
-                std::future::pending().await
-            }
-            Fault::Slow => {
-                let answer = call.await;
-                tokio::time::sleep(self.timeout * 2).await;
-                answer
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl PaymentProvider for Faulty {
-    async fn charge(&self, key: CheckoutId, terms: &Terms) -> Result<Standing, ProviderError> {
-        self.through(self.inner.charge(key, terms)).await
-    }
-
-    async fn refund(&self, key: CheckoutId) -> Result<Standing, ProviderError> {
-        self.through(self.inner.refund(key)).await
-    }
-
-    async fn find(&self, key: CheckoutId) -> Result<Option<Standing>, ProviderError> {
-        self.through(self.inner.find(key)).await
-    }
-}
 
 /// How a bench is set up.
 #[derive(Debug, Clone)]
@@ -142,54 +59,50 @@ pub(crate) struct Bench {
     pub(crate) store: Arc<dyn PaymentStore>,
     pub(crate) books: Books,
     pub(crate) runtime: Runtime,
-    pub(crate) folder: TempDir,
+    place: Arc<dyn Place>,
 }
 
 impl Bench {
+    /// On files of its own.
     pub(crate) async fn new() -> Self {
         Self::with(Setup::default()).await
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
-        Self::on(tempfile::tempdir().unwrap(), setup).await
+        let files: Arc<dyn Place> = Arc::new(Files::new().await.unwrap());
+        Self::at(&files, setup).await
     }
 
     /// The service as it is after a restart.
     pub(crate) async fn restarted(self, setup: Setup) -> Self {
-        let Self { folder, .. } = self;
-        Self::on(folder, setup).await
+        let place = self.place.clone();
+        drop(self);
+        Self::at(&place, setup).await
     }
 
-    async fn on(folder: TempDir, setup: Setup) -> Self {
+    /// One more process of the service, if others are there already.
+    pub(crate) async fn at(place: &Arc<dyn Place>, setup: Setup) -> Self {
         let runtime = Runtime {
             ids: setup.ids,
             ..Runtime::system()
         };
-        let none = CrashPoints::none();
-        let (path, books) = (folder.path().join("payment.db"), folder.path().join("provider.db"));
-        let store = Arc::new(SqlitePaymentStore::open(&path, &none).await.unwrap());
         let manner = Manner {
             success_rate: setup.success_rate.parse::<SuccessRate>().unwrap(),
             min_latency: setup.latency,
             max_latency: setup.latency,
             slow_reply: setup.timeout * 2,
         };
-        let ledger = Arc::new(SqliteLedger::open(&books, &none).await.unwrap());
-        let provider = Arc::new(Faulty {
-            inner: Arc::new(SimulatedProvider::new(ledger, manner, &runtime)),
-            plan: Mutex::default(),
-            always: Mutex::new(Fault::None),
-            calls: Mutex::default(),
-            timeout: setup.timeout,
-        });
+        let (store, ledger) = (place.store().await, place.ledger().await);
+        let simulated = Arc::new(SimulatedProvider::new(ledger, manner, &runtime));
+        let provider = Arc::new(Faulty::new(simulated, setup.timeout));
         let payments = Payments::new(store.clone(), provider.clone(), setup.timeout, &runtime);
         Self {
             payments,
             provider,
             store,
-            books: Books::read(&books).await,
+            books: place.books().await,
             runtime,
-            folder,
+            place: place.clone(),
         }
     }
 
@@ -253,59 +166,6 @@ impl Answer {
 
     pub(crate) const fn is_charged(self) -> bool {
         matches!(self, Self::Charged(_))
-    }
-}
-
-/// The provider's books, read from its file as an auditor would.
-#[derive(Debug, Clone)]
-pub(crate) struct Books(SqlitePool);
-
-impl Books {
-    pub(crate) async fn read(path: &Path) -> Self {
-        let path: PathBuf = path.to_owned();
-        Self(
-            SqlitePool::connect_with(SqliteConnectOptions::new().filename(path).read_only(true))
-                .await
-                .unwrap(),
-        )
-    }
-
-    async fn count(&self, sql: &'static str, checkout: CheckoutId) -> i64 {
-        sqlx::query_scalar(sql)
-            .bind(checkout.to_string())
-            .fetch_one(&self.0)
-            .await
-            .unwrap()
-    }
-
-    pub(crate) async fn attempts(&self, checkout: CheckoutId) -> i64 {
-        self.count(
-            "SELECT coalesce(sum(attempts), 0) FROM attempts WHERE idempotency_key = ?",
-            checkout,
-        )
-        .await
-    }
-
-    /// The money that the provider holds of a checkout: charges less refunds, in minor units.
-    pub(crate) async fn held(&self, checkout: CheckoutId) -> i64 {
-        let sql = "SELECT (SELECT coalesce(sum(amount), 0) FROM charges \
-                   WHERE idempotency_key = ?1 AND outcome = 'SUCCEEDED') \
-                   - (SELECT coalesce(sum(amount), 0) FROM refunds WHERE idempotency_key = ?1)";
-        self.count(sql, checkout).await
-    }
-
-    /// What is written under a key: charges that succeeded, charges that did not, refunds, tombstones.
-    pub(crate) async fn lines(&self, checkout: CheckoutId) -> [i64; 4] {
-        let charges = "SELECT count(*) FROM charges WHERE idempotency_key = ? AND outcome = 'SUCCEEDED'";
-        let declined = "SELECT count(*) FROM charges WHERE idempotency_key = ? AND outcome = 'DECLINED'";
-        [
-            self.count(charges, checkout).await,
-            self.count(declined, checkout).await,
-            self.count("SELECT count(*) FROM refunds WHERE idempotency_key = ?", checkout)
-                .await,
-            self.count("SELECT count(*) FROM tombstones WHERE idempotency_key = ?", checkout)
-                .await,
-        ]
     }
 }
 

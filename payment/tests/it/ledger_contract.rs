@@ -1,57 +1,41 @@
-//! What every ledger of the provider does, whatever it is made of. A new adapter is one more line at the end.
+//! What every ledger of the provider does, whatever it is made of.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures::future::join_all;
 use jiff::Timestamp;
 use payment::{
     domain::{DeclineReason, Standing, Terms},
-    provider::simulated::{Attempt, Booked, ChargeId, IdempotencyKey, Ledger, Order, SqliteLedger, Verdict},
+    provider::simulated::{Attempt, Booked, ChargeId, IdempotencyKey, Ledger, Order, Verdict},
 };
-use runtime::{CrashPoints, Ids};
-use tempfile::TempDir;
+use runtime::Ids;
 
-use crate::bench::{checkout, terms};
+use crate::{
+    bench::{checkout, terms},
+    places::{Place, at_every_place},
+};
 
-/// A ledger that can be closed and opened again.
-#[async_trait]
-trait Fixture: Sized {
-    async fn new() -> Self;
-    fn ledger(&self) -> Arc<dyn Ledger>;
-    async fn reopened(self) -> Self;
+at_every_place! {
+    a_charge_again_is_counted_and_answered_as_the_first
+    the_first_verdict_stands
+    another_amount_currency_or_method_under_a_key_is_an_error
+    a_refund_gives_back_once
+    a_refund_of_a_declined_charge_gives_back_nothing
+    a_refund_before_its_charge_refuses_the_late_charge
+    while_it_is_down_attempts_are_counted_and_nothing_else
+    everything_is_there_after_a_reopen
+    sixty_four_racing_charges_are_one
+    sixty_four_racing_charges_of_two_amounts_are_one
+    of_sixty_four_racing_charges_it_is_down_for_the_first_three
+    sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other
+    sixty_four_racing_charges_and_refunds_agree_on_who_was_first
 }
 
-struct SqliteFixture {
-    ledger: Arc<dyn Ledger>,
-    folder: TempDir,
-}
+type At<'a> = &'a Arc<dyn Place>;
 
-impl SqliteFixture {
-    async fn on(folder: TempDir) -> Self {
-        let path = folder.path().join("provider.db");
-        Self {
-            ledger: Arc::new(SqliteLedger::open(&path, &CrashPoints::none()).await.unwrap()),
-            folder,
-        }
-    }
-}
-
-#[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Self {
-        Self::on(tempfile::tempdir().unwrap()).await
-    }
-
-    fn ledger(&self) -> Arc<dyn Ledger> {
-        self.ledger.clone()
-    }
-
-    async fn reopened(self) -> Self {
-        let Self { ledger, folder } = self;
-        drop(ledger);
-        Self::on(folder).await
-    }
+/// Two processes that keep the books in one place.
+async fn replicas(place: At<'_>) -> [Arc<dyn Ledger>; 2] {
+    [place.ledger().await, place.ledger().await]
 }
 
 const DECLINED: DeclineReason = DeclineReason::CardExpired;
@@ -90,8 +74,8 @@ const fn stands(number: u32, standing: Standing) -> Attempt {
     }
 }
 
-async fn a_charge_again_is_counted_and_answered_as_the_first(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn a_charge_again_is_counted_and_answered_as_the_first(place: At<'_>) {
+    let (ledger, key) = (place.ledger().await, key());
     assert_eq!(ledger.find(&key).await.unwrap(), None);
     for number in 1..=3 {
         assert_eq!(
@@ -102,8 +86,8 @@ async fn a_charge_again_is_counted_and_answered_as_the_first(fixture: impl Fixtu
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Charged));
 }
 
-async fn the_first_verdict_stands(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn the_first_verdict_stands(place: At<'_>) {
+    let (ledger, key) = (place.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
     let changed_its_mind = Order {
         verdict: Verdict::Succeeded,
@@ -115,8 +99,8 @@ async fn the_first_verdict_stands(fixture: impl Fixture) {
     );
 }
 
-async fn another_amount_currency_or_method_under_a_key_is_an_error(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn another_amount_currency_or_method_under_a_key_is_an_error(place: At<'_>) {
+    let (ledger, key) = (place.ledger().await, key());
     ledger.charge(order(&key)).await.unwrap();
     let euro = money::Money::new(4200, "EUR".parse().unwrap());
     let others = [
@@ -140,8 +124,8 @@ async fn another_amount_currency_or_method_under_a_key_is_an_error(fixture: impl
     assert_eq!(ledger.charge(order(&key)).await.unwrap(), stands(5, Standing::Charged));
 }
 
-async fn a_refund_gives_back_once(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn a_refund_gives_back_once(place: At<'_>) {
+    let (ledger, key) = (place.ledger().await, key());
     ledger.charge(order(&key)).await.unwrap();
     for _ in 0..3 {
         assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Refunded);
@@ -150,15 +134,15 @@ async fn a_refund_gives_back_once(fixture: impl Fixture) {
     assert_eq!(ledger.charge(order(&key)).await.unwrap(), stands(2, Standing::Refunded));
 }
 
-async fn a_refund_of_a_declined_charge_gives_back_nothing(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn a_refund_of_a_declined_charge_gives_back_nothing(place: At<'_>) {
+    let (ledger, key) = (place.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
     assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Declined(DECLINED));
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Declined(DECLINED)));
 }
 
-async fn a_refund_before_its_charge_refuses_the_late_charge(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn a_refund_before_its_charge_refuses_the_late_charge(place: At<'_>) {
+    let (ledger, key) = (place.ledger().await, key());
     for _ in 0..2 {
         assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Cancelled);
     }
@@ -169,8 +153,8 @@ async fn a_refund_before_its_charge_refuses_the_late_charge(fixture: impl Fixtur
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Cancelled));
 }
 
-async fn while_it_is_down_attempts_are_counted_and_nothing_else(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn while_it_is_down_attempts_are_counted_and_nothing_else(place: At<'_>) {
+    let (ledger, key) = (place.ledger().await, key());
     let order = || Order {
         down_for: 2,
         ..order(&key)
@@ -188,17 +172,16 @@ async fn while_it_is_down_attempts_are_counted_and_nothing_else(fixture: impl Fi
     assert_eq!(ledger.charge(order()).await.unwrap(), stands(3, Standing::Charged));
 }
 
-async fn everything_is_there_after_a_reopen(fixture: impl Fixture) {
+async fn everything_is_there_after_a_reopen(place: At<'_>) {
     let (charged, refused, refunded, buried) = (key(), key(), key(), key());
-    let ledger = fixture.ledger();
+    let ledger = place.ledger().await;
     ledger.charge(order(&charged)).await.unwrap();
     ledger.charge(declined(&refused)).await.unwrap();
     ledger.charge(order(&refunded)).await.unwrap();
     ledger.refund(&refunded, at()).await.unwrap();
     ledger.refund(&buried, at()).await.unwrap();
     drop(ledger);
-    let fixture = fixture.reopened().await;
-    let ledger = fixture.ledger();
+    let ledger = place.ledger().await;
     for (key, standing) in [
         (&charged, Standing::Charged),
         (&refused, Standing::Declined(DECLINED)),
@@ -213,23 +196,61 @@ async fn everything_is_there_after_a_reopen(fixture: impl Fixture) {
     );
 }
 
-async fn sixty_four_racing_charges_are_one(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
-    let attempts = join_all((0..64).map(|_| ledger.charge(order(&key)))).await;
-    let mut numbers: Vec<_> = attempts
-        .into_iter()
-        .map(|attempt| attempt.unwrap())
-        .inspect(|attempt| assert_eq!(attempt.booked, Booked::Stands(Standing::Charged)))
-        .map(|attempt| attempt.number)
-        .collect();
-    numbers.sort_unstable();
+/// The answers to sixty-four attempts at once from two replicas, in the order of their numbers.
+async fn race(place: At<'_>, order: impl Fn(usize) -> Order) -> Vec<Booked> {
+    let ledgers = replicas(place).await;
+    let attempts = join_all((0..64).map(|i| ledgers[i % 2].charge(order(i)))).await;
+    let mut attempts: Vec<_> = attempts.into_iter().map(|attempt| attempt.unwrap()).collect();
+    attempts.sort_unstable_by_key(|attempt| attempt.number);
+    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, (1..=64).collect::<Vec<_>>());
+    attempts.into_iter().map(|attempt| attempt.booked).collect()
 }
 
-async fn sixty_four_racing_charges_and_refunds_agree_on_who_was_first(fixture: impl Fixture) {
-    let (ledger, key) = (fixture.ledger(), key());
+async fn sixty_four_racing_charges_are_one(place: At<'_>) {
+    let key = key();
+    let booked = race(place, |_| order(&key)).await;
+    assert_eq!(booked, [Booked::Stands(Standing::Charged); 64]);
+}
+
+async fn sixty_four_racing_charges_of_two_amounts_are_one(place: At<'_>) {
+    let key = key();
+    let amounts = [4200, 4300].map(|amount| terms(amount, "pm_card_ok"));
+    let booked = race(place, |i| order_of(&key, amounts[i / 2 % 2].clone(), Verdict::Succeeded)).await;
+    assert_eq!(booked[0], Booked::Stands(Standing::Charged));
+    let refused = booked.iter().filter(|booked| **booked == Booked::OtherCharge).count();
+    assert_eq!(refused, 32, "{booked:?}");
+}
+
+async fn of_sixty_four_racing_charges_it_is_down_for_the_first_three(place: At<'_>) {
+    let key = key();
+    let booked = race(place, |_| Order {
+        down_for: 3,
+        ..order(&key)
+    })
+    .await;
+    assert_eq!(booked[..3], [Booked::Down; 3]);
+    assert_eq!(booked[3..], [Booked::Stands(Standing::Charged); 61]);
+}
+
+async fn sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other(place: At<'_>) {
+    let ledgers = replicas(place).await;
+    let keys: Vec<_> = (0..64).map(|_| key()).collect();
+    let charged = join_all((0..).zip(&keys).map(|(i, key): (usize, _)| ledgers[i % 2].charge(order(key)))).await;
+    for attempt in charged {
+        assert_eq!(attempt.unwrap(), stands(1, Standing::Charged));
+    }
+    let refunded = join_all((0..).zip(&keys).map(|(i, key): (usize, _)| ledgers[i / 2 % 2].refund(key, at()))).await;
+    for standing in refunded {
+        assert_eq!(standing.unwrap(), Standing::Refunded);
+    }
+}
+
+async fn sixty_four_racing_charges_and_refunds_agree_on_who_was_first(place: At<'_>) {
+    let ([ledger, other], key) = (replicas(place).await, key());
     let all = join_all((0..64).map(|i| {
-        let (ledger, key) = (ledger.clone(), key.clone());
+        let ledger = if i % 4 < 2 { ledger.clone() } else { other.clone() };
+        let key = key.clone();
         async move {
             if i % 2 == 0 {
                 match ledger.charge(order(&key)).await.unwrap().booked {
@@ -251,33 +272,3 @@ async fn sixty_four_racing_charges_and_refunds_agree_on_who_was_first(fixture: i
     let moved = all.contains(&Standing::Charged) || all.contains(&Standing::Refunded);
     assert!(cancelled != moved, "{all:?}");
 }
-
-/// One test for each case and adapter.
-macro_rules! ledger_contract {
-    ($($adapter:ident: $fixture:ty),*) => {
-        $(ledger_contract!(@cases $adapter $fixture;
-            a_charge_again_is_counted_and_answered_as_the_first
-            the_first_verdict_stands
-            another_amount_currency_or_method_under_a_key_is_an_error
-            a_refund_gives_back_once
-            a_refund_of_a_declined_charge_gives_back_nothing
-            a_refund_before_its_charge_refuses_the_late_charge
-            while_it_is_down_attempts_are_counted_and_nothing_else
-            everything_is_there_after_a_reopen
-            sixty_four_racing_charges_are_one
-            sixty_four_racing_charges_and_refunds_agree_on_who_was_first
-        );)*
-    };
-    (@cases $adapter:ident $fixture:ty; $($case:ident)*) => {
-        mod $adapter {
-            use super::*;
-
-            $(#[tokio::test]
-            async fn $case() {
-                super::$case(<$fixture>::new().await).await;
-            })*
-        }
-    };
-}
-
-ledger_contract!(sqlite: SqliteFixture);

@@ -7,11 +7,15 @@
 
 mod api;
 mod bench;
+mod books;
 mod faults;
+mod faulty;
+mod indexes;
 mod latency;
 mod ledger_contract;
 mod methods;
 mod model;
+mod places;
 mod races;
 mod recovery;
 mod store_contract;

@@ -1,25 +1,50 @@
-//! Calls for one checkout at the same time.
+//! Calls for one checkout at the same time, from two replicas.
 
-use futures::future::{join, join_all};
+use std::sync::Arc;
+
+use futures::{
+    FutureExt, StreamExt,
+    future::{join, join_all},
+    stream::FuturesUnordered,
+};
 use payment::domain::State;
 
-use crate::bench::{Answer, Bench, Fault, checkout, terms};
+use crate::{
+    bench::{Answer, Bench, Fault, Setup, checkout, terms},
+    places::{Place, at_every_place},
+};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn thirty_two_charges_with_one_key_are_one_charge_with_one_answer() {
-    let (bench, checkout, terms) = (Bench::new().await, checkout(), terms(4200, "pm_card_ok"));
-    let answers = join_all((0..32).map(|_| bench.charge(checkout, &terms))).await;
-    assert!(answers[0].is_charged());
-    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-    assert_eq!(bench.books.lines(checkout).await, [1, 0, 0, 0]);
-    assert_eq!(bench.books.held(checkout).await, 4200);
+at_every_place! {
+    sixty_four_charges_with_one_key_are_one_charge_with_one_answer
+    sixty_four_charges_of_which_some_differ_charge_one_amount
+    of_sixty_four_charges_the_provider_is_down_for_three
+    of_sixty_four_charges_one_answer_is_lost
+    a_charge_that_races_its_refund_leaves_no_money_that_the_row_does_not_know
+    a_storm_of_all_calls_with_lost_answers_ends_in_one_truth
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn thirty_two_charges_of_which_some_differ_charge_one_amount() {
-    let (bench, checkout) = (Bench::new().await, checkout());
+type At<'a> = &'a Arc<dyn Place>;
+
+/// Two processes of the service.
+async fn replicas(place: At<'_>, setup: Setup) -> [Bench; 2] {
+    [Bench::at(place, setup.clone()).await, Bench::at(place, setup).await]
+}
+
+async fn sixty_four_charges_with_one_key_are_one_charge_with_one_answer(place: At<'_>) {
+    let benches = replicas(place, Setup::default()).await;
+    let (checkout, terms) = (checkout(), terms(4200, "pm_card_ok"));
+    let answers = join_all((0..64).map(|i| benches[i % 2].charge(checkout, &terms))).await;
+    assert!(answers[0].is_charged());
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let [Bench { books, .. }, _] = &benches;
+    assert_eq!(books.lines(checkout).await, [1, 0, 0, 0]);
+    assert_eq!(books.held(checkout).await, 4200);
+}
+
+async fn sixty_four_charges_of_which_some_differ_charge_one_amount(place: At<'_>) {
+    let (benches, checkout) = (replicas(place, Setup::default()).await, checkout());
     let both = [terms(4200, "pm_card_ok"), terms(4300, "pm_card_ok")];
-    let answers = join_all((0..32).map(|i| bench.charge(checkout, &both[i % 2]))).await;
+    let answers = join_all((0..64).map(|i| benches[i / 2 % 2].charge(checkout, &both[i % 2]))).await;
     let winner = answers.iter().position(|answer| answer.is_charged()).unwrap() % 2;
     for (i, answer) in answers.iter().enumerate() {
         if i % 2 == winner {
@@ -28,21 +53,45 @@ async fn thirty_two_charges_of_which_some_differ_charge_one_amount() {
             assert_eq!(*answer, Answer::OtherTerms, "{answers:?}");
         }
     }
-    assert_eq!(bench.books.held(checkout).await, both[winner].amount.minor_units());
+    let [Bench { books, .. }, _] = &benches;
+    assert_eq!(books.held(checkout).await, both[winner].amount.minor_units());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_charge_that_races_its_refund_leaves_no_money_that_the_row_does_not_know() {
-    let bench = Bench::new().await;
+async fn of_sixty_four_charges_the_provider_is_down_for_three(place: At<'_>) {
+    let benches = replicas(place, Setup::default()).await;
+    let (checkout, terms) = (checkout(), terms(4200, "pm_card_unavailable"));
+    let answers = join_all((0..64).map(|i| benches[i % 2].charge(checkout, &terms))).await;
+    let (charged, down): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.is_charged());
+    assert!(charged.iter().all(|answer| *answer == charged[0]), "{charged:?}");
+    assert_eq!(down, [Answer::Unavailable; 3]);
+    let [Bench { books, .. }, _] = &benches;
+    assert_eq!(books.lines(checkout).await, [1, 0, 0, 0]);
+}
+
+async fn of_sixty_four_charges_one_answer_is_lost(place: At<'_>) {
+    let benches = replicas(place, Setup::default()).await;
+    let (checkout, terms) = (checkout(), terms(4200, "pm_card_charged_reply_lost"));
+    let mut calls: FuturesUnordered<_> = (0..64).map(|i| benches[i % 2].charge(checkout, &terms)).collect();
+    let answers: Vec<_> = calls.by_ref().take(63).collect().await;
+    assert!(answers[0].is_charged());
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let lost = calls.next().now_or_never();
+    assert_eq!(lost, None, "the one that was first waits for ever");
+    let [Bench { books, .. }, _] = &benches;
+    assert_eq!(books.lines(checkout).await, [1, 0, 0, 0]);
+}
+
+async fn a_charge_that_races_its_refund_leaves_no_money_that_the_row_does_not_know(place: At<'_>) {
+    let [bench, other] = replicas(place, Setup::default()).await;
     let good = terms(4200, "pm_card_ok");
     let (mut refunded, mut cancelled) = (0, 0);
     for round in 0..100 {
         let checkout = checkout();
         // Either one goes first in half of the rounds.
         let (charged, given_back) = if round % 2 == 0 {
-            join(bench.charge(checkout, &good), bench.refund(checkout)).await
+            join(bench.charge(checkout, &good), other.refund(checkout)).await
         } else {
-            let (given_back, charged) = join(bench.refund(checkout), bench.charge(checkout, &good)).await;
+            let (given_back, charged) = join(other.refund(checkout), bench.charge(checkout, &good)).await;
             (charged, given_back)
         };
         let row = bench.row(checkout).await.unwrap();
@@ -66,20 +115,19 @@ async fn a_charge_that_races_its_refund_leaves_no_money_that_the_row_does_not_kn
     assert_eq!(refunded + cancelled, 100);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_storm_of_all_calls_with_lost_answers_ends_in_one_truth() {
-    let bench = Bench::new().await;
+async fn a_storm_of_all_calls_with_lost_answers_ends_in_one_truth(place: At<'_>) {
+    let benches = replicas(place, Setup::default()).await;
+    let [bench, _] = &benches;
     let good = terms(4200, "pm_card_ok");
     for _ in 0..10 {
         let checkout = checkout();
-        bench
-            .provider
-            .plan((0..24).map(|i| [Fault::None, Fault::AnswerLost, Fault::Down][i % 3]));
-        let charges = join_all((0..16).map(|_| bench.charge(checkout, &good)));
-        let refunds = join_all((0..8).map(|_| bench.refund(checkout)));
-        let reads = join_all((0..8).map(|_| bench.get(checkout)));
+        let losses = (0..12).map(|i| [Fault::None, Fault::AnswerLost, Fault::Down][i % 3]);
+        benches.iter().for_each(|bench| bench.provider.plan(losses.clone()));
+        let charges = join_all((0..16).map(|i| benches[i % 2].charge(checkout, &good)));
+        let refunds = join_all((0..8).map(|i| benches[i % 2].refund(checkout)));
+        let reads = join_all((0..8).map(|i| benches[i % 2].get(checkout)));
         let ((answers, _), _) = join(join(charges, refunds), reads).await;
-        bench.provider.plan([]);
+        benches.iter().for_each(|bench| bench.provider.plan([]));
         let ids: Vec<_> = answers.into_iter().filter(|answer| answer.is_charged()).collect();
         assert!(ids.windows(2).all(|two| two[0] == two[1]), "{ids:?}");
         let last = bench.refund(checkout).await;

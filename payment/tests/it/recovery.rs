@@ -1,12 +1,28 @@
 //! What a crash leaves behind, and what is there after it.
 
+use std::sync::Arc;
+
 use payment::{
     app::Payments,
     domain::{CheckoutId, Opened, Payment, PaymentId, Standing, State, Terms},
     ports::{PaymentProvider, ProviderError},
 };
 
-use crate::bench::{Answer, Bench, Setup, checkout, terms};
+use crate::{
+    bench::{Answer, Bench, Setup, checkout, terms},
+    places::{Place, at_every_place},
+};
+
+at_every_place! {
+    a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_again
+    a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_charge
+    a_crash_after_the_provider_has_refunded_is_never_taken_for_a_charge
+    every_answer_is_the_same_after_a_restart
+    a_caller_that_goes_away_during_its_charge_leaves_one_that_can_be_found
+    a_provider_that_has_another_amount_is_an_alarm_and_no_answer
+}
+
+type At<'a> = &'a Arc<dyn Place>;
 
 /// Writes the intent as a charge does, and goes no further. Returns its payment id.
 async fn crash_after_the_intent(bench: &Bench, checkout: CheckoutId, terms: &Terms) -> PaymentId {
@@ -23,9 +39,8 @@ async fn crash_after_the_intent(bench: &Bench, checkout: CheckoutId, terms: &Ter
     payment_id
 }
 
-#[tokio::test]
-async fn a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_again() {
-    let (bench, checkout, terms) = (Bench::new().await, checkout(), terms(700, "pm_card_ok"));
+async fn a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_again(place: At<'_>) {
+    let (bench, checkout, terms) = (Bench::at(place, Setup::default()).await, checkout(), terms(700, "pm_card_ok"));
     let payment_id = crash_after_the_intent(&bench, checkout, &terms).await;
     let bench = bench.restarted(Setup::default()).await;
     assert_eq!(bench.get(checkout).await, Answer::Payment(State::Intent));
@@ -33,9 +48,8 @@ async fn a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_ag
     assert_eq!(bench.books.lines(checkout).await, [1, 0, 0, 0]);
 }
 
-#[tokio::test]
-async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_charge() {
-    let bench = Bench::new().await;
+async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_charge(place: At<'_>) {
+    let bench = Bench::at(place, Setup::default()).await;
     let terms = terms(700, "pm_card_ok");
     let (asked, repeated, refunded) = (checkout(), checkout(), checkout());
     let mut ids = Vec::new();
@@ -57,9 +71,8 @@ async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_
     assert_eq!(bench.books.lines(refunded).await, [1, 0, 1, 0]);
 }
 
-#[tokio::test]
-async fn a_crash_after_the_provider_has_refunded_is_never_taken_for_a_charge() {
-    let bench = Bench::new().await;
+async fn a_crash_after_the_provider_has_refunded_is_never_taken_for_a_charge(place: At<'_>) {
+    let bench = Bench::at(place, Setup::default()).await;
     let terms = terms(700, "pm_card_ok");
     let (asked, repeated) = (checkout(), checkout());
     for checkout in [asked, repeated] {
@@ -73,9 +86,8 @@ async fn a_crash_after_the_provider_has_refunded_is_never_taken_for_a_charge() {
     assert_eq!(bench.row(repeated).await, Some(State::Refunded));
 }
 
-#[tokio::test]
-async fn every_answer_is_the_same_after_a_restart() {
-    let bench = Bench::new().await;
+async fn every_answer_is_the_same_after_a_restart(place: At<'_>) {
+    let bench = Bench::at(place, Setup::default()).await;
     let (good, bad) = (terms(700, "pm_card_ok"), terms(700, "pm_card_invalid_cvc"));
     let (paid, declined, refunded, cancelled) = (checkout(), checkout(), checkout(), checkout());
     bench.charge(refunded, &good).await;
@@ -97,9 +109,8 @@ async fn every_answer_is_the_same_after_a_restart() {
     assert_eq!(bench.charge(cancelled, &good).await, Answer::Cancelled);
 }
 
-#[tokio::test]
-async fn a_caller_that_goes_away_during_its_charge_leaves_one_that_can_be_found() {
-    let (bench, checkout, terms) = (Bench::new().await, checkout(), terms(700, "pm_card_charged_reply_lost"));
+async fn a_caller_that_goes_away_during_its_charge_leaves_one_that_can_be_found(place: At<'_>) {
+    let (bench, checkout, terms) = (Bench::at(place, Setup::default()).await, checkout(), terms(700, "pm_card_charged_reply_lost"));
     let payments: Payments = bench.payments.clone();
     let call = bench.runtime.tasks.spawn({
         let terms = terms.clone();
@@ -116,9 +127,8 @@ async fn a_caller_that_goes_away_during_its_charge_leaves_one_that_can_be_found(
     assert_eq!(bench.books.lines(checkout).await, [1, 0, 0, 0]);
 }
 
-#[tokio::test]
-async fn a_provider_that_has_another_amount_is_an_alarm_and_no_answer() {
-    let (bench, checkout) = (Bench::new().await, checkout());
+async fn a_provider_that_has_another_amount_is_an_alarm_and_no_answer(place: At<'_>) {
+    let (bench, checkout) = (Bench::at(place, Setup::default()).await, checkout());
     bench
         .provider
         .charge(checkout, &terms(701, "pm_card_ok"))

@@ -1,60 +1,46 @@
-//! What every payment store does, whatever it is made of. A new adapter is one more line at the end.
+//! What every payment store does, whatever it is made of.
 
 use std::{collections::HashSet, sync::Arc};
 
-use async_trait::async_trait;
 use futures::future::join_all;
 use jiff::Timestamp;
 use money::Money;
 use payment::{
-    domain::{CheckoutId, DeclineReason, Opened, Payment, PaymentId, Standing, State, Terms},
+    domain::{self, CheckoutId, DeclineReason, Opened, Payment, PaymentId, Standing, State, Terms},
     ports::PaymentStore,
-    store::SqlitePaymentStore,
 };
-use runtime::{CrashPoints, Ids};
+use runtime::Ids;
 use storage::StoreError;
-use tempfile::TempDir;
 
-use crate::bench::{checkout, terms};
+use crate::{
+    bench::{checkout, terms},
+    places::{Place, at_every_place},
+};
 
-/// A store that can be closed and opened again.
-#[async_trait]
-trait Fixture: Sized {
-    async fn new() -> Self;
-    fn store(&self) -> Arc<dyn PaymentStore>;
-    async fn reopened(self) -> Self;
+at_every_place! {
+    what_is_opened_is_loaded_as_it_was
+    the_first_intent_stands
+    a_payment_id_that_is_taken_is_a_conflict
+    each_answer_settles_an_open_payment_and_again_changes_nothing
+    each_answer_to_each_state_is_taken_as_the_rules_say
+    an_answer_that_comes_after_the_refund_changes_nothing
+    a_charged_payment_is_refunded
+    a_contradiction_is_corrupt_and_changes_nothing
+    a_payment_that_is_not_there_cannot_be_settled
+    a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds
+    everything_is_there_after_a_reopen
+    what_one_replica_wrote_another_one_goes_on_with
+    sixty_four_racing_intents_are_one_payment
+    sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other
+    sixty_four_racing_settlements_and_refunds_end_refunded
+    sixty_four_racing_intents_and_tombstones_end_cancelled
 }
 
-struct SqliteFixture {
-    store: Arc<dyn PaymentStore>,
-    folder: TempDir,
-}
+type At<'a> = &'a Arc<dyn Place>;
 
-impl SqliteFixture {
-    async fn on(folder: TempDir) -> Self {
-        let path = folder.path().join("payment.db");
-        Self {
-            store: Arc::new(SqlitePaymentStore::open(&path, &CrashPoints::none()).await.unwrap()),
-            folder,
-        }
-    }
-}
-
-#[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Self {
-        Self::on(tempfile::tempdir().unwrap()).await
-    }
-
-    fn store(&self) -> Arc<dyn PaymentStore> {
-        self.store.clone()
-    }
-
-    async fn reopened(self) -> Self {
-        let Self { store, folder } = self;
-        drop(store);
-        Self::on(folder).await
-    }
+/// Two processes that keep their payments in one place.
+async fn replicas(place: At<'_>) -> [Arc<dyn PaymentStore>; 2] {
+    [place.store().await, place.store().await]
 }
 
 fn at(millisecond: i64) -> Timestamp {
@@ -83,8 +69,8 @@ const STANDINGS: [Standing; 4] = [
     Standing::Cancelled,
 ];
 
-async fn what_is_opened_is_loaded_as_it_was(fixture: impl Fixture) {
-    let store = fixture.store();
+async fn what_is_opened_is_loaded_as_it_was(place: At<'_>) {
+    let store = place.store().await;
     let most = Terms {
         amount: Money::new(i64::MAX, "JPY".parse().unwrap()),
         method: "x".repeat(64).parse().unwrap(),
@@ -98,8 +84,8 @@ async fn what_is_opened_is_loaded_as_it_was(fixture: impl Fixture) {
     }
 }
 
-async fn the_first_intent_stands(fixture: impl Fixture) {
-    let (store, checkout) = (fixture.store(), checkout());
+async fn the_first_intent_stands(place: At<'_>) {
+    let (store, checkout) = (place.store().await, checkout());
     let first = intent(checkout);
     store.open(&first).await.unwrap();
     assert_eq!(store.open(&first).await.unwrap(), first);
@@ -110,8 +96,8 @@ async fn the_first_intent_stands(fixture: impl Fixture) {
     assert_eq!(store.load(checkout).await.unwrap(), Some(first));
 }
 
-async fn a_payment_id_that_is_taken_is_a_conflict(fixture: impl Fixture) {
-    let (store, first) = (fixture.store(), intent(checkout()));
+async fn a_payment_id_that_is_taken_is_a_conflict(place: At<'_>) {
+    let (store, first) = (place.store().await, intent(checkout()));
     store.open(&first).await.unwrap();
     let second = Payment {
         checkout_id: checkout(),
@@ -121,8 +107,8 @@ async fn a_payment_id_that_is_taken_is_a_conflict(fixture: impl Fixture) {
     assert_eq!(store.load(second.checkout_id).await.unwrap(), None);
 }
 
-async fn each_answer_settles_an_open_payment_and_again_changes_nothing(fixture: impl Fixture) {
-    let store = fixture.store();
+async fn each_answer_settles_an_open_payment_and_again_changes_nothing(place: At<'_>) {
+    let store = place.store().await;
     for standing in STANDINGS {
         let open = intent(checkout());
         store.open(&open).await.unwrap();
@@ -142,8 +128,40 @@ async fn each_answer_settles_an_open_payment_and_again_changes_nothing(fixture: 
     }
 }
 
-async fn an_answer_that_comes_after_the_refund_changes_nothing(fixture: impl Fixture) {
-    let (store, open) = (fixture.store(), intent(checkout()));
+async fn each_answer_to_each_state_is_taken_as_the_rules_say(place: At<'_>) {
+    let store = place.store().await;
+    let firsts = STANDINGS.map(Some).into_iter().chain([None]);
+    for (first, second) in firsts.flat_map(|first| STANDINGS.map(|second| (first, second))) {
+        for is_refund in [false, true] {
+            let open = intent(checkout());
+            let mut before = store.open(&open).await.unwrap();
+            if let Some(first) = first {
+                before = store.settle(open.checkout_id, first, at(5)).await.unwrap();
+            }
+            let answer = if is_refund {
+                store.refund(open.checkout_id, second, at(6)).await
+            } else {
+                store.settle(open.checkout_id, second, at(6)).await
+            };
+            let context = format!("{first:?}, then {second:?}, refund: {is_refund}");
+            let expected = match domain::after(Some(before.state), second) {
+                Ok(state) => {
+                    assert_eq!(answer.unwrap().state, state, "{context}");
+                    state
+                }
+                Err(_) => {
+                    assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{context}: {answer:?}");
+                    before.state
+                }
+            };
+            let after = store.load(open.checkout_id).await.unwrap().unwrap();
+            assert_eq!(after, Payment { state: expected, ..open }, "{context}");
+        }
+    }
+}
+
+async fn an_answer_that_comes_after_the_refund_changes_nothing(place: At<'_>) {
+    let (store, open) = (place.store().await, intent(checkout()));
     store.open(&open).await.unwrap();
     let refunded = store.refund(open.checkout_id, Standing::Refunded, at(5)).await.unwrap();
     assert_eq!(refunded.state, State::Refunded);
@@ -153,8 +171,8 @@ async fn an_answer_that_comes_after_the_refund_changes_nothing(fixture: impl Fix
     );
 }
 
-async fn a_charged_payment_is_refunded(fixture: impl Fixture) {
-    let (store, open) = (fixture.store(), intent(checkout()));
+async fn a_charged_payment_is_refunded(place: At<'_>) {
+    let (store, open) = (place.store().await, intent(checkout()));
     store.open(&open).await.unwrap();
     store.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
     let refunded = store.refund(open.checkout_id, Standing::Refunded, at(6)).await.unwrap();
@@ -167,8 +185,8 @@ async fn a_charged_payment_is_refunded(fixture: impl Fixture) {
     );
 }
 
-async fn a_contradiction_is_corrupt_and_changes_nothing(fixture: impl Fixture) {
-    let (store, open) = (fixture.store(), intent(checkout()));
+async fn a_contradiction_is_corrupt_and_changes_nothing(place: At<'_>) {
+    let (store, open) = (place.store().await, intent(checkout()));
     store.open(&open).await.unwrap();
     let charged = store.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
     let result = store.refund(open.checkout_id, Standing::Cancelled, at(6)).await;
@@ -176,15 +194,15 @@ async fn a_contradiction_is_corrupt_and_changes_nothing(fixture: impl Fixture) {
     assert_eq!(store.load(open.checkout_id).await.unwrap(), Some(charged));
 }
 
-async fn a_payment_that_is_not_there_cannot_be_settled(fixture: impl Fixture) {
-    let (store, checkout) = (fixture.store(), checkout());
+async fn a_payment_that_is_not_there_cannot_be_settled(place: At<'_>) {
+    let (store, checkout) = (place.store().await, checkout());
     let result = store.settle(checkout, Standing::Charged, at(5)).await;
     assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}");
     assert_eq!(store.load(checkout).await.unwrap(), None);
 }
 
-async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(fixture: impl Fixture) {
-    let (store, checkout) = (fixture.store(), checkout());
+async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(place: At<'_>) {
+    let (store, checkout) = (place.store().await, checkout());
     let tombstone = store.refund(checkout, Standing::Cancelled, at(5)).await.unwrap();
     let expected = Payment {
         checkout_id: checkout,
@@ -200,26 +218,35 @@ async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(fix
     assert_eq!(store.open(&intent(checkout)).await.unwrap(), expected);
 }
 
-async fn everything_is_there_after_a_reopen(fixture: impl Fixture) {
+async fn everything_is_there_after_a_reopen(place: At<'_>) {
     let (open, settled, cancelled) = (intent(checkout()), intent(checkout()), checkout());
-    let store = fixture.store();
+    let store = place.store().await;
     store.open(&open).await.unwrap();
     store.open(&settled).await.unwrap();
     let declined = store.settle(settled.checkout_id, STANDINGS[1], at(5)).await.unwrap();
     let tombstone = store.refund(cancelled, Standing::Cancelled, at(6)).await.unwrap();
     drop(store);
-    let fixture = fixture.reopened().await;
-    let store = fixture.store();
+    let store = place.store().await;
     assert_eq!(store.load(open.checkout_id).await.unwrap(), Some(open));
     assert_eq!(store.load(settled.checkout_id).await.unwrap(), Some(declined));
     assert_eq!(store.load(cancelled).await.unwrap(), Some(tombstone));
     assert!(store.is_up().await);
 }
 
-async fn sixty_four_racing_intents_are_one_payment(fixture: impl Fixture) {
-    let (store, checkout) = (fixture.store(), checkout());
+async fn what_one_replica_wrote_another_one_goes_on_with(place: At<'_>) {
+    let ([here, there], open) = (replicas(place).await, intent(checkout()));
+    here.open(&open).await.unwrap();
+    assert_eq!(there.open(&intent(open.checkout_id)).await.unwrap(), open);
+    let settled = there.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
+    assert_eq!(here.load(open.checkout_id).await.unwrap(), Some(settled));
+    let refunded = here.refund(open.checkout_id, Standing::Refunded, at(6)).await.unwrap();
+    assert_eq!(there.load(open.checkout_id).await.unwrap(), Some(refunded));
+}
+
+async fn sixty_four_racing_intents_are_one_payment(place: At<'_>) {
+    let (stores, checkout) = (replicas(place).await, checkout());
     let intents: Vec<_> = (0..64).map(|_| intent(checkout)).collect();
-    let opened = join_all(intents.iter().map(|intent| store.open(intent))).await;
+    let opened = join_all((0..).zip(&intents).map(|(i, intent): (usize, _)| stores[i % 2].open(intent))).await;
     let ids: HashSet<_> = opened
         .into_iter()
         .map(|payment| payment.unwrap().opened.unwrap().payment_id)
@@ -227,10 +254,10 @@ async fn sixty_four_racing_intents_are_one_payment(fixture: impl Fixture) {
     assert_eq!(ids.len(), 1);
 }
 
-async fn sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other(fixture: impl Fixture) {
-    let store = fixture.store();
+async fn sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other(place: At<'_>) {
+    let [store, other] = replicas(place).await;
     let written = join_all((0..64).map(|i| {
-        let store = store.clone();
+        let store = if i % 2 == 0 { store.clone() } else { other.clone() };
         async move {
             let open = intent(checkout());
             store.open(&open).await.unwrap();
@@ -242,17 +269,18 @@ async fn sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_ot
     for (standing, payment) in written {
         assert_eq!(
             payment.state,
-            payment::domain::after(Some(State::Intent), standing).unwrap()
+            domain::after(Some(State::Intent), standing).unwrap()
         );
         assert_eq!(store.load(payment.checkout_id).await.unwrap(), Some(payment));
     }
 }
 
-async fn sixty_four_racing_settlements_and_refunds_end_refunded(fixture: impl Fixture) {
-    let (store, open) = (fixture.store(), intent(checkout()));
+async fn sixty_four_racing_settlements_and_refunds_end_refunded(place: At<'_>) {
+    let ([store, other], open) = (replicas(place).await, intent(checkout()));
     store.open(&open).await.unwrap();
     let all = join_all((0..64).map(|i| {
-        let (store, checkout) = (store.clone(), open.checkout_id);
+        let store = if i % 4 < 2 { store.clone() } else { other.clone() };
+        let checkout = open.checkout_id;
         async move {
             if i % 2 == 0 {
                 store.settle(checkout, Standing::Charged, at(i)).await.unwrap().state
@@ -272,35 +300,22 @@ async fn sixty_four_racing_settlements_and_refunds_end_refunded(fixture: impl Fi
     );
 }
 
-/// One test for each case and adapter.
-macro_rules! store_contract {
-    ($($adapter:ident: $fixture:ty),*) => {
-        $(store_contract!(@cases $adapter $fixture;
-            what_is_opened_is_loaded_as_it_was
-            the_first_intent_stands
-            a_payment_id_that_is_taken_is_a_conflict
-            each_answer_settles_an_open_payment_and_again_changes_nothing
-            an_answer_that_comes_after_the_refund_changes_nothing
-            a_charged_payment_is_refunded
-            a_contradiction_is_corrupt_and_changes_nothing
-            a_payment_that_is_not_there_cannot_be_settled
-            a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds
-            everything_is_there_after_a_reopen
-            sixty_four_racing_intents_are_one_payment
-            sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other
-            sixty_four_racing_settlements_and_refunds_end_refunded
-        );)*
-    };
-    (@cases $adapter:ident $fixture:ty; $($case:ident)*) => {
-        mod $adapter {
-            use super::*;
-
-            $(#[tokio::test]
-            async fn $case() {
-                super::$case(<$fixture>::new().await).await;
-            })*
+async fn sixty_four_racing_intents_and_tombstones_end_cancelled(place: At<'_>) {
+    let ([store, other], checkout) = (replicas(place).await, checkout());
+    let all = join_all((0..64).map(|i| {
+        let store = if i % 4 < 2 { store.clone() } else { other.clone() };
+        async move {
+            if i % 2 == 0 {
+                store.open(&intent(checkout)).await.unwrap()
+            } else {
+                store.refund(checkout, Standing::Cancelled, at(i)).await.unwrap()
+            }
         }
-    };
+    }))
+    .await;
+    let last = store.load(checkout).await.unwrap().unwrap();
+    assert_eq!(last.state, State::Cancelled);
+    assert!(all.iter().skip(1).step_by(2).all(|refunded| *refunded == last), "{all:?}");
+    // Whoever opened it first did so for all, before the first refund or never.
+    assert!(all.iter().all(|payment| payment.opened == last.opened), "{all:?}");
 }
-
-store_contract!(sqlite: SqliteFixture);

@@ -5,11 +5,11 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use money::{CurrencyError, Money};
 use runtime::CrashPoints;
 use sqlx::SqliteConnection;
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
+use super::row::{ProductRow, columns, product};
 use crate::{
     domain::{Details, Product, ProductId, Query},
     ports::Catalogue,
@@ -20,14 +20,8 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0002_starting_products.sql"),
 ]);
 
-/// id, name, description, price in minor units, currency, image URL, created at.
-type Row = (i64, String, String, i64, String, String, i64);
-
-macro_rules! columns {
-    () => {
-        "id, name, description, price_minor_units, currency, image_url, created_at"
-    };
-}
+/// The times are in milliseconds.
+type Row = ProductRow<i64>;
 
 /// Products in one table; the text that queries look through is stored beside what it is made from.
 #[derive(Debug, Clone)]
@@ -62,7 +56,7 @@ impl Catalogue for SqliteCatalogue {
         .bind(limit)
         .fetch_all(self.db.reader())
         .await?;
-        rows.into_iter().map(product).collect()
+        rows.into_iter().map(from_row).collect()
     }
 
     async fn find(&self, ids: &[ProductId]) -> Result<Vec<Product>, StoreError> {
@@ -75,7 +69,7 @@ impl Catalogue for SqliteCatalogue {
         .bind(serde_json::json!(ids).to_string())
         .fetch_all(self.db.reader())
         .await?;
-        rows.into_iter().map(product).collect()
+        rows.into_iter().map(from_row).collect()
     }
 
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError> {
@@ -110,21 +104,11 @@ async fn put(
     .bind(details.search_text())
     .fetch_one(tx)
     .await?;
-    product(row)
+    from_row(row)
 }
 
-fn product((id, name, description, minor_units, currency, image_url, created_at): Row) -> Result<Product, StoreError> {
-    let price = Money::new(
-        minor_units,
-        currency.parse().map_err(|e: CurrencyError| StoreError::corrupt(e))?,
-    );
-    let details = Details::new(name, description, price, image_url)
-        .map_err(|invalid| StoreError::corrupt(format!("product {id}: invalid {invalid:?}")))?;
-    let id = ProductId::new(id).ok_or_else(|| StoreError::corrupt(format!("product {id}: invalid id")))?;
-    let created_at = Timestamp::from_millisecond(created_at).map_err(StoreError::corrupt)?;
-    Ok(Product {
-        id,
-        details,
-        created_at,
+fn from_row(row: Row) -> Result<Product, StoreError> {
+    product(row, |millisecond| {
+        Timestamp::from_millisecond(millisecond).map_err(StoreError::corrupt)
     })
 }

@@ -9,7 +9,7 @@ use proto::{
 use runtime::Tasks;
 
 use super::shop::{Shop, paid_with, request};
-use crate::world::At;
+use crate::world::{At, Fault};
 
 #[tokio::test]
 async fn checkouts_are_listed_page_by_page_oldest_first() {
@@ -43,6 +43,8 @@ async fn checkouts_are_listed_by_status() {
     let shop = Shop::open().await;
     let completed = shop.buy(request("completed")).await;
     let failed = shop.buy(paid_with("failed", "pm_card_declined")).await;
+    // Paid, and not known to be sold.
+    shop.world.script(At::Confirm, [Some(Fault::NeverArrives)]);
     let gate = shop.world.gate_before(At::Confirm);
     let buying = Tasks::new().spawn(shop.initiate(request("paid")));
     gate.reached().await;

@@ -158,7 +158,7 @@ impl InventoryService for Servers {
     async fn confirm(&self, request: Request<inventory::ConfirmRequest>) -> Answer<inventory::ConfirmResponse> {
         self.planned(At::Confirm)?;
         let id = id(&request.into_inner().checkout_id);
-        let confirm = |ledger: &mut _| self.world.confirm_in(ledger, id);
+        let confirm = self.world.confirmation(id);
         self.world.execute(At::Confirm, confirm).await.map_err(refusal)?;
         Ok(Response::new(inventory::ConfirmResponse::default()))
     }

@@ -41,6 +41,16 @@ pub(super) struct Shop {
     bus: SqliteBus,
     running: Vec<Running>,
     folder: Arc<TempDir>,
+    setup: Setup,
+}
+
+/// How the service is started.
+#[derive(Clone)]
+pub(super) struct Setup {
+    pub(super) store: Store,
+    pub(super) owner: String,
+    /// How long its callers wait.
+    pub(super) timeout: Duration,
 }
 
 fn at(call: &str) -> Option<At> {
@@ -65,6 +75,7 @@ fn policy(world: &Arc<World>) -> Policy {
             Fault::NeverArrives => runtime::Fault::NeverArrives,
             Fault::AnswerLost => runtime::Fault::AnswerLost,
             Fault::Twice => runtime::Fault::Twice,
+            Fault::Slow | Fault::Overtaken(_) => panic!("these take longer than a test of connections has"),
         })
     };
     Policy {
@@ -94,10 +105,17 @@ impl Shop {
 
     /// A shop whose callers wait for so long.
     pub(super) async fn with(timeout: Duration) -> Self {
-        Self::on(Arc::new(tempfile::tempdir().unwrap()), World::new(), timeout).await
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let setup = Setup {
+            store: Store::Sqlite(folder.path().join("checkout.db")),
+            owner: "me".to_owned(),
+            timeout,
+        };
+        Self::on(folder, World::new(), setup).await
     }
 
-    async fn on(folder: Arc<TempDir>, world: Arc<World>, timeout: Duration) -> Self {
+    /// A service over these participants, with a bus in this folder.
+    pub(super) async fn on(folder: Arc<TempDir>, world: Arc<World>, setup: Setup) -> Self {
         let runtime = Runtime::system();
         let answers = Arc::default();
         let (peers, mut running) = serve_peers(&world, &answers, &runtime).await;
@@ -105,9 +123,9 @@ impl Shop {
             .await
             .unwrap();
         let config = Config {
-            store: Store::Sqlite(folder.path().join("checkout.db")),
-            timeout,
-            owner: "me".to_owned(),
+            store: setup.store.clone(),
+            timeout: setup.timeout,
+            owner: setup.owner.clone(),
             outbox_poll: Duration::from_secs(1),
             outbox_batch: 100,
             outbox_retention: Duration::from_hours(1),
@@ -119,7 +137,11 @@ impl Shop {
             (service.name, service.grpc_name),
             ("checkout", "checkout.v1.CheckoutService")
         );
-        assert!(format!("{:?}", service.probes).contains("\"checkout-store\""));
+        let probe = match setup.store {
+            Store::Sqlite(_) => "\"checkout-store\"",
+            Store::Postgres(_) => "\"checkout-postgresql\"",
+        };
+        assert!(format!("{:?}", service.probes).contains(probe));
         let (peer, checkout) = start(service, policy(&world), &runtime).await;
         running.insert(0, checkout);
         Self {
@@ -129,15 +151,25 @@ impl Shop {
             bus,
             running,
             folder,
+            setup,
         }
     }
 
     /// Stops everything, and starts it again on the same data with the same participants.
     pub(super) async fn restarted(self, timeout: Duration) -> Self {
+        let (folder, world) = (self.folder.clone(), self.world.clone());
+        let setup = Setup {
+            timeout,
+            ..self.setup.clone()
+        };
+        self.stop().await;
+        Self::on(folder, world, setup).await
+    }
+
+    pub(super) async fn stop(self) {
         for running in self.running {
             running.stop(Duration::from_millis(100)).await;
         }
-        Self::on(self.folder, self.world, timeout).await
     }
 
     /// The next call of this kind is answered so, and not executed.

@@ -11,7 +11,7 @@ use tonic::Status;
 use super::shop::{Shop, paid_with, request};
 use crate::{
     ledger::Hold,
-    world::{At, FAULTS, PARTICIPANTS},
+    world::{At, FAULTS_OF_CONNECTIONS, PARTICIPANTS},
 };
 
 /// Statuses that are no refusals of the call that they answer.
@@ -72,7 +72,7 @@ async fn an_answer_that_is_no_refusal_leaves_the_outcome_open() {
 async fn faults_of_the_connections_leave_the_verdict_as_it_was() {
     let shop = Shop::open().await;
     for at in PARTICIPANTS {
-        for fault in FAULTS {
+        for fault in FAULTS_OF_CONNECTIONS {
             for method in ["pm_card_ok", "pm_card_expired"] {
                 let what = format!("{at:?} {fault:?} {method}");
                 shop.world.script(At::Charge, [Some(crate::world::Fault::AnswerLost)]);

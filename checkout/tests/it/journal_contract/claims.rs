@@ -1,6 +1,9 @@
 //! Who may drive a saga, and for how long.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use checkout::{
     domain::Checkout,
@@ -11,6 +14,7 @@ use futures::future::join_all;
 use jiff::{Timestamp, ToSpan};
 use proto::Reason;
 use runtime::Clock;
+use storage::StoreError;
 
 use super::fixture::{Fixture, HOUR, begun, checkout, driven, lease, request, steps};
 use crate::ledger::failure;
@@ -154,19 +158,68 @@ pub(super) async fn a_claim_takes_no_more_than_its_limit(fixture: impl Fixture) 
 }
 
 pub(super) async fn sixty_four_racing_claims_take_each_saga_once(fixture: impl Fixture) {
-    let journal = fixture.journal();
+    let replicas = [fixture.journal(), fixture.replica().await];
     for n in 0..20 {
-        begun(journal.as_ref(), &format!("k{n}"), NO_TIME).await;
+        begun(replicas[0].as_ref(), &format!("k{n}"), NO_TIME).await;
     }
     let claims = (0..64).map(|n| {
-        let journal = journal.clone();
+        let journal = replicas[n % 2].clone();
         async move { journal.claim_due(&lease(&format!("owner-{n}"), HOUR), 3).await.unwrap() }
     });
     let claimed = join_all(claims).await.concat();
-    let mut ids: Vec<_> = claimed.iter().map(|claim| claim.checkout.id).collect();
-    ids.sort();
-    ids.dedup();
+    let ids: BTreeSet<_> = claimed.iter().map(|claim| claim.checkout.id).collect();
     assert_eq!((claimed.len(), ids.len()), (20, 20));
+    // Whoever was told that it has one does have it.
+    for claim in claimed {
+        driven(replicas[1].as_ref(), claim, &steps([State::InventoryReserved])).await;
+    }
+}
+
+pub(super) async fn a_claim_and_a_record_of_one_saga_at_once_leave_it_with_one_owner(fixture: impl Fixture) {
+    let replicas = [fixture.journal(), fixture.replica().await];
+    let mut old = Vec::new();
+    for n in 0..32 {
+        old.push(begun(replicas[0].as_ref(), &format!("k{n}"), NO_TIME).await);
+    }
+    let record = steps([State::InventoryReserved]);
+    let mine = lease("me", HOUR);
+    let records = join_all(old.iter().map(|owned| replicas[0].record(owned, &record, &mine)));
+    let claims = join_all((0..8).map(|_| claim(replicas[1].as_ref())));
+    let (recorded, claimed) = futures::join!(records, claims);
+    let claimed = claimed.concat();
+    let claimed: BTreeMap<_, _> = claimed.iter().map(|claim| (claim.checkout.id, claim.fence.0)).collect();
+    let left: BTreeSet<_> = claim(replicas[0].as_ref())
+        .await
+        .iter()
+        .map(|claim| claim.checkout.id)
+        .collect();
+    for (owned, recorded) in old.iter().zip(recorded) {
+        let id = owned.checkout.id;
+        match recorded {
+            Ok(version) => assert!(version == 2 && !claimed.contains_key(&id) && !left.contains(&id)),
+            Err(StoreError::Conflict) => assert_eq!(claimed[&id], owned.fence.0 + 1),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+pub(super) async fn a_saga_that_is_given_up_is_due_at_once(fixture: impl Fixture) {
+    let journal = fixture.journal();
+    let claimed = begun(journal.as_ref(), "k", HOUR).await;
+    let record = Record {
+        retry: Some(Retry {
+            after: NO_TIME,
+            attempts: 3,
+            needs_attention: false,
+        }),
+        ..Record::default()
+    };
+    journal.record(&claimed, &record, &lease("me", NO_TIME)).await.unwrap();
+    let taken = claim(journal.as_ref()).await;
+    assert_eq!(
+        (taken[0].checkout.id, taken[0].checkout.attempts),
+        (claimed.checkout.id, 3)
+    );
 }
 
 pub(super) async fn disowning_frees_the_unfinished_sagas_of_that_owner_alone(fixture: impl Fixture) {

@@ -7,23 +7,30 @@ use checkout::{
     domain::{Checkout, CheckoutId, IdempotencyKey, Line, PaymentMethod, ProductId, Purchase, Request, UserId},
     ports::{Begun, Claimed, Fence, Journal, Lease, Record},
     saga::State,
-    store::sqlite::{MIGRATIONS, SqliteJournal},
+    store::{
+        postgres::{self, PostgresJournal},
+        sqlite::{self, SqliteJournal},
+    },
 };
-use events::{Event, Outbox, SqliteOutbox};
+use events::{Event, Outbox, PostgresOutbox, SqliteOutbox};
 use futures::FutureExt;
 use jiff::Timestamp;
 use money::{Money, Quantity};
 use runtime::{CrashPoints, Ids, RequestContext};
-use storage::{Sqlite, SqliteOptions};
+use storage::{Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
 use tempfile::TempDir;
+use testing::Engine;
 
 use crate::memory::MemoryJournal;
 
 /// A journal that can be closed and opened again, looked into and spoilt.
 #[async_trait]
 pub(super) trait Fixture: Sized + Send + Sync {
-    async fn new() -> Self;
+    /// `None` when its engine is not there.
+    async fn new() -> Option<Self>;
     fn journal(&self) -> Arc<dyn Journal>;
+    /// The same journal, as another process opens it.
+    async fn replica(&self) -> Arc<dyn Journal>;
     async fn reopened(self) -> Self;
     /// The ids of the events in the outbox, in order.
     async fn outbox(&self) -> Vec<uuid::Uuid>;
@@ -37,26 +44,34 @@ pub(super) struct SqliteFixture {
 }
 
 impl SqliteFixture {
-    async fn on(folder: TempDir) -> Self {
+    async fn open(folder: &TempDir) -> Sqlite {
         let path = folder.path().join("checkout.db");
         let options = SqliteOptions {
             path: &path,
-            migrations: MIGRATIONS,
+            migrations: sqlite::MIGRATIONS,
             crash: &CrashPoints::none(),
         };
-        let db = Sqlite::open(options).await.unwrap();
+        Sqlite::open(options).await.unwrap()
+    }
+
+    async fn on(folder: TempDir) -> Self {
+        let db = Self::open(&folder).await;
         Self { db, folder }
     }
 }
 
 #[async_trait]
 impl Fixture for SqliteFixture {
-    async fn new() -> Self {
-        Self::on(tempfile::tempdir().unwrap()).await
+    async fn new() -> Option<Self> {
+        Some(Self::on(tempfile::tempdir().unwrap()).await)
     }
 
     fn journal(&self) -> Arc<dyn Journal> {
         Arc::new(SqliteJournal::new(self.db.clone()))
+    }
+
+    async fn replica(&self) -> Arc<dyn Journal> {
+        Arc::new(SqliteJournal::new(Self::open(&self.folder).await))
     }
 
     async fn reopened(self) -> Self {
@@ -66,9 +81,7 @@ impl Fixture for SqliteFixture {
     }
 
     async fn outbox(&self) -> Vec<uuid::Uuid> {
-        let pending = SqliteOutbox(self.db.clone()).pending(1000).await.unwrap();
-        let id = |message| Event::from_message(message).unwrap().id;
-        pending.iter().map(|row| id(&row.message)).collect()
+        pending(&SqliteOutbox(self.db.clone())).await
     }
 
     async fn spoil(&self, id: CheckoutId) {
@@ -86,16 +99,77 @@ impl Fixture for SqliteFixture {
     }
 }
 
+/// A schema of its own.
+pub(super) struct PostgresFixture {
+    db: Postgres,
+    pub(super) url: String,
+    pub(super) schema: String,
+}
+
+impl PostgresFixture {
+    async fn open(url: &str, schema: &str) -> Postgres {
+        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), url).unwrap();
+        let options = PostgresOptions {
+            address: &address,
+            schema,
+            migrations: postgres::MIGRATIONS,
+            crash: &CrashPoints::none(),
+        };
+        Postgres::open(options).await.unwrap()
+    }
+
+    async fn on(url: String, schema: String) -> Self {
+        let db = Self::open(&url, &schema).await;
+        Self { db, url, schema }
+    }
+}
+
+#[async_trait]
+impl Fixture for PostgresFixture {
+    async fn new() -> Option<Self> {
+        Some(Self::on(Engine::PostgreSql.address()?, testing::unique_name()).await)
+    }
+
+    fn journal(&self) -> Arc<dyn Journal> {
+        Arc::new(PostgresJournal::new(self.db.clone()))
+    }
+
+    async fn replica(&self) -> Arc<dyn Journal> {
+        Arc::new(PostgresJournal::new(Self::open(&self.url, &self.schema).await))
+    }
+
+    async fn reopened(self) -> Self {
+        let Self { db, url, schema } = self;
+        drop(db);
+        Self::on(url, schema).await
+    }
+
+    async fn outbox(&self) -> Vec<uuid::Uuid> {
+        pending(&PostgresOutbox(self.db.clone())).await
+    }
+
+    async fn spoil(&self, id: CheckoutId) {
+        let spoil = format!("UPDATE checkouts SET lines = '\"no lines\"' WHERE id = '{id}'");
+        testing::postgres::execute(&self.url, &self.schema, &spoil)
+            .await
+            .unwrap();
+    }
+}
+
 pub(super) struct MemoryFixture(MemoryJournal);
 
 #[async_trait]
 impl Fixture for MemoryFixture {
-    async fn new() -> Self {
-        Self(MemoryJournal::default())
+    async fn new() -> Option<Self> {
+        Some(Self(MemoryJournal::default()))
     }
 
     fn journal(&self) -> Arc<dyn Journal> {
         Arc::new(self.0.clone())
+    }
+
+    async fn replica(&self) -> Arc<dyn Journal> {
+        self.journal()
     }
 
     async fn reopened(self) -> Self {
@@ -109,6 +183,13 @@ impl Fixture for MemoryFixture {
     async fn spoil(&self, id: CheckoutId) {
         self.0.spoil(id);
     }
+}
+
+/// The ids of the events that wait.
+async fn pending(outbox: &dyn Outbox) -> Vec<uuid::Uuid> {
+    let id = |message| Event::from_message(message).unwrap().id;
+    let pending = outbox.pending(1000).await.unwrap();
+    pending.iter().map(|row| id(&row.message)).collect()
 }
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);

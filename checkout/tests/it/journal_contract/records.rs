@@ -1,6 +1,6 @@
 //! What drivers write down.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use checkout::{
     domain::{Failure, Shortage, Status},
@@ -173,4 +173,28 @@ pub(super) async fn sixty_four_racing_records_of_one_version_are_one(fixture: im
     assert!(
         matches!(journal.as_ref().get(claimed.checkout.id).await, Ok(Some((found, _))) if found.version == version)
     );
+}
+
+pub(super) async fn sixty_four_sagas_are_driven_at_once_by_two_replicas(fixture: impl Fixture) {
+    let replicas = [fixture.journal(), fixture.replica().await];
+    let sagas = (0..64).map(|n| {
+        let journal = replicas[n % 2].clone();
+        async move {
+            let began = begun(journal.as_ref(), &format!("k{n}"), HOUR).await;
+            let reserved = steps([State::InventoryReserved, State::PaymentPending]);
+            let reserved = driven(journal.as_ref(), began, &reserved).await;
+            let mut ended = steps([State::PaymentCompleted, State::Completed]);
+            ended.payment_id = Some(format!("pay_{n}"));
+            ended.event = Some(event(&reserved));
+            (driven(journal.as_ref(), reserved, &ended).await, ended)
+        }
+    });
+    let outbox = join_all(sagas).await.into_iter().map(|(ended, record)| {
+        assert_eq!((ended.checkout.version, ended.checkout.status()), (5, Status::Completed));
+        assert_eq!(ended.checkout.payment_id, record.payment_id);
+        record.event.unwrap().id
+    });
+    let told: BTreeSet<_> = outbox.collect();
+    assert_eq!(fixture.outbox().await.into_iter().collect::<BTreeSet<_>>(), told);
+    assert_eq!(told.len(), 64);
 }

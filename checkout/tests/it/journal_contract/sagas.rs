@@ -1,6 +1,6 @@
 //! How sagas come into a journal.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use checkout::{
     domain::{Checkout, CheckoutId, Entry, Line, ProductId, Purchase},
@@ -10,7 +10,7 @@ use checkout::{
 use futures::future::join_all;
 use money::{Money, Quantity};
 
-use super::fixture::{BEGAN, Fixture, HOUR, at, begun, checkout, driven, event, lease, request, steps};
+use super::fixture::{BEGAN, Fixture, HOUR, at, begun, checkout, driven, event, history, lease, request, steps};
 
 pub(super) async fn a_saga_that_began_is_there_as_it_was(fixture: impl Fixture) {
     let journal = fixture.journal();
@@ -86,6 +86,32 @@ pub(super) async fn sixty_four_racing_begins_of_their_own_keys_do_not_disturb_ea
     });
     for checkout in join_all(begins).await {
         assert_eq!(journal.get(checkout.id).await.unwrap().unwrap().0, checkout);
+    }
+}
+
+pub(super) async fn keys_that_two_replicas_use_at_once_are_one_saga_each(fixture: impl Fixture) {
+    let replicas = [fixture.journal(), fixture.replica().await];
+    let begins = (0..64).map(|n| {
+        let (journal, key) = (replicas[n % 2].clone(), format!("k{}", n / 4));
+        async move {
+            let request = request("user-1", &key);
+            let new = checkout(&request);
+            match journal.begin(&new, &request, &lease("me", HOUR)).await.unwrap() {
+                Begun::Created(_) => (key, true, new),
+                Begun::Exists(known) => (key, false, *known),
+            }
+        }
+    });
+    let mut sagas = HashMap::new();
+    let mut created = 0;
+    for (key, is_new, saga) in join_all(begins).await {
+        created += usize::from(is_new);
+        let known = sagas.entry(key).or_insert_with(|| saga.clone());
+        assert_eq!(*known, saga, "everybody is told of the same one");
+    }
+    assert_eq!((created, sagas.len()), (16, 16));
+    for saga in sagas.values() {
+        assert_eq!(history(replicas[0].as_ref(), saga.id).await, ["INITIATED"]);
     }
 }
 

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use money::Quantity;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, types::Json};
 use storage::StoreError;
 
-use super::{now, product_id};
-use crate::domain::{
-    CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve,
-    on_settlement,
+use super::now;
+use crate::{
+    domain::{
+        CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve,
+        on_settlement,
+    },
+    store::row,
 };
-
-/// No hold is longer: a year. Keeps every time within what can be written.
-const LONGEST_TTL: Duration = Duration::from_hours(365 * 24);
 
 /// What a method answers: its result, or a refusal, which is as much of a result.
 type Outcome<T> = Result<Result<T, Refusal>, StoreError>;
@@ -37,7 +36,7 @@ pub(super) async fn settle(tx: &mut SqliteConnection, checkout: CheckoutId, sett
         .bind(checkout.to_string())
         .fetch_optional(&mut *tx)
         .await?;
-    let state = name.as_deref().map(state).transpose()?;
+    let state = name.as_deref().map(row::state).transpose()?;
     match on_settlement(settlement, state) {
         Step::Nothing => Ok(Ok(())),
         Step::Refuse(refusal) => Ok(Err(refusal)),
@@ -84,7 +83,7 @@ async fn take(tx: &mut SqliteConnection, checkout: CheckoutId, lines: &Lines, tt
     let short = shortages(tx, lines).await?;
     let refused = !short.is_empty();
     let state = if refused { State::Refused } else { State::Held };
-    let ttl = i64::try_from(ttl.min(LONGEST_TTL).as_millis()).map_err(StoreError::corrupt)?;
+    let ttl = row::ttl(ttl)?;
     let expires_at: Option<i64> = sqlx::query_scalar(concat!(
         "INSERT INTO reservations (checkout_id, state, expires_at, shortages, created_at, updated_at)
          SELECT ?, ?, now.at + ?, ?, now.at, now.at FROM (SELECT ",
@@ -137,7 +136,7 @@ async fn short_now(tx: &mut SqliteConnection, lines: &Lines) -> Result<Vec<Short
     .fetch_all(tx)
     .await?;
     let shortage = |(product, requested, available)| {
-        product_id(product).map(|product_id| Shortage {
+        row::product_id(product).map(|product_id| Shortage {
             product_id,
             requested,
             available,
@@ -204,7 +203,7 @@ async fn set_state(tx: &mut SqliteConnection, checkout: CheckoutId, state: State
 }
 
 async fn find(tx: &mut SqliteConnection, checkout: CheckoutId) -> Result<Option<Reservation>, StoreError> {
-    let row: Option<(String, Option<i64>, Option<String>)> =
+    let row: Option<(String, Option<i64>, Option<Json<Vec<Shortage>>>)> =
         sqlx::query_as("SELECT state, expires_at, shortages FROM reservations WHERE checkout_id = ?")
             .bind(checkout.to_string())
             .fetch_optional(&mut *tx)
@@ -212,17 +211,10 @@ async fn find(tx: &mut SqliteConnection, checkout: CheckoutId) -> Result<Option<
     let Some((name, expires_at, shortages)) = row else {
         return Ok(None);
     };
-    let first_answer = match (expires_at, shortages) {
-        (_, Some(json)) => Some(Err(Refusal::OutOfStock(
-            serde_json::from_str(&json).map_err(StoreError::corrupt)?,
-        ))),
-        (Some(at), None) => Some(Ok(timestamp(at)?)),
-        (None, None) => None,
-    };
     Ok(Some(Reservation {
-        state: state(&name)?,
+        state: row::state(&name)?,
         lines: lines_of(tx, checkout).await?,
-        first_answer,
+        first_answer: row::first_answer(expires_at.map(timestamp).transpose()?, shortages),
     }))
 }
 
@@ -232,23 +224,12 @@ async fn lines_of(tx: &mut SqliteConnection, checkout: CheckoutId) -> Result<Lin
             .bind(checkout.to_string())
             .fetch_all(tx)
             .await?;
-    let mut lines = Vec::with_capacity(rows.len());
-    for (product, quantity) in rows {
-        lines.push((
-            product_id(product)?,
-            Quantity::new(quantity).map_err(StoreError::corrupt)?,
-        ));
-    }
-    Lines::add_up(lines).map_err(StoreError::corrupt)
+    row::lines(rows)
 }
 
 /// The lines as SQLite takes them: `[[product, quantity], …]`.
 fn json(lines: &Lines) -> String {
     serde_json::json!(lines.iter().collect::<Vec<_>>()).to_string()
-}
-
-fn state(name: &str) -> Result<State, StoreError> {
-    State::parse(name).ok_or_else(|| StoreError::corrupt(format!("reservation state {name}")))
 }
 
 fn timestamp(millisecond: i64) -> Result<Timestamp, StoreError> {

@@ -5,13 +5,15 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use money::Money;
 use runtime::CrashPoints;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteExecutor, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
-use super::ledger::{Attempt, Booked, IdempotencyKey, Ledger, Order, Verdict};
-use crate::domain::{DeclineReason, Standing, Terms};
+use super::{
+    entry::{self, Entry},
+    ledger::{Attempt, Booked, IdempotencyKey, Ledger, Order},
+};
+use crate::domain::Standing;
 
 const MIGRATIONS: Migrations = Migrations(&[include_str!("../../../migrations/provider/sqlite/0001_init.sql")]);
 
@@ -32,13 +34,6 @@ impl SqliteLedger {
     }
 }
 
-/// What is on the page of one key.
-struct Entry {
-    standing: Standing,
-    /// What was charged; absent for a tombstone.
-    terms: Option<Terms>,
-}
-
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn charge(&self, order: Order) -> Result<Attempt, StoreError> {
@@ -53,7 +48,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Standing>, StoreError> {
-        Ok(entry(self.0.reader(), key).await?.map(|entry| entry.standing))
+        Ok(find(self.0.reader(), key).await?.map(|entry| entry.standing))
     }
 }
 
@@ -78,18 +73,10 @@ async fn book(tx: &mut SqliteConnection, order: &Order, number: u32) -> Result<B
     if number <= order.down_for {
         return Ok(Booked::Down);
     }
-    if let Some(entry) = entry(&mut *tx, &order.key).await? {
-        let other = entry.terms.is_some_and(|terms| terms != order.terms);
-        return Ok(if other {
-            Booked::OtherCharge
-        } else {
-            Booked::Stands(entry.standing)
-        });
+    if let Some(entry) = find(&mut *tx, &order.key).await? {
+        return Ok(entry.answer(order));
     }
-    let (outcome, reason, standing) = match order.verdict {
-        Verdict::Succeeded => ("SUCCEEDED", None, Standing::Charged),
-        Verdict::Declined(reason) => ("DECLINED", Some(reason.as_str()), Standing::Declined(reason)),
-    };
+    let (outcome, reason, standing) = entry::outcome(order.verdict);
     let statement = "INSERT INTO charges (idempotency_key, charge_id, amount, currency, method, outcome, \
                      decline_reason, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     sqlx::query(statement)
@@ -107,7 +94,7 @@ async fn book(tx: &mut SqliteConnection, order: &Order, number: u32) -> Result<B
 }
 
 async fn give_back(tx: &mut SqliteConnection, key: IdempotencyKey, at: Timestamp) -> Result<Standing, StoreError> {
-    let (statement, standing) = match entry(&mut *tx, &key).await?.map(|entry| entry.standing) {
+    let (statement, standing) = match find(&mut *tx, &key).await?.map(|entry| entry.standing) {
         Some(standing @ (Standing::Declined(_) | Standing::Refunded | Standing::Cancelled)) => return Ok(standing),
         Some(Standing::Charged) => (
             "INSERT INTO refunds (idempotency_key, amount, currency, created_at) \
@@ -127,7 +114,7 @@ async fn give_back(tx: &mut SqliteConnection, key: IdempotencyKey, at: Timestamp
     Ok(standing)
 }
 
-async fn entry(executor: impl SqliteExecutor<'_>, key: &IdempotencyKey) -> Result<Option<Entry>, StoreError> {
+async fn find(executor: impl SqliteExecutor<'_>, key: &IdempotencyKey) -> Result<Option<Entry>, StoreError> {
     // A key has a charge or a tombstone, never both.
     let statement = "SELECT CASE WHEN r.idempotency_key IS NULL THEN c.outcome ELSE 'REFUNDED' END AS standing, \
                      c.decline_reason, c.amount, c.currency, c.method \
@@ -142,25 +129,11 @@ async fn entry(executor: impl SqliteExecutor<'_>, key: &IdempotencyKey) -> Resul
 }
 
 fn decode(row: &SqliteRow) -> Result<Entry, StoreError> {
-    let standing: String = row.try_get("standing")?;
-    let reason: Option<String> = row.try_get("decline_reason")?;
-    let standing = match (standing.as_str(), reason.as_deref().and_then(DeclineReason::parse)) {
-        ("SUCCEEDED", None) => Standing::Charged,
-        ("DECLINED", Some(reason)) => Standing::Declined(reason),
-        ("REFUNDED", None) => Standing::Refunded,
-        ("CANCELLED", None) => Standing::Cancelled,
-        _ => return Err(StoreError::corrupt(format!("no such outcome: {standing}, {reason:?}"))),
-    };
+    let reason: Option<&str> = row.try_get("decline_reason")?;
     let amount: Option<i64> = row.try_get("amount")?;
-    let terms = amount.map(|amount| decode_terms(amount, row)).transpose()?;
-    Ok(Entry { standing, terms })
-}
-
-fn decode_terms(amount: i64, row: &SqliteRow) -> Result<Terms, StoreError> {
-    let currency: String = row.try_get("currency")?;
-    let method: String = row.try_get("method")?;
-    Ok(Terms {
-        amount: Money::new(amount, currency.parse().map_err(StoreError::corrupt)?),
-        method: method.parse().map_err(StoreError::corrupt)?,
+    let terms = |amount| entry::terms(amount, row.try_get("currency")?, row.try_get("method")?);
+    Ok(Entry {
+        standing: entry::standing(row.try_get("standing")?, reason)?,
+        terms: amount.map(terms).transpose()?,
     })
 }

@@ -1,0 +1,232 @@
+//! Copies of carts in Redis, which all processes that name the same one share.
+//!
+//! A key holds a cart, `{"version":5,"cart":{…}}`, or a gap, `{"oldest":5,"ticket":"…"}`: no cart, none older than that
+//! version is to come, and who brings one shows the ticket. A Redis that was emptied, has made room or was started anew has
+//! lost its gaps, and with them who is about to write what; but their tickets, too. So what was loaded or written before
+//! that is not taken afterwards: there is no race between a reader, a writer and a flush in which an old cart stays.
+//!
+//! What remains: a Redis that comes back with older data than it had (a replica that takes over before it has all) shows
+//! older carts until they are written again or their life is over; so it does if a writer dies in the moment between its
+//! save and its last word to a Redis that was emptied after its first word. A purchase is made past the cache.
+
+mod connection;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use redis::{FromRedisValue, RedisError, Script, ScriptInvocation, aio::ConnectionManager};
+use runtime::Ids;
+use serde::{Deserialize, Serialize};
+use storage::OpenError;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::lifetime::Lifetime;
+use crate::{
+    config::Secret,
+    document::CartDocument,
+    domain::{Cart, UserId, Version},
+    ports::{CacheError, Cached, CartCache, Ticket},
+};
+
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What it takes to open one.
+#[derive(Debug, Clone)]
+pub struct RedisOptions<'a> {
+    /// `host:port`.
+    pub address: &'a str,
+    pub password: Option<&'a Secret>,
+    /// What every key begins with.
+    pub prefix: &'a str,
+    /// Entries live for `ttl` and up to `jitter` more.
+    pub ttl: Duration,
+    pub jitter: Duration,
+    /// A call that takes longer has failed.
+    pub timeout: Duration,
+}
+
+/// Carts under `<prefix>cart:<user>`. Clones share the connection.
+#[derive(Debug, Clone)]
+pub struct RedisCache {
+    connection: ConnectionManager,
+    prefix: String,
+    lifetime: Lifetime,
+    timeout: Duration,
+    ids: Ids,
+    scripts: Arc<Scripts>,
+}
+
+#[derive(Debug)]
+struct Scripts {
+    get: Script,
+    put: Script,
+    invalidate: Script,
+}
+
+/// What all scripts begin with: what the key holds. Versions stay text where they are written again.
+const HELD: &str = r#"
+    local key, head = KEYS[1], redis.call("GETRANGE", KEYS[1], 0, 127)
+    local version = string.match(head, '^{"version":(%d+),')
+    local oldest, ticket = string.match(head, '^{"oldest":(%d+),"ticket":"([^"]*)"}$')
+    local function gap(oldest, ticket)
+        redis.call("SET", key, '{"oldest":' .. oldest .. ',"ticket":"' .. ticket .. '"}', "PX", ARGV[2])
+    end
+"#;
+
+/// Ticket of a new gap, life of gaps. Returns what is held.
+const GET: &str = r#"
+    if not version and not oldest then gap("0", ARGV[1]) end
+    return redis.call("GET", key)
+"#;
+
+/// Ticket that is shown, life of gaps, version, entry, its life.
+const PUT: &str = r#"
+    local new = tonumber(ARGV[3])
+    if version and tonumber(version) < new or oldest and tonumber(oldest) <= new and ticket == ARGV[1] then
+        redis.call("SET", key, ARGV[4], "PX", ARGV[5])
+    elseif oldest and tonumber(oldest) < new then
+        gap(ARGV[3], ticket)
+    end
+"#;
+
+/// Ticket of a new gap, life of gaps, version. Returns the ticket of the gap.
+const INVALIDATE: &str = r#"
+    local new = tonumber(ARGV[3])
+    if version and tonumber(version) >= new then return ARGV[1] end
+    if not oldest or tonumber(oldest) < new then oldest = ARGV[3] end
+    gap(oldest, ticket or ARGV[1])
+    return ticket or ARGV[1]
+"#;
+
+/// What a key holds. The scripts look for the first field of each.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Held {
+    Cart {
+        version: i64,
+        /// Nothing for somebody who never filled a cart.
+        cart: Option<CartDocument>,
+    },
+    Gap {
+        #[serde(rename = "oldest")]
+        _oldest: i64,
+        ticket: Uuid,
+    },
+}
+
+impl RedisCache {
+    /// Connects. Returns within a few seconds, also when nobody answers.
+    pub async fn open(options: RedisOptions<'_>, ids: Ids) -> Result<Self, OpenError> {
+        let script = |body: &str| Script::new(&[HELD, body].concat());
+        Ok(Self {
+            connection: connection::open(options.address, options.password).await?,
+            prefix: options.prefix.to_owned(),
+            lifetime: Lifetime {
+                ttl: options.ttl,
+                jitter: options.jitter,
+            },
+            timeout: options.timeout,
+            ids,
+            scripts: Arc::new(Scripts {
+                get: script(GET),
+                put: script(PUT),
+                invalidate: script(INVALIDATE),
+            }),
+        })
+    }
+
+    /// Whether it answers: for a readiness probe.
+    pub async fn is_up(&self) -> bool {
+        let (ping, mut connection) = (redis::cmd("PING"), self.connection.clone());
+        let pong = ping.query_async::<()>(&mut connection);
+        matches!(timeout(PROBE_TIMEOUT, pong).await, Ok(Ok(())))
+    }
+
+    fn key(&self, user: &UserId) -> String {
+        format!("{}cart:{}", self.prefix, user.as_str())
+    }
+
+    /// A call of a script, with what all of them take. A gap lives as long as any entry can.
+    fn script<'a>(&self, script: &'a Script, user: &UserId, ticket: Ticket) -> ScriptInvocation<'a> {
+        let mut call = script.key(self.key(user));
+        call.arg(ticket.0.to_string()).arg(milliseconds(self.lifetime.longest()));
+        call
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CacheError> {
+        self.bounded(async |connection| script.invoke_async(connection).await).await
+    }
+
+    /// The connection may be one that is still to be made, which takes longer than anybody waits.
+    async fn bounded<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
+    ) -> Result<T, CacheError> {
+        let mut connection = self.connection.clone();
+        match timeout(self.timeout, call(&mut connection)).await {
+            Ok(done) => done.map_err(|error| CacheError(error.into())),
+            Err(elapsed) => Err(CacheError(elapsed.into())),
+        }
+    }
+}
+
+#[async_trait]
+impl CartCache for RedisCache {
+    async fn get(&self, user: &UserId) -> Result<Cached, CacheError> {
+        let script = self.script(&self.scripts.get, user, Ticket(self.ids.next()));
+        let held: Vec<u8> = self.run(&script).await?;
+        match decode(user, &held) {
+            Ok(held) => Ok(held),
+            Err(error) => {
+                // Whatever it is, it is no cart, and would be none the next time.
+                tracing::warn!(error = runtime::telemetry::chain(error.as_ref()), "forgot a copy that is no cart");
+                let forget = redis::Cmd::del(self.key(user));
+                self.bounded(async |connection| forget.query_async::<()>(connection).await)
+                    .await?;
+                let held: Vec<u8> = self.run(&script).await?;
+                decode(user, &held).map_err(CacheError)
+            }
+        }
+    }
+
+    async fn put(&self, cart: Arc<Cart>, ticket: Ticket) -> Result<(), CacheError> {
+        let entry = encode(&cart).map_err(CacheError)?;
+        let mut script = self.script(&self.scripts.put, &cart.user, ticket);
+        script
+            .arg(cart.version.0)
+            .arg(entry)
+            .arg(milliseconds(self.lifetime.draw()));
+        self.run(&script).await
+    }
+
+    async fn invalidate(&self, user: &UserId, version: Version) -> Result<Ticket, CacheError> {
+        let mut script = self.script(&self.scripts.invalidate, user, Ticket(self.ids.next()));
+        script.arg(version.0);
+        let ticket: String = self.run(&script).await?;
+        ticket.parse().map(Ticket).map_err(|error| CacheError(Box::new(error)))
+    }
+}
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+fn encode(cart: &Cart) -> Result<String, Source> {
+    let held = Held::Cart {
+        version: cart.version.0,
+        cart: cart.id.map(|_| CartDocument::try_from(cart)).transpose()?,
+    };
+    Ok(serde_json::to_string(&held)?)
+}
+
+fn decode(user: &UserId, held: &[u8]) -> Result<Cached, Source> {
+    Ok(match serde_json::from_slice(held)? {
+        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new(cart.try_into()?)),
+        Held::Cart { cart: None, .. } => Cached::Cart(Arc::new(Cart::never_filled(user.clone()))),
+        Held::Gap { ticket, .. } => Cached::Nothing(Ticket(ticket)),
+    })
+}
+
+fn milliseconds(life: Duration) -> u64 {
+    // Redis refuses a life of nothing.
+    u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1)
+}

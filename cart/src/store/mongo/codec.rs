@@ -1,0 +1,111 @@
+//! A cart as a document that a person can read: the customer is its `_id`, times are dates.
+
+use mongodb::bson::{Bson, DateTime, Document, deserialize_from_document, doc, serialize_to_document};
+use storage::StoreError;
+
+use crate::{document::CartDocument, domain::Cart};
+
+pub(super) const UPDATED_AT: &str = "updated_at";
+const ID: &str = "_id";
+const USER: &str = "user";
+const LINES: &str = "lines";
+const ADDED_AT: &str = "added_at";
+
+pub(super) fn encode(cart: &Cart) -> Result<Document, StoreError> {
+    let document = CartDocument::try_from(cart).map_err(StoreError::corrupt)?;
+    let mut fields = serialize_to_document(&document).map_err(StoreError::corrupt)?;
+    fields.remove(USER);
+    change_times(&mut fields, |time| match time {
+        Bson::Int64(milliseconds) => Bson::DateTime(DateTime::from_millis(milliseconds)),
+        other => other,
+    });
+    let mut stored = doc! { ID: document.user };
+    stored.extend(fields);
+    Ok(stored)
+}
+
+pub(super) fn decode(mut stored: Document) -> Result<Cart, StoreError> {
+    if let Some(user) = stored.remove(ID) {
+        stored.insert(USER, user);
+    }
+    change_times(&mut stored, |time| match time {
+        Bson::DateTime(date) => Bson::Int64(date.timestamp_millis()),
+        other => other,
+    });
+    let document: CartDocument = deserialize_from_document(stored).map_err(StoreError::corrupt)?;
+    document.try_into().map_err(StoreError::corrupt)
+}
+
+fn change_times(fields: &mut Document, change: impl Fn(Bson) -> Bson) {
+    let at = |fields: &mut Document, name: &str| {
+        if let Some(time) = fields.get_mut(name) {
+            *time = change(std::mem::replace(time, Bson::Null));
+        }
+    };
+    at(fields, UPDATED_AT);
+    let lines = fields.get_array_mut(LINES).into_iter().flatten();
+    lines
+        .filter_map(Bson::as_document_mut)
+        .for_each(|line| at(line, ADDED_AT));
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use money::{Money, Quantity};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{CartId, EventId, Offer, ProductId, UserId};
+
+    fn cart() -> Cart {
+        let at = Timestamp::from_second(1_750_000_000).unwrap();
+        let mut cart = Cart::never_filled(UserId::new("u"));
+        let offer = Offer {
+            product: ProductId::new(2).unwrap(),
+            name: "Mouse".to_owned(),
+            price: Money::usd(2999),
+        };
+        cart.add(offer, Quantity::new(3).unwrap(), at).unwrap();
+        cart.stamp(CartId(Uuid::from_u128(1)), at);
+        cart.apply_purchase(EventId(Uuid::from_u128(u128::MAX)), &[]);
+        cart
+    }
+
+    #[test]
+    fn a_person_can_read_it() {
+        let at = DateTime::from_millis(1_750_000_000_000);
+        let expected = doc! {
+            "_id": "u",
+            "cart_id": "00000000-0000-0000-0000-000000000001",
+            "version": 1_i64,
+            "lines": [{
+                "product": 2_i64, "name": "Mouse", "price": 2999_i64, "currency": "USD", "quantity": 3_i64, "added_at": at,
+            }],
+            "updated_at": at,
+            "applied_floor": "01976efa-8000-7000-8000-000000000000",
+            "applied": ["ffffffff-ffff-ffff-ffff-ffffffffffff"],
+            "calls": [],
+        };
+        assert_eq!(encode(&cart()).unwrap(), expected);
+        assert_eq!(decode(expected).unwrap(), cart());
+    }
+
+    #[test]
+    fn a_document_that_breaks_a_rule_is_corrupt() {
+        let good = encode(&cart()).unwrap();
+        let damages = [
+            ("_id", Bson::Int32(1)),
+            ("version", Bson::Int64(0)),
+            ("version", Bson::Null),
+            ("lines", Bson::Array(vec![Bson::Null])),
+            ("updated_at", Bson::String("yesterday".to_owned())),
+            ("applied", Bson::Array(vec![Bson::String("?".to_owned())])),
+        ];
+        for (field, damage) in damages {
+            let mut bad = good.clone();
+            bad.insert(field, damage.clone());
+            assert!(matches!(decode(bad), Err(StoreError::Corrupt(_))), "{field}: {damage}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Connects, and says in one line what is wrong when that fails, without what is secret.
+
+use std::{io, time::Duration};
+
+use mongodb::{
+    Client, Collection, Namespace,
+    bson::{Document, doc},
+    error::{Error, ErrorKind},
+    options::{
+        Acknowledgment, ClientOptions, CollectionOptions, ConnectionString, ReadConcern, ReadPreference,
+        SelectionCriteria, ServerAddress, WriteConcern,
+    },
+};
+use storage::OpenError;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{COLLECTION, code};
+
+const VARIABLE: &str = "MONGO_URI";
+/// How long a server is looked for and connected to: within the deadline of a request, so that it can say why it failed.
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a majority may take to have a write.
+const MAJORITY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Operations of one process at the same time; more would only queue in the server instead of here.
+const CONNECTIONS: u32 = 32;
+/// How long an unreachable server is waited for at start: it may be starting, too.
+const START_PATIENCE: Duration = Duration::from_secs(6);
+const START_RETRY: Duration = Duration::from_millis(250);
+const AUTHENTICATION_FAILED: i32 = 18;
+
+pub(super) fn problem(problem: impl Into<String>) -> OpenError {
+    OpenError::Engine {
+        variable: VARIABLE,
+        problem: problem.into(),
+    }
+}
+
+/// The collection, once its server answers. What the address does not say is set to what suits a request.
+pub(super) async fn connect(uri: &str, database: &str) -> Result<Collection<Document>, OpenError> {
+    let parsed = timeout(START_PATIENCE, ClientOptions::parse(uri)).await;
+    let mut options = parsed
+        .map_err(|_| problem("the name of the cluster is not resolved; check the address and the name server"))?
+        .map_err(|error| malformed(uri, &error))?;
+    options.app_name.get_or_insert_with(|| "cartwright-cart".to_owned());
+    options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+    options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+    options.max_pool_size.get_or_insert(CONNECTIONS);
+    options.retry_writes.get_or_insert(false);
+    let hosts = options.hosts.clone();
+    let client = Client::with_options(options).map_err(|error| problem(error.kind.to_string()))?;
+    let carts = collection(&client, database);
+    let begin = Instant::now();
+    loop {
+        let failed = match timeout(START_PATIENCE, ping(&carts)).await {
+            Ok(Ok(())) => return Ok(carts),
+            Ok(Err(error)) => error,
+            Err(elapsed) => io::Error::from(elapsed).into(),
+        };
+        if !is_passing(&failed) || begin.elapsed() >= START_PATIENCE {
+            return Err(explain(&failed, &hosts).await);
+        }
+        sleep(START_RETRY).await;
+    }
+}
+
+/// What a save says was done stays done, and a load sees all of it, whatever the address says.
+fn collection(client: &Client, database: &str) -> Collection<Document> {
+    let durable = WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true)
+        .w_timeout(MAJORITY_TIMEOUT)
+        .build();
+    let options = CollectionOptions::builder()
+        .read_concern(ReadConcern::majority())
+        .write_concern(durable)
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .build();
+    client.database(database).collection_with_options(COLLECTION, options)
+}
+
+pub(super) async fn ping(carts: &Collection<Document>) -> Result<(), Error> {
+    let Namespace { db, .. } = carts.namespace();
+    carts
+        .client()
+        .database(&db)
+        .run_command(doc! { "ping": 1 })
+        .await
+        .map(|_| ())
+}
+
+/// Whether it may go by itself: nobody is there yet, or not yet ready.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        *error.kind,
+        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
+    )
+}
+
+/// What the driver says of an address may repeat a part of the password: it is asked about the rest of the address alone.
+fn malformed(uri: &str, error: &Error) -> OpenError {
+    let rest = uri
+        .split_once("://")
+        .and_then(|(scheme, rest)| Some(format!("{scheme}://{}", rest.rsplit_once('@')?.1)));
+    let why = match rest.map(ConnectionString::parse) {
+        None => error.kind.to_string(),
+        Some(Err(of_rest)) => of_rest.kind.to_string(),
+        Some(Ok(_)) => match &*error.kind {
+            ErrorKind::DnsResolve { message, .. } => message.clone(),
+            _ => "special characters in the user name and the password must be percent-encoded".to_owned(),
+        },
+    };
+    problem(format!(
+        "{}; write it like mongodb://user:password@host:27017/",
+        why.trim_end_matches('.')
+    ))
+}
+
+/// Why the server cannot be used, and what to do.
+async fn explain(error: &Error, hosts: &[ServerAddress]) -> OpenError {
+    let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    match (code(error), &*error.kind) {
+        (Some(AUTHENTICATION_FAILED), _) | (_, ErrorKind::Authentication { .. }) => problem(format!(
+            "{names} refuses the user or the password; correct them, or name the database that knows the user with authSource"
+        )),
+        (_, ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }) => {
+            problem(unreachable(hosts, &names).await)
+        }
+        (_, other) => problem(format!("{names} cannot be used: {other}")),
+    }
+}
+
+/// Whether it is the network, or what is at its other end.
+async fn unreachable(hosts: &[ServerAddress], names: &str) -> String {
+    let mut refusal = String::new();
+    for host in hosts {
+        let ServerAddress::Tcp { host, port } = host else { continue };
+        let address = (host.as_str(), port.unwrap_or(27017));
+        refusal = match timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
+            Ok(Ok(_)) => {
+                return format!(
+                    "something listens at {names}, but no MongoDB primary answers there; check tls, replicaSet and directConnection"
+                );
+            }
+            Ok(Err(error)) => format!(" ({error})"),
+            Err(_) => " (no answer)".to_owned(),
+        };
+    }
+    format!("no server can be reached at {names}{refusal}; start it or correct the address")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_wrong_with_an_address_is_said_without_its_password() {
+        let cases = [
+            ("localhost:27017", "no scheme"),
+            ("http://localhost:27017", "scheme: http"),
+            ("mongodb://", ""),
+            ("mongodb://u:hush@", ""),
+            ("mongodb://u:hu@sh@host:1", "percent-encoded"),
+            ("mongodb://u:hu/sh@host:1", "percent-encoded"),
+            ("mongodb://u:hu%sh@host:1", "percent-encoded"),
+            ("mongodb://u:hush@host:99999", "port"),
+            ("mongodb://u:hush@host:1/?w=hush2&w=", ""),
+            ("mongodb://u:hush@host:1/?tls=perhaps", "tls"),
+            ("mongodb://u:hu?sh=hush@host:1", "percent-encoded"),
+        ];
+        for (uri, wanted) in cases {
+            let line = connect(uri, "carts").await.unwrap_err().to_string();
+            assert!(line.starts_with("MONGO_URI: ") && line.contains(wanted), "{uri}: {line}");
+            for secret in ["hush@", "hu", "sh@", "sh="] {
+                assert!(!line.replace("hush2", "").contains(secret), "{uri}: {line}");
+            }
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Carts in MongoDB: what others see of them there, how old ones go, and what is said when it cannot be reached.
+
+use std::time::{Duration, Instant};
+
+use cart::{
+    Secret,
+    domain::{Cart, UserId, Version},
+    ports::{CartStore, Saved},
+    store::MongoCartStore,
+};
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use mongodb::{
+    Client, Collection,
+    bson::{DateTime, Document, doc},
+};
+use runtime::{Clock, Runtime};
+use storage::{OpenError, StoreError};
+use testing::Engine;
+
+use crate::{
+    network::{Proxy, nobody, parrot},
+    support::{SECOND, cart_of, eventually, user},
+};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A database of a test's own on the server of the tests.
+pub(crate) struct MongoDatabase {
+    pub(crate) uri: String,
+    pub(crate) name: String,
+}
+
+impl MongoDatabase {
+    pub(crate) fn empty() -> Option<Self> {
+        Some(Self {
+            uri: Engine::MongoDb.address()?,
+            name: testing::unique_name(),
+        })
+    }
+
+    pub(crate) async fn store(&self) -> MongoCartStore {
+        self.store_at(Clock::system()).await
+    }
+
+    async fn store_at(&self, clock: Clock) -> MongoCartStore {
+        let runtime = Runtime {
+            clock,
+            ..Runtime::system()
+        };
+        MongoCartStore::open(&Secret::new(&*self.uri), &self.name, &runtime)
+            .await
+            .unwrap()
+    }
+
+    async fn collection(&self) -> Collection<Document> {
+        let client = Client::with_uri_str(&self.uri).await.unwrap();
+        client.database(&self.name).collection("carts")
+    }
+
+    pub(crate) async fn drop_all(self) {
+        let client = Client::with_uri_str(&self.uri).await.unwrap();
+        client.database(&self.name).drop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_person_can_read_what_is_stored() {
+    let Some(database) = MongoDatabase::empty() else { return };
+    let store = database.store().await;
+    store.save(&cart_of(&user(), 2), None).await.unwrap();
+    let stored = database.collection().await.find_one(doc! {}).await.unwrap().unwrap();
+    assert_eq!(stored.get_str("_id").unwrap(), "u");
+    assert_eq!(stored.get_i64("version").unwrap(), 2);
+    let date = DateTime::from_millis(4_102_444_800_000);
+    assert_eq!(stored.get_datetime("updated_at").unwrap(), &date);
+    let line = stored.get_array("lines").unwrap()[0].as_document().unwrap();
+    assert_eq!(line.get_str("name").unwrap(), "product 1");
+    assert_eq!(
+        (line.get_i64("quantity").unwrap(), line.get_i64("price").unwrap()),
+        (2, 100)
+    );
+    database.drop_all().await;
+}
+
+#[tokio::test]
+async fn a_document_that_is_no_cart_is_corrupt() {
+    let Some(database) = MongoDatabase::empty() else { return };
+    let store = database.store().await;
+    let nonsense = doc! { "_id": "u", "version": "?" };
+    database.collection().await.insert_one(nonsense).await.unwrap();
+    let loaded = store.load(&user()).await;
+    assert!(matches!(loaded, Err(StoreError::Corrupt(_))), "{loaded:?}");
+    database.drop_all().await;
+}
+
+#[tokio::test]
+async fn old_carts_go_by_an_index_of_the_server_or_by_sweeps() {
+    let Some(database) = MongoDatabase::empty() else { return };
+    // Twice: the second time the index is there.
+    for _ in 0..2 {
+        let store = database.store().await;
+        let cursor = database.collection().await.list_indexes().await;
+        let lives: Vec<_> = match cursor {
+            Ok(cursor) => cursor
+                .try_filter_map(async |index| Ok(index.options.and_then(|options| options.expire_after)))
+                .try_collect()
+                .await
+                .unwrap(),
+            // There is no collection yet, and so no index.
+            Err(_) => Vec::new(),
+        };
+        let expected = if store.wants_sweeps() { vec![] } else { vec![90 * DAY] };
+        assert_eq!(lives, expected);
+    }
+    database.drop_all().await;
+}
+
+/// A cart that was last changed so long ago.
+fn cart_of_age(user: &str, age: Duration) -> Cart {
+    Cart {
+        updated_at: Some(Clock::system().now() - age),
+        ..cart_of(&UserId::new(user), 1)
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_drops_what_nobody_has_changed_for_90_days() {
+    let Some(database) = MongoDatabase::empty() else { return };
+    let store = database.store().await;
+    let carts = [
+        ("new", Duration::ZERO),
+        ("young", 90 * DAY - 60 * SECOND),
+        ("old", 90 * DAY + 60 * SECOND),
+        ("ancient", 1000 * DAY),
+    ];
+    for (user, age) in carts {
+        store.save(&cart_of_age(user, age), None).await.unwrap();
+    }
+    store.sweep().await.unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    for (user, kept) in [("new", true), ("young", true), ("old", false), ("ancient", false)] {
+        assert_eq!(store.load(&UserId::new(user)).await.unwrap().is_some(), kept, "{user}");
+    }
+    database.drop_all().await;
+}
+
+#[tokio::test]
+async fn a_sweep_drops_as_many_as_there_are() {
+    let Some(database) = MongoDatabase::empty() else { return };
+    let store = database.store().await;
+    if !store.wants_sweeps() {
+        // The server would drop some of them first.
+        return;
+    }
+    let old = |n| doc! { "_id": format!("{n}"), "updated_at": DateTime::from_millis(0) };
+    let collection = database.collection().await;
+    collection.insert_many((0..1201).map(old)).await.unwrap();
+    let other = database.store().await;
+    let (one, two) = tokio::join!(store.sweep(), other.sweep());
+    assert_eq!(one.unwrap() + two.unwrap(), 1201);
+    assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 0);
+    database.drop_all().await;
+}
+
+#[tokio::test]
+async fn a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old() {
+    let Some(database) = MongoDatabase::empty() else { return };
+    let at = |offset: i64| {
+        let system = Clock::system();
+        Clock::from_fn(move || system.now() + jiff::SignedDuration::from_hours(24 * offset))
+    };
+    database
+        .store()
+        .await
+        .save(&cart_of_age("u", DAY), None)
+        .await
+        .unwrap();
+    for days in [100, 10_000, -10_000] {
+        let store = database.store_at(at(days)).await;
+        assert_eq!(store.sweep().await.unwrap(), 0);
+    }
+    let found = database.store().await.load(&user()).await.unwrap();
+    assert!(found.is_some_and(|cart| cart.updated_at > Some(Timestamp::UNIX_EPOCH)));
+    database.drop_all().await;
+}
+
+/// Asks a server through a wire that fails in the middle.
+async fn saves_through(fail: impl Fn(&Proxy)) {
+    let Some(database) = MongoDatabase::empty() else { return };
+    let server = database.uri.trim_start_matches("mongodb://").trim_end_matches('/');
+    let proxy = Proxy::to(server.to_owned()).await;
+    let there = MongoDatabase {
+        uri: format!("mongodb://{}/?directConnection=true", proxy.address),
+        name: database.name.clone(),
+    };
+    let store = there.store().await;
+    store.save(&cart_of(&user(), 1), None).await.unwrap();
+    fail(&proxy);
+    let begin = Instant::now();
+    let save = store.save(&cart_of(&user(), 2), Some(Version(1))).await;
+    assert!(matches!(save, Err(StoreError::Unavailable(_))), "{save:?}");
+    let load = store.load(&user()).await;
+    assert!(matches!(load, Err(StoreError::Unavailable(_))), "{load:?}");
+    assert!(!store.is_up().await);
+    assert!(begin.elapsed() < 10 * SECOND, "{:?}", begin.elapsed());
+    proxy.mend();
+    eventually("the server is there again", || store.is_up()).await;
+    // The save was done, or not; it can be known now.
+    let found = store.load(&user()).await.unwrap().unwrap().version;
+    let again = store.save(&cart_of(&user(), 2), Some(Version(1))).await.unwrap();
+    let expected = if found == Version(1) { Saved::Done } else { Saved::Conflict };
+    assert_eq!(again, expected);
+    assert_eq!(store.load(&user()).await.unwrap(), Some(cart_of(&user(), 2)));
+    database.drop_all().await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_in_the_middle_is_unavailable_until_it_is_back() {
+    saves_through(Proxy::block).await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_in_the_middle_is_unavailable_until_it_is_back() {
+    saves_through(Proxy::cut).await;
+}
+
+async fn refusal(uri: &str) -> OpenError {
+    let begin = Instant::now();
+    let opened = MongoCartStore::open(&Secret::new(uri), "test_refused", &Runtime::system()).await;
+    assert!(begin.elapsed() < 15 * SECOND, "{:?}", begin.elapsed());
+    opened.unwrap_err()
+}
+
+fn assert_says(refusal: &OpenError, words: &str) {
+    let line = refusal.to_string();
+    assert!(line.starts_with("MONGO_URI: "), "{line}");
+    assert!(line.contains(words) && !line.contains('\n'), "{line}");
+    assert!(!line.contains("hush"), "{line}");
+}
+
+#[tokio::test]
+async fn where_nobody_is_there_is_no_server() {
+    let address = nobody().await;
+    let refusal = refusal(&format!("mongodb://u:hush@{address}/")).await;
+    assert_says(&refusal, &format!("no server can be reached at {address}"));
+}
+
+#[tokio::test]
+async fn what_says_nothing_or_nonsense_is_no_server() {
+    for answer in ["", "HTTP/1.1 400 Bad Request\r\n\r\n"] {
+        let address = parrot(answer).await;
+        let refusal = refusal(&format!("mongodb://{address}/")).await;
+        assert_says(&refusal, &format!("something listens at {address}"));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused() {
+    let Some(uri) = Engine::MongoDb.address() else { return };
+    let uri = uri.replacen("mongodb://", "mongodb://nobody:hush@", 1);
+    assert_says(&refusal(&uri).await, "refuses the user or the password");
+}

@@ -1,0 +1,129 @@
+//! The service on PostgreSQL, where several processes share one journal.
+
+use std::{sync::Arc, time::Duration};
+
+use checkout::Store;
+use proto::checkout::v1::CheckoutStatus;
+use runtime::Tasks;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use storage::PostgresAddress;
+use testing::Engine;
+
+use super::shop::{PATIENCE, Setup, Shop, paid_with, request};
+use crate::world::{At, Fault, World};
+
+/// A database of its own: a service does not ask in which schema its tables are.
+struct Database {
+    url: String,
+    name: String,
+}
+
+impl Database {
+    async fn new() -> Option<Self> {
+        let (url, name) = (Engine::PostgreSql.address()?, testing::unique_name());
+        let database = Self { url, name };
+        database.run(format!("CREATE DATABASE {}", database.name)).await;
+        Some(database)
+    }
+
+    async fn run(&self, statement: String) {
+        let mut server = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(&mut server)
+            .await
+            .unwrap();
+    }
+
+    /// One process, over these participants.
+    async fn shop(&self, owner: &str, world: &Arc<World>) -> Shop {
+        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
+        let setup = Setup {
+            store: Store::Postgres(address.with_database(&self.name)),
+            owner: owner.to_owned(),
+            timeout: PATIENCE,
+        };
+        Shop::on(Arc::new(tempfile::tempdir().unwrap()), world.clone(), setup).await
+    }
+
+    async fn close(self, shops: Vec<Shop>) {
+        for shop in shops {
+            shop.stop().await;
+        }
+        self.run(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_purchase_is_told_and_is_still_there_after_a_restart() {
+    let Some(database) = Database::new().await else { return };
+    let shop = database.shop("first life", &World::new()).await;
+    let bought = shop.buy(request("good")).await;
+    let declined = shop.buy(paid_with("bad", "pm_card_declined")).await;
+    assert_eq!(
+        (bought.status(), declined.status()),
+        (CheckoutStatus::Completed, CheckoutStatus::Failed)
+    );
+    let mut told: Vec<_> = shop.published(2).await.into_iter().map(|message| message.key).collect();
+    told.sort();
+    let mut expected = [bought.checkout_id.clone(), declined.checkout_id.clone()];
+    expected.sort();
+    assert_eq!(told, expected);
+    let shown = shop.get("user-1", &bought.checkout_id).await.unwrap();
+
+    let shop = shop.restarted(PATIENCE).await;
+    let again = shop.initiate(request("good")).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(again.checkout.unwrap(), bought);
+    assert_eq!(shop.get("user-1", &bought.checkout_id).await.unwrap(), shown);
+    database.close(vec![shop]).await;
+}
+
+#[tokio::test]
+async fn two_replicas_make_one_purchase_of_one_key() {
+    let Some(database) = Database::new().await else { return };
+    let world = World::new();
+    let shops = [
+        database.shop("one", &world).await,
+        database.shop("two", &world).await,
+    ];
+    for n in 0..10 {
+        let calls = (0..8).map(|call| shops[call % 2].initiate(request(&format!("k{n}"))));
+        let answers: Vec<_> = futures::future::join_all(calls)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+        let first = answers[0].checkout.clone().unwrap();
+        assert_eq!(first.status(), CheckoutStatus::Completed);
+        assert!(answers.iter().all(|answer| answer.checkout.as_ref() == Some(&first)));
+    }
+    assert_eq!(world.calls_of(At::Charge), 10);
+    database.close(shops.into()).await;
+}
+
+#[tokio::test]
+async fn what_one_replica_leaves_another_ends() {
+    let Some(database) = Database::new().await else { return };
+    let world = World::new();
+    let (one, two) = (
+        database.shop("one", &world).await,
+        database.shop("two", &world).await,
+    );
+    world.always(At::Confirm, Fault::AnswerLost);
+    let (gate, tasks) = (world.gate_behind(At::Confirm), Tasks::new());
+    let buying = tasks.spawn(one.initiate(request("k")));
+    gate.reached().await;
+    let waiting = tasks.spawn(two.initiate(request("k")));
+    gate.open();
+    // Its client is told nothing that could be wrong.
+    one.stop().await;
+    world.heal();
+    let ended = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    let ended = ended.unwrap().unwrap().unwrap().checkout.unwrap();
+    assert_eq!(ended.status(), CheckoutStatus::Completed);
+    if let Ok(answer) = buying.await.unwrap() {
+        assert_eq!(answer.checkout.unwrap().checkout_id, ended.checkout_id);
+    }
+    database.close(vec![two]).await;
+}

@@ -1,0 +1,199 @@
+//! What only shows in a database that many write to at once, and in large tables.
+
+use std::time::Duration;
+
+use checkout::{
+    domain::{CheckoutId, Status, UserId},
+    ports::{Begun, Claimed, Fence, Filter, Journal, Retry},
+    saga::State,
+};
+use futures::future::join;
+use runtime::Ids;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testing::postgres;
+
+use super::fixture::{Fixture, HOUR, PostgresFixture, begun, checkout, event, lease, request, steps};
+
+/// More often than a statement is run before the server may plan it without looking at its values.
+const OFTEN: i64 = 8;
+
+impl PostgresFixture {
+    /// A session beside the journal, in a transaction.
+    async fn session(&self, statement: &str) -> PgConnection {
+        let mut session = PgConnection::connect(&self.url).await.unwrap();
+        let sql = format!("SET search_path = \"{}\"; BEGIN; {statement}", self.schema);
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut session).await.unwrap();
+        session
+    }
+
+    /// Returns once a statement of the journal waits for a lock.
+    async fn somebody_waits(&self) {
+        let mut session = PgConnection::connect(&self.url).await.unwrap();
+        let waits = async {
+            loop {
+                let waiting: i64 = sqlx::query_scalar(
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
+                )
+                .bind(format!("cartwright-{}", self.schema))
+                .fetch_one(&mut session)
+                .await
+                .unwrap();
+                if waiting > 0 {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waits).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_about_to_be_taken_is_waited_for() {
+    let Some(fixture) = PostgresFixture::new().await else {
+        return;
+    };
+    let journal = fixture.journal();
+    begun(journal.as_ref(), "k", HOUR).await;
+    for (end, key) in [("COMMIT", "k1"), ("ROLLBACK", "k2")] {
+        let first = Ids::random().next();
+        // Another process has begun a saga of this key, and not committed it yet.
+        let taking = format!(
+            "CREATE TEMP TABLE first ON COMMIT DROP AS SELECT * FROM checkouts WHERE idempotency_key = 'k';
+             UPDATE first SET id = '{first}', idempotency_key = '{key}';
+             INSERT INTO checkouts SELECT * FROM first;
+             INSERT INTO history SELECT id, 1, state, created_at, '' FROM first"
+        );
+        let mut session = fixture.session(&taking).await;
+        let request = request("user-1", key);
+        let (new, lease) = (checkout(&request), lease("me", HOUR));
+        let begin = journal.begin(&new, &request, &lease);
+        let end = async {
+            fixture.somebody_waits().await;
+            sqlx::raw_sql(end).execute(&mut session).await.unwrap();
+        };
+        let (begun, ()) = join(begin, end).await;
+        match begun.unwrap() {
+            Begun::Exists(known) => assert_eq!((key, known.id), ("k1", CheckoutId(first))),
+            Begun::Created(Fence(fence)) => assert_eq!((key, fence), ("k2", 1)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
+    let Some(fixture) = PostgresFixture::new().await else {
+        return;
+    };
+    let journal = fixture.journal();
+    let busy = begun(journal.as_ref(), "busy", Duration::ZERO).await.checkout.id;
+    let free = begun(journal.as_ref(), "free", Duration::ZERO).await.checkout.id;
+    let lock = format!("SELECT 1 FROM checkouts WHERE id = '{busy}' FOR UPDATE");
+    let session = fixture.session(&lock).await;
+    let mine = lease("me", HOUR);
+    let claims = async || {
+        let claimed = journal.claim_due(&mine, 10).await.unwrap();
+        claimed.iter().map(|claim| claim.checkout.id).collect::<Vec<_>>()
+    };
+    assert_eq!(claims().await, [free]);
+    session.close().await.unwrap();
+    assert_eq!(claims().await, [busy]);
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_table_from_end_to_end() {
+    let Some(fixture) = PostgresFixture::new().await else {
+        return;
+    };
+    fill(&fixture).await;
+    postgres::count_scans(&fixture.url, &fixture.schema).await.unwrap();
+    let journal = fixture.journal();
+    for n in 0..OFTEN {
+        live(journal.as_ref(), n).await;
+        read(journal.as_ref(), n).await;
+    }
+    let PostgresFixture { url, schema, .. } = fixture;
+    drop(journal);
+    let scanned = postgres::full_scans(&url, &schema, 10_000).await.unwrap();
+    assert_eq!(scanned, []);
+}
+
+/// A million sagas that have ended, one in a hundred of them badly, and a few hundred that have not; each with a history.
+async fn fill(fixture: &PostgresFixture) {
+    let rows = "
+        -- What is made here refers to what is made here, and need not survive.
+        SET session_replication_role = replica;
+        ALTER TABLE history SET UNLOGGED;
+        ALTER TABLE checkouts SET UNLOGGED;
+        CREATE TEMP TABLE made AS
+            SELECT n, lpad(to_hex(n), 32, '0')::uuid AS id,
+                CASE WHEN n % 2000 = 0 THEN 'PAYMENT_PENDING' WHEN n % 100 = 0 THEN 'FAILED' ELSE 'COMPLETED' END AS state
+            FROM generate_series(1, 1000000) n;
+        INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, failure, lines, total_minor, currency,
+            payment_method, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at, needs_attention)
+        SELECT id, 'user-' || n % 1000, 'key-' || n, 'pm_card_ok:false', state, state,
+            CASE state WHEN 'FAILED' THEN '{\"reason\": \"CARD_DECLINED\", \"message\": \"\"}'::jsonb END,
+            '[{\"product_id\": 1, \"name\": \"Laptop\", \"quantity\": 1, \"unit_price\": 129999}]', 129999, 'USD',
+            'pm_card_ok', 1, now(), now(), 1, 'owner-' || n % 3, 1, now() + interval '1 hour', now(), n % 4000 = 0
+        FROM made;
+        INSERT INTO history (checkout_id, version, state, at, detail) SELECT id, 1, 'INITIATED', now(), '' FROM made";
+    postgres::execute(&fixture.url, &fixture.schema, rows).await.unwrap();
+}
+
+/// A saga from its beginning to its end, by way of everything that is ever written of one.
+async fn live(journal: &dyn Journal, n: i64) {
+    let mine = lease("me", HOUR);
+    let began = begun(journal, &format!("new-{n}"), HOUR).await;
+    let mut record = steps([State::InventoryReserved, State::PaymentPending]);
+    record.retry = Some(Retry {
+        after: Duration::ZERO,
+        attempts: 1,
+        needs_attention: true,
+    });
+    let over = lease("me", Duration::ZERO);
+    let version = journal.record(&began, &record, &over).await.unwrap();
+    let claimed = journal.claim_due(&mine, 100).await.unwrap();
+    assert_eq!((claimed.len(), claimed[0].checkout.version), (1, version));
+    journal.disown("me").await.unwrap();
+    let Claimed { checkout, fence } = journal.claim_due(&mine, 100).await.unwrap().remove(0);
+    let mut record = steps([State::PaymentCompleted, State::Completed]);
+    record.event = Some(event(&began));
+    let claimed = Claimed { checkout, fence };
+    journal.record(&claimed, &record, &mine).await.unwrap();
+    assert!(journal.claim_due(&mine, 100).await.unwrap().is_empty());
+    let again = request("user-1", &format!("new-{n}"));
+    let begun = journal.begin(&super::fixture::checkout(&again), &again, &mine).await;
+    assert!(matches!(begun, Ok(Begun::Exists(known)) if known.id == claimed.checkout.id));
+}
+
+/// Everything that is ever read: first pages and later ones, of what there is much of and of what is rare.
+async fn read(journal: &dyn Journal, n: i64) {
+    let known = format!("key-{}", n + 1);
+    let request = request(&format!("user-{}", n + 1), &known);
+    let found = journal.find(&request.user, &request.key).await.unwrap().unwrap();
+    assert_eq!(found.user, UserId(format!("user-{}", n + 1)));
+    assert!(journal.get(found.id).await.unwrap().is_some());
+    let statuses = [
+        (None, 20),
+        (Some(Status::Completed), 20),
+        (Some(Status::Failed), 20),
+        (Some(Status::PaymentPending), 20),
+        (Some(Status::Initiated), 0),
+    ];
+    for (status, expected) in statuses {
+        for needs_attention in [false, true] {
+            let mut page = Filter {
+                status,
+                needs_attention,
+                after: None,
+                limit: 20,
+            };
+            for _ in 0..2 {
+                let found = journal.list(page).await.unwrap();
+                if !needs_attention {
+                    assert_eq!(found.len(), expected, "{page:?}");
+                }
+                page.after = found.last().map(|checkout| checkout.id).or(page.after);
+            }
+        }
+    }
+}

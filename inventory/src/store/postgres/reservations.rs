@@ -1,0 +1,343 @@
+//! What happens inside the transactions of reservations: mostly one statement each, which locks the stock and does all
+//! the rest. What to do is the domain's decision; this does it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::{
+    FromRow, PgConnection, Postgres,
+    postgres::{PgArguments, PgRow},
+    query::QueryAs,
+    types::Json,
+};
+use storage::{SqlTimestamp, StoreError};
+use uuid::Uuid;
+
+use super::now;
+use crate::{
+    domain::{
+        CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve,
+        on_settlement,
+    },
+    store::row,
+};
+
+/// What to do when stock is short while there are holds that have run out, but were not given back yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfShort {
+    /// Change nothing: they are to be given back first.
+    GiveBackFirst,
+    Refuse,
+}
+
+/// What an attempt came to: a result, or a refusal, which is as much of a result; or nothing yet, because holds are to be
+/// given back first.
+type Attempt<T> = Result<Option<Result<T, Refusal>>, StoreError>;
+
+/// Whether there is a hold that has run out.
+macro_rules! holds_ran_out {
+    () => {
+        "EXISTS (SELECT FROM reservations WHERE state = 'HELD' AND expires_at <= (SELECT clock_timestamp()))"
+    };
+}
+
+/// Moves the stock of what is in `moving`, of which the rows of `stock` are locked, and writes it down. The only text that
+/// changes `stock` for a checkout, so that the ledger always adds up. `$1` is the kind, `$2` and `$3` what one piece does.
+macro_rules! move_stock {
+    () => {
+        concat!(
+            "moved AS (
+                UPDATE stock SET on_hand = on_hand + $2 * quantity, held = held + $3 * quantity
+                FROM (SELECT product_id, sum(quantity)::bigint AS quantity FROM moving GROUP BY product_id) AS sums
+                WHERE stock.product_id = sums.product_id
+            ), written AS (
+                INSERT INTO ledger (kind, product_id, on_hand_delta, held_delta, checkout_id, at)
+                SELECT $1, product_id, $2 * quantity, $3 * quantity, checkout_id, ",
+            now!(),
+            " FROM moving
+            )"
+        )
+    };
+}
+
+/// Nothing, if the checkout is known. What is too little as others have left it is refused without a lock, so that a crowd
+/// in front of an empty shelf does not queue; what is enough has to be enough once more when it is locked.
+const RESERVE: &str = concat!(
+    "WITH known AS (
+        SELECT FROM reservations WHERE checkout_id = $4
+    ), wanted AS (
+        SELECT product_id, quantity FROM unnest($5::bigint[], $6::bigint[]) AS line (product_id, quantity)
+        WHERE NOT EXISTS (SELECT FROM known)
+    ), seen AS (
+        SELECT product_id, quantity, coalesce(on_hand - held, 0) AS available
+        FROM wanted LEFT JOIN stock USING (product_id)
+    ), locked AS (
+        SELECT product_id, quantity, on_hand - held AS available FROM wanted JOIN stock USING (product_id)
+        WHERE NOT EXISTS (SELECT FROM seen WHERE quantity > available)
+        ORDER BY product_id FOR NO KEY UPDATE OF stock
+    ), short AS (
+        SELECT * FROM seen WHERE quantity > available UNION ALL SELECT * FROM locked WHERE quantity > available
+    ), outcome AS MATERIALIZED (
+        SELECT ",
+    now!(),
+    " AS at, jsonb_agg(jsonb_build_object('product_id', product_id, 'requested', quantity, 'available', available)
+                ORDER BY product_id) AS shortages
+        FROM short
+    ), reserved AS (
+        INSERT INTO reservations (checkout_id, state, expires_at, shortages, created_at, updated_at)
+        SELECT $4, CASE WHEN shortages IS NULL THEN 'HELD' ELSE 'REFUSED' END,
+            CASE WHEN shortages IS NULL THEN at + $7 * interval '1 millisecond' END, shortages, at, at
+        FROM outcome
+        WHERE NOT EXISTS (SELECT FROM known) AND (shortages IS NULL OR $8 OR NOT ",
+    holds_ran_out!(),
+    ")
+        ON CONFLICT DO NOTHING RETURNING checkout_id, state, expires_at, shortages
+    ), lines AS (
+        INSERT INTO reservation_lines (checkout_id, product_id, quantity)
+        SELECT checkout_id, product_id, quantity FROM reserved CROSS JOIN wanted
+    ), moving AS (
+        SELECT checkout_id, product_id, quantity FROM reserved CROSS JOIN wanted WHERE state = 'HELD'
+    ), ",
+    move_stock!(),
+    " SELECT expires_at, shortages FROM reserved"
+);
+
+/// Nothing, if the reservation is not in that state.
+const SETTLE: &str = concat!(
+    "WITH line AS (
+        SELECT product_id FROM reservations JOIN reservation_lines USING (checkout_id)
+        WHERE checkout_id = $4 AND state = $5
+    ), locked AS (
+        SELECT product_id FROM line JOIN stock USING (product_id) ORDER BY product_id FOR NO KEY UPDATE OF stock
+    ), settled AS (
+        UPDATE reservations SET state = $6, updated_at = ",
+    now!(),
+    // Always true, and known only when all are locked.
+    "   WHERE checkout_id = $4 AND state = $5 AND (SELECT count(*) FROM locked) >= 0
+        RETURNING checkout_id
+    ), moving AS (
+        SELECT checkout_id, product_id, quantity FROM settled JOIN reservation_lines USING (checkout_id)
+    ), ",
+    move_stock!(),
+    " SELECT checkout_id FROM settled"
+);
+
+/// Nothing, if the reservation is not EXPIRED.
+const TAKE_AGAIN: &str = concat!(
+    "WITH line AS (
+        SELECT product_id, quantity FROM reservations JOIN reservation_lines USING (checkout_id)
+        WHERE checkout_id = $4 AND state = 'EXPIRED'
+    ), locked AS (
+        SELECT product_id, quantity, on_hand - held AS available FROM line JOIN stock USING (product_id)
+        ORDER BY product_id FOR NO KEY UPDATE OF stock
+    ), outcome AS MATERIALIZED (
+        SELECT EXISTS (SELECT FROM locked WHERE quantity > available) AS is_short
+    ), settled AS (
+        UPDATE reservations SET state = CASE WHEN is_short THEN 'LOST' ELSE 'CONFIRMED' END, updated_at = ",
+    now!(),
+    "   FROM outcome
+        WHERE checkout_id = $4 AND state = 'EXPIRED' AND (NOT is_short OR $5 OR NOT ",
+    holds_ran_out!(),
+    ")
+        RETURNING checkout_id, state
+    ), moving AS (
+        SELECT checkout_id, product_id, quantity FROM settled JOIN reservation_lines USING (checkout_id)
+        WHERE state = 'CONFIRMED'
+    ), ",
+    move_stock!(),
+    " SELECT state FROM settled"
+);
+
+/// Of these holds, those that are still there and have run out.
+const EXPIRE: &str = concat!(
+    "WITH product AS (
+        SELECT DISTINCT product_id FROM reservation_lines WHERE checkout_id = ANY($4)
+    ), locked AS (
+        SELECT product_id FROM product JOIN stock USING (product_id) ORDER BY product_id FOR NO KEY UPDATE OF stock
+    ), settled AS (
+        UPDATE reservations SET state = 'EXPIRED', updated_at = ",
+    now!(),
+    "   WHERE checkout_id = ANY($4) AND state = 'HELD' AND expires_at <= clock_timestamp()
+            AND (SELECT count(*) FROM locked) >= 0
+        RETURNING checkout_id
+    ), moving AS (
+        SELECT checkout_id, product_id, quantity FROM settled JOIN reservation_lines USING (checkout_id)
+    ), ",
+    move_stock!(),
+    " SELECT count(*) FROM settled"
+);
+
+pub(super) async fn reserve(
+    tx: &mut PgConnection,
+    checkout: CheckoutId,
+    lines: Lines,
+    ttl: Duration,
+    if_short: IfShort,
+) -> Attempt<Timestamp> {
+    let (products, quantities): (Vec<_>, Vec<_>) = lines
+        .iter()
+        .map(|(product, quantity)| (product.get(), quantity.get()))
+        .unzip();
+    let reserved: Option<(Option<SqlTimestamp>, Option<Json<Vec<Shortage>>>)> = moving(RESERVE, Movement::Held)
+        .bind(checkout.get())
+        .bind(products)
+        .bind(quantities)
+        .bind(row::ttl(ttl)?)
+        .bind(if_short == IfShort::Refuse)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if let Some((expires_at, shortages)) = reserved {
+        return Ok(row::first_answer(expires_at.map(SqlTimestamp::to_jiff), shortages));
+    }
+    let Some(known) = find(tx, checkout).await? else {
+        return Ok(None);
+    };
+    match on_reserve(Some(known), &lines) {
+        OnReserve::Answer(answer) => Ok(Some(answer)),
+        OnReserve::Take => Err(StoreError::Conflict),
+    }
+}
+
+pub(super) async fn settle(
+    tx: &mut PgConnection,
+    checkout: CheckoutId,
+    settlement: Settlement,
+    if_short: IfShort,
+) -> Attempt<()> {
+    // Nearly all are held, so that is tried before anybody asks.
+    if let Step::Become(next, movement) = on_settlement(settlement, Some(State::Held))
+        && change(tx, checkout, Some(State::Held), (next, movement)).await?
+    {
+        return Ok(Some(Ok(())));
+    }
+    // Whoever changes the state in between makes this look again. States do not go in circles, so it ends.
+    loop {
+        let state = find_state(tx, checkout).await?;
+        match on_settlement(settlement, state) {
+            Step::Nothing => return Ok(Some(Ok(()))),
+            Step::Refuse(refusal) => return Ok(Some(Err(refusal))),
+            Step::Become(next, movement) => {
+                if change(tx, checkout, state, (next, movement)).await? {
+                    return Ok(Some(Ok(())));
+                }
+            }
+            Step::TakeAgain => match take_again(tx, checkout, if_short).await? {
+                Some(true) => return Ok(Some(Ok(()))),
+                Some(false) => return Ok(Some(Err(Refusal::Expired))),
+                None if if_short == IfShort::GiveBackFirst => return Ok(None),
+                None => {}
+            },
+        }
+    }
+}
+
+/// Gives back those of these holds that have run out by the database's clock; says how many.
+pub(super) async fn expire(tx: &mut PgConnection, holds: Vec<Uuid>) -> Result<u32, StoreError> {
+    let (expired,): (i64,) = moving(EXPIRE, Movement::Expired).bind(holds).fetch_one(tx).await?;
+    u32::try_from(expired).map_err(StoreError::corrupt)
+}
+
+/// Gives a reservation its next state, and moves its stock. False if it is not in the state that it was thought to be in.
+async fn change(
+    tx: &mut PgConnection,
+    checkout: CheckoutId,
+    from: Option<State>,
+    (next, movement): (State, Option<Movement>),
+) -> Result<bool, StoreError> {
+    let changed = match (from, movement) {
+        (None, _) => sqlx::query(concat!(
+            "INSERT INTO reservations (checkout_id, state, created_at, updated_at)
+             SELECT $1, $2, now.at, now.at FROM (SELECT ",
+            now!(),
+            " AS at) AS now ON CONFLICT DO NOTHING"
+        ))
+        .bind(checkout.get())
+        .bind(next.name())
+        .execute(tx)
+        .await?
+        .rows_affected(),
+        (Some(from), None) => sqlx::query(concat!(
+            "UPDATE reservations SET state = $2, updated_at = ",
+            now!(),
+            " WHERE checkout_id = $1 AND state = $3"
+        ))
+        .bind(checkout.get())
+        .bind(next.name())
+        .bind(from.name())
+        .execute(tx)
+        .await?
+        .rows_affected(),
+        (Some(from), Some(movement)) => {
+            let settled: Vec<(Uuid,)> = moving(SETTLE, movement)
+                .bind(checkout.get())
+                .bind(from.name())
+                .bind(next.name())
+                .fetch_all(tx)
+                .await?;
+            return Ok(!settled.is_empty());
+        }
+    };
+    Ok(changed == 1)
+}
+
+/// Takes the stock of an expired hold again, all of it or none, and says which. `None`: nothing was changed, because it is
+/// not expired any more, or because other holds are to be given back first.
+async fn take_again(
+    tx: &mut PgConnection,
+    checkout: CheckoutId,
+    if_short: IfShort,
+) -> Result<Option<bool>, StoreError> {
+    let settled: Option<(String,)> = moving(TAKE_AGAIN, Movement::SoldAfterExpiry)
+        .bind(checkout.get())
+        .bind(if_short == IfShort::Refuse)
+        .fetch_optional(tx)
+        .await?;
+    let state = settled.map(|(name,)| row::state(&name)).transpose()?;
+    Ok(state.map(|state| state == State::Confirmed))
+}
+
+/// A statement that moves stock, with what it moves bound to it.
+fn moving<T>(sql: &'static str, movement: Movement) -> QueryAs<'static, Postgres, T, PgArguments>
+where
+    T: for<'r> FromRow<'r, PgRow>,
+{
+    let (on_hand, held) = movement.deltas();
+    sqlx::query_as(sql).bind(movement.name()).bind(on_hand).bind(held)
+}
+
+async fn find_state(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Option<State>, StoreError> {
+    let name: Option<String> = sqlx::query_scalar("SELECT state FROM reservations WHERE checkout_id = $1")
+        .bind(checkout.get())
+        .fetch_optional(tx)
+        .await?;
+    name.as_deref().map(row::state).transpose()
+}
+
+/// state, expires at, shortages, products and their quantities.
+type ReservationRow = (
+    String,
+    Option<SqlTimestamp>,
+    Option<Json<Vec<Shortage>>>,
+    Vec<i64>,
+    Vec<i64>,
+);
+
+async fn find(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Option<Reservation>, StoreError> {
+    let found: Option<ReservationRow> = sqlx::query_as(
+        "SELECT state, expires_at, shortages,
+            ARRAY(SELECT product_id FROM reservation_lines WHERE checkout_id = $1 ORDER BY product_id),
+            ARRAY(SELECT quantity FROM reservation_lines WHERE checkout_id = $1 ORDER BY product_id)
+         FROM reservations WHERE checkout_id = $1",
+    )
+    .bind(checkout.get())
+    .fetch_optional(tx)
+    .await?;
+    let Some((name, expires_at, shortages, products, quantities)) = found else {
+        return Ok(None);
+    };
+    Ok(Some(Reservation {
+        state: row::state(&name)?,
+        lines: row::lines(products.into_iter().zip(quantities))?,
+        first_answer: row::first_answer(expires_at.map(SqlTimestamp::to_jiff), shortages),
+    }))
+}

@@ -1,0 +1,124 @@
+//! Notifications in PostgreSQL.
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use jiff::Timestamp;
+use runtime::CrashPoints;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use storage::{
+    Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError,
+    timestamptz,
+};
+use uuid::Uuid;
+
+use crate::{
+    domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
+    ports::{NotificationStore, Told},
+};
+
+const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/postgres/0001_init.sql"),
+    events::inbox::postgres::SCHEMA,
+]);
+
+/// In front of the newest notification that there can be.
+const FIRST: Cursor = Cursor {
+    at: Timestamp::MAX,
+    id: Uuid::max(),
+};
+/// The earliest time that PostgreSQL has.
+const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
+
+/// The note that the event was applied, and only if that is new, the notification: in one statement.
+const TELL: &str = "
+    WITH noted AS (
+        INSERT INTO inbox (consumer_group, event_id, applied_at) VALUES ($1, $2, $3)
+        ON CONFLICT DO NOTHING RETURNING event_id
+    )
+    INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at)
+    SELECT event_id, $4, $5, $6, $7, $8 FROM noted";
+const PAGE: &str = "
+    SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
+    WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4";
+
+/// Notifications in one table, with the inbox of the group beside it.
+#[derive(Debug, Clone)]
+pub struct PostgresNotificationStore {
+    db: Postgres,
+}
+
+impl PostgresNotificationStore {
+    pub async fn open(address: &PostgresAddress, schema: &str, crash: &CrashPoints) -> Result<Self, OpenError> {
+        let options = PostgresOptions {
+            address,
+            schema,
+            migrations: MIGRATIONS,
+            crash,
+        };
+        Ok(Self {
+            db: Postgres::open(options).await?,
+        })
+    }
+}
+
+#[async_trait]
+impl NotificationStore for PostgresNotificationStore {
+    async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError> {
+        let notification = notification.clone();
+        self.db
+            .write("notification.tell", move |tx| tell(tx, notification, now).boxed())
+            .await
+    }
+
+    async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError> {
+        let Cursor { at, id } = after.unwrap_or(FIRST);
+        let rows = sqlx::query(PAGE)
+            .bind(&user.0)
+            .bind(timestamptz(at.max(EARLIEST)))
+            .bind(id)
+            .bind(i64::from(size) + 1)
+            .fetch_all(self.db.reader())
+            .await?;
+        let rows = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(rows, size, |row| Cursor {
+            at: row.created_at,
+            id: row.id.0,
+        }))
+    }
+
+    async fn is_up(&self) -> bool {
+        self.db.is_up().await
+    }
+}
+
+async fn tell(tx: &mut PgConnection, notification: Notification, now: Timestamp) -> Result<Told, StoreError> {
+    let told = sqlx::query(TELL)
+        .bind(proto::events::NOTIFICATION_GROUP)
+        .bind(notification.id.0)
+        .bind(timestamptz(now))
+        .bind(notification.user_id.0)
+        .bind(notification.kind.as_str())
+        .bind(notification.checkout_id.0)
+        .bind(notification.text)
+        .bind(timestamptz(notification.created_at))
+        .execute(tx)
+        .await?;
+    Ok(if told.rows_affected() == 1 {
+        Told::Now
+    } else {
+        Told::Before
+    })
+}
+
+fn notification(row: &PgRow) -> Result<Notification, StoreError> {
+    let kind: &str = row.try_get("kind")?;
+    let created_at: SqlTimestamp = row.try_get("created_at")?;
+    Ok(Notification {
+        id: NotificationId(row.try_get("id")?),
+        user_id: UserId(row.try_get("user_id")?),
+        kind: Kind::parse(kind).ok_or_else(|| StoreError::corrupt(format!("there is no kind {kind}")))?,
+        checkout_id: CheckoutId(row.try_get("checkout_id")?),
+        text: row.try_get("text")?,
+        created_at: created_at.to_jiff(),
+    })
+}

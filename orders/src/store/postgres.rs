@@ -1,0 +1,210 @@
+//! Orders in PostgreSQL.
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use jiff::Timestamp;
+use money::{Currency, CurrencyError, Money, Quantity};
+use runtime::CrashPoints;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use storage::{
+    Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError,
+    timestamptz,
+};
+use uuid::Uuid;
+
+use super::head::Head;
+use crate::{
+    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    ports::{OrderStore, Recorded},
+};
+
+const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/postgres/0001_init.sql"),
+    events::inbox::postgres::SCHEMA,
+]);
+
+/// In front of the newest order that there can be.
+const FIRST: Cursor = Cursor {
+    at: Timestamp::MAX,
+    id: Uuid::max(),
+};
+/// The earliest time that PostgreSQL has.
+const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
+
+/// Note, order and lines in one statement: each only if the one before it was not there.
+const RECORD: &str = "
+    WITH noted AS (
+        INSERT INTO inbox (consumer_group, event_id, applied_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1
+    ), placed AS (
+        INSERT INTO orders (id, checkout_id, user_id, total, currency, status, created_at, updated_at)
+        SELECT $4, $5, $6, $7, $8, 'CONFIRMED', $9, $10 FROM noted
+        ON CONFLICT DO NOTHING RETURNING id
+    ), lines AS (
+        INSERT INTO order_lines (order_id, position, product_id, product_name, quantity, price, subtotal)
+        SELECT placed.id, line.number - 1, line.product_id, line.product_name, line.quantity, line.price, line.subtotal
+        FROM placed, unnest($11::bigint[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[])
+            WITH ORDINALITY AS line (product_id, product_name, quantity, price, subtotal, number)
+    )
+    SELECT EXISTS (SELECT 1 FROM noted) AS noted, EXISTS (SELECT 1 FROM placed) AS placed";
+/// Whether the id is that of another checkout's order: then nothing may have changed, and this transaction takes back the
+/// note that it made.
+const TAKEN: &str = "
+    WITH taken AS (
+        SELECT 1 FROM orders WHERE id = $1 AND checkout_id <> $2
+    ), taken_back AS (
+        DELETE FROM inbox WHERE consumer_group = $3 AND event_id = $4 AND $5 AND EXISTS (SELECT 1 FROM taken)
+    )
+    SELECT EXISTS (SELECT 1 FROM taken)";
+
+/// An order a row. Its lines come as arrays from a query of their own, which the planner cannot turn into a join that reads
+/// all lines of all orders.
+macro_rules! orders {
+    ($rest:literal) => {
+        concat!(
+            "SELECT o.id, o.checkout_id, o.user_id, o.total, o.currency, o.created_at, o.updated_at, l.*
+             FROM orders o CROSS JOIN LATERAL (
+                SELECT array_agg(product_id ORDER BY position) AS product_ids,
+                    array_agg(product_name ORDER BY position) AS product_names,
+                    array_agg(quantity ORDER BY position) AS quantities,
+                    array_agg(price ORDER BY position) AS prices,
+                    array_agg(subtotal ORDER BY position) AS subtotals
+                FROM order_lines WHERE order_id = o.id
+             ) l ",
+            $rest
+        )
+    };
+}
+
+const ONE: &str = orders!("WHERE o.id = $1 AND o.user_id = $2");
+const PAGE: &str = orders!(
+    "WHERE o.user_id = $1 AND (o.created_at, o.id) < ($2, $3) ORDER BY o.created_at DESC, o.id DESC LIMIT $4"
+);
+
+/// Orders and their lines in two tables, with the inbox of the group beside them.
+#[derive(Debug, Clone)]
+pub struct PostgresOrderStore {
+    db: Postgres,
+}
+
+impl PostgresOrderStore {
+    pub async fn open(address: &PostgresAddress, schema: &str, crash: &CrashPoints) -> Result<Self, OpenError> {
+        let options = PostgresOptions {
+            address,
+            schema,
+            migrations: MIGRATIONS,
+            crash,
+        };
+        Ok(Self {
+            db: Postgres::open(options).await?,
+        })
+    }
+}
+
+#[async_trait]
+impl OrderStore for PostgresOrderStore {
+    async fn record(&self, order: &Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
+        let order = order.clone();
+        self.db
+            .write("orders.record", move |tx| record(tx, order, event, now).boxed())
+            .await
+    }
+
+    async fn find(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let row = sqlx::query(ONE)
+            .bind(id.0)
+            .bind(&user.0)
+            .fetch_optional(self.db.reader())
+            .await?;
+        row.as_ref().map(order).transpose()
+    }
+
+    async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Order>, StoreError> {
+        let Cursor { at, id } = after.unwrap_or(FIRST);
+        let rows = sqlx::query(PAGE)
+            .bind(&user.0)
+            .bind(timestamptz(at.max(EARLIEST)))
+            .bind(id)
+            .bind(i64::from(size) + 1)
+            .fetch_all(self.db.reader())
+            .await?;
+        let orders = rows.iter().map(order).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(orders, size, |order| Cursor {
+            at: order.created_at(),
+            id: order.id().0,
+        }))
+    }
+
+    async fn is_up(&self) -> bool {
+        self.db.is_up().await
+    }
+}
+
+async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
+    let lines = order.lines();
+    let each = |value: fn(&Line) -> i64| lines.iter().map(value).collect::<Vec<_>>();
+    let names: Vec<_> = lines.iter().map(|line| line.product_name().to_owned()).collect();
+    let done = sqlx::query(RECORD)
+        .bind(proto::events::ORDERS_GROUP)
+        .bind(event)
+        .bind(timestamptz(now))
+        .bind(order.id().0)
+        .bind(order.checkout_id().0)
+        .bind(&order.user_id().0)
+        .bind(order.total().minor_units())
+        .bind(order.total().currency().to_string())
+        .bind(timestamptz(order.created_at()))
+        .bind(timestamptz(order.updated_at()))
+        .bind(each(|line| line.product_id().0))
+        .bind(names)
+        .bind(each(|line| line.quantity().get()))
+        .bind(each(|line| line.price().minor_units()))
+        .bind(each(|line| line.subtotal().minor_units()))
+        .fetch_one(&mut *tx)
+        .await?;
+    if done.try_get("placed")? {
+        return Ok(Recorded::Created);
+    }
+    // Another statement, which sees what this one waited for.
+    let taken: bool = sqlx::query_scalar(TAKEN)
+        .bind(order.id().0)
+        .bind(order.checkout_id().0)
+        .bind(proto::events::ORDERS_GROUP)
+        .bind(event)
+        .bind(done.try_get::<bool, _>("noted")?)
+        .fetch_one(tx)
+        .await?;
+    Ok(if taken { Recorded::IdTaken } else { Recorded::Known })
+}
+
+fn order(row: &PgRow) -> Result<Order, StoreError> {
+    let currency: Currency = row
+        .try_get::<&str, _>("currency")?
+        .parse()
+        .map_err(|e: CurrencyError| StoreError::corrupt(e))?;
+    let head = Head {
+        origin: Origin {
+            id: OrderId(row.try_get("id")?),
+            checkout_id: CheckoutId(row.try_get("checkout_id")?),
+            user_id: UserId(row.try_get("user_id")?),
+        },
+        total: Money::new(row.try_get("total")?, currency),
+        created_at: row.try_get::<SqlTimestamp, _>("created_at")?.to_jiff(),
+        updated_at: row.try_get::<SqlTimestamp, _>("updated_at")?.to_jiff(),
+    };
+    head.with_lines(lines(row, currency)?)
+}
+
+/// The arrays, which are of the same rows and so of one length, as lines.
+fn lines(row: &PgRow, currency: Currency) -> Result<Vec<Line>, StoreError> {
+    let numbers = |column| row.try_get::<Vec<i64>, _>(column);
+    let (ids, quantities) = (numbers("product_ids")?, numbers("quantities")?);
+    let (prices, subtotals) = (numbers("prices")?, numbers("subtotals")?);
+    let names: Vec<String> = row.try_get("product_names")?;
+    let columns = ids.into_iter().zip(names).zip(quantities).zip(prices).zip(subtotals);
+    let lines = columns.map(|((((id, name), quantity), price), subtotal)| {
+        let quantity = Quantity::new(quantity).map_err(StoreError::corrupt)?;
+        let (price, subtotal) = (Money::new(price, currency), Money::new(subtotal, currency));
+        Line::new(ProductId(id), name, quantity, price, subtotal).map_err(StoreError::corrupt)
+    });
+    lines.collect()
+}

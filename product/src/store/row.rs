@@ -1,0 +1,35 @@
+//! What a row says of a product, whatever database it is in.
+
+use jiff::Timestamp;
+use money::{CurrencyError, Money};
+use storage::StoreError;
+
+use crate::domain::{Details, Product, ProductId};
+
+/// What a [`ProductRow`] is read from.
+macro_rules! columns {
+    () => {
+        "id, name, description, price_minor_units, currency, image_url, created_at"
+    };
+}
+pub(super) use columns;
+
+/// id, name, description, price in minor units, currency, image URL, created at (as the database has times).
+pub(super) type ProductRow<Time> = (i64, String, String, i64, String, String, Time);
+
+pub(super) fn product<Time>(
+    (id, name, description, minor_units, currency, image_url, created_at): ProductRow<Time>,
+    time: impl FnOnce(Time) -> Result<Timestamp, StoreError>,
+) -> Result<Product, StoreError> {
+    let price = Money::new(
+        minor_units,
+        currency.parse().map_err(|e: CurrencyError| StoreError::corrupt(e))?,
+    );
+    let details = Details::new(name, description, price, image_url)
+        .map_err(|invalid| StoreError::corrupt(format!("product {id}: invalid {invalid:?}")))?;
+    Ok(Product {
+        id: ProductId::new(id).ok_or_else(|| StoreError::corrupt(format!("product {id}: invalid id")))?,
+        details,
+        created_at: time(created_at)?,
+    })
+}
