@@ -30,11 +30,15 @@ fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
         if let Some(address) = shop.address(*service)
             && *service != ServiceName::Gateway
         {
-            writeln!(text, "  {:<13} {address:<22} {}", service.as_str(), engine(*service))?;
+            writeln!(text, "  {:<13} {address:<22} {}", service.as_str(), engine(config, *service))?;
         }
     }
     if config.services.iter().any(|service| service.uses_events()) {
-        writeln!(text, "  {:<13} {:<22} SQLite", "events", "-")?;
+        let bus = match config.settings.engines.kafka() {
+            Some(brokers) => format!("Kafka {brokers}"),
+            None => "SQLite".to_owned(),
+        };
+        writeln!(text, "  {:<13} {:<22} {bus}", "events", "-")?;
     }
     writeln!(text, "  {:<13} http://{}/health/ready", "health", shop.admin())?;
     let folder = config
@@ -45,17 +49,38 @@ fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
     writeln!(text, "  {:<13} {}", "data", folder.display())
 }
 
-const fn engine(service: ServiceName) -> &'static str {
+/// What a service runs on, and where that is. No login shows.
+fn engine(config: &Config, service: ServiceName) -> String {
+    let engines = &config.settings.engines;
     match service {
-        ServiceName::Cart => "SQLite, cache in memory",
+        ServiceName::Cart => {
+            let store = match engines.mongo() {
+                Some(uri) => format!("MongoDB {}", place(uri)),
+                None => "SQLite".to_owned(),
+            };
+            match engines.redis() {
+                Some(address) => format!("{store}, cache in Redis {address}"),
+                None => format!("{store}, cache in memory"),
+            }
+        }
         ServiceName::Product
         | ServiceName::Inventory
         | ServiceName::Payment
         | ServiceName::Checkout
         | ServiceName::Orders
         | ServiceName::Notification
-        | ServiceName::Gateway => "SQLite",
+        | ServiceName::Gateway => match engines.postgres(service) {
+            Ok(Some(address)) => format!("PostgreSQL {address}"),
+            Ok(None) | Err(_) => "SQLite".to_owned(),
+        },
     }
+}
+
+/// The hosts of a URI.
+fn place(uri: &str) -> &str {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let hosts = rest.split(['/', '?']).next().unwrap_or_default();
+    hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts)
 }
 
 fn purchase(text: &mut String, base: &str, token: &str, key: &str) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! Every setting: its flag, its variable, its default; and the configuration that they make.
 
+mod engines;
 mod sources;
 
 use std::{net::IpAddr, path::PathBuf};
@@ -13,6 +14,7 @@ use runtime::{
 };
 use tracing::level_filters::LevelFilter;
 
+pub use engines::Engines;
 pub use sources::Sources;
 
 /// What can be started.
@@ -122,6 +124,7 @@ pub struct Settings {
     pub cartwright_crash_trace: Option<PathBuf>,
 }
 
+/// A group of settings with one field a service.
 macro_rules! by_service {
     ($(#[$doc:meta])* $name:ident: $type:ty, $help:literal { $($field:ident $(= $default:literal)? for $service:ident),* }) => {
         $(#[$doc])*
@@ -145,6 +148,8 @@ macro_rules! by_service {
         }
     };
 }
+
+use by_service;
 
 by_service! {
     /// Where the gRPC listeners bind.
@@ -172,71 +177,6 @@ by_service! {
     }
 }
 
-by_service! {
-    /// PostgreSQL databases of single services.
-    Databases: Option<String>, "PostgreSQL for this service alone, in place of `DATABASE_URL`" {
-        product_database_url for Product,
-        inventory_database_url for Inventory,
-        payment_database_url for Payment,
-        orders_database_url for Orders,
-        checkout_database_url for Checkout,
-        notification_database_url for Notification
-    }
-}
-
-/// Addresses of real engines.
-#[derive(Debug, Clone, Args)]
-pub struct Engines {
-    /// PostgreSQL, for everything but carts [default: SQLite files in `DATA_DIR`].
-    #[arg(long, env, global = true, hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// PostgreSQL's host, in place of `DATABASE_URL`.
-    #[arg(long, env, global = true)]
-    pub db_host: Option<String>,
-    #[command(flatten)]
-    pub databases: Databases,
-    /// MongoDB, for carts [default: a SQLite file in `DATA_DIR`].
-    #[arg(long, env, global = true, hide_env_values = true)]
-    pub mongo_uri: Option<String>,
-    /// Redis, as the cache of carts [default: in this process].
-    #[arg(long, env, global = true)]
-    pub redis_addr: Option<String>,
-    /// Kafka, as the event bus [default: a SQLite file in `DATA_DIR`].
-    #[arg(long, env, global = true)]
-    pub kafka_brokers: Option<String>,
-    /// Another name of `KAFKA_BROKERS`.
-    #[arg(long, env, global = true, hide_short_help = true)]
-    pub kafka_bootstrap_servers: Option<String>,
-    /// Another name of `KAFKA_BROKERS`.
-    #[arg(long, env, global = true, hide_short_help = true)]
-    pub kafka_addr: Option<String>,
-}
-
-impl Engines {
-    /// The first one that is set. This version has the embedded engines only.
-    fn first_set(&self) -> Option<&'static str> {
-        let databases = &self.databases;
-        let all = [
-            ("DATABASE_URL", &self.database_url),
-            ("DB_HOST", &self.db_host),
-            ("PRODUCT_DATABASE_URL", &databases.product_database_url),
-            ("INVENTORY_DATABASE_URL", &databases.inventory_database_url),
-            ("PAYMENT_DATABASE_URL", &databases.payment_database_url),
-            ("ORDERS_DATABASE_URL", &databases.orders_database_url),
-            ("CHECKOUT_DATABASE_URL", &databases.checkout_database_url),
-            ("NOTIFICATION_DATABASE_URL", &databases.notification_database_url),
-            ("MONGO_URI", &self.mongo_uri),
-            ("REDIS_ADDR", &self.redis_addr),
-            ("KAFKA_BROKERS", &self.kafka_brokers),
-            ("KAFKA_BOOTSTRAP_SERVERS", &self.kafka_bootstrap_servers),
-            ("KAFKA_ADDR", &self.kafka_addr),
-        ];
-        all.into_iter()
-            .find(|(_, value)| value.as_ref().is_some_and(|v| !v.is_empty()))
-            .map(|(name, _)| name)
-    }
-}
-
 /// A configuration that was checked: what [`crate::Shop::start`] takes.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -255,15 +195,12 @@ impl Config {
         };
         services.sort_unstable();
         services.dedup();
-        if let Some(variable) = settings.engines.first_set() {
-            return Err(ConfigError::new(
-                variable,
-                "this version runs on its embedded stores only; unset it",
-            ));
-        }
+        settings.engines.check()?;
         check_secret(&settings)?;
         check_durations(&settings)?;
-        check_events(&services)?;
+        if settings.engines.kafka().is_none() {
+            check_events(&services)?;
+        }
         let (at, trace) = (
             settings.cartwright_crash_at.clone(),
             settings.cartwright_crash_trace.as_deref(),

@@ -1,17 +1,17 @@
 //! The composition: what is started, with what, in which order, and how it stops.
 
+pub(crate) mod bus;
 mod listeners;
 mod network;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use events::{EventBus, SqliteBus};
 use runtime::{
-    Faults, Health, Probe, Runtime,
+    Faults, Health, Runtime,
     config::ConfigError,
     serve::{Interface, Running},
 };
-use storage::{DataDir, OpenError};
+use storage::{DataDir, Database, OpenError};
 
 use crate::{Config, ServiceName, secret, settings::Settings};
 use listeners::Listeners;
@@ -70,8 +70,8 @@ pub struct Shop {
     services: Vec<Running>,
     gateway: Option<gateway::Running>,
     admin: gateway::Running,
-    /// Held until the last service has stopped.
-    _data: DataDir,
+    /// Held until the last service has stopped; none when nothing here is kept in it.
+    _data: Option<DataDir>,
 }
 
 impl Shop {
@@ -81,11 +81,14 @@ impl Shop {
             crash: config.crash.clone(),
             ..hooks.runtime
         };
-        let data = DataDir::own(&config.settings.data_dir)?;
+        let settings = &config.settings;
+        let data = match settings.embeds(&config.services) {
+            true => Some(DataDir::own(&settings.data_dir)?),
+            false => None,
+        };
         let mut listeners = Listeners::bind(config).await?;
         let mut network = Network::new(config, hooks.faults)?;
-        let bus: Arc<dyn EventBus> = Arc::new(SqliteBus::open(&data.path().join("bus.db"), &runtime.crash).await?);
-        let built = build(config, &data, &network, bus, &runtime).await?;
+        let built = build(config, &network, &runtime).await?;
         let mut probes = Vec::new();
         let mut services = Vec::new();
         for (name, service, runtime) in built {
@@ -139,109 +142,86 @@ impl Shop {
 type Built = Vec<(ServiceName, runtime::Service, Runtime)>;
 
 /// The services, in the order in which they stop.
-async fn build(
-    config: &Config,
-    data: &DataDir,
-    network: &Network,
-    bus: Arc<dyn EventBus>,
-    runtime: &Runtime,
-) -> Result<Built, StartError> {
+async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<Built, StartError> {
     use ServiceName::{Cart, Checkout, Inventory, Notification, Orders, Payment, Product};
     let settings = &config.settings;
+    let bus = bus::open(config, runtime).await?;
     let mut built = Vec::new();
     for name in [Checkout, Cart, Orders, Notification, Payment, Inventory, Product] {
         if !config.runs(name) {
             continue;
         }
         let own = runtime.with_own_tasks();
-        let file = data.path().join(format!("{}.db", name.as_str()));
-        let service = match name {
-            Checkout => checkout::build(checkout_config(settings, file), network.checkout(), bus.clone(), &own).await?,
-            Cart => cart::build(cart_config(settings, file), network.peer(Product), bus.clone(), &own).await?,
-            Orders => {
-                orders::build(
-                    orders::Config {
-                        store: orders::Store::Sqlite(file),
-                    },
-                    bus.clone(),
-                    &own,
-                )
-                .await?
+        let service = match (name, &bus) {
+            (Checkout, Some(bus)) => {
+                let config = checkout_config(settings, runtime)?;
+                checkout::build(config, network.checkout(), bus.shared(), &own).await?
             }
-            Notification => {
-                let config = notification::Config {
-                    store: notification::Store::Sqlite(file),
-                };
-                notification::build(config, bus.clone(), &own).await?
+            (Cart, Some(bus)) => cart::build(cart_config(settings), network.peer(Product), bus.shared(), &own).await?,
+            (Orders, Some(bus)) => {
+                let store = settings.database(Orders)?;
+                orders::build(orders::Config { store }, bus.shared(), &own).await?
             }
-            Payment => {
-                let ledger = data.path().join("provider.db");
-                payment::build(payment_config(settings, file, ledger), &own).await?
+            (Notification, Some(bus)) => {
+                let store = settings.database(Notification)?;
+                notification::build(notification::Config { store }, bus.shared(), &own).await?
             }
-            Inventory => {
-                let (store, reservation_ttl) = (inventory::Store::Sqlite(file), settings.reservation_ttl.0);
+            (Payment, _) => payment::build(payment_config(settings)?, &own).await?,
+            (Inventory, _) => {
+                let (store, reservation_ttl) = (settings.database(Inventory)?, settings.reservation_ttl.0);
                 inventory::build(inventory::Config { store, reservation_ttl }, &own).await?
             }
-            Product => {
-                product::build(
-                    product::Config {
-                        store: product::Store::Sqlite(file),
-                    },
-                    &own,
-                )
-                .await?
+            (Product, _) => {
+                let store = settings.database(Product)?;
+                product::build(product::Config { store }, &own).await?
             }
-            ServiceName::Gateway => continue,
+            (Checkout | Cart | Orders | Notification | ServiceName::Gateway, _) => continue,
         };
-        let service = if name.uses_events() {
-            service.probe(bus_probe(&bus))
-        } else {
-            service
+        let service = match &bus {
+            Some(bus) if name.uses_events() => service.probe(bus.probe()),
+            Some(_) | None => service,
         };
         built.push((name, service, own));
     }
     Ok(built)
 }
 
-fn checkout_config(settings: &Settings, file: std::path::PathBuf) -> checkout::Config {
-    checkout::Config {
-        store: checkout::Store::Sqlite(file),
-        timeout: settings.checkout_timeout.0,
+fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::Config, ConfigError> {
+    let store = settings.database(ServiceName::Checkout)?;
+    let owner = match (settings.engines.instance(), &store) {
+        (Some(name), _) => name.to_owned(),
         // The data directory has one owner: whoever holds it is the one who held it before.
-        owner: "data-dir".to_owned(),
+        (None, Database::Sqlite(_)) => "data-dir".to_owned(),
+        (None, Database::Postgres(_)) => runtime.ids.next().to_string(),
+    };
+    Ok(checkout::Config {
+        store,
+        timeout: settings.checkout_timeout.0,
+        owner,
         outbox_poll: settings.outbox_poll_interval.0,
         outbox_batch: settings.outbox_batch_size,
         outbox_retention: OUTBOX_RETENTION,
-    }
+    })
 }
 
-fn cart_config(settings: &Settings, file: std::path::PathBuf) -> cart::Config {
-    let store = cart::Store::Sqlite(file);
+fn cart_config(settings: &Settings) -> cart::Config {
     cart::Config {
-        store,
-        cache: cart::Cache::Memory,
+        store: settings.cart_store(),
+        cache: settings.cart_cache(),
         cache_ttl: settings.cart_cache_ttl.0,
     }
 }
 
-fn payment_config(settings: &Settings, file: std::path::PathBuf, ledger: std::path::PathBuf) -> payment::Config {
-    payment::Config {
-        store: payment::Store::Sqlite(file),
+fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
+    Ok(payment::Config {
+        store: settings.database(ServiceName::Payment)?,
         provider: payment::ProviderConfig {
-            ledger: payment::Store::Sqlite(ledger),
+            ledger: settings.provider_ledger()?,
             success_rate: settings.payment_success_rate,
             min_latency: settings.payment_min_latency.0,
             max_latency: settings.payment_max_latency.0,
         },
         provider_timeout: settings.payment_max_latency.0 + PROVIDER_MARGIN,
-    }
-}
-
-fn bus_probe(bus: &Arc<dyn EventBus>) -> Probe {
-    let bus = bus.clone();
-    Probe::new("event-bus", move || {
-        let bus = bus.clone();
-        async move { bus.is_up().await }
     })
 }
 

@@ -1,24 +1,20 @@
 //! `cartwright dlq`: events that a consumer could not apply. Works beside a running shop and without one.
 
-use std::sync::Arc;
-
 use anyhow::{Context, anyhow};
-use events::{DeadLetters, Parked, SqliteBus};
+use events::{DeadLetters, Parked};
 use proto::events::{CHECKOUT_TOPIC, GROUPS};
 use runtime::CrashPoints;
 
 use super::{Failure, say};
-use crate::{cli::DlqCommand, settings::Settings};
+use crate::{cli::DlqCommand, settings::Settings, shop::bus::connect};
 
 pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), Failure> {
-    let path = settings.data_dir.join("bus.db");
-    if !path.exists() {
+    let nowhere = settings.engines.kafka().is_none() && !settings.file("bus").exists();
+    if nowhere {
         return Err(anyhow!("DATA_DIR {}: no shop has been open here", settings.data_dir.display()).into());
     }
-    let bus = SqliteBus::open(&path, &CrashPoints::none())
-        .await
-        .map_err(anyhow::Error::from)?;
-    let letters = DeadLetters::new(Arc::new(bus));
+    let bus = connect(settings, &CrashPoints::none()).await.map_err(anyhow::Error::from)?;
+    let letters = DeadLetters::new(bus);
     let parked = parked(&letters).await?;
     match command {
         DlqCommand::List => list(&parked),

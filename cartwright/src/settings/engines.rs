@@ -1,0 +1,277 @@
+//! Which engines a shop runs on: the embedded ones, or those whose addresses are set.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runtime::config::ConfigError;
+use storage::{Database, PostgresAddress, PostgresParts};
+
+use super::{ServiceName, Settings, by_service};
+
+by_service! {
+    /// PostgreSQL databases of single services.
+    Databases: Option<String>, "PostgreSQL for this service alone, in place of `DATABASE_URL`" {
+        product_database_url for Product,
+        inventory_database_url for Inventory,
+        payment_database_url for Payment,
+        orders_database_url for Orders,
+        checkout_database_url for Checkout,
+        notification_database_url for Notification
+    }
+}
+
+/// Addresses of real engines.
+#[derive(Debug, Clone, Args)]
+pub struct Engines {
+    /// PostgreSQL, for everything but carts: postgres://user:password@host:5432/database [default: SQLite files in
+    /// `DATA_DIR`].
+    #[arg(long, env, global = true, hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// PostgreSQL's host, in place of `DATABASE_URL`.
+    #[arg(long, env, global = true)]
+    pub db_host: Option<String>,
+    /// PostgreSQL's port, for `DB_HOST`.
+    #[arg(long, env, global = true, default_value_t = 5432, hide_short_help = true)]
+    pub db_port: u16,
+    /// PostgreSQL's user, for `DB_HOST`.
+    #[arg(long, env, global = true, default_value = "cartwright", hide_short_help = true)]
+    pub db_user: String,
+    /// The password of `DB_USER`.
+    #[arg(long, env, global = true, hide_env_values = true, hide_short_help = true)]
+    pub db_password: Option<String>,
+    /// PostgreSQL's database, for `DB_HOST`.
+    #[arg(long, env, global = true, default_value = "cartwright", hide_short_help = true)]
+    pub db_name: String,
+    #[command(flatten)]
+    pub databases: Databases,
+    /// MongoDB, for carts: mongodb://host:27017/ [default: a SQLite file in `DATA_DIR`].
+    #[arg(long, env, global = true, hide_env_values = true)]
+    pub mongo_uri: Option<String>,
+    /// The database of carts, in MongoDB.
+    #[arg(long, env, global = true, default_value = "cartdb", hide_short_help = true)]
+    pub mongo_db_name: String,
+    /// Redis, as the cache of carts: host:6379. Several cart processes need it [default: in this process].
+    #[arg(long, env, global = true)]
+    pub redis_addr: Option<String>,
+    /// The password of Redis.
+    #[arg(long, env, global = true, hide_env_values = true, hide_short_help = true)]
+    pub redis_password: Option<String>,
+    /// Kafka, as the event bus: host:9092, more with commas between them [default: a SQLite file in `DATA_DIR`].
+    #[arg(long, env, global = true)]
+    pub kafka_brokers: Option<String>,
+    /// Another name of `KAFKA_BROKERS`.
+    #[arg(long, env, global = true, hide_short_help = true)]
+    pub kafka_bootstrap_servers: Option<String>,
+    /// Another name of `KAFKA_BROKERS`.
+    #[arg(long, env, global = true, hide_short_help = true)]
+    pub kafka_addr: Option<String>,
+    /// Put in front of topics, consumer groups and cache keys, for shops that share a Kafka or a Redis.
+    #[arg(long, env, global = true, default_value = "", hide_default_value = true)]
+    pub namespace: String,
+    /// Names this process in leases: one that comes back under its name goes on at once with what it had begun. No two
+    /// live processes may share one [default: made anew at each start].
+    #[arg(long, env, global = true)]
+    pub instance: Option<String>,
+}
+
+/// A variable that is set to nothing is not set.
+fn set(value: Option<&String>) -> Option<&str> {
+    value.map(String::as_str).filter(|value| !value.is_empty())
+}
+
+impl Engines {
+    /// PostgreSQL for this service, if it is to use it.
+    pub fn postgres(&self, service: ServiceName) -> Result<Option<PostgresAddress>, ConfigError> {
+        let own = set(self.databases.of(service).and_then(Option::as_ref));
+        let shared = set(self.database_url.as_ref());
+        if let Some(url) = own {
+            return PostgresAddress::from_url(own_variable(service), url).map(Some);
+        }
+        match (shared, set(self.db_host.as_ref())) {
+            (Some(_), Some(_)) => Err(ConfigError::new(
+                "DB_HOST",
+                "is set together with DATABASE_URL; set one of them",
+            )),
+            (Some(url), None) => PostgresAddress::from_url("DATABASE_URL", url).map(Some),
+            (None, Some(host)) => Ok(Some(PostgresAddress::from_parts(PostgresParts {
+                host,
+                port: self.db_port,
+                user: &self.db_user,
+                password: set(self.db_password.as_ref()),
+                database: &self.db_name,
+            }))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// MongoDB's URI, if it is to be used.
+    pub fn mongo(&self) -> Option<&str> {
+        set(self.mongo_uri.as_ref())
+    }
+
+    /// Redis' address, if it is to be used.
+    pub fn redis(&self) -> Option<&str> {
+        set(self.redis_addr.as_ref())
+    }
+
+    pub fn redis_password(&self) -> Option<&str> {
+        set(self.redis_password.as_ref())
+    }
+
+    /// Kafka's brokers, if it is to be used: under one of three names.
+    pub fn kafka(&self) -> Option<&str> {
+        set(self.kafka_brokers.as_ref())
+            .or_else(|| set(self.kafka_bootstrap_servers.as_ref()))
+            .or_else(|| set(self.kafka_addr.as_ref()))
+    }
+
+    /// The name that was given to this process.
+    pub fn instance(&self) -> Option<&str> {
+        set(self.instance.as_ref())
+    }
+
+    /// Finds what is wrong without asking anybody.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for service in ServiceName::ALL {
+            self.postgres(service)?;
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.namespace.len() > 100 || !self.namespace.chars().all(fits) {
+            return Err(ConfigError::new(
+                "NAMESPACE",
+                "must be at most 100 letters, digits, '.', '_' and '-'",
+            ));
+        }
+        let address = |text: &str| text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if self.redis().is_some_and(|redis| !address(redis)) {
+            return Err(ConfigError::new("REDIS_ADDR", "must read like host:6379"));
+        }
+        if self.kafka().is_some_and(|brokers| !brokers.split(',').all(|broker| address(broker.trim()))) {
+            return Err(ConfigError::new("KAFKA_BROKERS", "must read like host:9092,host:9092"));
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Where a service keeps its tables.
+    pub(crate) fn database(&self, service: ServiceName) -> Result<Database, ConfigError> {
+        Ok(match self.engines.postgres(service)? {
+            Some(address) => Database::Postgres(address),
+            None => Database::Sqlite(self.file(service.as_str())),
+        })
+    }
+
+    /// The provider's own books: in payment's database, as its neighbour, for want of a company of its own.
+    pub(crate) fn provider_ledger(&self) -> Result<Database, ConfigError> {
+        Ok(match self.database(ServiceName::Payment)? {
+            Database::Postgres(address) => Database::Postgres(address),
+            Database::Sqlite(_) => Database::Sqlite(self.file("provider")),
+        })
+    }
+
+    /// Where carts are kept.
+    pub(crate) fn cart_store(&self) -> cart::Store {
+        match self.engines.mongo() {
+            Some(uri) => cart::Store::Mongo {
+                uri: cart::Secret::new(uri),
+                database: self.engines.mongo_db_name.clone(),
+            },
+            None => cart::Store::Sqlite(self.file(ServiceName::Cart.as_str())),
+        }
+    }
+
+    pub(crate) fn cart_cache(&self) -> cart::Cache {
+        match self.engines.redis() {
+            Some(address) => cart::Cache::Redis {
+                address: address.to_owned(),
+                password: self.engines.redis_password().map(cart::Secret::new),
+                prefix: self.engines.namespace.clone(),
+            },
+            None => cart::Cache::Memory,
+        }
+    }
+
+    /// Whether these services keep anything in the data directory.
+    pub(crate) fn embeds(&self, services: &[ServiceName]) -> bool {
+        services.iter().any(|service| {
+            let store = match service {
+                ServiceName::Gateway => false,
+                ServiceName::Cart => self.engines.mongo().is_none(),
+                ServiceName::Product
+                | ServiceName::Inventory
+                | ServiceName::Payment
+                | ServiceName::Checkout
+                | ServiceName::Orders
+                | ServiceName::Notification => matches!(self.engines.postgres(*service), Ok(None)),
+            };
+            store || (service.uses_events() && self.engines.kafka().is_none())
+        })
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.data_dir.join(format!("{name}.db"))
+    }
+}
+
+const fn own_variable(service: ServiceName) -> &'static str {
+    match service {
+        ServiceName::Product => "PRODUCT_DATABASE_URL",
+        ServiceName::Inventory => "INVENTORY_DATABASE_URL",
+        ServiceName::Payment => "PAYMENT_DATABASE_URL",
+        ServiceName::Orders => "ORDERS_DATABASE_URL",
+        ServiceName::Checkout => "CHECKOUT_DATABASE_URL",
+        ServiceName::Notification => "NOTIFICATION_DATABASE_URL",
+        ServiceName::Cart | ServiceName::Gateway => "DATABASE_URL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engines(tweak: impl FnOnce(&mut Engines)) -> Engines {
+        let mut engines = Settings::defaults().engines;
+        tweak(&mut engines);
+        engines
+    }
+
+    #[test]
+    fn a_service_has_its_own_database_or_the_shared_one() {
+        let engines = engines(|engines| {
+            engines.database_url = Some("postgres://u@shared/shop".to_owned());
+            engines.databases.orders_database_url = Some("postgres://u@own:5433/orders".to_owned());
+        });
+        let of = |service| engines.postgres(service).unwrap().unwrap().to_string();
+        assert_eq!(of(ServiceName::Orders), "own:5433/orders");
+        assert_eq!(of(ServiceName::Checkout), "shared:5432/shop");
+    }
+
+    #[test]
+    fn a_database_is_found_by_its_parts() {
+        let engines = engines(|engines| {
+            engines.database_url = Some(String::new());
+            engines.db_host = Some("db".to_owned());
+        });
+        let address = engines.postgres(ServiceName::Product).unwrap().unwrap();
+        assert_eq!(address.to_string(), "db:5432/cartwright");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_its_name() {
+        let wrong = |tweak: fn(&mut Engines)| engines(tweak).check().unwrap_err().variable;
+        assert_eq!(
+            wrong(|engines| {
+                engines.database_url = Some("postgres://u@h/d".to_owned());
+                engines.db_host = Some("h".to_owned());
+            }),
+            "DB_HOST"
+        );
+        assert_eq!(wrong(|engines| engines.redis_addr = Some("redis".to_owned())), "REDIS_ADDR");
+        assert_eq!(wrong(|engines| engines.kafka_addr = Some("a:1,b".to_owned())), "KAFKA_BROKERS");
+        assert_eq!(wrong(|engines| engines.namespace = "a b".to_owned()), "NAMESPACE");
+        let orders = |engines: &mut Engines| engines.databases.orders_database_url = Some("orders".to_owned());
+        assert_eq!(wrong(orders), "ORDERS_DATABASE_URL");
+        assert_eq!(engines(|_| {}).check(), Ok(()));
+    }
+}
