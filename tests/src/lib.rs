@@ -1,5 +1,6 @@
 //! What the system suites share: shops in this process and in processes of their own, customers, and the books.
 
 pub mod books;
+pub mod home;
 pub mod process;
 pub mod shops;

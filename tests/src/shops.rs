@@ -17,17 +17,22 @@ use cartwright::{Config, Hooks, ServiceName, settings::Settings};
 use gateway::{Secret, token};
 use jiff::Timestamp;
 use proto::{
-    cart::v1::cart_service_client::CartServiceClient, checkout::v1::checkout_service_client::CheckoutServiceClient,
-    inventory::v1::inventory_service_client::InventoryServiceClient,
+    cart::v1::cart_service_client::CartServiceClient,
+    checkout::v1::checkout_service_client::CheckoutServiceClient,
+    inventory::v1::{GetStockRequest, inventory_service_client::InventoryServiceClient},
     notification::v1::notification_service_client::NotificationServiceClient,
-    orders::v1::orders_service_client::OrdersServiceClient, payment::v1::payment_service_client::PaymentServiceClient,
+    orders::v1::orders_service_client::OrdersServiceClient,
+    payment::v1::payment_service_client::PaymentServiceClient,
     product::v1::product_service_client::ProductServiceClient,
 };
 use runtime::{Clock, Faults};
-use tempfile::TempDir;
+use sqlx::{FromRow, sqlite::SqliteRow};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::books;
+use crate::{
+    books,
+    home::{Home, Profile, Stores},
+};
 
 pub use buyer::Buyer;
 pub use plan::Plan;
@@ -38,9 +43,9 @@ pub use wire::{call_raw, reason_of};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A shop and the folder that it lives in.
+/// A shop and the home that it lives in.
 pub struct Shop {
-    folder: TempDir,
+    home: Home,
     config: Config,
     hooks: Hooks,
     secret: Secret,
@@ -49,29 +54,30 @@ pub struct Shop {
 
 impl fmt::Debug for Shop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Shop").field(&self.folder.path()).finish()
+        f.debug_tuple("Shop").field(&self.home).finish()
     }
 }
 
 impl Shop {
     /// A new shop as it comes.
-    pub async fn open() -> Result<Self> {
-        Self::with(|_| {}, Faults::none()).await
+    pub async fn open(profile: Profile) -> Result<Self> {
+        Self::with(profile, |_| {}, Faults::none()).await
     }
 
     /// A new shop with other settings.
-    pub async fn with_settings(tweak: impl FnOnce(&mut Settings)) -> Result<Self> {
-        Self::with(tweak, Faults::none()).await
+    pub async fn with_settings(profile: Profile, tweak: impl FnOnce(&mut Settings)) -> Result<Self> {
+        Self::with(profile, tweak, Faults::none()).await
     }
 
     /// A new shop whose calls between services go wrong as planned.
-    pub async fn with_faults(faults: Faults) -> Result<Self> {
-        Self::with(|_| {}, faults).await
+    pub async fn with_faults(profile: Profile, faults: Faults) -> Result<Self> {
+        Self::with(profile, |_| {}, faults).await
     }
 
-    pub async fn with(tweak: impl FnOnce(&mut Settings), faults: Faults) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let mut settings = Config::embedded(folder.path().to_owned())?.settings;
+    pub async fn with(profile: Profile, tweak: impl FnOnce(&mut Settings), faults: Faults) -> Result<Self> {
+        let home = Home::new(profile).await?;
+        let mut settings = Config::embedded(home.folder().to_owned())?.settings;
+        home.furnish(&mut settings);
         tweak(&mut settings);
         let config = Config::new(&[], settings)?;
         let hooks = Hooks {
@@ -79,9 +85,9 @@ impl Shop {
             ..Hooks::default()
         };
         let running = cartwright::Shop::start(&config, hooks.clone()).await?;
-        let secret = Secret::new(std::fs::read(folder.path().join("jwt.key"))?)?;
+        let secret = Secret::new(std::fs::read(home.folder().join("jwt.key"))?)?;
         Ok(Self {
-            folder,
+            home,
             config,
             hooks,
             secret,
@@ -104,7 +110,11 @@ impl Shop {
     }
 
     pub fn data_dir(&self) -> &Path {
-        self.folder.path()
+        self.home.folder()
+    }
+
+    pub const fn home(&self) -> &Home {
+        &self.home
     }
 
     pub const fn clock(&self) -> &Clock {
@@ -177,23 +187,38 @@ impl Shop {
 
     /// Waits until all sagas have ended and every event has been consumed.
     pub async fn settle(&self) -> Result<()> {
-        books::settle(self.data_dir()).await
+        books::settle(&self.home).await
     }
 
     /// Waits until the shop is at rest, and checks that its books agree.
     pub async fn balance(&self) -> Result<()> {
         self.settle().await?;
-        books::balance(self.data_dir()).await
+        books::balance(&self.home).await
+    }
+
+    /// What a query finds in the store of this name.
+    pub async fn rows<T>(&self, store: &str, sql: impl Into<String>) -> Result<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        rows(&*self.home.look_at(store).await?, store, sql).await
+    }
+
+    /// All that the shop has stored.
+    pub async fn contents(&self) -> Result<Contents> {
+        contents(&*self.home.look().await?).await
     }
 
     /// The stock of a product: what is in the warehouse, and what of it is held.
     pub async fn stock(&self, product: i64) -> Result<(i64, i64)> {
-        let sql = format!("SELECT on_hand, held FROM stock WHERE product_id = {product}");
-        let found: Vec<(i64, i64)> = rows(self.data_dir(), "inventory", sql).await?;
-        found
+        let request = GetStockRequest {
+            product_ids: vec![product],
+        };
+        let found = self.inventory()?.get_stock(request).await?.into_inner().stock;
+        let stock = found
             .first()
-            .copied()
-            .with_context(|| format!("there is no stock of product {product}"))
+            .with_context(|| format!("there is no stock of product {product}"))?;
+        Ok((stock.on_hand, stock.held))
     }
 }
 

@@ -19,7 +19,10 @@ use proto::{
     product::v1::GetProductRequest,
 };
 use runtime::config::Span;
-use system_tests::shops::{Shop, reason_of, until};
+use system_tests::{
+    home::Profile,
+    shops::{Shop, reason_of, until},
+};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
@@ -62,7 +65,7 @@ async fn reflect(channel: &Channel, request: MessageRequest) -> Result<MessageRe
 
 #[tokio::test]
 async fn every_port_tells_its_health_and_describes_its_service() -> Result<()> {
-    let mut shop = Shop::open().await?;
+    let mut shop = Shop::open(Profile::Embedded).await?;
     for (service, name) in SERVICES {
         let channel = shop.channel(service)?;
         let mut health = HealthClient::new(channel.clone());
@@ -116,7 +119,7 @@ fn contains(file: &[u8], name: &[u8]) -> bool {
 
 #[tokio::test]
 async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
-    let shop = Shop::open().await?;
+    let shop = Shop::open(Profile::Embedded).await?;
     let (user_id, checkout_id) = (|| "somebody".to_owned(), || NOBODYS.to_owned());
     let product = GetProductRequest { id: 999 };
     let update = UpdateQuantityRequest {
@@ -176,7 +179,7 @@ async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
 #[tokio::test]
 async fn a_deadline_is_honoured_and_the_work_goes_on_behind_it() -> Result<()> {
     let latency = Span(Duration::from_millis(900));
-    let shop = Shop::with_settings(|settings| {
+    let shop = Shop::with_settings(Profile::Embedded, |settings| {
         settings.payment_min_latency = latency;
         settings.payment_max_latency = latency;
     })
@@ -228,7 +231,7 @@ fn dependencies(reply: &Reply) -> Vec<String> {
 
 #[tokio::test]
 async fn readiness_lists_every_dependency_on_both_ports() -> Result<()> {
-    let shop = Shop::open().await?;
+    let shop = Shop::open(Profile::Embedded).await?;
     let anybody = shop.stranger()?;
     assert_eq!(anybody.read("/health").await?, serde_json::json!({"status": "ok"}));
     assert_eq!(anybody.read("/health/live").await?["status"], "ok");

@@ -5,13 +5,13 @@ mod rpc;
 mod tokens;
 
 use anyhow::Result;
-use system_tests::shops::{Shop, contents};
+use system_tests::{home::Profile, shops::Shop};
 
 const NOBODYS: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A shop in which somebody has bought something, was refused something, and has something in the cart.
 async fn lived_in() -> Result<Shop> {
-    let shop = Shop::open().await?;
+    let shop = Shop::open(Profile::Embedded).await?;
     let resident = shop.buyer("resident")?;
     resident.buy_one(1, 1, "bought", "pm_card_ok").await?;
     shop.settle().await?;
@@ -22,13 +22,13 @@ async fn lived_in() -> Result<Shop> {
 
 /// Checks that what happens in between leaves all stores as they are.
 async fn without_a_trace(shop: &Shop, requests: impl Future<Output = Result<()>>) -> Result<()> {
-    let before = contents(shop.data_dir()).await?;
+    let before = shop.contents().await?;
     assert!(
         before.values().map(Vec::len).sum::<usize>() > 20,
         "there is nothing that could change"
     );
     requests.await?;
-    let after = contents(shop.data_dir()).await?;
+    let after = shop.contents().await?;
     for (table, rows) in &before {
         assert_eq!(after.get(table), Some(rows), "{table} has changed");
     }

@@ -11,9 +11,20 @@ use proto::{
     inventory::v1::{AddStockRequest, ConfirmRequest, Line, ReserveRequest},
 };
 use runtime::{Fault, config::Span};
-use system_tests::shops::{Plan, Shop, reason_of, rows, until};
+use system_tests::{
+    home::Profile,
+    shops::{Plan, Shop, reason_of, until},
+};
 use tonic::Code;
 use uuid::Uuid;
+
+on_every_profile! {
+    a_hold_that_nobody_confirms_gives_the_stock_back_by_itself,
+    a_confirmation_that_races_with_the_deadline_has_one_winner,
+    who_paid_for_stock_that_went_to_another_gets_the_money_back,
+    a_hold_that_ran_out_is_sold_all_the_same_while_there_is_stock,
+    what_is_sold_stays_sold_when_its_time_is_over_and_after_a_restart,
+}
 
 const TTL: Duration = Duration::from_millis(300);
 
@@ -34,9 +45,8 @@ fn confirm(id: Uuid) -> ConfirmRequest {
     }
 }
 
-#[tokio::test]
-async fn a_hold_that_nobody_confirms_gives_the_stock_back_by_itself() -> Result<()> {
-    let shop = Shop::with_settings(short_holds).await?;
+async fn a_hold_that_nobody_confirms_gives_the_stock_back_by_itself(profile: Profile) -> Result<()> {
+    let shop = Shop::with_settings(profile, short_holds).await?;
     let mut inventory = shop.inventory()?;
     let began = shop.clock().now();
     let held = inventory
@@ -68,10 +78,9 @@ async fn a_hold_that_nobody_confirms_gives_the_stock_back_by_itself() -> Result<
 }
 
 /// The only piece of each product, held and confirmed around its deadline while others want it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_confirmation_that_races_with_the_deadline_has_one_winner() -> Result<()> {
+async fn a_confirmation_that_races_with_the_deadline_has_one_winner(profile: Profile) -> Result<()> {
     const PIECES: u32 = 50;
-    let shop = Shop::with_settings(short_holds).await?;
+    let shop = Shop::with_settings(profile, short_holds).await?;
     let inventory = shop.inventory()?;
     let product = 40;
     let add = AddStockRequest {
@@ -126,10 +135,10 @@ async fn a_confirmation_that_races_with_the_deadline_has_one_winner() -> Result<
         "{first} in time, {others} others"
     );
     let sold = "SELECT count(*) FROM reservations WHERE state = 'CONFIRMED'";
-    let sold: Vec<(i64,)> = rows(shop.data_dir(), "inventory", sold).await?;
+    let sold: Vec<(i64,)> = shop.rows("inventory", sold).await?;
     assert_eq!(sold, [(i64::try_from(first + others)?,)]);
     let ledger = format!("SELECT sum(on_hand_delta), sum(held_delta) FROM ledger WHERE product_id = {product}");
-    let ledger: Vec<(i64, i64)> = rows(shop.data_dir(), "inventory", ledger).await?;
+    let ledger: Vec<(i64, i64)> = shop.rows("inventory", ledger).await?;
     assert_eq!(ledger, [(left, 0)]);
     Ok(())
 }
@@ -149,12 +158,11 @@ fn outcome<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<bool>
     }
 }
 
-#[tokio::test]
-async fn who_paid_for_stock_that_went_to_another_gets_the_money_back() -> Result<()> {
+async fn who_paid_for_stock_that_went_to_another_gets_the_money_back(profile: Profile) -> Result<()> {
     let mut plan = Plan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
-    let shop = Shop::with(short_holds, plan.faults()).await?;
+    let shop = Shop::with(profile, short_holds, plan.faults()).await?;
     let (slow, quick) = (shop.buyer("slow")?.known_as("slow"), shop.buyer("quick")?);
     slow.add(1, 60).await?;
     quick.add(1, 60).await?;
@@ -179,7 +187,7 @@ async fn who_paid_for_stock_that_went_to_another_gets_the_money_back() -> Result
     );
     assert_eq!(slow.read("/api/v1/cart").await?["items"][0]["quantity"], 60);
     shop.settle().await?;
-    let refunds: Vec<(String,)> = rows(shop.data_dir(), "provider", "SELECT idempotency_key FROM refunds").await?;
+    let refunds: Vec<(String,)> = shop.rows("provider", "SELECT idempotency_key FROM refunds").await?;
     assert_eq!(
         refunds,
         [(refunded["checkout_id"].as_str().unwrap_or_default().to_owned(),)]
@@ -188,12 +196,11 @@ async fn who_paid_for_stock_that_went_to_another_gets_the_money_back() -> Result
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_hold_that_ran_out_is_sold_all_the_same_while_there_is_stock() -> Result<()> {
+async fn a_hold_that_ran_out_is_sold_all_the_same_while_there_is_stock(profile: Profile) -> Result<()> {
     let mut plan = Plan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
-    let shop = Shop::with(short_holds, plan.faults()).await?;
+    let shop = Shop::with(profile, short_holds, plan.faults()).await?;
     let slow = shop.buyer("slow")?.known_as("slow");
     slow.add(1, 60).await?;
     let release = async {
@@ -214,9 +221,8 @@ async fn a_hold_that_ran_out_is_sold_all_the_same_while_there_is_stock() -> Resu
     shop.balance().await
 }
 
-#[tokio::test]
-async fn what_is_sold_stays_sold_when_its_time_is_over_and_after_a_restart() -> Result<()> {
-    let mut shop = Shop::with_settings(short_holds).await?;
+async fn what_is_sold_stays_sold_when_its_time_is_over_and_after_a_restart(profile: Profile) -> Result<()> {
+    let mut shop = Shop::with_settings(profile, short_holds).await?;
     let bought = shop.buyer("ada")?.buy_one(1, 30, "key", "pm_card_ok").await?;
     assert_eq!(bought["status"], "COMPLETED");
     // Held later and given back: by then the time of what was sold is over, too.

@@ -8,13 +8,28 @@ use http::{StatusCode, header};
 use proto::{money::v1::Money, product::v1::UpsertProductRequest};
 use runtime::config::Span;
 use serde_json::{Value, json};
-use system_tests::shops::{Buyer, Shop, rows, until};
+use system_tests::{
+    home::Profile,
+    shops::{Buyer, Shop, until},
+};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+on_every_profile! {
+    fifty_requests_with_one_key_are_one_purchase,
+    two_customers_with_the_same_key_never_meet,
+    a_key_is_not_taken_for_another_request,
+    a_refusal_is_answered_again_as_it_was,
+    an_empty_cart_leaves_the_key_free,
+    a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted,
+    a_customer_who_hangs_up_buys_once_and_can_ask_again,
+    a_customer_who_never_comes_back_is_served_all_the_same,
+    a_slow_purchase_is_accepted_and_shown_at_its_end,
+}
 
 const REPLAYED: &str = "idempotent-replayed";
 
 async fn checkouts(shop: &Shop) -> Result<i64> {
-    let found: Vec<(i64,)> = rows(shop.data_dir(), "checkout", "SELECT count(*) FROM checkouts").await?;
+    let found: Vec<(i64,)> = shop.rows("checkout", "SELECT count(*) FROM checkouts").await?;
     Ok(found[0].0)
 }
 
@@ -33,9 +48,8 @@ async fn reprice(shop: &Shop, id: i64, minor_units: i64) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_requests_with_one_key_are_one_purchase() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn fifty_requests_with_one_key_are_one_purchase(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(1, 1).await?;
     let replies = try_join_all((0..50).map(|_| ada.checkout("once", "pm_card_ok"))).await?;
@@ -59,9 +73,8 @@ async fn fifty_requests_with_one_key_are_one_purchase() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn two_customers_with_the_same_key_never_meet() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn two_customers_with_the_same_key_never_meet(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let (ada, bob) = (shop.buyer("ada")?, shop.buyer("bob")?);
     let (first, second) = tokio::try_join!(
         ada.buy_one(2, 1, "key", "pm_card_ok"),
@@ -79,9 +92,8 @@ async fn two_customers_with_the_same_key_never_meet() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_key_is_not_taken_for_another_request() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_key_is_not_taken_for_another_request(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     let bought = ada.buy_one(2, 1, "key", "pm_card_ok").await?;
     for other in [
@@ -108,9 +120,8 @@ async fn a_key_is_not_taken_for_another_request() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_refusal_is_answered_again_as_it_was() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_refusal_is_answered_again_as_it_was(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 1).await?;
     let refused = ada.checkout("key", "pm_card_expired").await?;
@@ -123,9 +134,8 @@ async fn a_refusal_is_answered_again_as_it_was() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn an_empty_cart_leaves_the_key_free() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn an_empty_cart_leaves_the_key_free(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     let refused = ada.checkout("key", "pm_card_ok").await?;
     assert_eq!(
@@ -137,9 +147,8 @@ async fn an_empty_cart_leaves_the_key_free() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 2).await?;
     ada.add(3, 1).await?;
@@ -208,7 +217,7 @@ async fn hang_up(shop: &Shop, buyer: &Buyer, key: &str, when: HangUp) -> Result<
         HangUp::OnceBegun => {
             let begun = format!("SELECT count(*) FROM checkouts WHERE user_id = '{}'", buyer.name);
             until("the purchase has begun", async || {
-                let found: Vec<(i64,)> = rows(shop.data_dir(), "checkout", begun.clone()).await?;
+                let found: Vec<(i64,)> = shop.rows("checkout", begun.clone()).await?;
                 Ok((found[0].0 > 0).then_some(()))
             })
             .await?;
@@ -218,10 +227,9 @@ async fn hang_up(shop: &Shop, buyer: &Buyer, key: &str, when: HangUp) -> Result<
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_customer_who_hangs_up_buys_once_and_can_ask_again() -> Result<()> {
+async fn a_customer_who_hangs_up_buys_once_and_can_ask_again(profile: Profile) -> Result<()> {
     let latency = Span(Duration::from_millis(60));
-    let shop = Shop::with_settings(|settings| {
+    let shop = Shop::with_settings(profile, |settings| {
         settings.payment_min_latency = latency;
         settings.payment_max_latency = latency;
     })
@@ -244,15 +252,14 @@ async fn a_customer_who_hangs_up_buys_once_and_can_ask_again() -> Result<()> {
     }
     shop.settle().await?;
     let charges = "SELECT count(*) FROM charges WHERE outcome = 'SUCCEEDED'";
-    let charges: Vec<(i64,)> = rows(shop.data_dir(), "provider", charges).await?;
+    let charges: Vec<(i64,)> = shop.rows("provider", charges).await?;
     assert_eq!((checkouts(&shop).await?, charges[0].0), (80, 80));
     assert_eq!(shop.stock(2).await?, (420, 0));
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_customer_who_never_comes_back_is_served_all_the_same() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_customer_who_never_comes_back_is_served_all_the_same(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 1).await?;
     hang_up(&shop, &ada, "key", HangUp::OnceBegun).await?;
@@ -268,10 +275,9 @@ async fn a_customer_who_never_comes_back_is_served_all_the_same() -> Result<()> 
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_slow_purchase_is_accepted_and_shown_at_its_end() -> Result<()> {
+async fn a_slow_purchase_is_accepted_and_shown_at_its_end(profile: Profile) -> Result<()> {
     let latency = Span(Duration::from_millis(900));
-    let shop = Shop::with_settings(|settings| {
+    let shop = Shop::with_settings(profile, |settings| {
         settings.checkout_timeout = Span(Duration::from_millis(150));
         settings.payment_min_latency = latency;
         settings.payment_max_latency = latency;

@@ -13,7 +13,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use system_tests::{
     books,
-    process::{ShopProcess, command},
+    home::{Home, Profile},
+    process::ShopProcess,
 };
 use tokio::sync::watch;
 
@@ -64,13 +65,13 @@ async fn shop_on(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_and_nothing_is_half_done() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let data = folder.path().join("data");
+on_every_profile! { nothing_acknowledged_is_lost_and_nothing_is_half_done }
+
+async fn nothing_acknowledged_is_lost_and_nothing_is_half_done(profile: Profile) -> anyhow::Result<()> {
+    let home = Home::new(profile).await?;
     let said = Said::default();
     for round in 0..KILLS {
-        let shop = ShopProcess::open(command(Path::new(BINARY), &data)).await?;
+        let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
         let answers = Answers::new(0);
         let clients = (0..CLIENTS).map(|client| shop_on(&shop, client, round, (&said, &answers)));
         let mut load = Box::pin(join_all(clients));
@@ -85,7 +86,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_half_done() -> anyhow::Resu
         let _ = tokio::time::timeout(moment, load).await;
         shop.kill().await?;
     }
-    let shop = ShopProcess::open(command(Path::new(BINARY), &data)).await?;
+    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let said = said.lock().unwrap().clone();
     let acknowledged = said.values().filter(|answer| !answer.is_null()).count();
     let shop = &shop;
@@ -106,8 +107,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_half_done() -> anyhow::Resu
         .collect()
         .await;
     checks.into_iter().collect::<anyhow::Result<()>>()?;
-    books::settle(&data).await.context("after the last start")?;
-    books::balance(&data).await?;
+    books::settle(&home).await.context("after the last start")?;
+    books::balance(&home).await?;
     println!(
         "{KILLS} kills, {} requests sent, {acknowledged} acknowledged",
         said.len()

@@ -5,6 +5,29 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+/// Each case on embedded stores and on real engines. Cases are listed once, so that no profile can skip one.
+macro_rules! on_every_profile {
+    ($($case:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() -> anyhow::Result<()> {
+                    super::$case(system_tests::home::Profile::Embedded).await
+                }
+            )+
+        }
+        mod engines {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() -> anyhow::Result<()> {
+                    let profile = system_tests::home::Profile::Engines;
+                    if profile.is_there() { super::$case(profile).await } else { Ok(()) }
+                }
+            )+
+        }
+    };
+}
+
 mod api;
 mod bad_input;
 mod command;

@@ -5,12 +5,19 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use proto::inventory::v1::{Line, ReserveRequest};
-use system_tests::shops::{Shop, reason_of, rows};
+use system_tests::{
+    home::Profile,
+    shops::{Shop, reason_of},
+};
 use tonic::Code;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_customers_buy_a_hundred_laptops_and_no_more() -> Result<()> {
-    let shop = Shop::open().await?;
+on_every_profile! {
+    five_hundred_customers_buy_a_hundred_laptops_and_no_more,
+    two_lines_of_one_product_are_counted_together,
+}
+
+async fn five_hundred_customers_buy_a_hundred_laptops_and_no_more(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let buyers = (0..500)
         .map(|n| shop.buyer(&format!("buyer-{n}")))
         .collect::<Result<Vec<_>>>()?;
@@ -30,17 +37,16 @@ async fn five_hundred_customers_buy_a_hundred_laptops_and_no_more() -> Result<()
     assert_eq!(counted, BTreeMap::from(expected));
     shop.settle().await?;
     assert_eq!(shop.stock(1).await?, (0, 0));
-    let orders: Vec<(i64,)> = rows(shop.data_dir(), "orders", "SELECT count(*) FROM orders").await?;
+    let orders: Vec<(i64,)> = shop.rows("orders", "SELECT count(*) FROM orders").await?;
     assert_eq!(orders, [(100,)]);
     let charges = "SELECT count(*), sum(amount) FROM charges WHERE outcome = 'SUCCEEDED'";
-    let charges: Vec<(i64, i64)> = rows(shop.data_dir(), "provider", charges).await?;
+    let charges: Vec<(i64, i64)> = shop.rows("provider", charges).await?;
     assert_eq!(charges, [(100, 100 * 129_999)]);
     shop.balance().await
 }
 
-#[tokio::test]
-async fn two_lines_of_one_product_are_counted_together() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn two_lines_of_one_product_are_counted_together(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let mut inventory = shop.inventory()?;
     let reserve = |n, lines: &[(i64, i64)]| ReserveRequest {
         checkout_id: uuid::Uuid::from_u128(n).to_string(),

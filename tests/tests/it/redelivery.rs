@@ -1,27 +1,31 @@
 //! Events that come again, that make no sense, and that are sent through again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use events::{DeadLetters, Event, EventBus, Message, Parked, SqliteBus};
+use events::{DeadLetters, Event, Message, Parked};
 use futures::future::try_join_all;
 use http::StatusCode;
 use proto::events::{CHECKOUT_TOPIC, CheckoutCompleted, GROUPS, NOTIFICATION_GROUP, ORDERS_GROUP};
-use runtime::{CrashPoints, Ids, RequestContext};
+use runtime::{Ids, RequestContext};
 use serde_json::{Value, json};
-use system_tests::shops::{Contents, Shop, contents, execute, rows, until};
+use system_tests::{
+    home::Profile,
+    shops::{Contents, Shop, until},
+};
 use uuid::Uuid;
 
-async fn bus(shop: &Shop) -> Result<Arc<dyn EventBus>> {
-    Ok(Arc::new(
-        SqliteBus::open(&shop.data_dir().join("bus.db"), &CrashPoints::none()).await?,
-    ))
+on_every_profile! {
+    events_that_come_again_change_nothing,
+    an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on,
+    what_makes_no_sense_is_parked_again_when_it_is_sent_through_again,
+    an_event_that_has_become_applicable_is_applied_once_by_the_group_that_had_parked_it,
 }
 
 /// What consumers have made of events, as their stores have it.
 async fn effects(shop: &Shop) -> Result<Contents> {
-    let mut all = contents(shop.data_dir()).await?;
+    let mut all = shop.contents().await?;
     all.retain(|table, _| {
         ["cart.", "orders.", "notification."]
             .iter()
@@ -66,9 +70,8 @@ async fn go_shopping(shop: &Shop, user: &str) -> Result<()> {
     buyer.add(5, 3).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_that_come_again_change_nothing() -> Result<()> {
-    let mut shop = Shop::open().await?;
+async fn events_that_come_again_change_nothing(profile: Profile) -> Result<()> {
+    let mut shop = Shop::open(profile).await?;
     let users: Vec<_> = (0..5).map(|n| format!("user-{n}")).collect();
     try_join_all(users.iter().map(|user| go_shopping(&shop, user))).await?;
     shop.balance().await?;
@@ -92,7 +95,7 @@ async fn events_that_come_again_change_nothing() -> Result<()> {
     }
     for _ in 0..2 {
         shop.stop().await;
-        execute(shop.data_dir(), "bus", "UPDATE group_offsets SET next_offset = 0").await?;
+        shop.home().rewind().await?;
         shop.start().await?;
         shop.settle().await?;
         assert_eq!(shown(&shop, &users).await?, seen);
@@ -131,16 +134,15 @@ async fn parked(letters: &DeadLetters, group: &str) -> Result<Vec<Parked>> {
     Ok(letters.list(CHECKOUT_TOPIC, group).await?)
 }
 
-#[tokio::test]
-async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on() -> Result<()> {
-    let mut shop = Shop::open().await?;
+async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on(profile: Profile) -> Result<()> {
+    let mut shop = Shop::open(profile).await?;
     shop.buyer("before")?.buy_one(1, 1, "key", "pm_card_ok").await?;
     shop.settle().await?;
     shop.stop().await;
     let (garbage, wrong_sum) = (message(&shop, "{garbage"), message(&shop, purchase("20.01")));
     let mut nameless = message(&shop, purchase("20.00"));
     nameless.headers.retain(|(name, _)| name != "ce_id");
-    let bus = bus(&shop).await?;
+    let bus = shop.home().bus().await?;
     let sent = vec![garbage.clone(), nameless, wrong_sum.clone()];
     bus.publish(CHECKOUT_TOPIC, sent).await?;
     shop.start().await?;
@@ -179,11 +181,10 @@ async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_g
     Ok(())
 }
 
-#[tokio::test]
-async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     shop.settle().await?;
-    let bus = bus(&shop).await?;
+    let bus = shop.home().bus().await?;
     until("the groups have joined", async || {
         Ok(bus.publish(CHECKOUT_TOPIC, vec![message(&shop, "{garbage")]).await.ok())
     })
@@ -216,33 +217,44 @@ async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again() -> 
     Ok(())
 }
 
-/// Makes the orders' store break one of its own rules with every new order.
-const BREAK: &str = "CREATE TABLE closed (never INTEGER CHECK (never = 1));
-    CREATE TRIGGER closed BEFORE INSERT ON orders BEGIN INSERT INTO closed VALUES (0); END";
-const MEND: &str = "DROP TRIGGER closed; DROP TABLE closed";
+/// Statements that make the orders' store break one of its own rules with every new order, and that mend it.
+const fn breakage(profile: Profile) -> (&'static str, &'static str) {
+    match profile {
+        Profile::Embedded => (
+            "CREATE TABLE closed (never INTEGER CHECK (never = 1));
+             CREATE TRIGGER closed BEFORE INSERT ON orders BEGIN INSERT INTO closed VALUES (0); END",
+            "DROP TRIGGER closed; DROP TABLE closed",
+        ),
+        Profile::Engines => (
+            "ALTER TABLE orders ADD CONSTRAINT closed CHECK (false) NOT VALID",
+            "ALTER TABLE orders DROP CONSTRAINT closed",
+        ),
+    }
+}
 
-#[tokio::test]
-async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_had_parked_it() -> Result<()> {
-    let mut shop = Shop::open().await?;
+async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_had_parked_it(
+    profile: Profile,
+) -> Result<()> {
+    let mut shop = Shop::open(profile).await?;
     shop.stop().await;
-    execute(shop.data_dir(), "orders", BREAK).await?;
+    shop.home().execute("orders", breakage(profile).0).await?;
     shop.start().await?;
     let ada = shop.buyer("ada")?;
     ada.add(3, 5).await?;
     let bought = ada.buy("key", "pm_card_ok").await?;
     assert_eq!(bought["status"], "COMPLETED");
-    let letters = DeadLetters::new(bus(&shop).await?);
+    let letters = DeadLetters::new(shop.home().bus().await?);
     let letter = until("the order is parked", async || {
         Ok(parked(&letters, ORDERS_GROUP).await?.pop())
     })
     .await?;
-    assert!(letter.reason.contains("CHECK"), "{letter:?}");
+    assert!(letter.reason.to_lowercase().contains("check constraint"), "{letter:?}");
     let path = format!("/api/v1/orders/{}", bought["order_id"].as_str().context("no order_id")?);
     assert_eq!(ada.get(&path).await?.status, StatusCode::NOT_FOUND);
     shop.settle().await?;
 
     shop.stop().await;
-    execute(shop.data_dir(), "orders", MEND).await?;
+    shop.home().execute("orders", breakage(profile).1).await?;
     shop.start().await?;
     let ada = shop.buyer("ada")?;
     ada.add(3, 2).await?;
@@ -254,7 +266,7 @@ async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_h
     .await?;
     shop.settle().await?;
     assert_eq!(parked(&letters, ORDERS_GROUP).await?, []);
-    let orders: Vec<(String,)> = rows(shop.data_dir(), "orders", "SELECT checkout_id FROM orders").await?;
+    let orders: Vec<(String,)> = shop.rows("orders", "SELECT checkout_id FROM orders").await?;
     assert_eq!(
         orders,
         [(bought["checkout_id"].as_str().unwrap_or_default().to_owned(),)]

@@ -9,11 +9,12 @@
 )]
 
 mod crates;
+mod deployments;
 mod documents;
 mod interfaces;
 mod rooms;
 mod settings;
-mod source;
+pub(crate) mod source;
 mod words;
 
 /// Fails with all findings at once, each with its place.

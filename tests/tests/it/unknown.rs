@@ -10,12 +10,30 @@ use runtime::{
     config::Span,
 };
 use serde_json::Value;
-use system_tests::shops::{Buyer, Plan, Shop, rows, until};
+use system_tests::{
+    home::Profile,
+    shops::{Buyer, Plan, Shop, until},
+};
+
+on_every_profile! {
+    a_call_that_is_lost_late_or_doubled_changes_nothing_about_a_purchase,
+    a_refund_is_made_once_whatever_becomes_of_its_calls,
+    a_provider_that_is_slow_silent_or_away_charges_once,
+}
 
 /// A product that is in the catalogue, and of which there is nothing.
 const SOLD_OUT: i64 = 66;
 /// Beyond every deadline.
 const FOR_EVER: Fault = Slow(Duration::from_mins(1));
+/// What happens to each call, and how often.
+const FAULTS: [(Fault, u32); 6] = [
+    (NeverArrives, 1),
+    (NeverArrives, 3),
+    (AnswerLost, 1),
+    (AnswerLost, 3),
+    (FOR_EVER, 1),
+    (Twice, 1),
+];
 
 /// How a purchase ends when nothing goes wrong, and so also when something does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +69,14 @@ impl Ending {
                 "inventory.Release",
             ],
             Self::OutOfStock => &["inventory.Reserve"],
-            Self::Refunded => &["payment.Refund", "inventory.Release"],
+            Self::Refunded => &[
+                "inventory.Reserve",
+                "payment.Charge",
+                "payment.GetPayment",
+                "inventory.Confirm",
+                "payment.Refund",
+                "inventory.Release",
+            ],
         }
     }
 
@@ -132,6 +157,20 @@ impl Case {
         }
     }
 
+    /// Every fault of every call of a purchase that ends so.
+    fn all(ending: Ending) -> Vec<Self> {
+        let mut cases = Vec::new();
+        for call in ending.calls() {
+            for (fault, times) in FAULTS {
+                // A charge whose answer is lost is asked after, and not made again.
+                if (*call, fault, times) != ("payment.Charge", AnswerLost, 3) {
+                    cases.push(Self::new(ending, call, fault, times));
+                }
+            }
+        }
+        cases
+    }
+
     fn plan(&self, plan: &mut Plan) {
         plan.add(&self.name, self.call, self.fault, self.times);
         if self.call == "payment.GetPayment" {
@@ -157,7 +196,7 @@ impl Case {
         let id = outcome["checkout_id"].as_str().context("no checkout_id")?;
         assert_eq!(booked(shop, id).await?, ledger, "{name}");
         let state = format!("SELECT state FROM reservations WHERE checkout_id = '{id}'");
-        let state: Vec<(String,)> = rows(shop.data_dir(), "inventory", state).await?;
+        let state: Vec<(String,)> = shop.rows("inventory", state).await?;
         assert_eq!(state, [(reservation.to_owned(),)], "{name}");
         Ok(())
     }
@@ -169,7 +208,7 @@ async fn booked(shop: &Shop, checkout: &str) -> Result<Ledger> {
                 (SELECT count(*) FROM refunds WHERE idempotency_key = '{checkout}')
          FROM charges WHERE idempotency_key = '{checkout}'"
     );
-    let found: Vec<(i64, i64, i64)> = rows(shop.data_dir(), "provider", sql).await?;
+    let found: Vec<(i64, i64, i64)> = shop.rows("provider", sql).await?;
     let &(charged, declined, refunded) = found.first().context("no row of counts")?;
     Ok(Ledger {
         charged,
@@ -203,13 +242,13 @@ async fn offer(shop: &Shop, id: i64, pieces: i64) -> Result<()> {
 }
 
 /// Makes all purchases at the same time.
-async fn purchase_all(cases: Vec<Case>) -> Result<()> {
+async fn purchase_all(profile: Profile, cases: Vec<Case>) -> Result<()> {
     let mut plan = Plan::default();
     for case in &cases {
         case.plan(&mut plan);
     }
     let plan = Arc::new(plan);
-    let shop = Shop::with_faults(plan.faults()).await?;
+    let shop = Shop::with_faults(profile, plan.faults()).await?;
     offer(&shop, SOLD_OUT, 0).await?;
     let purchases = cases.iter().map(async |case| {
         let product = if case.ending == Ending::OutOfStock { SOLD_OUT } else { 2 };
@@ -225,50 +264,26 @@ async fn purchase_all(cases: Vec<Case>) -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_is_lost_or_doubled_changes_nothing_about_a_purchase() -> Result<()> {
-    let mut cases = Vec::new();
-    for ending in [Ending::Bought, Ending::Declined, Ending::OutOfStock] {
-        for call in ending.calls() {
-            for (fault, times) in [
-                (NeverArrives, 1),
-                (NeverArrives, 3),
-                (AnswerLost, 1),
-                (AnswerLost, 3),
-                (Twice, 1),
-            ] {
-                // A charge whose answer is lost is asked after, and not made again.
-                if (*call, fault, times) != ("payment.Charge", AnswerLost, 3) {
-                    cases.push(Case::new(ending, call, fault, times));
-                }
-            }
-        }
+async fn a_call_that_is_lost_late_or_doubled_changes_nothing_about_a_purchase(profile: Profile) -> Result<()> {
+    let endings = [Ending::Bought, Ending::Declined, Ending::OutOfStock];
+    purchase_all(profile, endings.into_iter().flat_map(Case::all).collect()).await
+}
+
+/// The call that does not get through until a rival has the stock.
+fn held_up(case: &Case) -> &'static str {
+    match case.call {
+        "inventory.Confirm" => "payment.Charge",
+        _ => "inventory.Confirm",
     }
-    purchase_all(cases).await
 }
 
-#[tokio::test]
-async fn an_answer_that_comes_after_its_deadline_is_asked_for_again() -> Result<()> {
-    let slow = |ending, call| Case::new(ending, call, FOR_EVER, 1);
-    let cases = vec![
-        slow(Ending::Bought, "inventory.Reserve"),
-        slow(Ending::OutOfStock, "inventory.Reserve"),
-        slow(Ending::Bought, "payment.GetPayment"),
-        slow(Ending::Bought, "payment.Charge"),
-        slow(Ending::Declined, "payment.Charge"),
-        slow(Ending::Bought, "inventory.Confirm"),
-        slow(Ending::Declined, "inventory.Release"),
-    ];
-    purchase_all(cases).await
-}
-
-/// A purchase that is charged, and whose stock goes to a rival before it can be confirmed.
+/// A purchase whose stock goes to a rival before it can be confirmed, and which is charged before that, or after.
 async fn lose_the_stock(shop: &Shop, plan: &Plan, case: &Case, product: i64) -> Result<()> {
     offer(shop, product, 1).await?;
     let rival = async {
         let name = &case.name;
-        until("the loser has paid", async || {
-            Ok((plan.happened(name, "inventory.Confirm") > 0).then_some(()))
+        until("the loser holds the stock", async || {
+            Ok((plan.happened(name, held_up(case)) > 0).then_some(()))
         })
         .await?;
         let rival = shop.buyer(&format!("rival for {product}"))?;
@@ -280,7 +295,7 @@ async fn lose_the_stock(shop: &Shop, plan: &Plan, case: &Case, product: i64) -> 
             Ok((outcome["status"] == "COMPLETED").then_some(()))
         })
         .await?;
-        plan.lift(name, "inventory.Confirm");
+        plan.lift(name, held_up(case));
         Ok(())
     };
     let loser = case.buyer(shop)?;
@@ -290,23 +305,17 @@ async fn lose_the_stock(shop: &Shop, plan: &Plan, case: &Case, product: i64) -> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refund_is_made_once_whatever_becomes_of_its_calls() -> Result<()> {
-    let mut cases = Vec::new();
-    for call in Ending::Refunded.calls() {
-        for (fault, times) in [(NeverArrives, 1), (AnswerLost, 1), (AnswerLost, 3), (Twice, 1)] {
-            cases.push(Case::new(Ending::Refunded, call, fault, times));
-        }
-    }
+async fn a_refund_is_made_once_whatever_becomes_of_its_calls(profile: Profile) -> Result<()> {
+    let cases = Case::all(Ending::Refunded);
     let mut plan = Plan::default();
     for case in &cases {
         case.plan(&mut plan);
-        plan.add(&case.name, "inventory.Confirm", NeverArrives, u32::MAX);
+        plan.add(&case.name, held_up(case), NeverArrives, u32::MAX);
     }
     let plan = Arc::new(plan);
     let ttl =
         |settings: &mut cartwright::settings::Settings| settings.reservation_ttl = Span(Duration::from_millis(300));
-    let shop = Shop::with(ttl, plan.faults()).await?;
+    let shop = Shop::with(profile, ttl, plan.faults()).await?;
     try_join_all(
         (100..)
             .zip(&cases)
@@ -316,9 +325,8 @@ async fn a_refund_is_made_once_whatever_becomes_of_its_calls() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_provider_that_is_slow_silent_or_away_charges_once() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_provider_that_is_slow_silent_or_away_charges_once(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let methods = ["pm_card_charged_reply_lost", "pm_card_slow", "pm_card_unavailable"];
     try_join_all(methods.map(async |method| {
         let outcome = shop.buyer(method)?.buy_one(2, 2, "key", method).await?;

@@ -7,13 +7,20 @@ use proto::{
     payment::v1::{ChargeRequest, GetPaymentRequest, PaymentStatus, RefundRequest},
     product::v1::{BatchGetProductsRequest, GetProductRequest, GetProductsRequest, Product, UpsertProductRequest},
 };
-use system_tests::shops::Shop;
+use system_tests::{home::Profile, shops::Shop};
 
 use super::usd;
 
-#[tokio::test]
-async fn the_catalogue_is_read_in_pages_in_batches_and_one_by_one() -> Result<()> {
-    let shop = Shop::open().await?;
+on_every_profile! {
+    the_catalogue_is_read_in_pages_in_batches_and_one_by_one,
+    a_product_is_made_and_replaced,
+    carts_are_filled_changed_and_emptied,
+    stock_is_held_sold_given_back_and_received,
+    money_is_taken_found_and_given_back,
+}
+
+async fn the_catalogue_is_read_in_pages_in_batches_and_one_by_one(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let mut products = shop.products()?;
     let mut request = GetProductsRequest {
         page_size: 2,
@@ -42,9 +49,8 @@ async fn the_catalogue_is_read_in_pages_in_batches_and_one_by_one() -> Result<()
     Ok(())
 }
 
-#[tokio::test]
-async fn a_product_is_made_and_replaced() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_product_is_made_and_replaced(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let mut products = shop.products()?;
     let new = UpsertProductRequest {
         name: "Desk".to_owned(),
@@ -73,13 +79,15 @@ async fn a_product_is_made_and_replaced() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn carts_are_filled_changed_and_emptied() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn carts_are_filled_changed_and_emptied(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let mut carts = shop.carts()?;
     let user_id = || "u".to_owned();
     let empty = carts
-        .get_cart(GetCartRequest { user_id: user_id() })
+        .get_cart(GetCartRequest {
+            user_id: user_id(),
+            fresh: false,
+        })
         .await?
         .into_inner()
         .cart
@@ -132,7 +140,10 @@ async fn carts_are_filled_changed_and_emptied() -> Result<()> {
     };
     let cart = carts.clear_cart(clear).await?.into_inner().cart.context("no cart")?;
     let known = carts
-        .get_cart(GetCartRequest { user_id: user_id() })
+        .get_cart(GetCartRequest {
+            user_id: user_id(),
+            fresh: false,
+        })
         .await?
         .into_inner()
         .cart;
@@ -140,9 +151,8 @@ async fn carts_are_filled_changed_and_emptied() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn stock_is_held_sold_given_back_and_received() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn stock_is_held_sold_given_back_and_received(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let mut inventory = shop.inventory()?;
     let id = |n: u128| uuid::Uuid::from_u128(n).to_string();
     let reserve = |n, quantity| ReserveRequest {
@@ -191,9 +201,8 @@ const fn laptops(on_hand: i64, held: i64) -> Stock {
     }
 }
 
-#[tokio::test]
-async fn money_is_taken_found_and_given_back() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn money_is_taken_found_and_given_back(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let mut payments = shop.payments()?;
     let checkout_id = || super::NOBODYS.to_owned();
     let charge = ChargeRequest {

@@ -11,9 +11,21 @@ use proto::{
     product::v1::UpsertProductRequest,
 };
 use serde_json::{Value, json};
-use system_tests::shops::{Buyer, Shop, until};
+use system_tests::{
+    home::Profile,
+    shops::{Buyer, Shop, until},
+};
 
 use super::usd;
+
+on_every_profile! {
+    the_catalogue_is_open_to_all_and_prices_have_two_decimals,
+    a_cart_has_the_shape_of_the_contract_empty_and_filled,
+    a_purchase_through_rest_has_the_shapes_of_the_contract,
+    a_refusal_is_an_outcome_that_leaves_the_cart_alone,
+    operators_list_checkouts_by_their_status,
+    what_was_bought_shows_in_every_service,
+}
 
 const CART: &[&str] = &[
     "cart_id",
@@ -97,9 +109,8 @@ async fn order_of(buyer: &Buyer, checkout: &Value) -> Result<Value> {
     .await
 }
 
-#[tokio::test]
-async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let new = UpsertProductRequest {
         name: "Pen".to_owned(),
         price: usd(1_050),
@@ -129,9 +140,8 @@ async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals() -> Result<(
     Ok(())
 }
 
-#[tokio::test]
-async fn a_cart_has_the_shape_of_the_contract_empty_and_filled() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_cart_has_the_shape_of_the_contract_empty_and_filled(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     let empty = ada.read("/api/v1/cart").await?;
     assert_fields(&empty, CART);
@@ -160,9 +170,8 @@ async fn a_cart_has_the_shape_of_the_contract_empty_and_filled() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_purchase_through_rest_has_the_shapes_of_the_contract() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_purchase_through_rest_has_the_shapes_of_the_contract(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(1, 2).await?;
     ada.add(2, 1).await?;
@@ -207,9 +216,8 @@ async fn a_purchase_through_rest_has_the_shapes_of_the_contract() -> Result<()> 
     shop.balance().await
 }
 
-#[tokio::test]
-async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     for (method, reason) in [
         ("pm_card_declined", "CARD_DECLINED"),
         ("pm_card_insufficient_funds", "INSUFFICIENT_FUNDS"),
@@ -247,9 +255,8 @@ async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn operators_list_checkouts_by_their_status() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn operators_list_checkouts_by_their_status(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let bob = shop.buyer("bob")?;
     bob.add(3, 2).await?;
     let initiate = InitiateCheckoutRequest {
@@ -294,9 +301,8 @@ async fn operators_list_checkouts_by_their_status() -> Result<()> {
     shop.balance().await
 }
 
-#[tokio::test]
-async fn what_was_bought_shows_in_every_service() -> Result<()> {
-    let shop = Shop::open().await?;
+async fn what_was_bought_shows_in_every_service(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
     let bob = shop.buyer("bob")?;
     let bought = bob.buy_one(3, 2, "k", "pm_card_ok").await?;
     shop.settle().await?;

@@ -6,7 +6,10 @@ use anyhow::Result;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
-use system_tests::shops::{Buyer, Shop};
+use system_tests::{
+    home::Profile,
+    shops::{Buyer, Shop},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -130,7 +133,7 @@ async fn what_belongs_to_another_customer_looks_as_if_it_were_not_there() -> Res
 
 #[tokio::test]
 async fn fixed_texts_are_those_of_the_contract() -> Result<()> {
-    let shop = Shop::open().await?;
+    let shop = Shop::open(Profile::Embedded).await?;
     let buyer = shop.buyer("somebody")?;
     let detail = async |method: Method, path: &str, body: Option<Value>| -> Result<Value> {
         Ok(buyer.call(method, path, body.as_ref()).await?.json()["detail"].clone())
@@ -168,7 +171,7 @@ async fn fixed_texts_are_those_of_the_contract() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_hardly_http_is_not_the_shops_fault() -> Result<()> {
-    let shop = Shop::open().await?;
+    let shop = Shop::open(Profile::Embedded).await?;
     let address = shop.stranger()?.gateway();
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(100_000));
     let wide = format!("GET /health HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(1_000));

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use system_tests::shops::{Buyer, Shop};
+use system_tests::{
+    home::Profile,
+    shops::{Buyer, Shop},
+};
 
 use super::{lived_in, without_a_trace};
 
@@ -131,7 +134,7 @@ async fn a_token_that_proves_nothing_opens_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_user_is_the_subject_or_the_user_id_of_a_token() -> Result<()> {
-    let shop = Shop::open().await?;
+    let shop = Shop::open(Profile::Embedded).await?;
     let key = std::fs::read(shop.data_dir().join("jwt.key"))?;
     let exp = shop.clock().now().as_second() + 3600;
     for (claims, user) in [

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, process::Command};
 use super::{assert_none, source::read};
 
 /// A setting as `cartwright config` shows it without an environment.
-struct Setting {
+pub(super) struct Setting {
     /// `None` when it is not set.
-    default: Option<String>,
+    pub(super) default: Option<String>,
 }
 
-fn settings() -> BTreeMap<String, Setting> {
+pub(super) fn settings() -> BTreeMap<String, Setting> {
     let output = Command::new(env!("CARGO_BIN_EXE_shop"))
         .arg("config")
         .env_clear()

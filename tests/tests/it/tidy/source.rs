@@ -6,18 +6,18 @@ use std::{
 };
 
 /// A text file of the repository.
-pub(super) struct File {
+pub(crate) struct File {
     /// From the root of the repository, with `/`.
-    pub(super) path: String,
-    pub(super) text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// The root of the repository.
-pub(super) fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-pub(super) fn read(path: &str) -> File {
+pub(crate) fn read(path: &str) -> File {
     let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     File {
         path: path.to_owned(),
@@ -26,7 +26,7 @@ pub(super) fn read(path: &str) -> File {
 }
 
 /// All files with one of these endings, in order of their paths. What was built or is somebody's data is left out.
-pub(super) fn files(endings: &[&str]) -> Vec<File> {
+pub(crate) fn files(endings: &[&str]) -> Vec<File> {
     let root = root();
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
@@ -56,17 +56,17 @@ pub(super) fn files(endings: &[&str]) -> Vec<File> {
 
 impl File {
     /// Whether all of it is test code.
-    pub(super) fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
     }
 
     /// Its lines with their numbers.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         (1..).zip(self.text.lines())
     }
 
     /// The number of the line on which its unit tests begin; behind the last one if it has none.
-    pub(super) fn tests_begin(&self) -> usize {
+    pub(crate) fn tests_begin(&self) -> usize {
         let lines: Vec<_> = self.text.lines().collect();
         let marks = (1..).zip(lines.windows(2));
         let is_mark = |pair: &[&str]| pair[0].trim() == "#[cfg(test)]" && pair[1].trim().starts_with("mod tests");
@@ -77,12 +77,12 @@ impl File {
     }
 
     /// The lines of its code, numbered: comments and what is in strings are blank.
-    pub(super) fn code(&self) -> Vec<(usize, String)> {
+    pub(crate) fn code(&self) -> Vec<(usize, String)> {
         (1..).zip(blank(&self.text).lines().map(str::to_owned)).collect()
     }
 
     /// The same without unit tests.
-    pub(super) fn code_without_tests(&self) -> Vec<(usize, String)> {
+    pub(crate) fn code_without_tests(&self) -> Vec<(usize, String)> {
         let begin = self.tests_begin();
         self.code().into_iter().filter(|(number, _)| *number < begin).collect()
     }

@@ -1,0 +1,208 @@
+//! Where a shop's data is: a folder, and, when it runs on real engines, databases of its own in those.
+
+mod engines;
+mod snapshot;
+
+use std::{
+    fmt,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Result;
+use cartwright::settings::Settings;
+use events::{EventBus, SqliteBus};
+use runtime::CrashPoints;
+use tempfile::TempDir;
+use testing::Engine;
+use tokio::process::Command;
+
+use crate::process;
+use engines::Places;
+
+/// What a shop runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    Embedded,
+    /// PostgreSQL, MongoDB, Redis and Kafka.
+    Engines,
+}
+
+impl Profile {
+    /// Whether a test can run on it; says so when it is skipped because an engine is missing.
+    pub fn is_there(self) -> bool {
+        match self {
+            Self::Embedded => true,
+            Self::Engines => Engine::ALL.into_iter().all(|engine| engine.address().is_some()),
+        }
+    }
+}
+
+/// A shop's data. It goes with this value.
+pub struct Home {
+    folder: TempDir,
+    places: Option<Places>,
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Home").field(&self.folder.path()).finish()
+    }
+}
+
+impl Home {
+    pub async fn new(profile: Profile) -> Result<Self> {
+        let places = match profile {
+            Profile::Embedded => None,
+            Profile::Engines => Some(Places::make(None).await?),
+        };
+        Ok(Self {
+            folder: tempfile::tempdir()?,
+            places,
+        })
+    }
+
+    /// The same data at another place, of a shop that is closed and at rest.
+    pub async fn copy(&self) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        for entry in std::fs::read_dir(self.folder.path())? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+        }
+        let places = match &self.places {
+            None => None,
+            Some(places) => Some(places.copy().await?),
+        };
+        Ok(Self { folder, places })
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub const fn profile(&self) -> Profile {
+        match self.places {
+            None => Profile::Embedded,
+            Some(_) => Profile::Engines,
+        }
+    }
+
+    /// Lets a shop in this process live here.
+    pub fn furnish(&self, settings: &mut Settings) {
+        settings.data_dir = self.folder().to_owned();
+        if let Some(places) = &self.places {
+            places.furnish(&mut settings.engines);
+        }
+    }
+
+    /// A command of the binary that lives here.
+    pub fn command(&self, binary: &Path) -> Command {
+        let mut command = process::command(binary, self.folder());
+        if let Some(places) = &self.places {
+            command.envs(places.variables());
+        }
+        command
+    }
+
+    /// Runs statements on a store behind the shop's back.
+    pub async fn execute(&self, store: &str, sql: &str) -> Result<()> {
+        match &self.places {
+            None => crate::shops::execute(self.folder(), store, sql).await,
+            Some(places) => Ok(testing::postgres::execute(places.database_url(), store, sql).await?),
+        }
+    }
+
+    /// Lets every group read the topic of checkouts from its start again. The shop is closed.
+    pub async fn rewind(&self) -> Result<()> {
+        match &self.places {
+            None => self.execute("bus", "UPDATE group_offsets SET next_offset = 0").await,
+            Some(places) => places.rewind().await,
+        }
+    }
+
+    /// The event bus, as another process sees it.
+    pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
+        Ok(match &self.places {
+            None => Arc::new(SqliteBus::open(&self.folder().join("bus.db"), &CrashPoints::none()).await?),
+            Some(places) => Arc::new(places.bus().await?),
+        })
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let Some(places) = self.places.take() else { return };
+        // What is left behind is in nobody's way: every name is used once.
+        let cleared = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(places.clear())
+        });
+        let _ = cleared.join();
+    }
+}
+
+/// Something whose stores can be looked into.
+pub trait Stores {
+    /// All stores as they are now, as SQLite files that can be read.
+    fn look(&self) -> impl Future<Output = Result<Look>> + Send;
+}
+
+impl Home {
+    /// One store as it is now.
+    pub async fn look_at(&self, store: &str) -> Result<Look> {
+        self.see(|other| other == store).await
+    }
+
+    async fn see(&self, wanted: impl Fn(&str) -> bool) -> Result<Look> {
+        match &self.places {
+            None => self.folder().look().await,
+            Some(places) => {
+                let snapshot = snapshot::take(places, wanted).await?;
+                Ok(Look {
+                    path: snapshot.path().to_owned(),
+                    _snapshot: Some(snapshot),
+                })
+            }
+        }
+    }
+}
+
+impl Stores for Home {
+    async fn look(&self) -> Result<Look> {
+        self.see(|_| true).await
+    }
+}
+
+/// The data directory of an embedded shop.
+impl Stores for Path {
+    async fn look(&self) -> Result<Look> {
+        Ok(Look {
+            path: self.to_owned(),
+            _snapshot: None,
+        })
+    }
+}
+
+impl Stores for PathBuf {
+    async fn look(&self) -> Result<Look> {
+        self.as_path().look().await
+    }
+}
+
+/// A folder with a SQLite file for each store.
+#[derive(Debug)]
+pub struct Look {
+    path: PathBuf,
+    _snapshot: Option<TempDir>,
+}
+
+impl Deref for Look {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,211 @@
+//! A shop's places in the real engines: a database in PostgreSQL, one in MongoDB, a namespace in Kafka and Redis.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cartwright::settings::Engines;
+use events::{EventBus, KafkaBus, KafkaOptions};
+use mongodb::bson::{Document, doc};
+use proto::events::{CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testing::Engine;
+
+/// How long Kafka may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The places of one shop.
+pub(super) struct Places {
+    /// The name of its databases, and its namespace.
+    name: String,
+    /// Of the database that tests create others from.
+    root_url: String,
+    database_url: String,
+    mongo_uri: String,
+    redis_addr: String,
+    pub(super) kafka_brokers: String,
+}
+
+impl Places {
+    /// New ones; the database is a copy of `template`, if one is named.
+    pub(super) async fn make(template: Option<&str>) -> Result<Self> {
+        let address = |engine: Engine| {
+            engine
+                .address()
+                .with_context(|| format!("{} is not set", engine.variable()))
+        };
+        let name = testing::unique_name();
+        let root_url = address(Engine::PostgreSql)?;
+        let (server, _) = root_url.rsplit_once('/').context("DATABASE_URL names no database")?;
+        let database_url = format!("{server}/{name}");
+        let from = template
+            .map(|template| format!(" TEMPLATE {template}"))
+            .unwrap_or_default();
+        on_server(&root_url, format!("CREATE DATABASE {name}{from}")).await?;
+        Ok(Self {
+            database_url,
+            mongo_uri: address(Engine::MongoDb)?,
+            redis_addr: address(Engine::Redis)?,
+            kafka_brokers: address(Engine::Kafka)?,
+            root_url,
+            name,
+        })
+    }
+
+    pub(super) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    pub(super) fn furnish(&self, engines: &mut Engines) {
+        engines.database_url = Some(self.database_url.clone());
+        engines.mongo_uri = Some(self.mongo_uri.clone());
+        engines.mongo_db_name.clone_from(&self.name);
+        engines.redis_addr = Some(self.redis_addr.clone());
+        engines.kafka_brokers = Some(self.kafka_brokers.clone());
+        engines.namespace.clone_from(&self.name);
+        engines.instance = Some("the one".to_owned());
+    }
+
+    pub(super) fn variables(&self) -> [(&'static str, &str); 7] {
+        [
+            ("DATABASE_URL", &self.database_url),
+            ("MONGO_URI", &self.mongo_uri),
+            ("MONGO_DB_NAME", &self.name),
+            ("REDIS_ADDR", &self.redis_addr),
+            ("KAFKA_BROKERS", &self.kafka_brokers),
+            ("NAMESPACE", &self.name),
+            ("INSTANCE", "the one"),
+        ]
+    }
+
+    pub(super) async fn copy(&self) -> Result<Self> {
+        let copy = Self::make(Some(&self.name)).await?;
+        let carts = self.carts().await?;
+        if !carts.is_empty() {
+            copy.cart_collection().await?.insert_many(carts).await?;
+        }
+        let (from, to) = (self.bus().await?, copy.bus().await?);
+        to.ensure_topic(CHECKOUT_TOPIC, CHECKOUT_PARTITIONS).await?;
+        let messages: Vec<_> = from
+            .read_all(CHECKOUT_TOPIC)
+            .await?
+            .into_iter()
+            .map(|delivery| delivery.message)
+            .collect();
+        to.publish(CHECKOUT_TOPIC, messages).await?;
+        for group in GROUPS {
+            copy.set_offsets(group, self.offsets(group).await?).await?;
+        }
+        Ok(copy)
+    }
+
+    /// The bus as the shop sees it.
+    pub(super) async fn bus(&self) -> Result<KafkaBus> {
+        let options = KafkaOptions {
+            prefix: self.name.clone(),
+            ..KafkaOptions::at(&self.kafka_brokers)
+        };
+        Ok(KafkaBus::open(options).await?)
+    }
+
+    async fn cart_collection(&self) -> Result<mongodb::Collection<Document>> {
+        let client = mongodb::Client::with_uri_str(&self.mongo_uri).await?;
+        Ok(client.database(&self.name).collection("carts"))
+    }
+
+    /// All documents of carts.
+    pub(super) async fn carts(&self) -> Result<Vec<Document>> {
+        use futures::TryStreamExt;
+        let carts = self.cart_collection().await?.find(doc! {}).await?;
+        Ok(carts.try_collect().await?)
+    }
+
+    /// The next offset of a group in each partition; 0 where it has none yet.
+    pub(super) async fn offsets(&self, group: &str) -> Result<Vec<i64>> {
+        let (consumer, places) = (self.member(group)?, self.partitions());
+        let found = tokio::task::spawn_blocking(move || consumer.committed_offsets(places, PATIENCE)).await??;
+        let next = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(next) => next,
+            _ => 0,
+        };
+        Ok(found.elements().into_iter().map(next).collect())
+    }
+
+    async fn set_offsets(&self, group: &str, offsets: Vec<i64>) -> Result<()> {
+        let consumer = self.member(group)?;
+        let mut places = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(offsets) {
+            places.add_partition_offset(&self.topic(), partition, Offset::Offset(offset))?;
+        }
+        tokio::task::spawn_blocking(move || consumer.commit(&places, CommitMode::Sync)).await??;
+        Ok(())
+    }
+
+    pub(super) async fn rewind(&self) -> Result<()> {
+        for group in GROUPS {
+            let start = vec![0; self.partitions().count()];
+            self.set_offsets(group, start).await?;
+            ensure!(
+                self.offsets(group).await?.iter().all(|next| *next == 0),
+                "{group} was not rewound"
+            );
+        }
+        Ok(())
+    }
+
+    /// Somebody who can read and write a group's offsets, and does not join it.
+    fn member(&self, group: &str) -> Result<BaseConsumer> {
+        Ok(self
+            .client()
+            .set("group.id", format!("{}{group}", self.name))
+            .create()?)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.kafka_brokers);
+        client
+    }
+
+    fn topic(&self) -> String {
+        format!("{}{CHECKOUT_TOPIC}", self.name)
+    }
+
+    fn partitions(&self) -> TopicPartitionList {
+        let mut places = TopicPartitionList::new();
+        let last = i32::try_from(CHECKOUT_PARTITIONS).unwrap_or(1) - 1;
+        places.add_partition_range(&self.topic(), 0, last);
+        places
+    }
+
+    pub(super) async fn clear(self) -> Result<()> {
+        on_server(&self.root_url, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        let client = mongodb::Client::with_uri_str(&self.mongo_uri).await?;
+        client.database(&self.name).drop().await?;
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let dead = GROUPS.map(|group| format!("{}{}", self.name, events::dead_letter_topic(CHECKOUT_TOPIC, group)));
+        let topic = self.topic();
+        let topics: Vec<&str> = dead.iter().map(String::as_str).chain([topic.as_str()]).collect();
+        // One that was never made cannot be deleted, and need not.
+        let _ = admin
+            .delete_topics(&topics, &AdminOptions::new().operation_timeout(Some(PATIENCE)))
+            .await?;
+        Ok(())
+    }
+}
+
+/// Runs a statement that is not for one database.
+async fn on_server(url: &str, sql: String) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::query(AssertSqlSafe(sql.clone()))
+        .execute(&mut connection)
+        .await
+        .context(sql)?;
+    connection.close().await?;
+    Ok(())
+}

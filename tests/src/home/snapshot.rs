@@ -1,0 +1,131 @@
+//! What is in the engines, as the SQLite files of an embedded shop: the same questions can be asked of both.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use events::EventBus;
+use proto::events::{CHECKOUT_TOPIC, GROUPS};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+use super::engines::Places;
+
+const SCHEMAS: [&str; 7] = [
+    "product",
+    "inventory",
+    "payment",
+    "provider",
+    "checkout",
+    "orders",
+    "notification",
+];
+
+/// A folder with a file for each store that is wanted. The stores are read one after the other: only of a shop at rest it is
+/// one moment.
+pub(super) async fn take(places: &Places, wanted: impl Fn(&str) -> bool) -> Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    let mut postgres = PgConnection::connect(places.database_url()).await?;
+    for schema in SCHEMAS.into_iter().filter(|schema| wanted(schema)) {
+        let mut file = file(folder.path(), schema).await?;
+        copy_schema(&mut postgres, schema, &mut file)
+            .await
+            .with_context(|| format!("schema {schema}"))?;
+        file.close().await?;
+    }
+    postgres.close().await?;
+    if wanted("bus") {
+        bus(places, folder.path()).await.context("Kafka")?;
+    }
+    if wanted("cart") {
+        carts(places, folder.path()).await.context("MongoDB")?;
+    }
+    Ok(folder)
+}
+
+async fn file(folder: &Path, store: &str) -> Result<SqliteConnection> {
+    let options = SqliteConnectOptions::new()
+        .filename(folder.join(format!("{store}.db")))
+        .create_if_missing(true);
+    let unsafe_and_quick = options.pragma("journal_mode", "off").pragma("synchronous", "off");
+    Ok(unsafe_and_quick.disable_statement_logging().connect().await?)
+}
+
+async fn copy_schema(postgres: &mut PgConnection, schema: &str, file: &mut SqliteConnection) -> Result<()> {
+    let tables: Vec<(String, Vec<String>)> = sqlx::query_as(
+        "SELECT table_name::text, array_agg(column_name::text ORDER BY ordinal_position) FROM information_schema.columns
+         WHERE table_schema = $1 AND table_name <> '_sqlx_migrations' GROUP BY table_name",
+    )
+    .bind(schema)
+    .fetch_all(&mut *postgres)
+    .await?;
+    for (table, columns) in tables {
+        let all = format!("SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]')::text FROM \"{schema}\".\"{table}\" t");
+        let rows: String = sqlx::query_scalar(AssertSqlSafe(all)).fetch_one(&mut *postgres).await?;
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        fill(file, &table, &columns, rows).await?;
+    }
+    Ok(())
+}
+
+/// Makes a table of objects with these fields, from a JSON array.
+async fn fill(file: &mut SqliteConnection, table: &str, columns: &[&str], rows: String) -> Result<()> {
+    let quoted = |column: &&str| format!("\"{column}\"");
+    let names = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let make = format!("CREATE TABLE \"{table}\" ({names})");
+    sqlx::query(AssertSqlSafe(make)).execute(&mut *file).await?;
+    let values: Vec<_> = columns.iter().map(|column| format!("value ->> '$.{column}'")).collect();
+    let insert = format!("INSERT INTO \"{table}\" SELECT {} FROM json_each(?)", values.join(", "));
+    sqlx::query(AssertSqlSafe(insert)).bind(rows).execute(file).await?;
+    Ok(())
+}
+
+/// The log of checkouts, and how far each group came.
+async fn bus(places: &Places, folder: &Path) -> Result<()> {
+    let log = places.bus().await?.read_all(CHECKOUT_TOPIC).await?;
+    let mut partitions = vec![0_u64; places.offsets(GROUPS[0]).await?.len()];
+    let mut messages = Vec::new();
+    for delivery in log {
+        let position = delivery.position;
+        partitions[usize::try_from(position.partition)?] = position.offset + 1;
+        messages.push(json!({
+            "topic": CHECKOUT_TOPIC, "partition": position.partition, "offset": position.offset,
+            "key": delivery.message.key, "headers": delivery.message.headers,
+            "value": String::from_utf8_lossy(&delivery.message.value),
+        }));
+    }
+    let partitions: Vec<_> = (0..)
+        .zip(partitions)
+        .map(|(partition, next): (i32, u64)| json!({"topic": CHECKOUT_TOPIC, "partition": partition, "next_offset": next}))
+        .collect();
+    let mut offsets = Vec::new();
+    for group in GROUPS {
+        for (partition, next) in (0..).zip(places.offsets(group).await?) {
+            let partition: i32 = partition;
+            offsets.push(json!({
+                "consumer_group": group, "topic": CHECKOUT_TOPIC, "partition": partition, "next_offset": next,
+            }));
+        }
+    }
+    let mut file = file(folder, "bus").await?;
+    let columns = ["topic", "partition", "offset", "key", "headers", "value"];
+    fill(&mut file, "messages", &columns, Value::from(messages).to_string()).await?;
+    let columns = ["topic", "partition", "next_offset"];
+    fill(&mut file, "partitions", &columns, Value::from(partitions).to_string()).await?;
+    let columns = ["consumer_group", "topic", "partition", "next_offset"];
+    fill(&mut file, "group_offsets", &columns, Value::from(offsets).to_string()).await?;
+    file.close().await?;
+    Ok(())
+}
+
+async fn carts(places: &Places, folder: &Path) -> Result<()> {
+    let carts = places.carts().await?.into_iter().map(|cart| {
+        let document = serde_json::to_value(cart)?;
+        Ok(json!({"user_id": document["_id"], "version": document["version"], "document": document}))
+    });
+    let carts = Value::from(carts.collect::<Result<Vec<_>>>()?).to_string();
+    let mut file = file(folder, "cart").await?;
+    fill(&mut file, "carts", &["user_id", "version", "document"], carts).await?;
+    file.close().await?;
+    Ok(())
+}

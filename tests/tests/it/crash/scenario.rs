@@ -1,0 +1,137 @@
+//! What goes on while the process crashes, and how it must end.
+
+use std::path::Path;
+
+use system_tests::process;
+use tokio::process::Command;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scenario {
+    Success,
+    OutOfStock,
+    Declined,
+    ReplyLost,
+    Duplicate,
+    ProviderDown,
+    /// Alice's hold runs out while she cannot be charged, and bob buys what she held: she is charged after all, and
+    /// gets her money back.
+    HoldLost,
+    /// The same, in a process that finds alice's saga without an owner.
+    TakenUp,
+    /// Nothing can be sold or given back for a while, when alice has paid and bob's card was declined.
+    StockAway,
+    /// Alice looks at everything, and fills and empties her cart.
+    Browsing,
+    /// A new product, and the first pieces of it.
+    Delivery,
+    /// A purchase of long ago, whose event is not kept any longer.
+    LongAgo,
+}
+
+impl Scenario {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Success,
+        Self::OutOfStock,
+        Self::Declined,
+        Self::ReplyLost,
+        Self::Duplicate,
+        Self::ProviderDown,
+        Self::HoldLost,
+        Self::TakenUp,
+        Self::StockAway,
+        Self::Browsing,
+        Self::Delivery,
+        Self::LongAgo,
+    ];
+
+    /// With what alice pays.
+    pub(super) const fn method(self) -> &'static str {
+        match self {
+            Self::Success
+            | Self::OutOfStock
+            | Self::Duplicate
+            | Self::HoldLost
+            | Self::TakenUp
+            | Self::StockAway
+            | Self::Browsing
+            | Self::Delivery
+            | Self::LongAgo => "pm_card_ok",
+            Self::Declined => "pm_card_declined",
+            Self::ReplyLost => "pm_card_charged_reply_lost",
+            Self::ProviderDown => "pm_card_unavailable",
+        }
+    }
+
+    /// How the purchases end that are made: whose it is, and the reason for which it fails; `None`: it completes.
+    pub(super) const fn endings(self) -> &'static [(&'static str, Option<&'static str>)] {
+        match self {
+            Self::Success | Self::ReplyLost | Self::Duplicate | Self::ProviderDown | Self::LongAgo => {
+                &[("alice", None)]
+            }
+            Self::OutOfStock => &[("alice", Some("OUT_OF_STOCK"))],
+            Self::Declined => &[("alice", Some("CARD_DECLINED"))],
+            Self::HoldLost | Self::TakenUp => &[("alice", Some("RESERVATION_EXPIRED")), ("bob", None)],
+            Self::StockAway => &[("alice", None), ("bob", Some("CARD_DECLINED"))],
+            Self::Browsing | Self::Delivery => &[],
+        }
+    }
+
+    /// What is asked, and is answered the same however often it is asked again.
+    pub(super) fn questions(self) -> Vec<&'static str> {
+        let others: &[_] = match self {
+            Self::Browsing => &["products", "product", "cart", "orders", "order", "checkout", "emptied"],
+            Self::Delivery => &["product", "stock"],
+            Self::Success
+            | Self::OutOfStock
+            | Self::Declined
+            | Self::ReplyLost
+            | Self::Duplicate
+            | Self::ProviderDown
+            | Self::HoldLost
+            | Self::TakenUp
+            | Self::StockAway
+            | Self::LongAgo => &[],
+        };
+        self.endings()
+            .iter()
+            .map(|(who, _)| *who)
+            .chain(others.iter().copied())
+            .collect()
+    }
+
+    /// How often it is asked at once.
+    pub(super) fn times(self, question: &str) -> usize {
+        if self == Self::Duplicate && question == "alice" {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// The lines that are in alice's cart in the end. What was not bought stays in it.
+    pub(super) const fn lines_left(self) -> usize {
+        match self {
+            Self::OutOfStock | Self::Declined => 2,
+            Self::HoldLost | Self::TakenUp => 1,
+            Self::Success
+            | Self::ReplyLost
+            | Self::Duplicate
+            | Self::ProviderDown
+            | Self::StockAway
+            | Self::Browsing
+            | Self::Delivery
+            | Self::LongAgo => 0,
+        }
+    }
+
+    /// Starts its shop.
+    pub(super) fn command(self, data: &Path) -> Command {
+        let mut command = process::command(Path::new(BINARY), data);
+        if self == Self::HoldLost {
+            command.env("RESERVATION_TTL", "50ms");
+        }
+        command
+    }
+}
