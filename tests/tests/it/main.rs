@@ -28,6 +28,7 @@ macro_rules! on_every_profile {
     };
 }
 
+mod addresses;
 mod api;
 mod bad_input;
 mod command;
