@@ -83,7 +83,11 @@ impl GuardedCache {
     }
 
     pub async fn get(&self, user: &UserId) -> Lookup {
-        if self.state().distrusted_until.is_some_and(|until| Instant::now() < until) {
+        if self
+            .state()
+            .distrusted_until
+            .is_some_and(|until| Instant::now() < until)
+        {
             return Lookup::Skipped;
         }
         let cart = match self.call(self.cache.get(user)).await {

@@ -22,7 +22,10 @@ pub use crate::{
     events::Teller,
 };
 
-use crate::{ports::NotificationStore, store::{PostgresNotificationStore, SqliteNotificationStore}};
+use crate::{
+    ports::NotificationStore,
+    store::{PostgresNotificationStore, SqliteNotificationStore},
+};
 
 const TOPIC: Topic = Topic {
     name: proto::events::CHECKOUT_TOPIC,

@@ -21,7 +21,10 @@ pub use crate::{
     events::OrderPlacer,
 };
 
-use crate::{ports::OrderStore, store::{PostgresOrderStore, SqliteOrderStore}};
+use crate::{
+    ports::OrderStore,
+    store::{PostgresOrderStore, SqliteOrderStore},
+};
 
 const TOPIC: Topic = Topic {
     name: proto::events::CHECKOUT_TOPIC,

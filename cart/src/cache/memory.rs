@@ -103,10 +103,12 @@ impl CartCache for MemoryCache {
             oldest: Version::ZERO,
             ticket,
         });
-        Ok(match self.entries.entry_by_ref(user).or_insert(gap).await.into_value() {
-            Entry::Cart(cart) => Cached::Cart(cart),
-            Entry::Gap(gap) => Cached::Nothing(gap.ticket),
-        })
+        Ok(
+            match self.entries.entry_by_ref(user).or_insert(gap).await.into_value() {
+                Entry::Cart(cart) => Cached::Cart(cart),
+                Entry::Gap(gap) => Cached::Nothing(gap.ticket),
+            },
+        )
     }
 
     async fn put(&self, cart: Arc<Cart>, ticket: Ticket) -> Result<(), CacheError> {

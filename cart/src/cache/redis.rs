@@ -91,13 +91,13 @@ const PUT: &str = r#"
 "#;
 
 /// Ticket of a new gap, life of gaps, version. Returns the ticket of the gap.
-const INVALIDATE: &str = r#"
+const INVALIDATE: &str = r"
     local new = tonumber(ARGV[3])
     if version and tonumber(version) >= new then return ARGV[1] end
     if not oldest or tonumber(oldest) < new then oldest = ARGV[3] end
     gap(oldest, ticket or ARGV[1])
     return ticket or ARGV[1]
-"#;
+";
 
 /// What a key holds. The scripts look for the first field of each.
 #[derive(Serialize, Deserialize)]
@@ -139,8 +139,8 @@ impl RedisCache {
     /// Whether it answers: for a readiness probe.
     pub async fn is_up(&self) -> bool {
         let (ping, mut connection) = (redis::cmd("PING"), self.connection.clone());
-        let pong = ping.query_async::<()>(&mut connection);
-        matches!(timeout(PROBE_TIMEOUT, pong).await, Ok(Ok(())))
+        let answer = ping.query_async::<()>(&mut connection);
+        matches!(timeout(PROBE_TIMEOUT, answer).await, Ok(Ok(())))
     }
 
     fn key(&self, user: &UserId) -> String {
@@ -150,12 +150,14 @@ impl RedisCache {
     /// A call of a script, with what all of them take. A gap lives as long as any entry can.
     fn script<'a>(&self, script: &'a Script, user: &UserId, ticket: Ticket) -> ScriptInvocation<'a> {
         let mut call = script.key(self.key(user));
-        call.arg(ticket.0.to_string()).arg(milliseconds(self.lifetime.longest()));
+        call.arg(ticket.0.to_string())
+            .arg(milliseconds(self.lifetime.longest()));
         call
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CacheError> {
-        self.bounded(async |connection| script.invoke_async(connection).await).await
+        self.bounded(async |connection| script.invoke_async(connection).await)
+            .await
     }
 
     /// The connection may be one that is still to be made, which takes longer than anybody waits.
@@ -180,7 +182,10 @@ impl CartCache for RedisCache {
             Ok(held) => Ok(held),
             Err(error) => {
                 // Whatever it is, it is no cart, and would be none the next time.
-                tracing::warn!(error = runtime::telemetry::chain(error.as_ref()), "forgot a copy that is no cart");
+                tracing::warn!(
+                    error = runtime::telemetry::chain(error.as_ref()),
+                    "forgot a copy that is no cart"
+                );
                 let forget = redis::Cmd::del(self.key(user));
                 self.bounded(async |connection| forget.query_async::<()>(connection).await)
                     .await?;

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn what_was_published_before_a_time_counts_as_applied() {
-        let published = |second: u64| EventId(Builder::from_unix_timestamp_millis(second * 1000, &[0xff; 10]).into_uuid());
+        let published =
+            |second: u64| EventId(Builder::from_unix_timestamp_millis(second * 1000, &[0xff; 10]).into_uuid());
         let applied = AppliedEvents::since(Timestamp::from_second(1_750_000_000).unwrap());
         assert!(applied.contains(published(1_749_999_999)));
         assert!(!applied.contains(published(1_750_000_000)));

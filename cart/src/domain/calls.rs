@@ -51,7 +51,7 @@ mod tests {
     fn call(n: u128) -> AppliedCall {
         AppliedCall {
             id: CallId(Uuid::from_u128(n)),
-            added: (n % 2 == 0).then_some(Added::NewLine),
+            added: n.is_multiple_of(2).then_some(Added::NewLine),
         }
     }
 

@@ -152,7 +152,8 @@ fn a_cart_keeps_its_id() {
 
 #[test]
 fn what_was_bought_before_a_cart_was_made_is_not_taken_off_it() {
-    let published = |second: u64| EventId(uuid::Builder::from_unix_timestamp_millis(second * 1000, &[7; 10]).into_uuid());
+    let published =
+        |second: u64| EventId(uuid::Builder::from_unix_timestamp_millis(second * 1000, &[7; 10]).into_uuid());
     let (day, made) = (86_400, 1_750_000_000);
     let mut cart = Cart::never_filled(UserId::new("u"));
     cart.add(offer(1), pieces(5), at(made)).unwrap();

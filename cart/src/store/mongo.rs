@@ -115,7 +115,9 @@ fn failure(error: Error) -> StoreError {
     match code(&error) {
         Some(DUPLICATE_KEY) => StoreError::Conflict,
         Some(code) if REFUSED_FOR_GOOD.contains(&code) => StoreError::corrupt(error),
-        _ if matches!(*error.kind, ErrorKind::Bson(_) | ErrorKind::InvalidArgument { .. }) => StoreError::corrupt(error),
+        _ if matches!(*error.kind, ErrorKind::Bson(_) | ErrorKind::InvalidArgument { .. }) => {
+            StoreError::corrupt(error)
+        }
         // Not there, not the primary, no majority, full, shutting down.
         _ => StoreError::unavailable(error),
     }
@@ -123,9 +125,11 @@ fn failure(error: Error) -> StoreError {
 
 /// The number of what the server says is wrong.
 fn code(error: &Error) -> Option<i32> {
-    match &*error.kind {
-        ErrorKind::Command(error) => Some(error.code),
-        ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
-        _ => None,
+    if let ErrorKind::Command(error) = &*error.kind {
+        return Some(error.code);
     }
+    if let ErrorKind::Write(WriteFailure::WriteError(error)) = &*error.kind {
+        return Some(error.code);
+    }
+    None
 }

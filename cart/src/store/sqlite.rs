@@ -68,7 +68,12 @@ impl CartStore for SqliteCartStore {
                          WHERE user_id = ? AND version = ?",
                     ),
                 };
-                let query = query.bind(cart_id.to_string()).bind(version).bind(json).bind(updated_at).bind(user);
+                let query = query
+                    .bind(cart_id.to_string())
+                    .bind(version)
+                    .bind(json)
+                    .bind(updated_at)
+                    .bind(user);
                 let query = match expected {
                     None => query,
                     Some(Version(expected)) => query.bind(expected),

@@ -248,9 +248,10 @@ async fn an_answer_of_the_catalogue_that_is_of_no_use_is_no_product() {
 
 #[tokio::test]
 async fn without_the_catalogue_everything_works_but_adding() {
-    let shop = Shop::open().await;
+    let mut shop = Shop::open().await;
     shop.add(1, 1, None).await.unwrap();
-    let mut client = shop.close_products().await;
+    shop.close_products().await;
+    let mut client = shop.client.clone();
     let user_id = "u".to_owned();
     let request = AddItemRequest {
         user_id: user_id.clone(),

@@ -4,7 +4,9 @@
 mod api;
 mod bad_input;
 mod cache_contract;
+mod calls;
 mod consumer;
+mod freshness;
 mod mongo_store;
 mod network;
 mod purchases;

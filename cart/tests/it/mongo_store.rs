@@ -20,7 +20,7 @@ use testing::Engine;
 
 use crate::{
     network::{Proxy, nobody, parrot},
-    support::{SECOND, cart_of, eventually, user},
+    support::{MINUTE, SECOND, cart_of, eventually, user},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -130,7 +130,7 @@ async fn a_sweep_drops_what_nobody_has_changed_for_90_days() {
     let store = database.store().await;
     let carts = [
         ("new", Duration::ZERO),
-        ("young", 90 * DAY - 60 * SECOND),
+        ("young", 89 * DAY + 23 * 60 * MINUTE),
         ("old", 90 * DAY + 60 * SECOND),
         ("ancient", 1000 * DAY),
     ];
@@ -170,12 +170,7 @@ async fn a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old() {
         let system = Clock::system();
         Clock::from_fn(move || system.now() + jiff::SignedDuration::from_hours(24 * offset))
     };
-    database
-        .store()
-        .await
-        .save(&cart_of_age("u", DAY), None)
-        .await
-        .unwrap();
+    database.store().await.save(&cart_of_age("u", DAY), None).await.unwrap();
     for days in [100, 10_000, -10_000] {
         let store = database.store_at(at(days)).await;
         assert_eq!(store.sweep().await.unwrap(), 0);
@@ -209,7 +204,11 @@ async fn saves_through(fail: impl Fn(&Proxy)) {
     // The save was done, or not; it can be known now.
     let found = store.load(&user()).await.unwrap().unwrap().version;
     let again = store.save(&cart_of(&user(), 2), Some(Version(1))).await.unwrap();
-    let expected = if found == Version(1) { Saved::Done } else { Saved::Conflict };
+    let expected = if found == Version(1) {
+        Saved::Done
+    } else {
+        Saved::Conflict
+    };
     assert_eq!(again, expected);
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart_of(&user(), 2)));
     database.drop_all().await;

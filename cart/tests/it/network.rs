@@ -26,8 +26,12 @@ pub(crate) async fn parrot(answer: &'static str) -> SocketAddr {
             tasks.spawn(async move {
                 let mut message = [0; 4096];
                 while let Ok(read @ 1..) = stream.read(&mut message).await {
-                    let commands = message[..read].iter().filter(|byte| **byte == b'*').count();
-                    if stream.write_all(answer.repeat(commands.max(1)).as_bytes()).await.is_err() {
+                    let commands = message[..read].split(|byte| *byte == b'*').count() - 1;
+                    if stream
+                        .write_all(answer.repeat(commands.max(1)).as_bytes())
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

@@ -52,7 +52,10 @@ fn completed(data: &Value) -> Event {
 }
 
 async fn add(carts: &Carts, id: i64, n: i64) {
-    carts.add_item(user(), product(id), pieces(n), Terms::default()).await.unwrap();
+    carts
+        .add_item(user(), product(id), pieces(n), Terms::default())
+        .await
+        .unwrap();
 }
 
 async fn lines(carts: &Carts) -> Vec<(i64, i64)> {

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -174,6 +173,8 @@ pub(crate) struct FakeStore {
     carts: Mutex<HashMap<UserId, Cart>>,
     pub(crate) down: AtomicBool,
     pub(crate) loses_answers: AtomicBool,
+    /// Says of one write that there was a conflict, and makes it.
+    pub(crate) denies: AtomicBool,
     pub(crate) always_conflicts: AtomicBool,
     pub(crate) loads: Mutex<usize>,
 }
@@ -199,6 +200,9 @@ impl CartStore for FakeStore {
             return Ok(Saved::Conflict);
         }
         carts.insert(cart.user.clone(), cart.clone());
+        if self.denies.swap(false, Ordering::SeqCst) {
+            return Ok(Saved::Conflict);
+        }
         if self.loses_answers.load(Ordering::SeqCst) {
             return Err(StoreError::unavailable("the answer was lost"));
         }
@@ -300,16 +304,34 @@ pub(crate) struct Shop {
     pub(crate) address: SocketAddr,
     rise: Arc<Mutex<i64>>,
     cart: Running,
-    products: Running,
+    /// Until they are closed.
+    products: Option<Running>,
+    config: cart::Config,
     folder: TempDir,
 }
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        Self::open_in(tempfile::tempdir().unwrap()).await
+        let folder = tempfile::tempdir().unwrap();
+        let config = cart::Config {
+            store: cart::Store::Sqlite(folder.path().join("cart.db")),
+            cache: cart::Cache::Memory,
+            cache_ttl: 15 * MINUTE,
+        };
+        Self::open_in(folder, config).await
     }
 
-    async fn open_in(folder: TempDir) -> Self {
+    /// On engines of its own choice.
+    pub(crate) async fn open_on(store: cart::Store, cache: cart::Cache) -> Self {
+        let config = cart::Config {
+            store,
+            cache,
+            cache_ttl: 15 * MINUTE,
+        };
+        Self::open_in(tempfile::tempdir().unwrap(), config).await
+    }
+
+    async fn open_in(folder: TempDir, config: cart::Config) -> Self {
         let server = ProductServer::default();
         let rise = server.rise.clone();
         let runtime = Runtime::system().with_own_tasks();
@@ -320,7 +342,7 @@ impl Shop {
             .unwrap();
         let bus: Arc<dyn EventBus> = Arc::new(bus);
         let runtime = runtime.with_own_tasks();
-        let service = cart::build(config(folder.path().join("cart.db")), product, bus.clone(), &runtime)
+        let service = cart::build(config.clone(), product, bus.clone(), &runtime)
             .await
             .unwrap();
         let (peer, cart) = serve(service, &runtime).await;
@@ -330,7 +352,8 @@ impl Shop {
             address: cart.address,
             rise,
             cart,
-            products,
+            products: Some(products),
+            config,
             folder,
         }
     }
@@ -340,23 +363,21 @@ impl Shop {
     }
 
     /// Stops everything and starts it again on the same data.
-    pub(crate) async fn restart(self) -> Self {
+    pub(crate) async fn restart(mut self) -> Self {
+        self.close_products().await;
         self.cart.stop(10 * SECOND).await;
-        self.products.stop(10 * SECOND).await;
-        Self::open_in(self.folder).await
+        Self::open_in(self.folder, self.config).await
     }
 
-    pub(crate) async fn close_products(self) -> CartServiceClient<Peer> {
-        self.products.stop(10 * SECOND).await;
-        self.client
+    pub(crate) async fn close_products(&mut self) {
+        if let Some(products) = self.products.take() {
+            products.stop(10 * SECOND).await;
+        }
     }
-}
 
-pub(crate) fn config(path: PathBuf) -> cart::Config {
-    cart::Config {
-        store: cart::Store::Sqlite(path),
-        cache: cart::Cache::Memory,
-        cache_ttl: 15 * MINUTE,
+    /// The carts, as another process has them.
+    pub(crate) async fn sqlite_store(&self) -> Arc<dyn CartStore> {
+        sqlite_store(&self.folder).await
     }
 }
 

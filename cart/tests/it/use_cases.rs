@@ -13,7 +13,9 @@ use cart::{
 use storage::StoreError;
 use tokio::task::JoinSet;
 
-use crate::support::{BadCache, FakeStore, carts, expecting, memory_cache, pieces, product, quantities, sqlite_store, user};
+use crate::support::{
+    BadCache, FakeStore, carts, expecting, memory_cache, pieces, product, quantities, sqlite_store, user,
+};
 
 fn over_fake() -> (Arc<FakeStore>, Carts) {
     let store = Arc::new(FakeStore::default());
@@ -21,15 +23,25 @@ fn over_fake() -> (Arc<FakeStore>, Carts) {
 }
 
 async fn add(carts: &Carts, id: i64, n: i64) -> Arc<Cart> {
-    carts.add_item(user(), product(id), pieces(n), Terms::default()).await.unwrap().0
+    carts
+        .add_item(user(), product(id), pieces(n), Terms::default())
+        .await
+        .unwrap()
+        .0
 }
 
 #[tokio::test]
 async fn adding_says_whether_there_is_a_new_line() {
     let (_, carts) = over_fake();
-    let (cart, added) = carts.add_item(user(), product(1), pieces(2), Terms::default()).await.unwrap();
+    let (cart, added) = carts
+        .add_item(user(), product(1), pieces(2), Terms::default())
+        .await
+        .unwrap();
     assert_eq!((added, cart.version), (Added::NewLine, Version(1)));
-    let (cart, added) = carts.add_item(user(), product(1), pieces(3), Terms::default()).await.unwrap();
+    let (cart, added) = carts
+        .add_item(user(), product(1), pieces(3), Terms::default())
+        .await
+        .unwrap();
     assert_eq!((added, cart.version), (Added::ToLine, Version(2)));
     assert_eq!(quantities(&cart), [(1, 5)]);
 }
@@ -51,8 +63,14 @@ async fn a_change_that_changes_nothing_writes_nothing() {
         .await
         .unwrap();
     assert_eq!(cart.version, Version(1));
-    assert_eq!(carts.clear_cart(user(), Terms::default()).await.unwrap().version, Version(2));
-    assert_eq!(carts.clear_cart(user(), Terms::default()).await.unwrap().version, Version(2));
+    assert_eq!(
+        carts.clear_cart(user(), Terms::default()).await.unwrap().version,
+        Version(2)
+    );
+    assert_eq!(
+        carts.clear_cart(user(), Terms::default()).await.unwrap().version,
+        Version(2)
+    );
 }
 
 #[tokio::test]
@@ -75,9 +93,7 @@ async fn a_change_to_another_version_than_expected_is_refused_and_not_tried_agai
         1,
     );
     refused(
-        carts
-            .update_quantity(user(), product(1), pieces(5), expecting(2))
-            .await,
+        carts.update_quantity(user(), product(1), pieces(5), expecting(2)).await,
         1,
     );
     refused(carts.remove_item(user(), product(1), expecting(2)).await, 1);
@@ -122,7 +138,10 @@ async fn a_write_whose_answer_was_lost_is_seen_by_the_next_reader() {
     add(&carts, 1, 1).await;
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(1));
     store.loses_answers.store(true, Ordering::SeqCst);
-    carts.add_item(user(), product(1), pieces(1), Terms::default()).await.unwrap_err();
+    carts
+        .add_item(user(), product(1), pieces(1), Terms::default())
+        .await
+        .unwrap_err();
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(2));
 }
 
@@ -217,7 +236,12 @@ async fn a_hundredth_piece_is_refused_however_many_race_for_it() {
     let mut callers = JoinSet::new();
     for _ in 0..40 {
         let carts = carts.clone();
-        callers.spawn(async move { carts.add_item(user(), product(1), pieces(5), Terms::default()).await.is_ok() });
+        callers.spawn(async move {
+            carts
+                .add_item(user(), product(1), pieces(5), Terms::default())
+                .await
+                .is_ok()
+        });
     }
     let added = callers.join_all().await.into_iter().filter(|added| *added).count();
     assert_eq!(added, 19);
@@ -248,7 +272,11 @@ async fn customers_read_their_own_writes() {
         customers.spawn(async move {
             for n in 0..40 {
                 let id = product(n % 5 + 1);
-                let written = carts.add_item(user.clone(), id, pieces(1), Terms::default()).await.unwrap().0;
+                let written = carts
+                    .add_item(user.clone(), id, pieces(1), Terms::default())
+                    .await
+                    .unwrap()
+                    .0;
                 let read = carts.get_cart(&user).await.unwrap();
                 assert_eq!(read, written);
             }

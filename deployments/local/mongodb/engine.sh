@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2154
-# A server of MongoDB's wire protocol on SQLite files: main.go beside this.
+# A server of MongoDB's wire protocol on SQLite files: main.go and turns.go beside this.
 
 mongodb_fetch() {
   with_lock mongodb mongodb_build
 }
 
 mongodb_binary() {
-  cached mongodb "$here/mongodb/main.go" "$here/mongodb/go.mod" "$here/mongodb/go.sum"
+  cached mongodb "$here/mongodb/main.go" "$here/mongodb/turns.go" "$here/mongodb/go.mod" "$here/mongodb/go.sum"
 }
 
 mongodb_build() {

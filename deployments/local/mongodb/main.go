@@ -1,11 +1,13 @@
-// The MongoDB wire protocol over SQLite files, for tests and development: FerretDB, embedded.
+// The MongoDB wire protocol over SQLite files, for tests and development: FerretDB, embedded, behind turns.go.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"os/signal"
@@ -32,7 +34,7 @@ func serve(listen, data string) error {
 	}
 	files := url.URL{Scheme: "file", Path: directory + "/", OmitHost: true}
 	server, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: listen},
+		Listener:  ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Handler:   "sqlite",
 		SQLiteURL: files.String(),
@@ -42,5 +44,37 @@ func serve(listen, data string) error {
 	}
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	return server.Run(stop)
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(stop, func() { listener.Close() })
+	accepted := make(chan error, 1)
+	go func() {
+		defer cancel()
+		accepted <- accept(listener, server)
+	}()
+	if err := server.Run(stop); err != nil {
+		return err
+	}
+	return <-accepted
+}
+
+// accept serves connections until the listener is closed.
+func accept(listener net.Listener, server *ferretdb.FerretDB) error {
+	backend, err := url.Parse(server.MongoDBURI())
+	if err != nil {
+		return err
+	}
+	commands := turns{backend: backend.Host}
+	for {
+		client, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		go commands.serve(client)
+	}
 }

@@ -23,7 +23,9 @@ const NOTIFICATIONS: &str = "
 
 #[tokio::test]
 async fn no_statement_reads_a_table_from_end_to_end() {
-    let Some(fixture) = PostgresFixture::new().await else { return };
+    let Some(fixture) = PostgresFixture::new().await else {
+        return;
+    };
     let store = fixture.open().await;
     let PostgresFixture { url, schema } = &fixture;
     postgres::execute(url, schema, NOTIFICATIONS).await.unwrap();

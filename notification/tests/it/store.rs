@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{FutureExt, future::join_all};
+use futures::future::join_all;
 use jiff::Timestamp;
 use notification::{
     domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
@@ -228,14 +228,17 @@ async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
     let told = notification(1, "ann", 5);
     tell(&store, &told).await;
     // Who makes up a token of their own may name times that no store has.
-    let begin = |at| store.list(&user("ann"), Some(Cursor { at, id: Uuid::max() }), 2).boxed();
-    assert_eq!(begin(Timestamp::MIN).await.unwrap().items, []);
-    assert_eq!(begin(Timestamp::MAX).await.unwrap().items, [told]);
+    let ann = user("ann");
+    let behind = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
+    assert_eq!(behind(Timestamp::MIN).await.unwrap().items, []);
+    assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [told]);
 }
 
 #[tokio::test]
 async fn a_notification_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
-    let Some(fixture) = PostgresFixture::new().await else { return };
+    let Some(fixture) = PostgresFixture::new().await else {
+        return;
+    };
     let store = fixture.open().await;
     let nul = Notification {
         text: "a\0b".to_owned(),

@@ -76,9 +76,8 @@ macro_rules! orders {
 }
 
 const ONE: &str = orders!("WHERE o.id = $1 AND o.user_id = $2");
-const PAGE: &str = orders!(
-    "WHERE o.user_id = $1 AND (o.created_at, o.id) < ($2, $3) ORDER BY o.created_at DESC, o.id DESC LIMIT $4"
-);
+const PAGE: &str =
+    orders!("WHERE o.user_id = $1 AND (o.created_at, o.id) < ($2, $3) ORDER BY o.created_at DESC, o.id DESC LIMIT $4");
 
 /// Orders and their lines in two tables, with the inbox of the group beside them.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use futures::{FutureExt, future::join_all};
+use futures::future::join_all;
 use jiff::Timestamp;
 use money::{Currency, Money, Quantity};
 use orders::{
@@ -349,17 +349,23 @@ async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
     let order = order(1, "ann", 5);
     record(&store, &order, 1).await;
     // Who makes up a token of their own may name times that no store has.
-    let begin = |at| store.list(&user("ann"), Some(Cursor { at, id: Uuid::max() }), 2).boxed();
-    assert_eq!(begin(Timestamp::MIN).await.unwrap().items, []);
-    assert_eq!(begin(Timestamp::MAX).await.unwrap().items, [order]);
+    let ann = user("ann");
+    let behind = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
+    assert_eq!(behind(Timestamp::MIN).await.unwrap().items, []);
+    assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [order]);
 }
 
 #[tokio::test]
 async fn an_order_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
-    let Some(fixture) = PostgresFixture::new().await else { return };
+    let Some(fixture) = PostgresFixture::new().await else {
+        return;
+    };
     let store = fixture.open().await;
     let of_name = |n, name, at| of_lines(n, "ann", at, vec![line(1, name, 1, 5, Currency::USD)], Currency::USD);
-    let (nul, too_early) = (of_name(1, "a\0b", 5), of_name(2, "a", Timestamp::MIN.as_millisecond() + 1));
+    let (nul, too_early) = (
+        of_name(1, "a\0b", 5),
+        of_name(2, "a", Timestamp::MIN.as_millisecond() + 1),
+    );
     for (event, order) in (1..).zip([nul, too_early]) {
         let recorded = store.record(&order, Uuid::from_u128(event), now()).await;
         assert!(matches!(recorded, Err(StoreError::Corrupt(_))), "{recorded:?}");

@@ -153,7 +153,10 @@ mod tests {
             for state in SETTLED.into_iter().chain([State::Intent]) {
                 let moved = after(Some(state), standing).ok().filter(|new| *new != state);
                 assert!(moved.is_none() || UNSETTLED.contains(&state), "{state:?} {standing:?}");
-                assert!(moved.is_none() || moved == after(None, standing).ok(), "{state:?} {standing:?}");
+                assert!(
+                    moved.is_none() || moved == after(None, standing).ok(),
+                    "{state:?} {standing:?}"
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The interface, through a real client.
 
 mod bad_input;
+mod replicas;
 
 use std::time::Duration;
 
@@ -42,15 +43,25 @@ impl Shop {
 
     async fn with(provider_timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let [store, ledger] = ["payment.db", "provider.db"].map(|name| Store::Sqlite(folder.path().join(name)));
+        Self::on(folder, [store, ledger], provider_timeout).await
+    }
+
+    /// On these stores: of the payments, and of the provider's books. The folder is for what is not in them.
+    async fn on(folder: TempDir, [store, ledger]: [Store; 2], provider_timeout: Duration) -> Self {
         let trace = folder.path().join("trace");
         let runtime = Runtime {
             crash: CrashPoints::armed(None, Some(&trace)).unwrap(),
             ..Runtime::system()
         };
+        let probe = match &store {
+            Store::Sqlite(_) => "\"payment-store\"",
+            Store::Postgres(_) => "\"payment-postgresql\"",
+        };
         let config = Config {
-            store: Store::Sqlite(folder.path().join("payment.db")),
+            store,
             provider: ProviderConfig {
-                ledger: Store::Sqlite(folder.path().join("provider.db")),
+                ledger,
                 success_rate: SuccessRate::ALWAYS,
                 min_latency: Duration::ZERO,
                 max_latency: Duration::ZERO,
@@ -62,7 +73,7 @@ impl Shop {
             (service.name, service.grpc_name),
             ("payment", "payment.v1.PaymentService")
         );
-        assert!(format!("{:?}", service.probes).contains("\"payment-store\""));
+        assert!(format!("{:?}", service.probes).contains(probe));
         let policy = Policy {
             deadline: PATIENCE,
             crash: CrashPoints::none(),

@@ -216,7 +216,10 @@ async fn sixty_four_racing_charges_are_one(place: At<'_>) {
 async fn sixty_four_racing_charges_of_two_amounts_are_one(place: At<'_>) {
     let key = key();
     let amounts = [4200, 4300].map(|amount| terms(amount, "pm_card_ok"));
-    let booked = race(place, |i| order_of(&key, amounts[i / 2 % 2].clone(), Verdict::Succeeded)).await;
+    let booked = race(place, |i| {
+        order_of(&key, amounts[i / 2 % 2].clone(), Verdict::Succeeded)
+    })
+    .await;
     assert_eq!(booked[0], Booked::Stands(Standing::Charged));
     let refused = booked.iter().filter(|booked| **booked == Booked::OtherCharge).count();
     assert_eq!(refused, 32, "{booked:?}");
@@ -236,11 +239,21 @@ async fn of_sixty_four_racing_charges_it_is_down_for_the_first_three(place: At<'
 async fn sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other(place: At<'_>) {
     let ledgers = replicas(place).await;
     let keys: Vec<_> = (0..64).map(|_| key()).collect();
-    let charged = join_all((0..).zip(&keys).map(|(i, key): (usize, _)| ledgers[i % 2].charge(order(key)))).await;
+    let charged = join_all(
+        (0..)
+            .zip(&keys)
+            .map(|(i, key): (usize, _)| ledgers[i % 2].charge(order(key))),
+    )
+    .await;
     for attempt in charged {
         assert_eq!(attempt.unwrap(), stands(1, Standing::Charged));
     }
-    let refunded = join_all((0..).zip(&keys).map(|(i, key): (usize, _)| ledgers[i / 2 % 2].refund(key, at()))).await;
+    let refunded = join_all(
+        (0..)
+            .zip(&keys)
+            .map(|(i, key): (usize, _)| ledgers[i / 2 % 2].refund(key, at())),
+    )
+    .await;
     for standing in refunded {
         assert_eq!(standing.unwrap(), Standing::Refunded);
     }

@@ -8,8 +8,8 @@
 mod api;
 mod bench;
 mod books;
+mod cuts;
 mod faults;
-mod faulty;
 mod indexes;
 mod latency;
 mod ledger_contract;

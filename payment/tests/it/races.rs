@@ -122,12 +122,16 @@ async fn a_storm_of_all_calls_with_lost_answers_ends_in_one_truth(place: At<'_>)
     for _ in 0..10 {
         let checkout = checkout();
         let losses = (0..12).map(|i| [Fault::None, Fault::AnswerLost, Fault::Down][i % 3]);
-        benches.iter().for_each(|bench| bench.provider.plan(losses.clone()));
+        for bench in &benches {
+            bench.provider.plan(losses.clone());
+        }
         let charges = join_all((0..16).map(|i| benches[i % 2].charge(checkout, &good)));
         let refunds = join_all((0..8).map(|i| benches[i % 2].refund(checkout)));
         let reads = join_all((0..8).map(|i| benches[i % 2].get(checkout)));
         let ((answers, _), _) = join(join(charges, refunds), reads).await;
-        benches.iter().for_each(|bench| bench.provider.plan([]));
+        for bench in &benches {
+            bench.provider.plan([]);
+        }
         let ids: Vec<_> = answers.into_iter().filter(|answer| answer.is_charged()).collect();
         assert!(ids.windows(2).all(|two| two[0] == two[1]), "{ids:?}");
         let last = bench.refund(checkout).await;

@@ -40,7 +40,11 @@ async fn crash_after_the_intent(bench: &Bench, checkout: CheckoutId, terms: &Ter
 }
 
 async fn a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_again(place: At<'_>) {
-    let (bench, checkout, terms) = (Bench::at(place, Setup::default()).await, checkout(), terms(700, "pm_card_ok"));
+    let (bench, checkout, terms) = (
+        Bench::at(place, Setup::default()).await,
+        checkout(),
+        terms(700, "pm_card_ok"),
+    );
     let payment_id = crash_after_the_intent(&bench, checkout, &terms).await;
     let bench = bench.restarted(Setup::default()).await;
     assert_eq!(bench.get(checkout).await, Answer::Payment(State::Intent));
@@ -110,7 +114,11 @@ async fn every_answer_is_the_same_after_a_restart(place: At<'_>) {
 }
 
 async fn a_caller_that_goes_away_during_its_charge_leaves_one_that_can_be_found(place: At<'_>) {
-    let (bench, checkout, terms) = (Bench::at(place, Setup::default()).await, checkout(), terms(700, "pm_card_charged_reply_lost"));
+    let (bench, checkout, terms) = (
+        Bench::at(place, Setup::default()).await,
+        checkout(),
+        terms(700, "pm_card_charged_reply_lost"),
+    );
     let payments: Payments = bench.payments.clone();
     let call = bench.runtime.tasks.spawn({
         let terms = terms.clone();

@@ -9,6 +9,7 @@ use futures::{FutureExt, future::BoxFuture};
 use runtime::{CrashPoints, Tasks};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool,
+    error::DatabaseError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::{Instant, timeout};
@@ -158,11 +159,8 @@ async fn first_connection(address: &PostgresAddress, connect: &PgConnectOptions)
 
 /// Whether it may go by itself: nobody listens yet, or the server says that it is starting or stopping (class 57).
 fn is_passing(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
-        _ => false,
-    }
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    matches!(error, sqlx::Error::Io(_)) || code.is_some_and(|code| code.starts_with("57P"))
 }
 
 /// Makes the schema and applies what is missing, under a lock that other processes wait for.

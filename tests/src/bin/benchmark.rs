@@ -1,9 +1,9 @@
-//! Measures a shop on embedded stores through its public interfaces, and prints. `docs/benchmarks.md` says how to run it and
+//! Measures a shop, on embedded stores or real engines, through its public interfaces, and prints. `docs/benchmarks.md` says how to run it and
 //! what it printed.
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,8 @@ use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryS
 use serde_json::{Value, json};
 use system_tests::{
     books,
-    process::{ShopProcess, command},
+    home::{Home, Profile},
+    process::ShopProcess,
 };
 
 const STARTS: usize = 10;
@@ -36,10 +37,17 @@ async fn main() -> anyhow::Result<()> {
         "{} is not there: cargo build --release",
         binary.display()
     );
+    let mut arguments: Vec<_> = std::env::args().skip(1).collect();
+    let profile = if arguments.first().is_some_and(|argument| argument == "engines") {
+        arguments.remove(0);
+        Profile::Engines
+    } else {
+        Profile::Embedded
+    };
     println!("{:<44} {:>10}", "start to first completed checkout", "ms");
     let mut starts = Vec::new();
     for _ in 0..STARTS {
-        starts.push(start_to_checkout(&binary).await?);
+        starts.push(start_to_checkout(&binary, profile).await?);
     }
     starts.sort_unstable();
     for (name, index) in [("fastest", 0), ("median", STARTS / 2), ("slowest", STARTS - 1)] {
@@ -49,12 +57,12 @@ async fn main() -> anyhow::Result<()> {
         "\n{:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",
         "clients", "checkouts", "checkouts/s", "p50 ms", "p99 ms", "RSS MiB"
     );
-    let given: Vec<usize> = std::env::args()
-        .skip(1)
+    let given: Vec<usize> = arguments
+        .iter()
         .map(|clients| clients.parse())
         .collect::<Result<_, _>>()?;
     for clients in if given.is_empty() { CLIENTS.to_vec() } else { given } {
-        let run = load(&binary, clients).await?;
+        let run = load(&binary, profile, clients).await?;
         println!(
             "{clients:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",
             run.checkouts,
@@ -77,10 +85,10 @@ fn millis(took: Duration) -> String {
 }
 
 /// From the start of the process, on an empty directory, to the answer of a purchase.
-async fn start_to_checkout(binary: &Path) -> anyhow::Result<Duration> {
-    let folder = tempfile::tempdir()?;
+async fn start_to_checkout(binary: &Path, profile: Profile) -> anyhow::Result<Duration> {
+    let home = Home::new(profile).await?;
     let began = Instant::now();
-    let shop = ShopProcess::open(command(binary, folder.path())).await?;
+    let shop = ShopProcess::open(home.command(binary)).await?;
     let mut client = Client::connect(shop.customer("1")?).await?;
     client.buy(2, "first").await?;
     let took = began.elapsed();
@@ -106,10 +114,9 @@ impl Run {
 }
 
 /// Purchases of one line each, by clients that each wait for their answer before the next; then the books must balance.
-async fn load(binary: &Path, clients: usize) -> anyhow::Result<Run> {
-    let folder = tempfile::tempdir()?;
-    let data: PathBuf = folder.path().to_owned();
-    let shop = ShopProcess::open(command(binary, &data)).await?;
+async fn load(binary: &Path, profile: Profile, clients: usize) -> anyhow::Result<Run> {
+    let home = Home::new(profile).await?;
+    let shop = ShopProcess::open(home.command(binary)).await?;
     receive_goods(shop.addresses["inventory"]).await?;
     let began = Instant::now();
     let each = CHECKOUTS / clients;
@@ -129,9 +136,9 @@ async fn load(binary: &Path, clients: usize) -> anyhow::Result<Run> {
     }))
     .await?;
     let took = began.elapsed();
-    books::settle(&data).await?;
+    books::settle(&home).await?;
     let memory = shop.resident_memory()?;
-    books::balance(&data).await?;
+    books::balance(&home).await?;
     shop.stop().await?;
     let mut latencies: Vec<_> = latencies.into_iter().flatten().collect();
     latencies.sort_unstable();

@@ -54,7 +54,12 @@ pub(super) async fn open(address: &str, password: Option<&Secret>) -> Result<Con
 }
 
 fn info(address: &str, password: Option<&Secret>) -> Result<ConnectionInfo, OpenError> {
-    let wrong = || problem(ADDRESS, format!("'{address}' is no address; write it like localhost:6379"));
+    let wrong = || {
+        problem(
+            ADDRESS,
+            format!("'{address}' is no address; write it like localhost:6379"),
+        )
+    };
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
@@ -104,7 +109,10 @@ fn explain(address: &str, error: &RedisError) -> OpenError {
         );
     }
     if matches!(error.kind(), ErrorKind::Parse | ErrorKind::UnexpectedReturnType) {
-        return problem(ADDRESS, format!("what answers at {address} is no Redis; correct the address"));
+        return problem(
+            ADDRESS,
+            format!("what answers at {address} is no Redis; correct the address"),
+        );
     }
     problem(ADDRESS, format!("Redis at {address} cannot be used: {error}"))
 }

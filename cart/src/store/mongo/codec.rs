@@ -15,9 +15,9 @@ pub(super) fn encode(cart: &Cart) -> Result<Document, StoreError> {
     let document = CartDocument::try_from(cart).map_err(StoreError::corrupt)?;
     let mut fields = serialize_to_document(&document).map_err(StoreError::corrupt)?;
     fields.remove(USER);
-    change_times(&mut fields, |time| match time {
-        Bson::Int64(milliseconds) => Bson::DateTime(DateTime::from_millis(milliseconds)),
-        other => other,
+    change_times(&mut fields, |time| {
+        let milliseconds = time.as_i64()?;
+        Some(Bson::DateTime(DateTime::from_millis(milliseconds)))
     });
     let mut stored = doc! { ID: document.user };
     stored.extend(fields);
@@ -28,18 +28,22 @@ pub(super) fn decode(mut stored: Document) -> Result<Cart, StoreError> {
     if let Some(user) = stored.remove(ID) {
         stored.insert(USER, user);
     }
-    change_times(&mut stored, |time| match time {
-        Bson::DateTime(date) => Bson::Int64(date.timestamp_millis()),
-        other => other,
+    change_times(&mut stored, |time| {
+        let date = time.as_datetime()?;
+        Some(Bson::Int64(date.timestamp_millis()))
     });
     let document: CartDocument = deserialize_from_document(stored).map_err(StoreError::corrupt)?;
     document.try_into().map_err(StoreError::corrupt)
 }
 
-fn change_times(fields: &mut Document, change: impl Fn(Bson) -> Bson) {
+/// Changes each time that is one; what is none is found out when the whole is read.
+fn change_times(fields: &mut Document, change: impl Fn(&Bson) -> Option<Bson>) {
     let at = |fields: &mut Document, name: &str| {
-        if let Some(time) = fields.get_mut(name) {
-            *time = change(std::mem::replace(time, Bson::Null));
+        if let Some((time, changed)) = fields
+            .get_mut(name)
+            .and_then(|time| change(time).map(|changed| (time, changed)))
+        {
+            *time = changed;
         }
     };
     at(fields, UPDATED_AT);

@@ -36,7 +36,10 @@ pub(super) async fn ask_for(carts: &Collection<Document>) -> Result<bool, OpenEr
         .name(INDEX.to_owned())
         .expire_after(LIFETIME.unsigned_abs())
         .build();
-    let index = IndexModel::builder().keys(doc! { UPDATED_AT: 1 }).options(options).build();
+    let index = IndexModel::builder()
+        .keys(doc! { UPDATED_AT: 1 })
+        .options(options)
+        .build();
     let Ok(asked) = timeout(INDEX_TIMEOUT, carts.create_index(index)).await else {
         // It has much to read and goes on with that; until then there is the sweep.
         return Ok(false);
@@ -52,7 +55,10 @@ pub(super) async fn ask_for(carts: &Collection<Document>) -> Result<bool, OpenEr
             tracing::info!("the server drops no carts by itself; those that are not changed for 90 days are swept out");
             Ok(false)
         }
-        None => Err(problem(format!("the index of the carts cannot be made: {}", error.kind))),
+        None => Err(problem(format!(
+            "the index of the carts cannot be made: {}",
+            error.kind
+        ))),
     }
 }
 
@@ -69,7 +75,10 @@ impl MongoCartStore {
                 Ok(0) => {}
                 Ok(dropped) => tracing::info!(dropped, "swept out carts that nobody has changed for 90 days"),
                 Err(error) => {
-                    tracing::warn!(error = runtime::telemetry::chain(&error), "old carts could not be swept out");
+                    tracing::warn!(
+                        error = runtime::telemetry::chain(&error),
+                        "old carts could not be swept out"
+                    );
                 }
             }
             if !self.tasks.sleep(SWEEP_EVERY).await {

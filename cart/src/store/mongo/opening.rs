@@ -106,12 +106,12 @@ fn malformed(uri: &str, error: &Error) -> OpenError {
         .split_once("://")
         .and_then(|(scheme, rest)| Some(format!("{scheme}://{}", rest.rsplit_once('@')?.1)));
     let why = match rest.map(ConnectionString::parse) {
-        None => error.kind.to_string(),
         Some(Err(of_rest)) => of_rest.kind.to_string(),
-        Some(Ok(_)) => match &*error.kind {
-            ErrorKind::DnsResolve { message, .. } => message.clone(),
-            _ => "special characters in the user name and the password must be percent-encoded".to_owned(),
-        },
+        Some(Ok(_)) if matches!(*error.kind, ErrorKind::InvalidArgument { .. }) => {
+            "special characters in the user name and the password must be percent-encoded".to_owned()
+        }
+        // There is no password, or it is the name of a cluster that is wrong.
+        None | Some(Ok(_)) => error.kind.to_string(),
     };
     problem(format!(
         "{}; write it like mongodb://user:password@host:27017/",
@@ -138,7 +138,9 @@ async fn explain(error: &Error, hosts: &[ServerAddress]) -> OpenError {
 async fn unreachable(hosts: &[ServerAddress], names: &str) -> String {
     let mut refusal = String::new();
     for host in hosts {
-        let ServerAddress::Tcp { host, port } = host else { continue };
+        let ServerAddress::Tcp { host, port } = host else {
+            continue;
+        };
         let address = (host.as_str(), port.unwrap_or(27017));
         refusal = match timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
             Ok(Ok(_)) => {
@@ -158,6 +160,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn what_was_saved_is_safe_and_seen_whatever_the_address_says() {
+        let weak = "mongodb://localhost/?w=0&readConcernLevel=local&readPreference=secondary";
+        let client = Client::with_uri_str(weak).await.unwrap();
+        let carts = collection(&client, "carts");
+        let write = carts.write_concern().unwrap();
+        assert_eq!((&write.w, write.journal), (&Some(Acknowledgment::Majority), Some(true)));
+        assert_eq!(carts.read_concern(), Some(&ReadConcern::majority()));
+        let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+        assert_eq!(carts.selection_criteria(), Some(&primary));
+    }
+
+    #[tokio::test]
     async fn what_is_wrong_with_an_address_is_said_without_its_password() {
         let cases = [
             ("localhost:27017", "no scheme"),
@@ -174,7 +188,10 @@ mod tests {
         ];
         for (uri, wanted) in cases {
             let line = connect(uri, "carts").await.unwrap_err().to_string();
-            assert!(line.starts_with("MONGO_URI: ") && line.contains(wanted), "{uri}: {line}");
+            assert!(
+                line.starts_with("MONGO_URI: ") && line.contains(wanted),
+                "{uri}: {line}"
+            );
             for secret in ["hush@", "hu", "sh@", "sh="] {
                 assert!(!line.replace("hush2", "").contains(secret), "{uri}: {line}");
             }

@@ -140,11 +140,13 @@ async fn give_back(tx: &mut PgConnection, key: IdempotencyKey, at: Timestamp) ->
         .bind(timestamptz(at))
         .fetch_optional(tx)
         .await?;
-    Ok(match found.as_ref().map(decode).transpose()?.map(|entry| entry.standing) {
-        None => Standing::Cancelled,
-        Some(Standing::Charged) => Standing::Refunded,
-        Some(standing @ (Standing::Declined(_) | Standing::Refunded | Standing::Cancelled)) => standing,
-    })
+    Ok(
+        match found.as_ref().map(decode).transpose()?.map(|entry| entry.standing) {
+            None => Standing::Cancelled,
+            Some(Standing::Charged) => Standing::Refunded,
+            Some(standing @ (Standing::Declined(_) | Standing::Refunded | Standing::Cancelled)) => standing,
+        },
+    )
 }
 
 async fn find(executor: impl PgExecutor<'_>, key: &IdempotencyKey) -> Result<Option<Entry>, StoreError> {

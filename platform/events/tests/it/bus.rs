@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use events::{Delivery, EventBus, Message, Topic};
 use futures::future::{join, join_all};
+use tokio::sync::watch;
 
 use crate::{
     contract,
     fixtures::{Fixture, KafkaFixture, SqliteFixture},
-    support::{TOPIC, by_key, event, in_order, last, messages, number, read, soon},
+    support::{TOPIC, by_key, event, first_times, in_order, last, messages, number, read, soon, take_part},
 };
 
 macro_rules! bus_contract {
@@ -28,6 +29,9 @@ macro_rules! bus_contract {
         the_committed_offset_never_goes_back,
         sixty_four_publishers_at_once_lose_nothing,
         a_topic_that_is_there_keeps_its_partitions,
+        a_topic_that_was_just_made_keeps_all_that_is_confirmed,
+        two_members_of_a_group_leave_nothing_out,
+        a_member_that_joins_and_one_that_leaves_break_no_order,
     })+ };
 }
 
@@ -287,4 +291,81 @@ async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Fixture) {
     }
     bus.publish(topic.name, messages(&keys, 1)).await.unwrap();
     assert_eq!(places().await, before);
+}
+
+async fn a_topic_that_was_just_made_keeps_all_that_is_confirmed(fixture: &dyn Fixture) {
+    let bus = fixture.open().await;
+    let keys = ["a", "b", "c", "d", "e", "f"];
+    for n in 0..8 {
+        let topic = format!("new-{n}");
+        bus.ensure_topic(&topic, 3).await.unwrap();
+        bus.publish(&topic, messages(&keys, 5)).await.unwrap();
+        assert_eq!(by_key(&bus.read_all(&topic).await.unwrap()), in_order(&keys, 5));
+    }
+}
+
+/// Publishes number `n` of every key.
+async fn publish(bus: &dyn EventBus, keys: &[&str], n: u32) {
+    let messages = keys.iter().map(|key| event(key, n).to_message()).collect();
+    bus.publish(TOPIC.name, messages).await.unwrap();
+}
+
+/// Ends when so many events have arrived, whatever came twice.
+async fn arrived(all: &watch::Sender<Vec<Delivery>>, count: usize) {
+    soon(all.subscribe().wait_for(|all| first_times(all).len() >= count))
+        .await
+        .unwrap();
+}
+
+async fn two_members_of_a_group_leave_nothing_out(fixture: &dyn Fixture) {
+    let (bus, _) = ready(fixture).await;
+    let keys = ["a", "b", "c", "d", "e", "f"];
+    let all = watch::Sender::default();
+    let work = async {
+        for n in 0..60 {
+            publish(bus.as_ref(), &keys, n).await;
+        }
+        arrived(&all, 360).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = take_part(bus.as_ref(), [&all]) => {}
+        () = take_part(bus.as_ref(), [&all]) => {}
+    }
+    assert_eq!(by_key(&first_times(&all.borrow())), in_order(&keys, 60));
+}
+
+async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Fixture) {
+    let (bus, _) = ready(fixture).await;
+    let keys = ["a", "b", "c", "d", "e", "f"];
+    let (all, of_second) = (watch::Sender::default(), watch::Sender::default());
+    let mut n = 0;
+    let second = async {
+        arrived(&all, 1).await;
+        take_part(bus.as_ref(), [&all, &of_second]).await;
+    };
+    let work = async {
+        // The first is in the middle of it when the second joins, and the second when the first leaves.
+        let both = async {
+            while of_second.borrow().len() < 20 {
+                publish(bus.as_ref(), &keys, n).await;
+                n += 1;
+                let _ = tokio::time::timeout(Duration::from_millis(20), of_second.subscribe().changed()).await;
+            }
+        };
+        tokio::select! {
+            () = both => {}
+            () = take_part(bus.as_ref(), [&all]) => {}
+        }
+        for _ in 0..20 {
+            publish(bus.as_ref(), &keys, n).await;
+            n += 1;
+        }
+        arrived(&all, keys.len() * usize::try_from(n).unwrap()).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = second => {}
+    }
+    assert_eq!(by_key(&first_times(&all.borrow())), in_order(&keys, n));
 }

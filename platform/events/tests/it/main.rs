@@ -5,6 +5,7 @@ mod bus;
 mod consumer;
 mod dead_letters;
 mod fixtures;
+mod kafka;
 mod outbox;
 mod relay;
 mod support;

@@ -87,6 +87,18 @@ pub(crate) fn last(deliveries: &[Delivery]) -> Vec<Position> {
     last.into_values().collect()
 }
 
+/// A member of group `g`, for ever: notes what it receives, and commits it.
+pub(crate) async fn take_part<const N: usize>(bus: &dyn EventBus, notes: [&watch::Sender<Vec<Delivery>>; N]) {
+    let mut subscription = bus.subscribe("g", TOPIC).await.unwrap();
+    loop {
+        let deliveries = subscription.next().await.unwrap();
+        for note in notes {
+            note.send_modify(|all| all.extend_from_slice(&deliveries));
+        }
+        subscription.commit(&last(&deliveries)).await.unwrap();
+    }
+}
+
 /// The numbers of each key's events, in the order of their arrival.
 pub(crate) fn by_key(deliveries: &[Delivery]) -> BTreeMap<String, Vec<u32>> {
     let mut keys: BTreeMap<String, Vec<u32>> = BTreeMap::new();

@@ -13,7 +13,7 @@ use crate::OpenError;
 /// A database, and the variable that names it. The password does not show.
 #[derive(Clone)]
 pub struct PostgresAddress {
-    connect: PgConnectOptions,
+    connect: Box<PgConnectOptions>,
     variable: &'static str,
 }
 
@@ -37,7 +37,10 @@ impl PostgresAddress {
         }
         // What the parser says may quote the URL, with its password.
         let connect = url.parse().map_err(|_| ConfigError::new(variable, wants))?;
-        Ok(Self { connect, variable })
+        Ok(Self {
+            connect: Box::new(connect),
+            variable,
+        })
     }
 
     /// The same from its parts; `DB_HOST` names it.
@@ -49,10 +52,10 @@ impl PostgresAddress {
             .database(parts.database)
             .ssl_mode(PgSslMode::Prefer);
         Self {
-            connect: match parts.password {
+            connect: Box::new(match parts.password {
                 Some(password) => connect.password(password),
                 None => connect,
-            },
+            }),
             variable: "DB_HOST",
         }
     }
@@ -61,14 +64,14 @@ impl PostgresAddress {
     #[must_use]
     pub fn with_database(&self, database: &str) -> Self {
         Self {
-            connect: self.connect.clone().database(database),
+            connect: Box::new((*self.connect).clone().database(database)),
             variable: self.variable,
         }
     }
 
     pub(crate) fn connect(&self) -> PgConnectOptions {
         use sqlx::ConnectOptions;
-        self.connect.clone().disable_statement_logging()
+        (*self.connect).clone().disable_statement_logging()
     }
 
     pub(crate) fn problem(&self, problem: &str) -> OpenError {
@@ -101,11 +104,10 @@ impl PostgresAddress {
     }
 
     pub(crate) fn explain_migration(&self, schema: &str, error: &MigrateError) -> OpenError {
-        self.problem(&match error {
-            MigrateError::VersionMissing(_) => {
-                format!("schema {schema} was written by a newer version of this program; start that version")
-            }
-            error => format!("schema {schema} cannot be brought up to date ({error})"),
+        self.problem(&if matches!(error, MigrateError::VersionMissing(_)) {
+            format!("schema {schema} was written by a newer version of this program; start that version")
+        } else {
+            format!("schema {schema} cannot be brought up to date ({error})")
         })
     }
 }

@@ -6,14 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 use super::KafkaOptions;
 
 /// How long a message may wait for its delivery report.
-pub(super) const DELIVERY_LIMIT: Duration = Duration::from_secs(8);
+const DELIVERY_LIMIT: Duration = Duration::from_secs(8);
 /// The largest value that a topic takes, with key and headers. Carts and orders stay far below it.
-pub(super) const MAX_MESSAGE_BYTES: &str = "4194304";
+const MAX_MESSAGE_BYTES: &str = "4194304";
 /// The broker measures what librdkafka made of it: the batch around the message comes on top.
 pub(super) const MAX_BATCH_BYTES: &str = "4259840";
 /// A member that says nothing for so long has gone.
@@ -104,7 +109,10 @@ impl Settings {
             .set("session.timeout.ms", millis(session))
             // How soon a member hears that another one has joined or left.
             .set("heartbeat.interval.ms", millis(session / 10))
-            .set("max.poll.interval.ms", millis(self.options.max_work));
+            .set("max.poll.interval.ms", millis(self.options.max_work))
+            // A topic that was deleted ends the subscription at once. Else it would go on at its old place in the topic that
+            // is made in its stead.
+            .set("topic.metadata.propagation.max.ms", "0");
         config
     }
 }
@@ -166,7 +174,12 @@ impl ClientContext for Log {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.trouble(&format!("{error}: {reason}"));
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            // Each of them has said why.
+            tracing::debug!(reason, "trouble with Kafka");
+        } else {
+            self.trouble(reason);
+        }
     }
 }
 

@@ -175,7 +175,7 @@ fn commit(member: &Member, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(),
                 retries -= 1;
                 thread::sleep(REBALANCE_RETRY);
             }
-            committed => return Ok(committed?),
+            committed => return committed.map_err(|error| BusError::new(format!("topic {topic}: {error}"))),
         }
     }
 }
