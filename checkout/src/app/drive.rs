@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use events::Event;
+use jiff::Timestamp;
 use money::Amount;
 use proto::events::{CheckoutCompleted, CheckoutFailed, PurchasedItem};
 use runtime::{RequestContext, telemetry::chain};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Sagas;
 use crate::{
-    domain::Checkout,
+    domain::{Checkout, CheckoutId, Entry},
     ports::{Answer, Claimed, Lease, Payment, Record, Retry},
     saga::{self, Call, Next, Outcome, State},
 };
@@ -117,29 +118,47 @@ impl Sagas {
     async fn write_down(&self, claimed: &Claimed, record: &Record) -> Option<i64> {
         let id = claimed.checkout.id;
         let mut backoff = BACKOFF;
-        loop {
-            match self.ports.journal.record(claimed, record, &self.lease).await {
-                Ok(version) => {
-                    if record.event.is_some() {
-                        self.wake.wake();
-                    }
-                    return Some(version);
-                }
-                Err(StoreError::Conflict) => {
+        let mut in_doubt = false;
+        let version = loop {
+            let written = match self.ports.journal.record(claimed, record, &self.lease).await {
+                Ok(version) => Ok(Some(version)),
+                Err(StoreError::Conflict) if in_doubt => self.find_written(id, record).await,
+                Err(StoreError::Conflict) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(Some(version)) => break version,
+                Ok(None) => {
                     tracing::info!(checkout = %id, "this saga has another driver now");
                     return None;
                 }
-                // Of a write that failed it is not known whether it happened; if it did, the next one is a conflict and
-                // recovery goes on from there.
                 Err(error) => {
                     tracing::warn!(checkout = %id, error = chain(&error), ?backoff, "the journal cannot be written; trying again");
                     if !self.tasks.sleep(backoff).await {
                         return None;
                     }
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                    (in_doubt, backoff) = (true, (backoff * 2).min(MAX_BACKOFF));
                 }
             }
+        };
+        if record.event.is_some() {
+            self.wake.wake();
         }
+        Some(version)
+    }
+
+    /// The version that a record has led to, if it is the last that was written. Of a write that failed it is not known
+    /// whether it happened; if it did, the next one is a conflict with oneself.
+    async fn find_written(&self, id: CheckoutId, record: &Record) -> Result<Option<i64>, StoreError> {
+        let Some((found, history)) = self.ports.journal.get(id).await? else {
+            return Ok(None);
+        };
+        let is_step = |(entry, (state, at, detail)): (&Entry, &(State, Timestamp, String))| {
+            entry.state == state.name() && entry.at.as_millisecond() == at.as_millisecond() && entry.detail == *detail
+        };
+        let mut last = history.iter().rev().zip(record.steps.iter().rev());
+        let is_written = !record.steps.is_empty() && last.all(is_step);
+        Ok(is_written.then_some(found.version))
     }
 
     /// Ends the lease on a saga that waits for its next try while this process stops: other replicas need not wait for it.
@@ -248,7 +267,7 @@ fn retry(attempts: u32) -> Retry {
     }
 }
 
-fn completed(checkout: &Checkout, now: jiff::Timestamp) -> CheckoutCompleted {
+fn completed(checkout: &Checkout, now: Timestamp) -> CheckoutCompleted {
     let item = |line: &crate::domain::Line| PurchasedItem {
         product_id: line.product.0,
         product_name: line.name.clone(),

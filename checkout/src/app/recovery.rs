@@ -12,7 +12,7 @@ const BATCH: u32 = 100;
 
 /// Runs until the tasks are stopping: at start, and then every second, claims whatever is due and drives it.
 pub async fn run(sagas: Sagas, tasks: Tasks) {
-    // What an earlier life of this process drove is due now: nobody else drives it.
+    // What an earlier life of this process drove, if it had the same name, is due now: nobody else drives it.
     while let Err(error) = sagas.ports.journal.disown(&sagas.lease.owner).await {
         tracing::warn!(error = chain(&error), "the journal cannot be read; trying again");
         if !tasks.sleep(EVERY).await {

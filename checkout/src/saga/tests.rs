@@ -95,49 +95,65 @@ fn only_what_the_participants_remember_may_be_written_down_later() {
     );
 }
 
-/// What the participants have after the calls that a saga made, and what they remember.
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    None,
+    Held,
+    Lost,
+    Sold,
+    Released,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payment {
+    None,
+    Charged,
+    Declined,
+    Refunded,
+}
+
+/// What the participants have after the calls that a saga made, and remember.
 struct World {
-    held: bool,
-    released: bool,
-    sold: bool,
-    lost: bool,
-    charged: bool,
-    declined: bool,
-    refunded: bool,
+    hold: Hold,
+    payment: Payment,
 }
 
 impl World {
     /// What a call is answered with when it arrives. The first answer is given again.
     fn answer(&mut self, call: Call, refuses: bool) -> Outcome {
-        let refused = match call {
+        let is_done = match call {
             Call::Reserve => {
-                let refused = self.released || (!self.held && refuses);
-                self.held = self.held || !refused;
-                refused
+                if self.hold == Hold::None && !refuses {
+                    self.hold = Hold::Held;
+                }
+                !matches!(self.hold, Hold::None | Hold::Released)
             }
             Call::Charge => {
-                let is_first = !self.charged && !self.declined && !self.refunded;
-                self.declined |= is_first && refuses;
-                self.charged |= is_first && !refuses;
-                !self.charged
+                if self.payment == Payment::None {
+                    self.payment = if refuses { Payment::Declined } else { Payment::Charged };
+                }
+                self.payment == Payment::Charged
             }
             Call::Confirm => {
-                self.lost |= self.held && refuses;
-                self.sold |= self.held && !self.lost;
-                self.held &= self.lost;
-                !self.sold
+                if self.hold == Hold::Held {
+                    self.hold = if refuses { Hold::Lost } else { Hold::Sold };
+                }
+                self.hold == Hold::Sold
             }
             Call::Release => {
-                (self.held, self.released) = (false, true);
-                false
+                self.hold = Hold::Released;
+                true
             }
             Call::Refund => {
-                (self.charged, self.refunded) = (false, true);
-                false
+                self.payment = Payment::Refunded;
+                true
             }
         };
-        if refused { Outcome::Refused(declined()) } else { Outcome::Done }
+        if is_done {
+            Outcome::Done
+        } else {
+            Outcome::Refused(declined())
+        }
     }
 }
 
@@ -168,9 +184,7 @@ impl Driver {
         };
         let answer = match luck {
             Luck::NeverArrives => Outcome::Unknown,
-            Luck::Good | Luck::AnswerLost | Luck::Refused | Luck::Crash => {
-                world.answer(call, luck == Luck::Refused)
-            }
+            Luck::Good | Luck::AnswerLost | Luck::Refused | Luck::Crash => world.answer(call, luck == Luck::Refused),
         };
         match luck {
             Luck::Good | Luck::Refused => self.known = apply(self.known.clone(), answer),
@@ -208,7 +222,7 @@ proptest! {
     #[test]
     fn every_path_ends_with_books_that_agree(luck in proptest::collection::vec(luck(), 0..40)) {
         let mut driver = Driver { recorded: State::Initiated, known: State::Initiated };
-        let mut world = World::default();
+        let mut world = World { hold: Hold::None, payment: Payment::None };
         for luck in luck.into_iter().chain(std::iter::repeat_n(Luck::Good, 12)) {
             let call = driver.step(&mut world, luck);
             // What may move money is on disk before it does.
@@ -222,8 +236,8 @@ proptest! {
         let state = driver.known;
         prop_assert!(state.is_terminal(), "{:?}", state);
         let completed = state == State::Completed;
-        prop_assert_eq!(world.charged, completed);
-        prop_assert_eq!(world.sold, completed);
-        prop_assert!(!world.held);
+        prop_assert_eq!(world.payment == Payment::Charged, completed);
+        prop_assert_eq!(world.hold == Hold::Sold, completed);
+        prop_assert!(!matches!(world.hold, Hold::Held | Hold::Lost), "{:?}", world.hold);
     }
 }

@@ -95,7 +95,11 @@ impl Journal for PostgresJournal {
                 .status
                 .map(|status| format!(" AND status = '{}'", status.name()))
                 .unwrap_or_default(),
-            attention = if filter.needs_attention { " AND needs_attention" } else { "" },
+            attention = if filter.needs_attention {
+                " AND needs_attention"
+            } else {
+                ""
+            },
         );
         let limit = usize::try_from(filter.limit).map_err(StoreError::corrupt)?;
         let mut after = filter.after.map_or(Uuid::nil(), |id| id.0);
@@ -140,13 +144,9 @@ impl Journal for PostgresJournal {
 
     async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         // Mostly there is nothing due: look before a transaction is made of it.
-        let is_due: bool = sqlx::query_scalar(concat!(
-            "SELECT EXISTS (SELECT 1 FROM checkouts WHERE ",
-            due!(),
-            ")"
-        ))
-        .fetch_one(self.0.reader())
-        .await?;
+        let is_due: bool = sqlx::query_scalar(concat!("SELECT EXISTS (SELECT 1 FROM checkouts WHERE ", due!(), ")"))
+            .fetch_one(self.0.reader())
+            .await?;
         if !is_due {
             return Ok(Vec::new());
         }

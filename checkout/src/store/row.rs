@@ -11,9 +11,7 @@ use storage::StoreError;
 use uuid::Uuid;
 
 use crate::{
-    domain::{
-        Checkout, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase, Shortage, Status, UserId,
-    },
+    domain::{Checkout, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase, Shortage, Status, UserId},
     ports::{Lease, Record},
     saga::State,
 };

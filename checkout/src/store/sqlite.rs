@@ -197,14 +197,7 @@ async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, leas
             .await?;
         return Ok(Begun::Exists(Box::new(checkout(&row)?)));
     }
-    insert_entry(
-        tx,
-        new.id,
-        new.version,
-        &new.state,
-        (new.created_at, BEGUN),
-    )
-    .await?;
+    insert_entry(tx, new.id, new.version, &new.state, (new.created_at, BEGUN)).await?;
     Ok(Begun::Created(Fence(1)))
 }
 

@@ -153,9 +153,9 @@ async fn what_is_tried_again_goes_over_to_another_process_at_once_when_its_own_s
     let waiting = bench.sagas.initiate(request("k"), moment).await.unwrap();
     let other = bench.another("other");
     other.recover();
-    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
     bench.world.heal();
     let began = Instant::now();
+    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
     other.ended(waiting.checkout.id).await;
     assert!(
         began.elapsed() < Duration::from_secs(2),

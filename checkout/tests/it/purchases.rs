@@ -60,7 +60,10 @@ async fn a_purchase_is_written_down_in_as_few_commits_as_is_safe() {
 /// What is on disk when the stock is about to be sold.
 async fn shown_at_confirm(charge_takes: Duration) -> Status {
     let bench = Bench::new();
-    let (charge, confirm) = (bench.world.gate_behind(At::Charge), bench.world.gate_before(At::Confirm));
+    let (charge, confirm) = (
+        bench.world.gate_behind(At::Charge),
+        bench.world.gate_before(At::Confirm),
+    );
     let buying = bench.start_to_buy(request("k"));
     charge.reached().await;
     tokio::time::sleep(charge_takes).await;

@@ -285,8 +285,8 @@ async fn take_over(bench: &Bench, at: At, behind: bool, method: &str) {
     // What follows a charge shares its commit. That call was made by the new driver before, and has its answer.
     let expected = match (at, method) {
         (At::Charge | At::FindPayment, "pm_card_ok") => vec![At::Confirm],
-        (At::Charge | At::FindPayment, _) | (At::Refund, _) => vec![At::Release],
-        _ => Vec::new(),
+        (At::Charge | At::FindPayment | At::Refund, _) => vec![At::Release],
+        (At::Cart | At::Prices | At::Reserve | At::Confirm | At::Release, _) => Vec::new(),
     };
     assert!(more == expected || more.is_empty(), "{at:?}: {more:?}");
     bench.assert_sound(&format!("{method} {at:?} {behind}")).await;
@@ -369,4 +369,46 @@ async fn a_saga_whose_beginning_was_written_but_not_answered_is_found_by_its_key
     assert!(again.replayed);
     assert_eq!(again.checkout.state, State::Completed);
     bench.assert_sound("begun unheard").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_was_written_but_not_answered_is_found_without_waiting_for_a_lease() {
+    for method in ["pm_card_ok", "pm_card_declined"] {
+        for nth in [1, 2] {
+            // Without recovery: nobody else would go on.
+            let bench = Bench::new();
+            let gate = bench.world.gate_before(At::Reserve);
+            let buying = bench.start_to_buy(paid_with("k", method));
+            gate.reached().await;
+            bench.journal.fail_nth_write(nth - 1, WriteFault::AnswerLost);
+            let began = tokio::time::Instant::now();
+            gate.open();
+            let answer = buying.await.unwrap().unwrap();
+            assert_eq!(answer.checkout, bench.only().await);
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            bench.assert_sound(&format!("{method}: write {nth} unheard")).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_was_not_written_while_somebody_else_took_over_is_not_taken_for_written() {
+    for at in [At::Reserve, At::Charge] {
+        let bench = Bench::new();
+        let gate = bench.world.gate_behind(at);
+        let buying = bench.start_to_buy(request("k"));
+        gate.reached().await;
+        bench.journal.disown("me").await.unwrap();
+        let other = lease("other", Duration::from_hours(1));
+        let claimed = bench.journal.claim_due(&other, 10).await.unwrap();
+        bench.journal.fail_nth_write(0, WriteFault::Lost);
+        gate.open();
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(bench.only().await, claimed[0].checkout);
+        assert_eq!(bench.world.calls_of(At::Charge), usize::from(at == At::Charge));
+        let next = bench.another("other");
+        next.recover();
+        assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
+        bench.assert_sound("not written").await;
+    }
 }

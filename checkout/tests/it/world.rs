@@ -307,8 +307,8 @@ impl World {
 
 /// What a caller makes of an answer that has not come in time.
 async fn too_late() -> Status {
-    tokio::time::sleep(DEADLINE).await;
-    Status::deadline_exceeded("no answer within the deadline")
+    let answer = tokio::time::timeout(DEADLINE, std::future::pending::<()>()).await;
+    Status::deadline_exceeded(answer.unwrap_err().to_string())
 }
 
 /// What an adapter makes of an answer: only what is known of that call is a refusal.
@@ -348,7 +348,10 @@ impl Stock for World {
     }
 
     async fn confirm(&self, id: CheckoutId) -> Answer<()> {
-        answer(self.call(At::Confirm, self.confirmation(id)).await, &[Reason::ReservationExpired])
+        answer(
+            self.call(At::Confirm, self.confirmation(id)).await,
+            &[Reason::ReservationExpired],
+        )
     }
 
     async fn release(&self, id: CheckoutId) -> Answer<()> {
@@ -360,7 +363,9 @@ impl Stock for World {
 impl Payments for World {
     async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Answer<String> {
         let method = method.clone();
-        let called = self.call(At::Charge, move |ledger| ledger.charge(id, amount, &method)).await;
+        let called = self
+            .call(At::Charge, move |ledger| ledger.charge(id, amount, &method))
+            .await;
         let declines = crate::ledger::DECLINES.map(|(_, reason)| reason);
         answer(called, &[&declines[..], &[Reason::PaymentCancelled]].concat())
     }

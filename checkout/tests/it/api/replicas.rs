@@ -1,16 +1,22 @@
 //! The service on PostgreSQL, where several processes share one journal.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use checkout::Store;
-use proto::checkout::v1::CheckoutStatus;
+use futures::future::{join, join_all};
+use proto::checkout::v1::{Checkout, CheckoutStatus};
 use runtime::Tasks;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use storage::PostgresAddress;
 use testing::Engine;
+use tokio::task::yield_now;
+use tonic::Code;
 
 use super::shop::{PATIENCE, Setup, Shop, paid_with, request};
-use crate::world::{At, Fault, World};
+use crate::{
+    ledger::Hold,
+    world::{At, Fault, World},
+};
 
 /// A database of its own: a service does not ask in which schema its tables are.
 struct Database {
@@ -43,6 +49,15 @@ impl Database {
             timeout: PATIENCE,
         };
         Shop::on(Arc::new(tempfile::tempdir().unwrap()), world.clone(), setup).await
+    }
+
+    /// Cuts every connection to it.
+    async fn cut(&self, hand: &mut PgConnection) {
+        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+            .bind(&self.name)
+            .execute(hand)
+            .await
+            .unwrap();
     }
 
     async fn close(self, shops: Vec<Shop>) {
@@ -82,17 +97,10 @@ async fn a_purchase_is_told_and_is_still_there_after_a_restart() {
 async fn two_replicas_make_one_purchase_of_one_key() {
     let Some(database) = Database::new().await else { return };
     let world = World::new();
-    let shops = [
-        database.shop("one", &world).await,
-        database.shop("two", &world).await,
-    ];
+    let shops = [database.shop("one", &world).await, database.shop("two", &world).await];
     for n in 0..10 {
         let calls = (0..8).map(|call| shops[call % 2].initiate(request(&format!("k{n}"))));
-        let answers: Vec<_> = futures::future::join_all(calls)
-            .await
-            .into_iter()
-            .map(Result::unwrap)
-            .collect();
+        let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
         assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
         let first = answers[0].checkout.clone().unwrap();
         assert_eq!(first.status(), CheckoutStatus::Completed);
@@ -106,10 +114,7 @@ async fn two_replicas_make_one_purchase_of_one_key() {
 async fn what_one_replica_leaves_another_ends() {
     let Some(database) = Database::new().await else { return };
     let world = World::new();
-    let (one, two) = (
-        database.shop("one", &world).await,
-        database.shop("two", &world).await,
-    );
+    let (one, two) = (database.shop("one", &world).await, database.shop("two", &world).await);
     world.always(At::Confirm, Fault::AnswerLost);
     let (gate, tasks) = (world.gate_behind(At::Confirm), Tasks::new());
     let buying = tasks.spawn(one.initiate(request("k")));
@@ -126,4 +131,52 @@ async fn what_one_replica_leaves_another_ends() {
         assert_eq!(answer.checkout.unwrap().checkout_id, ended.checkout_id);
     }
     database.close(vec![two]).await;
+}
+
+/// Buys as a customer does: again, until there is an answer that is one.
+async fn insist(shop: &Shop, key: &str) -> Checkout {
+    loop {
+        let answer = shop.initiate(request(key)).await;
+        match answer.map(|answer| answer.checkout.unwrap()) {
+            Ok(checkout) if checkout.status() == CheckoutStatus::Completed => break checkout,
+            Ok(checkout) => assert_ne!(checkout.status(), CheckoutStatus::Failed),
+            Err(failed) => assert_eq!(failed.code(), Code::Unavailable, "{failed:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn purchases_whose_connections_to_the_journal_are_cut_are_made_once() {
+    let Some(database) = Database::new().await else { return };
+    let world = World::new();
+    let shops = [database.shop("one", &world).await, database.shop("two", &world).await];
+    let mut hand = PgConnection::connect(&database.url).await.unwrap();
+    let mut bought = BTreeSet::new();
+    for round in 0..5 {
+        let purchases = (0..16).map(|n| {
+            let shop = &shops[n % 2];
+            // Each key at two replicas.
+            async move { insist(shop, &format!("{round}-{}", n / 2)).await.checkout_id }
+        });
+        // Whatever the two are doing to it, while their sagas are under way: each of the eight makes five calls.
+        let before = world.calls().len();
+        let (world, hand, database) = (&world, &mut hand, &database);
+        let cuts = async move {
+            for calls in [4, 12, 20, 28, 36] {
+                while world.calls().len() < before + calls {
+                    yield_now().await;
+                }
+                database.cut(hand).await;
+            }
+        };
+        let (made, ()) = join(join_all(purchases), cuts).await;
+        bought.extend(made);
+    }
+    assert_eq!(bought.len(), 40);
+    {
+        let ledger = world.ledger();
+        assert_eq!((ledger.payments.len(), ledger.money.len()), (40, 40));
+        assert!(ledger.holds.values().all(|(hold, _)| *hold == Hold::Sold));
+    }
+    database.close(shops.into()).await;
 }

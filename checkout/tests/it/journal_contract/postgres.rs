@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use checkout::{
-    domain::{CheckoutId, Status, UserId},
+    domain::{CheckoutId, Status},
     ports::{Begun, Claimed, Fence, Filter, Journal, Retry},
     saga::State,
 };
@@ -71,8 +71,8 @@ async fn a_key_that_is_about_to_be_taken_is_waited_for() {
             fixture.somebody_waits().await;
             sqlx::raw_sql(end).execute(&mut session).await.unwrap();
         };
-        let (begun, ()) = join(begin, end).await;
-        match begun.unwrap() {
+        let (answer, ()) = join(begin, end).await;
+        match answer.unwrap() {
             Begun::Exists(known) => assert_eq!((key, known.id), ("k1", CheckoutId(first))),
             Begun::Created(Fence(fence)) => assert_eq!((key, fence), ("k2", 1)),
         }
@@ -88,14 +88,14 @@ async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
     let busy = begun(journal.as_ref(), "busy", Duration::ZERO).await.checkout.id;
     let free = begun(journal.as_ref(), "free", Duration::ZERO).await.checkout.id;
     let lock = format!("SELECT 1 FROM checkouts WHERE id = '{busy}' FOR UPDATE");
-    let session = fixture.session(&lock).await;
+    let mut session = fixture.session(&lock).await;
     let mine = lease("me", HOUR);
     let claims = async || {
         let claimed = journal.claim_due(&mine, 10).await.unwrap();
         claimed.iter().map(|claim| claim.checkout.id).collect::<Vec<_>>()
     };
     assert_eq!(claims().await, [free]);
-    session.close().await.unwrap();
+    sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
     assert_eq!(claims().await, [busy]);
 }
 
@@ -111,10 +111,12 @@ async fn no_statement_reads_a_table_from_end_to_end() {
         live(journal.as_ref(), n).await;
         read(journal.as_ref(), n).await;
     }
-    let PostgresFixture { url, schema, .. } = fixture;
-    drop(journal);
+    let (url, schema) = (fixture.url.clone(), fixture.schema.clone());
+    drop((journal, fixture));
     let scanned = postgres::full_scans(&url, &schema, 10_000).await.unwrap();
     assert_eq!(scanned, []);
+    let away = format!("DROP SCHEMA \"{schema}\" CASCADE");
+    postgres::execute(&url, &schema, &away).await.unwrap();
 }
 
 /// A million sagas that have ended, one in a hundred of them badly, and a few hundred that have not; each with a history.
@@ -124,18 +126,17 @@ async fn fill(fixture: &PostgresFixture) {
         SET session_replication_role = replica;
         ALTER TABLE history SET UNLOGGED;
         ALTER TABLE checkouts SET UNLOGGED;
-        CREATE TEMP TABLE made AS
-            SELECT n, lpad(to_hex(n), 32, '0')::uuid AS id,
-                CASE WHEN n % 2000 = 0 THEN 'PAYMENT_PENDING' WHEN n % 100 = 0 THEN 'FAILED' ELSE 'COMPLETED' END AS state
-            FROM generate_series(1, 1000000) n;
         INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, failure, lines, total_minor, currency,
             payment_method, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at, needs_attention)
-        SELECT id, 'user-' || n % 1000, 'key-' || n, 'pm_card_ok:false', state, state,
+        SELECT lpad(to_hex(n), 32, '0')::uuid, 'user-' || lpad((n / 1000)::text, 4, '0'), 'key-' || lpad(n::text, 7, '0'),
+            'pm_card_ok:false', state, state,
             CASE state WHEN 'FAILED' THEN '{\"reason\": \"CARD_DECLINED\", \"message\": \"\"}'::jsonb END,
             '[{\"product_id\": 1, \"name\": \"Laptop\", \"quantity\": 1, \"unit_price\": 129999}]', 129999, 'USD',
-            'pm_card_ok', 1, now(), now(), 1, 'owner-' || n % 3, 1, now() + interval '1 hour', now(), n % 4000 = 0
-        FROM made;
-        INSERT INTO history (checkout_id, version, state, at, detail) SELECT id, 1, 'INITIATED', now(), '' FROM made";
+            'pm_card_ok', 1, now(), now(), 1, 'owner', 1, now() + interval '1 hour', now(), n % 4000 = 0
+        FROM generate_series(1, 1000000) n, LATERAL (SELECT CASE WHEN n % 2000 = 0 THEN 'PAYMENT_PENDING'
+            WHEN n % 100 = 0 THEN 'FAILED' ELSE 'COMPLETED' END AS state) made;
+        INSERT INTO history (checkout_id, version, state, at, detail)
+        SELECT lpad(to_hex(n), 32, '0')::uuid, 1, 'INITIATED', now(), '' FROM generate_series(1, 1000000) n";
     postgres::execute(&fixture.url, &fixture.schema, rows).await.unwrap();
 }
 
@@ -161,16 +162,15 @@ async fn live(journal: &dyn Journal, n: i64) {
     journal.record(&claimed, &record, &mine).await.unwrap();
     assert!(journal.claim_due(&mine, 100).await.unwrap().is_empty());
     let again = request("user-1", &format!("new-{n}"));
-    let begun = journal.begin(&super::fixture::checkout(&again), &again, &mine).await;
-    assert!(matches!(begun, Ok(Begun::Exists(known)) if known.id == claimed.checkout.id));
+    let known = journal.begin(&super::fixture::checkout(&again), &again, &mine).await;
+    assert!(matches!(known, Ok(Begun::Exists(known)) if known.id == claimed.checkout.id));
 }
 
 /// Everything that is ever read: first pages and later ones, of what there is much of and of what is rare.
 async fn read(journal: &dyn Journal, n: i64) {
-    let known = format!("key-{}", n + 1);
-    let request = request(&format!("user-{}", n + 1), &known);
-    let found = journal.find(&request.user, &request.key).await.unwrap().unwrap();
-    assert_eq!(found.user, UserId(format!("user-{}", n + 1)));
+    let known = request("user-0001", &format!("key-{:07}", 1000 + n));
+    let found = journal.find(&known.user, &known.key).await.unwrap().unwrap();
+    assert_eq!(found.user, known.user);
     assert!(journal.get(found.id).await.unwrap().is_some());
     let statuses = [
         (None, 20),

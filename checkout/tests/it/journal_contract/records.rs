@@ -190,7 +190,10 @@ pub(super) async fn sixty_four_sagas_are_driven_at_once_by_two_replicas(fixture:
         }
     });
     let outbox = join_all(sagas).await.into_iter().map(|(ended, record)| {
-        assert_eq!((ended.checkout.version, ended.checkout.status()), (5, Status::Completed));
+        assert_eq!(
+            (ended.checkout.version, ended.checkout.status()),
+            (5, Status::Completed)
+        );
         assert_eq!(ended.checkout.payment_id, record.payment_id);
         record.event.unwrap().id
     });
