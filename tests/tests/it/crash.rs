@@ -81,7 +81,8 @@ async fn crash(folder: &Path, template: &Path, scenario: Scenario, point: &str) 
         .context("there is no answer")??;
     books::settle(&data).await?;
     verdict::check_cart(scenario, &people.cart().await?)?;
-    shop.stop().await?;
+    // All is on disk by now, and an orderly end would only take longer.
+    shop.kill().await?;
     said.extend(again);
     verdict::check(&data, scenario, &said).await?;
     std::fs::remove_dir_all(data)?;
@@ -98,12 +99,14 @@ async fn a_purchase_survives_a_crash_at_every_point() -> anyhow::Result<()> {
         let prepared = template::prepare(folder, scenario).await;
         let template = Arc::new(prepared.with_context(|| format!("{scenario:?} cannot be prepared"))?);
         let passed = trace(folder, &template, scenario).await;
-        for point in passed.with_context(|| format!("{scenario:?} without a crash"))? {
+        let mut passed = passed.with_context(|| format!("{scenario:?} without a crash"))?;
+        passed.retain(|point| !scenario.has_seen(point));
+        for point in passed {
             *by_point.entry(point.clone()).or_default() += 1;
             runs.push((template.clone(), scenario, point));
         }
     }
-    points::check(&by_point)?;
+    points::check(&by_point.keys().cloned().collect())?;
     let total = runs.len();
     let failed: Vec<String> = stream::iter(runs)
         .map(|(template, scenario, point)| async move {

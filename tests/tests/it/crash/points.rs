@@ -1,22 +1,10 @@
 //! The points that the source names, against those that were passed: none can be forgotten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, bail, ensure};
 
 use crate::tidy::source::{File, files};
-
-/// Points that are named and cannot be passed, each with its reason.
-const UNREACHABLE: [(&str, &str); 2] = [
-    (
-        "commit:checkout.initiated",
-        "a saga begins with `checkout.begin`, and no call leads back to where it began",
-    ),
-    (
-        "commit:checkout.pending",
-        "the intent to charge is written in the commit of `checkout.reserved`",
-    ),
-];
 
 /// Where the labels of each kind come from, if they are not written where the point is passed.
 const MECHANISMS: [(&str, &str); 4] = [
@@ -27,29 +15,25 @@ const MECHANISMS: [(&str, &str); 4] = [
 ];
 
 /// Fails unless every point that the source names was passed, before and after, by at least one scenario.
-pub(super) fn check(passed: &BTreeMap<String, usize>) -> anyhow::Result<()> {
-    let named = named(&product(), &files(&[".proto"]))?;
-    let mut wrong = Vec::new();
-    for point in &named {
-        let is_passed = |when| passed.contains_key(&format!("{point}:{when}"));
-        let reason = UNREACHABLE.iter().find(|(unreachable, _)| unreachable == point);
-        match (is_passed("before"), is_passed("after"), reason) {
-            (true, true, None) | (false, false, Some(_)) => {}
-            (_, _, None) => wrong.push(format!("{point}: no scenario passes it")),
-            (_, _, Some((_, reason))) => wrong.push(format!("{point}: is passed, but said not to be: {reason}")),
-        }
-    }
-    for (point, _) in UNREACHABLE.iter().filter(|(point, _)| !named.contains(*point)) {
-        wrong.push(format!("{point}: cannot be passed, and is not named any more"));
-    }
-    for point in passed.keys() {
-        let name = point.trim_end_matches(":before").trim_end_matches(":after");
-        if !named.contains(name) {
-            wrong.push(format!("{name}: is passed, and was not found in the source"));
-        }
-    }
+pub(super) fn check(passed: &BTreeSet<String>) -> anyhow::Result<()> {
+    let wrong = differences(&named(&product(), &files(&[".proto"]))?, passed);
     ensure!(wrong.is_empty(), "points and source differ:\n{}", wrong.join("\n"));
     Ok(())
+}
+
+fn differences(named: &BTreeSet<String>, passed: &BTreeSet<String>) -> Vec<String> {
+    let both = named
+        .iter()
+        .flat_map(|point| ["before", "after"].map(|when| format!("{point}:{when}")));
+    let forgotten = both.filter(|point| !passed.contains(point));
+    let unknown = passed.iter().filter(|point| {
+        let name = point.rsplit_once(':').map_or("", |(name, _)| name);
+        !named.contains(name)
+    });
+    forgotten
+        .map(|point| format!("{point}: no scenario passes it; it wants one that does"))
+        .chain(unknown.map(|point| format!("{point}: is passed, and was not found in the source")))
+        .collect()
 }
 
 /// The source of the shop, without tests.
@@ -246,4 +230,25 @@ fn a_point_is_found_wherever_it_is_named() {
         let source = [file("b/src/store.rs", unclear)];
         assert!(named(&source, &[]).is_err(), "{unclear}");
     }
+}
+
+#[test]
+fn a_point_that_nobody_passes_is_told() {
+    let set = |points: &[&str]| points.iter().map(|point| (*point).to_owned()).collect();
+    let passed = set(&[
+        "commit:a.one:before",
+        "commit:a.one:after",
+        "call:a.B:before",
+        "call:c.D:after",
+    ]);
+    let found = differences(&set(&["commit:a.one", "call:a.B", "offset:e"]), &passed);
+    let told: Vec<_> = found.iter().filter_map(|line| line.split_once(": ")).collect();
+    let forgotten = "no scenario passes it; it wants one that does";
+    let expected = [
+        ("call:a.B:after", forgotten),
+        ("offset:e:before", forgotten),
+        ("offset:e:after", forgotten),
+        ("call:c.D:after", "is passed, and was not found in the source"),
+    ];
+    assert_eq!(told, expected);
 }

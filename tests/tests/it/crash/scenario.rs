@@ -7,6 +7,9 @@ use tokio::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 
+/// What every shop commits when it opens.
+const OPENING: [&str; 3] = ["commit:bus.topic:", "commit:checkout.disown:", "commit:outbox.prune:"];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scenario {
     Success,
@@ -99,6 +102,12 @@ impl Scenario {
             .map(|(who, _)| *who)
             .chain(others.iter().copied())
             .collect()
+    }
+
+    /// Whether a crash at this point would be like one in another scenario: when its shop opens, there is nothing to do.
+    pub(super) fn has_seen(self, point: &str) -> bool {
+        let is_idle = !matches!(self, Self::Success | Self::TakenUp | Self::LongAgo);
+        is_idle && OPENING.iter().any(|commit| point.starts_with(commit))
     }
 
     /// How often it is asked at once.
