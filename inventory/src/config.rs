@@ -12,4 +12,3 @@ pub struct Config {
     /// How long stock is held that is not confirmed.
     pub reservation_ttl: Duration,
 }
-

@@ -8,4 +8,3 @@ pub use storage::Database as Store;
 pub struct Config {
     pub store: Store,
 }
-

@@ -4,8 +4,9 @@
 //! writes anything else: the row of its reservation, or the receipt of a delivery. Who waits for one of those never locks
 //! stock afterwards. So nobody waits in a circle, whichever products are bought together.
 //!
-//! Every statement sees what was committed before it began, except for the rows that it locks or updates: of those it
-//! gets the newest version, and asks its conditions again. Therefore each statement decides by rows that it has locked.
+//! **What a statement sees** is what was committed before it began, except for the rows that it locks or updates: of those
+//! it gets the newest version, and asks its conditions again. So each decides by rows that it has locked. But a CHECK is
+//! asked of the version from before, too: a statement takes stock only where there was enough when it began.
 
 mod reservations;
 
@@ -99,11 +100,7 @@ impl PostgresStockStore {
             .await
     }
 
-    async fn settle(
-        &self,
-        checkout: CheckoutId,
-        settlement: Settlement,
-    ) -> Result<Result<(), Refusal>, StoreError> {
+    async fn settle(&self, checkout: CheckoutId, settlement: Settlement) -> Result<Result<(), Refusal>, StoreError> {
         if let Some(answer) = self.try_settle(checkout, settlement, IfShort::GiveBackFirst).await? {
             return Ok(answer);
         }
@@ -149,7 +146,9 @@ impl StockStore for PostgresStockStore {
     async fn stock(&self, products: Option<&[ProductId]>, limit: u32) -> Result<Vec<Stock>, StoreError> {
         let limit = i64::from(limit);
         let query = match products {
-            None => sqlx::query_as("SELECT product_id, on_hand, held FROM stock ORDER BY product_id LIMIT $1").bind(limit),
+            None => {
+                sqlx::query_as("SELECT product_id, on_hand, held FROM stock ORDER BY product_id LIMIT $1").bind(limit)
+            }
             Some(products) => sqlx::query_as(
                 "SELECT product_id, on_hand, held FROM stock WHERE product_id = ANY($2) ORDER BY product_id LIMIT $1",
             )
@@ -185,7 +184,11 @@ impl StockStore for PostgresStockStore {
     async fn expire(&self, limit: u32) -> Result<u32, StoreError> {
         let due = self.due(limit).await?;
         // Mostly there is nothing, and then no transaction is needed.
-        if due.is_empty() { Ok(0) } else { self.give_back(due).await }
+        if due.is_empty() {
+            Ok(0)
+        } else {
+            self.give_back(due).await
+        }
     }
 
     async fn receive(&self, delivery: &Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {

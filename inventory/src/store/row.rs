@@ -43,11 +43,11 @@ pub(super) fn lines(rows: impl IntoIterator<Item = (i64, i64)>) -> Result<Lines,
     Lines::add_up(lines).map_err(StoreError::corrupt)
 }
 
+/// What was short, of a reservation that was refused.
+pub(super) type Shortages = Option<Json<Vec<Shortage>>>;
+
 /// What the first Reserve was told, if there was one.
-pub(super) fn first_answer(
-    expires_at: Option<Timestamp>,
-    shortages: Option<Json<Vec<Shortage>>>,
-) -> Option<Result<Timestamp, Refusal>> {
+pub(super) fn first_answer(expires_at: Option<Timestamp>, shortages: Shortages) -> Option<Result<Timestamp, Refusal>> {
     match (expires_at, shortages) {
         (_, Some(Json(shortages))) => Some(Err(Refusal::OutOfStock(shortages))),
         (Some(at), None) => Some(Ok(at)),

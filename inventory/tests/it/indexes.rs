@@ -101,11 +101,18 @@ impl Round<'_> {
         let wanted = [(0, 1), (1, 2), (2, 3), (3, 4)];
         let checkout = self.reserve(&wanted, HOUR).await;
         for _ in 0..2 {
-            self.store.reserve(checkout, &self.lines(&wanted), HOUR).await.unwrap().unwrap();
+            self.store
+                .reserve(checkout, &self.lines(&wanted), HOUR)
+                .await
+                .unwrap()
+                .unwrap();
             self.store.confirm(checkout).await.unwrap().unwrap();
         }
         assert_eq!(self.store.release(checkout).await.unwrap(), Err(Refusal::Confirmed));
-        let refused = self.store.reserve(new_checkout(), &self.lines(&[(0, 1_000)]), HOUR).await;
+        let refused = self
+            .store
+            .reserve(new_checkout(), &self.lines(&[(0, 1_000)]), HOUR)
+            .await;
         assert!(matches!(refused.unwrap(), Err(Refusal::OutOfStock(_))));
     }
 
@@ -126,7 +133,10 @@ impl Round<'_> {
         assert_eq!(self.store.expire(200).await.unwrap(), 20);
         assert_eq!(self.store.expire(200).await.unwrap(), 0);
         let all = [(5, 990)];
-        let [sold, lost] = [self.reserve(&all, Duration::ZERO).await, self.reserve(&[(6, 990)], Duration::ZERO).await];
+        let [sold, lost] = [
+            self.reserve(&all, Duration::ZERO).await,
+            self.reserve(&[(6, 990)], Duration::ZERO).await,
+        ];
         // In the way of these two, and out of it again: what ran out is taken by whoever needs it.
         self.reserve(&[(6, 990)], Duration::ZERO).await;
         assert_eq!(self.store.confirm(sold).await.unwrap(), Ok(()));

@@ -1,5 +1,6 @@
 //! What every adapter of `StockStore` must do.
 
+mod cuts;
 mod deliveries;
 mod expiry;
 mod orders;
@@ -56,6 +57,7 @@ macro_rules! store_contract {
             replicas::two_replicas_sell_no_piece_twice,
             replicas::baskets_that_overlap_never_wait_in_a_circle,
             replicas::two_replicas_give_a_hold_back_once,
+            replicas::an_expired_hold_takes_what_is_released_at_that_moment_or_not,
             replicas::a_reserve_that_races_with_its_release_holds_nothing,
             replicas::of_racing_reserves_with_other_lines_the_first_counts,
             replicas::of_racing_deliveries_under_one_key_the_first_counts,

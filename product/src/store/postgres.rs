@@ -47,7 +47,11 @@ const SKIP: &str = "
     SELECT setval('products_id_seq', greatest(id, (SELECT last_value FROM products_id_seq))) FROM products AS taken
     WHERE id >= $1 AND NOT EXISTS (SELECT FROM products WHERE id = taken.id + 1) ORDER BY id LIMIT 1";
 
-const PAGE: &str = concat!("SELECT ", columns!(), " FROM products WHERE id > $1 ORDER BY id LIMIT $2");
+const PAGE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM products WHERE id > $1 ORDER BY id LIMIT $2"
+);
 /// The index finds the rows that have all pieces of the text, position those that have them in one piece. Unlike LIKE it
 /// has no wildcards.
 const SEARCH: &str = concat!(

@@ -39,7 +39,10 @@ async fn no_statement_reads_a_table_from_end_to_end() {
         // The first of them has to find its way past all ids that are taken.
         let new = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
         assert_eq!(new.id, id(100_005 + n));
-        store.put(Some(id(middle)), &details(&format!("Lamp {middle}"), "", 2), at(2)).await.unwrap();
+        store
+            .put(Some(id(middle)), &details(&format!("Lamp {middle}"), "", 2), at(2))
+            .await
+            .unwrap();
     }
     drop(store);
     let scanned = postgres::full_scans(url, schema, MANY).await.unwrap();

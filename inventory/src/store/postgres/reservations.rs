@@ -8,7 +8,6 @@ use sqlx::{
     FromRow, PgConnection, Postgres,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
-    types::Json,
 };
 use storage::{SqlTimestamp, StoreError};
 use uuid::Uuid;
@@ -16,10 +15,10 @@ use uuid::Uuid;
 use super::now;
 use crate::{
     domain::{
-        CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve,
+        CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, State, Step, on_reserve,
         on_settlement,
     },
-    store::row,
+    store::row::{self, Shortages},
 };
 
 /// What to do when stock is short while there are holds that have run out, but were not given back yet.
@@ -60,8 +59,8 @@ macro_rules! move_stock {
     };
 }
 
-/// Nothing, if the checkout is known. What is too little as others have left it is refused without a lock, so that a crowd
-/// in front of an empty shelf does not queue; what is enough has to be enough once more when it is locked.
+/// Nothing, if the checkout is known. What is too little when the statement begins is refused without a lock, so that a
+/// crowd in front of an empty shelf does not queue; what is enough has to be enough once more when it is locked.
 const RESERVE: &str = concat!(
     "WITH known AS (
         SELECT FROM reservations WHERE checkout_id = $4
@@ -122,16 +121,18 @@ const SETTLE: &str = concat!(
     " SELECT checkout_id FROM settled"
 );
 
-/// Nothing, if the reservation is not EXPIRED.
+/// The stock of a reservation.
+const LOCK: &str = "
+    SELECT product_id FROM reservation_lines JOIN stock USING (product_id)
+    WHERE checkout_id = $1 ORDER BY product_id FOR NO KEY UPDATE OF stock";
+
+/// After [`LOCK`], so that it sees what is there. Nothing, if the reservation is not EXPIRED.
 const TAKE_AGAIN: &str = concat!(
-    "WITH line AS (
-        SELECT product_id, quantity FROM reservations JOIN reservation_lines USING (checkout_id)
-        WHERE checkout_id = $4 AND state = 'EXPIRED'
-    ), locked AS (
-        SELECT product_id, quantity, on_hand - held AS available FROM line JOIN stock USING (product_id)
-        ORDER BY product_id FOR NO KEY UPDATE OF stock
-    ), outcome AS MATERIALIZED (
-        SELECT EXISTS (SELECT FROM locked WHERE quantity > available) AS is_short
+    "WITH outcome AS (
+        SELECT EXISTS (
+            SELECT FROM reservation_lines JOIN stock USING (product_id)
+            WHERE checkout_id = $4 AND quantity > on_hand - held
+        ) AS is_short
     ), settled AS (
         UPDATE reservations SET state = CASE WHEN is_short THEN 'LOST' ELSE 'CONFIRMED' END, updated_at = ",
     now!(),
@@ -178,7 +179,7 @@ pub(super) async fn reserve(
         .iter()
         .map(|(product, quantity)| (product.get(), quantity.get()))
         .unzip();
-    let reserved: Option<(Option<SqlTimestamp>, Option<Json<Vec<Shortage>>>)> = moving(RESERVE, Movement::Held)
+    let reserved: Option<(Option<SqlTimestamp>, Shortages)> = moving(RESERVE, Movement::Held)
         .bind(checkout.get())
         .bind(products)
         .bind(quantities)
@@ -287,6 +288,7 @@ async fn take_again(
     checkout: CheckoutId,
     if_short: IfShort,
 ) -> Result<Option<bool>, StoreError> {
+    sqlx::query(LOCK).bind(checkout.get()).execute(&mut *tx).await?;
     let settled: Option<(String,)> = moving(TAKE_AGAIN, Movement::SoldAfterExpiry)
         .bind(checkout.get())
         .bind(if_short == IfShort::Refuse)
@@ -314,13 +316,7 @@ async fn find_state(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Optio
 }
 
 /// state, expires at, shortages, products and their quantities.
-type ReservationRow = (
-    String,
-    Option<SqlTimestamp>,
-    Option<Json<Vec<Shortage>>>,
-    Vec<i64>,
-    Vec<i64>,
-);
+type ReservationRow = (String, Option<SqlTimestamp>, Shortages, Vec<i64>, Vec<i64>);
 
 async fn find(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Option<Reservation>, StoreError> {
     let found: Option<ReservationRow> = sqlx::query_as(

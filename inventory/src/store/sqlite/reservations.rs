@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::{SqliteConnection, types::Json};
+use sqlx::SqliteConnection;
 use storage::StoreError;
 
 use super::now;
@@ -12,7 +12,7 @@ use crate::{
         CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve,
         on_settlement,
     },
-    store::row,
+    store::row::{self, Shortages},
 };
 
 /// What a method answers: its result, or a refusal, which is as much of a result.
@@ -203,7 +203,7 @@ async fn set_state(tx: &mut SqliteConnection, checkout: CheckoutId, state: State
 }
 
 async fn find(tx: &mut SqliteConnection, checkout: CheckoutId) -> Result<Option<Reservation>, StoreError> {
-    let row: Option<(String, Option<i64>, Option<Json<Vec<Shortage>>>)> =
+    let row: Option<(String, Option<i64>, Shortages)> =
         sqlx::query_as("SELECT state, expires_at, shortages FROM reservations WHERE checkout_id = ?")
             .bind(checkout.to_string())
             .fetch_optional(&mut *tx)

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures::{StreamExt, future::join_all, stream};
+use futures::{
+    StreamExt,
+    future::{join, join_all},
+    stream,
+};
 use inventory::{
     domain::{KeyReused, Lines, Refusal},
     ports::StockStore,
@@ -74,7 +78,11 @@ pub(crate) async fn two_replicas_give_a_hold_back_once(fixture: &dyn Fixture) {
     let stores = two(fixture).await;
     for _ in 0..HOLDS {
         let both = lines(&[(LAPTOP, 1), (MOUSE, 2)]);
-        stores[0].reserve(new_checkout(), &both, NO_TIME).await.unwrap().unwrap();
+        stores[0]
+            .reserve(new_checkout(), &both, NO_TIME)
+            .await
+            .unwrap()
+            .unwrap();
     }
     let sweep = async |n: usize| {
         let mut given_back = 0;
@@ -91,6 +99,35 @@ pub(crate) async fn two_replicas_give_a_hold_back_once(fixture: &dyn Fixture) {
     assert_balanced(fixture).await;
 }
 
+/// The piece that an expired hold is to take again comes back at that moment: it gets it or not, but never an error.
+pub(crate) async fn an_expired_hold_takes_what_is_released_at_that_moment_or_not(fixture: &dyn Fixture) {
+    let stores = &two(fixture).await;
+    let race = async |id: i64| {
+        let one = &lines(&[(id, 1)]);
+        stores[0]
+            .receive(&delivery(&id.to_string(), id, 1))
+            .await
+            .unwrap()
+            .unwrap();
+        let [old, rival] = [new_checkout(), new_checkout()];
+        stores[0].reserve(old, one, NO_TIME).await.unwrap().unwrap();
+        // It is in the way, and has run out.
+        stores[1].reserve(rival, one, HOUR).await.unwrap().unwrap();
+        let (confirmed, released) = join(stores[0].confirm(old), stores[1].release(rival)).await;
+        assert_eq!(released.unwrap(), Ok(()));
+        let left = match confirmed.unwrap() {
+            Ok(()) => 0,
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::Expired);
+                1
+            }
+        };
+        assert_eq!(stock_of(&*stores[1], id).await, (left, 0));
+    };
+    stream::iter(1_000..1_400).for_each_concurrent(WRITERS / 4, race).await;
+    assert_balanced(fixture).await;
+}
+
 pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture: &dyn Fixture) {
     let stores = two(fixture).await;
     let (three, mut late) = (&lines(&[(LAPTOP, 3)]), 0);
@@ -98,14 +135,18 @@ pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture:
         let checkout = new_checkout();
         let reserve = async { stores[0].reserve(checkout, three, HOUR).await.unwrap() };
         let release = async { stores[1].release(checkout).await.unwrap() };
-        let (reserved, released) = futures::future::join(reserve, release).await;
+        let (reserved, released) = join(reserve, release).await;
         assert_eq!(released, Ok(()));
         if let Err(refusal) = reserved {
             assert_eq!(refusal, Refusal::Released);
             late += 1;
         }
         assert_eq!(stores[1].confirm(checkout).await.unwrap(), Err(Refusal::Released));
-        assert_eq!(stock_of(&*stores[0], LAPTOP).await, (LAPTOPS, 0), "after {late} late ones");
+        assert_eq!(
+            stock_of(&*stores[0], LAPTOP).await,
+            (LAPTOPS, 0),
+            "after {late} late ones"
+        );
     }
     assert_balanced(fixture).await;
 }
@@ -119,7 +160,9 @@ pub(crate) async fn of_racing_reserves_with_other_lines_the_first_counts(fixture
         (n % 2, answer.unwrap())
     }))
     .await;
-    let held = answers.iter().filter_map(|(set, answer)| Some((*set, answer.as_ref().ok()?)));
+    let held = answers
+        .iter()
+        .filter_map(|(set, answer)| Some((*set, answer.as_ref().ok()?)));
     let winners: BTreeSet<_> = held.collect();
     assert_eq!(winners.len(), 1, "one set of lines, with one answer: {answers:?}");
     let winner = winners.first().unwrap().0;
