@@ -30,7 +30,12 @@ fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
         if let Some(address) = shop.address(*service)
             && *service != ServiceName::Gateway
         {
-            writeln!(text, "  {:<13} {address:<22} {}", service.as_str(), engine(config, *service))?;
+            writeln!(
+                text,
+                "  {:<13} {address:<22} {}",
+                service.as_str(),
+                engine(config, *service)
+            )?;
         }
     }
     if config.services.iter().any(|service| service.uses_events()) {

@@ -129,6 +129,7 @@ macro_rules! by_service {
     ($(#[$doc:meta])* $name:ident: $type:ty, $help:literal { $($field:ident $(= $default:literal)? for $service:ident),* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Args)]
+        #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
         pub struct $name {
             $(
                 #[arg(long, env, global = true, hide_short_help = true, hide_env_values = true, help = $help $(, default_value = $default)?)]

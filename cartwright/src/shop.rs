@@ -82,9 +82,10 @@ impl Shop {
             ..hooks.runtime
         };
         let settings = &config.settings;
-        let data = match settings.embeds(&config.services) {
-            true => Some(DataDir::own(&settings.data_dir)?),
-            false => None,
+        let data = if settings.embeds(&config.services) {
+            Some(DataDir::own(&settings.data_dir)?)
+        } else {
+            None
         };
         let mut listeners = Listeners::bind(config).await?;
         let mut network = Network::new(config, hooks.faults)?;
@@ -96,6 +97,9 @@ impl Shop {
             let (listener, incoming) = (listeners.of(name)?, network.incoming(name)?);
             let running = runtime::serve::start(service, listener, incoming, INTERFACE, &runtime).await;
             services.push(running.map_err(anyhow::Error::from)?);
+        }
+        if listeners.gateway.is_some() {
+            probes.extend(network.gateway_probes(config));
         }
         let health = Health::new(probes);
         let gateway = match listeners.gateway.take() {

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cartwright::settings::Settings;
 use events::{EventBus, SqliteBus};
 use runtime::CrashPoints;
@@ -18,7 +18,10 @@ use tempfile::TempDir;
 use testing::Engine;
 use tokio::process::Command;
 
-use crate::process;
+use crate::{
+    engine_set::{Addresses, EngineSet},
+    process,
+};
 use engines::Places;
 
 /// What a shop runs on.
@@ -43,6 +46,8 @@ impl Profile {
 pub struct Home {
     folder: TempDir,
     places: Option<Places>,
+    /// The engines go soon, with all that is in them, and may be down by then.
+    is_on_its_own_engines: bool,
 }
 
 impl fmt::Debug for Home {
@@ -55,11 +60,21 @@ impl Home {
     pub async fn new(profile: Profile) -> Result<Self> {
         let places = match profile {
             Profile::Embedded => None,
-            Profile::Engines => Some(Places::make(None).await?),
+            Profile::Engines => Some(Places::make(Addresses::shared()?, None).await?),
         };
         Ok(Self {
             folder: tempfile::tempdir()?,
             places,
+            is_on_its_own_engines: false,
+        })
+    }
+
+    /// On engines that are there for this test alone. They must outlive it.
+    pub async fn on(engines: &EngineSet) -> Result<Self> {
+        Ok(Self {
+            folder: tempfile::tempdir()?,
+            places: Some(Places::make(engines.addresses().clone(), None).await?),
+            is_on_its_own_engines: true,
         })
     }
 
@@ -74,7 +89,11 @@ impl Home {
             None => None,
             Some(places) => Some(places.copy().await?),
         };
-        Ok(Self { folder, places })
+        Ok(Self {
+            folder,
+            places,
+            is_on_its_own_engines: self.is_on_its_own_engines,
+        })
     }
 
     pub fn folder(&self) -> &Path {
@@ -90,7 +109,7 @@ impl Home {
 
     /// Lets a shop in this process live here.
     pub fn furnish(&self, settings: &mut Settings) {
-        settings.data_dir = self.folder().to_owned();
+        self.folder().clone_into(&mut settings.data_dir);
         if let Some(places) = &self.places {
             places.furnish(&mut settings.engines);
         }
@@ -121,6 +140,21 @@ impl Home {
         }
     }
 
+    /// The versions of the carts that are in the shared cache, by customer.
+    pub async fn cached_carts(&self) -> Result<Vec<(String, i64)>> {
+        self.own_engines()?.cached_carts().await
+    }
+
+    /// Empties the shared cache of this home, and of all others on its engines.
+    pub async fn empty_cache(&self) -> Result<()> {
+        self.own_engines()?.empty_cache().await
+    }
+
+    fn own_engines(&self) -> Result<&Places> {
+        let places = self.places.as_ref().filter(|_| self.is_on_its_own_engines);
+        places.context("this home has no engines of its own")
+    }
+
     /// The event bus, as another process sees it.
     pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
         Ok(match &self.places {
@@ -133,6 +167,9 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         let Some(places) = self.places.take() else { return };
+        if self.is_on_its_own_engines {
+            return;
+        }
         // What is left behind is in nobody's way: every name is used once.
         let cleared = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cartwright::http::Customer;
+use cartwright::http::{Customer, Reply};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
@@ -28,6 +28,8 @@ pub struct ShopProcess {
     pub gateway: Option<SocketAddr>,
     /// Where each service listens, by name.
     pub addresses: BTreeMap<String, SocketAddr>,
+    /// Where `/health/ready` of the process is.
+    pub admin: SocketAddr,
     child: Child,
     stderr: JoinHandle<String>,
 }
@@ -90,7 +92,7 @@ impl ShopProcess {
             while let Some(line) = lines.next_line().await? {
                 let words: Vec<_> = line.split_whitespace().collect();
                 if let [name, address, ..] = words[..]
-                    && let Ok(address) = address.trim_start_matches("http://").parse()
+                    && let Ok(address) = bare(address).parse()
                 {
                     addresses.insert(name.to_owned(), address);
                 }
@@ -104,14 +106,18 @@ impl ShopProcess {
             .await
             .context("the shop neither opened nor ended")??
         {
-            Some(addresses) => {
+            Some(mut addresses) => {
                 // The rest of the banner has to go somewhere.
                 #[allow(clippy::disallowed_methods, reason = "ends with the process whose output it reads")]
                 tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
                 let gateway = addresses.get("gateway").copied();
+                let admin = addresses
+                    .remove("health")
+                    .context("it does not say where its health is")?;
                 Ok(Start::Open(Box::new(Self {
                     gateway,
                     addresses,
+                    admin,
                     child,
                     stderr,
                 })))
@@ -129,13 +135,7 @@ impl ShopProcess {
     }
 
     pub fn customer(&self, name: &str) -> anyhow::Result<Customer> {
-        let secret = gateway::Secret::new(SECRET)?;
-        let now = runtime::Clock::system().now();
-        let token = gateway::token::sign(&secret, name, None, Duration::from_hours(1), now)?;
-        Ok(Customer {
-            gateway: self.gateway.context("the gateway runs elsewhere")?,
-            token: Some(token),
-        })
+        customer(self.gateway.context("the gateway runs elsewhere")?, name)
     }
 
     /// The memory that the process holds now, in bytes.
@@ -150,6 +150,15 @@ impl ShopProcess {
         Ok(kib * 1024)
     }
 
+    /// Whether all that the process needs is there, and what it says of each.
+    pub async fn health(&self) -> anyhow::Result<Reply> {
+        let process = Customer {
+            gateway: self.admin,
+            token: None,
+        };
+        process.get("/health/ready").await
+    }
+
     /// Waits for the process to end by itself.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         Ok(self.child.wait().await?)
@@ -161,17 +170,48 @@ impl ShopProcess {
         Ok(())
     }
 
+    /// Holds the process where it is: it does nothing, and its connections stay open.
+    pub async fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("STOP").await
+    }
+
+    /// Lets a frozen process go on.
+    pub async fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("CONT").await
+    }
+
+    /// The standard library has no way to send one.
+    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let id = self.child.id().context("the process has ended")?.to_string();
+        let told = Command::new("kill").args(["-s", signal, &id]).status().await?;
+        anyhow::ensure!(told.success(), "the process could not be sent {signal}");
+        Ok(())
+    }
+
     /// Asks the process to stop and waits for that; returns how it ended and what it had said on standard error.
     pub async fn stop(mut self) -> anyhow::Result<(ExitStatus, String)> {
-        let id = self.child.id().context("the process has ended")?;
-        // The standard library has no way to send SIGTERM.
-        let told = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
-        anyhow::ensure!(told.success(), "the process could not be told to stop");
+        self.signal("TERM").await?;
         let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .context("the shop does not stop")??;
         Ok((status, self.stderr.await?))
     }
+}
+
+/// A customer of such a shop, with a token for an hour.
+pub fn customer(gateway: SocketAddr, name: &str) -> anyhow::Result<Customer> {
+    let secret = gateway::Secret::new(SECRET)?;
+    let now = runtime::Clock::system().now();
+    let token = gateway::token::sign(&secret, name, None, Duration::from_hours(1), now)?;
+    Ok(Customer {
+        gateway,
+        token: Some(token),
+    })
+}
+
+/// An address as it stands in a URL of the banner.
+fn bare(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches("/health/ready")
 }
 
 /// Copies the files of a data directory whose shop is closed.

@@ -13,7 +13,9 @@ pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), 
     if nowhere {
         return Err(anyhow!("DATA_DIR {}: no shop has been open here", settings.data_dir.display()).into());
     }
-    let bus = connect(settings, &CrashPoints::none()).await.map_err(anyhow::Error::from)?;
+    let bus = connect(settings, &CrashPoints::none())
+        .await
+        .map_err(anyhow::Error::from)?;
     let letters = DeadLetters::new(bus);
     let parked = parked(&letters).await?;
     match command {

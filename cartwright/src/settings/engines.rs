@@ -23,7 +23,7 @@ by_service! {
 /// Addresses of real engines.
 #[derive(Debug, Clone, Args)]
 pub struct Engines {
-    /// PostgreSQL, for everything but carts: postgres://user:password@host:5432/database [default: SQLite files in
+    /// PostgreSQL, for everything but carts: `postgres://user:password@host:5432/database` [default: SQLite files in
     /// `DATA_DIR`].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub database_url: Option<String>,
@@ -44,7 +44,7 @@ pub struct Engines {
     pub db_name: String,
     #[command(flatten)]
     pub databases: Databases,
-    /// MongoDB, for carts: mongodb://host:27017/ [default: a SQLite file in `DATA_DIR`].
+    /// MongoDB, for carts: `mongodb://host:27017/` [default: a SQLite file in `DATA_DIR`].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub mongo_uri: Option<String>,
     /// The database of carts, in MongoDB.
@@ -66,8 +66,8 @@ pub struct Engines {
     #[arg(long, env, global = true, hide_short_help = true)]
     pub kafka_addr: Option<String>,
     /// Put in front of topics, consumer groups and cache keys, for shops that share a Kafka or a Redis.
-    #[arg(long, env, global = true, default_value = "", hide_default_value = true)]
-    pub namespace: String,
+    #[arg(long, env, global = true)]
+    pub namespace: Option<String>,
     /// Names this process in leases: one that comes back under its name goes on at once with what it had begun. No two
     /// live processes may share one [default: made anew at each start].
     #[arg(long, env, global = true)]
@@ -125,6 +125,11 @@ impl Engines {
             .or_else(|| set(self.kafka_addr.as_ref()))
     }
 
+    /// What stands before topics, groups and cache keys.
+    pub fn namespace(&self) -> &str {
+        set(self.namespace.as_ref()).unwrap_or_default()
+    }
+
     /// The name that was given to this process.
     pub fn instance(&self) -> Option<&str> {
         set(self.instance.as_ref())
@@ -136,17 +141,23 @@ impl Engines {
             self.postgres(service)?;
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if self.namespace.len() > 100 || !self.namespace.chars().all(fits) {
+        if self.namespace().len() > 100 || !self.namespace().chars().all(fits) {
             return Err(ConfigError::new(
                 "NAMESPACE",
                 "must be at most 100 letters, digits, '.', '_' and '-'",
             ));
         }
-        let address = |text: &str| text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        let address = |text: &str| {
+            text.rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
         if self.redis().is_some_and(|redis| !address(redis)) {
             return Err(ConfigError::new("REDIS_ADDR", "must read like host:6379"));
         }
-        if self.kafka().is_some_and(|brokers| !brokers.split(',').all(|broker| address(broker.trim()))) {
+        if self
+            .kafka()
+            .is_some_and(|brokers| !brokers.split(',').all(|broker| address(broker.trim())))
+        {
             return Err(ConfigError::new("KAFKA_BROKERS", "must read like host:9092,host:9092"));
         }
         Ok(())
@@ -186,7 +197,7 @@ impl Settings {
             Some(address) => cart::Cache::Redis {
                 address: address.to_owned(),
                 password: self.engines.redis_password().map(cart::Secret::new),
-                prefix: self.engines.namespace.clone(),
+                prefix: self.engines.namespace().to_owned(),
             },
             None => cart::Cache::Memory,
         }
@@ -267,9 +278,15 @@ mod tests {
             }),
             "DB_HOST"
         );
-        assert_eq!(wrong(|engines| engines.redis_addr = Some("redis".to_owned())), "REDIS_ADDR");
-        assert_eq!(wrong(|engines| engines.kafka_addr = Some("a:1,b".to_owned())), "KAFKA_BROKERS");
-        assert_eq!(wrong(|engines| engines.namespace = "a b".to_owned()), "NAMESPACE");
+        assert_eq!(
+            wrong(|engines| engines.redis_addr = Some("redis".to_owned())),
+            "REDIS_ADDR"
+        );
+        assert_eq!(
+            wrong(|engines| engines.kafka_addr = Some("a:1,b".to_owned())),
+            "KAFKA_BROKERS"
+        );
+        assert_eq!(wrong(|engines| engines.namespace = Some("a b".to_owned())), "NAMESPACE");
         let orders = |engines: &mut Engines| engines.databases.orders_database_url = Some("orders".to_owned());
         assert_eq!(wrong(orders), "ORDERS_DATABASE_URL");
         assert_eq!(engines(|_| {}).check(), Ok(()));

@@ -61,7 +61,7 @@ pub(crate) async fn connect(settings: &Settings, crash: &CrashPoints) -> Result<
     Ok(match settings.engines.kafka() {
         Some(brokers) => {
             let options = KafkaOptions {
-                prefix: settings.engines.namespace.clone(),
+                prefix: settings.engines.namespace().to_owned(),
                 client_id: CLIENT_ID.to_owned(),
                 ..KafkaOptions::at(brokers)
             };

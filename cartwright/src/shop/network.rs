@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use runtime::{
-    Faults,
+    Faults, Probe,
     channel::{Incoming, Peer, Policy},
     config::ConfigError,
 };
@@ -67,6 +67,25 @@ impl Network {
             inventory: self.peer(ServiceName::Inventory),
             payment: self.peer(ServiceName::Payment),
         }
+    }
+
+    /// Whether the gateway reaches the services that it calls in other processes. One that is away leaves the rest to be
+    /// served; only when all are away there is nothing that the gateway could do.
+    pub(super) fn gateway_probes(&self, config: &Config) -> Vec<Probe> {
+        let called = [
+            ServiceName::Product,
+            ServiceName::Cart,
+            ServiceName::Checkout,
+            ServiceName::Orders,
+        ];
+        let away = called.into_iter().filter(|service| !config.runs(*service));
+        let mut probes: Vec<_> = away
+            .map(|service| Probe::of_peer(service.as_str(), self.peer(service)).optional())
+            .collect();
+        if probes.len() == called.len() {
+            probes.push(Probe::any("any-service", probes.clone()));
+        }
+        probes
     }
 
     pub(super) fn gateway(&self) -> gateway::Peers {

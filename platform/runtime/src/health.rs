@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use futures::{
-    FutureExt,
+    FutureExt, StreamExt,
     future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
 };
 use serde::Serialize;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::channel::Peer;
 
 /// The longest that a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,11 +39,39 @@ impl Probe {
         }
     }
 
+    /// Asks a peer, by gRPC's health protocol, whether it serves.
+    pub fn of_peer(name: impl Into<String>, peer: Peer) -> Self {
+        Self::new(name, move || serves(peer.clone()))
+    }
+
+    /// One that is up when any of these is.
+    pub fn any(name: impl Into<String>, probes: Vec<Self>) -> Self {
+        let probes: Arc<[Self]> = probes.into();
+        Self::new(name, move || {
+            let probes = probes.clone();
+            async move {
+                let mut answers: FuturesUnordered<_> = probes.iter().map(|probe| (probe.check)()).collect();
+                while let Some(up) = answers.next().await {
+                    if up {
+                        return true;
+                    }
+                }
+                false
+            }
+        })
+    }
+
     /// Shows whether the dependency answers, and leaves the process ready when it does not: requests are served without it.
     #[must_use]
     pub fn optional(self) -> Self {
         Self { optional: true, ..self }
     }
+}
+
+async fn serves(peer: Peer) -> bool {
+    // The process as a whole: it has no other name there.
+    let answer = HealthClient::new(peer).check(HealthCheckRequest::default()).await;
+    answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
 }
 
 impl fmt::Debug for Probe {

@@ -12,7 +12,9 @@ pub use cursor::{Cursor, CursorError, Page};
 pub use data_dir::DataDir;
 pub use error::{OpenError, StoreError};
 pub use migrations::Migrations;
-pub use postgres::{Postgres, PostgresAddress, PostgresOptions, PostgresParts, SqlTimestamp, timestamptz};
+pub use postgres::{
+    Postgres, PostgresAddress, PostgresOptions, PostgresParts, PostgresReader, SqlTimestamp, timestamptz,
+};
 pub use sqlite::{Sqlite, SqliteOptions};
 
 /// Where a service keeps its tables.

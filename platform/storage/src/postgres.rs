@@ -1,6 +1,7 @@
 //! PostgreSQL: a pool for one service's schema, and transactions that outlive their caller.
 
 mod address;
+mod reader;
 mod time;
 
 use std::time::Duration;
@@ -12,11 +13,12 @@ use sqlx::{
     error::DatabaseError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{Migrations, OpenError, StoreError};
 
 pub use address::{PostgresAddress, PostgresParts};
+pub use reader::PostgresReader;
 pub use time::{SqlTimestamp, timestamptz};
 
 /// Connections of one service in one process, at most. Ten processes of each of seven services fit under a server's usual
@@ -24,6 +26,9 @@ pub use time::{SqlTimestamp, timestamptz};
 const CONNECTIONS: u32 = 10;
 /// How long a request waits for a connection: within its deadline, so that it can still say why it failed.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request waits, in all, for what it reads, or until its transaction has begun. A server that hangs looks like
+/// one that is slow, and the caller waits for three seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A connection that lay idle for longer may have died with its server: it is asked before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How long a transaction may take; what has not ended by then is cut off with its connection.
@@ -96,20 +101,26 @@ impl Postgres {
     {
         let (pool, crash) = (self.pool.clone(), self.crash.clone());
         let transaction = async move {
+            let until = Instant::now() + ANSWER_TIMEOUT;
             let mut connection = pool.acquire().await?;
             let work = async {
-                let mut tx = connection.begin().await?;
-                let value = work(&mut tx).await?;
-                crash.before("commit", label);
-                tx.commit().await?;
-                crash.after("commit", label);
-                Ok(value)
+                let begun = timeout_at(until, connection.begin()).await.ok()?;
+                let done = async {
+                    let mut tx = begun?;
+                    let value = work(&mut tx).await?;
+                    crash.before("commit", label);
+                    tx.commit().await?;
+                    crash.after("commit", label);
+                    Ok(value)
+                };
+                Some(done.await)
             };
-            timeout(TRANSACTION_TIMEOUT, work).await.unwrap_or_else(|_| {
+            let done = timeout(TRANSACTION_TIMEOUT, work).await.ok().flatten();
+            done.unwrap_or_else(|| {
                 // Closes the socket: whatever the server was doing for it is rolled back.
                 drop(connection.detach());
                 Err(StoreError::unavailable(format!(
-                    "{label} took longer than {TRANSACTION_TIMEOUT:?}"
+                    "{label} did not begin within {ANSWER_TIMEOUT:?} or took longer than {TRANSACTION_TIMEOUT:?}"
                 )))
             })
         };
@@ -117,8 +128,8 @@ impl Postgres {
     }
 
     /// For single statements that read. They may be dropped at any time.
-    pub const fn reader(&self) -> &PgPool {
-        &self.pool
+    pub const fn reader(&self) -> PostgresReader<'_> {
+        PostgresReader(&self.pool)
     }
 
     /// Whether the database answers: for a readiness probe.

@@ -14,7 +14,8 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use testing::Engine;
+
+use crate::engine_set::Addresses;
 
 /// How long Kafka may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,37 +24,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Places {
     /// The name of its databases, and its namespace.
     name: String,
-    /// Of the database that tests create others from.
-    root_url: String,
+    /// Its database is that from which tests create others.
+    addresses: Addresses,
     database_url: String,
-    mongo_uri: String,
-    redis_addr: String,
-    pub(super) kafka_brokers: String,
 }
 
 impl Places {
     /// New ones; the database is a copy of `template`, if one is named.
-    pub(super) async fn make(template: Option<&str>) -> Result<Self> {
-        let address = |engine: Engine| {
-            engine
-                .address()
-                .with_context(|| format!("{} is not set", engine.variable()))
-        };
+    pub(super) async fn make(addresses: Addresses, template: Option<&str>) -> Result<Self> {
         let name = testing::unique_name();
-        let root_url = address(Engine::PostgreSql)?;
+        let root_url = &addresses.database_url;
         let (server, _) = root_url.rsplit_once('/').context("DATABASE_URL names no database")?;
         let database_url = format!("{server}/{name}");
         let from = template
             .map(|template| format!(" TEMPLATE {template}"))
             .unwrap_or_default();
-        on_server(&root_url, format!("CREATE DATABASE {name}{from}")).await?;
+        on_server(root_url, format!("CREATE DATABASE {name}{from}")).await?;
         Ok(Self {
-            database_url,
-            mongo_uri: address(Engine::MongoDb)?,
-            redis_addr: address(Engine::Redis)?,
-            kafka_brokers: address(Engine::Kafka)?,
-            root_url,
             name,
+            addresses,
+            database_url,
         })
     }
 
@@ -63,28 +53,28 @@ impl Places {
 
     pub(super) fn furnish(&self, engines: &mut Engines) {
         engines.database_url = Some(self.database_url.clone());
-        engines.mongo_uri = Some(self.mongo_uri.clone());
+        engines.mongo_uri = Some(self.addresses.mongo_uri.clone());
         engines.mongo_db_name.clone_from(&self.name);
-        engines.redis_addr = Some(self.redis_addr.clone());
-        engines.kafka_brokers = Some(self.kafka_brokers.clone());
-        engines.namespace.clone_from(&self.name);
+        engines.redis_addr = Some(self.addresses.redis_addr.clone());
+        engines.kafka_brokers = Some(self.addresses.kafka_brokers.clone());
+        engines.namespace = Some(self.name.clone());
         engines.instance = Some("the one".to_owned());
     }
 
     pub(super) fn variables(&self) -> [(&'static str, &str); 7] {
         [
             ("DATABASE_URL", &self.database_url),
-            ("MONGO_URI", &self.mongo_uri),
+            ("MONGO_URI", &self.addresses.mongo_uri),
             ("MONGO_DB_NAME", &self.name),
-            ("REDIS_ADDR", &self.redis_addr),
-            ("KAFKA_BROKERS", &self.kafka_brokers),
+            ("REDIS_ADDR", &self.addresses.redis_addr),
+            ("KAFKA_BROKERS", &self.addresses.kafka_brokers),
             ("NAMESPACE", &self.name),
             ("INSTANCE", "the one"),
         ]
     }
 
     pub(super) async fn copy(&self) -> Result<Self> {
-        let copy = Self::make(Some(&self.name)).await?;
+        let copy = Self::make(self.addresses.clone(), Some(&self.name)).await?;
         let carts = self.carts().await?;
         if !carts.is_empty() {
             copy.cart_collection().await?.insert_many(carts).await?;
@@ -108,13 +98,13 @@ impl Places {
     pub(super) async fn bus(&self) -> Result<KafkaBus> {
         let options = KafkaOptions {
             prefix: self.name.clone(),
-            ..KafkaOptions::at(&self.kafka_brokers)
+            ..KafkaOptions::at(&self.addresses.kafka_brokers)
         };
         Ok(KafkaBus::open(options).await?)
     }
 
     async fn cart_collection(&self) -> Result<mongodb::Collection<Document>> {
-        let client = mongodb::Client::with_uri_str(&self.mongo_uri).await?;
+        let client = mongodb::Client::with_uri_str(&self.addresses.mongo_uri).await?;
         Ok(client.database(&self.name).collection("carts"))
     }
 
@@ -125,13 +115,46 @@ impl Places {
         Ok(carts.try_collect().await?)
     }
 
+    async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(format!("redis://{}", self.addresses.redis_addr))?;
+        Ok(client.get_multiplexed_async_connection().await?)
+    }
+
+    /// The versions of the carts that are in the cache, by customer. A gap is no cart.
+    pub(super) async fn cached_carts(&self) -> Result<Vec<(String, i64)>> {
+        let mut redis = self.redis().await?;
+        let prefix = format!("{}cart:", self.name);
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("{prefix}*"))
+            .query_async(&mut redis)
+            .await?;
+        let mut carts = Vec::new();
+        for key in keys {
+            let entry: Option<String> = redis::cmd("GET").arg(&key).query_async(&mut redis).await?;
+            let Some(entry) = entry else { continue };
+            let entry: serde_json::Value = serde_json::from_str(&entry).context(key.clone())?;
+            if let Some(version) = entry["version"].as_i64() {
+                carts.push((key.trim_start_matches(&prefix).to_owned(), version));
+            }
+        }
+        Ok(carts)
+    }
+
+    /// Forgets everything in Redis.
+    pub(super) async fn empty_cache(&self) -> Result<()> {
+        let mut redis = self.redis().await?;
+        Ok(redis::cmd("FLUSHALL").query_async(&mut redis).await?)
+    }
+
     /// The next offset of a group in each partition; 0 where it has none yet.
     pub(super) async fn offsets(&self, group: &str) -> Result<Vec<i64>> {
         let (consumer, places) = (self.member(group)?, self.partitions());
         let found = tokio::task::spawn_blocking(move || consumer.committed_offsets(places, PATIENCE)).await??;
-        let next = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-            Offset::Offset(next) => next,
-            _ => 0,
+        let next = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+            let Offset::Offset(next) = element.offset() else {
+                return 0;
+            };
+            next
         };
         Ok(found.elements().into_iter().map(next).collect())
     }
@@ -168,7 +191,7 @@ impl Places {
 
     fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", &self.kafka_brokers);
+        client.set("bootstrap.servers", &self.addresses.kafka_brokers);
         client
     }
 
@@ -184,8 +207,12 @@ impl Places {
     }
 
     pub(super) async fn clear(self) -> Result<()> {
-        on_server(&self.root_url, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
-        let client = mongodb::Client::with_uri_str(&self.mongo_uri).await?;
+        on_server(
+            &self.addresses.database_url,
+            format!("DROP DATABASE {} WITH (FORCE)", self.name),
+        )
+        .await?;
+        let client = mongodb::Client::with_uri_str(&self.addresses.mongo_uri).await?;
         client.database(&self.name).drop().await?;
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
         let dead = GROUPS.map(|group| format!("{}{}", self.name, events::dead_letter_topic(CHECKOUT_TOPIC, group)));

@@ -4,6 +4,11 @@
     clippy::panic,
     reason = "a test fails by panicking, in its helpers too"
 )]
+#![allow(
+    clippy::too_many_lines,
+    clippy::print_stdout,
+    reason = "a case tells one story, and what it measured"
+)]
 
 /// Each case on embedded stores and on real engines. Cases are listed once, so that no profile can skip one.
 macro_rules! on_every_profile {

@@ -110,7 +110,7 @@ impl Outbox for PostgresOutbox {
             async move {
                 let pruned = sqlx::query(
                     "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox
-                     WHERE published_at <= clock_timestamp() - $1 LIMIT 1000)",
+                     WHERE published_at <= (SELECT clock_timestamp()) - $1 LIMIT 1000)",
                 )
                 .bind(retention)
                 .execute(tx)

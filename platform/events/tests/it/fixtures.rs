@@ -8,6 +8,7 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
+    metadata::MetadataTopic,
 };
 use runtime::CrashPoints;
 use testing::Engine;
@@ -63,7 +64,7 @@ impl KafkaFixture {
     pub(crate) async fn delete_topics(&self) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
-        let topics = metadata.topics().iter().map(|topic| topic.name());
+        let topics = metadata.topics().iter().map(MetadataTopic::name);
         let ours: Vec<&str> = topics.filter(|topic| topic.starts_with(&self.prefix)).collect();
         if !ours.is_empty() {
             let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));

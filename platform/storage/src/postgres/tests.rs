@@ -166,3 +166,70 @@ async fn an_address_that_leads_nowhere_is_told_by_its_variable() {
         assert!(began.elapsed() < Duration::from_secs(15), "{error}");
     }
 }
+
+/// What lies between a process and its server, and can stop to pass anything on.
+struct Wire {
+    address: PostgresAddress,
+    is_cut: tokio::sync::watch::Sender<bool>,
+}
+
+impl Wire {
+    async fn to(url: &str) -> Self {
+        let (before, at) = url.split_once('@').unwrap();
+        let (host, database) = at.split_once('/').unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = format!("{before}@{}/{database}", listener.local_addr().unwrap());
+        let (host, is_cut, tasks) = (
+            host.to_owned(),
+            tokio::sync::watch::Sender::new(false),
+            runtime::Tasks::new(),
+        );
+        let (watched, connections) = (is_cut.clone(), tasks.clone());
+        tasks.spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (host, mut cut) = (host.clone(), watched.subscribe());
+                connections.spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(host).await.unwrap();
+                    let is_cut = tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => false,
+                        cut = cut.wait_for(|cut| *cut) => cut.is_ok(),
+                    };
+                    if is_cut {
+                        // Both stay open, and nothing comes any more.
+                        std::future::pending::<()>().await;
+                    }
+                });
+            }
+        });
+        Self {
+            address: PostgresAddress::from_url("DATABASE_URL", &here).unwrap(),
+            is_cut,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_not_waited_for_longer_than_a_request_is() {
+    let Some(url) = Engine::PostgreSql.address() else {
+        return;
+    };
+    let wire = Wire::to(&url).await;
+    let place = Place {
+        address: wire.address.clone(),
+        schema: testing::unique_name(),
+    };
+    let db = place.open().await.unwrap();
+    insert(&db, 1).await.unwrap();
+    // Trusted connections, for a transaction and for two reads.
+    join_all((0..3).map(|_| numbers(&db))).await;
+    wire.is_cut.send_replace(true);
+    let began = Instant::now();
+    let all = sqlx::query("SELECT n FROM counter").fetch_all(db.reader());
+    let one = sqlx::query("SELECT n FROM counter").fetch_optional(db.reader());
+    let (written, all, one) = tokio::join!(insert(&db, 2), all, one);
+    assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
+    for error in [all.map(drop).unwrap_err(), one.map(drop).unwrap_err()] {
+        assert!(matches!(StoreError::from(error), StoreError::Unavailable(_)));
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}

@@ -9,7 +9,7 @@ use super::{
     source::{read, root},
 };
 
-const PLATFORM: [&str; 4] = ["money", "storage", "events", "runtime"];
+const PLATFORM: [&str; 5] = ["money", "storage", "events", "runtime", "testing"];
 
 /// A member of the workspace.
 struct Member {

@@ -9,6 +9,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataPartition,
 };
 
 use super::{
@@ -56,7 +57,7 @@ fn partitions(consumer: &BaseConsumer<Log>, topic: &str) -> Result<Vec<i32>, Bus
         return Ok(Vec::new());
     };
     match found.error().map(RDKafkaErrorCode::from) {
-        None => Ok(found.partitions().iter().map(|partition| partition.id()).collect()),
+        None => Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
         Some(error) if is_missing_topic(&KafkaError::MetadataFetch(error)) => Ok(Vec::new()),
         Some(error) => Err(BusError::new(format!("topic {topic}: {error}"))),
     }

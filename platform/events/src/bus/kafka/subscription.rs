@@ -70,11 +70,11 @@ impl KafkaSubscription {
     }
 
     /// Whether an error ends the subscription. librdkafka goes on by itself after most of them.
-    fn judge(&self, error: KafkaError) -> Result<(), BusError> {
-        if is_missing_topic(&error) {
+    fn judge(&self, error: &KafkaError) -> Result<(), BusError> {
+        if is_missing_topic(error) {
             self.topics.forget(&self.topic);
         }
-        if passes(&error) {
+        if passes(error) {
             return Ok(());
         }
         Err(BusError::new(format!("topic {}: {error}", self.topic)))
@@ -95,7 +95,7 @@ impl Subscription for KafkaSubscription {
             self.drop_what_was_given_away();
             match received {
                 Some(Ok(record)) => self.take(delivery(&record)),
-                Some(Err(error)) => self.judge(error)?,
+                Some(Err(error)) => self.judge(&error)?,
                 None if self.taken.is_empty() => continue,
                 None => return Ok(mem::take(&mut self.taken)),
             }

@@ -158,15 +158,49 @@ impl Topics {
 
 /// Whether it matters that a topic was not made.
 fn refused(topic: &str, partitions: u32, error: RDKafkaErrorCode) -> Result<(), BusError> {
-    match error {
+    const FORBIDDEN: [RDKafkaErrorCode; 3] = [
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+        RDKafkaErrorCode::ClusterAuthorizationFailed,
+        RDKafkaErrorCode::PolicyViolation,
+    ];
+    if error == RDKafkaErrorCode::TopicAlreadyExists {
         // Another process was first.
-        RDKafkaErrorCode::TopicAlreadyExists => Ok(()),
-        RDKafkaErrorCode::TopicAuthorizationFailed
-        | RDKafkaErrorCode::ClusterAuthorizationFailed
-        | RDKafkaErrorCode::PolicyViolation => Err(BusError::new(format!(
+        return Ok(());
+    }
+    Err(BusError::new(if FORBIDDEN.contains(&error) {
+        format!(
             "topic {topic} is not there, and this client may not make it ({error}); \
              make it with {partitions} partitions, or allow CREATE on it",
-        ))),
-        other => Err(BusError::new(format!("topic {topic} could not be made: {other}"))),
+        )
+    } else {
+        format!("topic {topic} could not be made: {error}")
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::telemetry::chain;
+
+    use super::*;
+
+    #[test]
+    fn who_may_not_make_a_topic_is_told_what_to_do() {
+        assert!(refused("t", 3, RDKafkaErrorCode::TopicAlreadyExists).is_ok());
+        for code in [
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            RDKafkaErrorCode::PolicyViolation,
+        ] {
+            let text = chain(&refused("t", 3, code).unwrap_err());
+            assert!(
+                text.contains("topic t is not there, and this client may not make it"),
+                "{text}"
+            );
+            assert!(
+                text.ends_with("make it with 3 partitions, or allow CREATE on it"),
+                "{text}"
+            );
+        }
+        let text = chain(&refused("t", 3, RDKafkaErrorCode::InvalidReplicationFactor).unwrap_err());
+        assert!(text.contains("topic t could not be made"), "{text}");
     }
 }

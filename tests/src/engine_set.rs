@@ -1,0 +1,151 @@
+//! Engines that a test has for itself, to stop, kill and hang them. They go with the value.
+
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use testing::Engine;
+
+/// What can be done to an engine. All but [`Action::Pause`] and [`Action::Kill`] end when the engine is where it is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Start,
+    Stop,
+    /// PostgreSQL without a shutdown, so that it recovers as after a crash.
+    Restart,
+    Kill,
+    /// Its processes get no time any more: connections hang.
+    Pause,
+    Resume,
+}
+
+impl Action {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+/// Where engines are.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub database_url: String,
+    pub mongo_uri: String,
+    pub redis_addr: String,
+    pub kafka_brokers: String,
+}
+
+impl Addresses {
+    /// Those of the engines that all tests share.
+    pub fn shared() -> Result<Self> {
+        Self::look_up(Engine::address)
+    }
+
+    fn look_up(address: impl Fn(Engine) -> Option<String>) -> Result<Self> {
+        let address = |engine: Engine| address(engine).with_context(|| format!("{} is not set", engine.variable()));
+        Ok(Self {
+            database_url: address(Engine::PostgreSql)?,
+            mongo_uri: address(Engine::MongoDb)?,
+            redis_addr: address(Engine::Redis)?,
+            kafka_brokers: address(Engine::Kafka)?,
+        })
+    }
+
+    /// From lines that read `export NAME=value`.
+    fn read(variables: &str) -> Result<Self> {
+        Self::look_up(|engine| {
+            let value = |line: &str| {
+                let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+                (name == engine.variable()).then(|| value.to_owned())
+            };
+            variables.lines().find_map(value)
+        })
+    }
+}
+
+/// A running set of all engines.
+#[derive(Debug)]
+pub struct EngineSet {
+    directory: Directory,
+    addresses: Addresses,
+}
+
+impl EngineSet {
+    /// Starts one, and waits until it answers.
+    pub async fn up() -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("cartwright-engines-")
+            // PostgreSQL does not run as root, and has to get in as somebody else.
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()?;
+        let directory = Directory(directory);
+        directory.run("up", &[]).await?;
+        let addresses = Addresses::read(&directory.run("env", &[]).await?)?;
+        Ok(Self { directory, addresses })
+    }
+
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Does this to one of them.
+    pub async fn engine(&self, engine: Engine, action: Action) -> Result<()> {
+        let name = match engine {
+            Engine::PostgreSql => "postgresql",
+            Engine::MongoDb => "mongodb",
+            Engine::Redis => "redis",
+            Engine::Kafka => "kafka",
+        };
+        self.directory.run("engine", &[name, action.as_str()]).await?;
+        Ok(())
+    }
+}
+
+/// Where they keep what they have; whatever has been started there ends with it.
+#[derive(Debug)]
+struct Directory(TempDir);
+
+impl Directory {
+    async fn run(&self, script: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self::script(script, self.0.path());
+        command.args(arguments);
+        let output = tokio::process::Command::from(command).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{script} {arguments:?}: {said}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A test that has failed says why; that its engines did not end, too, is no news to anybody.
+        let _ = script("down", self.0.path())
+            .arg("--delete")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// A script for the engines of a directory.
+fn script(name: &str, directory: &Path) -> Command {
+    let scripts = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../deployments/local"));
+    let mut command = Command::new(scripts.join(name));
+    command.env("CARTWRIGHT_ENGINES_DIR", directory).stdin(Stdio::null());
+    // Two sets cannot both have the ports that somebody wants for one.
+    for engine in ["POSTGRESQL", "MONGODB", "REDIS", "KAFKA", "KAFKA_CONTROLLER"] {
+        command.env_remove(format!("CARTWRIGHT_{engine}_PORT"));
+    }
+    command
+}
