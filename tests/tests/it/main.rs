@@ -43,6 +43,7 @@ mod idempotency;
 mod kill;
 mod oversell;
 mod redelivery;
+mod replicas;
 mod split;
 mod tidy;
 mod unknown;
