@@ -63,8 +63,10 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("PAYMENT_MAX_LATENCY", "1m", "6s"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL"),
         ("LOG_FORMAT", "xml", "json"),
-        ("DATABASE_URL", "postgres://u:secret@h/d", "DATABASE_URL"),
-        ("KAFKA_BROKERS", "localhost:9092", "KAFKA_BROKERS"),
+        ("DATABASE_URL", "mysql://u:secret@h/d", "must read like postgres://"),
+        ("REDIS_ADDR", "localhost", "host:6379"),
+        ("KAFKA_BROKERS", "localhost", "host:9092"),
+        ("NAMESPACE", "a b", "letters, digits"),
     ];
     for (variable, value, word) in wrong {
         let output = run(&data, &["serve"], &[(variable, value)]).await?;
