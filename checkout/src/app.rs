@@ -11,12 +11,20 @@ use std::{sync::Arc, time::Duration};
 
 use events::Wake;
 use runtime::{Clock, Ids, Runtime, Tasks};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ports::{Lease, Ports};
 use endings::Endings;
 
 /// How long a driver owns a saga after its last write. Longer than any call takes.
 const LEASE: Duration = Duration::from_secs(15);
+
+/// Sagas that one process works on at once. Those that it has begun go on before it begins others: more at once would only
+/// take the participants' connections from each other, until all of them are too late.
+pub const PLACES: usize = 256;
+
+/// The right to work on a saga.
+type Place = OwnedSemaphorePermit;
 
 /// Everything that drives sagas in this process. Clones share it.
 #[derive(Clone)]
@@ -28,6 +36,7 @@ pub struct Sagas {
     ids: Ids,
     tasks: Tasks,
     endings: Arc<Endings>,
+    places: Arc<Semaphore>,
 }
 
 impl Sagas {
@@ -40,6 +49,13 @@ impl Sagas {
             ids: runtime.ids.clone(),
             tasks: runtime.tasks.clone(),
             endings: Arc::default(),
+            places: Arc::new(Semaphore::new(PLACES)),
         }
+    }
+
+    /// Waits for a place: first come, first served.
+    async fn place(&self) -> Place {
+        let place = self.places.clone().acquire_owned().await;
+        place.expect("nobody closes it")
     }
 }

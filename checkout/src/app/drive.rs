@@ -11,7 +11,7 @@ use serde::Serialize;
 use storage::StoreError;
 use tokio::time::Instant;
 
-use super::Sagas;
+use super::{Place, Sagas};
 use crate::{
     domain::{Checkout, CheckoutId, Entry},
     ports::{Answer, Claimed, Lease, Payment, Record, Retry},
@@ -26,17 +26,19 @@ const SLOW_BACKOFF: Duration = Duration::from_secs(30);
 
 impl Sagas {
     /// Drives a saga to its end; returns earlier when the process stops or somebody else has claimed it.
-    pub(super) async fn drive(&self, mut claimed: Claimed) {
+    pub(super) async fn drive(&self, mut claimed: Claimed, mut place: Place) {
         while !claimed.checkout.state.is_terminal() {
             let (record, ahead) = self.go_on(claimed.checkout.clone()).await;
             let Some(version) = self.write_down(&claimed, &record).await else {
                 return;
             };
             claimed.checkout = Checkout { version, ..ahead };
-            if let Some(retry) = record.retry
-                && !self.tasks.sleep(retry.after).await
-            {
-                return self.hand_over(&claimed, retry).await;
+            if let Some(retry) = record.retry {
+                drop(place);
+                if !self.tasks.sleep(retry.after).await {
+                    return self.hand_over(&claimed, retry).await;
+                }
+                place = self.place().await;
             }
         }
         self.endings.end(&claimed.checkout);

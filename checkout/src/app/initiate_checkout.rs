@@ -3,16 +3,16 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use storage::StoreError;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Sagas, endings::Ending};
+use super::{Place, Sagas, endings::Ending};
 use crate::{
     domain::{Checkout, CheckoutId, Purchase, Refusal, Request, freeze},
     ports::{Begun, Claimed, PeerError},
     saga::State,
 };
 
-/// How often a saga is looked up that may end in another process.
+/// When a saga that may end in another process is looked up: after this time, and after twice as long each time.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Why there is no checkout to answer with. The key is still free, except for `KeyReused`.
@@ -24,6 +24,8 @@ pub enum InitiateError {
     /// A peer that is needed before anything begins did not answer.
     Peer(PeerError),
     Store(StoreError),
+    /// More is under way than can be worked on within the caller's time.
+    Busy,
     /// The process is about to end.
     Stopping,
 }
@@ -49,13 +51,20 @@ impl Sagas {
         if let Some(known) = self.ports.journal.find(&request.user, &request.key).await? {
             return self.replay(known, &request, until).await;
         }
+        let place = timeout_at(until, self.place()).await.map_err(|_| InitiateError::Busy)?;
         let purchase = match self.freeze_cart(&request).await {
             Ok(purchase) => purchase,
             // Another call with this key may have begun since, and may be why this cart is empty now: then it has its answer.
-            Err(error) => match self.ports.journal.find(&request.user, &request.key).await? {
-                Some(known) => return self.replay(known, &request, until).await,
-                None => return Err(error),
-            },
+            Err(error) => {
+                drop(place);
+                let known = self
+                    .ports
+                    .journal
+                    .find(&request.user, &request.key)
+                    .await?
+                    .ok_or(error)?;
+                return self.replay(known, &request, until).await;
+            }
         };
         let now = self.clock.now();
         let new = Checkout {
@@ -74,7 +83,7 @@ impl Sagas {
         };
         // Watched before it begins, so that its end is not missed and need not be looked up.
         let ending = self.endings.watch(new.id);
-        match self.begin(new.clone(), &request).await? {
+        match self.begin(new.clone(), &request, place).await? {
             Some(known) => self.replay(known, &request, until).await,
             None => Ok(Initiated {
                 checkout: self.await_end(new, ending, until).await?,
@@ -84,7 +93,7 @@ impl Sagas {
     }
 
     /// Stores the saga and drives it, detached from the caller: it may go away at any moment, between the two as well.
-    async fn begin(&self, new: Checkout, request: &Request) -> Result<Option<Checkout>, InitiateError> {
+    async fn begin(&self, new: Checkout, request: &Request, place: Place) -> Result<Option<Checkout>, InitiateError> {
         let (sagas, request) = (self.clone(), request.clone());
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let context = runtime::RequestContext::current();
@@ -93,7 +102,7 @@ impl Sagas {
                 Ok(Begun::Created(fence)) => {
                     // The caller may have gone away.
                     let _ = begun.send(Ok(None));
-                    sagas.drive(Claimed { checkout: new, fence }).await;
+                    sagas.drive(Claimed { checkout: new, fence }, place).await;
                 }
                 Ok(Begun::Exists(known)) => drop(begun.send(Ok(Some(*known)))),
                 Err(error) => drop(begun.send(Err(error.into()))),
@@ -153,8 +162,9 @@ impl Sagas {
         mut ending: Ending,
         until: Instant,
     ) -> Result<Checkout, InitiateError> {
+        let mut look = LOOK;
         while !checkout.state.is_terminal() {
-            let wait = LOOK.min(until.saturating_duration_since(Instant::now()));
+            let wait = look.min(until.saturating_duration_since(Instant::now()));
             if let Ok(Ok(ended)) = timeout(wait, ending.wait_for(Option::is_some)).await
                 && let Some(ended) = ended.clone()
             {
@@ -165,6 +175,7 @@ impl Sagas {
             if Instant::now() >= until {
                 break;
             }
+            look *= 2;
         }
         Ok(checkout)
     }

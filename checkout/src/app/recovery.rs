@@ -25,7 +25,10 @@ pub async fn run(sagas: Sagas, tasks: Tasks) {
                 for claim in claimed {
                     tracing::info!(checkout = %claim.checkout.id, state = claim.checkout.state.name(), "taking up a saga");
                     let (sagas, context) = (sagas.clone(), RequestContext::new(&sagas.ids));
-                    tasks.spawn(context.scope(async move { sagas.drive(claim).await }));
+                    tasks.spawn(context.scope(async move {
+                        let place = sagas.place().await;
+                        sagas.drive(claim, place).await;
+                    }));
                 }
             }
             Err(error) => tracing::warn!(error = chain(&error), "no sagas could be claimed; trying again"),

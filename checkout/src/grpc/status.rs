@@ -24,7 +24,7 @@ pub(super) fn initiate(error: InitiateError) -> Status {
             status::unavailable()
         }
         InitiateError::Store(error) => store(&error),
-        InitiateError::Stopping => status::unavailable(),
+        InitiateError::Busy | InitiateError::Stopping => status::unavailable(),
     }
 }
 

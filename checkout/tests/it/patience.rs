@@ -2,7 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
-use checkout::{domain::Status, saga::State};
+use checkout::{
+    app::{PLACES, initiate_checkout::InitiateError},
+    domain::Status,
+    saga::State,
+};
 use futures::poll;
 use tokio::{task::yield_now, time::Instant};
 
@@ -65,6 +69,56 @@ async fn a_client_is_told_of_an_end_in_another_process() {
     assert_eq!((here.replayed, there.replayed), (false, true));
     assert_eq!(here.checkout, there.checkout);
     assert_eq!(there.checkout.state, State::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_goes_on_before_more_begins() {
+    let bench = Bench::new();
+    let gates: Vec<_> = (0..PLACES).map(|_| bench.world.gate_before(At::Reserve)).collect();
+    let key = |n| request(&format!("k{n}"));
+    let buying: Vec<_> = (0..PLACES).map(|n| bench.start_to_buy(key(n))).collect();
+    for gate in &gates {
+        gate.reached().await;
+    }
+    let patience = Duration::from_secs(5);
+    let one_more = bench.sagas.initiate(request("one more"), patience).await;
+    assert!(matches!(one_more, Err(InitiateError::Busy)), "{one_more:?}");
+    assert_eq!(bench.checkouts().await.len(), PLACES);
+    let known = bench.sagas.initiate(key(0), Duration::ZERO).await.unwrap();
+    assert!(known.replayed, "it takes no place to ask for what is under way");
+    let waiting = bench.start_to_buy(request("one more"));
+    yield_now().await;
+    for gate in gates {
+        gate.open();
+    }
+    assert_eq!(waiting.await.unwrap().unwrap().checkout.status(), Status::Completed);
+    for bought in buying {
+        assert_eq!(bought.await.unwrap().unwrap().checkout.status(), Status::Completed);
+    }
+    bench.assert_sound("many").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purchase_that_is_tried_again_later_leaves_its_place_to_others() {
+    let bench = Bench::new();
+    bench.world.always(At::Confirm, Fault::NeverArrives);
+    let patience = Duration::from_secs(5);
+    for n in 0..PLACES {
+        let stuck = bench.sagas.initiate(request(&format!("k{n}")), Duration::ZERO).await;
+        assert!(!stuck.unwrap().checkout.state.is_terminal());
+    }
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    // Nobody confirms what was declined.
+    let other = bench
+        .sagas
+        .initiate(paid_with("other", "pm_card_declined"), patience)
+        .await;
+    assert_eq!(other.unwrap().checkout.status(), Status::Failed);
+    bench.world.heal();
+    for checkout in bench.checkouts().await {
+        bench.ended(checkout.id).await;
+    }
+    bench.assert_sound("many tries").await;
 }
 
 /// Polls `initiate` as often as that, and drops it. True when it was done by then.
