@@ -1,0 +1,113 @@
+//! Redis stopped, hung and emptied: customers do not notice.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use http::StatusCode;
+use system_tests::{
+    books,
+    engine_set::Action,
+    home::Home,
+    shops::{rows, until},
+};
+use testing::Engine;
+use tokio::time::Instant;
+
+use super::{
+    World,
+    load::{Load, Wish},
+};
+
+/// Purchases in each state of Redis; a cart is read six times for each.
+const MANY: u64 = 150;
+const FLUSHES: u64 = 10;
+/// How much longer one read of a hundred may take without a cache, on any machine. It takes about as long as before.
+const SLOWER: Duration = Duration::from_millis(500);
+
+/// How long the slowest of the fastest 99 of 100 reads of carts took, and how many reads there were.
+async fn p99(load: &Load<'_>, events: impl AsyncFnOnce() -> Result<()>) -> Result<(Duration, usize)> {
+    let since = Instant::now();
+    events().await?;
+    let reads = load.notes(since).into_iter().filter(|note| note.wish == Wish::ReadCart);
+    let mut times: Vec<_> = reads.map(|note| note.took).collect();
+    times.sort_unstable();
+    let place = times.len() * 99 / 100;
+    Ok((times.get(place).copied().unwrap_or_default(), times.len()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_does_without_redis_and_believes_nothing_old_when_it_is_back() -> Result<()> {
+    let Some(world) = World::open().await? else {
+        return Ok(());
+    };
+    let load = Load::on(&world.shop);
+    let many = async || load.purchases(MANY).await.map(drop);
+    let figures = load.during(async {
+        many().await?;
+        let mut figures = vec![("up", p99(&load, many).await?)];
+        world.tell(Engine::Redis, Action::Stop).await?;
+        figures.push(("stopped", p99(&load, many).await?));
+        let (status, health) = world.health().await?;
+        ensure!(
+            status == StatusCode::OK && health["dependencies"]["cart-redis"] == "down",
+            "without Redis: {status} {health}"
+        );
+        world.tell(Engine::Redis, Action::Start).await?;
+        world.be_ready().await?;
+        figures.push(("back", p99(&load, many).await?));
+        world.tell(Engine::Redis, Action::Pause).await?;
+        figures.push(("hung", p99(&load, many).await?));
+        world.tell(Engine::Redis, Action::Resume).await?;
+        world.be_ready().await?;
+        let flushed = async || {
+            for _ in 0..FLUSHES {
+                world.home.empty_cache().await?;
+                load.purchases(MANY / FLUSHES).await?;
+            }
+            Ok(())
+        };
+        figures.push(("emptied again and again", p99(&load, flushed).await?));
+        Ok(figures)
+    });
+    let figures = figures.await?;
+    for (redis, (p99, reads)) in &figures {
+        println!("Redis {redis}: p99 of {reads} reads of carts {p99:?}");
+    }
+    println!("{}", load.summary());
+    let failed = load.failures();
+    ensure!(failed.is_empty(), "requests failed for want of Redis: {failed:?}");
+    let before = figures[0].1.0;
+    ensure!(
+        figures.iter().all(|(_, (p99, _))| *p99 < before + SLOWER),
+        "{figures:?}"
+    );
+    books::settle(&world.home).await?;
+    until("the cache holds nothing old", async || {
+        Ok(old_copies(&world.home).await?.is_empty().then_some(()))
+    })
+    .await?;
+    world.check(&load).await?;
+    let old = old_copies(&world.home).await?;
+    ensure!(old.is_empty(), "the cache holds {old:?}");
+    Ok(())
+}
+
+/// What the cache holds that is not as in the store: customer, version in the cache, version in the store.
+async fn old_copies(home: &Home) -> Result<Vec<(String, i64, Option<i64>)>> {
+    let look = home.look_at("cart").await?;
+    let carts: Vec<(String, i64)> = rows(&look, "cart", "SELECT user_id, version FROM carts").await?;
+    let version = |customer: &str| {
+        carts
+            .iter()
+            .find(|(user, _)| user == customer)
+            .map(|(_, version)| *version)
+    };
+    let copies = home.cached_carts().await?.into_iter();
+    Ok(copies
+        .map(|(customer, copy)| {
+            let stored = version(&customer);
+            (customer, copy, stored)
+        })
+        .filter(|(_, copy, stored)| Some(*copy) != *stored)
+        .collect())
+}
