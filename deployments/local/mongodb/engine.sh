@@ -6,18 +6,38 @@ mongodb_fetch() {
 }
 
 mongodb_binary() {
-  cached mongodb "$here/mongodb/main.go" "$here/mongodb/turns.go" "$here/mongodb/go.mod" "$here/mongodb/go.sum"
+  cached mongodb "$here/mongodb/main.go" "$here/mongodb/turns.go" "$here/mongodb/go.mod" "$here/mongodb/go.sum" \
+    "$here/mongodb/filter.sed"
 }
 
 mongodb_build() {
-  local binary new
+  local binary new log
   binary=$(mongodb_binary)
   [ ! -e "$binary" ] || return 0
   have go || fail "mongodb is built by Go, 1.22 or newer: please install it (https://go.dev/doc/install)"
   new=$cache/mongodb.new
-  quietly "$state/mongodb/install.log" \
-    env CGO_ENABLED=0 GOWORK=off go build -C "$here/mongodb" -mod=readonly -buildvcs=false -trimpath -o "$new" .
-  mv -T "$new" "$binary"
+  log=$state/mongodb/install.log
+  rm -rf "$new"
+  mkdir -p "$new/server"
+  cp "$here"/mongodb/{main.go,turns.go,go.mod,go.sum} "$new/server"
+  mongodb_patch "$new/server" "$new/ferretdb"
+  quietly "$log" env CGO_ENABLED=0 GOWORK=off \
+    go build -C "$new/server" -mod=readonly -buildvcs=false -trimpath -o "$new/mongodb" .
+  mv -T "$new/mongodb" "$binary"
+  rm -rf "$new"
+}
+
+# mongodb_patch SERVER COPY: copies FerretDB's sources, applies filter.sed to them, and lets the server be built with these.
+mongodb_patch() {
+  local server=$1 copy=$2 ferretdb=github.com/FerretDB/FerretDB file=internal/backends/sqlite/collection.go source
+  quietly "$log" env GOWORK=off go mod download -C "$server" "$ferretdb"
+  source=$(GOWORK=off go list -C "$server" -m -f '{{.Dir}}' "$ferretdb")
+  cp -r --no-preserve=mode "$source" "$copy"
+  sed -i -f "$here/mongodb/filter.sed" "$copy/$file"
+  if cmp -s "$source/$file" "$copy/$file"; then
+    fail "filter.sed changes nothing in FerretDB's $file"
+  fi
+  quietly "$log" env GOWORK=off go mod edit -C "$server" -replace "$ferretdb=../ferretdb"
 }
 
 mongodb_start() {
