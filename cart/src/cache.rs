@@ -25,6 +25,9 @@ pub use redis::{RedisCache, RedisOptions};
 /// Customers whose last write the cache may have missed, at most.
 const MISSED: usize = 10_000;
 
+/// How often a process that stops tries to tell the cache of the writes that it missed.
+const LAST_WORDS: usize = 5;
+
 /// How much a cache is put up with.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -123,7 +126,12 @@ impl GuardedCache {
         while tasks.sleep(self.patience.pause).await {
             self.catch_up().await;
         }
-        self.catch_up().await;
+        // Nobody can tell the cache later, and who shares it would believe its old copies for as long as those live. So it is
+        // not left alone now, and one slow answer does not end it.
+        for _ in 0..LAST_WORDS {
+            self.state().paused_until = None;
+            self.catch_up().await;
+        }
     }
 
     async fn catch_up(&self) {

@@ -227,6 +227,21 @@ async fn a_cache_that_others_read_too_is_told_of_what_it_missed() {
 }
 
 #[tokio::test]
+async fn one_that_stops_tells_the_cache_what_it_missed_although_it_leaves_it_alone() {
+    let (moody, cache) = guarded(Duration::from_mins(1));
+    let other = GuardedCache::new(Arc::new(moody.memory.clone()), PATIENCE);
+    write(&cache, 1).await.unwrap();
+    moody.set(DOWN);
+    assert_eq!(write(&cache, 2).await, None);
+    moody.set(UP);
+    let tasks = Tasks::new();
+    assert!(tasks.stop(Duration::ZERO).await);
+    cache.keep_up(tasks).await;
+    assert!(matches!(read(&other, 2).await, Lookup::Miss(_)));
+    assert_eq!(read(&other, 2).await, hit(2));
+}
+
+#[tokio::test]
 async fn when_too_many_writes_were_missed_nothing_is_believed_until_all_copies_are_gone() {
     let (moody, cache) = guarded(PATIENCE.pause);
     write(&cache, 1).await.unwrap();
