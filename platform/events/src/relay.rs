@@ -61,6 +61,8 @@ enum Round {
     Done,
     /// Another relay holds the lease.
     NotHolder,
+    /// The lease was taken just now. The holder before may have published these rows since they were read.
+    Taken,
 }
 
 impl Relay {
@@ -75,6 +77,8 @@ impl Relay {
                 Ok(Round::Full) => Duration::ZERO,
                 Ok(Round::Done) => self.poll,
                 Ok(Round::NotHolder) => self.poll.min(LEASE_RETRY),
+                // Nothing was published, so that nothing is known of a bus that failed before.
+                Ok(Round::Taken) => continue,
                 Err(error) => {
                     tracing::warn!(
                         error = chain(&error),
@@ -114,8 +118,7 @@ impl Relay {
             return Ok(Round::NotHolder);
         };
         if before != Some(fence) {
-            // The holder before this one may have published these rows since they were read.
-            return Ok(Round::Full);
+            return Ok(Round::Taken);
         }
         let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) == self.batch;
         let marks: Vec<i64> = rows.iter().map(|row| row.seq).collect();

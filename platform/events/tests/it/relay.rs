@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use events::{Event, EventBus, Outbox, Relay, SqliteOutbox, Topic, Wake, outbox::sqlite};
@@ -28,6 +28,7 @@ macro_rules! relay_suite {
     ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
         everything_arrives_once_and_in_order_when_nothing_fails,
         nothing_is_lost_or_overtaken_when_the_bus_fails,
+        a_bus_that_goes_on_failing_is_asked_less_and_less,
         a_wake_up_publishes_at_once,
         a_row_whose_wake_up_was_lost_goes_out_with_the_next_look,
         two_relays_on_one_outbox_publish_once_and_in_order,
@@ -169,6 +170,17 @@ async fn nothing_is_lost_or_overtaken_when_the_bus_fails(fixture: &dyn Fixture) 
     let all = setup.bus.read_all(TOPIC.name).await.unwrap();
     assert_eq!(first_times(&all).len(), 120);
     assert!(all.len() > 120);
+    setup.stop().await;
+}
+
+async fn a_bus_that_goes_on_failing_is_asked_less_and_less(fixture: &dyn Fixture) {
+    let setup = setup(fixture, [Some(Failure::Before); 5]).await;
+    setup.append_all(0, 1).await;
+    let since = Instant::now();
+    setup.start("a", HOUR, 100);
+    setup.arrived(1).await;
+    // 100 ms, and twice as long each time.
+    assert!(since.elapsed() >= Duration::from_millis(3100), "{:?}", since.elapsed());
     setup.stop().await;
 }
 

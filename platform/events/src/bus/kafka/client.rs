@@ -167,7 +167,9 @@ impl ClientContext for Log {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 self.trouble(text);
             }
-            RDKafkaLogLevel::Warning => tracing::warn!(facility, "{text}"),
+            // What only a member that did not answer hears is worth a line each time.
+            RDKafkaLogLevel::Warning if ["MAXPOLL", "SESSTMOUT"].contains(&facility) => tracing::warn!("{text}"),
+            RDKafkaLogLevel::Warning => self.trouble(text),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::debug!(facility, "{text}"),
             RDKafkaLogLevel::Debug => tracing::trace!(facility, "{text}"),
         }

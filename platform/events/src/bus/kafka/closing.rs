@@ -1,11 +1,6 @@
 //! Closing clients: it takes librdkafka up to seconds, when the broker is away or has to be told something.
 
-use std::{
-    ops::Deref,
-    sync::mpsc::{self, RecvTimeoutError},
-    thread,
-    time::Duration,
-};
+use std::{ops::Deref, sync::mpsc, thread, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -44,17 +39,21 @@ impl<T: Send + 'static> Drop for Closing<T> {
 }
 
 fn close(client: impl Send + 'static) {
-    let (closed, is_closed) = mpsc::channel::<()>();
-    let closing = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || {
-        drop(client);
-        drop(closed);
-    });
-    match closing {
-        // The end of the channel is the word that it is done.
-        Ok(_) if is_closed.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) => {
-            tracing::warn!("a client of Kafka does not close and is left behind");
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "no thread to close a client of Kafka on: it was closed in place"),
+    if bounded(LIMIT, move || drop(client)).is_none() {
+        tracing::warn!("a client of Kafka does not close and is left behind");
     }
+}
+
+/// Runs what blocks on a thread of its own and waits for it, at most so long: librdkafka knows waits without an end. Blocks.
+pub(super) fn bounded<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, is_done) = mpsc::channel();
+    let thread = thread::Builder::new().name("kafka".to_owned()).spawn(move || {
+        let result = work();
+        // Who waited may have gone.
+        let _ = done.send(result);
+    });
+    if let Err(error) = thread {
+        tracing::warn!(%error, "no thread for a client of Kafka");
+    }
+    is_done.recv_timeout(limit).ok()
 }

@@ -11,15 +11,20 @@ use rdkafka::{
 };
 
 use super::{
-    blocking, client::Settings, closing::Closing, is_missing_topic, membership::Membership, record::delivery,
+    blocking,
+    client::Settings,
+    closing::{Closing, bounded},
+    is_missing_topic,
+    membership::Membership,
+    record::delivery,
     topics::Topics,
 };
 use crate::{BusError, Delivery, Position, Subscription};
 
 /// Messages in one delivery, at most.
 const FETCH: usize = 100;
-/// How long a commit takes, at most; librdkafka waits for a coordinator for as long as a session lasts.
-const COMMIT_LIMIT: Duration = Duration::from_secs(25);
+/// How long a commit takes, at most: longer than the silence after which this member is none any more.
+const COMMIT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a group may be in the middle of a rebalance before a commit is given up.
 const REBALANCE_RETRIES: u32 = 50;
 const REBALANCE_RETRY: Duration = Duration::from_millis(100);
@@ -120,9 +125,12 @@ impl Subscription for KafkaSubscription {
         }
         if !next.is_empty() {
             let (member, topic, offsets) = (self.member.clone(), self.topic.clone(), next.clone());
-            let committed = blocking(move || commit(&member, &topic, &offsets));
-            let committed = tokio::time::timeout(COMMIT_LIMIT, committed).await;
-            committed.map_err(BusError::new).flatten().flatten()?;
+            // The member goes with the work: who waits for that waits for the end of the member, too, if this was the last of it.
+            let committed = blocking(move || bounded(COMMIT_LIMIT, move || commit(&member, &topic, &offsets)));
+            committed.await?.unwrap_or_else(|| {
+                let text = format!("topic {}: nobody took the offsets within {COMMIT_LIMIT:?}", self.topic);
+                Err(BusError::new(text))
+            })?;
             self.done.extend(next);
         }
         if gone.is_empty() {
@@ -156,7 +164,7 @@ fn passes(error: &KafkaError) -> bool {
 
 /// Commits the offsets of the next messages. The broker refuses one who is no longer a member; that we are not is known here
 /// a little earlier. While the group is being rebalanced it cannot be done, and what is ours stays ours until we poll.
-fn commit(member: &Member, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(), BusError> {
+fn commit(member: &Arc<Member>, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(), BusError> {
     let mut offsets = TopicPartitionList::with_capacity(next.len());
     for (partition, offset) in next {
         let partition = i32::try_from(*partition).map_err(BusError::new)?;
