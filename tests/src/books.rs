@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::home::Stores;
 
-/// How long a shop may take to come to rest.
+/// How long a shop that is to come to rest may stand still before that.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const FILES: [&str; 8] = [
@@ -168,14 +168,15 @@ async fn open(data_dir: &Path) -> anyhow::Result<SqliteConnection> {
 
 /// Waits until the shop has come to rest: all sagas ended, all events published, all groups caught up.
 pub async fn settle(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let (mut before, mut until) = (Vec::new(), tokio::time::Instant::now());
     loop {
         let look = stores.look().await?;
         let mut connection = open(&look).await?;
         let open: Vec<String> = sqlx::query_scalar(
             "SELECT 'saga ' || id || ' is ' || state FROM checkout.checkouts WHERE state NOT IN ('COMPLETED', 'FAILED')
              UNION ALL SELECT 'event ' || id || ' is not published' FROM checkout.outbox WHERE published_at IS NULL
-             UNION ALL SELECT 'group ' || n.column1 || ' is behind' FROM bus.partitions p,
+             UNION ALL SELECT 'group ' || n.column1 || ' is at ' || coalesce(g.next_offset, 0) || ' of ' || p.next_offset
+                FROM bus.partitions p,
                 (VALUES ('cart-service-consumer'), ('orders-service'), ('notification-service')) n
                 LEFT JOIN bus.group_offsets g
                     ON g.topic = p.topic AND g.partition = p.partition AND g.consumer_group = n.column1
@@ -188,9 +189,12 @@ pub async fn settle(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
         if open.is_empty() {
             return Ok(());
         }
+        if open != before {
+            (before, until) = (open, tokio::time::Instant::now() + PATIENCE);
+        }
         ensure!(
             tokio::time::Instant::now() < until,
-            "the shop does not come to rest: {open:?}"
+            "the shop does not come to rest: {before:?}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

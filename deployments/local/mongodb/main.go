@@ -32,7 +32,9 @@ func serve(listen, data string) error {
 	if err != nil {
 		return err
 	}
-	files := url.URL{Scheme: "file", Path: directory + "/", OmitHost: true}
+	// What is written outlives this process, but not a loss of power: nobody syncs for tests. The rest is FerretDB's default.
+	pragmas := url.Values{"_pragma": {"journal_mode(wal)", "busy_timeout(10000)", "synchronous(normal)"}}
+	files := url.URL{Scheme: "file", Path: directory + "/", OmitHost: true, RawQuery: pragmas.Encode()}
 	server, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -41,6 +41,7 @@ mod crash;
 mod expiry;
 mod idempotency;
 mod kill;
+mod outage;
 mod oversell;
 mod redelivery;
 mod replicas;

@@ -140,7 +140,7 @@ async fn under(load: &Load, happens: impl Future<Output = Result<()>>) -> Result
 /// At rest, everything agrees: the books, and the customers with what they were told.
 async fn prove(fleet: &Fleet, load: &Load) -> Result<()> {
     books::settle(&fleet.home).await?;
-    load.check().await?;
+    load.check(fleet.addresses("cart")[0]).await?;
     // Asking again may have bought something that was asked for in vain.
     books::settle(&fleet.home).await?;
     books::balance(&fleet.home).await
