@@ -29,8 +29,8 @@ pub trait Outbox: Send + Sync {
     async fn acquire(&self, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError>;
     /// The oldest rows that are not published, in order.
     async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError>;
-    /// Marks rows as published; `Conflict` when the lease has gone to somebody else.
-    async fn mark_published(&self, fence: Fence, rows: &[i64]) -> Result<(), StoreError>;
+    /// Marks rows as published and extends the lease; `Conflict` when that has gone to somebody else.
+    async fn mark_published(&self, fence: Fence, ttl: Duration, rows: &[i64]) -> Result<(), StoreError>;
     /// Removes rows that were published `retention` ago or earlier, at most a thousand at once; returns how many.
     async fn prune(&self, retention: Duration) -> Result<u64, StoreError>;
 }

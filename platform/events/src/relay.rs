@@ -127,7 +127,9 @@ impl Relay {
             self.bus.publish(&topic, messages).await?;
             self.crash.after("publish", &topic);
         }
-        self.outbox.mark_published(fence, &marks).await?;
+        let since = Instant::now();
+        self.outbox.mark_published(fence, LEASE, &marks).await?;
+        *lease = Some((fence, since));
         Ok(if full { Round::Full } else { Round::Done })
     }
 

@@ -83,18 +83,19 @@ impl Outbox for PostgresOutbox {
         rows.iter().map(row).collect()
     }
 
-    async fn mark_published(&self, fence: Fence, rows: &[i64]) -> Result<(), StoreError> {
-        let rows = rows.to_vec();
+    async fn mark_published(&self, fence: Fence, ttl: Duration, rows: &[i64]) -> Result<(), StoreError> {
+        let (ttl, rows) = (interval(ttl), rows.to_vec());
         let write = self.0.write("outbox.mark", move |tx| {
             async move {
                 let is_holder: bool = sqlx::query_scalar(
-                    "WITH holder AS (SELECT 1 FROM outbox_lease WHERE fence = $1),
+                    "WITH holder AS (UPDATE outbox_lease SET until = clock_timestamp() + $3 WHERE fence = $1 RETURNING 1),
                         marked AS (UPDATE outbox SET published_at = clock_timestamp()
                             WHERE published_at IS NULL AND seq = ANY($2) AND EXISTS (SELECT 1 FROM holder))
                      SELECT EXISTS (SELECT 1 FROM holder)",
                 )
                 .bind(fence.0)
                 .bind(rows)
+                .bind(ttl)
                 .fetch_one(tx)
                 .await?;
                 if is_holder { Ok(()) } else { Err(StoreError::Conflict) }

@@ -87,15 +87,20 @@ impl Outbox for SqliteOutbox {
             .collect()
     }
 
-    async fn mark_published(&self, fence: Fence, rows: &[i64]) -> Result<(), StoreError> {
+    async fn mark_published(&self, fence: Fence, ttl: Duration, rows: &[i64]) -> Result<(), StoreError> {
+        let ttl = millis(ttl);
         let rows = serde_json::to_string(rows).map_err(StoreError::corrupt)?;
         let write = self.0.write("outbox.mark", move |tx| {
             async move {
-                let holder: Option<i64> = sqlx::query_scalar("SELECT fence FROM outbox_lease WHERE fence = ?")
-                    .bind(fence.0)
-                    .fetch_optional(&mut *tx)
-                    .await?;
-                if holder.is_none() {
+                let extended = sqlx::query(
+                    "UPDATE outbox_lease SET until = CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER) + ?
+                     WHERE fence = ?",
+                )
+                .bind(ttl)
+                .bind(fence.0)
+                .execute(&mut *tx)
+                .await?;
+                if extended.rows_affected() == 0 {
                     return Err(StoreError::Conflict);
                 }
                 sqlx::query(

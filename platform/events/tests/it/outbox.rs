@@ -147,6 +147,7 @@ macro_rules! outbox_contract {
         marking_with_an_old_fence_is_a_conflict,
         marking_without_a_lease_is_a_conflict,
         a_lease_excludes_others_until_it_ran_out,
+        who_publishes_keeps_the_lease,
         a_lease_runs_out_by_itself,
         the_same_owner_takes_its_lease_back,
         of_sixty_four_owners_one_gets_the_lease,
@@ -261,7 +262,7 @@ async fn published_rows_are_pending_no_more(fixture: &dyn Fixture) {
     let fence = lease(&outbox, "a").await;
     let rows = places(&outbox).await;
     outbox
-        .mark_published(fence, &[rows[0], rows[1], rows[3]])
+        .mark_published(fence, HOUR, &[rows[0], rows[1], rows[3]])
         .await
         .unwrap();
     assert_eq!(pending(&outbox).await, [2, 4]);
@@ -273,9 +274,9 @@ async fn marking_twice_or_nothing_changes_nothing(fixture: &dyn Fixture) {
     store.append(events(2), false).await.unwrap();
     let fence = lease(&outbox, "a").await;
     let rows = places(&outbox).await;
-    outbox.mark_published(fence, &[]).await.unwrap();
+    outbox.mark_published(fence, HOUR, &[]).await.unwrap();
     for _ in 0..2 {
-        outbox.mark_published(fence, &rows[..1]).await.unwrap();
+        outbox.mark_published(fence, HOUR, &rows[..1]).await.unwrap();
     }
     assert_eq!(pending(&outbox).await, [1]);
 }
@@ -288,17 +289,17 @@ async fn marking_with_an_old_fence_is_a_conflict(fixture: &dyn Fixture) {
     let new = lease(&outbox, "b").await;
     assert!(new > old);
     let rows = places(&outbox).await;
-    let marked = outbox.mark_published(old, &rows).await;
+    let marked = outbox.mark_published(old, HOUR, &rows).await;
     assert!(matches!(marked, Err(StoreError::Conflict)), "{marked:?}");
     assert_eq!(pending(&outbox).await, [0, 1]);
-    outbox.mark_published(new, &rows).await.unwrap();
+    outbox.mark_published(new, HOUR, &rows).await.unwrap();
 }
 
 async fn marking_without_a_lease_is_a_conflict(fixture: &dyn Fixture) {
     let store = fixture.open().await;
     store.append(events(1), false).await.unwrap();
     let outbox = store.outbox();
-    let marked = outbox.mark_published(Fence(1), &places(&outbox).await).await;
+    let marked = outbox.mark_published(Fence(1), HOUR, &places(&outbox).await).await;
     assert!(matches!(marked, Err(StoreError::Conflict)), "{marked:?}");
     assert_eq!(pending(&outbox).await, [0]);
 }
@@ -312,6 +313,20 @@ async fn a_lease_excludes_others_until_it_ran_out(fixture: &dyn Fixture) {
     let second = lease(&outbox, "b").await;
     assert!(second > first);
     assert_eq!(outbox.acquire("a", HOUR).await.unwrap(), None);
+}
+
+async fn who_publishes_keeps_the_lease(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let outbox = store.outbox();
+    store.append(events(1), false).await.unwrap();
+    let first = outbox.acquire("a", Duration::ZERO).await.unwrap().unwrap();
+    outbox
+        .mark_published(first, HOUR, &places(&outbox).await)
+        .await
+        .unwrap();
+    assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
+    outbox.mark_published(first, Duration::ZERO, &[]).await.unwrap();
+    assert!(lease(&outbox, "b").await > first);
 }
 
 async fn a_lease_runs_out_by_itself(fixture: &dyn Fixture) {
@@ -335,7 +350,10 @@ async fn the_same_owner_takes_its_lease_back(fixture: &dyn Fixture) {
     let before = lease(&outbox, "a").await;
     let after = lease(&outbox, "a").await;
     assert!(after >= before);
-    outbox.mark_published(after, &places(&outbox).await).await.unwrap();
+    outbox
+        .mark_published(after, HOUR, &places(&outbox).await)
+        .await
+        .unwrap();
 }
 
 async fn of_sixty_four_owners_one_gets_the_lease(fixture: &dyn Fixture) {
@@ -366,7 +384,7 @@ async fn published_rows_are_pruned_after_their_retention(fixture: &dyn Fixture) 
     store.append(events(1_500), false).await.unwrap();
     let fence = lease(&outbox, "a").await;
     outbox
-        .mark_published(fence, &places(&outbox).await[..1_400])
+        .mark_published(fence, HOUR, &places(&outbox).await[..1_400])
         .await
         .unwrap();
     assert_eq!(outbox.prune(HOUR).await.unwrap(), 0);
@@ -387,7 +405,7 @@ async fn rows_and_leases_survive_a_reopen(fixture: &dyn Fixture) {
     let fence = lease(&store.outbox(), "a").await;
     store
         .outbox()
-        .mark_published(fence, &places(&store.outbox()).await[..1])
+        .mark_published(fence, HOUR, &places(&store.outbox()).await[..1])
         .await
         .unwrap();
     drop(store);
@@ -395,5 +413,8 @@ async fn rows_and_leases_survive_a_reopen(fixture: &dyn Fixture) {
     assert_eq!(pending(&outbox).await, [1, 2]);
     assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
     let fence = lease(&outbox, "a").await;
-    outbox.mark_published(fence, &places(&outbox).await).await.unwrap();
+    outbox
+        .mark_published(fence, HOUR, &places(&outbox).await)
+        .await
+        .unwrap();
 }
