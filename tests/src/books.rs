@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::home::Stores;
 
-/// How long a shop that is to come to rest may stand still before that.
+/// How long a shop may take to come to rest.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const FILES: [&str; 8] = [
@@ -168,7 +168,12 @@ async fn open(data_dir: &Path) -> anyhow::Result<SqliteConnection> {
 
 /// Waits until the shop has come to rest: all sagas ended, all events published, all groups caught up.
 pub async fn settle(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
-    let (mut before, mut until) = (Vec::new(), tokio::time::Instant::now());
+    settle_within(stores, PATIENCE).await
+}
+
+/// [`settle`], where there is more to catch up with than usual.
+pub async fn settle_within(stores: &(impl Stores + ?Sized), patience: Duration) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + patience;
     loop {
         let look = stores.look().await?;
         let mut connection = open(&look).await?;
@@ -189,12 +194,9 @@ pub async fn settle(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
         if open.is_empty() {
             return Ok(());
         }
-        if open != before {
-            (before, until) = (open, tokio::time::Instant::now() + PATIENCE);
-        }
         ensure!(
             tokio::time::Instant::now() < until,
-            "the shop does not come to rest: {before:?}"
+            "the shop does not come to rest: {open:?}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -30,6 +30,8 @@ const SOME: u64 = 60;
 const RESTARTS: usize = 3;
 /// How long Kafka is away. Purchases are made all the time.
 const KAFKA_AWAY: Duration = Duration::from_mins(2);
+/// How long carts may take to catch up with that, on any machine: thousands of purchases, one command of MongoDB's at a time.
+const CATCH_UP: Duration = Duration::from_mins(4);
 /// How long a shop may take to sell again when an engine is back, on any machine.
 const RECOVERY: Duration = Duration::from_secs(15);
 
@@ -106,15 +108,14 @@ async fn restart(world: &World, load: &Load<'_>, engine: Engine) -> Result<Vec<D
     Ok(times)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shop_survives_restarts_of_postgresql() -> Result<()> {
+async fn survive_restarts_of(engine: Engine) -> Result<()> {
     let Some(world) = World::open().await? else {
         return Ok(());
     };
     let load = Load::on(&world.shop);
-    let times = load.during(restart(&world, &load, Engine::PostgreSql)).await?;
+    let times = load.during(restart(&world, &load, engine)).await?;
     println!(
-        "PostgreSQL restarted {RESTARTS} times; it sells again after {times:?}; {}",
+        "{engine:?} restarted {RESTARTS} times; it sells again after {times:?}; {}",
         load.summary()
     );
     ensure!(
@@ -125,21 +126,13 @@ async fn a_shop_survives_restarts_of_postgresql() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_survives_restarts_of_postgresql() -> Result<()> {
+    survive_restarts_of(Engine::PostgreSql).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_survives_restarts_of_mongodb() -> Result<()> {
-    let Some(world) = World::open().await? else {
-        return Ok(());
-    };
-    let load = Load::on(&world.shop);
-    let times = load.during(restart(&world, &load, Engine::MongoDb)).await?;
-    println!(
-        "MongoDB restarted {RESTARTS} times; it sells again after {times:?}; {}",
-        load.summary()
-    );
-    ensure!(
-        times.iter().all(|time| *time < RECOVERY),
-        "it sells again after {times:?}"
-    );
-    world.check(&load).await
+    survive_restarts_of(Engine::MongoDb).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +168,9 @@ async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()>
     );
     let failed = load.failures();
     ensure!(failed.is_empty(), "requests failed for want of Kafka: {failed:?}");
-    books::settle(&world.home).await.context("Kafka is back")?;
+    books::settle_within(&world.home, CATCH_UP)
+        .await
+        .context("Kafka is back")?;
     println!("every event has arrived {:?} after Kafka was back", began.elapsed());
     world.check(&load).await
 }
