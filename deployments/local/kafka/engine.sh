@@ -66,12 +66,33 @@ broker.session.timeout.ms=4000
 PROPERTIES
 }
 
-# Asks for the metadata of no topic (version 1); the third number of the answer, after its length and the id of the
-# request, is how many brokers there are.
+# Whether clients find all that they need. A new Kafka is slow with the last two, and clients ask again seconds later.
 kafka_answers() {
-  local answer
-  answer=$(exchange "$(port kafka)" '\0\0\0\x0e\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\0' 12)
-  [ "${answer:8}" = 0000000100000001 ]
+  kafka_has_a_broker && kafka_has_a_coordinator && kafka_has_producer_ids
+}
+
+# kafka_call REQUEST COUNT: sends what follows on the length of a request, and prints that of the answer, in so many bytes.
+kafka_call() {
+  local length
+  # shellcheck disable=SC2059
+  length=$(printf "$1" | wc -c)
+  exchange "$(port kafka)" "\\0\\0\\0\\x$(printf %02x "$length")$1" "$((4 + $2))" | tail -c "+9"
+}
+
+# Asks for the metadata of no topic (version 1). The second number of the answer, after the id of the request, is how many
+# brokers there are.
+kafka_has_a_broker() {
+  [ "$(kafka_call '\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\0' 8)" = 0000000100000001 ]
+}
+
+# Asks who coordinates the group `up` (version 0), which makes the topic of the groups' offsets. Then comes an error's code.
+kafka_has_a_coordinator() {
+  [ "$(kafka_call '\0\x0a\0\0\0\0\0\x01\xff\xff\0\x02up' 6)" = 000000010000 ]
+}
+
+# Asks for the id of a producer without transactions (version 0). Then come how long to wait, and an error's code.
+kafka_has_producer_ids() {
+  [ "$(kafka_call '\0\x16\0\0\0\0\0\x01\xff\xff\xff\xff\0\0\0\0' 10)" = 00000001000000000000 ]
 }
 
 kafka_stop_signal() {
