@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use cartwright::settings::Settings;
 use events::{EventBus, SqliteBus};
 use runtime::CrashPoints;
+use sqlx::{FromRow, sqlite::SqliteRow};
 use tempfile::TempDir;
 use testing::Engine;
 use tokio::process::Command;
@@ -21,8 +22,22 @@ use tokio::process::Command;
 use crate::{
     engine_set::{Addresses, EngineSet},
     process,
+    shops::{Contents, contents, execute, rows},
 };
 use engines::Places;
+
+/// All stores of a shop.
+const STORES: [&str; 9] = [
+    "product",
+    "inventory",
+    "payment",
+    "provider",
+    "checkout",
+    "orders",
+    "notification",
+    "cart",
+    "bus",
+];
 
 /// What a shop runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,9 +142,22 @@ impl Home {
     /// Runs statements on a store behind the shop's back.
     pub async fn execute(&self, store: &str, sql: &str) -> Result<()> {
         match &self.places {
-            None => crate::shops::execute(self.folder(), store, sql).await,
+            None => execute(self.folder(), store, sql).await,
             Some(places) => Ok(testing::postgres::execute(places.database_url(), store, sql).await?),
         }
+    }
+
+    /// What a query finds in the store of this name.
+    pub async fn rows<T>(&self, store: &str, sql: impl Into<String>) -> Result<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        rows(&self.look_at(&[store]).await?, store, sql).await
+    }
+
+    /// All that the shop has stored.
+    pub async fn contents(&self) -> Result<Contents> {
+        contents(&self.look_at(&STORES).await?).await
     }
 
     /// Lets every group read the topic of checkouts from its start again. The shop is closed.
@@ -164,13 +192,23 @@ impl Home {
     }
 }
 
+impl Home {
+    /// What the drop does, without a thread waiting for it.
+    pub async fn clear(mut self) {
+        if let Some(places) = self.take_places() {
+            // What is left behind is in nobody's way: every name is used once.
+            let _ = places.clear().await;
+        }
+    }
+
+    fn take_places(&mut self) -> Option<Places> {
+        self.places.take().filter(|_| !self.is_on_its_own_engines)
+    }
+}
+
 impl Drop for Home {
     fn drop(&mut self) {
-        let Some(places) = self.places.take() else { return };
-        if self.is_on_its_own_engines {
-            return;
-        }
-        // What is left behind is in nobody's way: every name is used once.
+        let Some(places) = self.take_places() else { return };
         let cleared = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -183,21 +221,16 @@ impl Drop for Home {
 
 /// Something whose stores can be looked into.
 pub trait Stores {
-    /// All stores as they are now, as SQLite files that can be read.
-    fn look(&self) -> impl Future<Output = Result<Look>> + Send;
+    /// These stores as they are now, as SQLite files that can be read; others may be there, too.
+    fn look_at(&self, stores: &[&str]) -> impl Future<Output = Result<Look>> + Send;
 }
 
-impl Home {
-    /// One store as it is now.
-    pub async fn look_at(&self, store: &str) -> Result<Look> {
-        self.see(|other| other == store).await
-    }
-
-    async fn see(&self, wanted: impl Fn(&str) -> bool) -> Result<Look> {
+impl Stores for Home {
+    async fn look_at(&self, stores: &[&str]) -> Result<Look> {
         match &self.places {
-            None => self.folder().look().await,
+            None => self.folder().look_at(stores).await,
             Some(places) => {
-                let snapshot = snapshot::take(places, wanted).await?;
+                let snapshot = snapshot::take(places, stores).await?;
                 Ok(Look {
                     path: snapshot.path().to_owned(),
                     _snapshot: Some(snapshot),
@@ -207,15 +240,9 @@ impl Home {
     }
 }
 
-impl Stores for Home {
-    async fn look(&self) -> Result<Look> {
-        self.see(|_| true).await
-    }
-}
-
 /// The data directory of an embedded shop.
 impl Stores for Path {
-    async fn look(&self) -> Result<Look> {
+    async fn look_at(&self, _: &[&str]) -> Result<Look> {
         Ok(Look {
             path: self.to_owned(),
             _snapshot: None,
@@ -224,8 +251,8 @@ impl Stores for Path {
 }
 
 impl Stores for PathBuf {
-    async fn look(&self) -> Result<Look> {
-        self.as_path().look().await
+    async fn look_at(&self, stores: &[&str]) -> Result<Look> {
+        self.as_path().look_at(stores).await
     }
 }
 

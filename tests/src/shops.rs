@@ -31,7 +31,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     books,
-    home::{Home, Profile, Stores},
+    home::{Home, Profile},
 };
 
 pub use buyer::Buyer;
@@ -201,12 +201,12 @@ impl Shop {
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        rows(&self.home.look_at(store).await?, store, sql).await
+        self.home.rows(store, sql).await
     }
 
     /// All that the shop has stored.
     pub async fn contents(&self) -> Result<Contents> {
-        contents(&self.home.look().await?).await
+        self.home.contents().await
     }
 
     /// The stock of a product: what is in the warehouse, and what of it is held.

@@ -41,7 +41,7 @@ postgresql_start() {
   postgresql_await_burial
   choose_port "$home/port" "${CARTWRIGHT_POSTGRESQL_PORT:-}" 15432
   detach postgresql "${as_owner[@]}" "$programs/postgres" -D "$home/data" -c listen_addresses=127.0.0.1 \
-    -c "port=$(port postgresql)" -c "unix_socket_directories=$home" -c max_connections=200
+    -c "port=$(port postgresql)" -c "unix_socket_directories=$home" -c max_connections=500
 }
 
 # Takes away the locks of a server of which no process is left. By their numbers the next one might take others for it.

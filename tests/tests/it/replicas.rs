@@ -152,7 +152,7 @@ async fn leases(fleet: &Fleet, owner: &str) -> Result<Vec<(String, String)>> {
         "SELECT id, state FROM checkouts WHERE state NOT IN ('COMPLETED', 'FAILED') AND owner = '{owner}'
             AND julianday(lease_until) > julianday('now')"
     );
-    fleet.rows("checkout", sql).await
+    fleet.home.rows("checkout", sql).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,7 +208,7 @@ async fn await_takeover(fleet: &Fleet, orphans: Vec<String>) -> Result<()> {
     let patience = LEASE + TAKEOVER;
     let finished = async {
         loop {
-            let left: Vec<(String,)> = fleet.rows("checkout", open.clone()).await?;
+            let left: Vec<(String,)> = fleet.home.rows("checkout", open.clone()).await?;
             if left.is_empty() {
                 return anyhow::Ok(());
             }
@@ -233,15 +233,15 @@ async fn the_other_relay_goes_on_when_the_one_with_the_lease_is_killed() -> Resu
     let load = Load::on(fleet.addresses("gateway"), Tolerance::Crashes);
     let kill = async {
         load.more(20).await?;
-        let holder: Vec<(String,)> = fleet.rows("checkout", "SELECT owner FROM outbox_lease").await?;
+        let holder: Vec<(String,)> = fleet.home.rows("checkout", "SELECT owner FROM outbox_lease").await?;
         let (holder,) = holder.first().context("no relay has the lease")?;
         fleet.kill(fleet.index(holder)?).await?;
         let killed = Instant::now();
         // An event of after the crash arrives: the other relay has the lease.
         let published = "SELECT id FROM outbox WHERE published_at IS NOT NULL";
-        let before: Vec<(String,)> = fleet.rows("checkout", published).await?;
+        let before: Vec<(String,)> = fleet.home.rows("checkout", published).await?;
         until("another relay publishes", async || {
-            let now: Vec<(String,)> = fleet.rows("checkout", published).await?;
+            let now: Vec<(String,)> = fleet.home.rows("checkout", published).await?;
             Ok((now.len() > before.len()).then_some(()))
         })
         .await?;

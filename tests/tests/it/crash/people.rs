@@ -1,7 +1,5 @@
 //! Who is in the shop, and what they do there.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, ensure};
 use cartwright::http::Customer;
 use futures::future::{join, join_all, join3};
@@ -14,10 +12,7 @@ use proto::{
     product::v1::{UpsertProductRequest, UpsertProductResponse, product_service_client::ProductServiceClient},
 };
 use serde_json::{Value, json};
-use system_tests::{
-    process::ShopProcess,
-    shops::{rows, until},
-};
+use system_tests::{home::Home, process::ShopProcess, shops::until};
 use tonic::transport::{Channel, Endpoint};
 
 use super::{Said, scenario::Scenario, template::end_the_outage};
@@ -31,16 +26,16 @@ pub(super) const PRICE: i64 = 700;
 const KEY: &str = "the one key";
 
 /// Their connections to one process.
-pub(super) struct People {
+pub(super) struct People<'a> {
     pub(super) alice: Customer,
     pub(super) bob: Customer,
     products: Channel,
     inventory: Channel,
-    data: PathBuf,
+    home: &'a Home,
 }
 
-impl People {
-    pub(super) fn of(shop: &ShopProcess, data: &Path) -> anyhow::Result<Self> {
+impl<'a> People<'a> {
+    pub(super) fn of(shop: &ShopProcess, home: &'a Home) -> anyhow::Result<Self> {
         let channel = |service| {
             let address = shop.addresses.get(service).context("a service is not there")?;
             anyhow::Ok(Endpoint::from_shared(format!("http://{address}"))?.connect_lazy())
@@ -50,7 +45,7 @@ impl People {
             bob: shop.customer("bob")?,
             products: channel("product")?,
             inventory: channel("inventory")?,
-            data: data.to_owned(),
+            home,
         })
     }
 
@@ -123,7 +118,7 @@ impl People {
     async fn outrun_alice(&self) -> anyhow::Result<Option<Value>> {
         let bought = self.get_ahead_of_alice().await?;
         if bought.is_some() {
-            end_the_outage(&self.data, "provider").await?;
+            end_the_outage(self.home, "provider").await?;
         }
         Ok(bought)
     }
@@ -133,7 +128,7 @@ impl People {
         let both = "SELECT 1 WHERE 2 = (SELECT count(*) FROM checkouts
             WHERE state NOT IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING'))";
         self.until("it is known who has paid", "checkout", both).await?;
-        end_the_outage(&self.data, "inventory").await
+        end_the_outage(self.home, "inventory").await
     }
 
     /// Waits until a query finds something, but not for a shop that is gone.
@@ -142,7 +137,7 @@ impl People {
         until(what, async || {
             let mut inventory = InventoryServiceClient::new(self.inventory.clone());
             inventory.get_stock(GetStockRequest::default()).await?;
-            let found: Vec<(i64,)> = rows(&self.data, store, sql.as_str()).await?;
+            let found: Vec<(i64,)> = self.home.rows(store, sql.as_str()).await?;
             Ok((!found.is_empty()).then_some(()))
         })
         .await

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use system_tests::process;
+use system_tests::home::Home;
 use tokio::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
@@ -136,8 +136,8 @@ impl Scenario {
     }
 
     /// Starts its shop.
-    pub(super) fn command(self, data: &Path) -> Command {
-        let mut command = process::command(Path::new(BINARY), data);
+    pub(super) fn command(self, home: &Home) -> Command {
+        let mut command = home.command(Path::new(BINARY));
         if self == Self::HoldLost {
             command.env("RESERVATION_TTL", "50ms");
         }

@@ -1,24 +1,33 @@
 //! Closed shops in which everything is ready for a scenario.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, bail, ensure};
 use cartwright::http::Customer;
-use system_tests::{books, process::ShopProcess, shops::execute};
+use system_tests::{
+    books,
+    home::{Home, Profile},
+    process::ShopProcess,
+};
 
 use super::{
     people::{PRICE, People, WANTED, buy, fill_cart},
     scenario::Scenario,
 };
 
-/// A day longer than published events are kept.
-const LONG_AGO: &str = "UPDATE outbox SET published_at = published_at - 8 * 24 * 3600 * 1000";
+/// What cannot be written for a while.
+struct Outage {
+    store: &'static str,
+    table: &'static str,
+    /// `INSERT` or `UPDATE`.
+    change: &'static str,
+    /// Of the row that would be written, `NEW`.
+    when: String,
+}
 
-/// The data directory of a shop that was closed, or whose process is gone.
-pub(super) async fn prepare(folder: &Path, scenario: Scenario) -> anyhow::Result<PathBuf> {
-    let data = folder.join(format!("{scenario:?}"));
-    let shop = ShopProcess::open(scenario.command(&data)).await?;
-    let people = People::of(&shop, &data)?;
+/// The home of a shop that was closed, or whose process is gone.
+pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Result<Home> {
+    let home = Home::new(profile).await?;
+    let shop = ShopProcess::open(scenario.command(&home)).await?;
+    let people = People::of(&shop, &home)?;
     match scenario {
         Scenario::Success
         | Scenario::OutOfStock
@@ -29,7 +38,7 @@ pub(super) async fn prepare(folder: &Path, scenario: Scenario) -> anyhow::Result
             if scenario == Scenario::OutOfStock {
                 // Of a hundred.
                 buy_now(&people.bob, 99).await?;
-                books::settle(&data).await?;
+                books::settle(&home).await?;
             }
             fill_cart(&people.alice, 1, 2).await?;
             fill_cart(&people.alice, 2, 2).await?;
@@ -46,23 +55,28 @@ pub(super) async fn prepare(folder: &Path, scenario: Scenario) -> anyhow::Result
         }
         Scenario::Browsing | Scenario::LongAgo => {
             buy_now(&people.alice, 1).await?;
-            books::settle(&data).await?;
+            books::settle(&home).await?;
         }
         Scenario::Delivery => {}
     }
     close(shop).await?;
     match scenario {
-        Scenario::HoldLost => send_the_provider_away(&data).await?,
+        Scenario::HoldLost => send_the_provider_away(&home).await?,
         Scenario::TakenUp => {
-            send_the_provider_away(&data).await?;
-            leave_alice_alone(&data).await?;
-            end_the_outage(&data, "provider").await?;
+            send_the_provider_away(&home).await?;
+            leave_alice_alone(&home).await?;
+            end_the_outage(&home, "provider").await?;
         }
         Scenario::StockAway => {
-            let cannot = "UPDATE ON reservations WHEN NEW.state IN ('CONFIRMED', 'RELEASED')";
-            begin_an_outage(&data, "inventory", cannot).await?;
+            let outage = Outage {
+                store: "inventory",
+                table: "reservations",
+                change: "UPDATE",
+                when: "NEW.state IN ('CONFIRMED', 'RELEASED')".to_owned(),
+            };
+            begin(&outage, &home).await?;
         }
-        Scenario::LongAgo => execute(&data, "checkout", LONG_AGO).await?,
+        Scenario::LongAgo => send_to_the_past(&home).await?,
         Scenario::Success
         | Scenario::OutOfStock
         | Scenario::Declined
@@ -72,7 +86,7 @@ pub(super) async fn prepare(folder: &Path, scenario: Scenario) -> anyhow::Result
         | Scenario::Browsing
         | Scenario::Delivery => {}
     }
-    Ok(data)
+    Ok(home)
 }
 
 async fn close(shop: ShopProcess) -> anyhow::Result<()> {
@@ -89,31 +103,63 @@ async fn buy_now(customer: &Customer, laptops: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A store in which something cannot be written for a while.
-async fn begin_an_outage(data: &Path, store: &str, cannot: &str) -> anyhow::Result<()> {
-    let outage = format!(
-        "CREATE TABLE back (yes INTEGER PRIMARY KEY);
-         CREATE TRIGGER outage BEFORE {cannot} AND NOT EXISTS (SELECT 1 FROM back)
-         BEGIN SELECT RAISE(ABORT, 'it is away'); END"
-    );
-    execute(data, store, outage).await
+async fn begin(outage: &Outage, home: &Home) -> anyhow::Result<()> {
+    let Outage {
+        store,
+        table,
+        change,
+        when,
+    } = outage;
+    let is_away = format!("{when} AND NOT EXISTS (SELECT 1 FROM back)");
+    let trigger = match home.profile() {
+        Profile::Embedded => format!(
+            "CREATE TRIGGER outage BEFORE {change} ON {table} WHEN {is_away}
+             BEGIN SELECT RAISE(ABORT, 'it is away'); END"
+        ),
+        Profile::Engines => format!(
+            "CREATE FUNCTION fail_when_away() RETURNS trigger LANGUAGE plpgsql SET search_path = \"{store}\" AS $$
+             BEGIN
+                IF {is_away} THEN RAISE EXCEPTION 'it is away'; END IF;
+                RETURN NEW;
+             END $$;
+             CREATE TRIGGER outage BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION fail_when_away()"
+        ),
+    };
+    let sql = format!("CREATE TABLE back (yes INTEGER PRIMARY KEY); {trigger}");
+    home.execute(store, &sql).await
 }
 
 /// Ends it, also while the shop is open.
-pub(super) async fn end_the_outage(data: &Path, store: &str) -> anyhow::Result<()> {
-    execute(data, store, "INSERT OR IGNORE INTO back VALUES (1)").await
+pub(super) async fn end_the_outage(home: &Home, store: &str) -> anyhow::Result<()> {
+    home.execute(store, "INSERT INTO back VALUES (1) ON CONFLICT DO NOTHING")
+        .await
 }
 
 /// The provider cannot charge alice, who wants two pieces, but bob, who wants one.
-async fn send_the_provider_away(data: &Path) -> anyhow::Result<()> {
-    let cannot = format!("INSERT ON charges WHEN NEW.amount > {PRICE}");
-    begin_an_outage(data, "provider", &cannot).await
+async fn send_the_provider_away(home: &Home) -> anyhow::Result<()> {
+    let outage = Outage {
+        store: "provider",
+        table: "charges",
+        change: "INSERT",
+        when: format!("NEW.amount > {PRICE}"),
+    };
+    begin(&outage, home).await
+}
+
+/// Makes events a day older than published ones are kept.
+async fn send_to_the_past(home: &Home) -> anyhow::Result<()> {
+    let eight_days = match home.profile() {
+        Profile::Embedded => "8 * 24 * 3600 * 1000",
+        Profile::Engines => "interval '8 days'",
+    };
+    let sql = format!("UPDATE outbox SET published_at = published_at - {eight_days}");
+    home.execute("checkout", &sql).await
 }
 
 /// The process goes while alice waits to be charged, for what bob has bought by then.
-async fn leave_alice_alone(data: &Path) -> anyhow::Result<()> {
-    let shop = ShopProcess::open(Scenario::HoldLost.command(data)).await?;
-    let people = People::of(&shop, data)?;
+async fn leave_alice_alone(home: &Home) -> anyhow::Result<()> {
+    let shop = ShopProcess::open(Scenario::HoldLost.command(home)).await?;
+    let people = People::of(&shop, home)?;
     tokio::select! {
         alice = buy(&people.alice, "pm_card_ok") => bail!("alice was answered: {alice:?}"),
         bob = people.get_ahead_of_alice() => {

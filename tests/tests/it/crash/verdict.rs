@@ -1,10 +1,10 @@
 //! What must be true in the end, whatever happened on the way.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use system_tests::{books, shops::rows};
+use system_tests::{books, home::Home};
 
 use super::{
     Said,
@@ -13,7 +13,7 @@ use super::{
 };
 
 /// All answers to a question are one answer, purchases ended as they must, and the books agree.
-pub(super) async fn check(data: &Path, scenario: Scenario, said: &Said) -> anyhow::Result<()> {
+pub(super) async fn check(home: &Home, scenario: Scenario, said: &Said) -> anyhow::Result<()> {
     let mut answers: BTreeMap<_, &Value> = BTreeMap::new();
     for (question, answer) in said.iter().filter(|(question, _)| *question != "change") {
         let first = answers.entry(question).or_insert(answer);
@@ -29,11 +29,11 @@ pub(super) async fn check(data: &Path, scenario: Scenario, said: &Said) -> anyho
         ensure!(status == expected && reason == *failure, "{who}: {answer}");
     }
     for (what, store, sql, expected) in facts(scenario, &answers) {
-        let found: Vec<(i64,)> = rows(data, store, sql.as_str()).await?;
+        let found: Vec<(i64,)> = home.rows(store, sql.as_str()).await?;
         let found: Vec<_> = found.into_iter().map(|(number,)| number).collect();
         ensure!(found == expected, "{what}: {found:?} instead of {expected:?}");
     }
-    books::balance(data).await
+    books::balance(home).await
 }
 
 type Fact = (&'static str, &'static str, String, Vec<i64>);

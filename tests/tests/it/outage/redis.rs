@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use http::StatusCode;
-use system_tests::{
-    books,
-    engine_set::Action,
-    home::Home,
-    shops::{rows, until},
-};
+use system_tests::{books, engine_set::Action, home::Home, shops::until};
 use testing::Engine;
 use tokio::time::Instant;
 
@@ -94,8 +89,7 @@ async fn a_shop_does_without_redis_and_believes_nothing_old_when_it_is_back() ->
 
 /// What the cache holds that is not as in the store: customer, version in the cache, version in the store.
 async fn old_copies(home: &Home) -> Result<Vec<(String, i64, Option<i64>)>> {
-    let look = home.look_at("cart").await?;
-    let carts: Vec<(String, i64)> = rows(&look, "cart", "SELECT user_id, version FROM carts").await?;
+    let carts: Vec<(String, i64)> = home.rows("cart", "SELECT user_id, version FROM carts").await?;
     let version = |customer: &str| {
         carts
             .iter()

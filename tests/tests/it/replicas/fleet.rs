@@ -10,11 +10,10 @@ use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use http::StatusCode;
 use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
-use sqlx::{FromRow, sqlite::SqliteRow};
 use system_tests::{
     home::{Home, Profile},
     process::{ShopProcess, customer},
-    shops::{rows, until},
+    shops::until,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -181,14 +180,6 @@ impl Fleet {
     pub(super) fn index(&self, name: &str) -> Result<usize> {
         let found = self.replicas.iter().position(|replica| replica.name == name);
         found.with_context(|| format!("there is no {name}"))
-    }
-
-    /// What a query finds in a store.
-    pub(super) async fn rows<T>(&self, store: &str, sql: impl Into<String>) -> Result<Vec<T>>
-    where
-        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-    {
-        rows(&self.home.look_at(store).await?, store, sql).await
     }
 
     /// A customer of the first gateway.
