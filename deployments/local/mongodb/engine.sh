@@ -7,7 +7,7 @@ mongodb_fetch() {
 
 mongodb_binary() {
   cached mongodb "$here/mongodb/main.go" "$here/mongodb/turns.go" "$here/mongodb/go.mod" "$here/mongodb/go.sum" \
-    "$here/mongodb/filter.sed"
+    "$here/mongodb/by_id.sed"
 }
 
 mongodb_build() {
@@ -27,16 +27,19 @@ mongodb_build() {
   rm -rf "$new"
 }
 
-# mongodb_patch SERVER COPY: copies FerretDB's sources, applies filter.sed to them, and lets the server be built with these.
+# mongodb_patch SERVER COPY: copies FerretDB's sources, applies by_id.sed to them, and lets the server be built with these.
 mongodb_patch() {
-  local server=$1 copy=$2 ferretdb=github.com/FerretDB/FerretDB file=internal/backends/sqlite/collection.go source
+  local server=$1 copy=$2 ferretdb=github.com/FerretDB/FerretDB source file
   quietly "$log" env GOWORK=off go mod download -C "$server" "$ferretdb"
   source=$(GOWORK=off go list -C "$server" -m -f '{{.Dir}}' "$ferretdb")
   cp -r --no-preserve=mode "$source" "$copy"
-  sed -i -f "$here/mongodb/filter.sed" "$copy/$file"
-  if cmp -s "$source/$file" "$copy/$file"; then
-    fail "filter.sed changes nothing in FerretDB's $file"
-  fi
+  for file in collection.go metadata/metadata.go; do
+    file=internal/backends/sqlite/$file
+    sed -i -f "$here/mongodb/by_id.sed" "$copy/$file"
+    if cmp -s "$source/$file" "$copy/$file"; then
+      fail "by_id.sed changes nothing in FerretDB's $file"
+    fi
+  done
   quietly "$log" env GOWORK=off go mod edit -C "$server" -replace "$ferretdb=../ferretdb"
 }
 
