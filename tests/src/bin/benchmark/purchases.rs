@@ -1,5 +1,4 @@
-//! Measures a shop, on embedded stores or real engines, through its public interfaces, and prints. `docs/benchmarks.md` says how to run it and
-//! what it printed.
+//! Purchases: from a start to the first one, and many of them.
 
 use std::{
     net::SocketAddr,
@@ -7,47 +6,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
-use bytes::Bytes;
-use cartwright::http::Customer;
 use futures::future::try_join_all;
-use http::{Method, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
 use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
-use serde_json::{Value, json};
 use system_tests::{
     books,
     home::{Home, Profile},
     process::ShopProcess,
 };
 
+use crate::{client::Client, percentile};
+
 const STARTS: usize = 10;
 const CHECKOUTS: usize = 10_000;
-/// Unless others are named on the command line.
+/// Unless others are named.
 const CLIENTS: [usize; 4] = [1, 4, 16, 64];
 
-#[allow(clippy::print_stdout, reason = "this is what it is for")]
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let binary = std::env::current_exe()?.with_file_name("cartwright");
-    ensure!(
-        binary.exists(),
-        "{} is not there: cargo build --release",
-        binary.display()
-    );
-    let mut arguments: Vec<_> = std::env::args().skip(1).collect();
-    let profile = if arguments.first().is_some_and(|argument| argument == "engines") {
-        arguments.remove(0);
-        Profile::Engines
-    } else {
-        Profile::Embedded
-    };
+/// Measures starts, and purchases of so many clients; prints as it goes on.
+pub(crate) async fn measure(binary: &Path, profile: Profile, given: &[usize]) -> anyhow::Result<()> {
     println!("{:<44} {:>10}", "start to first completed checkout", "ms");
     let mut starts = Vec::new();
     for _ in 0..STARTS {
-        starts.push(start_to_checkout(&binary, profile).await?);
+        starts.push(start_to_checkout(binary, profile).await?);
     }
     starts.sort_unstable();
     for (name, index) in [("fastest", 0), ("median", STARTS / 2), ("slowest", STARTS - 1)] {
@@ -57,18 +36,14 @@ async fn main() -> anyhow::Result<()> {
         "\n{:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",
         "clients", "checkouts", "checkouts/s", "p50 ms", "p99 ms", "RSS MiB"
     );
-    let given: Vec<usize> = arguments
-        .iter()
-        .map(|clients| clients.parse())
-        .collect::<Result<_, _>>()?;
-    for clients in if given.is_empty() { CLIENTS.to_vec() } else { given } {
-        let run = load(&binary, profile, clients).await?;
+    for clients in if given.is_empty() { &CLIENTS } else { given } {
+        let run = load(binary, profile, *clients).await?;
         println!(
             "{clients:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",
-            run.checkouts,
-            per_second(run.checkouts, run.took),
-            millis(run.percentile(50)),
-            millis(run.percentile(99)),
+            run.latencies.len(),
+            per_second(run.latencies.len(), run.took),
+            percentile(&run.latencies, 50),
+            percentile(&run.latencies, 99),
             run.memory >> 20
         );
     }
@@ -77,11 +52,6 @@ async fn main() -> anyhow::Result<()> {
 
 fn per_second(count: usize, took: Duration) -> u128 {
     u128::try_from(count).unwrap_or_default() * 1000 / took.as_millis().max(1)
-}
-
-/// With one decimal.
-fn millis(took: Duration) -> String {
-    format!("{}.{}", took.as_millis(), took.as_micros() / 100 % 10)
 }
 
 /// From the start of the process, on an empty directory, to the answer of a purchase.
@@ -97,20 +67,10 @@ async fn start_to_checkout(binary: &Path, profile: Profile) -> anyhow::Result<Du
 }
 
 struct Run {
-    checkouts: usize,
     took: Duration,
     /// Of the checkout requests, sorted.
     latencies: Vec<Duration>,
     memory: u64,
-}
-
-impl Run {
-    fn percentile(&self, percent: usize) -> Duration {
-        self.latencies
-            .get(self.latencies.len() * percent / 100)
-            .copied()
-            .unwrap_or_default()
-    }
 }
 
 /// Purchases of one line each, by clients that each wait for their answer before the next; then the books must balance.
@@ -143,7 +103,6 @@ async fn load(binary: &Path, profile: Profile, clients: usize) -> anyhow::Result
     let mut latencies: Vec<_> = latencies.into_iter().flatten().collect();
     latencies.sort_unstable();
     Ok(Run {
-        checkouts: latencies.len(),
         took,
         latencies,
         memory,
@@ -162,46 +121,4 @@ async fn receive_goods(inventory: SocketAddr) -> anyhow::Result<()> {
         inventory.add_stock(goods).await?;
     }
     Ok(())
-}
-
-/// A customer on a connection of their own.
-struct Client {
-    customer: Customer,
-    connection: SendRequest<Full<Bytes>>,
-}
-
-impl Client {
-    async fn connect(customer: Customer) -> anyhow::Result<Self> {
-        let stream = tokio::net::TcpStream::connect(customer.gateway).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        #[allow(clippy::disallowed_methods, reason = "ends with its connection")]
-        tokio::spawn(connection);
-        Ok(Self {
-            customer,
-            connection: sender,
-        })
-    }
-
-    async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<(StatusCode, Value)> {
-        let request = self.customer.request(Method::POST, path, Some(body))?;
-        self.connection.ready().await?;
-        let response = self.connection.send_request(request.map(Full::new)).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&body)?))
-    }
-
-    /// Puts one piece into the cart and buys; how long the buying took.
-    async fn buy(&mut self, product: i64, key: &str) -> anyhow::Result<Duration> {
-        let (status, cart) = self
-            .post("/api/v1/cart/items", &json!({"product_id": product, "quantity": 1}))
-            .await?;
-        ensure!(status.is_success(), "{cart}");
-        let began = Instant::now();
-        let (_, checkout) = self.post("/api/v1/checkout", &json!({"idempotency_key": key})).await?;
-        let took = began.elapsed();
-        ensure!(checkout["status"] == "COMPLETED", "{checkout}");
-        Ok(took)
-    }
 }

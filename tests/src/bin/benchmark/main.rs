@@ -1,0 +1,41 @@
+//! Measures a shop, on embedded stores or real engines, through its public interfaces, and prints. `docs/benchmarks.md` says how to run it and
+//! what it printed.
+#![allow(clippy::print_stdout, reason = "this is what it is for")]
+
+mod client;
+mod purchases;
+mod redis;
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use system_tests::home::Profile;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let binary = std::env::current_exe()?.with_file_name("cartwright");
+    ensure!(
+        binary.exists(),
+        "{} is not there: cargo build --release",
+        binary.display()
+    );
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let (profile, clients) = match arguments.split_first() {
+        Some((what, [])) if what == "redis" => return redis::measure(&binary).await,
+        Some((what, clients)) if what == "engines" => (Profile::Engines, clients),
+        Some(_) | None => (Profile::Embedded, arguments.as_slice()),
+    };
+    let number = |argument: &String| {
+        let wants =
+            || format!("'{argument}' is wrong: there is `benchmark [engines] [CLIENTS…]`, and `benchmark redis`");
+        argument.parse::<usize>().with_context(wants)
+    };
+    let clients: Result<Vec<_>, _> = clients.iter().map(number).collect();
+    purchases::measure(&binary, profile, &clients?).await
+}
+
+/// Of sorted times, the longest of the shortest so many of a hundred, in milliseconds with one decimal.
+fn percentile(sorted: &[Duration], percent: usize) -> String {
+    let took = sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default();
+    format!("{}.{}", took.as_millis(), took.as_micros() / 100 % 10)
+}
