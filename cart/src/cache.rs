@@ -53,8 +53,8 @@ pub enum Lookup {
 /// older when the cache is back, and tells it then.
 ///
 /// What remains: who shares the cache with this process reads what is older until the cache has been told. That is over
-/// when this process reaches the cache again; if it dies before, or has missed more writes than it can remember, when the
-/// entry's life is.
+/// when this process reaches the cache again; if it dies before, when the next one starts; if it has missed more writes than
+/// it can remember, when the entry's life is.
 pub struct GuardedCache {
     cache: Arc<dyn CartCache>,
     patience: Patience,

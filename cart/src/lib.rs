@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use ::events::EventBus;
 use proto::cart::v1::cart_service_server::CartServiceServer;
-use runtime::{Probe, Runtime, Service, channel::Peer};
+use runtime::{Probe, Runtime, Service, channel::Peer, telemetry::chain};
 use storage::OpenError;
 
 pub use config::{Cache, Config, Secret, Store};
@@ -107,6 +107,11 @@ async fn open_cache(config: &Config, runtime: &Runtime) -> Result<(Arc<GuardedCa
                 timeout: CACHE_TIMEOUT,
             };
             let cache = RedisCache::open(options, runtime.ids.clone()).await?;
+            // Whoever died may have saved a cart without a word to a Redis that was slow or away.
+            cache.forget_all().await.map_err(|error| OpenError::Engine {
+                variable: "REDIS_ADDR",
+                problem: format!("Redis at {address} takes no commands: {}", chain(&error)),
+            })?;
             (Arc::new(cache.clone()), Some(redis_probe(cache)))
         }
     };

@@ -1,9 +1,12 @@
 //! Copies of carts in Redis, which all processes that name the same one share.
 //!
-//! A key holds a cart, `{"version":5,"cart":{…}}`, or a gap, `{"oldest":5,"ticket":"…"}`: no cart, none older than that
-//! version is to come, and who brings one shows the ticket. A Redis that was emptied, has made room or was started anew has
+//! A key holds a cart, `{"version":5,"era":"…","cart":{…}}`, or a gap, `{"oldest":5,"ticket":"…","era":"…"}`: no cart, none
+//! older than that version is to come, and who brings one shows the ticket. A Redis that was emptied, has made room or was started anew has
 //! lost its gaps, and with them who is about to write what; but their tickets, too. So what was loaded or written before
 //! that is not taken afterwards: there is no race between a reader, a writer and a flush in which an old cart stays.
+//!
+//! What a process did not get through to Redis, its end makes nobody tell. So each process that starts begins an era, and what
+//! is of another one counts as nothing.
 //!
 //! What remains: a Redis that comes back with older data than it had (a replica that takes over before it has all) shows
 //! older carts until they are written again or their life is over; so it does if a writer dies in the moment between its
@@ -16,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation, aio::ConnectionManager};
 use runtime::Ids;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use storage::OpenError;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -66,11 +69,18 @@ struct Scripts {
 
 /// What all scripts begin with: what the key holds. Versions stay text where they are written again.
 const HELD: &str = r#"
-    local key, head = KEYS[1], redis.call("GETRANGE", KEYS[1], 0, 127)
-    local version = string.match(head, '^{"version":(%d+),')
-    local oldest, ticket = string.match(head, '^{"oldest":(%d+),"ticket":"([^"]*)"}$')
+    local key, head, era = KEYS[1], redis.call("GETRANGE", KEYS[1], 0, 191), redis.call("GET", KEYS[2])
+    if not era then
+        era = ARGV[1]
+        redis.call("SET", KEYS[2], era)
+    end
+    local version, its = string.match(head, '^{"version":(%d+),"era":"([^"]*)",')
+    if its ~= era then version = nil end
+    local oldest, ticket, its = string.match(head, '^{"oldest":(%d+),"ticket":"([^"]*)","era":"([^"]*)"}$')
+    if its ~= era then oldest, ticket = nil, nil end
     local function gap(oldest, ticket)
-        redis.call("SET", key, '{"oldest":' .. oldest .. ',"ticket":"' .. ticket .. '"}', "PX", ARGV[2])
+        local held = '{"oldest":' .. oldest .. ',"ticket":"' .. ticket .. '","era":"' .. era .. '"}'
+        redis.call("SET", key, held, "PX", ARGV[2])
     end
 "#;
 
@@ -80,11 +90,12 @@ const GET: &str = r#"
     return redis.call("GET", key)
 "#;
 
-/// Ticket that is shown, life of gaps, version, entry, its life.
+/// Ticket that is shown, life of gaps, version, cart, its life.
 const PUT: &str = r#"
     local new = tonumber(ARGV[3])
     if version and tonumber(version) < new or oldest and tonumber(oldest) <= new and ticket == ARGV[1] then
-        redis.call("SET", key, ARGV[4], "PX", ARGV[5])
+        local held = '{"version":' .. ARGV[3] .. ',"era":"' .. era .. '","cart":' .. ARGV[4] .. '}'
+        redis.call("SET", key, held, "PX", ARGV[5])
     elseif oldest and tonumber(oldest) < new then
         gap(ARGV[3], ticket)
     end
@@ -99,12 +110,13 @@ const INVALIDATE: &str = r"
     return ticket or ARGV[1]
 ";
 
-/// What a key holds. The scripts look for the first field of each.
-#[derive(Serialize, Deserialize)]
+/// What a key holds of this era, as the scripts write it.
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum Held {
     Cart {
-        version: i64,
+        #[serde(rename = "version")]
+        _version: i64,
         /// Nothing for somebody who never filled a cart.
         cart: Option<CartDocument>,
     },
@@ -136,6 +148,13 @@ impl RedisCache {
         })
     }
 
+    /// Begins an era: nobody believes any more what was kept until now.
+    pub async fn forget_all(&self) -> Result<(), CacheError> {
+        let begin = redis::Cmd::set(self.era_key(), self.ids.next().to_string());
+        self.within(PROBE_TIMEOUT, async |connection| begin.query_async(connection).await)
+            .await
+    }
+
     /// Whether it answers: for a readiness probe.
     pub async fn is_up(&self) -> bool {
         let (ping, mut connection) = (redis::cmd("PING"), self.connection.clone());
@@ -147,10 +166,15 @@ impl RedisCache {
         format!("{}cart:{}", self.prefix, user.as_str())
     }
 
+    fn era_key(&self) -> String {
+        format!("{}cart-era", self.prefix)
+    }
+
     /// A call of a script, with what all of them take. A gap lives as long as any entry can.
     fn script<'a>(&self, script: &'a Script, user: &UserId, ticket: Ticket) -> ScriptInvocation<'a> {
         let mut call = script.key(self.key(user));
-        call.arg(ticket.0.to_string())
+        call.key(self.era_key())
+            .arg(ticket.0.to_string())
             .arg(milliseconds(self.lifetime.longest()));
         call
     }
@@ -160,13 +184,21 @@ impl RedisCache {
             .await
     }
 
-    /// The connection may be one that is still to be made, which takes longer than anybody waits.
     async fn bounded<T>(
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T, CacheError> {
+        self.within(self.timeout, call).await
+    }
+
+    /// The connection may be one that is still to be made, which takes longer than anybody waits.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
+    ) -> Result<T, CacheError> {
         let mut connection = self.connection.clone();
-        match timeout(self.timeout, call(&mut connection)).await {
+        match timeout(limit, call(&mut connection)).await {
             Ok(done) => done.map_err(|error| CacheError(error.into())),
             Err(elapsed) => Err(CacheError(elapsed.into())),
         }
@@ -216,11 +248,8 @@ impl CartCache for RedisCache {
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 fn encode(cart: &Cart) -> Result<String, Source> {
-    let held = Held::Cart {
-        version: cart.version.0,
-        cart: cart.id.map(|_| CartDocument::try_from(cart)).transpose()?,
-    };
-    Ok(serde_json::to_string(&held)?)
+    let document = cart.id.map(|_| CartDocument::try_from(cart)).transpose()?;
+    Ok(serde_json::to_string(&document)?)
 }
 
 fn decode(user: &UserId, held: &[u8]) -> Result<Cached, Source> {
