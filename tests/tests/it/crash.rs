@@ -28,7 +28,7 @@ use scenario::Scenario;
 const fn width(profile: Profile) -> usize {
     match profile {
         Profile::Embedded => 10,
-        Profile::Engines => 24,
+        Profile::Engines => 14,
     }
 }
 

@@ -48,8 +48,9 @@ pub(crate) async fn measure(binary: &Path) -> anyhow::Result<()> {
     engines.engine(Engine::Redis, Action::Resume).await?;
     print("back", &read(&mut clients).await?);
     let flushes = async {
+        let mut turn = tokio::time::interval(FLUSH_EVERY);
         loop {
-            tokio::time::sleep(FLUSH_EVERY).await;
+            turn.tick().await;
             home.empty_cache().await?;
         }
     };
