@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -212,14 +212,4 @@ pub fn customer(gateway: SocketAddr, name: &str) -> anyhow::Result<Customer> {
 /// An address as it stands in a URL of the banner.
 fn bare(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches("/health/ready")
-}
-
-/// Copies the files of a data directory whose shop is closed.
-pub fn copy(from: &Path, to: &Path) -> std::io::Result<PathBuf> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(to.to_owned())
 }
