@@ -183,16 +183,6 @@ impl Home {
         places.context("this home has no engines of its own")
     }
 
-    /// The event bus, as another process sees it.
-    pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
-        Ok(match &self.places {
-            None => Arc::new(SqliteBus::open(&self.folder().join("bus.db"), &CrashPoints::none()).await?),
-            Some(places) => Arc::new(places.bus().await?),
-        })
-    }
-}
-
-impl Home {
     /// What the drop does, without a thread waiting for it.
     pub async fn clear(mut self) {
         if let Some(places) = self.take_places() {
@@ -203,6 +193,14 @@ impl Home {
 
     fn take_places(&mut self) -> Option<Places> {
         self.places.take().filter(|_| !self.is_on_its_own_engines)
+    }
+
+    /// The event bus, as another process sees it.
+    pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
+        Ok(match &self.places {
+            None => Arc::new(SqliteBus::open(&self.folder().join("bus.db"), &CrashPoints::none()).await?),
+            Some(places) => Arc::new(places.bus().await?),
+        })
     }
 }
 

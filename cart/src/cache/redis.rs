@@ -1,12 +1,13 @@
 //! Copies of carts in Redis, which all processes that name the same one share.
 //!
 //! A key holds a cart, `{"version":5,"era":"…","cart":{…}}`, or a gap, `{"oldest":5,"ticket":"…","era":"…"}`: no cart, none
-//! older than that version is to come, and who brings one shows the ticket. A Redis that was emptied, has made room or was started anew has
-//! lost its gaps, and with them who is about to write what; but their tickets, too. So what was loaded or written before
-//! that is not taken afterwards: there is no race between a reader, a writer and a flush in which an old cart stays.
+//! older than that version is to come, and who brings one shows the ticket. A Redis that was emptied, has made room or was
+//! started anew has lost its gaps, and with them who is about to write what; but their tickets, too. So what was loaded or
+//! written before that is not taken afterwards: there is no race between a reader, a writer and a flush in which an old cart
+//! stays.
 //!
-//! What a process did not get through to Redis, its end makes nobody tell. So each process that starts begins an era, and what
-//! is of another one counts as nothing.
+//! A process that could not reach Redis when it saved a cart tells it later, unless it dies first. So each process that starts
+//! begins an era, and what is of another one counts as nothing.
 //!
 //! What remains: a Redis that comes back with older data than it had (a replica that takes over before it has all) shows
 //! older carts until they are written again or their life is over; so it does if a writer dies in the moment between its
