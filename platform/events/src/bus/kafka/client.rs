@@ -21,7 +21,8 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(8);
 const MAX_MESSAGE_BYTES: &str = "4194304";
 /// The broker measures what librdkafka made of it: the batch around the message comes on top.
 pub(super) const MAX_BATCH_BYTES: &str = "4259840";
-/// A member that says nothing for so long has gone.
+/// A member that says nothing for so long has gone. One that comes back under its name (`group.instance.id`) would not have to
+/// wait for that, but librdkafka 2.12 closes such a member only sometimes.
 const SESSION: Duration = Duration::from_secs(10);
 
 /// What all clients of one bus share.

@@ -1,6 +1,11 @@
 //! Closing clients: it takes librdkafka up to seconds, when the broker is away or has to be told something.
 
-use std::{ops::Deref, sync::mpsc, thread, time::Duration};
+use std::{
+    ops::Deref,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
 
 use tokio::runtime::Handle;
 
@@ -31,21 +36,32 @@ impl<T: Send + 'static> Deref for Closing<T> {
 impl<T: Send + 'static> Drop for Closing<T> {
     fn drop(&mut self) {
         let client = self.0.take();
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || close(client))),
-            Err(_) => close(client),
+        let wait = Wait(start(move || drop(client)));
+        if let Ok(runtime) = Handle::try_current() {
+            // A runtime that ends already drops this here and now.
+            drop(runtime.spawn_blocking(move || drop(wait)));
         }
     }
 }
 
-fn close(client: impl Send + 'static) {
-    if bounded(LIMIT, move || drop(client)).is_none() {
-        tracing::warn!("a client of Kafka does not close and is left behind");
+/// Waits, when it is dropped, for a client to be closed.
+struct Wait(Receiver<()>);
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if self.0.recv_timeout(LIMIT).is_err() {
+            tracing::warn!("a client of Kafka does not close and is left behind");
+        }
     }
 }
 
 /// Runs what blocks on a thread of its own and waits for it, at most so long: librdkafka knows waits without an end. Blocks.
 pub(super) fn bounded<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    start(work).recv_timeout(limit).ok()
+}
+
+/// Runs it on a thread of its own; that is where its result comes out.
+fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (done, is_done) = mpsc::channel();
     let thread = thread::Builder::new().name("kafka".to_owned()).spawn(move || {
         let result = work();
@@ -55,5 +71,5 @@ pub(super) fn bounded<T: Send + 'static>(limit: Duration, work: impl FnOnce() ->
     if let Err(error) = thread {
         tracing::warn!(%error, "no thread for a client of Kafka");
     }
-    is_done.recv_timeout(limit).ok()
+    is_done
 }
