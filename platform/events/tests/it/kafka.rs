@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::{
     fixtures::{Fixture, KafkaFixture},
+    leader::Leader,
     support::{Recorder, TOPIC, consume, event, last, messages, number, parked, read, soon, stop, take_part},
 };
 
@@ -95,6 +96,30 @@ async fn a_member_that_is_dropped_leaves_at_once() {
     drop(first);
     let since = Instant::now();
     read(bus.subscribe("g", TOPIC).await.unwrap().as_mut(), 3).await;
+    // One that only falls silent is a member for ten seconds more.
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_member_that_is_dropped_while_it_joins_leaves_at_once() {
+    let Some(fixture) = KafkaFixture::new().await else {
+        return;
+    };
+    let bus = ready(&fixture).await;
+    let mut leader = Leader::of(format!("{}g", fixture.prefix), &fixture.brokers).await;
+    let mut member = bus.subscribe("g", TOPIC).await.unwrap();
+    let both = async { while leader.join().await < 2 {} };
+    tokio::select! {
+        () = soon(both) => {}
+        next = member.next() => panic!("{next:?}"),
+    }
+    // It asks for its share, and nobody answers.
+    let next = tokio::time::timeout(Duration::from_millis(300), member.next()).await;
+    assert!(next.is_err(), "{next:?}");
+    drop(member);
+    let since = Instant::now();
+    leader.share_out().await;
+    while leader.join().await > 1 {}
     // One that only falls silent is a member for ten seconds more.
     assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
 }

@@ -6,6 +6,7 @@ mod consumer;
 mod dead_letters;
 mod fixtures;
 mod kafka;
+mod leader;
 mod outbox;
 mod relay;
 mod support;

@@ -1,6 +1,9 @@
 //! What librdkafka calls while a member polls: partitions come and go.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use rdkafka::{
     ClientContext, TopicPartitionList,
@@ -16,6 +19,7 @@ pub(super) struct Membership {
     log: Log,
     /// Partitions that were given away and have not been looked at since.
     given_away: Mutex<Vec<u32>>,
+    shares: AtomicU64,
 }
 
 impl Membership {
@@ -23,7 +27,13 @@ impl Membership {
         Self {
             log,
             given_away: Mutex::default(),
+            shares: AtomicU64::new(0),
         }
+    }
+
+    /// How often it was told which partitions come and go.
+    pub(super) fn shares(&self) -> u64 {
+        self.shares.load(Ordering::Relaxed)
     }
 
     /// The partitions that were given away since the last look.
@@ -44,6 +54,7 @@ impl ClientContext for Membership {
 
 impl ConsumerContext for Membership {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.shares.fetch_add(1, Ordering::Relaxed);
         match rebalance {
             Rebalance::Assign(list) => tracing::debug!(partitions = ?partitions(list), "was given partitions"),
             Rebalance::Revoke(list) => {

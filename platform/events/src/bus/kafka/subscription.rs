@@ -1,12 +1,19 @@
 //! A member of a group: it polls, so that partitions come and go, only while somebody waits for its next messages.
 
-use std::{collections::BTreeMap, mem, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem,
+    ops::Deref,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{CommitMode, Consumer, StreamConsumer},
+    consumer::{CommitMode, Consumer, RebalanceProtocol, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -28,11 +35,43 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a group may be in the middle of a rebalance before a commit is given up.
 const REBALANCE_RETRIES: u32 = 50;
 const REBALANCE_RETRY: Duration = Duration::from_millis(100);
+/// How long a member that goes waits to hear what its share is. A group with fewer partitions than members says nothing.
+const SHARING_LIMIT: Duration = Duration::from_secs(2);
+const SHARING_POLL: Duration = Duration::from_millis(5);
 
-type Member = Closing<StreamConsumer<Membership>>;
+/// Leaves its group when it is dropped, whatever the group is doing.
+struct Member(StreamConsumer<Membership>);
+
+impl Deref for Member {
+    type Target = StreamConsumer<Membership>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Member {
+    /// To close it is not enough: librdkafka 2.12 closes a member that holds nothing without leaving, so that the group waits for
+    /// it until its session is over; and an answer that comes to it at that moment ends this process with SIGSEGV (in
+    /// `rd_kafka_cgrp_handle_LeaveGroup`; mended in 2.14.2). An unsubscription leaves, but is put off while the group shares out
+    /// its partitions.
+    fn drop(&mut self) {
+        let (shares, since) = (self.context().shares(), Instant::now());
+        self.unsubscribe();
+        let has_joined = !matches!(self.rebalance_protocol(), RebalanceProtocol::None);
+        if has_joined && self.assignment().is_ok_and(|held| held.count() == 0) {
+            while self.context().shares() == shares && since.elapsed() < SHARING_LIMIT {
+                // A share comes only to who polls. Messages are nobody's any more.
+                drop(self.recv().now_or_never());
+                thread::sleep(SHARING_POLL);
+            }
+            self.unsubscribe();
+        }
+    }
+}
 
 pub(super) struct KafkaSubscription {
-    member: Arc<Member>,
+    member: Arc<Closing<Member>>,
     topics: Arc<Topics>,
     /// On the wire.
     topic: String,
@@ -49,7 +88,7 @@ impl KafkaSubscription {
         let member: StreamConsumer<Membership> = settings.member(group).create_with_context(context)?;
         member.subscribe(&[&topic])?;
         Ok(Self {
-            member: Arc::new(Closing::new(member)),
+            member: Arc::new(Closing::new(Member(member))),
             topics,
             topic,
             done: BTreeMap::new(),
@@ -164,7 +203,7 @@ fn passes(error: &KafkaError) -> bool {
 
 /// Commits the offsets of the next messages. The broker refuses one who is no longer a member; that we are not is known here
 /// a little earlier. While the group is being rebalanced it cannot be done, and what is ours stays ours until we poll.
-fn commit(member: &Arc<Member>, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(), BusError> {
+fn commit(member: &Member, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(), BusError> {
     let mut offsets = TopicPartitionList::with_capacity(next.len());
     for (partition, offset) in next {
         let partition = i32::try_from(*partition).map_err(BusError::new)?;
