@@ -31,13 +31,20 @@ impl StoreError {
     }
 }
 
+/// Of PostgreSQL's codes (SQLSTATE): a data exception, a syntax error or a violation of access rules. But a table that is not
+/// there and a right that was not given may be so while somebody restores or maintains the database.
+fn is_wrong_for_good(code: &str) -> bool {
+    const UNDEFINED_TABLE: &str = "42P01";
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    code.len() == 5
+        && (code.starts_with("22") || code.starts_with("42"))
+        && ![UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE].contains(&code)
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(database) = &error {
-            // SQLSTATE: data exception; syntax error or access rule violation.
-            let wrong = database
-                .code()
-                .is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("42")));
+            let wrong = database.code().is_some_and(|code| is_wrong_for_good(&code));
             let violation = wrong
                 || database.is_foreign_key_violation()
                 || database.is_check_violation()

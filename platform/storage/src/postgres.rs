@@ -21,8 +21,8 @@ pub use address::{PostgresAddress, PostgresParts};
 pub use reader::PostgresReader;
 pub use time::{SqlTimestamp, timestamptz};
 
-/// Connections of one service in one process, at most. Ten processes of each of seven services fit under a server's usual
-/// few hundred, and more would only queue in the server instead of here.
+/// Connections of one service in one process, at most. Seven services have a database here or the provider's, so one of each
+/// takes up to seventy; more would only queue in the server instead of here.
 const CONNECTIONS: u32 = 10;
 /// How long a request waits for a connection: within its deadline, so that it can still say why it failed.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -134,7 +134,7 @@ impl Postgres {
 
     /// Whether the database answers: for a readiness probe.
     pub async fn is_up(&self) -> bool {
-        let ask = sqlx::query("SELECT 1").execute(&self.pool);
+        let ask = sqlx::query("SELECT 1").execute(self.reader());
         matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(_)))
     }
 }
@@ -185,9 +185,16 @@ async fn migrate(
         .bind(schema)
         .execute(&mut *connection)
         .await?;
-    sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")))
-        .execute(&mut *connection)
+    let is_there: bool = sqlx::query_scalar("SELECT to_regnamespace(quote_ident($1)) IS NOT NULL")
+        .bind(schema)
+        .fetch_one(&mut *connection)
         .await?;
+    // Who may not make one may use the one that somebody made for it.
+    if !is_there {
+        sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA \"{schema}\"")))
+            .execute(&mut *connection)
+            .await?;
+    }
     let mut migrator = migrations.migrator();
     migrator.set_locking(false);
     // `run` does the same, by way of a trait that makes this future one that cannot be sent to another thread.

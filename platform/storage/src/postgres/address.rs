@@ -10,11 +10,19 @@ use sqlx::{
 
 use crate::OpenError;
 
-/// A database, and the variable that names it. The password does not show.
+/// A database, and the variables that name it. The password does not show.
 #[derive(Clone)]
 pub struct PostgresAddress {
     connect: Box<PgConnectOptions>,
-    variable: &'static str,
+    variables: Variables,
+}
+
+/// Which variable to correct.
+#[derive(Debug, Clone, Copy)]
+struct Variables {
+    address: &'static str,
+    login: &'static str,
+    database: &'static str,
 }
 
 /// The parts of an address that has no URL.
@@ -39,11 +47,15 @@ impl PostgresAddress {
         let connect = url.parse().map_err(|_| ConfigError::new(variable, wants))?;
         Ok(Self {
             connect: Box::new(connect),
-            variable,
+            variables: Variables {
+                address: variable,
+                login: variable,
+                database: variable,
+            },
         })
     }
 
-    /// The same from its parts; `DB_HOST` names it.
+    /// The same from its parts, which are `DB_HOST` and its neighbours.
     pub fn from_parts(parts: PostgresParts<'_>) -> Self {
         let connect = PgConnectOptions::new_without_pgpass()
             .host(parts.host)
@@ -56,7 +68,11 @@ impl PostgresAddress {
                 Some(password) => connect.password(password),
                 None => connect,
             }),
-            variable: "DB_HOST",
+            variables: Variables {
+                address: "DB_HOST",
+                login: "DB_PASSWORD",
+                database: "DB_NAME",
+            },
         }
     }
 
@@ -65,7 +81,7 @@ impl PostgresAddress {
     pub fn with_database(&self, database: &str) -> Self {
         Self {
             connect: Box::new((*self.connect).clone().database(database)),
-            variable: self.variable,
+            variables: self.variables,
         }
     }
 
@@ -75,8 +91,12 @@ impl PostgresAddress {
     }
 
     pub(crate) fn problem(&self, problem: &str) -> OpenError {
+        self.problem_of(self.variables.address, problem)
+    }
+
+    fn problem_of(&self, variable: &'static str, problem: &str) -> OpenError {
         OpenError::Engine {
-            variable: self.variable,
+            variable,
             problem: format!("PostgreSQL at {self}: {problem}"),
         }
     }
@@ -89,7 +109,12 @@ impl PostgresAddress {
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code)
             .unwrap_or_default();
-        self.problem(&match (&*code, error) {
+        let variable = match &*code {
+            "28P01" | "28000" => self.variables.login,
+            "3D000" => self.variables.database,
+            _ => self.variables.address,
+        };
+        let problem = match (&*code, error) {
             // invalid_password, invalid_authorization_specification
             ("28P01" | "28000", _) => format!("does not let user {user} in; check the user and the password"),
             // invalid_catalog_name
@@ -100,7 +125,8 @@ impl PostgresAddress {
             }
             (_, sqlx::Error::Tls(source)) => format!("cannot be reached by TLS ({source}); see sslmode"),
             (_, error) => format!("cannot be used ({error})"),
-        })
+        };
+        self.problem_of(variable, &problem)
     }
 
     pub(crate) fn explain_migration(&self, schema: &str, error: &MigrateError) -> OpenError {
@@ -123,7 +149,7 @@ impl fmt::Display for PostgresAddress {
 
 impl fmt::Debug for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgresAddress({} = {self})", self.variable)
+        write!(f, "PostgresAddress({} = {self})", self.variables.address)
     }
 }
 

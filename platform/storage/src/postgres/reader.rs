@@ -1,8 +1,11 @@
 //! A pool for single statements that read, each of which has an answer in time or fails.
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use std::ops::{Deref, DerefMut};
+
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use sqlx::{
     Database, Either, Error, Execute, Executor, PgPool, Postgres, SqlStr,
+    pool::PoolConnection,
     postgres::{PgQueryResult, PgRow, PgStatement},
 };
 use tokio::time::{Instant, timeout_at};
@@ -13,9 +16,51 @@ use super::ANSWER_TIMEOUT;
 #[derive(Debug, Clone, Copy)]
 pub struct PostgresReader<'a>(pub(super) &'a PgPool);
 
+/// A connection that is closed unless it was given back. The pool asks one that comes back how it is, and waits for that without
+/// an end: where nothing answers any more, its places would all be taken by such questions.
+struct Borrowed(Option<PoolConnection<Postgres>>);
+
+impl Borrowed {
+    async fn from(pool: &PgPool) -> Result<Self, Error> {
+        pool.acquire().await.map(|connection| Self(Some(connection)))
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Deref for Borrowed {
+    type Target = PoolConnection<Postgres>;
+
+    fn deref(&self) -> &Self::Target {
+        match &self.0 {
+            Some(connection) => connection,
+            None => unreachable!("only the end takes it"),
+        }
+    }
+}
+
+impl DerefMut for Borrowed {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match &mut self.0 {
+            Some(connection) => connection,
+            None => unreachable!("only the end takes it"),
+        }
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
 /// The server may be hung: then nothing but the clock ends a wait for it.
-async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>, until: Instant) -> Result<T, Error> {
-    match timeout_at(until, answer).await {
+async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match timeout_at(Instant::now() + ANSWER_TIMEOUT, answer).await {
         Ok(answer) => answer,
         Err(elapsed) => Err(Error::Io(elapsed.into())),
     }
@@ -29,12 +74,15 @@ impl<'c> Executor<'c> for PostgresReader<'c> {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let until = Instant::now() + ANSWER_TIMEOUT;
-        stream::try_unfold(self.0.fetch_many(query), move |mut rows| async move {
-            let next = in_time(async { rows.next().await.transpose() }, until).await?;
-            Ok(next.map(|next| (next, rows)))
-        })
-        .boxed()
+        let rows = in_time(async {
+            let mut connection = Borrowed::from(self.0).await?;
+            let rows: Vec<_> = connection.fetch_many(query).try_collect().await?;
+            connection.give_back();
+            Ok(rows)
+        });
+        rows.map_ok(|rows| stream::iter(rows.into_iter().map(Ok)))
+            .try_flatten_stream()
+            .boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -42,7 +90,13 @@ impl<'c> Executor<'c> for PostgresReader<'c> {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        in_time(self.0.fetch_optional(query), Instant::now() + ANSWER_TIMEOUT).boxed()
+        in_time(async {
+            let mut connection = Borrowed::from(self.0).await?;
+            let row = connection.fetch_optional(query).await?;
+            connection.give_back();
+            Ok(row)
+        })
+        .boxed()
     }
 
     fn prepare_with<'e>(
@@ -53,6 +107,12 @@ impl<'c> Executor<'c> for PostgresReader<'c> {
     where
         'c: 'e,
     {
-        in_time(self.0.prepare_with(sql, parameters), Instant::now() + ANSWER_TIMEOUT).boxed()
+        in_time(async {
+            let mut connection = Borrowed::from(self.0).await?;
+            let statement = connection.prepare_with(sql, parameters).await?;
+            connection.give_back();
+            Ok(statement)
+        })
+        .boxed()
     }
 }

@@ -98,12 +98,18 @@ async fn what_goes_wrong_says_what_it_is() {
             sqlx::query("INSERT INTO counter (n) VALUES (2)")
                 .execute(&mut *tx)
                 .await?;
-            sqlx::query("SELECT nothing FROM nowhere").execute(tx).await?;
+            sqlx::query("SELECT nothing FROM counter").execute(tx).await?;
             Ok(())
         }
         .boxed()
     });
     assert!(matches!(nonsense.await, Err(StoreError::Corrupt(_))));
+    // As while a backup is restored: it may be there later.
+    let missing = sqlx::query("SELECT n FROM nowhere").fetch_all(db.reader()).await;
+    assert!(matches!(
+        missing.map_err(StoreError::from),
+        Err(StoreError::Unavailable(_))
+    ));
     assert_eq!(numbers(&db).await, [1], "work that fails leaves nothing behind");
 }
 
@@ -232,4 +238,26 @@ async fn a_server_that_hangs_is_not_waited_for_longer_than_a_request_is() {
         assert!(matches!(StoreError::from(error), StoreError::Unavailable(_)));
     }
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn connections_that_hang_take_no_place_with_them() {
+    let Some(url) = Engine::PostgreSql.address() else {
+        return;
+    };
+    let wire = Wire::to(&url).await;
+    let place = Place {
+        address: wire.address.clone(),
+        schema: testing::unique_name(),
+    };
+    let db = place.open().await.unwrap();
+    let all = || join_all((0..CONNECTIONS).map(|_| sqlx::query("SELECT pg_sleep(0.1)").fetch_all(db.reader())));
+    assert!(all().await.iter().all(Result::is_ok));
+    wire.is_cut.send_replace(true);
+    assert!(all().await.iter().all(Result::is_err));
+    assert!(!db.is_up().await);
+    // Those hang as before, and new ones do not.
+    wire.is_cut.send_replace(false);
+    assert!(db.is_up().await);
+    assert!(all().await.iter().all(Result::is_ok));
 }
