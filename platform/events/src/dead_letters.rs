@@ -20,6 +20,13 @@ const REDRIVES: &str = "dlq-redrives";
 /// On a dead-letter topic: the letter with this id was sent through again.
 const REDRIVEN: &str = "dlq-redriven";
 
+const ID: &str = "ce_id";
+/// The longest reason that is kept, and the longest key of what is not kept whole, in characters.
+const MAX_REASON: usize = 2_000;
+/// Key, headers and value of the largest message that is kept whole, in bytes: what is said of it comes on top, and a bus takes
+/// 4 MiB.
+const MAX_PARKED: usize = (4 << 20) - (64 << 10);
+
 /// Where a group's parked events of a topic are.
 pub fn dead_letter_topic(topic: &str, group: &str) -> String {
     format!("{topic}.{group}.dlq")
@@ -65,10 +72,8 @@ impl DeadLetters {
         now: Timestamp,
     ) -> Result<(), BusError> {
         let place = delivery.position;
-        let letter = delivery
-            .message
-            .clone()
-            .with_header(REASON, reason)
+        let letter = small_enough(delivery.message.clone())
+            .with_header(REASON, reason.chars().take(MAX_REASON).collect::<String>())
             .with_header(PARKED_AT, now.to_string())
             .with_header(ORIGIN, format!("{topic}/{}/{}", place.partition, place.offset));
         self.bus.publish(&dead_letter_topic(topic, group), vec![letter]).await
@@ -128,6 +133,22 @@ impl DeadLetters {
     }
 }
 
+/// Without what is too large to be parked beside what a letter says. It can be read where it stood.
+fn small_enough(mut message: Message) -> Message {
+    let headers = message.headers.iter().map(|(name, value)| name.len() + value.len());
+    if message.key.len() + message.value.len() + headers.sum::<usize>() > MAX_PARKED {
+        message = Message {
+            key: message.key.chars().take(MAX_REASON).collect(),
+            headers: event_id(&message)
+                .map(|id| (ID.to_owned(), id.to_owned()))
+                .into_iter()
+                .collect(),
+            value: bytes::Bytes::new(),
+        };
+    }
+    message
+}
+
 impl Parked {
     fn new(group: &str, message: Message) -> Self {
         let header = |name| message.header(name).unwrap_or_default().to_owned();
@@ -154,5 +175,5 @@ fn redrives(message: &Message) -> u32 {
 
 /// What is no id names nothing: two messages that have the same wrong one are two letters.
 fn event_id(message: &Message) -> Option<&str> {
-    message.header("ce_id").filter(|id| Uuid::try_parse(id).is_ok())
+    message.header(ID).filter(|id| Uuid::try_parse(id).is_ok())
 }

@@ -93,9 +93,12 @@ impl Relay {
                 }
             };
             backoff = BACKOFF;
-            if pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+            // What waits to be published goes first.
+            if !wait.is_zero() && pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+                if self.prune().await {
+                    continue;
+                }
                 pruned = Some(Instant::now());
-                self.prune().await;
             }
             if !wait.is_zero() {
                 tokio::select! {
@@ -149,16 +152,17 @@ impl Relay {
         Ok(held.map(|(fence, _)| fence))
     }
 
-    /// Removes what is past its retention, however much that is.
-    async fn prune(&self) {
-        loop {
-            match self.outbox.prune(self.retention).await {
-                Ok(0) => return,
-                Ok(rows) => tracing::debug!(rows, "removed published events from the outbox"),
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "published events could not be removed");
-                    return;
-                }
+    /// Removes some of what is past its retention; whether there may be more.
+    async fn prune(&self) -> bool {
+        match self.outbox.prune(self.retention).await {
+            Ok(0) => false,
+            Ok(rows) => {
+                tracing::debug!(rows, "removed published events from the outbox");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "published events could not be removed");
+                false
             }
         }
     }

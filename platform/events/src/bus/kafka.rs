@@ -40,6 +40,8 @@ const PROBE_LIMIT: Duration = Duration::from_secs(1);
 pub struct KafkaOptions {
     /// `host:port`, several with commas between them.
     pub brokers: String,
+    /// The setting that they come from, to be named when they cannot be used.
+    pub variable: &'static str,
     /// Stands before the names of topics and groups on the wire, so that several shops share one Kafka.
     pub prefix: String,
     /// How this process is called in the broker's logs.
@@ -54,6 +56,7 @@ impl KafkaOptions {
     pub fn at(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
+            variable: "KAFKA_BROKERS",
             prefix: String::new(),
             client_id: "events".to_owned(),
             max_work: Duration::from_mins(5),
@@ -72,10 +75,8 @@ pub struct KafkaBus {
 impl KafkaBus {
     /// Fails within about ten seconds when no broker answers.
     pub async fn open(options: KafkaOptions) -> Result<Self, OpenError> {
-        let fails = |problem| OpenError::Engine {
-            variable: "KAFKA_BROKERS",
-            problem,
-        };
+        let variable = options.variable;
+        let fails = |problem| OpenError::Engine { variable, problem };
         let brokers = options.brokers.trim().to_owned();
         if brokers.is_empty() {
             return Err(fails("names no broker; it wants host:port".to_owned()));

@@ -20,6 +20,7 @@ macro_rules! dead_letter_suite {
         an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on,
         a_handler_that_panics_costs_that_event_only,
         a_message_that_is_no_event_is_parked_whatever_it_looks_like,
+        a_message_that_is_too_large_to_be_parked_is_parked_without_its_value,
         a_redriven_event_goes_through_its_group_and_no_other,
         a_letter_that_could_not_be_parked_is_not_lost,
         an_event_that_two_groups_refuse_is_parked_for_each,
@@ -151,6 +152,27 @@ async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &d
             .filter(|l| l.reason.contains("ce_id"))
             .all(|l| l.id == l.origin)
     );
+}
+
+async fn a_message_that_is_too_large_to_be_parked_is_parked_without_its_value(fixture: &dyn Fixture) {
+    let bus = empty_bus(fixture).await;
+    // As large as a bus takes it, without what is to be said of it.
+    let large = Message {
+        key: "a".to_owned(),
+        headers: Vec::new(),
+        value: vec![b'x'; (4 << 20) - 128].into(),
+    };
+    bus.publish(TOPIC.name, vec![large, event("a", 1).to_message()])
+        .await
+        .unwrap();
+    let recorder = Recorder::new(|_, _| Ok(()));
+    let consumer = consume("g", &bus, recorder.clone());
+    recorder.applied(1).await;
+    let letters = parked(&bus, "g", 1).await;
+    assert_eq!(letters[0].reason, "header ce_id is missing");
+    assert!(letters[0].origin.starts_with(TOPIC.name), "{}", letters[0].origin);
+    assert!(letters[0].message.value.is_empty());
+    stop(consumer).await;
 }
 
 async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Fixture) {

@@ -11,7 +11,9 @@ use std::{
 use events::{Delivery, EventBus, KafkaBus, KafkaOptions};
 use rdkafka::{
     message::{Header, OwnedHeaders},
+    mocking::MockCluster,
     producer::{FutureProducer, FutureRecord},
+    types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use runtime::telemetry::chain;
 use tokio::sync::watch;
@@ -256,6 +258,27 @@ async fn a_message_that_is_too_large_is_refused_and_the_next_one_is_not() {
     bus.publish(TOPIC.name, vec![largest.clone()]).await.unwrap();
     let all = read(bus.subscribe("g", TOPIC).await.unwrap().as_mut(), 1).await;
     assert!(all[0].message == largest);
+}
+
+/// On a broker of librdkafka's own, which fails when it is told to.
+#[tokio::test]
+async fn a_client_that_met_a_fatal_error_is_replaced() {
+    let kafka = MockCluster::new(1).unwrap();
+    kafka.create_topic(TOPIC.name, 1, 1).unwrap();
+    let bus = KafkaBus::open(KafkaOptions::at(kafka.bootstrap_servers()))
+        .await
+        .unwrap();
+    let all = messages(&["a"], 3);
+    bus.publish(TOPIC.name, all[..1].to_vec()).await.unwrap();
+    // An idempotent producer that hears this knows that a message before was lost, and does nothing ever again.
+    let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    kafka.request_errors(RDKafkaApiKey::Produce, &[fatal]);
+    bus.publish(TOPIC.name, all[1..2].to_vec()).await.unwrap_err();
+    for message in &all[1..] {
+        bus.publish(TOPIC.name, vec![message.clone()]).await.unwrap();
+    }
+    let arrived = bus.read_all(TOPIC.name).await.unwrap();
+    assert!(arrived.iter().map(|delivery| &delivery.message).eq(&all));
 }
 
 #[tokio::test]

@@ -129,17 +129,19 @@ pub(super) struct Log(Arc<Mutex<LastTrouble>>);
 
 #[derive(Default)]
 struct LastTrouble {
-    what: Option<String>,
+    what: Option<(String, Instant)>,
     warned: Option<Instant>,
 }
 
 impl Log {
     const WARN_EVERY: Duration = Duration::from_secs(30);
+    /// What was said longer ago has nothing to do with an error of now: no call takes so long.
+    const RECENT: Duration = Duration::from_secs(20);
 
     fn trouble(&self, what: &str) {
         let is_due = {
             let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            last.what = Some(what.to_owned());
+            last.what = Some((what.to_owned(), Instant::now()));
             let is_due = last.warned.is_none_or(|warned| warned.elapsed() >= Self::WARN_EVERY);
             if is_due {
                 last.warned = Some(Instant::now());
@@ -153,11 +155,11 @@ impl Log {
         }
     }
 
-    /// An error, with what librdkafka said last: most of its errors tell only that it did not work.
+    /// An error, with what librdkafka has just said: most of its errors tell only that it did not work.
     pub(super) fn because(&self, error: &dyn Display) -> String {
         match &self.0.lock().unwrap_or_else(PoisonError::into_inner).what {
-            Some(what) => format!("{error} ({what})"),
-            None => error.to_string(),
+            Some((what, at)) if at.elapsed() < Self::RECENT => format!("{error} ({what})"),
+            Some(_) | None => error.to_string(),
         }
     }
 }

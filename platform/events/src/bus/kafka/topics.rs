@@ -170,7 +170,7 @@ fn refused(topic: &str, partitions: u32, error: RDKafkaErrorCode) -> Result<(), 
     Err(BusError::new(if FORBIDDEN.contains(&error) {
         format!(
             "topic {topic} is not there, and this client may not make it ({error}); \
-             make it with {partitions} partitions, or allow CREATE on it",
+             make it with {partitions} partitions, retention.ms=-1 and max.message.bytes={MAX_BATCH_BYTES}, or allow CREATE on it",
         )
     } else {
         format!("topic {topic} could not be made: {error}")
@@ -196,7 +196,8 @@ mod tests {
                 "{text}"
             );
             assert!(
-                text.ends_with("make it with 3 partitions, or allow CREATE on it"),
+                text.contains("make it with 3 partitions, retention.ms=-1 and ")
+                    && text.ends_with(", or allow CREATE on it"),
                 "{text}"
             );
         }
