@@ -207,15 +207,20 @@ impl Carts {
         Err(otherwise)
     }
 
-    /// Changes a cart by a rule. Runs to its end even when the caller goes away: what is stored must reach the cache.
+    /// Changes a cart by a rule. Once it is its turn, it runs to its end even when the caller goes away: what is stored must
+    /// reach the cache. Who goes away before that changes nothing.
     async fn change(
         &self,
         user: UserId,
         terms: Terms,
         rule: impl Fn(&mut Cart, Timestamp) -> Result<Option<Added>, Refused> + Send + Sync + 'static,
     ) -> Result<Changed, CartError> {
+        let turn = self.0.turns.of(&user).await;
         let carts = self.clone();
-        let work = async move { carts.change_in_turn(&user, terms, rule).await };
+        let work = async move {
+            let _turn = turn;
+            carts.change_in_turn(&user, terms, rule).await
+        };
         let task = match RequestContext::current() {
             Some(context) => self.0.tasks.spawn(context.scope(work)),
             None => self.0.tasks.spawn(work),
@@ -234,12 +239,10 @@ impl Carts {
         let Parts {
             store,
             cache,
-            turns,
             clock,
             ids,
             ..
         } = &*self.0;
-        let _turn = turns.of(user).await;
         for attempt in 0..ATTEMPTS {
             let stored = store.load(user).await?;
             let base = stored.as_ref().map(|cart| cart.version);

@@ -3,5 +3,5 @@
 mod mongo;
 mod sqlite;
 
-pub use mongo::MongoCartStore;
+pub use mongo::{MongoCartStore, check_mongo_uri};
 pub use sqlite::SqliteCartStore;

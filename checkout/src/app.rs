@@ -53,6 +53,11 @@ impl Sagas {
         }
     }
 
+    /// How many sagas more could be worked on now.
+    fn free_places(&self) -> u32 {
+        u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX)
+    }
+
     /// Waits for a place: first come, first served.
     async fn place(&self) -> Place {
         self.places.clone().acquire_owned().await.ok()

@@ -23,6 +23,8 @@ use crate::{
     domain::{Cart, UserId, Version},
     ports::{CartStore, Saved},
 };
+pub use opening::check_mongo_uri;
+
 use codec::{decode, encode};
 
 const COLLECTION: &str = "carts";

@@ -20,7 +20,13 @@ pub async fn run(sagas: Sagas, tasks: Tasks) {
         }
     }
     loop {
-        match sagas.ports.journal.claim_due(&sagas.lease, BATCH).await {
+        // No more than can be driven now: a saga that waits for a place would be claimed again when its lease runs out.
+        match sagas
+            .ports
+            .journal
+            .claim_due(&sagas.lease, sagas.free_places().min(BATCH))
+            .await
+        {
             Ok(claimed) => {
                 for claim in claimed {
                     tracing::info!(checkout = %claim.checkout.id, state = claim.checkout.state.name(), "taking up a saga");

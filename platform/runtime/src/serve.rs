@@ -11,7 +11,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::{Status, body::Body, service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -99,14 +99,18 @@ pub async fn start(
 }
 
 impl Running {
-    /// Says that it stops, takes no more calls, waits for those in flight and for its tasks: at most for `limit`.
+    /// Says that it stops, takes no more calls, waits for those in flight and for its tasks: at most for `limit` in all.
     pub async fn stop(self, limit: Duration) {
+        let until = Instant::now() + limit;
         self.health
             .set_service_status(self.grpc_name, ServingStatus::NotServing)
             .await;
         self.health.set_service_status("", ServingStatus::NotServing).await;
         let drained = self.servers.stop(limit).await;
-        let ended = self.background.stop(limit).await;
+        let ended = self
+            .background
+            .stop(until.saturating_duration_since(Instant::now()))
+            .await;
         if !(drained && ended) {
             tracing::warn!(service = self.name, ?limit, "stopped with work still running");
         }

@@ -11,6 +11,7 @@ use mongodb::{
         SelectionCriteria, ServerAddress, WriteConcern,
     },
 };
+use runtime::config::ConfigError;
 use storage::OpenError;
 use tokio::{
     net::TcpStream,
@@ -32,6 +33,12 @@ const START_PATIENCE: Duration = Duration::from_secs(6);
 const START_RETRY: Duration = Duration::from_millis(250);
 const AUTHENTICATION_FAILED: i32 = 18;
 
+/// Finds what is wrong with an address without asking anybody.
+pub fn check_mongo_uri(uri: &str) -> Result<(), ConfigError> {
+    let parsed = ConnectionString::parse(uri).map(drop);
+    parsed.map_err(|error| ConfigError::new(VARIABLE, malformed(uri, &error)))
+}
+
 pub(super) fn problem(problem: impl Into<String>) -> OpenError {
     OpenError::Engine {
         variable: VARIABLE,
@@ -44,7 +51,7 @@ pub(super) async fn connect(uri: &str, database: &str) -> Result<Collection<Docu
     let parsed = timeout(START_PATIENCE, ClientOptions::parse(uri)).await;
     let mut options = parsed
         .map_err(|_| problem("the name of the cluster is not resolved; check the address and the name server"))?
-        .map_err(|error| malformed(uri, &error))?;
+        .map_err(|error| problem(malformed(uri, &error)))?;
     options.app_name.get_or_insert_with(|| "cartwright-cart".to_owned());
     options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
@@ -101,7 +108,7 @@ fn is_passing(error: &Error) -> bool {
 }
 
 /// What the driver says of an address may repeat a part of the password: it is asked about the rest of the address alone.
-fn malformed(uri: &str, error: &Error) -> OpenError {
+fn malformed(uri: &str, error: &Error) -> String {
     let rest = uri
         .split_once("://")
         .and_then(|(scheme, rest)| Some(format!("{scheme}://{}", rest.rsplit_once('@')?.1)));
@@ -113,10 +120,10 @@ fn malformed(uri: &str, error: &Error) -> OpenError {
         // There is no password, or it is the name of a cluster that is wrong.
         None | Some(Ok(_)) => error.kind.to_string(),
     };
-    problem(format!(
+    format!(
         "{}; write it like mongodb://user:password@host:27017/",
         why.trim_end_matches('.')
-    ))
+    )
 }
 
 /// Why the server cannot be used, and what to do.
