@@ -40,7 +40,7 @@ fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
     }
     if config.services.iter().any(|service| service.uses_events()) {
         let bus = match config.settings.engines.kafka() {
-            Some(brokers) => format!("Kafka {brokers}"),
+            Some((_, brokers)) => format!("Kafka {brokers}"),
             None => "SQLite".to_owned(),
         };
         writeln!(text, "  {:<13} {:<22} {bus}", "events", "-")?;

@@ -167,7 +167,7 @@ by_service! {
 
 by_service! {
     /// Where services are found that are not in this process.
-    Addresses: String, "Where this service is, host:port, when it is not in this process" {
+    Addresses: String, "Where this service is, host:port, when it is not in this process; more replicas with commas between them" {
         product_service_addr = "localhost:50051" for Product,
         cart_service_addr = "localhost:50052" for Cart,
         inventory_service_addr = "localhost:50053" for Inventory,

@@ -82,13 +82,13 @@ impl Shop {
             ..hooks.runtime
         };
         let settings = &config.settings;
+        let mut network = Network::new(config, hooks.faults)?;
         let data = if settings.embeds(&config.services) {
             Some(DataDir::own(&settings.data_dir)?)
         } else {
             None
         };
         let mut listeners = Listeners::bind(config).await?;
-        let mut network = Network::new(config, hooks.faults)?;
         let built = build(config, &network, &runtime).await?;
         let mut probes = Vec::new();
         let mut services = Vec::new();

@@ -118,11 +118,16 @@ impl Engines {
         set(self.redis_password.as_ref())
     }
 
-    /// Kafka's brokers, if it is to be used: under one of three names.
-    pub fn kafka(&self) -> Option<&str> {
-        set(self.kafka_brokers.as_ref())
-            .or_else(|| set(self.kafka_bootstrap_servers.as_ref()))
-            .or_else(|| set(self.kafka_addr.as_ref()))
+    /// Kafka's brokers, if it is to be used, and which of its three names they were given by.
+    pub fn kafka(&self) -> Option<(&'static str, &str)> {
+        let names = [
+            ("KAFKA_BROKERS", &self.kafka_brokers),
+            ("KAFKA_BOOTSTRAP_SERVERS", &self.kafka_bootstrap_servers),
+            ("KAFKA_ADDR", &self.kafka_addr),
+        ];
+        names
+            .into_iter()
+            .find_map(|(name, value)| Some((name, set(value.as_ref())?)))
     }
 
     /// What stands before topics, groups and cache keys.
@@ -154,13 +159,12 @@ impl Engines {
         if self.redis().is_some_and(|redis| !address(redis)) {
             return Err(ConfigError::new("REDIS_ADDR", "must read like host:6379"));
         }
-        if self
-            .kafka()
-            .is_some_and(|brokers| !brokers.split(',').all(|broker| address(broker.trim())))
+        if let Some((variable, brokers)) = self.kafka()
+            && !brokers.split(',').all(|broker| address(broker.trim()))
         {
-            return Err(ConfigError::new("KAFKA_BROKERS", "must read like host:9092,host:9092"));
+            return Err(ConfigError::new(variable, "must read like host:9092,host:9092"));
         }
-        Ok(())
+        self.mongo().map_or(Ok(()), cart::store::check_mongo_uri)
     }
 }
 
@@ -284,7 +288,7 @@ mod tests {
         );
         assert_eq!(
             wrong(|engines| engines.kafka_addr = Some("a:1,b".to_owned())),
-            "KAFKA_BROKERS"
+            "KAFKA_ADDR"
         );
         assert_eq!(wrong(|engines| engines.namespace = Some("a b".to_owned())), "NAMESPACE");
         let orders = |engines: &mut Engines| engines.databases.orders_database_url = Some("orders".to_owned());

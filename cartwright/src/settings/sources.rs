@@ -48,7 +48,7 @@ impl Sources {
     }
 }
 
-/// Secrets whole, and the password in a URL.
+/// Secrets whole, and in a URL the password and the parameters, which may hold another.
 fn redacted(variable: &str, value: &str) -> String {
     if variable.contains("SECRET") || variable.contains("PASSWORD") {
         return REDACTED.to_owned();
@@ -56,13 +56,19 @@ fn redacted(variable: &str, value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
         return value.to_owned();
     };
-    match rest.rsplit_once('@') {
-        Some((login, place)) => {
-            let user = login.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:{REDACTED}@{place}")
+    let (login, rest) = match rest.rsplit_once('@') {
+        Some((login, rest)) => {
+            // One that was not encoded may have any of them in it.
+            let user = login.split([':', '/', '?']).next().unwrap_or_default();
+            (format!("{user}:{REDACTED}@"), rest)
         }
-        None => value.to_owned(),
-    }
+        None => (String::new(), rest),
+    };
+    let (place, parameters) = match rest.split_once('?') {
+        Some((place, _)) => (place, format!("?{REDACTED}")),
+        None => (rest, String::new()),
+    };
+    format!("{scheme}://{login}{place}{parameters}")
 }
 
 #[cfg(test)]
@@ -76,6 +82,13 @@ mod tests {
             redacted("DATABASE_URL", "postgres://u:p@h/db"),
             "postgres://u:(redacted)@h/db"
         );
+        for hidden in [
+            "postgres://h/db?user=u&password=p",
+            "mongodb://h/?tlsCertificateKeyFilePassword=p@h",
+        ] {
+            assert!(!redacted("MONGO_URI", hidden).contains("=p"), "{hidden}");
+        }
+        assert_eq!(redacted("MONGO_URI", "mongodb://h:1/db"), "mongodb://h:1/db");
         assert_eq!(redacted("HOST", "127.0.0.1"), "127.0.0.1");
     }
 }

@@ -49,7 +49,11 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
     for (topic, partitions) in topics.chain([(CHECKOUT_TOPIC, CHECKOUT_PARTITIONS)]) {
         let made = bus.ensure_topic(topic, partitions).await;
         made.map_err(|error| OpenError::Engine {
-            variable: "KAFKA_BROKERS",
+            variable: config
+                .settings
+                .engines
+                .kafka()
+                .map_or("DATA_DIR", |(variable, _)| variable),
             problem: format!("topic {topic} cannot be used: {}", chain(&error)),
         })?;
     }
@@ -59,8 +63,9 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
 /// The bus alone, as it is.
 pub(crate) async fn connect(settings: &Settings, crash: &CrashPoints) -> Result<Arc<dyn EventBus>, OpenError> {
     Ok(match settings.engines.kafka() {
-        Some(brokers) => {
+        Some((variable, brokers)) => {
             let options = KafkaOptions {
+                variable,
                 prefix: settings.engines.namespace().to_owned(),
                 client_id: CLIENT_ID.to_owned(),
                 ..KafkaOptions::at(brokers)

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use system_tests::{
     home::{Home, Profile},
@@ -16,22 +16,19 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// Nobody listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// Starts a shop on good engines but for one variable; what it says when it ends.
-async fn refusal(home: &Home, (variable, value): (&str, String), named: &str, problem: &str) -> Result<()> {
+/// Starts a shop on good engines but for these variables; it names the one that is wrong, and its problem.
+async fn refusal(home: &Home, wrong: &[(&str, String)], named: &str, problem: &str) -> Result<()> {
     let mut command = home.command(Path::new(BINARY));
-    command.env(variable, &value);
+    command.envs(wrong.iter().map(|(variable, value)| (variable, value)));
     let started = tokio::time::timeout(LIMIT, ShopProcess::start(command)).await?;
     let Start::Ended(status, said) = started? else {
-        anyhow::bail!("it opened with {variable}={value}");
+        anyhow::bail!("it opened with {wrong:?}");
     };
     let lines: Vec<_> = said.lines().filter(|line| line.starts_with("cartwright: ")).collect();
-    ensure!(
-        status.code().is_some_and(|code| code != 0),
-        "{variable}={value}: {status}"
-    );
+    ensure!(status.code().is_some_and(|code| code != 0), "{wrong:?}: {status}");
     ensure!(
         lines.len() == 1 && lines[0].starts_with(&format!("cartwright: {named}: ")) && lines[0].contains(problem),
-        "{variable}={value}: {said}"
+        "{wrong:?}: {said}"
     );
     ensure!(!said.contains("a-secret"), "the password shows: {said}");
     Ok(())
@@ -106,10 +103,61 @@ async fn an_engine_that_cannot_be_used_is_told_by_its_variable() -> Result<()> {
             "no broker answers",
         ),
     ];
-    let refusals = cases.into_iter().map(|(variable, value, named, problem)| {
-        let home = &home;
-        async move { refusal(home, (variable, value), named, problem).await }
+    let home = &home;
+    let refusals = cases.into_iter().map(|(variable, value, named, problem)| async move {
+        refusal(home, &[(variable, value)], named, problem).await
     });
     try_join_all(refusals).await?;
+    Ok(())
+}
+
+/// What a shop is told of its database by parts, all of them right.
+fn parts(home: &Home) -> Option<Vec<(&'static str, String)>> {
+    let command = home.command(Path::new(BINARY));
+    let mut variables = command.as_std().get_envs();
+    let database_url = variables
+        .find(|(variable, _)| *variable == "DATABASE_URL")?
+        .1?
+        .to_str()?;
+    let (login, place) = database_url.split_once("://")?.1.rsplit_once('@')?;
+    let (host, database) = place.split_once('/')?;
+    let (host, port) = host.split_once(':')?;
+    let (user, password) = login.split_once(':')?;
+    let parts = [
+        ("DATABASE_URL", ""),
+        ("DB_HOST", host),
+        ("DB_PORT", port),
+        ("DB_USER", user),
+        ("DB_PASSWORD", password),
+        ("DB_NAME", database),
+    ];
+    Some(parts.map(|(variable, value)| (variable, value.to_owned())).to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_part_of_an_address_that_is_wrong_is_told() -> Result<()> {
+    if !Profile::Engines.is_there() {
+        return Ok(());
+    }
+    let home = Home::new(Profile::Engines).await?;
+    let parts = parts(&home).context("DATABASE_URL has not all parts")?;
+    let mut right = home.command(Path::new(BINARY));
+    right.envs(parts.iter().map(|(variable, value)| (variable, value)));
+    let shop = ShopProcess::open(right).await?;
+    shop.stop().await?;
+    let cases = [
+        ("DB_HOST", "127.0.0.2", "DB_HOST", "cannot be reached"),
+        ("DB_PASSWORD", "a-secret", "DB_PASSWORD", "does not let user"),
+        ("DB_NAME", "nowhere", "DB_NAME", "has no database nowhere"),
+        ("KAFKA_ADDR", NOWHERE, "KAFKA_ADDR", "no broker answers"),
+    ];
+    for (variable, value, named, problem) in cases {
+        let mut wrong = parts.clone();
+        wrong.push((variable, value.to_owned()));
+        if variable == "KAFKA_ADDR" {
+            wrong.push(("KAFKA_BROKERS", String::new()));
+        }
+        refusal(&home, &wrong, named, problem).await?;
+    }
     Ok(())
 }

@@ -10,8 +10,8 @@ use system_tests::{home::Profile, shops::Shop};
 const NOBODYS: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A shop in which somebody has bought something, was refused something, and has something in the cart.
-async fn lived_in() -> Result<Shop> {
-    let shop = Shop::open(Profile::Embedded).await?;
+async fn lived_in(profile: Profile) -> Result<Shop> {
+    let shop = Shop::open(profile).await?;
     let resident = shop.buyer("resident")?;
     resident.buy_one(1, 1, "bought", "pm_card_ok").await?;
     shop.settle().await?;

@@ -11,6 +11,7 @@ use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use system_tests::{
     books,
+    home::{Home, Profile},
     process::{ShopProcess, command},
 };
 
@@ -66,6 +67,12 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("DATABASE_URL", "mysql://u:secret@h/d", "must read like postgres://"),
         ("REDIS_ADDR", "localhost", "host:6379"),
         ("KAFKA_BROKERS", "localhost", "host:9092"),
+        ("KAFKA_ADDR", "localhost", "host:9092"),
+        (
+            "MONGO_URI",
+            "mongodb://u:secret@h:port/",
+            "mongodb://user:password@host",
+        ),
         ("NAMESPACE", "a b", "letters, digits"),
     ];
     for (variable, value, word) in wrong {
@@ -321,34 +328,38 @@ async fn the_printed_lines_make_a_purchase() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let data = folder.path();
-    let nothing = run(data, &["dlq", "list"], &[]).await?;
-    assert_refused(&nothing, 1, &["no shop has been open here"]);
-    let shop = ShopProcess::open(command(Path::new(BINARY), data)).await?;
-    let bus = events::SqliteBus::open(&data.join("bus.db"), &runtime::CrashPoints::none()).await?;
+on_every_profile! { dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop }
+
+async fn dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop(profile: Profile) -> anyhow::Result<()> {
+    let home = Home::new(profile).await?;
+    let dlq = async |arguments: &[&str]| {
+        let mut command = home.command(Path::new(BINARY));
+        command.arg("dlq").args(arguments).stdout(Stdio::piped());
+        command.output().await
+    };
+    if profile == Profile::Embedded {
+        assert_refused(&dlq(&["list"]).await?, 1, &["no shop has been open here"]);
+    }
+    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let poison = events::Message {
         key: "k".to_owned(),
         headers: Vec::new(),
         value: "garbage".into(),
     };
-    events::EventBus::publish(&bus, proto::events::CHECKOUT_TOPIC, vec![poison]).await?;
-    books::settle(data).await?;
-    let list = run(data, &["dlq", "list"], &[]).await?;
-    let text = printed(&list);
+    let bus = home.bus().await?;
+    bus.publish(proto::events::CHECKOUT_TOPIC, vec![poison]).await?;
+    books::settle(&home).await?;
+    let text = printed(&dlq(&["list"]).await?);
     assert!(text.contains("3 events parked") && text.contains("ce_id"), "{text}");
     let id = text.split_whitespace().next().context("no id")?.to_owned();
-    let shown = printed(&run(data, &["dlq", "show", &id], &[]).await?);
+    let shown = printed(&dlq(&["show", &id]).await?);
     assert!(shown.contains("garbage") && shown.contains("reason"), "{shown}");
-    let unknown = run(data, &["dlq", "show", "nothing"], &[]).await?;
-    assert_refused(&unknown, 1, &["no event nothing is parked"]);
-    let redriven = run(data, &["dlq", "redrive", "--all"], &[]).await?;
+    assert_refused(&dlq(&["show", "nothing"]).await?, 1, &["no event nothing is parked"]);
+    let redriven = dlq(&["redrive", "--all"]).await?;
     ensure!(redriven.status.success(), "{}", said(&redriven));
-    books::settle(data).await?;
+    books::settle(&home).await?;
     // It is still garbage: it comes back, once for each group.
-    let again = printed(&run(data, &["dlq", "list"], &[]).await?);
+    let again = printed(&dlq(&["list"]).await?);
     assert!(again.contains("3 events parked"), "{again}");
     shop.stop().await?;
     Ok(())

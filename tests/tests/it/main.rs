@@ -37,6 +37,7 @@ mod addresses;
 mod api;
 mod bad_input;
 mod command;
+mod commits;
 mod crash;
 mod expiry;
 mod idempotency;

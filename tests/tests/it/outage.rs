@@ -2,6 +2,7 @@
 
 mod absence;
 mod load;
+mod order;
 mod redis;
 
 use std::{path::Path, time::Duration};
@@ -21,6 +22,7 @@ use testing::Engine;
 use tokio::time::Instant;
 
 use load::Load;
+use order::Numbers;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 /// More than anybody buys in the meantime.
@@ -141,12 +143,15 @@ async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()>
         return Ok(());
     };
     let load = Load::on(&world.shop);
+    let mut numbers = Numbers::begin(&world.home).await?;
     let away = load.during(async {
         load.purchases(SOME).await?;
+        numbers.next().await?;
         world.tell(Engine::Kafka, Action::Stop).await?;
         let since = Instant::now();
         while since.elapsed() < KAFKA_AWAY {
             load.purchases(SOME).await?;
+            numbers.next().await?;
             let (status, health) = world.health().await?;
             ensure!(
                 status == StatusCode::OK && health["status"] == "degraded" && health["dependencies"]["kafka"] == "down",
@@ -158,6 +163,7 @@ async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()>
         let began = Instant::now();
         world.be_ready().await?;
         load.purchases(SOME).await?;
+        numbers.next().await?;
         Ok((meanwhile, began))
     });
     let (meanwhile, began) = away.await?;
@@ -172,5 +178,6 @@ async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()>
         .await
         .context("Kafka is back")?;
     println!("every event has arrived {:?} after Kafka was back", began.elapsed());
+    println!("{} numbers have arrived, in order per key", numbers.check().await?);
     world.check(&load).await
 }

@@ -80,9 +80,13 @@ impl Bad {
     }
 }
 
-#[tokio::test]
-async fn every_route_refuses_what_makes_no_sense_and_nothing_changes() -> Result<()> {
-    let shop = lived_in().await?;
+on_every_profile! {
+    every_route_refuses_what_makes_no_sense_and_nothing_changes,
+    what_belongs_to_another_customer_looks_as_if_it_were_not_there,
+}
+
+async fn every_route_refuses_what_makes_no_sense_and_nothing_changes(profile: Profile) -> Result<()> {
+    let shop = lived_in(profile).await?;
     let resident = shop.buyer("resident")?;
     let all = [
         tables::products(),
@@ -105,9 +109,8 @@ async fn every_route_refuses_what_makes_no_sense_and_nothing_changes() -> Result
     .await
 }
 
-#[tokio::test]
-async fn what_belongs_to_another_customer_looks_as_if_it_were_not_there() -> Result<()> {
-    let shop = lived_in().await?;
+async fn what_belongs_to_another_customer_looks_as_if_it_were_not_there(profile: Profile) -> Result<()> {
+    let shop = lived_in(profile).await?;
     let (resident, stranger) = (shop.buyer("resident")?, shop.buyer("stranger")?);
     let orders = resident.read("/api/v1/orders").await?;
     let order = orders[0]["id"].as_str().unwrap();

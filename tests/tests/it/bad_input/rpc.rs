@@ -18,7 +18,10 @@ use proto::{
     payment::v1::{ChargeRequest, GetPaymentRequest, RefundRequest},
     product::v1::{BatchGetProductsRequest, GetProductRequest, GetProductsRequest, UpsertProductRequest},
 };
-use system_tests::shops::{Shop, call_raw, reason_of};
+use system_tests::{
+    home::Profile,
+    shops::{Shop, call_raw, reason_of},
+};
 use tonic::Code;
 
 use super::{NOBODYS, lived_in, without_a_trace};
@@ -381,9 +384,13 @@ fn no_messages() -> Vec<Bad> {
     all
 }
 
-#[tokio::test]
-async fn every_method_refuses_what_makes_no_sense_and_nothing_changes() -> Result<()> {
-    let shop = lived_in().await?;
+on_every_profile! {
+    every_method_refuses_what_makes_no_sense_and_nothing_changes,
+    bytes_that_are_no_message_are_refused_by_every_method,
+}
+
+async fn every_method_refuses_what_makes_no_sense_and_nothing_changes(profile: Profile) -> Result<()> {
+    let shop = lived_in(profile).await?;
     let all = [products(), carts(), inventory(), payments(), checkouts(), readers()];
     without_a_trace(&shop, async {
         for bad in all.into_iter().flatten() {
@@ -394,9 +401,8 @@ async fn every_method_refuses_what_makes_no_sense_and_nothing_changes() -> Resul
     .await
 }
 
-#[tokio::test]
-async fn bytes_that_are_no_message_are_refused_by_every_method() -> Result<()> {
-    let shop = lived_in().await?;
+async fn bytes_that_are_no_message_are_refused_by_every_method(profile: Profile) -> Result<()> {
+    let shop = lived_in(profile).await?;
     without_a_trace(&shop, async {
         for bad in no_messages() {
             bad.send(&shop).await?;

@@ -103,9 +103,10 @@ async fn assert_refused(anybody: &Buyer, what: &str, request: Request<Bytes>) ->
     Ok(())
 }
 
-#[tokio::test]
-async fn a_token_that_proves_nothing_opens_nothing() -> Result<()> {
-    let shop = lived_in().await?;
+on_every_profile! { a_token_that_proves_nothing_opens_nothing }
+
+async fn a_token_that_proves_nothing_opens_nothing(profile: Profile) -> Result<()> {
+    let shop = lived_in(profile).await?;
     let anybody = shop.stranger()?;
     let forgeries = forgeries(&shop)?;
     without_a_trace(&shop, async {

@@ -1,0 +1,79 @@
+//! How many commits a purchase costs: each is a sync to disk that somebody waits for.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use system_tests::{
+    books,
+    home::{Home, Profile},
+    process::ShopProcess,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+
+/// Of one purchase of one line, from the cart to the notification, by the first part of their labels. Of the outbox: its mark.
+const COMMITS: [(&str, usize); 8] = [
+    ("cart", 2),
+    ("checkout", 3),
+    ("inventory", 2),
+    ("notification", 1),
+    ("orders", 1),
+    ("outbox", 1),
+    ("payment", 2),
+    ("provider", 1),
+];
+
+on_every_profile! { a_purchase_takes_as_many_commits_as_it_must }
+
+async fn a_purchase_takes_as_many_commits_as_it_must(profile: Profile) -> Result<()> {
+    let home = Home::new(profile).await?;
+    let trace = home.folder().join("points");
+    let mut command = home.command(Path::new(BINARY));
+    command.env("CARTWRIGHT_CRASH_TRACE", &trace);
+    let shop = ShopProcess::open(command).await?;
+    // With the first one, what is done once is done.
+    buy(&shop, &home, "first").await?;
+    let before = commits(&trace)?;
+    buy(&shop, &home, "second").await?;
+    let mut made = commits(&trace)?;
+    for (label, count) in before {
+        made.entry(label).and_modify(|all| *all -= count);
+    }
+    let mut by_service: BTreeMap<&str, usize> = BTreeMap::new();
+    // Traffic that begins anew takes the lease first; and how a bus stores what it carries is its own affair.
+    let is_counted = |label: &str| label != "outbox.lease" && !label.starts_with("bus.");
+    for (label, count) in made.iter().filter(|(label, count)| **count > 0 && is_counted(label)) {
+        let service = label.split_once('.').map_or(label.as_str(), |(service, _)| service);
+        *by_service.entry(service).or_default() += count;
+    }
+    ensure!(by_service.into_iter().eq(COMMITS), "{made:?}");
+    shop.stop().await?;
+    Ok(())
+}
+
+async fn buy(shop: &ShopProcess, home: &Home, key: &str) -> Result<()> {
+    let customer = shop.customer("alice")?;
+    let item = json!({"product_id": 2, "quantity": 1});
+    customer.post("/api/v1/cart/items", &item).await?;
+    let checkout = customer
+        .post("/api/v1/checkout", &json!({"idempotency_key": key}))
+        .await?
+        .json();
+    ensure!(checkout["status"] == "COMPLETED", "{checkout}");
+    books::settle(home).await
+}
+
+/// How often each label was passed after a commit.
+fn commits(trace: &Path) -> Result<BTreeMap<String, usize>> {
+    let mut commits = BTreeMap::new();
+    for line in std::fs::read_to_string(trace)?.lines() {
+        if let Some(label) = line
+            .strip_prefix("commit:")
+            .and_then(|rest| rest.strip_suffix(":after"))
+        {
+            *commits.entry(label.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(commits)
+}
