@@ -165,6 +165,21 @@ async fn a_caller_who_goes_away_does_not_leave_an_old_copy_behind() {
 }
 
 #[tokio::test]
+async fn a_caller_who_goes_away_before_their_turn_changes_nothing() {
+    let (_, carts) = over_fake();
+    let change = |pieces_more| carts.add_item(user(), product(1), pieces(pieces_more), Terms::default());
+    {
+        let (first, second) = (change(1), change(10));
+        tokio::pin!(first, second);
+        // The first one has its turn, the second one waits for it; both are dropped.
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        assert!(futures::poll!(second.as_mut()).is_pending());
+    }
+    let (cart, _) = change(2).await.unwrap();
+    assert_eq!((cart.version, quantities(&cart)), (Version(2), vec![(1, 3)]));
+}
+
+#[tokio::test]
 async fn of_those_who_miss_at_once_one_loads() {
     let (store, carts) = over_fake();
     let user = user();

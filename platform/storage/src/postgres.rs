@@ -4,7 +4,7 @@ mod address;
 mod reader;
 mod time;
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use runtime::{CrashPoints, Tasks};
@@ -168,10 +168,12 @@ async fn first_connection(address: &PostgresAddress, connect: &PgConnectOptions)
     }
 }
 
-/// Whether it may go by itself: nobody listens yet, or the server says that it is starting or stopping (class 57).
+/// Whether it may go by itself: nobody listens yet, or the server says that it is starting or stopping (class 57). A certificate
+/// that is not believed (invalid data, to TLS) stays so.
 fn is_passing(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
-    matches!(error, sqlx::Error::Io(_)) || code.is_some_and(|code| code.starts_with("57P"))
+    matches!(error, sqlx::Error::Io(source) if source.kind() != ErrorKind::InvalidData)
+        || code.is_some_and(|code| code.starts_with("57P"))
 }
 
 /// Makes the schema and applies what is missing, under a lock that other processes wait for.

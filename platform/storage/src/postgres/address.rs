@@ -1,6 +1,6 @@
 //! Where a PostgreSQL database is, and what is wrong when it cannot be used.
 
-use std::fmt;
+use std::{fmt, io::ErrorKind};
 
 use runtime::config::ConfigError;
 use sqlx::{
@@ -120,6 +120,9 @@ impl PostgresAddress {
             // invalid_catalog_name
             ("3D000", _) => format!("has no database {database}; create it, or name another"),
             ("53300", _) => "has no connection left; raise its max_connections, or run fewer processes".to_owned(),
+            (_, sqlx::Error::Io(source)) if source.kind() == ErrorKind::InvalidData => {
+                format!("is not who the address says ({source}); see sslmode and sslrootcert")
+            }
             (_, sqlx::Error::Io(source)) => {
                 format!("cannot be reached ({source}); start it, or correct the address")
             }
