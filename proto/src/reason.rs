@@ -47,8 +47,10 @@ reasons! {
     ItemNotFound = "ITEM_NOT_FOUND", NotFound;
     CartFull = "CART_FULL", FailedPrecondition;
     CartVersionMismatch = "CART_VERSION_MISMATCH", FailedPrecondition;
+    CartChanged = "CART_CHANGED", FailedPrecondition;
     // Checkout.
     CartEmpty = "CART_EMPTY", FailedPrecondition;
+    CheckoutInProgress = "CHECKOUT_IN_PROGRESS", FailedPrecondition;
     PriceChanged = "PRICE_CHANGED", FailedPrecondition;
     ProductUnavailable = "PRODUCT_UNAVAILABLE", FailedPrecondition;
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", FailedPrecondition;

@@ -116,6 +116,7 @@ async fn add_item(
         product_id,
         quantity,
         expected_version,
+        idempotency_key: String::new(),
     })?;
     let answer = shared.cart().add_item(request).await?.into_inner();
     shown(

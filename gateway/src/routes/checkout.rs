@@ -57,6 +57,8 @@ async fn buy(State(shared): State<Arc<Shared>>, user: User, headers: HeaderMap, 
         idempotency_key: idempotency_key(&headers, in_body)?,
         payment_method,
         accept_price_changes,
+        expected_total: None,
+        cart_version: None,
     };
     let mut request = tonic::Request::new(request);
     request.set_timeout(shared.checkout_timeout.saturating_add(CALL_GRACE));
