@@ -219,7 +219,7 @@ fn what_could_not_come_back_is_not_added() {
     let mut cart = cart(&[(1, 99)]);
     let request = wanted(7, cart.version, &[(1, 99)]);
     assert_eq!(hold(&mut cart, &request), Held::Done);
-    let mut add = |offer| cart.clone().add(offer, pieces_of(1), Timestamp::UNIX_EPOCH);
+    let add = |offer| cart.clone().add(offer, pieces_of(1), Timestamp::UNIX_EPOCH);
     let dear = offer(1, i64::MAX / 50);
     assert_eq!(add(dear), Err(Refused::Total(MoneyError::Overflow)));
     let euro: Currency = "EUR".parse().unwrap();
