@@ -36,6 +36,7 @@ macro_rules! on_every_profile {
 mod addresses;
 mod api;
 mod bad_input;
+mod bought_once;
 mod command;
 mod commits;
 mod crash;

@@ -226,7 +226,7 @@ async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone(profile: Profile) ->
     ] {
         let buyer = shop.buyer(method)?;
         buyer.add(5, 2).await?;
-        let cart = buyer.get("/api/v1/cart").await?;
+        let cart = buyer.get("/api/v1/cart").await?.json();
         let reply = buyer.checkout("k", method).await?;
         let refused = reply.json();
         assert_eq!(
@@ -239,7 +239,10 @@ async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone(profile: Profile) ->
             (&json!(reason), &Value::Null)
         );
         assert_fields(&refused["failure"], &["message", "reason"]);
-        assert_eq!(buyer.get("/api/v1/cart").await?.body, cart.body);
+        let left = buyer.get("/api/v1/cart").await?.json();
+        for what in ["cart_id", "items", "total_price"] {
+            assert_eq!(left[what], cart[what], "{what}");
+        }
     }
     let greedy = shop.buyer("greedy")?;
     greedy.add(1, 99).await?;
