@@ -50,3 +50,4 @@ mod replicas;
 mod split;
 mod tidy;
 mod unknown;
+mod upgrade;

@@ -57,6 +57,10 @@ const MAY_SLEEP: [(&str, &str); 12] = [
         "a client that hangs up at a moment of its own",
     ),
     (
+        "tests/tests/it/replicas/holds.rs",
+        "a process is stopped for as long as the promise says",
+    ),
+    (
         "tests/tests/it/outage/load.rs",
         "a client that comes again when `Retry-After` says so",
     ),
