@@ -11,7 +11,7 @@ const BUDGET: usize = 400;
 const HARD_BUDGET: usize = 500;
 
 /// Test code that may sleep, and why nothing can be awaited there. An entry that is not needed any more is a finding.
-const MAY_SLEEP: [(&str, &str); 13] = [
+const MAY_SLEEP: [(&str, &str); 12] = [
     (
         "cart/src/cache/tests.rs",
         "the pause of the cache runs on the real clock; its end can only be looked for",
@@ -55,10 +55,6 @@ const MAY_SLEEP: [(&str, &str); 13] = [
     (
         "tests/tests/it/idempotency.rs",
         "a client that hangs up at a moment of its own",
-    ),
-    (
-        "tests/tests/it/replicas/holds.rs",
-        "a process is stopped for as long as the promise says",
     ),
     (
         "tests/tests/it/outage/load.rs",
