@@ -3,19 +3,19 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use runtime::Tasks;
+use runtime::{Runtime, Tasks};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
 
-/// A connection on which no whole head of a request arrives for this long is closed, idle ones included.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+mod connection;
+mod phase;
+mod refusal;
+mod socket;
+
+use connection::Server;
+
 /// How long to wait when no connection can be taken, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -28,11 +28,31 @@ pub struct Running {
     server: JoinHandle<()>,
 }
 
+/// How long a connection may take over what it does not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the next request to begin. Load balancers keep idle connections too, often for exactly 60 s: the side that
+    /// closes first must be theirs, or a request meets a connection that is being closed.
+    pub keep_alive: Duration,
+    /// For the head of a request that has begun.
+    pub head: Duration,
+}
+
+impl Patience {
+    /// The usual patience for heads: some seconds. `docs/errors.md` names it.
+    pub const HEAD: Duration = Duration::from_secs(10);
+}
+
 /// Serves the router on `listener` until it is stopped.
-pub fn serve(router: Router, listener: TcpListener) -> io::Result<Running> {
+pub fn serve(router: Router, listener: TcpListener, patience: Patience, runtime: &Runtime) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let tasks = Tasks::new();
-    let server = tasks.spawn(accept(router, listener, tasks.clone()));
+    let server = Server {
+        router,
+        patience,
+        runtime: runtime.clone(),
+    };
+    let server = tasks.spawn(accept(server, listener, tasks.clone()));
     Ok(Running { address, tasks, server })
 }
 
@@ -48,15 +68,15 @@ impl Running {
 }
 
 /// The connections end with this task, whichever way it ends.
-async fn accept(router: Router, listener: TcpListener, tasks: Tasks) {
+async fn accept(server: Server, listener: TcpListener, tasks: Tasks) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = tasks.stopping() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), tasks.clone()));
+                Ok((stream, from)) => {
+                    connections.spawn(server.clone().serve(stream, from.ip(), tasks.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -67,24 +87,4 @@ async fn accept(router: Router, listener: TcpListener, tasks: Tasks) {
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
-}
-
-async fn connection(stream: TcpStream, router: Router, tasks: Tasks) {
-    // Without it an answer may wait for the acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = tasks.stopping() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
 }

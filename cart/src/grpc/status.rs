@@ -1,7 +1,7 @@
 //! What went wrong, as gRPC says it.
 
 use proto::{
-    Reason,
+    Fact, Reason,
     status::{Refusal, internal, unavailable},
 };
 use runtime::telemetry::chain;
@@ -43,16 +43,15 @@ pub(super) fn refuse(error: CartError) -> Status {
 
 pub(super) fn refused(why: Refused) -> Refusal {
     match why {
-        Refused::Full { max } => {
-            Refusal::new(Reason::CartFull, format!("a cart holds at most {max} products")).with("max", max.to_string())
-        }
+        Refused::Full { max } => Refusal::new(Reason::CartFull, format!("a cart holds at most {max} products"))
+            .with(Fact::Max, max.to_string()),
         Refused::QuantityOutOfRange { max } => {
             Refusal::new(Reason::InvalidQuantity, format!("quantity must be between 1 and {max}")).at("quantity")
         }
         Refused::ItemNotFound => Refusal::new(Reason::ItemNotFound, "item not found in cart").at("product_id"),
         Refused::VersionMismatch { current } => {
             Refusal::new(Reason::CartVersionMismatch, "the cart was changed in the meantime")
-                .with("version", current.0.to_string())
+                .with(Fact::Version, current.0.to_string())
         }
         Refused::Reused => Refusal::new(
             Reason::IdempotencyKeyReused,

@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses. What is logged of them is logged here, once.
 
-use proto::{Reason, status, status::Refusal};
+use proto::{Fact, Reason, status, status::Refusal};
 use runtime::telemetry::chain;
 use serde_json::json;
 use storage::StoreError;
@@ -23,7 +23,7 @@ pub(super) fn initiate(error: InitiateError) -> Status {
             Reason::CheckoutInProgress,
             "everything in the cart is in a checkout that has not ended",
         )
-        .with("checkout_id", id.to_string())
+        .with(Fact::CheckoutId, id.to_string())
         .into(),
         InitiateError::TooManyHolds => {
             tracing::warn!("a cart has as many unfinished checkouts as it takes; their events are not applied yet");
@@ -47,17 +47,17 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
                 Reason::ProductUnavailable,
                 "the cart holds products that are not sold any more",
             )
-            .with("product_ids", json!(ids).to_string())
+            .with(Fact::ProductIds, json!(ids).to_string())
         }
         CartRefusal::OtherVersion { current } => {
             Refusal::new(Reason::CartVersionMismatch, "the cart was changed in the meantime")
-                .with("version", current.to_string())
+                .with(Fact::Version, current.to_string())
         }
         CartRefusal::TooLong { max } => Refusal::new(
             Reason::CartFull,
             format!("a purchase has at most {max} lines; take some out of the cart"),
         )
-        .with("max", max.to_string()),
+        .with(Fact::Max, max.to_string()),
         CartRefusal::NoTotal => {
             let message = "expected_total is required with accept_price_changes: the total that the customer was shown";
             Refusal::field("expected_total", message)
@@ -77,8 +77,8 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
                 "prices have changed since these products went into the cart"
             };
             Refusal::new(Reason::PriceChanged, message)
-                .with("changes", json!(changes).to_string())
-                .with("total_minor", total.minor_units().to_string())
+                .with(Fact::Changes, json!(changes).to_string())
+                .with(Fact::Total, total.minor_units().to_string())
         }
         CartRefusal::Total(error) => {
             Refusal::new(Reason::InvalidArgument, format!("the cart cannot be bought: {error}"))

@@ -46,7 +46,7 @@ impl Servers {
 fn refusal(failure: Failure) -> Status {
     let shortages = serde_json::to_string(&failure.shortages).unwrap();
     Refusal::new(failure.reason, failure.message)
-        .with("shortages", shortages)
+        .with(proto::Fact::Shortages, shortages)
         .into()
 }
 
