@@ -324,7 +324,13 @@ const GOOD: Luck = Luck {
 };
 
 fn luck() -> impl Strategy<Value = Luck> {
-    let fates = vec![Fate::Good, Fate::Good, Fate::AnswerLost, Fate::NeverArrives, Fate::Crash];
+    let fates = vec![
+        Fate::Good,
+        Fate::Good,
+        Fate::AnswerLost,
+        Fate::NeverArrives,
+        Fate::Crash,
+    ];
     let luck = |(often, fate): (u8, Fate)| Luck {
         refuses: often == 0,
         fate,

@@ -2,7 +2,7 @@
 
 use checkout::{
     app::initiate_checkout::InitiateError,
-    domain::{PriceChange, ProductId, Refusal, Request, Status, UserId},
+    domain::{ExpectedTotal, PriceChange, ProductId, Refusal, Request, Status, UserId},
 };
 use futures::future::join_all;
 use money::Money;
@@ -109,10 +109,11 @@ async fn a_changed_price_leaves_the_key_free() {
         new: Money::usd(275),
     };
     let refused = |error: &InitiateError| {
-        let InitiateError::Refused(Refusal::PriceChanged(changes)) = error else {
+        let InitiateError::Refused(Refusal::PriceChanged { changes, total }) = error else {
             panic!("{error:?}");
         };
         assert_eq!(changes, &[change]);
+        assert_eq!(total.minor_units(), TOTAL + 25);
     };
     let (raise, lower) = (|| world.set_price(2, 275), || world.set_price(2, 250));
     assert_key_stays_free(&bench, raise, lower, refused).await;
@@ -122,9 +123,14 @@ async fn a_changed_price_leaves_the_key_free() {
 async fn a_changed_price_that_is_accepted_is_the_one_that_is_charged() {
     let bench = Bench::new();
     bench.world.set_price(2, 275);
+    let shown = ExpectedTotal {
+        minor_units: TOTAL + 25,
+        currency: None,
+    };
     let checkout = bench
         .buy(Request {
             accept_price_changes: true,
+            expected_total: Some(shown),
             ..request("k")
         })
         .await;
@@ -209,7 +215,11 @@ async fn a_failed_purchase_stays_failed_and_a_new_key_buys() {
     let bench = Bench::new();
     let failed = bench.buy(paid_with("first", "pm_card_declined")).await;
     assert_eq!(reason(&failed), "CARD_DECLINED");
-    assert_eq!(bench.buy(request("second")).await.status(), Status::Completed);
+    let by_the_same = Request {
+        user: failed.user.clone(),
+        ..request("second")
+    };
+    assert_eq!(bench.buy(by_the_same).await.status(), Status::Completed);
     let again = bench.initiate(paid_with("first", "pm_card_declined")).await.unwrap();
     assert_eq!(again.checkout, failed);
     bench.assert_sound("new key").await;

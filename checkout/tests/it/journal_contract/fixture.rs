@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use checkout::{
-    domain::{Checkout, CheckoutId, IdempotencyKey, Line, PaymentMethod, ProductId, Purchase, Request, UserId},
+    domain::{
+        CartRef, Checkout, CheckoutId, IdempotencyKey, Line, PaymentMethod, ProductId, Purchase, Request, UserId,
+    },
     ports::{Begun, Claimed, Fence, Journal, Lease, Record},
     saga::State,
     store::{
@@ -20,6 +22,7 @@ use runtime::{CrashPoints, Ids, RequestContext};
 use storage::{Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
 use tempfile::TempDir;
 use testing::Engine;
+use uuid::Uuid;
 
 use crate::memory::MemoryJournal;
 
@@ -208,12 +211,19 @@ pub(super) fn at(millisecond: i64) -> Timestamp {
 
 pub(super) const BEGAN: i64 = 1_700_000_000_123;
 
+pub(super) const CART: CartRef = CartRef {
+    id: Some(Uuid::NAMESPACE_OID),
+    version: 7,
+};
+
 pub(super) fn request(user: &str, key: &str) -> Request {
     Request {
         user: UserId(user.to_owned()),
         key: IdempotencyKey::new(key).unwrap(),
         method: PaymentMethod::new("pm_card_ok").unwrap(),
         accept_price_changes: false,
+        expected_total: None,
+        cart_version: None,
     }
 }
 
@@ -229,8 +239,9 @@ pub(super) fn checkout(request: &Request) -> Checkout {
         user: request.user.clone(),
         fingerprint: request.fingerprint(),
         method: request.method.clone(),
-        purchase: Purchase::new(vec![line(1, 2, 1000), line(2, 1, 250)], 7).unwrap(),
+        purchase: Purchase::new(vec![line(1, 2, 1000), line(2, 1, 250)], CART).unwrap(),
         state: State::Initiated,
+        held: false,
         payment_id: None,
         created_at: at(BEGAN),
         updated_at: at(BEGAN),
@@ -246,18 +257,30 @@ pub(super) async fn begun(journal: &dyn Journal, key: &str, ttl: Duration) -> Cl
     let checkout = checkout(&request);
     match journal.begin(&checkout, &request, &lease("me", ttl)).await.unwrap() {
         Begun::Created(fence) => Claimed { checkout, fence },
-        Begun::Exists(known) => panic!("{key} is taken by {known:?}"),
+        other @ (Begun::Exists(_) | Begun::Unheld { .. }) => panic!("{key}: {other:?}"),
     }
 }
 
-/// A record of these steps, a second apart.
+/// A record of these steps, a second apart. Those that only follow a hold on the cart come with one.
 pub(super) fn steps(states: impl IntoIterator<Item = State>) -> Record {
+    let states: Vec<_> = states.into_iter().collect();
+    let is_past_the_hold = |state: &State| match state {
+        State::CartHeld
+        | State::PaymentPending
+        | State::PaymentCompleted
+        | State::GivingBack(_)
+        | State::Refunding(_)
+        | State::Completed => true,
+        State::Initiated | State::InventoryReserved | State::Releasing(_) | State::Failed(_) => false,
+    };
+    let held = states.iter().any(is_past_the_hold);
     let step = |(second, state): (i64, State)| {
         let detail = format!("now {}", state.name());
         (state, at(BEGAN + second * 1000), detail)
     };
     Record {
         steps: (1..).zip(states).map(step).collect(),
+        held,
         ..Record::default()
     }
 }

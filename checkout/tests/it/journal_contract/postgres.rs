@@ -75,6 +75,7 @@ async fn a_key_that_is_about_to_be_taken_is_waited_for() {
         match answer.unwrap() {
             Begun::Exists(known) => assert_eq!((key, known.id), ("k1", CheckoutId(first))),
             Begun::Created(Fence(fence)) => assert_eq!((key, fence), ("k2", 1)),
+            unheld @ Begun::Unheld { .. } => panic!("{unheld:?}"),
         }
     }
 }
@@ -144,7 +145,7 @@ async fn fill(fixture: &PostgresFixture) {
 async fn live(journal: &dyn Journal, n: i64) {
     let mine = lease("me", HOUR);
     let began = begun(journal, &format!("new-{n}"), HOUR).await;
-    let mut record = steps([State::InventoryReserved, State::PaymentPending]);
+    let mut record = steps([State::InventoryReserved, State::CartHeld, State::PaymentPending]);
     record.retry = Some(Retry {
         after: Duration::ZERO,
         attempts: 1,
