@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use checkout::{
     domain::{
-        CartRef, Checkout, CheckoutId, IdempotencyKey, Line, PaymentMethod, ProductId, Purchase, Request, UserId,
+        CartRef, Checkout, CheckoutId, Entry, Failure, IdempotencyKey, Line, PaymentMethod, ProductId, Purchase,
+        Request, UserId,
     },
     ports::{Begun, Claimed, Fence, Journal, Lease, Record},
     saga::State,
@@ -16,15 +17,16 @@ use checkout::{
 };
 use events::{Event, Outbox, PostgresOutbox, SqliteOutbox};
 use futures::FutureExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use money::{Money, Quantity};
-use runtime::{CrashPoints, Ids, RequestContext};
+use proto::Reason;
+use runtime::{Clock, CrashPoints, Ids, RequestContext};
 use storage::{Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
 use tempfile::TempDir;
 use testing::Engine;
 use uuid::Uuid;
 
-use crate::memory::MemoryJournal;
+use crate::{ledger::failure, memory::MemoryJournal};
 
 /// A journal that can be closed and opened again, looked into and spoilt.
 #[async_trait]
@@ -39,6 +41,56 @@ pub(super) trait Fixture: Sized + Send + Sync {
     async fn outbox(&self) -> Vec<uuid::Uuid>;
     /// Makes a saga's row one that cannot be read.
     async fn spoil(&self, id: CheckoutId);
+    /// Leaves a saga here as one that knew nothing of holds on carts has written it, with nobody to drive it.
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId;
+}
+
+/// A saga that was begun before carts had holds, from a cart of version 7.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Old {
+    pub(super) user: &'static str,
+    pub(super) key: &'static str,
+    pub(super) state: &'static str,
+    /// How long ago its last step was.
+    pub(super) age: Duration,
+}
+
+impl Old {
+    pub(super) const fn new(key: &'static str, state: &'static str) -> Self {
+        Self {
+            user: "user-1",
+            key,
+            state,
+            age: Duration::from_mins(5),
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        matches!(self.state, "RELEASING" | "REFUNDING" | "FAILED").then(|| failure(Reason::CardDeclined))
+    }
+
+    /// The statements of that time; `ago` is when its last step was, and `now` the time there.
+    fn sql(&self, id: CheckoutId, now: &str, ago: &str) -> String {
+        let Self { user, key, state, .. } = self;
+        let failure = self.failure().map_or("NULL".to_owned(), |failure| {
+            format!(r#"'{{"reason": "{}", "message": "m"}}'"#, failure.reason.as_str())
+        });
+        let status = match *state {
+            "RELEASING" => "PAYMENT_PENDING",
+            "REFUNDING" => "PAYMENT_COMPLETED",
+            shown => shown,
+        };
+        format!(
+            "INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, failure, lines, total_minor,
+                currency, payment_method, payment_id, cart_version, created_at, updated_at, version, owner, fence,
+                lease_until, wake_at)
+             VALUES ('{id}', '{user}', '{key}', 'pm_card_ok:false', '{state}', '{status}', {failure},
+                '[{{\"product_id\": 1, \"name\": \"Ware\", \"quantity\": 2, \"unit_price\": 1000}}]', 2000, 'USD',
+                'pm_card_ok', NULL, 7, {ago}, {ago}, 1, 'gone', 1, {now}, {now});
+             INSERT INTO history (checkout_id, version, state, at, detail)
+             VALUES ('{id}', 1, '{state}', {ago}, '')"
+        )
+    }
 }
 
 pub(super) struct SqliteFixture {
@@ -100,6 +152,21 @@ impl Fixture for SqliteFixture {
         });
         spoil.await.unwrap();
     }
+
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+        let id = CheckoutId(Ids::random().next());
+        let now = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+        let sql = old.sql(id, now, &format!("{now} - {}", old.age.as_millis()));
+        let leave = self.db.write("test.leave", move |tx| {
+            async move {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        leave.await.unwrap();
+        id
+    }
 }
 
 /// A schema of its own.
@@ -157,6 +224,14 @@ impl Fixture for PostgresFixture {
             .await
             .unwrap();
     }
+
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+        let id = CheckoutId(Ids::random().next());
+        let ago = format!("now() - interval '{} seconds'", old.age.as_secs());
+        let sql = old.sql(id, "now()", &ago);
+        testing::postgres::execute(&self.url, &self.schema, &sql).await.unwrap();
+        id
+    }
 }
 
 pub(super) struct MemoryFixture(MemoryJournal);
@@ -185,6 +260,30 @@ impl Fixture for MemoryFixture {
 
     async fn spoil(&self, id: CheckoutId) {
         self.0.spoil(id);
+    }
+
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+        let request = request(old.user, old.key);
+        let ago = Clock::system().now() - SignedDuration::try_from(old.age).unwrap();
+        let new = checkout(&request);
+        let id = new.id;
+        let entry = Entry {
+            state: old.state.to_owned(),
+            at: ago,
+            detail: String::new(),
+        };
+        let left = Checkout {
+            purchase: Purchase {
+                cart: CartRef { id: None, ..CART },
+                ..new.purchase
+            },
+            state: State::from_parts(old.state, old.failure()).unwrap(),
+            created_at: ago,
+            updated_at: ago,
+            ..new
+        };
+        self.0.put(left, request.key, vec![entry]);
+        id
     }
 }
 
