@@ -25,7 +25,7 @@ fn id(checkout: &Checkout) -> CheckoutId {
     CheckoutId(checkout.checkout_id.parse().unwrap())
 }
 
-fn statuses(history: &[HistoryEntry]) -> Vec<CheckoutStatus> {
+pub(super) fn statuses(history: &[HistoryEntry]) -> Vec<CheckoutStatus> {
     history.iter().map(HistoryEntry::status).collect()
 }
 

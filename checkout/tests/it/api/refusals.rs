@@ -11,14 +11,14 @@ use crate::world::{At, Fault};
 type Spoil = fn(&mut InitiateCheckoutRequest);
 
 /// That the status is a refusal for this reason, which blames these fields.
-fn assert_refused(refused: &Status, reason: Reason, fields: &[&str]) {
+pub(super) fn assert_refused(refused: &Status, reason: Reason, fields: &[&str]) {
     assert_eq!(status::reason(refused), Some(reason), "{refused:?}");
     assert_eq!(refused.code(), reason.code());
     let blamed: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
     assert_eq!(blamed, fields);
 }
 
-fn metadata(status: &Status, key: &str) -> Value {
+pub(super) fn metadata(status: &Status, key: &str) -> Value {
     serde_json::from_str(&status::metadata(status, key).unwrap()).unwrap()
 }
 
