@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use checkout::{
-    domain::{CartRef, Checkout, CheckoutId, Line, Purchase},
+    app::initiate_checkout::InitiateError,
+    domain::{CartRef, Checkout, CheckoutId, Line, Purchase, Refusal, Request},
     ports::{Begun, Claimed, Journal, Lease, Record},
     saga::State,
 };
@@ -349,6 +350,48 @@ async fn a_saga_that_was_begun_before_carts_had_holds_is_ended_and_its_event_say
             assert_eq!(told.held, ended.held, "{what}");
         }
         bench.assert_sound(&what).await;
+    }
+}
+
+/// They charge, or have charged, for pieces that are free in the cart until their event is there.
+#[tokio::test(start_paused = true)]
+async fn nobody_buys_again_what_a_saga_of_before_is_about_to_take() {
+    for method in [OK, BAD] {
+        let bench = Bench::new();
+        let left = Left {
+            state: State::PaymentPending,
+            before: reserved,
+            method,
+            end: if method == OK { None } else { CARD },
+            is_old: true,
+        };
+        let old = leave(&bench, "k", &left, &lease("gone", Duration::from_secs(15))).await;
+        let next = Request {
+            user: request("k").user,
+            ..request("next")
+        };
+        let running = bench.initiate(next.clone()).await;
+        assert!(
+            matches!(running, Err(InitiateError::InProgress(id)) if id == old),
+            "{running:?}"
+        );
+        bench.only().await;
+        bench.recover();
+        let ended = bench.ended(old).await;
+        assert_end(&ended, left.end, method);
+        if method == OK {
+            // What is in its event is still in the cart.
+            let empty = bench.initiate(next.clone()).await;
+            assert!(
+                matches!(empty, Err(InitiateError::Refused(Refusal::Empty))),
+                "{empty:?}"
+            );
+            bench.only().await;
+            // The cart was changed: by the event, or by its customer.
+            bench.world.fill_cart(&[(1, 1, 1000)]);
+        }
+        assert_eq!(bench.buy(next).await.state, State::Completed);
+        bench.assert_sound(method).await;
     }
 }
 
