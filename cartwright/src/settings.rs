@@ -110,6 +110,9 @@ pub struct Settings {
     /// How long `POST /checkout` waits before it answers 202.
     #[arg(long, env, default_value = "5s", global = true)]
     pub checkout_timeout: Span,
+    /// How long an orderly stop takes at most, in all; a second signal ends it at once.
+    #[arg(long, env, default_value = "20s", global = true)]
+    pub shutdown_timeout: Span,
     /// The least level that is logged: error, warn, info, debug, trace.
     #[arg(long, env, default_value = "info", global = true)]
     pub log_level: LevelFilter,
@@ -256,6 +259,7 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
         ("CART_CACHE_TTL", settings.cart_cache_ttl),
         ("OUTBOX_POLL_INTERVAL", settings.outbox_poll_interval),
         ("CHECKOUT_TIMEOUT", settings.checkout_timeout),
+        ("SHUTDOWN_TIMEOUT", settings.shutdown_timeout),
     ];
     if let Some((variable, _)) = positive.into_iter().find(|(_, span)| span.0.is_zero()) {
         return Err(ConfigError::new(variable, "must be more than 0"));

@@ -5,6 +5,7 @@ mod body;
 mod config;
 mod encode;
 mod etag;
+mod in_hand;
 mod limits;
 mod path;
 pub mod problem;
