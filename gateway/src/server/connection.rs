@@ -2,19 +2,20 @@
 //! refuses.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use axum::{Router, http::Request};
+use axum::{Router, http::Request, response::Response};
 use hyper::{
     body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
 };
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper_util::rt::TokioIo;
 use runtime::{Runtime, Tasks};
 use tokio::{
     net::TcpStream,
@@ -27,7 +28,7 @@ use super::{
     refusal,
     socket::Socket,
 };
-use crate::caller::ClientAddress;
+use crate::{caller::ClientAddress, in_hand::InHand};
 
 /// The most that is buffered of what nobody reads yet, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -44,7 +45,7 @@ impl Server {
     pub(super) async fn serve(self, stream: TcpStream, from: IpAddr, tasks: Tasks) {
         // Without it an answer may wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let phases = Phases::new();
+        let (phases, in_hand) = (Phases::new(), InHand::default());
         let socket = Socket {
             stream,
             phases: phases.clone(),
@@ -52,7 +53,10 @@ impl Server {
         let mut served = http1::Builder::new()
             .max_header_size(refusal::MAX_HEAD)
             .max_buf_size(MAX_BUFFER)
-            .serve_connection(TokioIo::new(socket), requests(self.router, from, phases.clone()));
+            .serve_connection(
+                TokioIo::new(socket),
+                requests(in_hand.around(self.router), from, phases.clone()),
+            );
         let mut overdue = std::pin::pin!(overdue(&phases, self.patience));
         let ended = tokio::select! {
             biased;
@@ -67,6 +71,7 @@ impl Server {
                     biased;
                     ended = &mut served => Ok(ended),
                     why = &mut overdue => Err(why),
+                    () = in_hand.finished() => return,
                 }
             }
         };
@@ -92,16 +97,15 @@ impl Server {
 
 /// The router, told where its requests come from.
 fn requests(
-    router: Router,
+    router: impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
     from: IpAddr,
     phases: Phases,
 ) -> impl Service<
     Request<Incoming>,
     Response = axum::http::Response<AnswerBody>,
-    Error = std::convert::Infallible,
-    Future = impl Future<Output = Result<axum::http::Response<AnswerBody>, std::convert::Infallible>> + Send,
+    Error = Infallible,
+    Future = impl Future<Output = Result<axum::http::Response<AnswerBody>, Infallible>> + Send,
 > {
-    let router = TowerToHyperService::new(router);
     service_fn(move |mut request: Request<Incoming>| {
         let answering = phases.answer();
         request.extensions_mut().insert(ClientAddress(from));
