@@ -93,17 +93,17 @@ impl TryFrom<&Cart> for CartDocument {
         let (free, held) = if cart.holds.is_empty() {
             (Some((lines, updated_at)), None)
         } else {
-            let hold = |hold: &Hold| HoldDocument {
+            let document = |hold: &Hold| HoldDocument {
                 checkout: hold.checkout.0,
                 lines: lines_of(&hold.lines),
             };
-            let holds = cart.holds.iter().map(hold).collect();
-            let held = HeldDocument {
+            let holds = cart.holds.iter().map(document).collect();
+            let all = HeldDocument {
                 lines,
                 updated_at,
                 holds,
             };
-            (None, Some(held))
+            (None, Some(all))
         };
         let (lines, updated_at) = free.unzip();
         Ok(Self {

@@ -171,7 +171,12 @@ impl Request {
     pub fn fingerprint(&self) -> String {
         let agreed = format!("{}:{}", self.method.as_str(), self.accept_price_changes);
         match self.expected_total {
-            Some(total) => format!("{agreed}:{}", total.minor_units),
+            Some(ExpectedTotal { minor_units, currency }) => {
+                let currency = currency
+                    .map(|currency| currency.as_str().to_owned())
+                    .unwrap_or_default();
+                format!("{agreed}:{minor_units}{currency}")
+            }
             None => agreed,
         }
     }
@@ -322,6 +327,11 @@ mod tests {
         };
         assert_ne!(agreed(None, None), agreed(total(100), None));
         assert_ne!(agreed(total(100), None), agreed(total(101), None));
+        let dollars = total(100).map(|total| ExpectedTotal {
+            currency: Some(Currency::USD),
+            ..total
+        });
+        assert_ne!(agreed(total(100), None), agreed(dollars, None));
         assert_eq!(agreed(total(100), Some(1)), agreed(total(100), Some(2)));
     }
 

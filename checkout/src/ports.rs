@@ -40,8 +40,8 @@ pub enum Begun {
     Created(Fence),
     /// The key was taken by this checkout.
     Exists(Box<Checkout>),
-    /// A checkout of this user that holds no pieces, because it was begun before carts had holds, may be about to take
-    /// them: nothing was stored.
+    /// A checkout of this user that was begun before carts had holds, and holds nothing, may be about to take pieces of the
+    /// cart, or has taken them: nothing was stored.
     Unheld {
         by: CheckoutId,
         has_ended: bool,

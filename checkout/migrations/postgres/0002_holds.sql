@@ -2,6 +2,7 @@
 -- never get a hold.
 ALTER TABLE checkouts ADD COLUMN cart_id uuid, ADD COLUMN held boolean NOT NULL DEFAULT false;
 
--- Those that took, or are about to take, pieces that they do not hold: only rows of before are among them.
+-- Those that took, or may take, pieces that they do not hold: only rows of before are among them, and those of processes of before.
 CREATE INDEX checkouts_unheld ON checkouts (user_id)
-    WHERE NOT held AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED');
+    WHERE cart_id IS NULL AND NOT held
+        AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED');

@@ -3,6 +3,7 @@
 ALTER TABLE checkouts ADD COLUMN cart_id TEXT;
 ALTER TABLE checkouts ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
 
--- Those that took, or are about to take, pieces that they do not hold: only rows of before are among them.
+-- Those that took, or may take, pieces that they do not hold: only rows of before are among them, and those of processes of before.
 CREATE INDEX checkouts_unheld ON checkouts (user_id)
-    WHERE held = 0 AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED');
+    WHERE cart_id IS NULL AND held = 0
+        AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED');

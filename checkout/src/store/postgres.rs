@@ -201,7 +201,8 @@ async fn insert(
     let row = sqlx::query(
         "WITH unheld AS (
             SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
-            WHERE user_id = $2 AND NOT held AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
+            WHERE user_id = $2 AND cart_id IS NULL AND NOT held
+                AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
                 AND (state <> 'COMPLETED' OR (cart_version >= $12 AND updated_at > statement_timestamp() - $19))
                 AND NOT EXISTS (SELECT FROM checkouts WHERE user_id = $2 AND idempotency_key = $3)
             ORDER BY has_ended LIMIT 1),

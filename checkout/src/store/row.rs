@@ -25,8 +25,8 @@ pub(super) const COLUMNS: &str = "id, user_id, fingerprint, state, failure, line
 /// What the first entry of every history says.
 pub(super) const BEGUN: &str = "cart and prices are frozen";
 
-/// A checkout that was past the hold before carts had holds takes its pieces off the free lines with its event. Until then
-/// nobody may buy them again. Whether the event has reached the cart is not known here, so a completed one counts as unread
+/// A checkout that was begun before carts had holds takes its pieces off the free lines with its event, unless it is taken up
+/// early enough to hold them. Until then nobody may buy them again. Whether the event has reached the cart is not known here, so a completed one counts as unread
 /// for this long, or until the cart is of a later version than the one that was bought.
 pub(super) const UNREAD_FOR: Duration = Duration::from_hours(7 * 24);
 

@@ -174,7 +174,8 @@ async fn find(
 /// Finds a checkout without a hold by user, version of the cart and age. Its first line is the condition of an index.
 const UNHELD: &str = concat!(
     "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
-     WHERE user_id = ?1 AND held = 0 AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
+     WHERE user_id = ?1 AND cart_id IS NULL AND held = 0
+        AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
         AND (state <> 'COMPLETED' OR (cart_version >= ?2 AND updated_at > ",
     now!(),
     " - ?3)) ORDER BY has_ended LIMIT 1"

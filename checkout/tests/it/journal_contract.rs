@@ -32,7 +32,7 @@ macro_rules! journal_contract {
             records::sixty_four_sagas_are_driven_at_once_by_two_replicas,
             holds::a_hold_is_remembered_from_its_step_on,
             holds::a_row_of_before_is_read_and_goes_on_without_a_hold,
-            holds::what_may_be_charged_for_pieces_that_it_does_not_hold_is_waited_for,
+            holds::what_may_take_pieces_that_it_does_not_hold_is_waited_for,
             holds::what_took_pieces_without_a_hold_is_waited_for_until_the_cart_has_changed,
             holds::one_that_has_not_ended_is_named_before_one_that_has,
             holds::what_holds_its_pieces_or_takes_none_is_in_nobodys_way,

@@ -155,18 +155,12 @@ fn unheld(tables: &Tables, new: &Checkout) -> Option<Begun> {
             && Duration::try_from(age).unwrap_or_default() < Duration::from_hours(7 * 24)
     };
     let is_in_the_way = |old: &&Checkout| match old.state {
-        State::PaymentPending | State::PaymentCompleted => true,
+        State::Initiated | State::InventoryReserved | State::PaymentPending | State::PaymentCompleted => true,
         State::Completed => is_unread(old),
-        State::Initiated
-        | State::InventoryReserved
-        | State::CartHeld
-        | State::Releasing(_)
-        | State::GivingBack(_)
-        | State::Refunding(_)
-        | State::Failed(_) => false,
+        State::CartHeld | State::Releasing(_) | State::GivingBack(_) | State::Refunding(_) | State::Failed(_) => false,
     };
     let all = tables.rows.values().map(|row| &row.checkout);
-    let of_user = all.filter(|old| old.user == new.user && !old.held);
+    let of_user = all.filter(|old| old.user == new.user && old.purchase.cart.id.is_none() && !old.held);
     let first = of_user
         .filter(is_in_the_way)
         .min_by_key(|old| old.state.is_terminal())?;

@@ -44,10 +44,12 @@ impl Servers {
 }
 
 fn refusal(failure: Failure) -> Status {
+    let refusal = Refusal::new(failure.reason, failure.message);
+    if failure.shortages.is_empty() {
+        return refusal.into();
+    }
     let shortages = serde_json::to_string(&failure.shortages).unwrap();
-    Refusal::new(failure.reason, failure.message)
-        .with(proto::Fact::Shortages, shortages)
-        .into()
+    refusal.with(proto::Fact::Shortages, shortages).into()
 }
 
 fn id(text: &str) -> CheckoutId {
