@@ -113,6 +113,9 @@ pub struct Settings {
     /// When a connection to the gateway is closed that nobody uses; longer than the load balancer in front of it waits.
     #[arg(long, env, default_value = "75s", global = true)]
     pub keep_alive_timeout: Span,
+    /// Whether the last address in `X-Forwarded-For` is the client's: true only behind a proxy that writes it.
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, global = true)]
+    pub trust_forwarded_for: bool,
     /// The least level that is logged: error, warn, info, debug, trace.
     #[arg(long, env, default_value = "info", global = true)]
     pub log_level: LevelFilter,
