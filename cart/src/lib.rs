@@ -47,13 +47,18 @@ pub async fn build(
     let products = Arc::new(peers::GrpcProducts::new(product));
     let carts = Carts::new(store, cache.clone(), products, runtime);
     let grpc = CartServiceServer::new(grpc::CartGrpc::new(carts.clone()));
-    let tasks = runtime.tasks.clone();
+    let (tasks, of_consumer) = (runtime.tasks.clone(), runtime.clone());
     let mut service = Service::new("cart", grpc, runtime.tasks.clone())
-        .background("consumer", events::consume(carts, bus, runtime.clone()))
-        .background("cache", async move { cache.keep_up(tasks).await })
+        .background("consumer", move || {
+            events::consume(carts.clone(), bus.clone(), of_consumer.clone())
+        })
+        .background("cache", move || {
+            let (cache, tasks) = (cache.clone(), tasks.clone());
+            async move { cache.keep_up(tasks).await }
+        })
         .probe(probe);
     if let Some(store) = sweep {
-        service = service.background("expiry", store.keep_swept());
+        service = service.background("expiry", move || store.clone().keep_swept());
     }
     Ok(match cache_probe {
         Some(probe) => service.probe(probe),

@@ -10,7 +10,7 @@ use std::io::Write;
 
 use runtime::{
     config::ConfigError,
-    telemetry::{LogFormat, log_to_stderr},
+    telemetry::{Log, LogFormat},
 };
 
 use crate::{
@@ -54,14 +54,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-pub(crate) async fn run(command: Command, (settings, sources): (Settings, Sources)) -> Result<(), Failure> {
+pub(crate) async fn run(command: Command, (settings, sources): (Settings, Sources), log: &Log) -> Result<(), Failure> {
     match command {
         Command::Serve { services } => {
-            log_to_stderr(
-                settings.log_level,
-                settings.log_format.unwrap_or_else(LogFormat::of_stderr),
-            );
-            serve::run(&services, settings).await
+            let format = settings.log_format.unwrap_or_else(LogFormat::of_stderr);
+            log.install(settings.log_level, format);
+            serve::run(&services, settings, log).await
         }
         Command::Demo => demo::run().await,
         Command::Token { user, expires_in, role } => token::run(&settings, &user, role.as_deref(), expires_in.0),

@@ -8,13 +8,18 @@ mod secret;
 pub mod settings;
 pub mod shop;
 
-use std::process::ExitCode;
+use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
+
+use runtime::telemetry::{Log, panic_text};
 
 pub use settings::{Config, ServiceName};
 pub use shop::{Hooks, Shop, StartError};
 
 /// 64: the configuration is wrong (`EX_USAGE` of sysexits.h).
 const WRONG_CONFIGURATION: u8 = 64;
+
+/// How long the end of the process waits for what was said to be written.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -26,18 +31,25 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}"), 1),
     };
-    match runtime.block_on(commands::run(command, settings)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(commands::Failure::Configuration(error)) => fail(&error.to_string(), WRONG_CONFIGURATION),
-        Err(commands::Failure::Failed(error)) => fail(&format!("{error:#}"), 1),
+    let log = Log::to_stderr();
+    let patience = settings.0.shutdown_timeout.0;
+    let work = || runtime.block_on(commands::run(command, settings, &log));
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(work));
+    // Clients of engines that are being closed are waited for, and nothing else is left.
+    runtime.shutdown_timeout(patience);
+    log.flush(LAST_WORDS);
+    match ended {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(commands::Failure::Configuration(error))) => fail(&error.to_string(), WRONG_CONFIGURATION),
+        Ok(Err(commands::Failure::Failed(error))) => fail(&format!("{error:#}"), 1),
+        Err(panic) => fail(&format!("ends with a panic: {}", panic_text(panic.as_ref())), 1),
     }
 }
 
-#[allow(
-    clippy::print_stderr,
-    reason = "this is what the person who started the command is told"
-)]
+/// Tells the person who started the command why it ends. Standard error may be gone, or nobody may read it.
 fn fail(message: &str, code: u8) -> ExitCode {
-    eprintln!("cartwright: {message}");
+    let log = Log::to_stderr();
+    log.say(&format!("cartwright: {message}"));
+    log.flush(LAST_WORDS);
     ExitCode::from(code)
 }

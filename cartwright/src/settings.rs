@@ -116,6 +116,9 @@ pub struct Settings {
     /// Whether the last address in `X-Forwarded-For` is the client's: true only behind a proxy that writes it.
     #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, global = true)]
     pub trust_forwarded_for: bool,
+    /// How long an orderly stop takes at most, in all; a second signal ends it at once.
+    #[arg(long, env, default_value = "20s", global = true)]
+    pub shutdown_timeout: Span,
     /// The least level that is logged: error, warn, info, debug, trace.
     #[arg(long, env, default_value = "info", global = true)]
     pub log_level: LevelFilter,
@@ -263,6 +266,7 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
         ("OUTBOX_POLL_INTERVAL", settings.outbox_poll_interval),
         ("CHECKOUT_TIMEOUT", settings.checkout_timeout),
         ("KEEP_ALIVE_TIMEOUT", settings.keep_alive_timeout),
+        ("SHUTDOWN_TIMEOUT", settings.shutdown_timeout),
     ];
     if let Some((variable, _)) = positive.into_iter().find(|(_, span)| span.0.is_zero()) {
         return Err(ConfigError::new(variable, "must be more than 0"));

@@ -6,6 +6,7 @@ mod network;
 
 use std::{net::SocketAddr, time::Duration};
 
+use futures::future::join_all;
 use gateway::{Patience, Proxied};
 use runtime::{
     Faults, Health, Runtime,
@@ -13,13 +14,12 @@ use runtime::{
     serve::{Interface, Running},
 };
 use storage::{DataDir, Database, OpenError};
+use tokio::time::Instant;
 
 use crate::{Config, ServiceName, secret, settings::Settings};
 use listeners::Listeners;
 use network::Network;
 
-/// How long each stage of the shutdown may take.
-const DRAIN: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_IN_FLIGHT: usize = 1024;
 /// What one customer may have of these.
@@ -73,6 +73,8 @@ pub struct Shop {
     services: Vec<Running>,
     gateway: Option<gateway::Running>,
     admin: gateway::Running,
+    /// How long a stop may take.
+    shutdown_timeout: Duration,
     /// Held until the last service has stopped; none when nothing here is kept in it.
     _data: Option<DataDir>,
 }
@@ -115,6 +117,7 @@ impl Shop {
             services,
             gateway,
             admin,
+            shutdown_timeout: settings.shutdown_timeout.0,
             _data: data,
         })
     }
@@ -135,15 +138,22 @@ impl Shop {
         self.admin.address
     }
 
-    /// Stops in stages, each within bounds: no new requests first, then no new sagas, then what sagas and events need.
+    /// Stops in stages: no new requests first, then no new sagas, then what sagas and events need, and the catalogue, which
+    /// carts need, last. Each stage has a share of the time that is left by then; all of them leave some for the clients of
+    /// engines to be closed.
     pub async fn stop(self) {
+        let began = Instant::now();
+        let until = |percent: u32| (self.shutdown_timeout * percent / 100).saturating_sub(began.elapsed());
         if let Some(gateway) = self.gateway {
-            gateway.stop(DRAIN).await;
+            gateway.stop(until(40)).await;
         }
-        for service in self.services {
-            service.stop(DRAIN).await;
+        let is = |service: ServiceName| move |running: &Running| running.name == service.as_str();
+        let (checkout, others): (Vec<_>, Vec<_>) = self.services.into_iter().partition(is(ServiceName::Checkout));
+        let (product, others) = others.into_iter().partition(is(ServiceName::Product));
+        for (stage, share) in [(checkout, 65), (others, 75), (product, 80)] {
+            join_all(stage.into_iter().map(|service| service.stop(until(share)))).await;
         }
-        self.admin.stop(Duration::from_secs(1)).await;
+        self.admin.stop(until(85)).await;
     }
 }
 

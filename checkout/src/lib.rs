@@ -55,11 +55,11 @@ pub async fn build(
         crash: runtime.crash.clone(),
     };
     let grpc = grpc::CheckoutGrpc::new(sagas.clone(), config.timeout);
-    let tasks = runtime.tasks.clone();
+    let (tasks, of_relay) = (runtime.tasks.clone(), runtime.tasks.clone());
     Ok(
         Service::new("checkout", CheckoutServiceServer::new(grpc), tasks.clone())
-            .background("recovery", app::recovery::run(sagas, tasks.clone()))
-            .background("relay", publish(bus, relay, tasks))
+            .background("recovery", move || app::recovery::run(sagas.clone(), tasks.clone()))
+            .background("relay", move || publish(bus.clone(), relay.clone(), of_relay.clone()))
             .probe(store.probe),
     )
 }

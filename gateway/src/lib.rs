@@ -6,6 +6,7 @@ mod caller;
 mod config;
 mod encode;
 mod etag;
+mod in_hand;
 mod key;
 mod limits;
 mod path;

@@ -1,9 +1,9 @@
 //! Serving the router on a port, and ending in time.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use runtime::{Runtime, Tasks};
+use runtime::{Name, Runtime, Tasks, Wellbeing, serve::Port};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
@@ -24,6 +24,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    port: Port,
     tasks: Tasks,
     server: JoinHandle<()>,
 }
@@ -52,14 +53,28 @@ pub fn serve(router: Router, listener: TcpListener, patience: Patience, runtime:
         patience,
         runtime: runtime.clone(),
     };
-    let server = tasks.spawn(accept(server, listener, tasks.clone()));
-    Ok(Running { address, tasks, server })
+    let (port, accepting) = (Port::new(listener), tasks.clone());
+    let name = Name {
+        service: "gateway",
+        task: "server",
+    };
+    let of_server = port.clone();
+    let server = tasks.keep_running(name, Wellbeing::default(), move || {
+        accept(server.clone(), of_server.listener(), accepting.clone())
+    });
+    Ok(Running {
+        address,
+        port,
+        tasks,
+        server,
+    })
 }
 
 impl Running {
-    /// Takes no more connections, closes idle ones, and waits for the requests in flight, at most for `limit`. What has
-    /// not ended by then is cut off.
+    /// Takes no more connections, closes idle ones and those whose request does not arrive whole, and waits for the requests
+    /// in flight, at most for `limit`. What has not ended by then is cut off.
     pub async fn stop(self, limit: Duration) {
+        self.port.close();
         if !self.tasks.stop(limit).await {
             tracing::warn!(?limit, "the gateway stopped with requests still running");
             self.server.abort();
@@ -68,7 +83,8 @@ impl Running {
 }
 
 /// The connections end with this task, whichever way it ends.
-async fn accept(server: Server, listener: TcpListener, tasks: Tasks) {
+async fn accept(server: Server, listener: Option<Arc<TcpListener>>, tasks: Tasks) {
+    let Some(listener) = listener else { return };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -16,7 +16,8 @@ pub use config::{Config, Store};
 /// Opens the store and puts the service together. Nothing runs yet; what has run out is given back once it does.
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, probe) = store::open(&config.store, &runtime.crash).await?;
-    let sweep = app::expire_holds(store.clone(), config.reservation_ttl, runtime.tasks.clone());
+    let (swept, ttl, tasks) = (store.clone(), config.reservation_ttl, runtime.tasks.clone());
+    let sweep = move || app::expire_holds(swept.clone(), ttl, tasks.clone());
     let inventory = app::Inventory::new(store, config.reservation_ttl);
     let grpc = InventoryServiceServer::new(grpc::Grpc::new(inventory));
     Ok(Service::new("inventory", grpc, runtime.tasks.clone())

@@ -58,7 +58,8 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         let store = store.clone();
         async move { store.is_up().await }
     });
-    Ok(Service::new("notification", grpc, runtime.tasks.clone())
-        .background("consumer", consumer.run(runtime.tasks.clone()))
+    let tasks = runtime.tasks.clone();
+    Ok(Service::new("notification", grpc, tasks.clone())
+        .background("consumer", move || consumer.clone().run(tasks.clone()))
         .probe(probe))
 }

@@ -57,7 +57,8 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         let store = store.clone();
         async move { store.is_up().await }
     });
-    Ok(Service::new("orders", grpc, runtime.tasks.clone())
-        .background("consumer", consumer.run(runtime.tasks.clone()))
+    let tasks = runtime.tasks.clone();
+    Ok(Service::new("orders", grpc, tasks.clone())
+        .background("consumer", move || consumer.clone().run(tasks.clone()))
         .probe(probe))
 }

@@ -31,7 +31,8 @@ pub struct ShopProcess {
     /// Where `/health/ready` of the process is.
     pub admin: SocketAddr,
     child: Child,
-    stderr: JoinHandle<String>,
+    /// Unless the command sent it elsewhere.
+    stderr: Option<JoinHandle<String>>,
 }
 
 /// What became of an attempt to start.
@@ -75,16 +76,15 @@ impl ShopProcess {
     /// Starts a shop and waits until it is open or has ended.
     pub async fn start(mut command: Command) -> anyhow::Result<Start> {
         let mut child = command.spawn()?;
-        let (out, err) = (
-            child.stdout.take().context("no stdout")?,
-            child.stderr.take().context("no stderr")?,
-        );
+        let out = child.stdout.take().context("no stdout")?;
         #[allow(clippy::disallowed_methods, reason = "ends with the process whose output it reads")]
-        let stderr = tokio::spawn(async move {
-            let (mut text, mut err) = (String::new(), err);
-            // What cannot be read is not shown.
-            let _ = err.read_to_string(&mut text).await;
-            text
+        let stderr = child.stderr.take().map(|mut err| {
+            tokio::spawn(async move {
+                let mut text = String::new();
+                // What cannot be read is not shown.
+                let _ = err.read_to_string(&mut text).await;
+                text
+            })
         });
         let mut lines = BufReader::new(out).lines();
         let opened = async {
@@ -122,7 +122,7 @@ impl ShopProcess {
                     stderr,
                 })))
             }
-            None => Ok(Start::Ended(child.wait().await?, stderr.await?)),
+            None => Ok(Start::Ended(child.wait().await?, text(stderr).await?)),
         }
     }
 
@@ -138,9 +138,14 @@ impl ShopProcess {
         customer(self.gateway.context("the gateway runs elsewhere")?, name)
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the process has ended")
+    }
+
     /// The memory that the process holds now, in bytes.
     pub fn resident_memory(&self) -> anyhow::Result<u64> {
-        let id = self.child.id().context("the process has ended")?;
+        let id = self.id()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status
             .lines()
@@ -180,22 +185,46 @@ impl ShopProcess {
         self.signal("CONT").await
     }
 
+    /// The most that a file of the process may grow to, in bytes; no limit when there is none. A write beyond it fails as on a
+    /// full disk.
+    pub async fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        let id = self.id()?.to_string();
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let limit = format!("--fsize={limit}:unlimited");
+        let set = Command::new("prlimit").args(["--pid", &id, &limit]).status().await?;
+        anyhow::ensure!(set.success(), "the limit could not be set");
+        Ok(())
+    }
+
     /// The standard library has no way to send one.
-    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let id = self.child.id().context("the process has ended")?.to_string();
+    pub async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let id = self.id()?.to_string();
         let told = Command::new("kill").args(["-s", signal, &id]).status().await?;
         anyhow::ensure!(told.success(), "the process could not be sent {signal}");
         Ok(())
     }
 
     /// Asks the process to stop and waits for that; returns how it ended and what it had said on standard error.
-    pub async fn stop(mut self) -> anyhow::Result<(ExitStatus, String)> {
+    pub async fn stop(self) -> anyhow::Result<(ExitStatus, String)> {
         self.signal("TERM").await?;
+        self.end().await
+    }
+
+    /// Waits for a process that was told to end; returns how it did and what it had said on standard error.
+    pub async fn end(mut self) -> anyhow::Result<(ExitStatus, String)> {
         let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .context("the shop does not stop")??;
-        Ok((status, self.stderr.await?))
+        Ok((status, text(self.stderr).await?))
     }
+}
+
+/// What was said on standard error, once the process has ended.
+async fn text(stderr: Option<JoinHandle<String>>) -> anyhow::Result<String> {
+    Ok(match stderr {
+        Some(text) => text.await?,
+        None => String::new(),
+    })
 }
 
 /// A customer of such a shop, with a token for an hour.

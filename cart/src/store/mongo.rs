@@ -12,11 +12,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mongodb::{
     Collection,
-    bson::{Document, doc},
+    bson::{DateTime, Document, doc},
     error::{Error, ErrorKind, WriteFailure},
 };
 use runtime::{Clock, CrashPoints, Runtime, Tasks};
-use storage::{OpenError, StoreError};
+use storage::{Heartbeat, OpenError, StoreError};
 
 use crate::{
     config::Secret,
@@ -31,6 +31,9 @@ const COLLECTION: &str = "carts";
 /// How long an operation is waited for. Its caller waits for three seconds, and wants to hear why it failed.
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The id of the document that the readiness probe of this service writes.
+const HEARTBEAT: &str = "cart";
+const UNAUTHORIZED: i32 = 13;
 const DUPLICATE_KEY: i32 = 11000;
 /// A document that is too large, or that a rule of the collection refuses: it will be, as often as it is sent.
 const REFUSED_FOR_GOOD: [i32; 2] = [10334, 121];
@@ -41,6 +44,7 @@ pub struct MongoCartStore {
     carts: Collection<Document>,
     /// Whether the server drops carts that are not changed any more.
     expires: bool,
+    heartbeat: Heartbeat,
     clock: Clock,
     crash: CrashPoints,
     tasks: Tasks,
@@ -58,6 +62,7 @@ impl MongoCartStore {
         Ok(Self {
             carts,
             expires,
+            heartbeat: Heartbeat::default(),
             clock,
             crash,
             tasks,
@@ -75,6 +80,25 @@ impl MongoCartStore {
             Ok(Err(panicked)) => Err(StoreError::corrupt(panicked)),
             Err(elapsed) => Err(StoreError::unavailable(elapsed)),
         }
+    }
+
+    /// Writes a document in a collection of its own, where no cart is.
+    async fn write_heartbeat(&self) -> Result<(), StoreError> {
+        let (heartbeats, now) = (opening::heartbeats(&self.carts), self.clock.now());
+        let write = self.run(async move {
+            let at = DateTime::from_millis(now.as_millisecond());
+            let written = heartbeats
+                .update_one(doc! { "_id": HEARTBEAT }, doc! { "$set": { "at": at } })
+                .upsert(true)
+                .await;
+            match written {
+                // Who may write carts and nothing else.
+                Err(error) if code(&error) == Some(UNAUTHORIZED) => Ok(()),
+                written => written.map(|_| ()),
+            }
+        });
+        let written = tokio::time::timeout(PROBE_TIMEOUT, write).await;
+        written.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
     }
 }
 
@@ -109,7 +133,8 @@ impl CartStore for MongoCartStore {
     async fn is_up(&self) -> bool {
         let carts = self.carts.clone();
         let ping = self.run(async move { opening::ping(&carts).await });
-        matches!(tokio::time::timeout(PROBE_TIMEOUT, ping).await, Ok(Ok(())))
+        let answers = matches!(tokio::time::timeout(PROBE_TIMEOUT, ping).await, Ok(Ok(())));
+        answers && self.heartbeat.beat(|| self.write_heartbeat()).await
     }
 }
 

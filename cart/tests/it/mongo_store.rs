@@ -224,6 +224,20 @@ async fn a_server_that_goes_away_in_the_middle_is_unavailable_until_it_is_back()
     saves_through(Proxy::cut).await;
 }
 
+#[tokio::test]
+async fn a_heartbeat_is_written_where_no_cart_is() {
+    let Some(database) = MongoDatabase::empty() else { return };
+    let store = database.store().await;
+    assert!(store.is_up().await);
+    let client = Client::with_uri_str(&database.uri).await.unwrap();
+    let count = async |collection| {
+        let collection = client.database(&database.name).collection::<Document>(collection);
+        collection.count_documents(doc! {}).await.unwrap()
+    };
+    assert_eq!((count("heartbeats").await, count("carts").await), (1, 0));
+    database.drop_all().await;
+}
+
 async fn refusal(uri: &str) -> OpenError {
     let begin = Instant::now();
     let opened = MongoCartStore::open(&Secret::new(uri), "test_refused", &Runtime::system()).await;

@@ -1,23 +1,24 @@
 //! `cartwright serve`: the shop, until it is told to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
+mod signals;
 
-use super::{Failure, say};
+use runtime::telemetry::{Log, stdout};
+
+use super::Failure;
 use crate::{Config, Hooks, ServiceName, Shop, banner::banner, settings::Settings};
+use signals::Signals;
 
-pub(super) async fn run(services: &[ServiceName], settings: Settings) -> Result<(), Failure> {
+pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log) -> Result<(), Failure> {
     let config = Config::new(services, settings)?;
     // Taken before anything starts, so that an early signal stops it in order, too.
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let signals = Signals::take(config.settings.shutdown_timeout.0, log.clone())?;
     let hooks = Hooks::default();
     let (clock, ids) = (hooks.runtime.clock.clone(), hooks.runtime.ids.clone());
     let shop = Shop::start(&config, hooks).await?;
     // With nobody reading, the shop is open all the same.
-    let _ = say(&banner(&config, &shop, &clock, &ids)?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let out = stdout();
+    out.say(format!("{}\n", banner(&config, &shop, &clock, &ids)?).into_bytes());
+    signals.first().await;
     tracing::info!("stopping: requests in flight are finished first");
     shop.stop().await;
     Ok(())

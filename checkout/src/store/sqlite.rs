@@ -171,20 +171,23 @@ async fn find(
     row.as_ref().map(checkout).transpose()
 }
 
+/// Finds a checkout without a hold by user, version of the cart and age. Its first line is the condition of an index.
+const UNHELD: &str = concat!(
+    "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
+     WHERE user_id = ?1 AND held = 0 AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
+        AND (state <> 'COMPLETED' OR (cart_version >= ?2 AND updated_at > ",
+    now!(),
+    " - ?3)) ORDER BY has_ended LIMIT 1"
+);
+
 /// A checkout without a hold that this one must wait for: see [`UNREAD_FOR`].
 async fn unheld(tx: &mut SqliteConnection, new: &Checkout) -> Result<Option<Begun>, StoreError> {
-    let row = sqlx::query(concat!(
-        "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
-         WHERE user_id = ?1 AND held = 0 AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
-            AND (state <> 'COMPLETED' OR (cart_version >= ?2 AND updated_at > ",
-        now!(),
-        " - ?3)) ORDER BY has_ended LIMIT 1"
-    ))
-    .bind(&new.user.0)
-    .bind(new.purchase.cart.version)
-    .bind(millis(UNREAD_FOR))
-    .fetch_optional(tx)
-    .await?;
+    let row = sqlx::query(UNHELD)
+        .bind(&new.user.0)
+        .bind(new.purchase.cart.version)
+        .bind(millis(UNREAD_FOR))
+        .fetch_optional(tx)
+        .await?;
     let Some(row) = row else { return Ok(None) };
     let id: Hyphenated = row.try_get("id")?;
     Ok(Some(Begun::Unheld {
@@ -366,4 +369,29 @@ fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_without_a_hold_are_found_by_their_index() {
+        let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        for migration in MIGRATIONS.0 {
+            sqlx::raw_sql(*migration).execute(&mut db).await.unwrap();
+        }
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {UNHELD}")));
+        let steps: Vec<String> = plan
+            .fetch_all(&mut db)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get("detail"))
+            .collect();
+        let by_index = "SEARCH checkouts USING INDEX checkouts_unheld (user_id=?)";
+        assert!(steps.iter().any(|step| step == by_index), "{steps:?}");
+    }
 }

@@ -2,6 +2,7 @@
 //! refuses.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     io,
     net::IpAddr,
@@ -10,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::Request};
+use axum::{Router, http::Request, response::Response};
 use hyper::{
     body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
 };
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper_util::rt::TokioIo;
 use runtime::{Runtime, Tasks};
 use tokio::{
     io::AsyncReadExt,
@@ -30,7 +31,7 @@ use super::{
     refusal,
     socket::Socket,
 };
-use crate::caller::ClientAddress;
+use crate::{caller::ClientAddress, in_hand::InHand};
 
 /// The most that is buffered of what nobody reads yet, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -51,7 +52,7 @@ impl Server {
     pub(super) async fn serve(self, stream: TcpStream, from: IpAddr, tasks: Tasks) {
         // Without it an answer may wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let phases = Phases::new();
+        let (phases, in_hand) = (Phases::new(), InHand::default());
         let socket = Socket {
             stream,
             phases: phases.clone(),
@@ -61,7 +62,7 @@ impl Server {
             .max_buf_size(MAX_BUFFER)
             .serve_connection(
                 TokioIo::new(socket),
-                requests(self.router.clone(), from, phases.clone()),
+                requests(in_hand.around(self.router.clone()), from, phases.clone()),
             );
         let mut overdue = std::pin::pin!(overdue(&phases, self.patience));
         let ended = tokio::select! {
@@ -77,6 +78,7 @@ impl Server {
                     biased;
                     ended = &mut served => Ok(ended),
                     why = &mut overdue => Err(why),
+                    () = in_hand.finished() => return,
                 }
             }
         };
@@ -120,16 +122,15 @@ async fn hang_up(stream: &mut TcpStream) -> io::Result<()> {
 
 /// The router, told where its requests come from.
 fn requests(
-    router: Router,
+    router: impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
     from: IpAddr,
     phases: Phases,
 ) -> impl Service<
     Request<Incoming>,
     Response = axum::http::Response<AnswerBody>,
-    Error = std::convert::Infallible,
-    Future = impl Future<Output = Result<axum::http::Response<AnswerBody>, std::convert::Infallible>> + Send,
+    Error = Infallible,
+    Future = impl Future<Output = Result<axum::http::Response<AnswerBody>, Infallible>> + Send,
 > {
-    let router = TowerToHyperService::new(router);
     service_fn(move |mut request: Request<Incoming>| {
         let answering = phases.answer();
         request.extensions_mut().insert(ClientAddress(from));

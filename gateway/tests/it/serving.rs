@@ -116,6 +116,39 @@ async fn what_does_not_end_is_cut_off() {
 }
 
 #[tokio::test]
+async fn requests_that_never_arrive_whole_hold_up_no_stop() {
+    let shop = Shop::open().await;
+    let gateway = serve(&shop).await;
+    let head = "POST /api/v1/cart/items HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n";
+    let halves = [
+        "POST /api/v1/ca".to_owned(),
+        format!(
+            "{head}authorization: {}\r\ncontent-length: 100\r\n\r\n{{\"product",
+            bearer()
+        ),
+        format!(
+            "{head}authorization: {}\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{\"pro",
+            bearer()
+        ),
+    ];
+    let mut streams = Vec::new();
+    for half in halves {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    // Connections are taken in order: when this one is answered, the others have been taken.
+    let mut last = TcpStream::connect(gateway.address).await.unwrap();
+    exchange(&mut last, HEALTH, r#"{"status":"ok"}"#).await;
+    let begin = Instant::now();
+    gateway.stop(2 * LIMIT).await;
+    assert!(begin.elapsed() < LIMIT, "{:?}", begin.elapsed());
+    for mut stream in streams {
+        assert!(matches!(stream.read(&mut [0; 8]).await, Ok(0) | Err(_)));
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_sends_too_much_still_reads_its_answer() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;

@@ -39,7 +39,8 @@ pub trait Handler: Send + Sync {
     async fn handle(&self, event: &Event) -> Result<(), HandlerError>;
 }
 
-/// A group's member: reads a topic, applies, commits offsets after that.
+/// A group's member: reads a topic, applies, commits offsets after that. Clones are the same member: one of them runs.
+#[derive(Clone)]
 pub struct Consumer {
     pub group: &'static str,
     pub topic: Topic,

@@ -30,7 +30,8 @@ impl Wake {
 }
 
 /// Publishes the rows of one outbox in order, and marks them once the bus has them. Only the holder of the lease does so. A
-/// crash between the two publishes rows again: consumers tell by the event's id.
+/// crash between the two publishes rows again: consumers tell by the event's id. Clones are the same relay: one of them runs.
+#[derive(Clone)]
 pub struct Relay {
     pub outbox: Arc<dyn Outbox>,
     pub bus: Arc<dyn EventBus>,

@@ -11,6 +11,7 @@ pub mod health;
 mod ids;
 pub mod serve;
 mod service;
+mod supervision;
 mod tasks;
 pub mod telemetry;
 
@@ -21,6 +22,7 @@ pub use faults::{Fault, Faults};
 pub use health::{Health, Probe};
 pub use ids::Ids;
 pub use service::Service;
+pub use supervision::{Name, Wellbeing};
 pub use tasks::Tasks;
 
 /// Time, ids, tasks and points of failure, as values: a test holds them, and two shops can live in one process.

@@ -1,23 +1,31 @@
 //! Serving: one service on its own port and to its peers in this process, with health and reflection.
 
-use std::{
-    io,
-    net::SocketAddr,
-    panic::AssertUnwindSafe,
-    sync::atomic::Ordering,
-    task::{Context, Poll},
-    time::Duration,
+mod bodies;
+mod connection;
+mod ending;
+mod layer;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::BoxStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Mutex,
+    time::Instant,
 };
-
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use tokio::{net::TcpListener, time::Instant};
-use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
-use tonic::{Status, body::Body, service::Routes, transport::Server};
+use tonic::{
+    Status,
+    service::Routes,
+    transport::{Server, server::Connected},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tower::Layer;
 
-use crate::{Ids, RequestContext, Runtime, Service, Tasks, channel::Incoming, service::Answer};
+use crate::{Runtime, Service, Tasks, channel::Incoming, supervision::Name};
+pub use connection::Port;
+use connection::Severable;
+use ending::Ending;
+use layer::RequestLayer;
 
 /// The longest that a handler may run, whatever the caller's deadline.
 const HANDLER_TIMEOUT: Duration = Duration::from_mins(1);
@@ -43,6 +51,8 @@ pub struct Running {
     pub address: SocketAddr,
     grpc_name: &'static str,
     health: HealthReporter,
+    port: Port,
+    ending: Ending,
     servers: Tasks,
     background: Tasks,
 }
@@ -58,59 +68,74 @@ pub async fn start(
     let address = listener.local_addr()?;
     let (health, routes) = with_health_and_reflection(&service, interface).await?;
     let background = service.tasks.clone();
-    for (what, work) in service.background {
-        let (name, broken) = (service.name, service.broken.clone());
-        background.spawn(async move {
-            // A task that panics must not be missed: the process is not ready any more until it is started again.
-            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-                broken.store(true, Ordering::Relaxed);
-                tracing::error!(service = name, task = what, "a background task panicked");
-            }
-        });
+    for (task, work) in service.background {
+        let name = Name {
+            service: service.name,
+            task,
+        };
+        background.keep_running(name, service.wellbeing.clone(), work);
     }
-    let servers = Tasks::new();
-    let layer = RequestLayer {
-        ids: runtime.ids.clone(),
-        complete: interface.complete,
+    let name = Name {
+        service: service.name,
+        task: "server",
     };
-    let tcp = TcpListenerStream::new(listener).map(|connection| {
-        if let Ok(connection) = &connection {
-            // Without it an answer may wait for the acknowledgement of the one before.
-            let _ = connection.set_nodelay(true);
-        }
-        connection
-    });
-    serve_on(tcp.boxed(), routes.clone(), layer.clone(), &servers, service.name);
-    serve_on(
-        UnboundedReceiverStream::new(incoming).map(Ok).boxed(),
+    let (ending, servers) = (Ending::default(), Tasks::new());
+    let server = Arc::new(Shared {
         routes,
-        layer,
-        &servers,
-        service.name,
-    );
+        layer: RequestLayer {
+            ids: runtime.ids.clone(),
+            complete: interface.complete,
+            ending: ending.clone(),
+        },
+        name: service.name,
+    });
+    let port = Port::new(listener);
+    let (of_port, of_tcp) = (port.clone(), server.clone());
+    servers.keep_running(name, service.wellbeing.clone(), move || {
+        of_tcp.clone().serve(connection::over_tcp(&of_port, service.name))
+    });
+    let incoming = Arc::new(Mutex::new(incoming));
+    servers.keep_running(name, service.wellbeing, move || {
+        server.clone().serve(connection::in_process(incoming.clone()))
+    });
     Ok(Running {
         name: service.name,
         address,
         grpc_name: service.grpc_name,
         health,
+        port,
+        ending,
         servers,
         background,
     })
 }
 
 impl Running {
-    /// Says that it stops, takes no more calls, waits for those in flight and for its tasks: at most for `limit` in all.
+    /// Says that it stops, takes no more calls, waits for those in flight and for its tasks: at most for `limit` in all. Idle
+    /// connections, streams of health and reflection, and requests that never arrive whole hold up nothing.
     pub async fn stop(self, limit: Duration) {
         let until = Instant::now() + limit;
         self.health
             .set_service_status(self.grpc_name, ServingStatus::NotServing)
             .await;
         self.health.set_service_status("", ServingStatus::NotServing).await;
-        let drained = self.servers.stop(limit).await;
-        let ended = self
-            .background
-            .stop(until.saturating_duration_since(Instant::now()))
-            .await;
+        self.port.close();
+        self.ending.stop.cancel();
+        let drained = {
+            let ended = std::pin::pin!(self.servers.stop(limit));
+            let cut = async {
+                self.ending.cut_idle().await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                ended = ended => ended,
+                () = cut => false,
+            }
+        };
+        // What has not ended by now is cut off.
+        self.ending.cut.cancel();
+        let left = until.saturating_duration_since(Instant::now());
+        let ended = self.background.stop(left).await;
         if !(drained && ended) {
             tracing::warn!(service = self.name, ?limit, "stopped with work still running");
         }
@@ -138,103 +163,39 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
     ))
 }
 
-fn serve_on<C>(
-    connections: BoxStream<'static, io::Result<C>>,
+/// What the servers of one service share.
+struct Shared {
     routes: Routes,
     layer: RequestLayer,
-    servers: &Tasks,
     name: &'static str,
-) where
-    C: tokio::io::AsyncRead + tokio::io::AsyncWrite + tonic::transport::server::Connected + Unpin + Send + 'static,
-{
-    let stop = servers.clone();
-    servers.spawn(async move {
+}
+
+impl Shared {
+    /// Serves the service on these connections until it stops.
+    async fn serve<C>(self: Arc<Self>, connections: BoxStream<'static, io::Result<C>>)
+    where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let Ending { stop, cut, .. } = self.layer.ending.clone();
+        let stopping = stop.clone().cancelled_owned();
+        let connections =
+            connections.map(move |connection| Ok::<_, io::Error>(Severable::new(connection?, &stop, &cut)));
         let served = Server::builder()
             .timeout(HANDLER_TIMEOUT)
             .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
             .max_connection_age(connection_age())
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .layer(layer)
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(connections, async move { stop.stopping().await })
+            .layer(self.layer.clone())
+            .add_routes(self.routes.clone())
+            .serve_with_incoming_shutdown(connections, stopping)
             .await;
         if let Err(error) = served {
-            tracing::error!(service = name, %error, "the server ended");
+            tracing::error!(service = self.name, %error, "the server ended");
         }
-    });
+    }
 }
 
 /// Not the same for all, or all callers would come back at once.
 fn connection_age() -> Duration {
     CONNECTION_AGE + CONNECTION_AGE.mul_f64(fastrand::f64())
-}
-
-/// Runs each handler in the context of its request, turns a panic into `INTERNAL`, and completes statuses.
-#[derive(Debug, Clone)]
-struct RequestLayer {
-    ids: Ids,
-    complete: fn(Status) -> Status,
-}
-
-impl<S> Layer<S> for RequestLayer {
-    type Service = WithContext<S>;
-
-    fn layer(&self, inner: S) -> WithContext<S> {
-        WithContext {
-            inner,
-            layer: self.clone(),
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct WithContext<S> {
-    inner: S,
-    layer: RequestLayer,
-}
-
-impl<S> tower::Service<Request<Body>> for WithContext<S>
-where
-    S: tower::Service<Request<Body>, Response = Answer> + Send,
-    S::Future: Send + 'static,
-    S::Error: Send,
-{
-    type Response = Answer;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Answer, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let context = RequestContext::from_headers(request.headers(), &self.layer.ids);
-        let path = request.uri().path().to_owned();
-        let complete = self.layer.complete;
-        let handler = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        context
-            .scope(async move {
-                let Ok(answer) = handler.await else {
-                    tracing::error!(call = path, "a handler panicked");
-                    return Ok(complete(Status::internal("internal error")).into_http());
-                };
-                answer.map(|answer| completed(answer, complete))
-            })
-            .boxed()
-    }
-}
-
-/// An answer that failed before its body began has its status in the headers.
-fn completed(answer: Answer, complete: fn(Status) -> Status) -> Answer {
-    const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-    const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    let headers: &HeaderMap<HeaderValue> = answer.headers();
-    let failed = headers.get(STATUS).is_some_and(|code| code != "0");
-    if !failed || headers.contains_key(DETAILS) {
-        return answer;
-    }
-    match Status::from_header_map(headers) {
-        Some(status) => complete(status).into_http(),
-        None => answer,
-    }
 }

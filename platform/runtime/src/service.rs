@@ -1,14 +1,6 @@
 //! A service as the process that runs it sees it.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{convert::Infallible, fmt, future::Future};
 
 use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
@@ -18,7 +10,10 @@ use tonic::{
     service::{Routes, RoutesBuilder},
 };
 
-use crate::{Probe, Tasks};
+use crate::{Probe, Tasks, supervision::Wellbeing};
+
+/// Starts a piece of background work.
+pub(crate) type Work = Box<dyn Fn() -> BoxFuture<'static, ()> + Send>;
 
 /// What building a service yields: gRPC routes, background tasks and readiness probes. Nothing runs yet.
 pub struct Service {
@@ -27,12 +22,12 @@ pub struct Service {
     /// Its name in gRPC: `cart.v1.CartService`.
     pub grpc_name: &'static str,
     pub(crate) routes: Routes,
-    pub(crate) background: Vec<(&'static str, BoxFuture<'static, ()>)>,
+    pub(crate) background: Vec<(&'static str, Work)>,
     /// The tasks that it started itself, for requests that outlive their caller.
     pub(crate) tasks: Tasks,
     pub probes: Vec<Probe>,
-    /// Whether a background task has panicked: then the service is not ready until it is started again.
-    pub(crate) broken: Arc<AtomicBool>,
+    /// Whether its servers and its background work run: if not, the service is not ready.
+    pub(crate) wellbeing: Wellbeing,
 }
 
 impl Service {
@@ -45,11 +40,11 @@ impl Service {
     {
         let mut builder = RoutesBuilder::default();
         builder.add_service(grpc);
-        let broken = Arc::new(AtomicBool::new(false));
-        let intact = broken.clone();
+        let wellbeing = Wellbeing::default();
+        let of_tasks = wellbeing.clone();
         let probe = Probe::new(format!("{name}-tasks"), move || {
-            let intact = !intact.load(Ordering::Relaxed);
-            async move { intact }
+            let is_well = of_tasks.is_well();
+            async move { is_well }
         });
         let probes = vec![probe];
         Self {
@@ -59,14 +54,18 @@ impl Service {
             background: Vec::new(),
             tasks,
             probes,
-            broken,
+            wellbeing,
         }
     }
 
-    /// Adds work that runs as long as the service does; it should end soon after the tasks are stopping.
+    /// Adds work that runs as long as the service does; it should end soon after the tasks are stopping. `work` starts it:
+    /// again, too, when it has panicked or ended before.
     #[must_use]
-    pub fn background(mut self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.background.push((what, work.boxed()));
+    pub fn background<F>(mut self, what: &'static str, work: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.background.push((what, Box::new(move || work().boxed())));
         self
     }
 

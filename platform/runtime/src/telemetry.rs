@@ -1,9 +1,23 @@
-//! Logs.
+//! Logs, and how they reach standard error without holding up anybody.
 
-use std::{error::Error, io::IsTerminal, iter, str::FromStr};
+mod output;
+
+use std::{
+    any::Any,
+    error::Error,
+    fs::File,
+    io::{IsTerminal, Write},
+    iter,
+    os::fd::{AsFd, BorrowedFd},
+    panic,
+    str::FromStr,
+    time::Duration,
+};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt;
+
+pub use output::Output;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,19 +49,89 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Sends log lines of `level` and above to standard error. The first call in a process counts; later ones do nothing.
-pub fn log_to_stderr(level: LevelFilter, format: LogFormat) {
-    let builder = fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(true);
-    // An error here says that there is a subscriber already.
-    let _ = match format {
-        LogFormat::Text => {
-            tracing::subscriber::set_global_default(builder.with_ansi(std::io::stderr().is_terminal()).finish())
+/// What a process says on standard error: its log, and words for whoever started it. Nothing that is said here blocks, fails
+/// or panics, whatever has become of standard error; what cannot be written is dropped, and counted.
+#[derive(Debug, Clone)]
+pub struct Log(Output);
+
+impl Log {
+    pub fn to_stderr() -> Self {
+        let tell = |lines| tracing::error!(lines, "log lines were dropped: they could not be written in time");
+        Self(Output::new(standard(std::io::stderr().as_fd()), tell))
+    }
+
+    /// Sends log lines of `level` and above here, and notes of panics. The first call in a process counts; later ones do
+    /// nothing.
+    pub fn install(&self, level: LevelFilter, format: LogFormat) {
+        let output = self.0.clone();
+        let builder = fmt()
+            .with_max_level(level)
+            .with_writer(move || Line(output.clone()))
+            // It would be said by `eprintln!`, which panics where standard error is gone.
+            .log_internal_errors(false)
+            .with_target(true);
+        // An error here says that there is a subscriber already.
+        let installed = match format {
+            LogFormat::Text => {
+                tracing::subscriber::set_global_default(builder.with_ansi(std::io::stderr().is_terminal()).finish())
+            }
+            LogFormat::Json => tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish()),
+        };
+        if installed.is_ok() {
+            // The hook that Rust comes with writes to standard error, and waits there while nobody empties it.
+            panic::set_hook(Box::new(|panicked| {
+                let place = panicked.location().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(place, what = panic_text(panicked.payload()), "panicked");
+            }));
         }
-        LogFormat::Json => tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish()),
-    };
+    }
+
+    /// Says a line to whoever started the process.
+    pub fn say(&self, line: &str) {
+        self.0.say(format!("{line}\n").into_bytes());
+    }
+
+    /// Waits until what was said has been written, at most for `limit`. False when it has not.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.0.flush(limit)
+    }
+}
+
+/// Standard output, for words that nobody has to take: they are dropped when nobody does.
+pub fn stdout() -> Output {
+    Output::new(standard(std::io::stdout().as_fd()), |_| {})
+}
+
+/// A standard stream past the lock of the standard library, which a write that blocks would hold.
+fn standard(stream: BorrowedFd<'_>) -> Box<dyn Write + Send> {
+    match stream.try_clone_to_owned() {
+        Ok(own) => Box::new(File::from(own)),
+        // It was closed before the process began.
+        Err(_) => Box::new(std::io::sink()),
+    }
+}
+
+/// A log line as it is written: whole.
+struct Line(Output);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.say(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a panic said.
+pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "something that is no text",
+    }
 }
 
 /// An error with all of its sources, for a log line.

@@ -4,6 +4,7 @@
 mod cursor;
 mod data_dir;
 mod error;
+mod heartbeat;
 mod migrations;
 mod postgres;
 mod sqlite;
@@ -11,6 +12,7 @@ mod sqlite;
 pub use cursor::{Cursor, CursorError, Page};
 pub use data_dir::DataDir;
 pub use error::{OpenError, StoreError};
+pub use heartbeat::Heartbeat;
 pub use migrations::Migrations;
 pub use postgres::{
     Postgres, PostgresAddress, PostgresOptions, PostgresParts, PostgresReader, SqlTimestamp, timestamptz,

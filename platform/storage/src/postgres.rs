@@ -15,7 +15,7 @@ use sqlx::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{Migrations, OpenError, StoreError};
+use crate::{Heartbeat, Migrations, OpenError, StoreError};
 
 pub use address::{PostgresAddress, PostgresParts};
 pub use reader::PostgresReader;
@@ -38,6 +38,11 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const START_PATIENCE: Duration = Duration::from_secs(8);
 const START_RETRY: Duration = Duration::from_millis(250);
 
+/// Writes a new version of a row that stays as it was. The list of applied changes is in every schema: a table of its own for
+/// this would be one that an earlier version of this program does not know.
+const HEARTBEAT: &str = "UPDATE _sqlx_migrations SET description = description WHERE version = 1";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 /// One service's schema in a PostgreSQL database. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Postgres {
@@ -45,6 +50,7 @@ pub struct Postgres {
     crash: CrashPoints,
     /// Transactions that run; they end by themselves, soon.
     tasks: Tasks,
+    heartbeat: Heartbeat,
 }
 
 /// What it takes to open one.
@@ -87,6 +93,7 @@ impl Postgres {
             pool,
             crash: options.crash.clone(),
             tasks: Tasks::new(),
+            heartbeat: Heartbeat::default(),
         })
     }
 
@@ -132,10 +139,23 @@ impl Postgres {
         PostgresReader(&self.pool)
     }
 
-    /// Whether the database answers: for a readiness probe.
+    /// Whether the database answers and takes writes: for a readiness probe.
     pub async fn is_up(&self) -> bool {
         let ask = sqlx::query("SELECT 1").execute(self.reader());
-        matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(_)))
+        let answers = matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(_)));
+        answers && self.heartbeat.beat(|| self.write_heartbeat()).await
+    }
+
+    /// A single statement, so that it may be dropped at any time.
+    async fn write_heartbeat(&self) -> Result<(), StoreError> {
+        let beat = sqlx::query(HEARTBEAT).execute(self.reader());
+        match timeout(PROBE_TIMEOUT, beat).await {
+            Ok(Ok(_)) => Ok(()),
+            // Whoever applied the changes let nobody else touch the list of them. That says nothing of the other tables.
+            Ok(Err(error)) if has_code(&error, INSUFFICIENT_PRIVILEGE) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(elapsed) => Err(StoreError::unavailable(elapsed)),
+        }
     }
 }
 
@@ -166,6 +186,11 @@ async fn first_connection(address: &PostgresAddress, connect: &PgConnectOptions)
         }
         tokio::time::sleep(START_RETRY).await;
     }
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    let found = error.as_database_error().and_then(DatabaseError::code);
+    found.is_some_and(|found| found == code)
 }
 
 /// Whether it may go by itself: nobody listens yet, or the server says that it is starting or stopping (class 57). A certificate

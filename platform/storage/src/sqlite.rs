@@ -4,7 +4,7 @@ mod writer;
 
 use std::{path::Path, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use runtime::{CrashPoints, Tasks};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection, SqlitePool,
@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Migrations, OpenError, StoreError};
+use crate::{Heartbeat, Migrations, OpenError, StoreError};
 use writer::Writer;
 
 /// Before this, resetting the WAL could corrupt the database.
@@ -26,6 +26,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Sqlite {
     writer: Writer,
     readers: SqlitePool,
+    heartbeat: Heartbeat,
 }
 
 /// What it takes to open one.
@@ -68,16 +69,21 @@ impl Sqlite {
                     OpenError::Migration { path, source }
                 }
             })?;
+        let connect = connect.create_if_missing(false);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
-            .connect_with(connect.create_if_missing(false).pragma("query_only", "on"))
+            .connect_with(connect.clone().pragma("query_only", "on"))
             .await
             .map_err(failed)?;
         // The writer ends when the last clone of this value is dropped.
-        let writer = Writer::start(connection, options.crash.clone(), &Tasks::new());
-        Ok(Self { writer, readers })
+        let writer = Writer::start(connection, connect, options.crash.clone(), &Tasks::new());
+        Ok(Self {
+            writer,
+            readers,
+            heartbeat: Heartbeat::default(),
+        })
     }
 
     /// Runs `work` in a transaction and answers once that is on disk. Work that waits at the same time shares a commit.
@@ -89,7 +95,7 @@ impl Sqlite {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        self.writer.write(label, work).await
+        self.writer.write(Some(label), work).await
     }
 
     /// Connections that can only read. They see what was committed.
@@ -97,10 +103,22 @@ impl Sqlite {
         &self.readers
     }
 
-    /// Whether the database answers: for a readiness probe.
+    /// Whether the database answers and takes writes: for a readiness probe.
     pub async fn is_up(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
+        let answers = sqlx::query("SELECT 1").execute(&self.readers).await.is_ok();
+        answers && self.heartbeat.beat(|| self.write_heartbeat()).await
     }
+
+    /// Writes the number that SQLite keeps for applications and that nobody uses here: it takes no table, which a store of an
+    /// earlier version would not have.
+    async fn write_heartbeat(&self) -> Result<(), StoreError> {
+        self.writer.write(None, |tx| write_user_version(tx).boxed()).await
+    }
+}
+
+async fn write_user_version(tx: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query("PRAGMA user_version = 1").execute(tx).await?;
+    Ok(())
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<Result<(), OpenError>, sqlx::Error> {

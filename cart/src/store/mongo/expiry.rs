@@ -18,14 +18,13 @@ use mongodb::{
 use storage::{OpenError, StoreError};
 use tokio::time::timeout;
 
-use super::{MongoCartStore, code, codec::UPDATED_AT, opening::problem};
+use super::{MongoCartStore, UNAUTHORIZED, code, codec::UPDATED_AT, opening::problem};
 use crate::domain::LIFETIME;
 
 const INDEX: &str = "expiry";
 const INDEX_TIMEOUT: Duration = Duration::from_secs(3);
 /// An index on this field is there, with other settings: somebody wants it so.
 const INDEX_DIFFERS: [i32; 2] = [85, 86];
-const UNAUTHORIZED: i32 = 13;
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// Carts that are dropped by one command, at most.
 const BATCH: i64 = 500;

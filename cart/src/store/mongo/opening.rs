@@ -21,6 +21,7 @@ use tokio::{
 use super::{COLLECTION, code};
 
 const VARIABLE: &str = "MONGO_URI";
+const HEARTBEATS: &str = "heartbeats";
 /// How long a server is looked for and connected to: within the deadline of a request, so that it can say why it failed.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,7 +60,7 @@ pub(super) async fn connect(uri: &str, database: &str) -> Result<Collection<Docu
     options.retry_writes.get_or_insert(false);
     let hosts = options.hosts.clone();
     let client = Client::with_options(options).map_err(|error| problem(error.kind.to_string()))?;
-    let carts = collection(&client, database);
+    let carts = collection(&client, database, COLLECTION);
     let begin = Instant::now();
     loop {
         let failed = match timeout(START_PATIENCE, ping(&carts)).await {
@@ -74,8 +75,13 @@ pub(super) async fn connect(uri: &str, database: &str) -> Result<Collection<Docu
     }
 }
 
+/// Where heartbeats are written: beside the carts, and as durable as they are.
+pub(super) fn heartbeats(carts: &Collection<Document>) -> Collection<Document> {
+    collection(carts.client(), &carts.namespace().db, HEARTBEATS)
+}
+
 /// What a save says was done stays done, and a load sees all of it, whatever the address says.
-fn collection(client: &Client, database: &str) -> Collection<Document> {
+fn collection(client: &Client, database: &str, name: &str) -> Collection<Document> {
     let durable = WriteConcern::builder()
         .w(Acknowledgment::Majority)
         .journal(true)
@@ -86,7 +92,7 @@ fn collection(client: &Client, database: &str) -> Collection<Document> {
         .write_concern(durable)
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .build();
-    client.database(database).collection_with_options(COLLECTION, options)
+    client.database(database).collection_with_options(name, options)
 }
 
 pub(super) async fn ping(carts: &Collection<Document>) -> Result<(), Error> {
@@ -170,7 +176,7 @@ mod tests {
     async fn what_was_saved_is_safe_and_seen_whatever_the_address_says() {
         let weak = "mongodb://localhost/?w=0&readConcernLevel=local&readPreference=secondary";
         let client = Client::with_uri_str(weak).await.unwrap();
-        let carts = collection(&client, "carts");
+        let carts = collection(&client, "carts", COLLECTION);
         let write = carts.write_concern().unwrap();
         assert_eq!((&write.w, write.journal), (&Some(Acknowledgment::Majority), Some(true)));
         assert_eq!(carts.read_concern(), Some(&ReadConcern::majority()));

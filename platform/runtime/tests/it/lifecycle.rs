@@ -1,10 +1,25 @@
 //! How services stop, and how one says that it is not well.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use axum::body::Body;
-use http::StatusCode;
+use http::{StatusCode, uri::PathAndQuery};
 use runtime::{Faults, Health, Probe, Runtime, Service};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic::{Code, transport::Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_prost::ProstCodec;
 use tower::ServiceExt;
 
 use crate::server::{Behaviour, Echo, call, serve};
@@ -44,27 +59,104 @@ async fn a_stop_waits_for_a_call_in_flight_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_background_task_that_panicked_makes_the_process_unready() {
+async fn idle_connections_streams_and_half_requests_hold_up_no_stop() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (running, _memory, _) = serve(service, Faults::none(), &runtime).await;
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    let address = format!("http://{}", running.address);
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let mut watch = HealthClient::new(channel.clone())
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let status = |status: ServingStatus| HealthCheckResponse { status: status.into() };
+    assert_eq!(watch.message().await.unwrap(), Some(status(ServingStatus::Serving)));
+    // A handler that never gets its request whole: it has not begun.
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let half = tonic::Request::new(futures::stream::pending::<()>());
+    let path = PathAndQuery::from_static("/test.v1.EchoService/Echo");
+    let half = grpc.client_streaming(half, path, ProstCodec::<(), ()>::default());
+
+    let began = Instant::now();
+    let stop = async {
+        // The request is on its way when the service says that it stops.
+        tokio::task::yield_now().await;
+        running.stop(Duration::from_mins(1)).await;
+    };
+    let (refused, ()) = tokio::join!(half, stop);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(echo.calls(), 0);
+    refused.unwrap_err();
+    // It was closed: what the server says first is all that comes.
+    silent.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(
+        watch.message().await.unwrap(),
+        Some(status(ServingStatus::NotServing)),
+        "who watches is told first"
+    );
+    assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_any_more_holds_up_no_stop() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo, runtime.tasks.clone());
+    let (running, ..) = serve(service, Faults::none(), &runtime).await;
+    // The preface and empty settings; what the server asks is never answered.
+    let mut frozen = TcpStream::connect(running.address).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    frozen.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    frozen.write_all(&settings).await.unwrap();
+    let mut frame = [0; 9];
+    frozen.read_exact(&mut frame).await.unwrap();
+    let began = Instant::now();
+    running.stop(Duration::from_mins(1)).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_background_task_that_panics_is_started_again_and_shows_in_readiness_until_it_runs() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
-    let service = Service::new("echo", echo, runtime.tasks.clone()).background("doomed", async move {
-        gone.await.unwrap();
-        panic!("as the test wanted");
+    let (first, starts) = (Mutex::new(Some(gone)), Arc::new(AtomicUsize::new(0)));
+    let (tasks, count) = (runtime.tasks.clone(), starts.clone());
+    let service = Service::new("echo", echo, runtime.tasks.clone()).background("doomed", move || {
+        let (first, tasks) = (first.lock().unwrap().take(), tasks.clone());
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match first {
+                Some(go) => {
+                    go.await.unwrap();
+                    panic!("as the test wanted");
+                }
+                None => tasks.stopping().await,
+            }
+        }
     });
     let routes = Health::new(service.probes.clone()).routes::<()>();
-    let ready = || async {
-        let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
-        routes.clone().oneshot(request).await.unwrap().status()
+    let becomes = async |wanted: StatusCode| {
+        let looks = async {
+            loop {
+                let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
+                if routes.clone().oneshot(request).await.unwrap().status() == wanted {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), looks).await.unwrap();
     };
-    let (_running, ..) = serve(service, Faults::none(), &runtime).await;
-    assert_eq!(ready().await, StatusCode::OK);
+    let (running, ..) = serve(service, Faults::none(), &runtime).await;
+    becomes(StatusCode::OK).await;
     go.send(()).unwrap();
-    let broken = async {
-        while ready().await == StatusCode::OK {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), broken).await.unwrap();
+    becomes(StatusCode::SERVICE_UNAVAILABLE).await;
+    becomes(StatusCode::OK).await;
+    assert_eq!(starts.load(Ordering::SeqCst), 2);
+    running.stop(Duration::from_secs(10)).await;
+    assert_eq!(starts.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

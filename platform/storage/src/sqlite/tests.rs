@@ -26,6 +26,20 @@ async fn insert(connection: &mut SqliteConnection, key: i64) -> Result<(), Store
     Ok(())
 }
 
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+/// A row that takes some pages.
+async fn fill(connection: &mut SqliteConnection, key: i64) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO t (k, v) VALUES (?, zeroblob(100000))")
+        .bind(key)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn keys(db: &Sqlite) -> Vec<i64> {
     sqlx::query_scalar("SELECT k FROM t ORDER BY k")
         .fetch_all(db.reader())
@@ -178,4 +192,36 @@ async fn what_is_no_database_is_said_to_be_none() {
     };
     let error = Sqlite::open(options).await.unwrap_err();
     assert!(error.to_string().contains("test.db"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_database_is_not_ready_and_takes_writes_again_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    assert!(db.is_up().await);
+    let limit = async |pages: &'static str| db.write("test.limit", move |tx| execute(tx, pages).boxed()).await;
+    let fill = async |key: i64| db.write("test.insert", move |tx| fill(tx, key).boxed()).await;
+    limit("PRAGMA max_page_count = 20").await.unwrap();
+    for many in [1, 8] {
+        for full in join_all((0..many).map(&fill)).await {
+            assert!(matches!(full, Err(StoreError::Unavailable(_))), "{full:?}");
+        }
+    }
+    limit("PRAGMA max_page_count = 10000").await.unwrap();
+    for key in join_all((0..8).map(&fill)).await {
+        key.unwrap();
+    }
+    assert_eq!(keys(&db).await, (0..8).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_database_that_can_be_read_and_not_written_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    db.write("test.forbid", |tx| execute(tx, "PRAGMA query_only = on").boxed())
+        .await
+        .unwrap();
+    assert!(!db.is_up().await);
+    let row = sqlx::query("SELECT 1").execute(db.reader()).await;
+    row.expect("it can be read");
 }

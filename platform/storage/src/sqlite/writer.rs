@@ -6,8 +6,8 @@ use futures::{
     FutureExt,
     future::{BoxFuture, ready},
 };
-use runtime::{CrashPoints, Tasks};
-use sqlx::SqliteConnection;
+use runtime::{CrashPoints, Tasks, telemetry::panic_text};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StoreError;
@@ -16,6 +16,9 @@ use crate::StoreError;
 const GROUP: usize = 128;
 /// Work that waits, at most; beyond it callers wait for a place.
 const QUEUE: usize = 1024;
+
+/// What SQLite says to a ROLLBACK when it has rolled back by itself.
+const NO_TRANSACTION: &str = "no transaction is active";
 
 /// Gives a job its answer: its own result if the group was committed, the reason if not.
 type Answer = Box<dyn FnOnce(Result<(), &sqlx::Error>) + Send>;
@@ -28,7 +31,8 @@ struct Done {
 type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Done> + Send>;
 
 struct Job {
-    label: &'static str,
+    /// Names the commit for crash points; a heartbeat passes none.
+    label: Option<&'static str>,
     run: Run,
 }
 
@@ -38,18 +42,29 @@ pub(super) struct Writer(mpsc::Sender<Job>);
 
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.label)
+        f.write_str(self.label.unwrap_or("heartbeat"))
     }
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, crash: CrashPoints, tasks: &Tasks) -> Self {
+    /// `connect` makes a connection like `connection`, if that is lost.
+    pub(super) fn start(
+        connection: SqliteConnection,
+        connect: SqliteConnectOptions,
+        crash: CrashPoints,
+        tasks: &Tasks,
+    ) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        tasks.spawn(write_all(connection, queue, crash));
+        let writing = Writing {
+            connection: Some(connection),
+            connect,
+            crash,
+        };
+        tasks.spawn(writing.write_all(queue));
         Self(jobs)
     }
 
-    pub(super) async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
+    pub(super) async fn write<T, F>(&self, label: Option<&'static str>, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
@@ -75,9 +90,10 @@ impl Writer {
             }
             .boxed()
         });
-        let gone = || StoreError::unavailable("the writer has stopped");
-        self.0.send(Job { label, run }).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let stopped = |_| StoreError::unavailable("the writer has stopped");
+        self.0.send(Job { label, run }).await.map_err(stopped)?;
+        let not_run = |_| StoreError::unavailable("the transactions that it was to share a commit with failed");
+        answered.await.map_err(not_run)?
     }
 }
 
@@ -85,29 +101,94 @@ fn panicked() -> StoreError {
     StoreError::corrupt("a transaction panicked")
 }
 
-async fn write_all(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Job>, crash: CrashPoints) {
-    let mut group = Vec::with_capacity(GROUP);
-    while queue.recv_many(&mut group, GROUP).await > 0 {
-        let labels: Vec<_> = group.iter().map(|job| job.label).collect();
-        let mut answers = Vec::with_capacity(group.len());
-        let committed = commit_group(&mut connection, group.drain(..), &mut answers, || {
-            for label in &labels {
-                crash.before("commit", label);
+/// What the task owns.
+struct Writing {
+    /// None after a failure that leaves it unknown whether the connection is still inside a transaction.
+    connection: Option<SqliteConnection>,
+    connect: SqliteConnectOptions,
+    crash: CrashPoints,
+}
+
+impl Writing {
+    /// Runs until nobody can give it work any more. Whatever happens to one group, the next one is tried.
+    async fn write_all(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut group = Vec::with_capacity(GROUP);
+        while queue.recv_many(&mut group, GROUP).await > 0 {
+            let jobs = std::mem::take(&mut group);
+            if let Err(panic) = AssertUnwindSafe(self.write_group(jobs)).catch_unwind().await {
+                self.close_connection().await;
+                let what = panic_text(panic.as_ref());
+                tracing::error!(what, "a group of transactions panicked and was not committed");
             }
-        })
-        .await;
+        }
+    }
+
+    /// Runs one group, and answers it. Jobs that were not run are dropped, which tells their callers.
+    async fn write_group(&mut self, jobs: Vec<Job>) {
+        let labels: Vec<_> = jobs.iter().map(|job| job.label).collect();
+        let mut answers = Vec::with_capacity(jobs.len());
+        let crash = &self.crash;
+        let committed = match connected(&mut self.connection, &self.connect).await {
+            Ok(connection) => {
+                commit_group(connection, jobs.into_iter(), &mut answers, || {
+                    for label in labels.iter().flatten() {
+                        crash.before("commit", label);
+                    }
+                })
+                .await
+            }
+            Err(error) => Err(error),
+        };
         match &committed {
-            Ok(()) => labels.iter().for_each(|label| crash.after("commit", label)),
+            Ok(()) => labels
+                .iter()
+                .flatten()
+                .for_each(|label| self.crash.after("commit", label)),
             Err(error) => {
                 tracing::error!(%error, jobs = labels.len(), "a group of transactions was not committed");
-                // Fails when there is no transaction any more, which is what it is for.
-                let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
+                self.leave_transaction().await;
             }
         }
         for answer in answers {
             answer(committed.as_ref().copied());
         }
     }
+
+    /// After a failure: SQLite has rolled back by itself, or is told to. If neither is known the connection is closed, which
+    /// rolls back too.
+    async fn leave_transaction(&mut self) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        match sqlx::query("ROLLBACK").execute(connection).await {
+            Ok(_) => {}
+            Err(sqlx::Error::Database(error)) if error.message().contains(NO_TRANSACTION) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a transaction could not be rolled back; its connection is replaced");
+                self.close_connection().await;
+            }
+        }
+    }
+
+    /// Closes the connection, which rolls back what it was in the middle of. The next group gets a new one.
+    async fn close_connection(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // It is gone, whatever it says.
+            let _ = connection.close().await;
+        }
+    }
+}
+
+/// The connection; a new one if it was lost.
+async fn connected<'c>(
+    connection: &'c mut Option<SqliteConnection>,
+    connect: &SqliteConnectOptions,
+) -> Result<&'c mut SqliteConnection, sqlx::Error> {
+    let ready = match connection.take() {
+        Some(ready) => ready,
+        None => connect.connect().await?,
+    };
+    Ok(connection.insert(ready))
 }
 
 /// One transaction with a savepoint for each job; a job that is alone needs none. An error is one of the group: no job has
@@ -141,4 +222,59 @@ async fn commit_group(
     before_commit();
     sqlx::query(last).execute(&mut *connection).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn writer(folder: &tempfile::TempDir) -> Writer {
+        let connect = SqliteConnectOptions::new()
+            .filename(folder.path().join("test.db"))
+            .create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&connect).await.unwrap();
+        sqlx::query("CREATE TABLE t (k INTEGER PRIMARY KEY) STRICT")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        Writer::start(connection, connect, CrashPoints::none(), &Tasks::new())
+    }
+
+    async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
+        sqlx::query(sql).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn execute(writer: &Writer, sql: &'static str) -> Result<(), StoreError> {
+        writer.write(Some("test.write"), move |tx| run(tx, sql).boxed()).await
+    }
+
+    #[tokio::test]
+    async fn a_group_that_panics_takes_neither_the_writer_nor_half_of_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let (begun, has_begun) = oneshot::channel();
+        let doomed: Run = Box::new(|connection| {
+            async move {
+                begun.send(()).unwrap();
+                run(connection, "INSERT INTO t VALUES (1)").await.unwrap();
+                panic!("as the test wanted")
+            }
+            .boxed()
+        });
+        let label = Some("test.write");
+        writer.0.send(Job { label, run: doomed }).await.unwrap();
+        has_begun.await.unwrap();
+        // Its key is free: nothing of the group was kept.
+        execute(&writer, "INSERT INTO t VALUES (1)").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_was_ended_behind_its_back_fails_and_the_next_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        // As SQLite does by itself when a disk is full; the commit finds no transaction then.
+        execute(&writer, "ROLLBACK").await.unwrap_err();
+        execute(&writer, "INSERT INTO t VALUES (1)").await.unwrap();
+    }
 }

@@ -1,0 +1,132 @@
+//! Bodies of calls that know when their service stops.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    task::task_tracker::TaskTrackerToken,
+};
+use tonic::{Status, body::Body};
+
+/// What a client is told whose call cannot go on because the service stops.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("the service is stopping")
+}
+
+/// The answer to a call, which is in flight until its last frame was taken.
+pub(super) struct Answering {
+    pub(super) body: Body,
+    pub(super) in_flight: Option<TaskTrackerToken>,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            this.in_flight = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body whose next frame is waited for until a token is cancelled; then `end` comes in its place.
+pub(super) struct Until {
+    body: Body,
+    token: CancellationToken,
+    /// Made when the body is waited for the first time.
+    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    end: End,
+    has_ended: bool,
+}
+
+/// How a body ends that is not waited for any longer.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// A request that did not arrive whole.
+    Failure,
+    /// A stream of answers: with its status.
+    Trailers(fn(Status) -> Status),
+}
+
+impl Until {
+    /// A request that must have arrived whole by then, or it fails.
+    pub(super) fn arrived(body: Body, late: &CancellationToken) -> Self {
+        Self::new(body, late, End::Failure)
+    }
+
+    /// A stream of answers that goes on until then.
+    pub(super) fn streamed(body: Body, stop: &CancellationToken, complete: fn(Status) -> Status) -> Self {
+        Self::new(body, stop, End::Trailers(complete))
+    }
+
+    fn new(body: Body, token: &CancellationToken, end: End) -> Self {
+        Self {
+            body,
+            token: token.clone(),
+            cancelled: None,
+            end,
+            has_ended: false,
+        }
+    }
+}
+
+impl HttpBody for Until {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        if this.has_ended {
+            return Poll::Ready(None);
+        }
+        if let frame @ Poll::Ready(_) = Pin::new(&mut this.body).poll_frame(cx) {
+            return frame;
+        }
+        let token = &this.token;
+        let cancelled = this
+            .cancelled
+            .get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
+        if cancelled.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        this.has_ended = true;
+        Poll::Ready(Some(match this.end {
+            End::Failure => Err(stopping()),
+            End::Trailers(complete) => {
+                let mut trailers = HeaderMap::new();
+                complete(stopping())
+                    .add_header(&mut trailers)
+                    .map(|()| Frame::trailers(trailers))
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.has_ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.end {
+            End::Failure => self.body.size_hint(),
+            End::Trailers(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Whatever becomes of where the log goes, the shop sells.
+
+use std::{
+    fs::File,
+    io::{PipeReader, Read, pipe},
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use http::StatusCode;
+use serde_json::{Value, json};
+use system_tests::{
+    books,
+    home::{Home, Profile},
+    process::{ShopProcess, command},
+    shops::until,
+};
+use tokio::task::spawn_blocking;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+/// Enough to fill a pipe and the queue in front of it, with the longest lines that there are.
+const PURCHASES: usize = 60;
+/// How long an orderly stop may take here.
+const STOP: Duration = Duration::from_secs(15);
+
+/// Buys a mouse, and waits for what the events of that lead to.
+async fn buy(shop: &ShopProcess, name: &str, key: usize) -> anyhow::Result<()> {
+    let customer = shop.customer(name)?;
+    let line = json!({"product_id": 2, "quantity": 1});
+    let added = customer.post("/api/v1/cart/items", &line).await?;
+    ensure!(added.status == StatusCode::CREATED, "{added:?}");
+    let purchase = json!({"idempotency_key": format!("key-{key}")});
+    let checkout = customer.post("/api/v1/checkout", &purchase).await?.json();
+    ensure!(checkout["status"] == "COMPLETED", "{checkout}");
+    let order = format!("/api/v1/orders/{}", checkout["order_id"].as_str().unwrap_or_default());
+    until("the order is there", async || {
+        Ok((customer.get(&order).await?.status == StatusCode::OK).then_some(()))
+    })
+    .await?;
+    until("the cart is empty", async || {
+        let cart = customer.get("/api/v1/cart").await?.json();
+        Ok((cart["items"] == json!([])).then_some(()))
+    })
+    .await
+}
+
+async fn assert_well(shop: &ShopProcess) -> anyhow::Result<()> {
+    let health = shop.health().await?;
+    assert_eq!(health.json()["status"], "ok", "{}", health.json());
+    Ok(())
+}
+
+/// It stops in order, and soon.
+async fn assert_stops(shop: ShopProcess) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let (status, _) = shop.stop().await?;
+    ensure!(status.success(), "{status}");
+    ensure!(began.elapsed() < STOP, "stopped after {:?}", began.elapsed());
+    Ok(())
+}
+
+on_every_profile! { a_log_whose_reader_goes_away_ends_nothing, a_log_that_nobody_reads_blocks_nothing }
+
+async fn a_log_whose_reader_goes_away_ends_nothing(profile: Profile) -> anyhow::Result<()> {
+    let home = Home::new(profile).await?;
+    let (reader, writer) = pipe()?;
+    let mut serve = home.command(Path::new(BINARY));
+    serve.env("LOG_LEVEL", "debug").stderr(writer);
+    let shop = ShopProcess::open(serve).await?;
+    buy(&shop, "ada", 0).await?;
+    drop(reader);
+    for key in 1..10 {
+        buy(&shop, "ada", key).await?;
+    }
+    assert_well(&shop).await?;
+    books::settle(&home).await?;
+    assert_stops(shop).await?;
+    books::balance(&home).await
+}
+
+async fn a_log_that_nobody_reads_blocks_nothing(profile: Profile) -> anyhow::Result<()> {
+    let home = Home::new(profile).await?;
+    let (reader, writer) = pipe()?;
+    let mut serve = home.command(Path::new(BINARY));
+    serve.env("LOG_LEVEL", "trace").stderr(writer);
+    let shop = ShopProcess::open(serve).await?;
+    for key in 0..PURCHASES {
+        buy(&shop, "ada", key).await?;
+    }
+    assert_well(&shop).await?;
+    // Somebody reads again: what was dropped is told of, and the shop goes on.
+    let dropped = spawn_blocking(move || told_of_drops(reader));
+    buy(&shop, "grace", 0).await?;
+    let (lines, reader) = tokio::time::timeout(STOP, dropped)
+        .await
+        .context("nobody was told")???;
+    assert!(lines > 0);
+    // And again nobody does.
+    for key in 1..10 {
+        buy(&shop, "grace", key).await?;
+    }
+    books::settle(&home).await?;
+    assert_stops(shop).await?;
+    drop(reader);
+    books::balance(&home).await
+}
+
+/// Reads until it is told how many lines were dropped.
+fn told_of_drops(mut reader: PipeReader) -> anyhow::Result<(u64, PipeReader)> {
+    let (mut text, mut part) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        let read = reader.read(&mut part)?;
+        ensure!(read > 0, "the log has ended");
+        text.extend_from_slice(&part[..read]);
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            if let Some(lines) = dropped(&String::from_utf8(line)?) {
+                return Ok((lines, reader));
+            }
+        }
+    }
+}
+
+/// How many dropped lines this line tells of.
+fn dropped(line: &str) -> Option<u64> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let tells = line["message"].as_str()?.starts_with("log lines were dropped");
+    tells.then(|| line["lines"].as_u64())?
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_full_for_data_and_log_needs_no_restart() -> anyhow::Result<()> {
+    let home = Home::new(Profile::Embedded).await?;
+    let log = home.folder().join("log");
+    let mut serve = home.command(Path::new(BINARY));
+    serve.env("LOG_LEVEL", "debug").stderr(File::create(&log)?);
+    let shop = ShopProcess::open(serve).await?;
+    buy(&shop, "ada", 0).await?;
+    let others = async |key: usize| {
+        let customers = (0..8).map(|other| {
+            let name = format!("other-{other}");
+            let shop = &shop;
+            async move { buy(shop, &name, key).await }
+        });
+        futures::future::join_all(customers).await
+    };
+
+    shop.limit_files(Some(0)).await?;
+    for refused in others(1).await {
+        refused.unwrap_err();
+    }
+    let ada = shop.customer("ada")?;
+    let line = json!({"product_id": 3, "quantity": 1});
+    let refused = ada.post("/api/v1/cart/items", &line).await?;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+
+    shop.limit_files(None).await?;
+    for bought in others(2).await {
+        bought?;
+    }
+    buy(&shop, "ada", 1).await?;
+    until("all is well", async || {
+        Ok((shop.health().await?.json()["status"] == "ok").then_some(()))
+    })
+    .await?;
+    books::settle(&home).await?;
+    assert_stops(shop).await?;
+    let said = std::fs::read_to_string(&log)?;
+    let told: u64 = said.lines().filter_map(dropped).sum();
+    assert!(told > 0, "nobody is told that lines are missing");
+    books::balance(&home).await
+}
+
+#[tokio::test]
+async fn nobody_to_read_the_banner_is_no_reason_to_end() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut serve = command(Path::new(BINARY), folder.path());
+    let ((out, stdout), (err, stderr)) = (pipe()?, pipe()?);
+    drop((out, err));
+    let mut child = serve.stdout(stdout).stderr(stderr).spawn()?;
+    // Once it holds the directory it has taken its signals; the first one stops it in order, however early it comes.
+    while !folder.path().join("cartwright.lock").exists() {
+        ensure!(child.try_wait()?.is_none(), "it has ended");
+        tokio::task::yield_now().await;
+    }
+    let id = child.id().context("it has ended")?.to_string();
+    let told = std::process::Command::new("kill").args(["-s", "TERM", &id]).status()?;
+    ensure!(told.success());
+    let status = tokio::time::timeout(STOP, child.wait())
+        .await
+        .context("it does not end")??;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_start_that_fails_has_its_exit_code_whoever_reads() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (variable, value, code) in [("HTTP_PORT", "eighty", 64), ("DATA_DIR", "/proc/cartwright", 1)] {
+        let (err, gone) = pipe()?;
+        drop(err);
+        for stderr in [
+            Stdio::from(gone),
+            Stdio::from(File::options().write(true).open("/dev/full")?),
+        ] {
+            let mut serve = command(Path::new(BINARY), folder.path());
+            let status = serve.env(variable, value).stderr(stderr).status().await?;
+            assert_eq!(status.code(), Some(code), "{variable}={value}");
+        }
+    }
+    Ok(())
+}
