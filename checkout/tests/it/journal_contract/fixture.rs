@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use money::{Money, Quantity};
 use proto::Reason;
 use runtime::{Clock, CrashPoints, Ids, RequestContext};
-use storage::{Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
+use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
 use tempfile::TempDir;
 use testing::Engine;
 use uuid::Uuid;
@@ -33,6 +33,8 @@ use crate::{ledger::failure, memory::MemoryJournal};
 pub(super) trait Fixture: Sized + Send + Sync {
     /// `None` when its engine is not there.
     async fn new() -> Option<Self>;
+    /// One with the tables as they were before carts had holds, until it is reopened.
+    async fn new_before() -> Option<Self>;
     fn journal(&self) -> Arc<dyn Journal>;
     /// The same journal, as another process opens it.
     async fn replica(&self) -> Arc<dyn Journal>;
@@ -99,18 +101,18 @@ pub(super) struct SqliteFixture {
 }
 
 impl SqliteFixture {
-    async fn open(folder: &TempDir) -> Sqlite {
+    async fn open(folder: &TempDir, migrations: Migrations) -> Sqlite {
         let path = folder.path().join("checkout.db");
         let options = SqliteOptions {
             path: &path,
-            migrations: sqlite::MIGRATIONS,
+            migrations,
             crash: &CrashPoints::none(),
         };
         Sqlite::open(options).await.unwrap()
     }
 
     async fn on(folder: TempDir) -> Self {
-        let db = Self::open(&folder).await;
+        let db = Self::open(&folder, sqlite::MIGRATIONS).await;
         Self { db, folder }
     }
 }
@@ -121,12 +123,18 @@ impl Fixture for SqliteFixture {
         Some(Self::on(tempfile::tempdir().unwrap()).await)
     }
 
+    async fn new_before() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Self::open(&folder, before(sqlite::MIGRATIONS)).await;
+        Some(Self { db, folder })
+    }
+
     fn journal(&self) -> Arc<dyn Journal> {
         Arc::new(SqliteJournal::new(self.db.clone()))
     }
 
     async fn replica(&self) -> Arc<dyn Journal> {
-        Arc::new(SqliteJournal::new(Self::open(&self.folder).await))
+        Arc::new(SqliteJournal::new(Self::open(&self.folder, sqlite::MIGRATIONS).await))
     }
 
     async fn reopened(self) -> Self {
@@ -177,19 +185,19 @@ pub(super) struct PostgresFixture {
 }
 
 impl PostgresFixture {
-    async fn open(url: &str, schema: &str) -> Postgres {
+    async fn open(url: &str, schema: &str, migrations: Migrations) -> Postgres {
         let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), url).unwrap();
         let options = PostgresOptions {
             address: &address,
             schema,
-            migrations: postgres::MIGRATIONS,
+            migrations,
             crash: &CrashPoints::none(),
         };
         Postgres::open(options).await.unwrap()
     }
 
     async fn on(url: String, schema: String) -> Self {
-        let db = Self::open(&url, &schema).await;
+        let db = Self::open(&url, &schema, postgres::MIGRATIONS).await;
         Self { db, url, schema }
     }
 }
@@ -200,12 +208,20 @@ impl Fixture for PostgresFixture {
         Some(Self::on(Engine::PostgreSql.address()?, testing::unique_name()).await)
     }
 
+    async fn new_before() -> Option<Self> {
+        let (url, schema) = (Engine::PostgreSql.address()?, testing::unique_name());
+        let db = Self::open(&url, &schema, before(postgres::MIGRATIONS)).await;
+        Some(Self { db, url, schema })
+    }
+
     fn journal(&self) -> Arc<dyn Journal> {
         Arc::new(PostgresJournal::new(self.db.clone()))
     }
 
     async fn replica(&self) -> Arc<dyn Journal> {
-        Arc::new(PostgresJournal::new(Self::open(&self.url, &self.schema).await))
+        Arc::new(PostgresJournal::new(
+            Self::open(&self.url, &self.schema, postgres::MIGRATIONS).await,
+        ))
     }
 
     async fn reopened(self) -> Self {
@@ -240,6 +256,10 @@ pub(super) struct MemoryFixture(MemoryJournal);
 impl Fixture for MemoryFixture {
     async fn new() -> Option<Self> {
         Some(Self(MemoryJournal::default()))
+    }
+
+    async fn new_before() -> Option<Self> {
+        Self::new().await
     }
 
     fn journal(&self) -> Arc<dyn Journal> {
@@ -285,6 +305,11 @@ impl Fixture for MemoryFixture {
         self.0.put(left, request.key, vec![entry]);
         id
     }
+}
+
+/// The migrations that there were before carts had holds.
+fn before(all: Migrations) -> Migrations {
+    Migrations(&all.0[..2])
 }
 
 /// The ids of the events that wait.

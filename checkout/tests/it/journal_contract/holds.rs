@@ -8,7 +8,9 @@ use checkout::{
     saga::State,
 };
 
-use super::fixture::{CART, Fixture, HOUR, Old, begun, checkout, driven, lease, request, steps};
+use super::fixture::{
+    CART, Fixture, HOUR, Old, PostgresFixture, SqliteFixture, begun, checkout, driven, lease, request, steps,
+};
 
 /// Longer than a completed checkout without a hold is in the way of others.
 const EIGHT_DAYS: Duration = Duration::from_hours(8 * 24);
@@ -58,6 +60,31 @@ pub(super) async fn a_row_of_before_is_read_and_goes_on_without_a_hold(fixture: 
         };
         let gone_on = driven(journal.as_ref(), claimed, &record).await.checkout;
         assert_eq!((gone_on.state, gone_on.held), (goes_on, record.held));
+    }
+}
+
+async fn assert_migrated(fixture: impl Fixture) {
+    let states = ["PAYMENT_PENDING", "COMPLETED", "RELEASING", "FAILED"];
+    let mut left = Vec::new();
+    for state in states {
+        left.push(fixture.leave_as_before(&Old::new(state, state)).await);
+    }
+    let fixture = fixture.reopened().await;
+    let journal = fixture.journal();
+    for (id, state) in left.into_iter().zip(states) {
+        let (found, history) = journal.get(id).await.unwrap().unwrap();
+        assert_eq!((found.state.name(), found.held, history.len()), (state, false, 1));
+        assert_eq!(found.purchase.cart, CartRef { id: None, version: 7 });
+    }
+    let due = journal.claim_due(&lease("me", HOUR), 10).await.unwrap();
+    assert_eq!(due.len(), 2, "what has not ended is taken up");
+}
+
+#[tokio::test]
+async fn what_was_stored_before_carts_had_holds_is_there_after_the_migration() {
+    assert_migrated(SqliteFixture::new_before().await.unwrap()).await;
+    if let Some(fixture) = PostgresFixture::new_before().await {
+        assert_migrated(fixture).await;
     }
 }
 
