@@ -97,7 +97,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
         && let Some((flag, variable)) = argument.split_once(" <")
         && !std::env::args().any(|given| given == flag || given.starts_with(&format!("{flag}=")))
     {
-        let wants = std::error::Error::source(error).map_or_else(|| "is not valid".to_owned(), ToString::to_string);
+        let one_of = match error.get(ContextKind::ValidValue) {
+            Some(ContextValue::Strings(values)) => format!("must be {}", values.join(" or ")),
+            _ => "is not valid".to_owned(),
+        };
+        let wants = std::error::Error::source(error).map_or(one_of, ToString::to_string);
         let value = context(ContextKind::InvalidValue).unwrap_or_default();
         let variable = variable.trim_end_matches('>');
         return fail(&format!("{variable}: '{value}' is wrong: {wants}"), WRONG_CONFIGURATION);

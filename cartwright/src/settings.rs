@@ -113,6 +113,9 @@ pub struct Settings {
     /// When a connection to the gateway is closed that nobody uses; longer than the load balancer in front of it waits.
     #[arg(long, env, default_value = "75s", global = true)]
     pub keep_alive_timeout: Span,
+    /// Whether the last address in `X-Forwarded-For` is the client's: true only behind a proxy that writes it.
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, global = true)]
+    pub trust_forwarded_for: bool,
     /// How long an orderly stop takes at most, in all; a second signal ends it at once.
     #[arg(long, env, default_value = "20s", global = true)]
     pub shutdown_timeout: Span,

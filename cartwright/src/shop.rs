@@ -7,7 +7,7 @@ mod network;
 use std::{net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
-use gateway::Patience;
+use gateway::{Patience, Proxied};
 use runtime::{
     Faults, Health, Runtime,
     config::ConfigError,
@@ -256,6 +256,11 @@ fn serve_gateway(
         request_timeout: REQUEST_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
         share: SHARE,
+        proxied: if config.settings.trust_forwarded_for {
+            Proxied::Trusted
+        } else {
+            Proxied::Not
+        },
     };
     let router = gateway::router(settings, network.gateway(), health, runtime);
     let running = gateway::serve(router, listener, patience(&config.settings), runtime);

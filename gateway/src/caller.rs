@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{Extensions, request::Parts},
+    http::{HeaderMap, HeaderName, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,16 @@ use crate::{auth::User, encode, problem::Problem, shared::Shared};
 /// The address that a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Whether a proxy stands in front of the gateway that says for whom it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxied {
+    Not,
+    /// The last address in `X-Forwarded-For` is the client's.
+    Trusted,
+}
 
 /// The user of a request to a route that wants one.
 #[derive(Debug)]
@@ -59,22 +69,32 @@ pub(crate) enum Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    pub(crate) fn of(request: &'a Request) -> Self {
-        let extensions = request.extensions();
-        extensions
-            .get::<User>()
-            .map(|user| Self::User(user.0.as_str()))
-            .or_else(|| address(extensions).map(Self::Address))
-            .unwrap_or(Self::Nobody)
+    pub(crate) fn of(request: &'a Request, proxied: Proxied) -> Self {
+        if let Some(user) = request.extensions().get::<User>() {
+            return Self::User(user.0.as_str());
+        }
+        let ClientAddress(socket) = match request.extensions().get() {
+            Some(address) => *address,
+            None => return Self::Nobody,
+        };
+        let address = match proxied {
+            Proxied::Not => socket,
+            Proxied::Trusted => forwarded_for(request.headers()).unwrap_or(socket),
+        };
+        Self::Address(network(address))
     }
 }
 
+/// The address that the proxy in front saw: the last one in `X-Forwarded-For`. Those before it are the client's own words.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all(X_FORWARDED_FOR).iter().next_back()?;
+    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+}
+
 /// A customer of IPv6 has a network of 64 bits, not one address.
-fn address(extensions: &Extensions) -> Option<IpAddr> {
-    extensions
-        .get()
-        .map(|ClientAddress(address)| match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-            address @ IpAddr::V4(_) => address,
-        })
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
 }

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use runtime::channel::Peer;
 
+use crate::Proxied;
+
 /// The gateway's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -18,6 +20,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// How many of these one user may have, or one address where there is no user.
     pub share: usize,
+    /// Where the address of a request stands.
+    pub proxied: Proxied,
 }
 
 /// Channels to the services behind the routes.

@@ -26,6 +26,7 @@ use axum::{
 };
 use runtime::{Health, Runtime};
 
+pub use caller::Proxied;
 pub use config::{Config, Peers, Secret, SecretTooShort};
 pub use server::{Patience, Running, serve};
 
@@ -35,7 +36,7 @@ use shared::Shared;
 
 /// All routes, with their limits, over these peers. `health` is that of the process.
 pub fn router(config: Config, peers: Peers, health: Health, runtime: &Runtime) -> Router {
-    let limits = Limits::new(config.max_in_flight, config.share, config.request_timeout);
+    let limits = Limits::new(&config);
     // A purchase may take longer than other requests are allowed to.
     let patient = limits.with_time(
         config

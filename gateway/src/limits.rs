@@ -11,7 +11,12 @@ use axum::{
 use proto::Reason;
 use tokio::time::timeout;
 
-use crate::{body::arrival, caller::Caller, problem::Problem};
+use crate::{
+    Config,
+    body::arrival,
+    caller::{Caller, Proxied},
+    problem::Problem,
+};
 
 mod places;
 
@@ -25,15 +30,17 @@ pub(crate) struct Limits {
     /// Requests that are worked on.
     work: Places,
     time: Duration,
+    proxied: Proxied,
 }
 
 impl Limits {
-    /// `in_flight` bodies and as many requests at the same time, `share` of either for one caller.
-    pub(crate) fn new(in_flight: usize, share: usize, time: Duration) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
+        let places = || Places::new(config.max_in_flight, config.share);
         Self {
-            bodies: Places::new(in_flight, share),
-            work: Places::new(in_flight, share),
-            time,
+            bodies: places(),
+            work: places(),
+            time: config.request_timeout,
+            proxied: config.proxied,
         }
     }
 
@@ -44,10 +51,10 @@ impl Limits {
 
     async fn run(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
         if arrival::is_awaited(&request) {
-            let _place = self.bodies.take(&Caller::of(&request))?;
+            let _place = self.bodies.take(&Caller::of(&request, self.proxied))?;
             request = arrival::received(request).await?;
         }
-        let _place = self.work.take(&Caller::of(&request))?;
+        let _place = self.work.take(&Caller::of(&request, self.proxied))?;
         timeout(self.time, next.run(request))
             .await
             .map_err(|_| Problem::of(Reason::Timeout))

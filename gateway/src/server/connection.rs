@@ -4,9 +4,11 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    io,
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{Router, http::Request, response::Response};
@@ -18,8 +20,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use runtime::{Runtime, Tasks};
 use tokio::{
+    io::AsyncReadExt,
     net::TcpStream,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -32,6 +35,10 @@ use crate::{caller::ClientAddress, in_hand::InHand};
 
 /// The most that is buffered of what nobody reads yet, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
+
+/// How much is read, and how long, of what a client sends that has its last answer.
+const DISCARDED: u64 = 1024 * 1024;
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What serving every connection takes. Clones share it.
 #[derive(Clone)]
@@ -55,7 +62,7 @@ impl Server {
             .max_buf_size(MAX_BUFFER)
             .serve_connection(
                 TokioIo::new(socket),
-                requests(in_hand.around(self.router), from, phases.clone()),
+                requests(in_hand.around(self.router.clone()), from, phases.clone()),
             );
         let mut overdue = std::pin::pin!(overdue(&phases, self.patience));
         let ended = tokio::select! {
@@ -75,23 +82,41 @@ impl Server {
                 }
             }
         };
-        let problem = match ended {
-            Ok(Ok(())) | Err(Overdue::Idle) => return,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a connection ended early");
-                None
-            }
+        let problem = match &ended {
+            Err(Overdue::Idle) => return,
             Err(Overdue::Head) => Some(refusal::too_slow()),
+            Ok(_) => None,
         };
         let parts = served.into_parts();
         let refused = || Some(refusal::of(&phases.take_refusal()?, &parts.read_buf));
-        let Some(problem) = problem.or_else(refused) else {
-            return;
-        };
-        let mut stream = parts.io.into_inner().stream;
-        if let Err(error) = refusal::send(&mut stream, &problem, &self.runtime).await {
-            tracing::debug!(%error, "a refusal was not taken");
+        let problem = problem.or_else(refused);
+        if let Ok(Err(error)) = ended {
+            tracing::debug!(%error, "a connection ended early");
+            if problem.is_none() {
+                return;
+            }
         }
+        let mut stream = parts.io.into_inner().stream;
+        let last_words = async {
+            if let Some(problem) = problem {
+                refusal::send(&mut stream, &problem, &self.runtime).await?;
+            }
+            hang_up(&mut stream).await
+        };
+        if !matches!(timeout(LAST_WORDS, last_words).await, Ok(Ok(()))) {
+            tracing::debug!("the last words on a connection may not have been read");
+        }
+    }
+}
+
+/// Reads what a client still sends that nobody wants, until it has read its answer and closes: closing before that would
+/// reset the connection, and the answer could be lost. A client that sends nothing is not waited for.
+async fn hang_up(stream: &mut TcpStream) -> io::Result<()> {
+    match stream.try_read(&mut [0; 1024]) {
+        Ok(1..) => tokio::io::copy(&mut stream.take(DISCARDED), &mut tokio::io::sink())
+            .await
+            .map(|_| ()),
+        Ok(0) | Err(_) => Ok(()),
     }
 }
 

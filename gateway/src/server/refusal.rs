@@ -1,7 +1,7 @@
 //! Problems for requests that never come to the router: hyper answers a head that it cannot read, and nobody answers one
 //! that does not end.
 
-use std::{io, time::Duration};
+use std::io;
 
 use axum::http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -10,19 +10,12 @@ use axum::http::{
 use jiff::{Timestamp, fmt::rfc2822};
 use proto::Reason;
 use runtime::{REQUEST_ID_HEADER, Runtime};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::problem::Problem;
 
 /// The largest head of a request, in bytes. `docs/errors.md` names it.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
-/// A client that is still sending would lose an answer that is followed by a close: so much is read first, for so long.
-const DISCARDED: u64 = 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The problem of a head that hyper refused. `answer` is what hyper would have said, `unread` what it could not read.
 pub(super) fn of(answer: &[u8], unread: &[u8]) -> Problem {
@@ -42,19 +35,11 @@ pub(super) fn too_slow() -> Problem {
     Problem::new(Reason::RequestTimeout, "the head of the request came too slowly")
 }
 
-/// Answers with the problem, and closes the connection in a way that lets a client read that.
+/// Answers with the problem, as the last that is said on the connection.
 pub(super) async fn send(stream: &mut TcpStream, problem: &Problem, runtime: &Runtime) -> io::Result<()> {
     let answer = whole(problem, &runtime.ids.next().to_string(), runtime.clock.now());
-    let last_words = async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(DISCARDED), &mut tokio::io::sink()).await
-    };
-    match timeout(PATIENCE, last_words).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
+    stream.write_all(&answer).await?;
+    stream.shutdown().await
 }
 
 /// The answer as it goes over the wire. The path of a request that could not be read is not known.

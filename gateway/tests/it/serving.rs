@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use gateway::Patience;
+use gateway::{Patience, Proxied};
 use runtime::Runtime;
 use serde_json::Value;
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     fakes::Fault,
-    shop::{Shop, bearer},
+    shop::{Setup, Shop, bearer},
 };
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -349,6 +349,68 @@ async fn an_idle_connection_is_closed_after_the_time_that_was_set_and_a_busy_one
     exchange(&mut busy, "", r#"{"products":[]"#).await;
     assert_eq!(busy.read(&mut [0; 8]).await.unwrap(), 0);
     gateway.stop(LIMIT).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_reads_why_nobody_listens() {
+    let shop = Shop::open().await;
+    let gateway = serve(&shop).await;
+    for body in [10_000, 900_000] {
+        let head = "POST /api/v1/cart/items HTTP/1.1\r\nhost: shop\r\nconnection: close";
+        let request = format!("{head}\r\ncontent-length: {body}\r\n\r\n{}", " ".repeat(body));
+        let answer = until_closed(&gateway, request.as_bytes()).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 401 ") && answer.contains("UNAUTHORIZED"),
+            "{answer}"
+        );
+    }
+    gateway.stop(LIMIT).await;
+}
+
+#[tokio::test]
+async fn without_a_user_a_request_counts_for_its_address() {
+    for (proxied, statuses) in [
+        (Proxied::Not, [200, 429, 429, 429]),
+        (Proxied::Trusted, [200, 200, 429, 429]),
+    ] {
+        let shop = Shop::with(Setup {
+            share: 1,
+            proxied,
+            ..Setup::default()
+        })
+        .await;
+        let gateway = serve(&shop).await;
+        let answer = Arc::new(Notify::new());
+        shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
+        let mut asked = Vec::new();
+        let mut found = Vec::new();
+        // What a client writes itself stands before what the proxy writes.
+        for from in [
+            "192.0.2.1",
+            "192.0.2.2",
+            "192.0.2.3, 192.0.2.1",
+            "2001:db8::1, ::ffff:192.0.2.2",
+        ] {
+            let request = format!("GET /api/v1/products HTTP/1.1\r\nhost: shop\r\nx-forwarded-for: {from}\r\n\r\n");
+            let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            tokio::select! {
+                () = shop.fakes.entered() => asked.push(stream),
+                refused = exchange(&mut stream, "", "}") => {
+                    assert!(refused.contains("RATE_LIMIT_EXCEEDED"), "{refused}");
+                    found.push(429);
+                }
+            }
+        }
+        answer.notify_waiters();
+        for stream in &mut asked {
+            let answer = exchange(stream, "", r#"{"products":[]"#).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            found.insert(0, 200);
+        }
+        assert_eq!(found, statuses, "{proxied:?}");
+        gateway.stop(LIMIT).await;
+    }
 }
 
 #[tokio::test]

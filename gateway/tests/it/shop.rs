@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
-use gateway::{Config, Peers, Secret, token};
+use gateway::{Config, Peers, Proxied, Secret, token};
 use http_body_util::BodyExt;
 use proto::{
     cart::v1::cart_service_server::CartServiceServer, checkout::v1::checkout_service_server::CheckoutServiceServer,
@@ -36,6 +36,7 @@ pub(crate) struct Setup {
     pub(crate) checkout_timeout: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) share: usize,
+    pub(crate) proxied: Proxied,
     pub(crate) probes: Vec<Probe>,
 }
 
@@ -47,6 +48,7 @@ impl Default for Setup {
             checkout_timeout: Duration::from_secs(5),
             max_in_flight: 64,
             share: 64,
+            proxied: Proxied::Not,
             probes: Vec::new(),
         }
     }
@@ -195,6 +197,7 @@ fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {
         request_timeout: setup.request_timeout,
         max_in_flight: setup.max_in_flight,
         share: setup.share,
+        proxied: setup.proxied,
     };
     gateway::router(config, peers, Health::new(setup.probes), runtime)
 }

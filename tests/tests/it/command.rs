@@ -59,6 +59,7 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("RESERVATION_TTL", "0s", "more than 0"),
         ("CHECKOUT_TIMEOUT", "10h", "50s"),
         ("KEEP_ALIVE_TIMEOUT", "0", "more than 0"),
+        ("TRUST_FORWARDED_FOR", "maybe", "true or false"),
         ("OUTBOX_BATCH_SIZE", "0", "OUTBOX_BATCH_SIZE"),
         ("PAYMENT_SUCCESS_RATE", "1.5", "0.95"),
         ("PAYMENT_MIN_LATENCY", "2s", "PAYMENT_MAX_LATENCY"),
