@@ -11,7 +11,10 @@ use storage::StoreError;
 
 use crate::{
     cache::{GuardedCache, Lookup},
-    domain::{Added, AppliedCall, Bought, CallId, Cart, CartId, EventId, ProductId, Refused, UserId, Version},
+    domain::{
+        Added, Ask, Bought, CallId, Cart, CartId, CheckoutId, EventId, Held, Key, ProductId, Refused, Request, UserId,
+        Version, Wanted,
+    },
     ports::{CartStore, Found, Products, Saved, Ticket},
 };
 use turns::Turns;
@@ -30,6 +33,8 @@ pub enum CartError {
     ProductNotFound,
     /// The catalogue could not be asked.
     ProductUnknown(Box<dyn std::error::Error + Send + Sync>),
+    /// The pieces that a checkout wants to hold are not free any more.
+    HoldRefused,
     /// Others changed this cart every time.
     Contended,
     Store(StoreError),
@@ -48,12 +53,36 @@ impl From<StoreError> for CartError {
 }
 
 /// What a caller says with a change.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Terms {
     /// The change is refused for a cart of another version.
     pub expected: Option<Version>,
     /// A call that has changed the cart before changes nothing more, and is answered with the cart as it is.
     pub call: Option<CallId>,
+    /// The same of a key that the customer has used before.
+    pub key: Option<Key>,
+}
+
+impl Terms {
+    fn with(self, ask: Ask) -> Request {
+        let Self { expected, call, key } = self;
+        Request {
+            ask,
+            expected,
+            call,
+            key,
+        }
+    }
+}
+
+/// A purchase that was completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completed {
+    pub checkout: CheckoutId,
+    pub event: EventId,
+    /// Whether the checkout held its pieces. One that was begun before carts had holds did not.
+    pub held: bool,
+    pub bought: Vec<Bought>,
 }
 
 /// All carts. Clones share everything.
@@ -132,13 +161,17 @@ impl Carts {
         quantity: Quantity,
         terms: Terms,
     ) -> Result<(Arc<Cart>, Added), CartError> {
+        let request = terms.with(Ask::Add(product, quantity));
         let changed = match self.0.products.find(product).await {
             Found::Offer(offer) => {
                 let add = move |cart: &mut Cart, now| cart.add(offer.clone(), quantity, now).map(Some);
-                self.change(user, terms, add).await?
+                self.change(user, request, add).await?
             }
-            Found::NotFound => self.repeated(&user, terms, CartError::ProductNotFound).await?,
-            Found::Unknown(source) => self.repeated(&user, terms, CartError::ProductUnknown(source)).await?,
+            Found::NotFound => self.repeated(&user, &request, CartError::ProductNotFound).await?,
+            Found::Unknown(source) => {
+                self.repeated(&user, &request, CartError::ProductUnknown(source))
+                    .await?
+            }
         };
         let (cart, added) = changed;
         Ok((cart, added.unwrap_or(Added::ToLine)))
@@ -151,14 +184,14 @@ impl Carts {
         quantity: Quantity,
         terms: Terms,
     ) -> Result<Arc<Cart>, CartError> {
-        let changed = self.change(user, terms, move |cart, _| {
+        let changed = self.change(user, terms.with(Ask::Set(product, quantity)), move |cart, _| {
             cart.set_quantity(product, quantity).map(|()| None)
         });
         changed.await.map(|(cart, _)| cart)
     }
 
     pub async fn remove_item(&self, user: UserId, product: ProductId, terms: Terms) -> Result<Arc<Cart>, CartError> {
-        let changed = self.change(user, terms, move |cart, _| {
+        let changed = self.change(user, terms.with(Ask::Remove(product)), move |cart, _| {
             cart.remove(product);
             Ok(None)
         });
@@ -166,20 +199,40 @@ impl Carts {
     }
 
     pub async fn clear_cart(&self, user: UserId, terms: Terms) -> Result<Arc<Cart>, CartError> {
-        let changed = self.change(user, terms, |cart, _| {
+        let changed = self.change(user, terms.with(Ask::Clear), |cart, _| {
             cart.clear();
             Ok(None)
         });
         changed.await.map(|(cart, _)| cart)
     }
 
-    /// Takes off what was bought, once for each event.
-    pub async fn apply_purchase(&self, user: UserId, event: EventId, bought: Vec<Bought>) -> Result<(), CartError> {
-        let changed = self.change(user, Terms::default(), move |cart, _| {
-            cart.apply_purchase(event, &bought);
-            Ok(None)
+    /// Holds pieces for a checkout.
+    pub async fn hold(&self, user: UserId, wanted: Wanted) -> Result<Arc<Cart>, CartError> {
+        match self.alter(user, move |cart, _| Ok(cart.hold(&wanted))).await? {
+            (cart, Held::Done) => Ok(cart),
+            (_, Held::Refused) => Err(CartError::HoldRefused),
+        }
+    }
+
+    /// Gives back what a checkout holds.
+    pub async fn give_back(&self, user: UserId, checkout: CheckoutId) -> Result<Arc<Cart>, CartError> {
+        let given = self.alter(user, move |cart, _| {
+            cart.give_back(checkout);
+            Ok(())
         });
-        changed.await.map(|_| ())
+        given.await.map(|(cart, ())| cart)
+    }
+
+    /// Drops what was bought, once for each purchase.
+    pub async fn complete(&self, user: UserId, purchase: Completed) -> Result<(), CartError> {
+        let dropped = self.alter(user, move |cart, _| {
+            let had_hold = cart.drop_hold(purchase.checkout);
+            if !had_hold && !purchase.held {
+                cart.apply_purchase(purchase.event, &purchase.bought);
+            }
+            Ok(())
+        });
+        dropped.await.map(|_| ())
     }
 
     async fn load(&self, user: &UserId) -> Result<Arc<Cart>, CartError> {
@@ -196,30 +249,45 @@ impl Carts {
         }
     }
 
-    /// The answer to a call that was delivered before, when it cannot be made again.
-    async fn repeated(&self, user: &UserId, terms: Terms, otherwise: CartError) -> Result<Changed, CartError> {
-        if terms.call.is_some() {
+    /// The answer to a request that was made before, when it cannot be made again.
+    async fn repeated(
+        &self,
+        user: &UserId,
+        request: &Request,
+        otherwise: CartError,
+    ) -> Result<(Arc<Cart>, Option<Added>), CartError> {
+        if request.call.is_some() || request.key.is_some() {
             let cart = self.load(user).await?;
-            if let Some(call) = known(&cart, terms) {
-                return Ok((cart, call.added));
+            if let Some(answer) = cart.answered(request) {
+                return Ok((cart, answer?));
             }
         }
         Err(otherwise)
     }
 
-    /// Changes a cart by a rule. Once it is its turn, it runs to its end even when the caller goes away: what is stored must
-    /// reach the cache. Who goes away before that changes nothing.
+    /// Makes a change that a customer asks for, once.
     async fn change(
         &self,
         user: UserId,
-        terms: Terms,
+        request: Request,
         rule: impl Fn(&mut Cart, Timestamp) -> Result<Option<Added>, Refused> + Send + Sync + 'static,
-    ) -> Result<Changed, CartError> {
+    ) -> Result<(Arc<Cart>, Option<Added>), CartError> {
+        let once = move |cart: &mut Cart, now| cart.change(&request, now, |cart| rule(cart, now));
+        self.alter(user, once).await
+    }
+
+    /// Changes a cart by a rule. Once it is its turn, it runs to its end even when the caller goes away: what is stored must
+    /// reach the cache. Who goes away before that changes nothing.
+    async fn alter<T: Send + 'static>(
+        &self,
+        user: UserId,
+        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, Refused> + Send + Sync + 'static,
+    ) -> Result<(Arc<Cart>, T), CartError> {
         let turn = self.0.turns.of(&user).await;
         let carts = self.clone();
         let work = async move {
             let _turn = turn;
-            carts.change_in_turn(&user, terms, rule).await
+            carts.alter_in_turn(&user, rule).await
         };
         let task = match RequestContext::current() {
             Some(context) => self.0.tasks.spawn(context.scope(work)),
@@ -230,12 +298,11 @@ impl Carts {
     }
 
     /// Load, rule, save if nobody else has saved since; again if somebody has.
-    async fn change_in_turn(
+    async fn alter_in_turn<T>(
         &self,
         user: &UserId,
-        terms: Terms,
-        rule: impl Fn(&mut Cart, Timestamp) -> Result<Option<Added>, Refused>,
-    ) -> Result<Changed, CartError> {
+        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, Refused>,
+    ) -> Result<(Arc<Cart>, T), CartError> {
         let Parts {
             store,
             cache,
@@ -247,18 +314,11 @@ impl Carts {
             let stored = store.load(user).await?;
             let base = stored.as_ref().map(|cart| cart.version);
             let before = stored.unwrap_or_else(|| Cart::never_filled(user.clone()));
-            if let Some(call) = known(&before, terms) {
-                return Ok((Arc::new(before), call.added));
-            }
-            before.check_version(terms.expected)?;
             let now = clock.now();
             let mut cart = before.clone();
-            let added = rule(&mut cart, now)?;
+            let done = rule(&mut cart, now)?;
             if cart == before {
-                return Ok((Arc::new(cart), added));
-            }
-            if let Some(id) = terms.call {
-                cart.calls.note(AppliedCall { id, added });
+                return Ok((Arc::new(cart), done));
             }
             cart.stamp(CartId(ids.next()), now);
             let cart = Arc::new(cart);
@@ -269,21 +329,13 @@ impl Carts {
                     if let Some(ticket) = ticket {
                         cache.put(cart.clone(), ticket).await;
                     }
-                    return Ok((cart, added));
+                    return Ok((cart, done));
                 }
                 Saved::Conflict => tokio::time::sleep(backoff(attempt)).await,
             }
         }
         Err(CartError::Contended)
     }
-}
-
-/// The cart after a change, and for those that add what they did.
-type Changed = (Arc<Cart>, Option<Added>);
-
-/// What the call did that comes with these terms, if it has changed the cart before.
-fn known(cart: &Cart, terms: Terms) -> Option<AppliedCall> {
-    terms.call.and_then(|call| cart.calls.find(call))
 }
 
 impl std::fmt::Debug for Carts {

@@ -1,28 +1,40 @@
 //! A cart as stores and caches keep it: times in milliseconds since 1970, prices in minor units.
 
 use jiff::Timestamp;
-use money::{Currency, Money};
+use money::{Currency, Money, Quantity};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::{
-    Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CartId, EventId, Line, ProductId, UserId, Version,
-    line_quantity,
+    Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CartId, CheckoutId, EventId, Hold, Key, Line,
+    ProductId, UsedKey, UserId, Version,
 };
 
 /// A cart that was filled at least once. Fields are only ever added, with a default: what was stored before can be read.
+///
+/// A cart with holds has its lines and its time in `held`, and not at their usual places. A process that does not know of
+/// holds finds no `lines` and refuses the cart, where it would drop the holds with its next change. And a store that lets
+/// carts go by their `updated_at` keeps it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CartDocument {
     pub(crate) user: String,
     pub(crate) cart_id: Uuid,
     pub(crate) version: i64,
-    lines: Vec<LineDocument>,
-    pub(crate) updated_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<Vec<LineDocument>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldDocument>,
+    #[serde(default)]
+    last_hold: i64,
     /// Events at or under this one count as applied.
     applied_floor: Option<Uuid>,
     applied: Vec<Uuid>,
     #[serde(default)]
     calls: Vec<CallDocument>,
+    #[serde(default)]
+    keys: Vec<KeyDocument>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,15 +43,40 @@ struct LineDocument {
     name: String,
     price: i64,
     currency: Currency,
+    #[serde(default)]
+    seen_in: i64,
     quantity: i64,
     added_at: i64,
+}
+
+/// What a cart has while checkouts hold pieces of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct HeldDocument {
+    lines: Vec<LineDocument>,
+    updated_at: i64,
+    holds: Vec<HoldDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HoldDocument {
+    checkout: Uuid,
+    lines: Vec<LineDocument>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct CallDocument {
     id: Uuid,
+    #[serde(default)]
+    ask: Option<String>,
     /// Whether it made a line; nothing for calls that do not add.
     created: Option<bool>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KeyDocument {
+    key: String,
+    ask: String,
+    at: i64,
 }
 
 /// What is wrong with a document, or with a cart that is to become one.
@@ -51,27 +88,36 @@ impl TryFrom<&Cart> for CartDocument {
     type Error = Invalid;
 
     fn try_from(cart: &Cart) -> Result<Self, Invalid> {
-        let line = |line: &Line| LineDocument {
-            product: line.product.get(),
-            name: line.name.clone(),
-            price: line.price.minor_units(),
-            currency: line.price.currency(),
-            quantity: line.quantity.get(),
-            added_at: line.added_at.as_millisecond(),
+        let lines = lines_of(&cart.lines);
+        let updated_at = cart.updated_at.ok_or(Invalid("updated_at"))?.as_millisecond();
+        let (free, held) = if cart.holds.is_empty() {
+            (Some((lines, updated_at)), None)
+        } else {
+            let hold = |hold: &Hold| HoldDocument {
+                checkout: hold.checkout.0,
+                lines: lines_of(&hold.lines),
+            };
+            let holds = cart.holds.iter().map(hold).collect();
+            let held = HeldDocument {
+                lines,
+                updated_at,
+                holds,
+            };
+            (None, Some(held))
         };
-        let call = |call: AppliedCall| CallDocument {
-            id: call.id.0,
-            created: call.added.map(|added| added == Added::NewLine),
-        };
+        let (lines, updated_at) = free.unzip();
         Ok(Self {
             user: cart.user.as_str().to_owned(),
             cart_id: cart.id.ok_or(Invalid("id"))?.0,
             version: cart.version.0,
-            lines: cart.lines.iter().map(line).collect(),
-            updated_at: cart.updated_at.ok_or(Invalid("updated_at"))?.as_millisecond(),
+            lines,
+            updated_at,
+            held,
+            last_hold: cart.last_hold.0,
             applied_floor: cart.applied.floor().map(|event| event.0),
             applied: cart.applied.recent().map(|event| event.0).collect(),
-            calls: cart.calls.iter().map(call).collect(),
+            calls: cart.calls.calls().map(CallDocument::from).collect(),
+            keys: cart.calls.keys().map(KeyDocument::from).collect(),
         })
     }
 }
@@ -83,37 +129,110 @@ impl TryFrom<CartDocument> for Cart {
         if document.version < 1 {
             return Err(Invalid("version"));
         }
-        let call = |call: CallDocument| AppliedCall {
-            id: CallId(call.id),
-            added: call
-                .created
-                .map(|created| if created { Added::NewLine } else { Added::ToLine }),
+        let (lines, updated_at, holds) = match document.held {
+            Some(held) => (held.lines, held.updated_at, held.holds),
+            None => (
+                document.lines.ok_or(Invalid("lines"))?,
+                document.updated_at.ok_or(Invalid("updated_at"))?,
+                Vec::new(),
+            ),
         };
+        let hold = |hold: HoldDocument| {
+            Ok(Hold {
+                checkout: CheckoutId(hold.checkout),
+                lines: hold.lines.into_iter().map(Line::try_from).collect::<Result<_, _>>()?,
+            })
+        };
+        let calls = document.calls.into_iter().map(AppliedCall::from);
+        let keys = document.keys.into_iter().map(UsedKey::try_from);
         let cart = Self {
             user: UserId::new(document.user),
             id: Some(CartId(document.cart_id)),
             version: Version(document.version),
-            lines: document.lines.into_iter().map(line).collect::<Result<_, _>>()?,
-            updated_at: Some(time(document.updated_at)?),
+            lines: lines.into_iter().map(Line::try_from).collect::<Result<_, _>>()?,
+            holds: holds.into_iter().map(hold).collect::<Result<_, _>>()?,
+            last_hold: Version(document.last_hold),
+            updated_at: Some(time(updated_at)?),
             applied: AppliedEvents::restore(
                 document.applied_floor.map(EventId),
                 document.applied.into_iter().map(EventId),
             ),
-            calls: AppliedCalls::restore(document.calls.into_iter().map(call)),
+            calls: AppliedCalls::restore(calls, keys.collect::<Result<Vec<_>, _>>()?),
         };
         cart.total().map_err(|_| Invalid("total"))?;
         Ok(cart)
     }
 }
 
-fn line(line: LineDocument) -> Result<Line, Invalid> {
-    Ok(Line {
-        product: ProductId::new(line.product).ok_or(Invalid("product"))?,
-        name: line.name,
-        price: Money::new(line.price, line.currency),
-        quantity: line_quantity(line.quantity).map_err(|_| Invalid("quantity"))?,
-        added_at: time(line.added_at)?,
-    })
+fn lines_of(lines: &[Line]) -> Vec<LineDocument> {
+    let line = |line: &Line| LineDocument {
+        product: line.product.get(),
+        name: line.name.clone(),
+        price: line.price.minor_units(),
+        currency: line.price.currency(),
+        seen_in: line.seen_in.0,
+        quantity: line.quantity.get(),
+        added_at: line.added_at.as_millisecond(),
+    };
+    lines.iter().map(line).collect()
+}
+
+impl TryFrom<LineDocument> for Line {
+    type Error = Invalid;
+
+    fn try_from(line: LineDocument) -> Result<Self, Invalid> {
+        Ok(Self {
+            product: ProductId::new(line.product).ok_or(Invalid("product"))?,
+            name: line.name,
+            price: Money::new(line.price, line.currency),
+            seen_in: Version(line.seen_in),
+            quantity: Quantity::new(line.quantity).map_err(|_| Invalid("quantity"))?,
+            added_at: time(line.added_at)?,
+        })
+    }
+}
+
+impl From<&AppliedCall> for CallDocument {
+    fn from(call: &AppliedCall) -> Self {
+        Self {
+            id: call.id.0,
+            ask: call.ask.clone(),
+            created: call.added.map(|added| added == Added::NewLine),
+        }
+    }
+}
+
+impl From<CallDocument> for AppliedCall {
+    fn from(call: CallDocument) -> Self {
+        let added = |created| if created { Added::NewLine } else { Added::ToLine };
+        Self {
+            id: CallId(call.id),
+            ask: call.ask,
+            added: call.created.map(added),
+        }
+    }
+}
+
+impl From<&UsedKey> for KeyDocument {
+    fn from(used: &UsedKey) -> Self {
+        Self {
+            key: used.key.as_str().to_owned(),
+            ask: used.ask.clone(),
+            at: used.at.as_millisecond(),
+        }
+    }
+}
+
+impl TryFrom<KeyDocument> for UsedKey {
+    type Error = Invalid;
+
+    fn try_from(used: KeyDocument) -> Result<Self, Invalid> {
+        Ok(Self {
+            key: Key::new(used.key).ok_or(Invalid("key"))?,
+            ask: used.ask,
+            at: time(used.at)?,
+        })
+    }
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, Invalid> {
@@ -123,6 +242,7 @@ fn time(milliseconds: i64) -> Result<Timestamp, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Bought, Held, Wanted};
 
     const GOOD: &str = r#"{"user":"u","cart_id":"00000000-0000-0000-0000-000000000001","version":3,"updated_at":5,
         "lines":[{"product":1,"name":"a","price":250,"currency":"USD","quantity":2,"added_at":4}],
@@ -138,7 +258,7 @@ mod tests {
     fn a_cart_is_read_as_it_was_written() {
         let cart = decode(GOOD).unwrap();
         assert_eq!(cart.total(), Ok(Money::usd(500)));
-        assert_eq!(cart.calls.iter().count(), 2);
+        assert_eq!(cart.calls.calls().count(), 2);
         let json = serde_json::to_string(&CartDocument::try_from(&cart).unwrap()).unwrap();
         assert_eq!(decode(&json).unwrap(), cart);
     }
@@ -151,11 +271,61 @@ mod tests {
         assert_eq!(cart.version, Version(3));
     }
 
+    fn with_a_hold() -> Cart {
+        let mut cart = decode(GOOD).unwrap();
+        let wanted = Wanted {
+            checkout: CheckoutId(Uuid::from_u128(9)),
+            cart: cart.id,
+            frozen_at: cart.version,
+            pieces: vec![Bought {
+                product: ProductId::new(1).unwrap(),
+                quantity: Quantity::new(1).unwrap(),
+            }],
+        };
+        assert_eq!(cart.hold(&wanted), Held::Done);
+        cart
+    }
+
+    #[test]
+    fn a_cart_with_holds_is_read_as_it_was_written() {
+        let cart = with_a_hold();
+        let json = serde_json::to_string(&CartDocument::try_from(&cart).unwrap()).unwrap();
+        assert_eq!(decode(&json).unwrap(), cart);
+    }
+
+    /// What the version before this one reads of a document.
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only whether it can be read matters")]
+    struct WithoutHolds {
+        user: String,
+        cart_id: Uuid,
+        version: i64,
+        lines: Vec<LineDocument>,
+        updated_at: i64,
+        applied_floor: Option<Uuid>,
+        applied: Vec<Uuid>,
+        #[serde(default)]
+        calls: Vec<CallDocument>,
+    }
+
+    #[test]
+    fn a_process_that_knows_no_holds_reads_a_cart_without_them_and_refuses_one_with_them() {
+        let read = |cart: &Cart| {
+            let json = serde_json::to_string(&CartDocument::try_from(cart).unwrap()).unwrap();
+            serde_json::from_str::<WithoutHolds>(&json)
+        };
+        let mut cart = with_a_hold();
+        let error = read(&cart).unwrap_err();
+        assert!(error.to_string().contains("missing field `lines`"), "{error}");
+        cart.give_back(CheckoutId(Uuid::from_u128(9)));
+        assert_eq!(read(&cart).unwrap().lines.len(), 1);
+    }
+
     #[test]
     fn a_document_that_breaks_a_rule_is_refused() {
         let damages = [
             (r#""version":3"#, r#""version":0"#),
-            (r#""quantity":2"#, r#""quantity":100"#),
+            (r#""quantity":2"#, r#""quantity":1000001"#),
             (r#""quantity":2"#, r#""quantity":0"#),
             (r#""product":1"#, r#""product":0"#),
             (r#""price":250"#, r#""price":9223372036854775807"#),

@@ -2,17 +2,19 @@
 
 mod applied;
 mod calls;
+mod holds;
 
 use jiff::{SignedDuration, Timestamp};
 use money::{Currency, Money, MoneyError, Quantity};
 use uuid::Uuid;
 
 pub use applied::AppliedEvents;
-pub use calls::{AppliedCall, AppliedCalls};
+pub use calls::{AppliedCall, AppliedCalls, Ask, CallId, Key, Request, UsedKey};
+pub use holds::{CheckoutId, Held, Hold, MAX_HOLDS, Wanted};
 
-/// Lines in a cart, at most.
+/// Lines that a cart may have for another one to be added.
 pub const MAX_LINES: usize = 50;
-/// Pieces in a line, at most.
+/// Pieces that a customer may put into a line. Pieces that come back from a hold may make it more.
 pub const MAX_PIECES: i64 = 99;
 /// A cart that nobody has changed for so long may be gone.
 pub const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -55,10 +57,6 @@ impl ProductId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub Uuid);
 
-/// A call that asked for a change. It has the same id when it is delivered again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CallId(pub Uuid);
-
 /// Rises by one with every stored change; 0 before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub i64);
@@ -93,6 +91,8 @@ pub struct Line {
     pub product: ProductId,
     pub name: String,
     pub price: Money,
+    /// The version of the cart in which name and price were seen; 0 where that was not noted.
+    pub seen_in: Version,
     pub quantity: Quantity,
     pub added_at: Timestamp,
 }
@@ -106,10 +106,18 @@ impl Line {
 /// Why a rule does not let a change happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    Full { max: usize },
-    QuantityOutOfRange { max: i64 },
+    Full {
+        max: usize,
+    },
+    QuantityOutOfRange {
+        max: i64,
+    },
     ItemNotFound,
-    VersionMismatch { current: Version },
+    VersionMismatch {
+        current: Version,
+    },
+    /// The id of the call, or its idempotency key, came with another request before.
+    Reused,
     Total(MoneyError),
 }
 
@@ -127,9 +135,14 @@ pub struct Cart {
     /// `None` before the first change, as is `updated_at`.
     pub id: Option<CartId>,
     pub version: Version,
-    /// In the order in which they were first added.
+    /// What is free, in the order in which it was first added.
     pub lines: Vec<Line>,
+    /// What checkouts hold, the oldest first.
+    pub holds: Vec<Hold>,
+    /// The version under which pieces were last held, or refused to a checkout; 0 before.
+    pub last_hold: Version,
     pub updated_at: Option<Timestamp>,
+    /// Events of purchases that held nothing.
     pub applied: AppliedEvents,
     pub calls: AppliedCalls,
 }
@@ -150,6 +163,8 @@ impl Cart {
             id: None,
             version: Version::ZERO,
             lines: Vec::new(),
+            holds: Vec::new(),
+            last_hold: Version::ZERO,
             updated_at: None,
             applied: AppliedEvents::default(),
             calls: AppliedCalls::default(),
@@ -171,11 +186,10 @@ impl Cart {
     /// Adds to the line of this product, or starts one. What is refused changes nothing.
     pub fn add(&mut self, offer: Offer, quantity: Quantity, at: Timestamp) -> Result<Added, Refused> {
         let quantity = line_quantity(quantity.get())?;
-        let mut lines = self.lines.clone();
+        let (mut lines, seen_in) = (self.lines.clone(), self.version.next());
         let added = if let Some(line) = lines.iter_mut().find(|line| line.product == offer.product) {
             line.quantity = line_quantity(line.quantity.get() + quantity.get())?;
-            line.name = offer.name;
-            line.price = offer.price;
+            (line.name, line.price, line.seen_in) = (offer.name, offer.price, seen_in);
             Added::ToLine
         } else {
             if lines.len() >= MAX_LINES {
@@ -186,6 +200,7 @@ impl Cart {
                 product,
                 name,
                 price,
+                seen_in,
                 quantity,
                 added_at: at,
             });
@@ -216,8 +231,8 @@ impl Cart {
         self.lines.clear();
     }
 
-    /// Takes off what was bought, once for each event: a line that has nothing left goes, what was added since stays. Who
-    /// never had a cart has nothing to take off.
+    /// Takes off what was bought by a checkout that held nothing, once for each event: a line that has nothing left goes, what
+    /// was added since stays. Who never had a cart has nothing to take off. Checkouts of before carts had holds are such.
     pub fn apply_purchase(&mut self, event: EventId, bought: &[Bought]) {
         if self.id.is_none() || !self.applied.note(event) {
             return;
@@ -235,10 +250,10 @@ impl Cart {
         });
     }
 
-    /// Whether it may be gone before a copy of it that lives for so long is.
+    /// Whether it may be gone before a copy of it that lives for so long is. A cart with holds stays.
     pub fn may_go_within(&self, time: SignedDuration, now: Timestamp) -> bool {
-        self.updated_at
-            .is_some_and(|at| now.duration_since(at).saturating_add(time) >= LIFETIME)
+        let is_old = |at| now.duration_since(at).saturating_add(time) >= LIFETIME;
+        self.holds.is_empty() && self.updated_at.is_some_and(is_old)
     }
 
     /// Makes it the next version: done to every cart that is to be stored. `id` is for one that has none yet.
@@ -254,9 +269,9 @@ impl Cart {
         self.updated_at = Some(at);
     }
 
-    /// Puts these lines in, if they have a total.
+    /// Puts these lines in, if they have a total, also with all that comes back from holds.
     fn replace(&mut self, lines: Vec<Line>) -> Result<(), Refused> {
-        total_of(&lines).map_err(Refused::Total)?;
+        holds::highest_total(&lines, &self.holds).map_err(Refused::Total)?;
         self.lines = lines;
         Ok(())
     }

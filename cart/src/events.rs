@@ -1,4 +1,4 @@
-//! What the service does with events: takes off what was bought.
+//! What the service does with events: drops what was bought.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use proto::events::{CART_GROUP, CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, CheckoutCom
 use runtime::{Runtime, Tasks};
 
 use crate::{
-    app::{CartError, Carts},
-    domain::{Bought, EventId, ProductId, UserId},
+    app::{CartError, Carts, Completed},
+    domain::{Bought, CheckoutId, EventId, ProductId, UserId},
 };
 
 const TOPIC: Topic = Topic {
@@ -38,26 +38,28 @@ impl Handler for Purchases {
         if event.kind != CheckoutCompleted::KIND {
             return Ok(());
         }
-        let (user, bought) = read(&event.data).map_err(HandlerError::Poisoned)?;
-        self.carts
-            .apply_purchase(user, EventId(event.id), bought)
-            .await
-            .map_err(unapplied)
+        let (user, purchase) = read(event).map_err(HandlerError::Poisoned)?;
+        self.carts.complete(user, purchase).await.map_err(unapplied)
     }
 }
 
 /// Who bought what; the reason if that makes no sense.
-fn read(data: &[u8]) -> Result<(UserId, Vec<Bought>), String> {
-    let event: CheckoutCompleted =
-        serde_json::from_slice(data).map_err(|error| format!("it is not a {}: {error}", CheckoutCompleted::NAME))?;
-    if proto::convert::user_id(&event.user_id).is_err() {
+fn read(event: &Event) -> Result<(UserId, Completed), String> {
+    let completed: CheckoutCompleted = serde_json::from_slice(&event.data)
+        .map_err(|error| format!("it is not a {}: {error}", CheckoutCompleted::NAME))?;
+    if proto::convert::user_id(&completed.user_id).is_err() {
         return Err("user_id is not an id of a user".to_owned());
     }
-    if event.items.is_empty() {
+    if completed.items.is_empty() {
         return Err("nothing was bought".to_owned());
     }
-    let bought = event.items.iter().map(bought).collect::<Result<_, _>>()?;
-    Ok((UserId::new(event.user_id), bought))
+    let purchase = Completed {
+        checkout: CheckoutId(completed.checkout_id),
+        event: EventId(event.id),
+        held: completed.held,
+        bought: completed.items.iter().map(bought).collect::<Result<_, _>>()?,
+    };
+    Ok((UserId::new(completed.user_id), purchase))
 }
 
 fn bought(item: &PurchasedItem) -> Result<Bought, String> {
@@ -73,6 +75,7 @@ fn unapplied(error: CartError) -> HandlerError {
         CartError::ProductUnknown(source) => HandlerError::Transient(source),
         // A purchase asks no rule and no catalogue.
         CartError::Refused(refused) => HandlerError::Poisoned(format!("{refused:?}")),
+        CartError::HoldRefused => HandlerError::Poisoned("a hold was refused".to_owned()),
         CartError::ProductNotFound => HandlerError::Poisoned("a product is not in the catalogue".to_owned()),
     }
 }

@@ -5,13 +5,16 @@ mod status;
 
 use proto::cart::v1::{
     AddItemRequest, AddItemResponse, ClearCartRequest, ClearCartResponse, GetCartRequest, GetCartResponse,
-    RemoveItemRequest, RemoveItemResponse, UpdateQuantityRequest, UpdateQuantityResponse,
-    cart_service_server::CartService,
+    GiveBackRequest, GiveBackResponse, HoldRequest, HoldResponse, RemoveItemRequest, RemoveItemResponse,
+    UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{app::Carts, domain::Added};
-use convert::{call, cart, product, quantity, terms, user};
+use crate::{
+    app::{Carts, Terms},
+    domain::Added,
+};
+use convert::{cart, checkout, key, product, quantity, terms, user, wanted};
 use status::refuse;
 
 /// The cart service as the wire sees it.
@@ -29,12 +32,14 @@ impl CartGrpc {
 #[tonic::async_trait]
 impl CartService for CartGrpc {
     async fn add_item(&self, request: Request<AddItemRequest>) -> Result<Response<AddItemResponse>, Status> {
-        let call = call(request.metadata());
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
         let user = user(&request.user_id)?;
         let product = product(request.product_id)?;
         let quantity = quantity(request.quantity)?;
-        let terms = terms(request.expected_version, call)?;
+        let terms = Terms {
+            key: key(request.idempotency_key)?,
+            ..terms(request.expected_version, &metadata)?
+        };
         let (changed, added) = self
             .carts
             .add_item(user, product, quantity, terms)
@@ -64,12 +69,11 @@ impl CartService for CartGrpc {
         &self,
         request: Request<UpdateQuantityRequest>,
     ) -> Result<Response<UpdateQuantityResponse>, Status> {
-        let call = call(request.metadata());
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
         let user = user(&request.user_id)?;
         let product = product(request.product_id)?;
         let quantity = quantity(request.quantity)?;
-        let terms = terms(request.expected_version, call)?;
+        let terms = terms(request.expected_version, &metadata)?;
         let changed = self
             .carts
             .update_quantity(user, product, quantity, terms)
@@ -81,11 +85,10 @@ impl CartService for CartGrpc {
     }
 
     async fn remove_item(&self, request: Request<RemoveItemRequest>) -> Result<Response<RemoveItemResponse>, Status> {
-        let call = call(request.metadata());
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
         let user = user(&request.user_id)?;
         let product = product(request.product_id)?;
-        let terms = terms(request.expected_version, call)?;
+        let terms = terms(request.expected_version, &metadata)?;
         let changed = self.carts.remove_item(user, product, terms).await.map_err(refuse)?;
         Ok(Response::new(RemoveItemResponse {
             cart: Some(cart(&changed)?),
@@ -93,13 +96,31 @@ impl CartService for CartGrpc {
     }
 
     async fn clear_cart(&self, request: Request<ClearCartRequest>) -> Result<Response<ClearCartResponse>, Status> {
-        let call = call(request.metadata());
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
         let user = user(&request.user_id)?;
-        let terms = terms(request.expected_version, call)?;
+        let terms = terms(request.expected_version, &metadata)?;
         let changed = self.carts.clear_cart(user, terms).await.map_err(refuse)?;
         Ok(Response::new(ClearCartResponse {
             cart: Some(cart(&changed)?),
+        }))
+    }
+
+    async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldResponse>, Status> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let held = self.carts.hold(user, wanted(&request)?).await.map_err(refuse)?;
+        Ok(Response::new(HoldResponse {
+            cart: Some(cart(&held)?),
+        }))
+    }
+
+    async fn give_back(&self, request: Request<GiveBackRequest>) -> Result<Response<GiveBackResponse>, Status> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let checkout = checkout(&request.checkout_id)?;
+        let given = self.carts.give_back(user, checkout).await.map_err(refuse)?;
+        Ok(Response::new(GiveBackResponse {
+            cart: Some(cart(&given)?),
         }))
     }
 }

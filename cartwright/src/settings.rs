@@ -110,6 +110,9 @@ pub struct Settings {
     /// How long `POST /checkout` waits before it answers 202.
     #[arg(long, env, default_value = "5s", global = true)]
     pub checkout_timeout: Span,
+    /// When a connection to the gateway is closed that nobody uses; longer than the load balancer in front of it waits.
+    #[arg(long, env, default_value = "75s", global = true)]
+    pub keep_alive_timeout: Span,
     /// How long an orderly stop takes at most, in all; a second signal ends it at once.
     #[arg(long, env, default_value = "20s", global = true)]
     pub shutdown_timeout: Span,
@@ -259,6 +262,7 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
         ("CART_CACHE_TTL", settings.cart_cache_ttl),
         ("OUTBOX_POLL_INTERVAL", settings.outbox_poll_interval),
         ("CHECKOUT_TIMEOUT", settings.checkout_timeout),
+        ("KEEP_ALIVE_TIMEOUT", settings.keep_alive_timeout),
         ("SHUTDOWN_TIMEOUT", settings.shutdown_timeout),
     ];
     if let Some((variable, _)) = positive.into_iter().find(|(_, span)| span.0.is_zero()) {

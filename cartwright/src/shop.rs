@@ -7,6 +7,7 @@ mod network;
 use std::{net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
+use gateway::Patience;
 use runtime::{
     Faults, Health, Runtime,
     config::ConfigError,
@@ -21,6 +22,8 @@ use network::Network;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_IN_FLIGHT: usize = 1024;
+/// What one customer may have of these.
+const SHARE: usize = MAX_IN_FLIGHT / 4;
 const OUTBOX_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// How long the provider may take beyond its own latency.
 const PROVIDER_MARGIN: Duration = Duration::from_secs(1);
@@ -108,7 +111,8 @@ impl Shop {
             Some(listener) => Some(serve_gateway(config, &network, listener, health.clone(), &runtime)?),
             None => None,
         };
-        let admin = gateway::serve(health.routes(), listeners.admin).map_err(anyhow::Error::from)?;
+        let admin = gateway::serve(health.routes(), listeners.admin, patience(settings), &runtime);
+        let admin = admin.map_err(anyhow::Error::from)?;
         Ok(Self {
             services,
             gateway,
@@ -251,7 +255,16 @@ fn serve_gateway(
         checkout_timeout: config.settings.checkout_timeout.0,
         request_timeout: REQUEST_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
+        share: SHARE,
     };
     let router = gateway::router(settings, network.gateway(), health, runtime);
-    Ok(gateway::serve(router, listener).map_err(anyhow::Error::from)?)
+    let running = gateway::serve(router, listener, patience(&config.settings), runtime);
+    Ok(running.map_err(anyhow::Error::from)?)
+}
+
+const fn patience(settings: &Settings) -> Patience {
+    Patience {
+        keep_alive: settings.keep_alive_timeout.0,
+        head: Patience::HEAD,
+    }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::saga::State;
 
-pub use price::{CartLine, CartView, PriceChange, Priced, Refusal, freeze};
+pub use price::{CartLine, CartView, MAX_LINES, PriceChange, Priced, Refusal, freeze};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckoutId(pub Uuid);
@@ -78,6 +78,14 @@ pub struct Failure {
     pub shortages: Vec<Shortage>,
 }
 
+impl Failure {
+    /// Whether it came when the pieces of the cart were held already. A refused hold is the only failure between the
+    /// reservation and the charge.
+    pub const fn had_hold(&self) -> bool {
+        !matches!(self.reason, Reason::CartChanged)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
     pub product_id: i64,
@@ -105,19 +113,26 @@ impl Line {
 pub struct Purchase {
     pub lines: Vec<Line>,
     pub total: Money,
-    /// The version of the cart that is bought.
-    pub cart_version: i64,
+    pub cart: CartRef,
+}
+
+/// The cart that a purchase was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CartRef {
+    /// `None` for a checkout that was begun before carts had holds.
+    pub id: Option<Uuid>,
+    pub version: i64,
 }
 
 impl Purchase {
     /// Adds the lines up.
-    pub fn new(lines: Vec<Line>, cart_version: i64) -> Result<Self, MoneyError> {
+    pub fn new(lines: Vec<Line>, cart: CartRef) -> Result<Self, MoneyError> {
         let currency = lines.first().map_or(Currency::USD, |line| line.unit_price.currency());
         let subtotals = lines.iter().map(Line::subtotal).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             total: Money::sum(currency, subtotals)?,
             lines,
-            cart_version,
+            cart,
         })
     }
 }
@@ -128,13 +143,37 @@ pub struct Request {
     pub user: UserId,
     pub key: IdempotencyKey,
     pub method: PaymentMethod,
+    /// Buy at the current prices even where they differ from those in the cart.
     pub accept_price_changes: bool,
+    /// What the customer was shown.
+    pub expected_total: Option<ExpectedTotal>,
+    /// The version of the cart that the customer was shown.
+    pub cart_version: Option<i64>,
+}
+
+/// The total that a customer agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpectedTotal {
+    pub minor_units: i64,
+    /// `None` is the currency of the cart.
+    pub currency: Option<Currency>,
+}
+
+impl ExpectedTotal {
+    pub fn is(self, total: Money) -> bool {
+        self.minor_units == total.minor_units() && self.currency.is_none_or(|currency| currency == total.currency())
+    }
 }
 
 impl Request {
-    /// What must be the same when the key is used again.
+    /// What must be the same when the key is used again. The version of the cart need not: it is another one after a
+    /// purchase began.
     pub fn fingerprint(&self) -> String {
-        format!("{}:{}", self.method.as_str(), self.accept_price_changes)
+        let agreed = format!("{}:{}", self.method.as_str(), self.accept_price_changes);
+        match self.expected_total {
+            Some(total) => format!("{agreed}:{}", total.minor_units),
+            None => agreed,
+        }
     }
 }
 
@@ -147,6 +186,8 @@ pub struct Checkout {
     pub method: PaymentMethod,
     pub purchase: Purchase,
     pub state: State,
+    /// Whether its pieces of the cart were held. Those of a checkout that was past that step before carts had holds were not.
+    pub held: bool,
     /// Set from the charge on.
     pub payment_id: Option<String>,
     pub created_at: Timestamp,
@@ -183,10 +224,13 @@ impl Status {
     pub const fn of(state: &State, charged: bool) -> Self {
         match state {
             State::Initiated => Self::Initiated,
-            State::InventoryReserved => Self::InventoryReserved,
+            State::InventoryReserved | State::CartHeld => Self::InventoryReserved,
+            State::Releasing(failure) if !failure.had_hold() => Self::InventoryReserved,
             State::PaymentPending => Self::PaymentPending,
-            State::Releasing(_) if !charged => Self::PaymentPending,
-            State::PaymentCompleted | State::Releasing(_) | State::Refunding(_) => Self::PaymentCompleted,
+            State::Releasing(_) | State::GivingBack(_) if !charged => Self::PaymentPending,
+            State::PaymentCompleted | State::Releasing(_) | State::GivingBack(_) | State::Refunding(_) => {
+                Self::PaymentCompleted
+            }
             State::Completed => Self::Completed,
             State::Failed(_) => Self::Failed,
         }
@@ -248,15 +292,60 @@ mod tests {
     }
 
     #[test]
+    fn a_key_stands_for_what_its_customer_agreed_to() {
+        let request = Request {
+            user: UserId("u".to_owned()),
+            key: IdempotencyKey::new("k").unwrap(),
+            method: PaymentMethod::new("pm_card_ok").unwrap(),
+            accept_price_changes: false,
+            expected_total: None,
+            cart_version: None,
+        };
+        assert_eq!(
+            request.fingerprint(),
+            "pm_card_ok:false",
+            "as stored before there was a total"
+        );
+        let total = |minor_units| {
+            Some(ExpectedTotal {
+                minor_units,
+                currency: None,
+            })
+        };
+        let agreed = |expected_total, cart_version| {
+            let request = Request {
+                expected_total,
+                cart_version,
+                ..request.clone()
+            };
+            request.fingerprint()
+        };
+        assert_ne!(agreed(None, None), agreed(total(100), None));
+        assert_ne!(agreed(total(100), None), agreed(total(101), None));
+        assert_eq!(agreed(total(100), Some(1)), agreed(total(100), Some(2)));
+    }
+
+    #[test]
     fn a_customer_never_sees_compensation_at_work() {
-        let failure = || Failure {
-            reason: Reason::OutOfStock,
+        let because = |reason| Failure {
+            reason,
             message: String::new(),
             shortages: Vec::new(),
         };
+        let failure = || because(Reason::CardDeclined);
         assert_eq!(Status::of(&State::Releasing(failure()), false), Status::PaymentPending);
         assert_eq!(Status::of(&State::Refunding(failure()), true), Status::PaymentCompleted);
         assert_eq!(Status::of(&State::Releasing(failure()), true), Status::PaymentCompleted);
-        assert_eq!(Status::of_entry("RELEASING"), None);
+        assert_eq!(Status::of(&State::GivingBack(failure()), false), Status::PaymentPending);
+        assert_eq!(
+            Status::of(&State::GivingBack(failure()), true),
+            Status::PaymentCompleted
+        );
+        assert_eq!(Status::of(&State::CartHeld, false), Status::InventoryReserved);
+        let not_held = State::Releasing(because(Reason::CartChanged));
+        assert_eq!(Status::of(&not_held, false), Status::InventoryReserved);
+        for hidden in ["CART_HELD", "GIVING_BACK", "RELEASING", "REFUNDING"] {
+            assert_eq!(Status::of_entry(hidden), None);
+        }
     }
 }

@@ -113,10 +113,19 @@ fn decode(request: &InitiateCheckoutRequest) -> Result<domain::Request, Refusal>
     };
     let method = PaymentMethod::new(method)
         .ok_or_else(|| Refusal::field("payment_method", "payment_method must be 1 to 64 of a-z, 0-9 and _"))?;
+    if request.cart_version.is_some_and(i64::is_negative) {
+        return Err(Refusal::field("cart_version", "cart_version must not be negative"));
+    }
     Ok(domain::Request {
         user,
         key,
         method,
         accept_price_changes: request.accept_price_changes,
+        expected_total: request
+            .expected_total
+            .as_ref()
+            .map(convert::expected_total)
+            .transpose()?,
+        cart_version: request.cart_version,
     })
 }

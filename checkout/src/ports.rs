@@ -11,7 +11,7 @@ use storage::StoreError;
 use crate::{
     domain::{
         CartView, Checkout, CheckoutId, Entry, Failure, IdempotencyKey, Line, PaymentMethod, Priced, ProductId,
-        Request, Status, UserId,
+        Purchase, Request, Status, UserId,
     },
     saga::State,
 };
@@ -40,6 +40,12 @@ pub enum Begun {
     Created(Fence),
     /// The key was taken by this checkout.
     Exists(Box<Checkout>),
+    /// A checkout of this user that holds no pieces, because it was begun before carts had holds, may be about to take
+    /// them: nothing was stored.
+    Unheld {
+        by: CheckoutId,
+        has_ended: bool,
+    },
 }
 
 /// What a driver writes down, all of it or nothing.
@@ -48,6 +54,8 @@ pub struct Record {
     /// Steps taken, in order, with what is to be remembered of each; none when only `retry` is noted.
     pub steps: Vec<(State, Timestamp, String)>,
     pub payment_id: Option<String>,
+    /// Whether the pieces of the cart are held, or were.
+    pub held: bool,
     /// When to go on, when the last call had no known outcome.
     pub retry: Option<Retry>,
     /// What the world is to learn of the last step.
@@ -75,7 +83,8 @@ pub struct Filter {
 /// The durable memory of all sagas. Every method is one atomic unit.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Stores a new saga with its first history entry, claimed by `lease`; or finds the one that has this user's key.
+    /// Stores a new saga with its first history entry, claimed by `lease`; or finds the one that has this user's key, or one
+    /// that this user must wait for.
     async fn begin(&self, new: &Checkout, request: &Request, lease: &Lease) -> Result<Begun, StoreError>;
     async fn find(&self, user: &UserId, key: &IdempotencyKey) -> Result<Option<Checkout>, StoreError>;
     /// A checkout with its history, oldest first.
@@ -118,6 +127,9 @@ pub enum Payment {
 #[async_trait]
 pub trait Carts: Send + Sync {
     async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError>;
+    /// Takes the pieces of this purchase out of what is free.
+    async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Answer<()>;
+    async fn give_back(&self, id: CheckoutId, user: &UserId) -> Answer<()>;
 }
 
 #[async_trait]

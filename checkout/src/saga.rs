@@ -9,13 +9,17 @@ pub enum State {
     Initiated,
     /// The stock is held.
     InventoryReserved,
+    /// The pieces of the cart are held, too: no other checkout can buy them.
+    CartHeld,
     /// A charge may have happened: the intent was recorded before the call.
     PaymentPending,
     /// The money was taken: from here there is only forward.
     PaymentCompleted,
-    /// The hold is being given back.
+    /// The stock is being given back.
     Releasing(Failure),
-    /// The money is being given back, then the hold.
+    /// The pieces of the cart are being given back, then the stock.
+    GivingBack(Failure),
+    /// The money is being given back, then the pieces, then the stock.
     Refunding(Failure),
     Completed,
     Failed(Failure),
@@ -25,9 +29,11 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Reserve,
+    Hold,
     Charge,
     Confirm,
     Release,
+    GiveBack,
     Refund,
 }
 
@@ -54,10 +60,12 @@ pub enum Outcome {
 pub fn next(state: &State) -> Next {
     match state {
         State::Initiated => Next::Call(Call::Reserve),
-        State::InventoryReserved => Next::Record(State::PaymentPending),
+        State::InventoryReserved => Next::Call(Call::Hold),
+        State::CartHeld => Next::Record(State::PaymentPending),
         State::PaymentPending => Next::Call(Call::Charge),
         State::PaymentCompleted => Next::Call(Call::Confirm),
         State::Releasing(_) => Next::Call(Call::Release),
+        State::GivingBack(_) => Next::Call(Call::GiveBack),
         State::Refunding(_) => Next::Call(Call::Refund),
         State::Completed | State::Failed(_) => Next::Nothing,
     }
@@ -70,16 +78,20 @@ pub fn apply(state: State, outcome: Outcome) -> State {
     match (state, outcome) {
         (State::Initiated, Done) => State::InventoryReserved,
         (State::Initiated, Refused(failure)) => State::Failed(failure),
+        (State::InventoryReserved, Done) => State::CartHeld,
+        // Another checkout holds the pieces, or they are gone.
+        (State::InventoryReserved, Refused(failure)) => State::Releasing(failure),
         (State::PaymentPending, Done) => State::PaymentCompleted,
-        (State::PaymentPending, Refused(failure)) => State::Releasing(failure),
+        (State::PaymentPending, Refused(failure)) => State::GivingBack(failure),
         (State::PaymentCompleted, Done) => State::Completed,
         // The hold ran out and the stock is gone.
         (State::PaymentCompleted, Refused(failure)) => State::Refunding(failure),
-        (State::Refunding(failure), Done) => State::Releasing(failure),
+        (State::Refunding(failure), Done) => State::GivingBack(failure),
+        (State::GivingBack(failure), Done) => State::Releasing(failure),
         (State::Releasing(failure), Done) => State::Failed(failure),
-        (state @ (State::Refunding(_) | State::Releasing(_)), Refused(_)) => state,
+        (state @ (State::Refunding(_) | State::GivingBack(_) | State::Releasing(_)), Refused(_)) => state,
         // Nothing was called from here.
-        (state @ (State::InventoryReserved | State::Completed | State::Failed(_)), Done | Refused(_)) => state,
+        (state @ (State::CartHeld | State::Completed | State::Failed(_)), Done | Refused(_)) => state,
         (state, Unknown) => state,
     }
 }
@@ -91,17 +103,22 @@ impl State {
     /// give their first answer again, so the saga comes back to this state: what was not written is not lost. That is so as
     /// long as the call that follows cannot change that answer, and may be made any number of times, by two drivers as well:
     ///
+    /// - `InventoryReserved`: a reservation is answered as made until it is released, and the state that releases it after a
+    ///   refused hold is on disk before that. A hold that was made is the answer again, and so is one that was refused.
     /// - `PaymentCompleted`: a charge stays charged until a refund, and `Refunding` is on disk before that. Stock that was
     ///   sold stays sold, and stock that was lost is never sold to this checkout, however often it is confirmed.
-    /// - `Releasing`: a decline is for good, and so is a refund. Nobody goes forward from there, and a hold is given back once.
+    /// - `GivingBack`, and `Releasing` after it: a decline is for good, and so is a refund. Nobody goes forward from there,
+    ///   and what is held is given back once.
     ///
-    /// The others are written first. `PaymentPending`, because money may move without anybody to tell of it. `Refunding`,
-    /// because afterwards a charge is answered as cancelled, and the true reason would be gone.
+    /// The others are written first. `PaymentPending`, because money may move without anybody to tell of it. `Refunding`, and
+    /// `Releasing` after a refused hold, because afterwards a charge is answered as cancelled and a reservation as released,
+    /// and the true reason would be gone.
     pub const fn shares_its_commit(&self) -> bool {
         match self {
-            Self::PaymentCompleted | Self::Releasing(_) => true,
+            Self::InventoryReserved | Self::PaymentCompleted | Self::GivingBack(_) => true,
+            Self::Releasing(failure) => failure.had_hold(),
             Self::Initiated
-            | Self::InventoryReserved
+            | Self::CartHeld
             | Self::PaymentPending
             | Self::Refunding(_)
             | Self::Completed
@@ -118,9 +135,11 @@ impl State {
         match self {
             Self::Initiated => "INITIATED",
             Self::InventoryReserved => "INVENTORY_RESERVED",
+            Self::CartHeld => "CART_HELD",
             Self::PaymentPending => "PAYMENT_PENDING",
             Self::PaymentCompleted => "PAYMENT_COMPLETED",
             Self::Releasing(_) => "RELEASING",
+            Self::GivingBack(_) => "GIVING_BACK",
             Self::Refunding(_) => "REFUNDING",
             Self::Completed => "COMPLETED",
             Self::Failed(_) => "FAILED",
@@ -129,9 +148,12 @@ impl State {
 
     pub const fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Releasing(failure) | Self::Refunding(failure) | Self::Failed(failure) => Some(failure),
+            Self::Releasing(failure) | Self::GivingBack(failure) | Self::Refunding(failure) | Self::Failed(failure) => {
+                Some(failure)
+            }
             Self::Initiated
             | Self::InventoryReserved
+            | Self::CartHeld
             | Self::PaymentPending
             | Self::PaymentCompleted
             | Self::Completed => None,
@@ -143,9 +165,11 @@ impl State {
         Some(match (name, failure) {
             ("INITIATED", None) => Self::Initiated,
             ("INVENTORY_RESERVED", None) => Self::InventoryReserved,
+            ("CART_HELD", None) => Self::CartHeld,
             ("PAYMENT_PENDING", None) => Self::PaymentPending,
             ("PAYMENT_COMPLETED", None) => Self::PaymentCompleted,
             ("RELEASING", Some(failure)) => Self::Releasing(failure),
+            ("GIVING_BACK", Some(failure)) => Self::GivingBack(failure),
             ("REFUNDING", Some(failure)) => Self::Refunding(failure),
             ("COMPLETED", None) => Self::Completed,
             ("FAILED", Some(failure)) => Self::Failed(failure),

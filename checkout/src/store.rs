@@ -66,14 +66,15 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, O
     }
 }
 
-/// Names the commit of a record by the state that it leads to. The intent to charge goes with the step before it.
+/// Names the commit of a record by the state that it leads to. The intent to charge goes with the steps before it.
 fn label(record: &Record) -> &'static str {
     match record.steps.last().map(|(state, ..)| state) {
         None => "checkout.retry",
         Some(State::Initiated) => "checkout.begin",
-        Some(State::InventoryReserved | State::PaymentPending) => "checkout.reserved",
+        Some(State::InventoryReserved | State::CartHeld | State::PaymentPending) => "checkout.reserved",
         Some(State::PaymentCompleted) => "checkout.paid",
         Some(State::Releasing(_)) => "checkout.releasing",
+        Some(State::GivingBack(_)) => "checkout.giving_back",
         Some(State::Refunding(_)) => "checkout.refunding",
         Some(State::Completed) => "checkout.completed",
         Some(State::Failed(_)) => "checkout.failed",

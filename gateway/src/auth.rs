@@ -21,7 +21,7 @@ use crate::{
 
 /// The caller, proved by a bearer token. It comes first in a handler's arguments: nothing is said about a request, and
 /// no body is read, before it is known who asks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct User(pub(crate) UserId);
 
 impl User {

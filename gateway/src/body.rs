@@ -1,14 +1,19 @@
 //! JSON bodies, read field by field, so that every fault names its field and a number of any size is a number.
 
+pub(crate) mod arrival;
+pub(crate) mod coding;
+
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
 use axum::{
-    body::Body,
     extract::{FromRequest, Request},
-    http::{HeaderMap, header::CONTENT_TYPE},
+    http::{
+        HeaderMap,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
 };
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use money::Amount;
 use proto::Reason;
 use serde::{
     Deserialize, Deserializer,
@@ -18,10 +23,6 @@ use serde_json::value::RawValue;
 
 use crate::problem::{FieldError, Problem};
 
-/// The largest body, in bytes.
-const LIMIT: usize = 64 * 1024;
-/// A body over the limit is read up to here and thrown away: a client that is still sending reads no answer.
-const DISCARDED: usize = 1024 * 1024;
 /// Field names that no request has are shown up to this number and this length.
 const SHOWN: usize = 8;
 const SHOWN_CHARS: usize = 64;
@@ -59,6 +60,20 @@ impl Fields {
     /// True or false; false when it is absent.
     pub(crate) fn flag(&mut self, field: &str) -> bool {
         self.optional(field, "true or false").unwrap_or_default()
+    }
+
+    /// An amount of money that may be absent: a number with at most two decimals, not below zero. Its digits are read as
+    /// they stand, never through a float.
+    pub(crate) fn amount(&mut self, field: &str) -> Option<Amount> {
+        let raw = self.take(field)?;
+        let read = raw.get().parse().ok();
+        if read.is_none() {
+            let message = format!("{field} must be a number with at most two decimals");
+            self.fault(Reason::InvalidRequest, field, message);
+        } else if raw.get().starts_with('-') {
+            self.fault(Reason::InvalidArgument, field, format!("{field} must not be negative"));
+        }
+        read
     }
 
     /// `value` if all was well.
@@ -101,12 +116,17 @@ impl Fields {
     }
 
     fn optional<T: DeserializeOwned>(&mut self, field: &str, kind: &str) -> Option<T> {
-        let raw = self.values.remove(field)?;
+        let raw = self.take(field)?;
         let read = serde_json::from_str(raw.get()).ok();
         if read.is_none() {
             self.fault(Reason::InvalidRequest, field, format!("{field} must be {kind}"));
         }
         read
+    }
+
+    /// The value of a field that may be absent, as it was sent. One that is null is absent.
+    fn take(&mut self, field: &str) -> Option<Box<RawValue>> {
+        self.values.remove(field).filter(|raw| raw.get() != "null")
     }
 
     fn fault(&mut self, reason: Reason, field: &str, message: String) {
@@ -157,22 +177,27 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
-    /// An absent or empty body has no fields, and needs no content type.
+    /// A body that is absent or empty has no fields, and needs no content type.
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        if !body.is_end_stream() && !is_json(&parts.headers) {
-            return Err(Problem::new(
-                Reason::UnsupportedMediaType,
-                "the body must be application/json",
-            ));
-        }
-        let bytes = read(body).await?;
+        let bytes = body.collect().await.map_err(|_| arrival::broken_off())?.to_bytes();
         if bytes.is_empty() {
             return Ok(Self::default());
         }
+        check_kind(&parts.headers)?;
         serde_json::from_slice(&bytes)
             .map_err(|_| Problem::new(Reason::InvalidRequest, "the body must be one JSON object"))
     }
+}
+
+/// A body is JSON, and as it is.
+fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+    coding::check_content(headers)?;
+    if !is_json(headers) {
+        let refused = Problem::new(Reason::UnsupportedMediaType, "the body must be application/json");
+        return Err(refused.accepting(ACCEPT, "application/json"));
+    }
+    Ok(())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -182,26 +207,4 @@ fn is_json(headers: &HeaderMap) -> bool {
     };
     let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// The body, of at most [`LIMIT`] bytes.
-async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
-    let discarded = u64::try_from(DISCARDED).unwrap_or(u64::MAX);
-    let too_large = || Problem::new(Reason::PayloadTooLarge, "the body must not be larger than 64 KiB");
-    if body.size_hint().lower() > discarded {
-        return Err(too_large());
-    }
-    let (mut bytes, mut seen) = (Vec::new(), 0_usize);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::new(Reason::InvalidRequest, "the body ended too early"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        seen = seen.saturating_add(data.len());
-        if seen > DISCARDED {
-            return Err(too_large());
-        }
-        if seen <= LIMIT {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    if seen > LIMIT { Err(too_large()) } else { Ok(bytes) }
 }

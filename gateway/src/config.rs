@@ -11,10 +11,13 @@ pub struct Config {
     pub secret: Secret,
     /// How long `POST /checkout` waits before it answers 202; the checkout service keeps it.
     pub checkout_timeout: Duration,
-    /// The longest that any request may take, reading its body included.
+    /// The longest that any request may be worked on. Receiving its body has a limit of its own.
     pub request_timeout: Duration,
-    /// Requests that are worked on at the same time; more are turned away at once.
+    /// Requests that are worked on at the same time, and bodies that are received at the same time; more are turned away at
+    /// once.
     pub max_in_flight: usize,
+    /// How many of these one user may have, or one address where there is no user.
+    pub share: usize,
 }
 
 /// Channels to the services behind the routes.

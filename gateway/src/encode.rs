@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use money::Amount;
 use proto::Reason;
+use serde::{Serialize, Serializer};
 
 use crate::problem::Problem;
 
@@ -11,6 +12,21 @@ use crate::problem::Problem;
 pub(crate) struct Price {
     pub(crate) amount: Amount,
     pub(crate) currency: String,
+}
+
+/// A point in time as JSON shows it: RFC 3339 in UTC, always with three digits of a second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time(Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.3}", self.0))
+    }
+}
+
+/// Where a checkout is.
+pub(crate) fn checkout_path(id: &str) -> String {
+    format!("/api/v1/checkout/{id}")
 }
 
 /// A part of a message that its service always fills.
@@ -34,8 +50,13 @@ pub(crate) fn amount(wire: Option<proto::money::v1::Money>, name: &'static str) 
 }
 
 /// A time that a message always has.
-pub(crate) fn time(wire: Option<&prost_types::Timestamp>, name: &'static str) -> Result<Timestamp, Problem> {
-    required(proto::convert::from_timestamp(wire), name)
+pub(crate) fn time(wire: Option<&prost_types::Timestamp>, name: &'static str) -> Result<Time, Problem> {
+    required(proto::convert::from_timestamp(wire), name).map(Time)
+}
+
+/// A time that a message may lack.
+pub(crate) fn optional_time(wire: Option<&prost_types::Timestamp>) -> Option<Time> {
+    proto::convert::from_timestamp(wire).map(Time)
 }
 
 /// The name of an enum's value without the prefix that the wire gives it.

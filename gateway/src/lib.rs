@@ -2,10 +2,12 @@
 
 mod auth;
 mod body;
+mod caller;
 mod config;
 mod encode;
 mod etag;
 mod in_hand;
+mod key;
 mod limits;
 mod path;
 pub mod problem;
@@ -25,7 +27,7 @@ use axum::{
 use runtime::{Health, Runtime};
 
 pub use config::{Config, Peers, Secret, SecretTooShort};
-pub use server::{Running, serve};
+pub use server::{Patience, Running, serve};
 
 use limits::Limits;
 use problem::{Problem, not_found, wrong_method};
@@ -33,7 +35,7 @@ use shared::Shared;
 
 /// All routes, with their limits, over these peers. `health` is that of the process.
 pub fn router(config: Config, peers: Peers, health: Health, runtime: &Runtime) -> Router {
-    let limits = Limits::new(config.max_in_flight, config.request_timeout);
+    let limits = Limits::new(config.max_in_flight, config.share, config.request_timeout);
     // A purchase may take longer than other requests are allowed to.
     let patient = limits.with_time(
         config
@@ -45,10 +47,13 @@ pub fn router(config: Config, peers: Peers, health: Health, runtime: &Runtime) -
     let personal = routes::cart::routes()
         .merge(routes::checkout::reads())
         .merge(routes::orders::routes());
-    let personal = limited(personal, limits.clone()).merge(limited(routes::checkout::purchase(), patient));
+    let personal = limited(personal, limits.clone())
+        .merge(limited(routes::checkout::purchase(), patient))
+        .layer(from_fn_with_state(shared.clone(), caller::identify))
+        .layer(map_response(auth::not_stored));
     Router::new()
         .merge(limited(routes::products::routes(), limits))
-        .merge(personal.layer(map_response(auth::not_stored)))
+        .merge(personal)
         .merge(routes::health::routes(health))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

@@ -1,6 +1,6 @@
 //! Every failure as a client sees it: `application/problem+json` (RFC 9457).
 
-mod changes;
+mod facts;
 mod table;
 
 use std::error::Error as _;
@@ -8,8 +8,8 @@ use std::error::Error as _;
 use axum::{
     body::Body,
     http::{
-        HeaderValue, StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -17,7 +17,7 @@ use proto::Reason;
 use serde::Serialize;
 use tonic::Status;
 
-use changes::PriceChange;
+use facts::Facts;
 pub use table::{Class, class};
 
 /// Why a request failed. As a response it has its status only; what surrounds the routes shows the rest of it, because
@@ -27,7 +27,9 @@ pub struct Problem {
     reason: Reason,
     detail: String,
     errors: Vec<FieldError>,
-    changes: Option<Vec<PriceChange>>,
+    facts: Option<Box<Facts>>,
+    /// What would have been taken, as a header says it.
+    accepts: Option<(HeaderName, &'static str)>,
 }
 
 /// A field of the request that is wrong.
@@ -51,8 +53,8 @@ struct Document<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changes: Option<&'a [PriceChange]>,
+    #[serde(flatten)]
+    facts: Option<&'a Facts>,
 }
 
 impl Problem {
@@ -62,7 +64,8 @@ impl Problem {
             reason,
             detail: detail.into(),
             errors: Vec::new(),
-            changes: None,
+            facts: None,
+            accepts: None,
         }
     }
 
@@ -86,6 +89,13 @@ impl Problem {
         self
     }
 
+    /// Names what would have been taken.
+    #[must_use]
+    pub(crate) fn accepting(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.accepts = Some((name, value));
+        self
+    }
+
     /// Calls a field as REST does where gRPC has another name for it.
     #[must_use]
     pub(crate) fn renaming(mut self, grpc: &str, rest: &str) -> Self {
@@ -97,6 +107,17 @@ impl Problem {
 
     /// Makes `response`, which this problem was turned into, say all of it.
     pub(crate) fn show(&self, response: &mut Response, path: &str, request_id: &str) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        self.write_to(response.headers_mut());
+        *response.body_mut() = Body::from(self.document(path, request_id));
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        class(self.reason).status
+    }
+
+    /// The body, in JSON.
+    pub(crate) fn document(&self, path: &str, request_id: &str) -> Vec<u8> {
         let class = class(self.reason);
         let document = Document {
             kind: format!("/docs/errors#{}", self.reason.as_str()),
@@ -109,20 +130,32 @@ impl Problem {
             error: &self.detail,
             request_id,
             errors: &self.errors,
-            changes: self.changes.as_deref(),
+            facts: self.facts.as_deref(),
         };
-        let headers = response.headers_mut();
-        headers.remove(CONTENT_LENGTH);
+        serde_json::to_vec(&document)
+            .inspect_err(|error| tracing::error!(%error, "a problem could not be written"))
+            .unwrap_or_default()
+    }
+
+    /// The headers that belong to it.
+    pub(crate) fn write_to(&self, headers: &mut HeaderMap) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if class.status == StatusCode::SERVICE_UNAVAILABLE {
+        let status = self.status();
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if class.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        match serde_json::to_vec(&document) {
-            Ok(json) => *response.body_mut() = Body::from(json),
-            Err(error) => tracing::error!(%error, "a problem could not be written"),
+        if let Some((name, value)) = &self.accepts {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        // The rest of the request may still come, so that nothing can follow it.
+        if status == StatusCode::REQUEST_TIMEOUT {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(facts) = &self.facts {
+            facts.write_to(headers);
         }
     }
 }
@@ -157,12 +190,12 @@ impl From<Status> for Problem {
             .into_iter()
             .map(|(field, message)| FieldError { field, message })
             .collect();
-        let changes = proto::status::metadata(&status, "changes").and_then(|json| changes::read(&json));
         Self {
             reason,
             detail: status.message().to_owned(),
             errors,
-            changes,
+            facts: Facts::of(reason, &status).map(Box::new),
+            accepts: None,
         }
     }
 }

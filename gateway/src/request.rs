@@ -13,7 +13,7 @@ use proto::Reason;
 use runtime::{Ids, REQUEST_ID_HEADER, RequestContext};
 use tracing::Instrument;
 
-use crate::problem::Problem;
+use crate::{body::coding, problem::Problem};
 
 /// Runs everything else in the context of the request, which peers get too.
 pub(crate) async fn scope(State(ids): State<Ids>, request: Request, next: Next) -> Response {
@@ -21,7 +21,13 @@ pub(crate) async fn scope(State(ids): State<Ids>, request: Request, next: Next) 
     let (method, uri) = (request.method().clone(), request.uri().clone());
     // A span of this level is there whatever the log's level is.
     let span = tracing::error_span!("request", request_id = context.request_id);
-    let handler = context.clone().scope(next.run(request)).instrument(span.clone());
+    let answered = async {
+        match coding::check(request.headers()) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    let handler = context.clone().scope(answered).instrument(span.clone());
     let handler = AssertUnwindSafe(handler).catch_unwind();
     let mut response = handler.await.unwrap_or_else(|_| {
         tracing::error!(parent: &span, %method, path = uri.path(), "a handler panicked");

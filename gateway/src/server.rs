@@ -3,18 +3,19 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use runtime::{Name, Tasks, Wellbeing, serve::Port};
+use runtime::{Name, Runtime, Tasks, Wellbeing, serve::Port};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
 
-use crate::in_hand::InHand;
+mod connection;
+mod phase;
+mod refusal;
+mod socket;
 
-/// A connection on which no whole head of a request arrives for this long is closed, idle ones included.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+use connection::Server;
+
 /// How long to wait when no connection can be taken, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -28,10 +29,30 @@ pub struct Running {
     server: JoinHandle<()>,
 }
 
+/// How long a connection may take over what it does not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the next request to begin. Load balancers keep idle connections too, often for exactly 60 s: the side that
+    /// closes first must be theirs, or a request meets a connection that is being closed.
+    pub keep_alive: Duration,
+    /// For the head of a request that has begun.
+    pub head: Duration,
+}
+
+impl Patience {
+    /// The usual patience for heads: some seconds. `docs/errors.md` names it.
+    pub const HEAD: Duration = Duration::from_secs(10);
+}
+
 /// Serves the router on `listener` until it is stopped.
-pub fn serve(router: Router, listener: TcpListener) -> io::Result<Running> {
+pub fn serve(router: Router, listener: TcpListener, patience: Patience, runtime: &Runtime) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let tasks = Tasks::new();
+    let server = Server {
+        router,
+        patience,
+        runtime: runtime.clone(),
+    };
     let (port, accepting) = (Port::new(listener), tasks.clone());
     let name = Name {
         service: "gateway",
@@ -39,7 +60,7 @@ pub fn serve(router: Router, listener: TcpListener) -> io::Result<Running> {
     };
     let of_server = port.clone();
     let server = tasks.keep_running(name, Wellbeing::default(), move || {
-        accept(router.clone(), of_server.listener(), accepting.clone())
+        accept(server.clone(), of_server.listener(), accepting.clone())
     });
     Ok(Running {
         address,
@@ -62,7 +83,7 @@ impl Running {
 }
 
 /// The connections end with this task, whichever way it ends.
-async fn accept(router: Router, listener: Option<Arc<TcpListener>>, tasks: Tasks) {
+async fn accept(server: Server, listener: Option<Arc<TcpListener>>, tasks: Tasks) {
     let Some(listener) = listener else { return };
     let mut connections = JoinSet::new();
     loop {
@@ -70,8 +91,8 @@ async fn accept(router: Router, listener: Option<Arc<TcpListener>>, tasks: Tasks
             () = tasks.stopping() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), tasks.clone()));
+                Ok((stream, from)) => {
+                    connections.spawn(server.clone().serve(stream, from.ip(), tasks.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -82,28 +103,4 @@ async fn accept(router: Router, listener: Option<Arc<TcpListener>>, tasks: Tasks
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
-}
-
-async fn connection(stream: TcpStream, router: Router, tasks: Tasks) {
-    // Without it an answer may wait for the acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let in_hand = InHand::default();
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), in_hand.around(router));
-    let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = tasks.stopping() => {
-            served.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = served => ended,
-                () = in_hand.finished() => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
 }

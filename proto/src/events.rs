@@ -27,6 +27,10 @@ pub struct CheckoutCompleted {
     pub payment_id: String,
     /// The version of the cart that was bought.
     pub cart_version: i64,
+    /// Whether the cart holds what was bought for this checkout. A checkout that was begun before carts had holds says
+    /// nothing, and what it bought is taken off the free lines.
+    #[serde(default)]
+    pub held: bool,
     pub completed_at: Timestamp,
 }
 

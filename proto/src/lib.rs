@@ -2,9 +2,11 @@
 
 pub mod convert;
 pub mod events;
+mod fact;
 mod reason;
 pub mod status;
 
+pub use fact::Fact;
 pub use reason::Reason;
 
 /// The compiled `.proto` files, for gRPC reflection.

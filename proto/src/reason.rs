@@ -1,9 +1,11 @@
-//! Every reason for which a call can be refused.
+//! Every reason for which a call can be refused, with the facts that go with it.
 
 use tonic::Code;
 
+use crate::Fact;
+
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident $(, $fact:ident)*;)*) => {
         /// The exact reason of an error: `google.rpc.ErrorInfo.reason` in gRPC, `reason` in REST.
         /// `docs/errors.md` says of each what happened and what to do.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +21,11 @@ macro_rules! reasons {
             /// The gRPC status code that goes with it.
             pub const fn code(self) -> Code {
                 match self { $(Self::$variant => Code::$code),* }
+            }
+
+            /// The facts that may go with it, and no others: [`crate::status::Refusal::with`] takes these only.
+            pub const fn facts(self) -> &'static [Fact] {
+                match self { $(Self::$variant => &[$(Fact::$fact),*]),* }
             }
 
             pub fn parse(name: &str) -> Option<Self> {
@@ -39,22 +46,28 @@ reasons! {
     Forbidden = "FORBIDDEN", PermissionDenied;
     RouteNotFound = "ROUTE_NOT_FOUND", NotFound;
     MethodNotAllowed = "METHOD_NOT_ALLOWED", Unimplemented;
+    RequestTimeout = "REQUEST_TIMEOUT", DeadlineExceeded;
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", ResourceExhausted;
+    UriTooLong = "URI_TOO_LONG", InvalidArgument;
+    HeadersTooLarge = "HEADERS_TOO_LARGE", ResourceExhausted;
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", InvalidArgument;
+    TransferCodingUnknown = "TRANSFER_CODING_UNKNOWN", Unimplemented;
     RateLimitExceeded = "RATE_LIMIT_EXCEEDED", ResourceExhausted;
     // Catalogue and cart.
     ProductNotFound = "PRODUCT_NOT_FOUND", NotFound;
     ItemNotFound = "ITEM_NOT_FOUND", NotFound;
-    CartFull = "CART_FULL", FailedPrecondition;
-    CartVersionMismatch = "CART_VERSION_MISMATCH", FailedPrecondition;
+    CartFull = "CART_FULL", FailedPrecondition, Max;
+    CartVersionMismatch = "CART_VERSION_MISMATCH", FailedPrecondition, Version;
+    CartChanged = "CART_CHANGED", FailedPrecondition;
     // Checkout.
     CartEmpty = "CART_EMPTY", FailedPrecondition;
-    PriceChanged = "PRICE_CHANGED", FailedPrecondition;
-    ProductUnavailable = "PRODUCT_UNAVAILABLE", FailedPrecondition;
+    CheckoutInProgress = "CHECKOUT_IN_PROGRESS", FailedPrecondition, CheckoutId;
+    PriceChanged = "PRICE_CHANGED", FailedPrecondition, Changes, Total;
+    ProductUnavailable = "PRODUCT_UNAVAILABLE", FailedPrecondition, ProductIds;
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", FailedPrecondition;
     CheckoutNotFound = "CHECKOUT_NOT_FOUND", NotFound;
     // Inventory.
-    OutOfStock = "OUT_OF_STOCK", FailedPrecondition;
+    OutOfStock = "OUT_OF_STOCK", FailedPrecondition, Shortages;
     ReservationNotFound = "RESERVATION_NOT_FOUND", NotFound;
     ReservationReleased = "RESERVATION_RELEASED", FailedPrecondition;
     ReservationExpired = "RESERVATION_EXPIRED", FailedPrecondition;

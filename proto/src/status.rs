@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::Reason;
+use crate::{Fact, Reason};
 
 /// `google.rpc.ErrorInfo.domain` of every error made here.
 pub const DOMAIN: &str = "cartwright";
@@ -41,10 +41,16 @@ impl Refusal {
         self
     }
 
-    /// Facts for programs, in `ErrorInfo.metadata`.
+    /// Adds a fact for programs, in `ErrorInfo.metadata`. It must be one of [`Reason::facts`]: those are what the other side
+    /// reads, and in a debug build another one is a panic.
     #[must_use]
-    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
-        self.metadata.insert(key.to_owned(), value.into());
+    pub fn with(mut self, fact: Fact, value: impl Into<String>) -> Self {
+        debug_assert!(
+            self.reason.facts().contains(&fact),
+            "{fact:?} does not go with {:?}: add it to its row in proto/src/reason.rs",
+            self.reason
+        );
+        self.metadata.insert(fact.key().to_owned(), value.into());
         self
     }
 }
@@ -119,6 +125,18 @@ pub fn reason(status: &Status) -> Option<Reason> {
     }
 }
 
+/// The facts in a status that go with its reason. Others are of a later version, and are left out.
+pub fn facts(status: &Status) -> Vec<(Fact, String)> {
+    let Some(mut info) = status.get_details_error_info() else {
+        return Vec::new();
+    };
+    let facts = Reason::parse(&info.reason).map_or(&[][..], Reason::facts);
+    facts
+        .iter()
+        .filter_map(|fact| Some((*fact, info.metadata.remove(fact.key())?)))
+        .collect()
+}
+
 /// A value of the status' `ErrorInfo.metadata`.
 pub fn metadata(status: &Status, key: &str) -> Option<String> {
     status.get_details_error_info()?.metadata.remove(key)
@@ -155,14 +173,30 @@ mod tests {
 
     #[test]
     fn a_refusal_survives_the_wire() {
-        let status: Status = Refusal::new(Reason::InvalidQuantity, "too many")
+        let status: Status = Refusal::new(Reason::CartFull, "too many")
             .at("quantity")
-            .with("max", "99")
+            .with(Fact::Max, "50")
             .into();
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(refused(&status), Some(Reason::InvalidQuantity));
-        assert_eq!(metadata(&status, "max").as_deref(), Some("99"));
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(refused(&status), Some(Reason::CartFull));
+        assert_eq!(metadata(&status, "max").as_deref(), Some("50"));
+        assert_eq!(facts(&status), [(Fact::Max, "50".to_owned())]);
         assert_eq!(fields(&status), [("quantity".to_owned(), "too many".to_owned())]);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not go with CartEmpty")]
+    fn a_fact_that_its_reason_does_not_declare_fails_the_test_that_attaches_it() {
+        let _ = Refusal::new(Reason::CartEmpty, "cart is empty").with(Fact::Max, "50");
+    }
+
+    #[test]
+    fn a_fact_of_a_later_version_is_left_out() {
+        let mut details = ErrorDetails::new();
+        let metadata = [("max", "50"), ("later", "x")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        details.set_error_info("CART_FULL", DOMAIN, HashMap::from(metadata));
+        let status = Status::with_error_details(Code::FailedPrecondition, "full", details);
+        assert_eq!(facts(&status), [(Fact::Max, "50".to_owned())]);
     }
 
     #[test]

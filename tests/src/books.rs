@@ -26,7 +26,7 @@ const FILES: [&str; 8] = [
 ];
 
 /// What must hold at rest: a name, and a query for whatever contradicts it.
-const INVARIANTS: [(&str, &str); 17] = [
+const INVARIANTS: [(&str, &str); 19] = [
     (
         "I1: stock = the sum of its ledger",
         "SELECT product_id FROM inventory.stock s
@@ -109,6 +109,22 @@ const INVARIANTS: [(&str, &str); 17] = [
             OR (p.state = 'DECLINED') <> (c.outcome IS 'DECLINED')",
     ),
     (
+        "I7: a cart holds exactly the lines of a checkout of its customer, and those once",
+        "WITH held AS (SELECT h.value ->> 'checkout' AS id, c.user_id, l.value ->> 'product' AS product,
+                l.value ->> 'quantity' AS quantity
+                FROM cart.carts c, json_each(c.document, '$.held.holds') h, json_each(h.value, '$.lines') l),
+            lines AS (SELECT c.id, c.user_id, l.value ->> 'product_id' AS product, l.value ->> 'quantity' AS quantity
+                FROM checkout.checkouts c, json_each(c.lines) l WHERE c.id IN (SELECT id FROM held))
+         SELECT id FROM (SELECT * FROM held EXCEPT SELECT * FROM lines)
+         UNION ALL SELECT id FROM (SELECT * FROM lines EXCEPT SELECT * FROM held)
+         UNION ALL SELECT id FROM held GROUP BY id, product HAVING count(*) > 1",
+    ),
+    (
+        "I7: no cart holds anything for a checkout that has ended",
+        "SELECT h.value ->> 'checkout' FROM cart.carts c, json_each(c.document, '$.held.holds') h
+         WHERE h.value ->> 'checkout' IN (SELECT id FROM checkout.checkouts WHERE state IN ('COMPLETED', 'FAILED'))",
+    ),
+    (
         "I8: one checkout a user and key",
         "SELECT user_id FROM checkout.checkouts GROUP BY user_id, idempotency_key HAVING count(*) > 1",
     ),
@@ -135,17 +151,24 @@ const INVARIANTS: [(&str, &str); 17] = [
 ];
 
 /// The steps that a history may take.
-const STEPS: [(&str, &str); 10] = [
+const STEPS: [(&str, &str); 16] = [
     ("INITIATED", "INVENTORY_RESERVED"),
     ("INITIATED", "FAILED"),
-    ("INVENTORY_RESERVED", "PAYMENT_PENDING"),
+    ("INVENTORY_RESERVED", "CART_HELD"),
+    ("INVENTORY_RESERVED", "RELEASING"),
+    ("CART_HELD", "PAYMENT_PENDING"),
     ("PAYMENT_PENDING", "PAYMENT_COMPLETED"),
-    ("PAYMENT_PENDING", "RELEASING"),
+    ("PAYMENT_PENDING", "GIVING_BACK"),
     ("PAYMENT_COMPLETED", "COMPLETED"),
     ("PAYMENT_COMPLETED", "REFUNDING"),
-    ("REFUNDING", "RELEASING"),
+    ("REFUNDING", "GIVING_BACK"),
+    ("GIVING_BACK", "RELEASING"),
     ("RELEASING", "FAILED"),
     ("", "INITIATED"),
+    // Of checkouts that were begun before carts had holds.
+    ("INVENTORY_RESERVED", "PAYMENT_PENDING"),
+    ("PAYMENT_PENDING", "RELEASING"),
+    ("REFUNDING", "RELEASING"),
 ];
 
 /// What keeps a shop from being at rest: the store that says it, and a query for it. Once the first has nothing to say, it

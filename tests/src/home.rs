@@ -147,6 +147,26 @@ impl Home {
         }
     }
 
+    /// Makes a cart one that cannot be read, behind the shop's back.
+    pub async fn spoil_cart(&self, user: &str) -> Result<()> {
+        self.rename_in_cart(user, "cart_id", "spoilt").await
+    }
+
+    pub async fn mend_cart(&self, user: &str) -> Result<()> {
+        self.rename_in_cart(user, "spoilt", "cart_id").await
+    }
+
+    async fn rename_in_cart(&self, user: &str, from: &str, to: &str) -> Result<()> {
+        match &self.places {
+            None => {
+                let changed = format!("replace(document, '\"{from}\"', '\"{to}\"')");
+                let sql = format!("UPDATE carts SET document = {changed} WHERE user_id = '{user}'");
+                execute(self.folder(), "cart", &sql).await
+            }
+            Some(places) => places.rename_in_cart(user, from, to).await,
+        }
+    }
+
     /// What a query finds in the store of this name.
     pub async fn rows<T>(&self, store: &str, sql: impl Into<String>) -> Result<Vec<T>>
     where

@@ -1,13 +1,17 @@
 //! The wire's values as ours, and back.
 
 use money::{MoneyError, Quantity};
-use proto::{Reason, convert::timestamp, status::Refusal};
+use proto::{Reason, cart::v1::HoldRequest, convert::timestamp, status::Refusal};
 use tonic::{Status, metadata::MetadataMap};
+use uuid::Uuid;
 
 use super::status::{refuse, refused};
 use crate::{
     app::{CartError, Terms},
-    domain::{CallId, Cart, Line, ProductId, Refused, UserId, Version, line_quantity},
+    domain::{
+        Bought, CallId, Cart, CartId, CheckoutId, Hold, Key, Line, ProductId, Refused, UserId, Version, Wanted,
+        line_quantity,
+    },
 };
 
 pub(super) fn user(wire: &str) -> Result<UserId, Refusal> {
@@ -23,23 +27,66 @@ pub(super) fn quantity(wire: i32) -> Result<Quantity, Refusal> {
     line_quantity(i64::from(wire)).map_err(refused)
 }
 
-/// The id of the call, by which it is known when it is delivered again.
-pub(super) fn call(metadata: &MetadataMap) -> Option<CallId> {
-    runtime::channel::call_id(metadata).map(CallId)
+/// What the caller says with a change: the version that it expects, if it does, and the names of the call.
+pub(super) fn terms(expected_version: Option<i64>, metadata: &MetadataMap) -> Result<Terms, Refusal> {
+    let expected = expected_version.map(|wire| version("expected_version", wire));
+    Ok(Terms {
+        expected: expected.transpose()?,
+        call: runtime::channel::call_id(metadata).map(CallId),
+        key: None,
+    })
 }
 
-/// What the caller says with a change: the version that it expects, if it does, and the call itself.
-pub(super) fn terms(expected_version: Option<i64>, call: Option<CallId>) -> Result<Terms, Refusal> {
-    match expected_version {
-        Some(version) if version < 0 => Err(Refusal::field(
-            "expected_version",
-            "expected_version must not be negative",
-        )),
-        expected => Ok(Terms {
-            expected: expected.map(Version),
-            call,
-        }),
+/// The customer's name for an addition; empty for none.
+pub(super) fn key(wire: String) -> Result<Option<Key>, Refusal> {
+    if wire.is_empty() {
+        return Ok(None);
     }
+    let wrong = || {
+        Refusal::field(
+            "idempotency_key",
+            "idempotency_key must be 1 to 255 printable characters",
+        )
+    };
+    Key::new(wire).map(Some).ok_or_else(wrong)
+}
+
+pub(super) fn checkout(wire: &str) -> Result<CheckoutId, Refusal> {
+    uuid("checkout_id", wire).map(CheckoutId)
+}
+
+/// What a checkout wants to hold.
+pub(super) fn wanted(request: &HoldRequest) -> Result<Wanted, Refusal> {
+    let cart = match request.cart_id.as_str() {
+        "" => None,
+        id => Some(CartId(uuid("cart_id", id)?)),
+    };
+    if request.lines.is_empty() {
+        return Err(Refusal::field("lines", "there must be at least one line"));
+    }
+    let pieces = request.lines.iter().map(|line| {
+        let quantity = Quantity::new(line.quantity);
+        Ok(Bought {
+            product: product(line.product_id)?,
+            quantity: quantity.map_err(|error| Refusal::field("lines.quantity", error.to_string()))?,
+        })
+    });
+    Ok(Wanted {
+        checkout: checkout(&request.checkout_id)?,
+        cart,
+        frozen_at: version("cart_version", request.cart_version)?,
+        pieces: pieces.collect::<Result<_, Refusal>>()?,
+    })
+}
+
+fn version(field: &'static str, wire: i64) -> Result<Version, Refusal> {
+    let version = (wire >= 0).then_some(Version(wire));
+    version.ok_or_else(|| Refusal::field(field, format!("{field} must not be negative")))
+}
+
+fn uuid(field: &'static str, wire: &str) -> Result<Uuid, Refusal> {
+    wire.parse()
+        .map_err(|_| Refusal::field(field, format!("{field} must be a UUID")))
 }
 
 pub(super) fn cart(cart: &Cart) -> Result<proto::cart::v1::Cart, Status> {
@@ -54,6 +101,14 @@ fn encode(cart: &Cart) -> Result<proto::cart::v1::Cart, MoneyError> {
         total_price: Some(cart.total()?.into()),
         version: cart.version.0,
         updated_at: cart.updated_at.map(timestamp),
+        in_checkout: cart.holds.iter().map(hold).collect::<Result<_, _>>()?,
+    })
+}
+
+fn hold(hold: &Hold) -> Result<proto::cart::v1::Hold, MoneyError> {
+    Ok(proto::cart::v1::Hold {
+        checkout_id: hold.checkout.0.to_string(),
+        items: hold.lines.iter().map(item).collect::<Result<_, _>>()?,
     })
 }
 
@@ -62,7 +117,7 @@ fn item(line: &Line) -> Result<proto::cart::v1::CartItem, MoneyError> {
         product_id: line.product.get(),
         product_name: line.name.clone(),
         price: Some(line.price.into()),
-        // At most 99, by the rules.
+        // At most a million, by its type.
         quantity: i32::try_from(line.quantity.get()).unwrap_or(i32::MAX),
         subtotal: Some(line.subtotal()?.into()),
         added_at: Some(timestamp(line.added_at)),

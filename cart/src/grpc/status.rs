@@ -1,7 +1,7 @@
 //! What went wrong, as gRPC says it.
 
 use proto::{
-    Reason,
+    Fact, Reason,
     status::{Refusal, internal, unavailable},
 };
 use runtime::telemetry::chain;
@@ -21,6 +21,11 @@ pub(super) fn refuse(error: CartError) -> Status {
             tracing::error!(error = chain(source.as_ref()), "the product service could not be asked");
             unavailable()
         }
+        CartError::HoldRefused => Refusal::new(
+            Reason::CartChanged,
+            "pieces of this purchase are in another checkout, or were taken out of the cart",
+        )
+        .into(),
         CartError::Contended => {
             tracing::error!("a cart is being changed by others all the time");
             unavailable()
@@ -38,17 +43,20 @@ pub(super) fn refuse(error: CartError) -> Status {
 
 pub(super) fn refused(why: Refused) -> Refusal {
     match why {
-        Refused::Full { max } => {
-            Refusal::new(Reason::CartFull, format!("a cart holds at most {max} products")).with("max", max.to_string())
-        }
+        Refused::Full { max } => Refusal::new(Reason::CartFull, format!("a cart holds at most {max} products"))
+            .with(Fact::Max, max.to_string()),
         Refused::QuantityOutOfRange { max } => {
             Refusal::new(Reason::InvalidQuantity, format!("quantity must be between 1 and {max}")).at("quantity")
         }
         Refused::ItemNotFound => Refusal::new(Reason::ItemNotFound, "item not found in cart").at("product_id"),
         Refused::VersionMismatch { current } => {
             Refusal::new(Reason::CartVersionMismatch, "the cart was changed in the meantime")
-                .with("version", current.0.to_string())
+                .with(Fact::Version, current.0.to_string())
         }
+        Refused::Reused => Refusal::new(
+            Reason::IdempotencyKeyReused,
+            "this idempotency key, or the id of this call, was used with another request",
+        ),
         Refused::Total(error) => Refusal::field("quantity", format!("the total cannot be computed: {error}")),
     }
 }
@@ -80,6 +88,8 @@ mod tests {
                 CartError::Refused(Refused::Total(MoneyError::Overflow)),
                 Reason::InvalidArgument,
             ),
+            (CartError::Refused(Refused::Reused), Reason::IdempotencyKeyReused),
+            (CartError::HoldRefused, Reason::CartChanged),
             (CartError::ProductNotFound, Reason::ProductNotFound),
             (
                 CartError::ProductUnknown("10.0.0.1 is away".into()),

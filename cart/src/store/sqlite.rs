@@ -50,12 +50,9 @@ impl CartStore for SqliteCartStore {
         let document = CartDocument::try_from(cart).map_err(StoreError::corrupt)?;
         let json = serde_json::to_string(&document).map_err(StoreError::corrupt)?;
         let CartDocument {
-            user,
-            cart_id,
-            version,
-            updated_at,
-            ..
+            user, cart_id, version, ..
         } = document;
+        let updated_at = cart.updated_at.map(jiff::Timestamp::as_millisecond);
         let write = self.db.write("cart.save", move |tx| {
             async move {
                 let query = match expected {

@@ -23,6 +23,7 @@ impl Shop {
             product_id,
             quantity,
             expected_version: version,
+            idempotency_key: String::new(),
         };
         self.client
             .clone()
@@ -258,6 +259,7 @@ async fn without_the_catalogue_everything_works_but_adding() {
         product_id: 1,
         quantity: 1,
         expected_version: None,
+        idempotency_key: String::new(),
     };
     let status = client.add_item(request).await.unwrap_err();
     assert_eq!(

@@ -44,6 +44,7 @@ async fn add_item_refuses_what_makes_no_sense() {
         product_id: 1,
         quantity: 1,
         expected_version: None,
+        idempotency_key: String::new(),
     };
     for user_id in bad_users() {
         // Everything is wrong: the user comes first.
@@ -52,6 +53,7 @@ async fn add_item_refuses_what_makes_no_sense() {
             product_id: 0,
             quantity: 0,
             expected_version: Some(-1),
+            idempotency_key: String::new(),
         };
         check(client.add_item(request).await, USER);
     }
@@ -228,6 +230,7 @@ async fn strange_but_valid_users_have_carts() {
             product_id: 1,
             quantity: 1,
             expected_version: Some(0),
+            idempotency_key: String::new(),
         };
         client.add_item(request).await.unwrap();
         let cart = client

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use cart::{
     app::{CartError, Carts, Terms},
-    domain::{Added, CallId, Refused, Version},
+    domain::{Added, CallId, Key, ProductId, Refused, UserId, Version},
+    ports::{Found, Products},
 };
 use proto::{
     Reason,
@@ -17,15 +19,16 @@ use proto::{
     },
     status::refused,
 };
+use runtime::Runtime;
 use tonic::{Request, transport::Channel};
 use uuid::Uuid;
 
-use crate::support::{FakeStore, Shop, carts, memory_cache, pieces, product, quantities, sqlite_store, user};
+use crate::support::{FakeStore, Shop, carts, guarded, memory_cache, pieces, product, quantities, sqlite_store, user};
 
 fn call(n: u128) -> Terms {
     Terms {
-        expected: None,
         call: Some(CallId(Uuid::from_u128(n))),
+        ..Terms::default()
     }
 }
 
@@ -33,6 +36,17 @@ fn call_expecting(n: u128, version: i64) -> Terms {
     Terms {
         expected: Some(Version(version)),
         ..call(n)
+    }
+}
+
+fn key(name: &str) -> Option<Key> {
+    Some(Key::new(name).unwrap())
+}
+
+fn keyed(name: &str) -> Terms {
+    Terms {
+        key: key(name),
+        ..Terms::default()
     }
 }
 
@@ -110,24 +124,105 @@ async fn an_old_removal_that_comes_again_leaves_what_was_added_since() {
     assert_eq!(quantities(&cart), [(1, 9)]);
 }
 
+/// A catalogue that cannot be asked, or one that has nothing in it any more.
+enum Gone {
+    Away,
+    Empty,
+}
+
+#[async_trait]
+impl Products for Gone {
+    async fn find(&self, _: ProductId) -> Found {
+        match self {
+            Self::Away => Found::Unknown("away".into()),
+            Self::Empty => Found::NotFound,
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_addition_that_was_made_needs_no_catalogue_to_be_answered_again() {
     let (store, carts) = over_fake();
-    let added = || carts.add_item(user(), product(1), pieces(1), call(1));
-    added().await.unwrap();
-    // 1000 cannot be asked for, 2000 is not there: as if that were so of the product now.
-    for gone in [1000, 2000] {
-        let (cart, added) = carts.add_item(user(), product(gone), pieces(1), call(1)).await.unwrap();
+    let terms = || Terms {
+        key: key("k"),
+        ..call(1)
+    };
+    carts.add_item(user(), product(1), pieces(1), terms()).await.unwrap();
+    for gone in [Gone::Away, Gone::Empty] {
+        let (cache, runtime) = (guarded(memory_cache()), Runtime::system());
+        let carts = Carts::new(store.clone(), cache, Arc::new(gone), &runtime);
+        let (cart, added) = carts.add_item(user(), product(1), pieces(1), call(1)).await.unwrap();
         assert_eq!((cart.version, added), (Version(1), Added::NewLine));
-        let other = carts.add_item(user(), product(gone), pieces(1), call(2)).await;
+        let (cart, _) = carts.add_item(user(), product(1), pieces(1), keyed("k")).await.unwrap();
+        assert_eq!(cart.version, Version(1));
+        let other = carts.add_item(user(), product(1), pieces(1), call(2)).await;
         assert!(matches!(
             other,
             Err(CartError::ProductUnknown(_) | CartError::ProductNotFound)
         ));
+        store.down.store(true, Ordering::SeqCst);
+        let unknown = carts.add_item(user(), product(1), pieces(1), call(1)).await;
+        assert!(matches!(unknown, Err(CartError::Store(_))));
+        store.down.store(false, Ordering::SeqCst);
     }
-    store.down.store(true, Ordering::SeqCst);
-    let unknown = carts.add_item(user(), product(2000), pieces(1), call(1)).await;
-    assert!(matches!(unknown, Err(CartError::Store(_))));
+}
+
+#[tokio::test]
+async fn a_key_adds_once_and_is_answered_with_the_cart_as_it_is() {
+    let (_, carts) = over_fake();
+    let add = |terms| carts.add_item(user(), product(1), pieces(2), terms);
+    assert_eq!(add(keyed("k")).await.unwrap().1, Added::NewLine);
+    carts
+        .update_quantity(user(), product(1), pieces(9), Terms::default())
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let (cart, added) = add(keyed("k")).await.unwrap();
+        assert_eq!(
+            (quantities(&cart).as_slice(), added),
+            ([(1, 9)].as_slice(), Added::ToLine)
+        );
+    }
+    assert_eq!(quantities(&add(keyed("other")).await.unwrap().0), [(1, 11)]);
+    let other_customer = carts
+        .add_item(UserId::new("v"), product(1), pieces(2), keyed("k"))
+        .await;
+    assert_eq!(quantities(&other_customer.unwrap().0), [(1, 2)]);
+}
+
+#[tokio::test]
+async fn another_request_under_the_id_or_the_key_of_a_call_is_refused_and_changes_nothing() {
+    let (_, carts) = over_fake();
+    let first = Terms {
+        key: key("k"),
+        ..call(1)
+    };
+    carts.add_item(user(), product(1), pieces(2), first).await.unwrap();
+    let others = [
+        carts
+            .add_item(user(), product(1), pieces(3), keyed("k"))
+            .await
+            .map(|_| ()),
+        carts
+            .add_item(user(), product(2), pieces(2), keyed("k"))
+            .await
+            .map(|_| ()),
+        carts.add_item(user(), product(2), pieces(2), call(1)).await.map(|_| ()),
+        carts
+            .update_quantity(user(), product(1), pieces(2), call(1))
+            .await
+            .map(|_| ()),
+        carts.remove_item(user(), product(1), call(1)).await.map(|_| ()),
+        carts.clear_cart(user(), call(1)).await.map(|_| ()),
+    ];
+    for other in others {
+        assert!(matches!(other, Err(CartError::Refused(Refused::Reused))), "{other:?}");
+    }
+    let cart = carts.get_cart(&user()).await.unwrap();
+    assert_eq!(
+        (quantities(&cart).as_slice(), cart.version),
+        ([(1, 2)].as_slice(), Version(1))
+    );
 }
 
 #[tokio::test]
@@ -215,6 +310,7 @@ async fn a_call_is_known_by_its_header() {
         product_id: 1,
         quantity: 2,
         expected_version: None,
+        idempotency_key: String::new(),
     };
     let ids = [1, 2, 3, 4].map(|n| Uuid::from_u128(n).to_string());
     for (call, quantity, created) in [

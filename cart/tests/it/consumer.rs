@@ -19,6 +19,7 @@ async fn add(shop: &Shop, user: &str, product_id: i64, quantity: i32) {
         product_id,
         quantity,
         expected_version: None,
+        idempotency_key: String::new(),
     };
     shop.client.clone().add_item(request).await.unwrap();
 }

@@ -104,6 +104,7 @@ async fn change_behind(shop: &Shop, store: &dyn CartStore) {
         product_id: 1,
         quantity: 1,
         expected_version: None,
+        idempotency_key: String::new(),
     };
     shop.client.clone().add_item(add).await.unwrap();
     assert_eq!(get(shop, false).await, 1);

@@ -3,8 +3,8 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use cart::{
-    app::{Carts, Terms},
-    domain::{EventId, UserId, Version},
+    app::{CartError, Carts, Completed, Terms},
+    domain::{CartId, CheckoutId, EventId, UserId, Version, Wanted},
     events::Purchases,
     ports::CartStore,
 };
@@ -112,8 +112,13 @@ async fn racing_deliveries_of_one_event_count_once() {
     let store = sqlite_store(&folder).await;
     let shops = [carts(store.clone(), memory_cache()), carts(store, memory_cache())];
     add(&shops[0], 1, 20).await;
-    let id = EventId(Ids::random().next());
-    let deliveries = (0..16).map(|n| shops[n % 2].apply_purchase(user(), id, vec![bought(1, 3)]));
+    let purchase = Completed {
+        checkout: CheckoutId(Uuid::from_u128(1)),
+        event: EventId(Ids::random().next()),
+        held: false,
+        bought: vec![bought(1, 3)],
+    };
+    let deliveries = (0..16).map(|n| shops[n % 2].complete(user(), purchase.clone()));
     for delivered in futures::future::join_all(deliveries).await {
         delivered.unwrap();
     }
@@ -227,4 +232,121 @@ async fn purchases_of_one_customer_leave_another_alone() {
         .unwrap();
     assert_eq!(lines(&carts).await, [(1, 5)]);
     assert!(carts.get_cart(&other).await.unwrap().lines.is_empty());
+}
+
+/// Checkout 1, as checkout writes it once it is completed.
+fn held_purchase(lines: &[(i64, i64)]) -> Event {
+    let mut data = purchase("u", lines);
+    data["held"] = json!(true);
+    completed(&data)
+}
+
+/// What checkout 1 asks to hold, made from the cart as it is.
+async fn wanted(carts: &Carts, lines: &[(i64, i64)]) -> Wanted {
+    let cart = carts.get_cart(&user()).await.unwrap();
+    Wanted {
+        checkout: CheckoutId(Uuid::from_u128(1)),
+        cart: cart.id,
+        frozen_at: cart.version,
+        pieces: lines.iter().map(|(id, n)| bought(*id, *n)).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_completed_checkout_takes_what_it_held_and_nothing_else() {
+    let carts = carts(Arc::new(FakeStore::default()), memory_cache());
+    let handler = Purchases::new(carts.clone());
+    add(&carts, 1, 2).await;
+    let request = wanted(&carts, &[(1, 2)]).await;
+    carts.hold(user(), request.clone()).await.unwrap();
+    assert_eq!(lines(&carts).await, []);
+    // A line that is taken out and put in again during the purchase is another one.
+    add(&carts, 1, 1).await;
+    let event = held_purchase(&[(1, 2)]);
+    for _ in 0..3 {
+        handler.handle(&event).await.unwrap();
+        assert_eq!(lines(&carts).await, [(1, 1)]);
+        assert!(carts.get_cart(&user()).await.unwrap().holds.is_empty());
+    }
+    let late = carts.hold(user(), request).await;
+    assert!(matches!(late, Err(CartError::HoldRefused)), "{late:?}");
+    assert_eq!(lines(&carts).await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn an_event_of_a_hold_that_is_gone_is_nothing_to_do() {
+    let store = Arc::new(FakeStore::default());
+    let carts = carts(store.clone(), memory_cache());
+    add(&carts, 1, 2).await;
+    Purchases::new(carts.clone())
+        .handle(&held_purchase(&[(1, 2)]))
+        .await
+        .unwrap();
+    let cart = store.load(&user()).await.unwrap().unwrap();
+    assert_eq!(
+        (quantities(&cart).as_slice(), cart.version),
+        ([(1, 2)].as_slice(), Version(1))
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_say_that_there_was_a_hold_drops_one_that_is_there() {
+    let carts = carts(Arc::new(FakeStore::default()), memory_cache());
+    add(&carts, 1, 5).await;
+    let request = wanted(&carts, &[(1, 2)]).await;
+    carts.hold(user(), request).await.unwrap();
+    Purchases::new(carts.clone())
+        .handle(&completed(&purchase("u", &[(1, 2)])))
+        .await
+        .unwrap();
+    assert_eq!(lines(&carts).await, [(1, 3)]);
+    assert!(carts.get_cart(&user()).await.unwrap().holds.is_empty());
+}
+
+#[tokio::test]
+async fn a_cart_that_was_made_by_a_clock_that_was_ahead_loses_what_was_bought() {
+    let store = Arc::new(FakeStore::default());
+    let carts = carts(store.clone(), memory_cache());
+    add(&carts, 1, 2).await;
+    let mut cart = store.load(&user()).await.unwrap().unwrap();
+    let ahead = Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    (cart.id, cart.version) = (None, Version(1));
+    cart.stamp(CartId(Uuid::from_u128(9)), ahead);
+    store.save(&cart, Some(Version(1))).await.unwrap();
+    let request = Wanted {
+        cart: cart.id,
+        frozen_at: cart.version,
+        ..wanted(&carts, &[(1, 2)]).await
+    };
+    carts.hold(user(), request).await.unwrap();
+    Purchases::new(carts.clone())
+        .handle(&held_purchase(&[(1, 2)]))
+        .await
+        .unwrap();
+    let cart = store.load(&user()).await.unwrap().unwrap();
+    assert!(cart.lines.is_empty() && cart.holds.is_empty(), "{cart:?}");
+}
+
+#[tokio::test]
+async fn a_hold_whose_answer_was_lost_is_made_once() {
+    let store = Arc::new(FakeStore::default());
+    let carts = carts(store.clone(), memory_cache());
+    add(&carts, 1, 4).await;
+    let request = wanted(&carts, &[(1, 2)]).await;
+    store.loses_answers.store(true, Ordering::SeqCst);
+    let lost = carts.hold(user(), request.clone()).await;
+    assert!(matches!(lost, Err(CartError::Store(_))), "{lost:?}");
+    let lost = carts.give_back(user(), CheckoutId(Uuid::from_u128(2))).await;
+    assert!(lost.is_ok(), "nothing is written for a checkout that holds nothing");
+    store.loses_answers.store(false, Ordering::SeqCst);
+    let cart = carts.hold(user(), request).await.unwrap();
+    assert_eq!(
+        (quantities(&cart).as_slice(), cart.holds.len()),
+        ([(1, 2)].as_slice(), 1)
+    );
+    let cart = carts.give_back(user(), CheckoutId(Uuid::from_u128(1))).await.unwrap();
+    assert_eq!(
+        (quantities(&cart).as_slice(), cart.holds.len()),
+        ([(1, 4)].as_slice(), 0)
+    );
 }

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cart::{
-    domain::{Added, AppliedCall, AppliedEvents, CallId, Cart, EventId, UserId, Version},
+    app::CartError,
+    domain::{
+        Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CheckoutId, EventId, Held, Key, UsedKey, UserId,
+        Version, Wanted,
+    },
     ports::{CartStore, Saved},
 };
 use money::{Currency, Money};
@@ -13,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     mongo_store::MongoDatabase,
-    support::{cart_of, in_2100, large_cart, offer, pieces, sqlite_store, user},
+    support::{bought, cart_of, carts, in_2100, large_cart, memory_cache, offer, pieces, sqlite_store, user},
 };
 
 #[async_trait]
@@ -36,12 +40,70 @@ async fn what_was_saved_is_loaded(store: &dyn CartStore) {
     let euro: Currency = "EUR".parse().unwrap();
     cart.lines[0].price = Money::new(i64::MAX, euro);
     cart.applied = AppliedEvents::restore(Some(event(3)), (4..200).map(event));
-    for (n, added) in [(1, Some(Added::NewLine)), (2, Some(Added::ToLine)), (3, None)] {
-        let id = CallId(Uuid::from_u128(n));
-        cart.calls.note(AppliedCall { id, added });
-    }
+    let answers = [(1, Some(Added::NewLine)), (2, Some(Added::ToLine)), (3, None)];
+    let calls = answers.map(|(n, added)| AppliedCall {
+        id: CallId(Uuid::from_u128(n)),
+        ask: added.map(|_| "add 1 1".to_owned()),
+        added,
+    });
+    let key = UsedKey {
+        key: Key::new("ключ").unwrap(),
+        ask: "add 1 1".to_owned(),
+        at: in_2100(),
+    };
+    cart.calls = AppliedCalls::restore(calls, [key]);
     assert_eq!(store.save(&cart, None).await.unwrap(), Saved::Done);
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
+}
+
+async fn what_is_held_is_loaded(store: &dyn CartStore) {
+    let mut cart = cart_of(&user(), 5);
+    cart.add(offer(2), pieces(3), in_2100()).unwrap();
+    for (n, id) in [(1, 1), (2, 2)] {
+        let wanted = Wanted {
+            checkout: CheckoutId(Uuid::from_u128(n)),
+            cart: cart.id,
+            frozen_at: Version(9),
+            pieces: vec![bought(id, 2)],
+        };
+        assert_eq!(cart.hold(&wanted), Held::Done);
+    }
+    assert_eq!(store.save(&cart, None).await.unwrap(), Saved::Done);
+    assert_eq!(store.load(&user()).await.unwrap().as_ref(), Some(&cart));
+    cart.version = cart.version.next();
+    cart.give_back(CheckoutId(Uuid::from_u128(1)));
+    cart.drop_hold(CheckoutId(Uuid::from_u128(2)));
+    assert_eq!(store.save(&cart, Some(Version(5))).await.unwrap(), Saved::Done);
+    assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
+}
+
+async fn of_64_racing_checkouts_one_holds(store: &Arc<dyn CartStore>) {
+    let cart = cart_of(&user(), 3);
+    store.save(&cart, None).await.unwrap();
+    let mut checkouts = tokio::task::JoinSet::new();
+    for n in 0..64_u128 {
+        let carts = carts(store.clone(), memory_cache());
+        let wanted = Wanted {
+            checkout: CheckoutId(Uuid::from_u128(n)),
+            cart: cart.id,
+            frozen_at: cart.version,
+            pieces: vec![bought(1, 1)],
+        };
+        checkouts.spawn(async move {
+            loop {
+                match carts.hold(user(), wanted.clone()).await {
+                    Ok(_) => return true,
+                    Err(CartError::HoldRefused) => return false,
+                    Err(CartError::Contended) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        });
+    }
+    let held = checkouts.join_all().await;
+    assert_eq!(held.into_iter().filter(|held| *held).count(), 1);
+    let cart = store.load(&user()).await.unwrap().unwrap();
+    assert_eq!((cart.lines[0].quantity.get(), cart.holds.len()), (2, 1));
 }
 
 async fn a_second_first_save_conflicts(store: &dyn CartStore) {
@@ -152,11 +214,12 @@ macro_rules! store_contract {
     ($($adapter:ident: $fixture:ty),*) => { $(mod $adapter {
         use super::*;
         store_contract!(@case $fixture, |fixture| fixture.open().await.as_ref();
-            who_was_never_saved_is_not_there what_was_saved_is_loaded
+            who_was_never_saved_is_not_there what_was_saved_is_loaded what_is_held_is_loaded
             a_second_first_save_conflicts only_the_expected_version_is_replaced
             a_cart_that_is_not_there_is_not_replaced customers_do_not_meet a_value_of_2_mb_is_kept
             a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all);
-        store_contract!(@case $fixture, |fixture| &fixture.open().await; of_64_racing_writers_each_counts_once);
+        store_contract!(@case $fixture, |fixture| &fixture.open().await;
+            of_64_racing_writers_each_counts_once of_64_racing_checkouts_one_holds);
         store_contract!(@case $fixture, |fixture| &fixture; carts_outlive_a_restart);
     })* };
     (@case $fixture:ty, |$name:ident| $given:expr; $($case:ident)*) => { $(

@@ -83,7 +83,7 @@ pub(crate) fn quantities(cart: &Cart) -> Vec<(i64, i64)> {
 pub(crate) fn expecting(version: i64) -> Terms {
     Terms {
         expected: Some(Version(version)),
-        call: None,
+        ..Terms::default()
     }
 }
 

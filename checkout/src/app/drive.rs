@@ -69,10 +69,12 @@ impl Sagas {
             };
             let (at, detail) = (self.clock.now(), detail(&state, &ahead.state));
             record.steps.push((state.clone(), at, detail));
+            ahead.held |= state == State::CartHeld;
             (ahead.state, ahead.updated_at) = (state, at);
             (ahead.attempts, ahead.needs_attention) = (0, false);
         }
         record.payment_id.clone_from(&ahead.payment_id);
+        record.held = ahead.held;
         record.event = self.event(&ahead);
         (record, ahead)
     }
@@ -86,6 +88,8 @@ impl Sagas {
                 let charged = self.charge(checkout).await;
                 charged.map(|payment_id| checkout.payment_id = Some(payment_id))
             }
+            Call::Hold => ports.carts.hold(id, &checkout.user, &checkout.purchase).await,
+            Call::GiveBack => ports.carts.give_back(id, &checkout.user).await,
             Call::Confirm => ports.stock.confirm(id).await,
             Call::Release => ports.stock.release(id).await,
             Call::Refund => ports.payments.refund(id).await,
@@ -202,9 +206,11 @@ impl Sagas {
             }
             State::Initiated
             | State::InventoryReserved
+            | State::CartHeld
             | State::PaymentPending
             | State::PaymentCompleted
             | State::Releasing(_)
+            | State::GivingBack(_)
             | State::Refunding(_) => return None,
         };
         Some(Event {
@@ -240,11 +246,15 @@ fn detail(state: &State, before: &State) -> String {
                 failure.message
             )
         }
-        (State::Failed(failure) | State::Releasing(failure) | State::Refunding(failure), _) => {
+        (
+            State::Failed(failure) | State::Releasing(failure) | State::GivingBack(failure) | State::Refunding(failure),
+            _,
+        ) => {
             format!("{}: {}", failure.reason.as_str(), failure.message)
         }
         (State::Initiated, _) => "cart and prices are frozen".to_owned(),
         (State::InventoryReserved, _) => "the stock is held".to_owned(),
+        (State::CartHeld, _) => "the pieces of the cart are held".to_owned(),
         (State::PaymentPending, _) => "about to charge".to_owned(),
         (State::PaymentCompleted, _) => "charged".to_owned(),
         (State::Completed, _) => "the stock is sold".to_owned(),
@@ -286,7 +296,8 @@ fn completed(checkout: &Checkout, now: Timestamp) -> CheckoutCompleted {
         total_amount: Amount(checkout.purchase.total.minor_units()),
         currency: checkout.purchase.total.currency(),
         payment_id: checkout.payment_id.clone().unwrap_or_default(),
-        cart_version: checkout.purchase.cart_version,
+        cart_version: checkout.purchase.cart.version,
+        held: checkout.held,
         completed_at: now,
     }
 }

@@ -1,6 +1,6 @@
 //! Buys what is in a cart, once per user and key.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use storage::StoreError;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -15,12 +15,19 @@ use crate::{
 /// When a saga that may end in another process is looked up: after this time, and after twice as long each time.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Checkouts that may hold pieces of one cart for another one to begin: as many as the cart takes.
+const MAX_HOLDERS: usize = 50;
+
 /// Why there is no checkout to answer with. The key is still free, except for `KeyReused`.
 #[derive(Debug)]
 pub enum InitiateError {
     /// The key was used with another request.
     KeyReused,
     Refused(Refusal),
+    /// Everything in the cart is in this checkout, which has not ended.
+    InProgress(CheckoutId),
+    /// So many checkouts hold pieces of this cart that it takes no other one now.
+    TooManyHolds,
     /// A peer that is needed before anything begins did not answer.
     Peer(PeerError),
     Store(StoreError),
@@ -74,6 +81,7 @@ impl Sagas {
             method: request.method.clone(),
             purchase,
             state: State::Initiated,
+            held: false,
             payment_id: None,
             created_at: now,
             updated_at: now,
@@ -105,6 +113,10 @@ impl Sagas {
                     sagas.drive(Claimed { checkout: new, fence }, place).await;
                 }
                 Ok(Begun::Exists(known)) => drop(begun.send(Ok(Some(*known)))),
+                Ok(Begun::Unheld { has_ended: true, .. }) => {
+                    drop(begun.send(Err(InitiateError::Refused(Refusal::Empty))));
+                }
+                Ok(Begun::Unheld { by, has_ended: false }) => drop(begun.send(Err(InitiateError::InProgress(by)))),
                 Err(error) => drop(begun.send(Err(error.into()))),
             }
         };
@@ -118,23 +130,32 @@ impl Sagas {
     }
 
     async fn freeze_cart(&self, request: &Request) -> Result<Purchase, InitiateError> {
-        let cart = self
-            .ports
-            .carts
-            .cart_of(&request.user)
-            .await
-            .map_err(InitiateError::Peer)?;
+        let carts = &self.ports.carts;
+        let cart = carts.cart_of(&request.user).await.map_err(InitiateError::Peer)?;
+        match cart.check(request) {
+            Ok(()) if cart.holders.len() >= MAX_HOLDERS => return Err(InitiateError::TooManyHolds),
+            Ok(()) => {}
+            Err(Refusal::Empty) => {
+                let holder = self.unfinished(&cart.holders).await?;
+                return Err(holder.map_or(InitiateError::Refused(Refusal::Empty), InitiateError::InProgress));
+            }
+            Err(refusal) => return Err(InitiateError::Refused(refusal)),
+        }
         let products: Vec<_> = cart.lines.iter().map(|line| line.product).collect();
-        let current = match products[..] {
-            [] => BTreeMap::new(),
-            _ => self
-                .ports
-                .catalogue
-                .prices_of(&products)
-                .await
-                .map_err(InitiateError::Peer)?,
-        };
-        freeze(&cart, &current, request.accept_price_changes).map_err(InitiateError::Refused)
+        let catalogue = &self.ports.catalogue;
+        let current = catalogue.prices_of(&products).await.map_err(InitiateError::Peer)?;
+        freeze(&cart, &current, request).map_err(InitiateError::Refused)
+    }
+
+    /// The first of these checkouts that has not ended.
+    async fn unfinished(&self, holders: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
+        for id in holders {
+            let found = self.ports.journal.get(*id).await?;
+            if found.is_some_and(|(checkout, _)| !checkout.state.is_terminal()) {
+                return Ok(Some(*id));
+            }
+        }
+        Ok(None)
     }
 
     async fn replay(&self, known: Checkout, request: &Request, until: Instant) -> Result<Initiated, InitiateError> {

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use money::{Money, MoneyError, Quantity};
 
-use super::{Line, ProductId, Purchase};
+use super::{CartRef, CheckoutId, Line, ProductId, Purchase, Request};
+
+/// Lines of a purchase, at most: as many as the catalogue and the stock take at once. Pieces that came back from other
+/// checkouts can make a cart longer.
+pub const MAX_LINES: usize = 100;
 
 /// A line of a cart, at the price that its customer saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +18,14 @@ pub struct CartLine {
     pub seen_price: Money,
 }
 
+/// A cart as a purchase needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CartView {
+    pub cart: CartRef,
+    /// What is free.
     pub lines: Vec<CartLine>,
-    pub version: i64,
+    /// The checkouts that hold pieces of it.
+    pub holders: Vec<CheckoutId>,
 }
 
 /// A product as the catalogue has it now.
@@ -38,22 +46,48 @@ pub struct PriceChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     Empty,
+    /// The customer was shown another version of the cart than this one.
+    OtherVersion {
+        current: i64,
+    },
+    TooLong {
+        max: usize,
+    },
+    /// Changed prices are accepted only together with a total.
+    NoTotal,
     /// These are not sold any more.
     Gone(Vec<ProductId>),
-    PriceChanged(Vec<PriceChange>),
+    /// The purchase would cost `total`, and the customer was shown something else: prices that have changed, or another
+    /// total.
+    PriceChanged {
+        changes: Vec<PriceChange>,
+        total: Money,
+    },
     /// The total is none that can be charged.
     Total(MoneyError),
 }
 
-/// Freezes a cart at the current prices.
-pub fn freeze(
-    cart: &CartView,
-    current: &BTreeMap<ProductId, Priced>,
-    accept_price_changes: bool,
-) -> Result<Purchase, Refusal> {
-    if cart.lines.is_empty() {
-        return Err(Refusal::Empty);
+impl CartView {
+    /// Whether it is what the customer was shown, as far as that needs no prices, and can be bought at all.
+    pub fn check(&self, request: &Request) -> Result<(), Refusal> {
+        let current = self.cart.version;
+        if request.cart_version.is_some_and(|shown| shown != current) {
+            return Err(Refusal::OtherVersion { current });
+        }
+        if request.accept_price_changes && request.expected_total.is_none() {
+            return Err(Refusal::NoTotal);
+        }
+        match self.lines.len() {
+            0 => Err(Refusal::Empty),
+            1..=MAX_LINES => Ok(()),
+            _ => Err(Refusal::TooLong { max: MAX_LINES }),
+        }
     }
+}
+
+/// Freezes a cart at the current prices, if they are what its customer agreed to.
+pub fn freeze(cart: &CartView, current: &BTreeMap<ProductId, Priced>, request: &Request) -> Result<Purchase, Refusal> {
+    cart.check(request)?;
     let (mut lines, mut gone, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     for CartLine {
         product,
@@ -82,15 +116,21 @@ pub fn freeze(
     if !gone.is_empty() {
         return Err(Refusal::Gone(gone));
     }
-    if !changes.is_empty() && !accept_price_changes {
-        return Err(Refusal::PriceChanged(changes));
+    let purchase = Purchase::new(lines, cart.cart).map_err(Refusal::Total)?;
+    let is_another_total = request.expected_total.is_some_and(|shown| !shown.is(purchase.total));
+    if is_another_total || (!changes.is_empty() && !request.accept_price_changes) {
+        return Err(Refusal::PriceChanged {
+            changes,
+            total: purchase.total,
+        });
     }
-    Purchase::new(lines, cart.version).map_err(Refusal::Total)
+    Ok(purchase)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{ExpectedTotal, IdempotencyKey, PaymentMethod, UserId};
 
     fn cart(lines: &[(i64, i64, i64)]) -> CartView {
         let line = |&(product, quantity, price)| CartLine {
@@ -99,8 +139,9 @@ mod tests {
             seen_price: Money::usd(price),
         };
         CartView {
+            cart: CartRef { id: None, version: 3 },
             lines: lines.iter().map(line).collect(),
-            version: 3,
+            holders: Vec::new(),
         }
     }
 
@@ -117,49 +158,116 @@ mod tests {
         products.iter().map(priced).collect()
     }
 
-    #[test]
-    fn a_cart_is_bought_at_the_current_prices() {
-        let purchase = freeze(
-            &cart(&[(1, 2, 100), (2, 1, 50)]),
-            &catalogue(&[(1, 100), (2, 50)]),
-            false,
-        )
-        .unwrap();
-        assert_eq!(
-            (purchase.total, purchase.cart_version, purchase.lines.len()),
-            (Money::usd(250), 3, 2)
-        );
+    /// A request that agrees to this total, and to changed prices or not.
+    fn request(accept_price_changes: bool, total: Option<i64>) -> Request {
+        let expected = |minor_units| ExpectedTotal {
+            minor_units,
+            currency: None,
+        };
+        Request {
+            user: UserId("u".to_owned()),
+            key: IdempotencyKey::new("k").unwrap(),
+            method: PaymentMethod::new("pm_card_ok").unwrap(),
+            accept_price_changes,
+            expected_total: total.map(expected),
+            cart_version: None,
+        }
+    }
+
+    fn as_seen() -> Request {
+        request(false, None)
     }
 
     #[test]
-    fn a_changed_price_is_refused_unless_it_is_accepted() {
+    fn a_cart_is_bought_at_the_current_prices() {
+        let (cart, now) = (cart(&[(1, 2, 100), (2, 1, 50)]), catalogue(&[(1, 100), (2, 50)]));
+        for request in [as_seen(), request(false, Some(250)), request(true, Some(250))] {
+            let purchase = freeze(&cart, &now, &request).unwrap();
+            assert_eq!(
+                (purchase.total, purchase.cart.version, purchase.lines.len()),
+                (Money::usd(250), 3, 2)
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_pays_what_they_were_not_shown() {
+        let (cart, now) = (cart(&[(1, 2, 100)]), catalogue(&[(1, 120)]));
         let change = PriceChange {
             product: ProductId(1),
             old: Money::usd(100),
             new: Money::usd(120),
         };
-        let now = catalogue(&[(1, 120)]);
+        let refused = Refusal::PriceChanged {
+            changes: vec![change],
+            total: Money::usd(240),
+        };
+        let others = [
+            as_seen(),
+            request(false, Some(240)),
+            request(true, Some(200)),
+            request(true, Some(241)),
+        ];
+        for other in others {
+            assert_eq!(freeze(&cart, &now, &other).as_ref(), Err(&refused), "{other:?}");
+        }
         assert_eq!(
-            freeze(&cart(&[(1, 2, 100)]), &now, false),
-            Err(Refusal::PriceChanged(vec![change]))
-        );
-        assert_eq!(
-            freeze(&cart(&[(1, 2, 100)]), &now, true).unwrap().total,
+            freeze(&cart, &now, &request(true, Some(240))).unwrap().total,
             Money::usd(240)
+        );
+        assert_eq!(freeze(&cart, &now, &request(true, None)), Err(Refusal::NoTotal));
+        let unchanged = freeze(&cart, &catalogue(&[(1, 100)]), &request(false, Some(100)));
+        let refused = Refusal::PriceChanged {
+            changes: Vec::new(),
+            total: Money::usd(200),
+        };
+        assert_eq!(unchanged, Err(refused), "a line that was added since");
+    }
+
+    #[test]
+    fn a_total_in_another_currency_is_another_total() {
+        let euro = ExpectedTotal {
+            minor_units: 100,
+            currency: Some("EUR".parse().unwrap()),
+        };
+        let dollar = ExpectedTotal {
+            currency: Some(Money::usd(1).currency()),
+            ..euro
+        };
+        assert!(dollar.is(Money::usd(100)) && !euro.is(Money::usd(100)));
+    }
+
+    #[test]
+    fn a_cart_of_another_version_than_was_shown_is_not_bought() {
+        let (cart, now) = (cart(&[(1, 1, 1)]), catalogue(&[(1, 1)]));
+        let of_version = |version| Request {
+            cart_version: Some(version),
+            ..as_seen()
+        };
+        assert!(freeze(&cart, &now, &of_version(3)).is_ok());
+        let refused = Refusal::OtherVersion { current: 3 };
+        assert_eq!(freeze(&cart, &now, &of_version(2)), Err(refused.clone()));
+        assert_eq!(
+            super::tests::cart(&[]).check(&of_version(2)),
+            Err(refused),
+            "before it is empty"
         );
     }
 
     #[test]
     fn nothing_and_what_is_gone_cannot_be_bought() {
-        assert_eq!(freeze(&cart(&[]), &catalogue(&[]), false), Err(Refusal::Empty));
+        assert_eq!(freeze(&cart(&[]), &catalogue(&[]), &as_seen()), Err(Refusal::Empty));
         assert_eq!(
-            freeze(&cart(&[(9, 1, 1)]), &catalogue(&[]), true),
+            freeze(&cart(&[(9, 1, 1)]), &catalogue(&[]), &request(true, Some(1))),
             Err(Refusal::Gone(vec![ProductId(9)]))
         );
         let dear = catalogue(&[(1, i64::MAX)]);
         assert_eq!(
-            freeze(&cart(&[(1, 2, i64::MAX)]), &dear, false),
+            freeze(&cart(&[(1, 2, i64::MAX)]), &dear, &as_seen()),
             Err(Refusal::Total(MoneyError::Overflow))
         );
+        let long: Vec<_> = (1..=101).map(|id| (id, 1, 1)).collect();
+        assert_eq!(cart(&long).check(&as_seen()), Err(Refusal::TooLong { max: 100 }));
+        assert_eq!(cart(&long[1..]).check(&as_seen()), Ok(()));
     }
 }

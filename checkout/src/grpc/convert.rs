@@ -7,7 +7,7 @@ use proto::{
     status::Refusal,
 };
 
-use crate::domain::{Checkout, Entry, Failure, Line, Status};
+use crate::domain::{Checkout, Entry, ExpectedTotal, Failure, Line, Status};
 
 pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> wire::Checkout {
     let status = checkout.status();
@@ -75,6 +75,24 @@ const fn wire_status(status: Status) -> CheckoutStatus {
         Status::Completed => CheckoutStatus::Completed,
         Status::Failed => CheckoutStatus::Failed,
     }
+}
+
+/// A total that a customer was shown; without a currency it is in that of the cart.
+pub(super) fn expected_total(wire: &proto::money::v1::Money) -> Result<ExpectedTotal, Refusal> {
+    let currency = match wire.currency_code.as_str() {
+        "" => None,
+        code => {
+            let currency = code.parse();
+            Some(currency.map_err(|_| Refusal::field("expected_total", "expected_total has no currency of ISO 4217"))?)
+        }
+    };
+    if wire.minor_units < 0 {
+        return Err(Refusal::field("expected_total", "expected_total must not be negative"));
+    }
+    Ok(ExpectedTotal {
+        minor_units: wire.minor_units,
+        currency,
+    })
 }
 
 /// The status to list; `None` lists all.

@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses. What is logged of them is logged here, once.
 
-use proto::{Reason, status, status::Refusal};
+use proto::{Fact, Reason, status, status::Refusal};
 use runtime::telemetry::chain;
 use serde_json::json;
 use storage::StoreError;
@@ -19,6 +19,16 @@ pub(super) fn initiate(error: InitiateError) -> Status {
         )
         .into(),
         InitiateError::Refused(refusal) => cart_refusal(refusal).into(),
+        InitiateError::InProgress(id) => Refusal::new(
+            Reason::CheckoutInProgress,
+            "everything in the cart is in a checkout that has not ended",
+        )
+        .with(Fact::CheckoutId, id.to_string())
+        .into(),
+        InitiateError::TooManyHolds => {
+            tracing::warn!("a cart has as many unfinished checkouts as it takes; their events are not applied yet");
+            status::unavailable()
+        }
         InitiateError::Peer(peer) => {
             tracing::warn!(error = chain(&peer), "a peer did not answer before a checkout began");
             status::unavailable()
@@ -37,9 +47,22 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
                 Reason::ProductUnavailable,
                 "the cart holds products that are not sold any more",
             )
-            .with("product_ids", json!(ids).to_string())
+            .with(Fact::ProductIds, json!(ids).to_string())
         }
-        CartRefusal::PriceChanged(changes) => {
+        CartRefusal::OtherVersion { current } => {
+            Refusal::new(Reason::CartVersionMismatch, "the cart was changed in the meantime")
+                .with(Fact::Version, current.to_string())
+        }
+        CartRefusal::TooLong { max } => Refusal::new(
+            Reason::CartFull,
+            format!("a purchase has at most {max} lines; take some out of the cart"),
+        )
+        .with(Fact::Max, max.to_string()),
+        CartRefusal::NoTotal => {
+            let message = "expected_total is required with accept_price_changes: the total that the customer was shown";
+            Refusal::field("expected_total", message)
+        }
+        CartRefusal::PriceChanged { changes, total } => {
             let change = |change: &PriceChange| {
                 json!({
                     "product_id": change.product.0,
@@ -48,11 +71,14 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
                 })
             };
             let changes: Vec<_> = changes.iter().map(change).collect();
-            Refusal::new(
-                Reason::PriceChanged,
-                "prices have changed since these products went into the cart",
-            )
-            .with("changes", json!(changes).to_string())
+            let message = if changes.is_empty() {
+                "the cart costs another total than expected_total"
+            } else {
+                "prices have changed since these products went into the cart"
+            };
+            Refusal::new(Reason::PriceChanged, message)
+                .with(Fact::Changes, json!(changes).to_string())
+                .with(Fact::Total, total.minor_units().to_string())
         }
         CartRefusal::Total(error) => {
             Refusal::new(Reason::InvalidArgument, format!("the cart cannot be bought: {error}"))

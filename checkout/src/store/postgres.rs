@@ -16,16 +16,17 @@ use uuid::Uuid;
 
 use super::{
     label,
-    row::{BEGUN, COLUMNS, Changes, CheckoutRow, LineRow},
+    row::{BEGUN, COLUMNS, Changes, CheckoutRow, LineRow, UNREAD_FOR},
 };
 use crate::{
-    domain::{Checkout, CheckoutId, Entry, IdempotencyKey, Request, UserId},
+    domain::{CartRef, Checkout, CheckoutId, Entry, IdempotencyKey, Request, UserId},
     ports::{Begun, Claimed, Fence, Filter, Journal, Lease, Record},
 };
 
 pub const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     outbox::postgres::SCHEMA,
+    include_str!("../../migrations/postgres/0002_holds.sql"),
 ]);
 
 /// Sagas that nobody drives. The time of the statement, unlike that of the clock, is one that an index can be searched for.
@@ -51,8 +52,8 @@ impl Journal for PostgresJournal {
         self.0
             .write("checkout.begin", move |tx| {
                 async move {
-                    if let Some(fence) = insert(tx, &new, &request, &lease).await? {
-                        return Ok(Begun::Created(fence));
+                    if let Some(begun) = insert(tx, &new, &request, &lease).await? {
+                        return Ok(begun);
                     }
                     // The insert has waited for the one that was first. This statement sees it, which that one does not.
                     let known = find(&mut *tx, &request.user, &request.key).await?;
@@ -189,25 +190,34 @@ async fn find(
     row.as_ref().map(checkout).transpose()
 }
 
-/// Stores a saga with its first entry; `None` when its key is taken. Waits for a transaction that is about to take the key.
+/// Stores a saga with its first entry, unless one without a hold is in its way (see [`UNREAD_FOR`]); `None` when its key is
+/// taken. Waits for a transaction that is about to take the key.
 async fn insert(
     tx: &mut PgConnection,
     new: &Checkout,
     request: &Request,
     lease: &Lease,
-) -> Result<Option<Fence>, StoreError> {
-    let fence: Option<i64> = sqlx::query_scalar(
-        "WITH begun AS (
+) -> Result<Option<Begun>, StoreError> {
+    let row = sqlx::query(
+        "WITH unheld AS (
+            SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
+            WHERE user_id = $2 AND NOT held AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
+                AND (state <> 'COMPLETED' OR (cart_version >= $12 AND updated_at > statement_timestamp() - $19))
+                AND NOT EXISTS (SELECT FROM checkouts WHERE user_id = $2 AND idempotency_key = $3)
+            ORDER BY has_ended LIMIT 1),
+         begun AS (
             INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, lines, total_minor, currency,
-                payment_method, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1,
-                clock_timestamp() + $16, clock_timestamp())
+                payment_method, cart_id, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at)
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1,
+                clock_timestamp() + $17, clock_timestamp()
+            WHERE NOT EXISTS (SELECT FROM unheld)
             ON CONFLICT (user_id, idempotency_key) DO NOTHING
             RETURNING id, version, state, created_at, fence),
          first AS (
             INSERT INTO history (checkout_id, version, state, at, detail)
-            SELECT id, version, state, created_at, $17 FROM begun)
-         SELECT fence FROM begun",
+            SELECT id, version, state, created_at, $18 FROM begun)
+         SELECT fence, NULL AS unheld, NULL AS has_ended FROM begun
+         UNION ALL SELECT NULL, id, has_ended FROM unheld",
     )
     .bind(new.id.0)
     .bind(&new.user.0)
@@ -219,16 +229,26 @@ async fn insert(
     .bind(new.purchase.total.minor_units())
     .bind(new.purchase.total.currency().as_str())
     .bind(new.method.as_str())
-    .bind(new.purchase.cart_version)
+    .bind(new.purchase.cart.id)
+    .bind(new.purchase.cart.version)
     .bind(timestamptz(new.created_at))
     .bind(timestamptz(new.updated_at))
     .bind(new.version)
     .bind(&lease.owner)
     .bind(interval(lease.ttl))
     .bind(BEGUN)
+    .bind(interval(UNREAD_FOR))
     .fetch_optional(tx)
     .await?;
-    Ok(fence.map(Fence))
+    let Some(row) = row else { return Ok(None) };
+    let fence: Option<i64> = row.try_get("fence")?;
+    Ok(Some(match fence {
+        Some(fence) => Begun::Created(Fence(fence)),
+        None => Begun::Unheld {
+            by: CheckoutId(row.try_get("unheld")?),
+            has_ended: row.try_get("has_ended")?,
+        },
+    }))
 }
 
 /// Moves the saga and its history on, and returns its version; `Conflict` when it was not there any more.
@@ -247,7 +267,7 @@ async fn write_steps(
         "WITH moved AS (
             UPDATE checkouts SET state = $4, status = $5, failure = $6, payment_id = $7, updated_at = $8, version = $9,
                 attempts = $10, needs_attention = $11, wake_at = clock_timestamp() + $12,
-                lease_until = clock_timestamp() + $13
+                lease_until = clock_timestamp() + $13, held = $17
             WHERE id = $1 AND version = $2 AND fence = $3
             RETURNING id, version),
          entries AS (
@@ -273,6 +293,7 @@ async fn write_steps(
     .bind(states)
     .bind(times)
     .bind(details)
+    .bind(changes.held)
     .fetch_optional(tx)
     .await?;
     moved.ok_or(StoreError::Conflict)
@@ -318,7 +339,11 @@ fn checkout(row: &PgRow) -> Result<Checkout, StoreError> {
         currency: row.try_get("currency")?,
         payment_method: row.try_get("payment_method")?,
         payment_id: row.try_get("payment_id")?,
-        cart_version: row.try_get("cart_version")?,
+        cart: CartRef {
+            id: row.try_get("cart_id")?,
+            version: row.try_get("cart_version")?,
+        },
+        held: row.try_get("held")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         version: row.try_get("version")?,

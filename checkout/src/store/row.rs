@@ -11,17 +11,24 @@ use storage::StoreError;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Checkout, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase, Shortage, Status, UserId},
+    domain::{
+        CartRef, Checkout, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase, Shortage, Status, UserId,
+    },
     ports::{Lease, Record},
     saga::State,
 };
 
 /// What a [`CheckoutRow`] is read from.
 pub(super) const COLUMNS: &str = "id, user_id, fingerprint, state, failure, lines, total_minor, currency, payment_method, \
-     payment_id, cart_version, created_at, updated_at, version, attempts, needs_attention";
+     payment_id, cart_id, cart_version, held, created_at, updated_at, version, attempts, needs_attention";
 
 /// What the first entry of every history says.
 pub(super) const BEGUN: &str = "cart and prices are frozen";
+
+/// A checkout that was past the hold before carts had holds takes its pieces off the free lines with its event. Until then
+/// nobody may buy them again. Whether the event has reached the cart is not known here, so a completed one counts as unread
+/// for this long, or until the cart is of a later version than the one that was bought.
+pub(super) const UNREAD_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// A frozen line, as JSON. Prices are in minor units of the checkout's currency.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,7 +99,8 @@ pub(super) struct CheckoutRow {
     pub(super) currency: String,
     pub(super) payment_method: String,
     pub(super) payment_id: Option<String>,
-    pub(super) cart_version: i64,
+    pub(super) cart: CartRef,
+    pub(super) held: bool,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
     pub(super) version: i64,
@@ -116,9 +124,10 @@ impl TryFrom<CheckoutRow> for Checkout {
             purchase: Purchase {
                 lines: lines.collect::<Result<_, _>>()?,
                 total: Money::new(row.total_minor, currency),
-                cart_version: row.cart_version,
+                cart: row.cart,
             },
             state: State::from_parts(&row.state, failure).ok_or_else(|| unexpected("state", &row.state))?,
+            held: row.held,
             payment_id: row.payment_id,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -135,6 +144,7 @@ pub(super) struct Changes {
     pub(super) status: &'static str,
     pub(super) failure: Option<Json<FailureRow>>,
     pub(super) payment_id: Option<String>,
+    pub(super) held: bool,
     pub(super) updated_at: Timestamp,
     pub(super) version: i64,
     pub(super) attempts: u32,
@@ -158,6 +168,7 @@ impl Changes {
             status: Status::of(state, payment_id.is_some()).name(),
             failure: state.failure().map(|failure| Json(FailureRow::of(failure))),
             payment_id: payment_id.cloned(),
+            held: before.held || record.held,
             updated_at,
             version: before.version + i64::try_from(record.steps.len()).map_err(StoreError::corrupt)?,
             attempts: record.retry.map_or(0, |retry| retry.attempts),

@@ -13,10 +13,10 @@ use uuid::fmt::Hyphenated;
 
 use super::{
     label,
-    row::{BEGUN, COLUMNS, Changes, CheckoutRow, LineRow},
+    row::{BEGUN, COLUMNS, Changes, CheckoutRow, LineRow, UNREAD_FOR},
 };
 use crate::{
-    domain::{Checkout, CheckoutId, Entry, IdempotencyKey, Request, Status, UserId},
+    domain::{CartRef, Checkout, CheckoutId, Entry, IdempotencyKey, Request, Status, UserId},
     ports::{Begun, Claimed, Fence, Filter, Journal, Lease, Record},
     saga::State,
 };
@@ -24,6 +24,7 @@ use crate::{
 pub const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     outbox::sqlite::SCHEMA,
+    include_str!("../../migrations/sqlite/0002_holds.sql"),
 ]);
 
 /// The database's clock, in milliseconds.
@@ -52,13 +53,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn find(&self, user: &UserId, key: &IdempotencyKey) -> Result<Option<Checkout>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE user_id = ? AND idempotency_key = ?");
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(&user.0)
-            .bind(key.as_str())
-            .fetch_optional(self.0.reader())
-            .await?;
-        row.as_ref().map(checkout).transpose()
+        find(self.0.reader(), user, key).await
     }
 
     async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
@@ -162,13 +157,58 @@ impl Journal for SqliteJournal {
     }
 }
 
+async fn find(
+    db: impl sqlx::SqliteExecutor<'_>,
+    user: &UserId,
+    key: &IdempotencyKey,
+) -> Result<Option<Checkout>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE user_id = ? AND idempotency_key = ?");
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(&user.0)
+        .bind(key.as_str())
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(checkout).transpose()
+}
+
+/// Finds a checkout without a hold by user, version of the cart and age. Its first line is the condition of an index.
+const UNHELD: &str = concat!(
+    "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
+     WHERE user_id = ?1 AND held = 0 AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
+        AND (state <> 'COMPLETED' OR (cart_version >= ?2 AND updated_at > ",
+    now!(),
+    " - ?3)) ORDER BY has_ended LIMIT 1"
+);
+
+/// A checkout without a hold that this one must wait for: see [`UNREAD_FOR`].
+async fn unheld(tx: &mut SqliteConnection, new: &Checkout) -> Result<Option<Begun>, StoreError> {
+    let row = sqlx::query(UNHELD)
+        .bind(&new.user.0)
+        .bind(new.purchase.cart.version)
+        .bind(millis(UNREAD_FOR))
+        .fetch_optional(tx)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let id: Hyphenated = row.try_get("id")?;
+    Ok(Some(Begun::Unheld {
+        by: CheckoutId(id.into_uuid()),
+        has_ended: row.try_get("has_ended")?,
+    }))
+}
+
 async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, lease: Lease) -> Result<Begun, StoreError> {
-    let inserted = sqlx::query(concat!(
+    if let Some(known) = find(&mut *tx, &request.user, &request.key).await? {
+        return Ok(Begun::Exists(Box::new(known)));
+    }
+    if let Some(unheld) = unheld(&mut *tx, &new).await? {
+        return Ok(unheld);
+    }
+    sqlx::query(concat!(
         "INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, lines, total_minor, currency,
-            payment_method, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ",
+            payment_method, cart_id, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ",
         now!(),
-        " + ?, 0) ON CONFLICT (user_id, idempotency_key) DO NOTHING"
+        " + ?, 0)"
     ))
     .bind(new.id.to_string())
     .bind(&new.user.0)
@@ -180,7 +220,8 @@ async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, leas
     .bind(new.purchase.total.minor_units())
     .bind(new.purchase.total.currency().as_str())
     .bind(new.method.as_str())
-    .bind(new.purchase.cart_version)
+    .bind(new.purchase.cart.id.map(|id| id.to_string()))
+    .bind(new.purchase.cart.version)
     .bind(new.created_at.as_millisecond())
     .bind(new.updated_at.as_millisecond())
     .bind(new.version)
@@ -188,15 +229,6 @@ async fn insert(tx: &mut SqliteConnection, new: Checkout, request: Request, leas
     .bind(millis(lease.ttl))
     .execute(&mut *tx)
     .await?;
-    if inserted.rows_affected() == 0 {
-        let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE user_id = ? AND idempotency_key = ?");
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(&new.user.0)
-            .bind(request.key.as_str())
-            .fetch_one(&mut *tx)
-            .await?;
-        return Ok(Begun::Exists(Box::new(checkout(&row)?)));
-    }
     insert_entry(tx, new.id, new.version, &new.state, (new.created_at, BEGUN)).await?;
     Ok(Begun::Created(Fence(1)))
 }
@@ -228,7 +260,7 @@ async fn write_record(
     let before = &claimed.checkout;
     let changes = Changes::of(&record, before, &lease)?;
     let updated = sqlx::query(concat!(
-        "UPDATE checkouts SET state = ?, status = ?, failure = ?, payment_id = ?, updated_at = ?, version = ?,
+        "UPDATE checkouts SET state = ?, status = ?, failure = ?, payment_id = ?, held = ?, updated_at = ?, version = ?,
             attempts = ?, needs_attention = ?, wake_at = ",
         now!(),
         " + ?, lease_until = ",
@@ -239,6 +271,7 @@ async fn write_record(
     .bind(changes.status)
     .bind(changes.failure)
     .bind(changes.payment_id)
+    .bind(changes.held)
     .bind(changes.updated_at.as_millisecond())
     .bind(changes.version)
     .bind(changes.attempts)
@@ -289,6 +322,7 @@ async fn claim(tx: &mut SqliteConnection, lease: Lease, limit: u32) -> Result<Ve
 
 fn checkout(row: &SqliteRow) -> Result<Checkout, StoreError> {
     let id: Hyphenated = row.try_get("id")?;
+    let cart_id: Option<Hyphenated> = row.try_get("cart_id")?;
     let read = CheckoutRow {
         id: id.into_uuid(),
         user_id: row.try_get("user_id")?,
@@ -300,7 +334,11 @@ fn checkout(row: &SqliteRow) -> Result<Checkout, StoreError> {
         currency: row.try_get("currency")?,
         payment_method: row.try_get("payment_method")?,
         payment_id: row.try_get("payment_id")?,
-        cart_version: row.try_get("cart_version")?,
+        cart: CartRef {
+            id: cart_id.map(Hyphenated::into_uuid),
+            version: row.try_get("cart_version")?,
+        },
+        held: row.try_get("held")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         version: row.try_get("version")?,
@@ -331,4 +369,29 @@ fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_without_a_hold_are_found_by_their_index() {
+        let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        for migration in MIGRATIONS.0 {
+            sqlx::raw_sql(*migration).execute(&mut db).await.unwrap();
+        }
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {UNHELD}")));
+        let steps: Vec<String> = plan
+            .fetch_all(&mut db)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get("detail"))
+            .collect();
+        let by_index = "SEARCH checkouts USING INDEX checkouts_unheld (user_id=?)";
+        assert!(steps.iter().any(|step| step == by_index), "{steps:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The interface, through a real client, with servers for peers.
 
+mod holds;
 mod lists;
 mod outcomes;
 mod peers;

@@ -16,6 +16,7 @@ use events::Wake;
 use runtime::{Runtime, Tasks};
 
 use crate::{
+    carts::wanted,
     ledger::Hold,
     memory::MemoryJournal,
     world::{At, World},
@@ -36,12 +37,15 @@ pub(crate) struct Bench {
     clients: Tasks,
 }
 
+/// A request with this key, of a customer of its own.
 pub(crate) fn request(key: &str) -> Request {
     Request {
-        user: UserId("user-1".to_owned()),
+        user: UserId(format!("user-of-{key}")),
         key: IdempotencyKey::new(key).unwrap(),
         method: PaymentMethod::new("pm_card_ok").unwrap(),
         accept_price_changes: false,
+        expected_total: None,
+        cart_version: None,
     }
 }
 
@@ -167,7 +171,15 @@ impl Bench {
             assert_eq!(events, 1, "{what}: events");
         }
         let ledger = self.world.ledger();
-        assert!(ledger.holds.len() <= all.len(), "{what}: a hold without a checkout");
+        assert!(
+            ledger.holds.len() <= all.len(),
+            "{what}: a reservation without a checkout"
+        );
+        let is_known = |holder: &CheckoutId| all.iter().any(|checkout| checkout.id == *holder);
+        assert!(
+            ledger.carts.holders().iter().all(is_known),
+            "{what}: pieces of a cart without a checkout"
+        );
         assert!(
             ledger.payments.len() <= all.len(),
             "{what}: a payment without a checkout"
@@ -176,16 +188,21 @@ impl Bench {
     }
 
     fn assert_books(&self, checkout: &Checkout, what: &str) {
-        let ledger = self.world.ledger();
+        let mut ledger = self.world.ledger();
+        let in_cart = ledger.carts.held(checkout.id, &checkout.user);
         let (hold, movements) = (ledger.hold(checkout.id), ledger.movements(checkout.id));
         match checkout.status() {
             Status::Completed => {
                 assert_eq!(hold, Some(&Hold::Sold), "{what}");
                 assert_eq!(movements, [checkout.purchase.total.minor_units()], "{what}");
+                // They are there until its event has reached the cart.
+                let pieces = checkout.held.then(|| wanted(&checkout.purchase.lines));
+                assert_eq!(in_cart, pieces, "{what}");
             }
             Status::Failed => {
                 let over = matches!(hold, Some(Hold::Released | Hold::Refused(_)));
                 assert!(over, "{what}: {hold:?}");
+                assert_eq!(in_cart, None, "{what}");
                 assert_eq!(ledger.charged(checkout.id), 0, "{what}");
                 assert!(movements.len() <= 2, "{what}: {movements:?}");
             }
@@ -200,17 +217,28 @@ impl Bench {
         let history = self.history(checkout.id).await;
         assert_eq!(i64::try_from(history.len()).unwrap(), checkout.version, "{what}");
         for step in history.windows(2) {
+            let step = (step[0].as_str(), step[1].as_str());
             let allowed = matches!(
-                (step[0].as_str(), step[1].as_str()),
+                step,
                 ("INITIATED", "INVENTORY_RESERVED" | "FAILED")
-                    | ("INVENTORY_RESERVED", "PAYMENT_PENDING")
-                    | ("PAYMENT_PENDING", "PAYMENT_COMPLETED" | "RELEASING")
+                    | ("INVENTORY_RESERVED", "CART_HELD" | "RELEASING")
+                    | ("CART_HELD", "PAYMENT_PENDING")
+                    | ("PAYMENT_PENDING", "PAYMENT_COMPLETED" | "GIVING_BACK")
                     | ("PAYMENT_COMPLETED", "COMPLETED" | "REFUNDING")
-                    | ("REFUNDING", "RELEASING")
+                    | ("REFUNDING", "GIVING_BACK")
+                    | ("GIVING_BACK", "RELEASING")
                     | ("RELEASING", "FAILED")
             );
-            assert!(allowed, "{what}: {step:?}");
+            // Steps that were taken before carts had holds.
+            let is_of_before = checkout.purchase.cart.id.is_none() && !checkout.held;
+            let was_allowed = matches!(
+                step,
+                ("INVENTORY_RESERVED", "PAYMENT_PENDING") | ("PAYMENT_PENDING", "RELEASING")
+            );
+            assert!(allowed || is_of_before && was_allowed, "{what}: {step:?}");
         }
+        let was_held = history.iter().any(|state| state == "CART_HELD");
+        assert_eq!(was_held, checkout.held, "{what}");
     }
 
     /// That nothing has begun, and nobody was asked for anything that has an effect.

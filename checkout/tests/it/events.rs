@@ -55,12 +55,13 @@ async fn a_purchase_tells_everything_an_order_needs() {
     let expected = CheckoutCompleted {
         checkout_id: checkout.id.0,
         order_id: checkout.id.order_id(),
-        user_id: "user-1".to_owned(),
+        user_id: checkout.user.0.clone(),
         items: vec![item(1, 2, "10.00", "20.00"), item(2, 1, "2.50", "2.50")],
         total_amount: "22.50".parse().unwrap(),
         currency: Currency::USD,
         payment_id: payment_id(checkout.id),
         cart_version: 7,
+        held: true,
         completed_at: event.time,
     };
     assert_eq!(told, expected);
@@ -84,7 +85,7 @@ async fn a_purchase_that_failed_tells_why() {
         let told: CheckoutFailed = serde_json::from_slice(&event.data).unwrap();
         let expected = CheckoutFailed {
             checkout_id: checkout.id.0,
-            user_id: "user-1".to_owned(),
+            user_id: checkout.user.0.clone(),
             reason: reason.to_owned(),
             message: checkout.state.failure().unwrap().message.clone(),
             failed_at: event.time,
@@ -109,7 +110,7 @@ async fn an_event_carries_the_request_that_caused_it() {
 #[tokio::test(start_paused = true)]
 async fn an_unfinished_purchase_tells_nothing() {
     let bench = Bench::new();
-    for at in [At::Reserve, At::Charge, At::Confirm] {
+    for at in [At::Reserve, At::Hold, At::Charge, At::Confirm] {
         let gate = bench.world.gate_behind(at);
         let buying = bench.start_to_buy(request(&format!("{at:?}")));
         gate.reached().await;

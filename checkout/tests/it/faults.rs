@@ -21,10 +21,17 @@ enum Scene {
     Good,
     Declined,
     OutOfStock,
+    CartChanged,
     HoldExpired,
 }
 
-const SCENES: [Scene; 4] = [Scene::Good, Scene::Declined, Scene::OutOfStock, Scene::HoldExpired];
+const SCENES: [Scene; 5] = [
+    Scene::Good,
+    Scene::Declined,
+    Scene::OutOfStock,
+    Scene::CartChanged,
+    Scene::HoldExpired,
+];
 
 impl Scene {
     fn bench(self) -> Bench {
@@ -32,6 +39,7 @@ impl Scene {
         match self {
             Self::Good | Self::Declined => {}
             Self::OutOfStock => bench.world.ledger().sell_out(),
+            Self::CartChanged => bench.world.change_every_cart(),
             Self::HoldExpired => bench.world.expire_every_hold(),
         }
         bench
@@ -40,7 +48,7 @@ impl Scene {
     fn request(self) -> Request {
         match self {
             Self::Declined => paid_with("k", "pm_card_declined"),
-            Self::Good | Self::OutOfStock | Self::HoldExpired => request("k"),
+            Self::Good | Self::OutOfStock | Self::CartChanged | Self::HoldExpired => request("k"),
         }
     }
 
@@ -49,6 +57,7 @@ impl Scene {
             Self::Good => assert_eq!(checkout.state, State::Completed, "{what}"),
             Self::Declined => assert_eq!(reason(checkout), "CARD_DECLINED", "{what}"),
             Self::OutOfStock => assert_eq!(reason(checkout), "OUT_OF_STOCK", "{what}"),
+            Self::CartChanged => assert_eq!(reason(checkout), "CART_CHANGED", "{what}"),
             Self::HoldExpired => assert_eq!(reason(checkout), "RESERVATION_EXPIRED", "{what}"),
         }
     }
@@ -164,7 +173,7 @@ async fn a_charge_of_unknown_outcome_is_never_compensated_on_a_guess() {
             let stuck = bench.only().await;
             assert_eq!((&stuck.state, stuck.needs_attention), (&State::PaymentPending, true));
             assert!(bench.world.calls_of(At::Charge) > 100, "it is still tried");
-            for at in [At::Confirm, At::Release, At::Refund] {
+            for at in [At::Confirm, At::Release, At::GiveBack, At::Refund] {
                 assert_eq!(bench.world.calls_of(at), 0, "{at:?}");
             }
             bench.world.heal();
@@ -178,9 +187,12 @@ async fn a_charge_of_unknown_outcome_is_never_compensated_on_a_guess() {
 async fn a_saga_beyond_its_budget_needs_attention_until_it_goes_on() {
     let stuck_at = [
         (At::Reserve, Scene::Good),
+        (At::Hold, Scene::Good),
         (At::Charge, Scene::Good),
         (At::Confirm, Scene::Good),
         (At::Release, Scene::Declined),
+        (At::Release, Scene::CartChanged),
+        (At::GiveBack, Scene::Declined),
         (At::Refund, Scene::HoldExpired),
     ];
     for (at, scene) in stuck_at {

@@ -2,6 +2,7 @@
 
 mod claims;
 mod fixture;
+mod holds;
 mod lists;
 mod postgres;
 mod records;
@@ -29,6 +30,12 @@ macro_rules! journal_contract {
             records::a_failure_comes_back_with_all_that_was_short,
             records::sixty_four_racing_records_of_one_version_are_one,
             records::sixty_four_sagas_are_driven_at_once_by_two_replicas,
+            holds::a_hold_is_remembered_from_its_step_on,
+            holds::a_row_of_before_is_read_and_goes_on_without_a_hold,
+            holds::what_may_be_charged_for_pieces_that_it_does_not_hold_is_waited_for,
+            holds::what_took_pieces_without_a_hold_is_waited_for_until_the_cart_has_changed,
+            holds::one_that_has_not_ended_is_named_before_one_that_has,
+            holds::what_holds_its_pieces_or_takes_none_is_in_nobodys_way,
             claims::only_sagas_that_are_due_and_have_no_owner_are_claimed,
             claims::a_saga_that_is_to_be_tried_later_is_not_due_before,
             claims::a_lease_is_measured_by_the_clock_of_the_store_however_wrong_that_of_the_service_is,

@@ -2,7 +2,7 @@
 
 use checkout::{
     app::initiate_checkout::InitiateError,
-    domain::{PriceChange, ProductId, Refusal, Request, Status, UserId},
+    domain::{ExpectedTotal, PriceChange, ProductId, Refusal, Request, Status, UserId},
 };
 use futures::future::join_all;
 use money::Money;
@@ -109,10 +109,11 @@ async fn a_changed_price_leaves_the_key_free() {
         new: Money::usd(275),
     };
     let refused = |error: &InitiateError| {
-        let InitiateError::Refused(Refusal::PriceChanged(changes)) = error else {
+        let InitiateError::Refused(Refusal::PriceChanged { changes, total }) = error else {
             panic!("{error:?}");
         };
         assert_eq!(changes, &[change]);
+        assert_eq!(total.minor_units(), TOTAL + 25);
     };
     let (raise, lower) = (|| world.set_price(2, 275), || world.set_price(2, 250));
     assert_key_stays_free(&bench, raise, lower, refused).await;
@@ -122,9 +123,14 @@ async fn a_changed_price_leaves_the_key_free() {
 async fn a_changed_price_that_is_accepted_is_the_one_that_is_charged() {
     let bench = Bench::new();
     bench.world.set_price(2, 275);
+    let shown = ExpectedTotal {
+        minor_units: TOTAL + 25,
+        currency: None,
+    };
     let checkout = bench
         .buy(Request {
             accept_price_changes: true,
+            expected_total: Some(shown),
             ..request("k")
         })
         .await;
@@ -209,8 +215,60 @@ async fn a_failed_purchase_stays_failed_and_a_new_key_buys() {
     let bench = Bench::new();
     let failed = bench.buy(paid_with("first", "pm_card_declined")).await;
     assert_eq!(reason(&failed), "CARD_DECLINED");
-    assert_eq!(bench.buy(request("second")).await.status(), Status::Completed);
+    let by_the_same = Request {
+        user: failed.user.clone(),
+        ..request("second")
+    };
+    assert_eq!(bench.buy(by_the_same).await.status(), Status::Completed);
     let again = bench.initiate(paid_with("first", "pm_card_declined")).await.unwrap();
     assert_eq!(again.checkout, failed);
     bench.assert_sound("new key").await;
+}
+
+/// A request of the same customer as that of the key `k`.
+fn another(key: &str) -> Request {
+    Request {
+        user: request("k").user,
+        ..request(key)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_keys_for_one_cart_are_one_purchase() {
+    let bench = Bench::new();
+    // All of them have read the cart before one holds its pieces.
+    let gate = bench.world.gate_before(At::Hold);
+    let buying: Vec<_> = (0..20).map(|n| bench.start_to_buy(another(&format!("k{n}")))).collect();
+    gate.reached().await;
+    gate.open();
+    let mut completed = 0;
+    for buying in buying {
+        let ended = buying.await.unwrap();
+        match ended.map(|initiated| initiated.checkout) {
+            Ok(checkout) if checkout.status() == Status::Completed => completed += 1,
+            Ok(checkout) => assert_eq!(reason(&checkout), "CART_CHANGED"),
+            Err(error) => assert!(matches!(error, InitiateError::InProgress(_)), "{error:?}"),
+        }
+    }
+    assert_eq!(completed, 1);
+    assert_eq!(bench.world.calls_of(At::Charge), 1);
+    bench.assert_sound("one cart").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_added_while_a_checkout_runs_is_a_purchase_of_its_own() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_before(At::Charge);
+    let buying = bench.start_to_buy(request("k"));
+    gate.reached().await;
+    bench.world.fill_cart(&[(2, 3, 250)]);
+    let second = bench.buy(another("k2")).await;
+    assert_eq!(second.purchase.total, Money::usd(750));
+    gate.open();
+    let first = buying.await.unwrap().unwrap().checkout;
+    assert_eq!(
+        (first.status(), second.status()),
+        (Status::Completed, Status::Completed)
+    );
+    bench.assert_sound("two at once").await;
 }

@@ -1,4 +1,4 @@
-//! The books of stock and payments, kept as the real participants keep them: the first answer is remembered.
+//! The books of stock, carts and payments, kept as the real participants keep them: the first answer is remembered.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,8 @@ use checkout::domain::{CheckoutId, Failure, Line, PaymentMethod, ProductId, Shor
 use checkout::ports::Payment;
 use money::Money;
 use proto::Reason;
+
+use crate::carts::Carts;
 
 /// What became of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub(crate) struct Ledger {
     /// Pieces that can be reserved.
     pub(crate) available: BTreeMap<ProductId, i64>,
     pub(crate) holds: BTreeMap<CheckoutId, (Hold, Vec<Line>)>,
+    pub(crate) carts: Carts,
     pub(crate) payments: BTreeMap<CheckoutId, Paid>,
     /// Every movement of money, in minor units: charges are positive, refunds negative.
     pub(crate) money: Vec<(CheckoutId, i64)>,

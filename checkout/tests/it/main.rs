@@ -4,6 +4,7 @@
 
 mod api;
 mod bench;
+mod carts;
 mod events;
 mod faults;
 mod journal_contract;

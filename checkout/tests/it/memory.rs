@@ -3,14 +3,17 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use checkout::{
     domain::{Checkout, CheckoutId, Entry, IdempotencyKey, Request, UserId},
     ports::{Begun, Claimed, Fence, Filter, Journal, Lease, Record},
+    saga::State,
 };
 use events::Event;
+use runtime::Clock;
 use storage::StoreError;
 use tokio::{task::yield_now, time::Instant};
 
@@ -69,6 +72,22 @@ impl MemoryJournal {
         self.tables().rows.get_mut(&id).unwrap().readable = false;
     }
 
+    /// Puts a saga here that nobody drives, as if it had been driven so far before.
+    pub(crate) fn put(&self, checkout: Checkout, key: IdempotencyKey, history: Vec<Entry>) {
+        let now = Instant::now();
+        let row = Row {
+            key,
+            history,
+            owner: "gone".to_owned(),
+            fence: 1,
+            lease_until: now,
+            wake_at: now,
+            readable: true,
+            checkout,
+        };
+        self.tables().rows.insert(row.checkout.id, row);
+    }
+
     /// What happens to one of the next writes, counted from 0.
     pub(crate) fn fail_nth_write(&self, nth: usize, fault: WriteFault) {
         let mut tables = self.tables();
@@ -100,7 +119,7 @@ impl MemoryJournal {
     }
 }
 
-fn entry((state, at, detail): &(checkout::saga::State, jiff::Timestamp, String)) -> Entry {
+fn entry((state, at, detail): &(State, jiff::Timestamp, String)) -> Entry {
     Entry {
         state: state.name().to_owned(),
         at: *at,
@@ -119,11 +138,42 @@ fn apply(row: &mut Row, record: &Record, lease: &Lease) -> i64 {
     if let Some(id) = &record.payment_id {
         checkout.payment_id = Some(id.clone());
     }
+    checkout.held |= record.held;
     checkout.attempts = record.retry.map_or(0, |retry| retry.attempts);
     checkout.needs_attention = record.retry.is_some_and(|retry| retry.needs_attention);
     row.wake_at = Instant::now() + record.retry.map(|retry| retry.after).unwrap_or_default();
     row.lease_until = row.wake_at + lease.ttl;
     checkout.version
+}
+
+/// A saga of this user that holds nothing, and that a new one must wait for.
+fn unheld(tables: &Tables, new: &Checkout) -> Option<Begun> {
+    let now = Clock::system().now();
+    let is_unread = |old: &Checkout| {
+        let age = now.duration_since(old.updated_at);
+        old.purchase.cart.version >= new.purchase.cart.version
+            && Duration::try_from(age).unwrap_or_default() < Duration::from_hours(7 * 24)
+    };
+    let is_in_the_way = |old: &&Checkout| match old.state {
+        State::PaymentPending | State::PaymentCompleted => true,
+        State::Completed => is_unread(old),
+        State::Initiated
+        | State::InventoryReserved
+        | State::CartHeld
+        | State::Releasing(_)
+        | State::GivingBack(_)
+        | State::Refunding(_)
+        | State::Failed(_) => false,
+    };
+    let all = tables.rows.values().map(|row| &row.checkout);
+    let of_user = all.filter(|old| old.user == new.user && !old.held);
+    let first = of_user
+        .filter(is_in_the_way)
+        .min_by_key(|old| old.state.is_terminal())?;
+    Some(Begun::Unheld {
+        by: first.id,
+        has_ended: first.state.is_terminal(),
+    })
 }
 
 #[async_trait]
@@ -134,6 +184,9 @@ impl Journal for MemoryJournal {
             let same = |row: &&Row| row.checkout.user == new.user && row.key == request.key;
             if let Some(row) = tables.rows.values().find(same) {
                 return Ok(Begun::Exists(Box::new(row.read()?)));
+            }
+            if let Some(unheld) = unheld(tables, new) {
+                return Ok(unheld);
             }
             let first = (
                 new.state.clone(),

@@ -17,17 +17,19 @@ async fn a_purchase_happens_completely_and_once() {
     assert_eq!(checkout.status(), Status::Completed);
     assert_eq!(checkout.payment_id, Some(payment_id(checkout.id)));
     assert_eq!(checkout.purchase.total.minor_units(), TOTAL);
-    assert_eq!(checkout.purchase.cart_version, 7);
+    let cart = checkout.purchase.cart;
+    assert_eq!((cart.version, cart.id.is_some(), checkout.held), (7, true, true));
     let steps = [
         "INITIATED",
         "INVENTORY_RESERVED",
+        "CART_HELD",
         "PAYMENT_PENDING",
         "PAYMENT_COMPLETED",
         "COMPLETED",
     ];
     assert_eq!(bench.history(checkout.id).await, steps);
     assert_eq!(bench.get(checkout.id).await, checkout, "the answer is what is stored");
-    let calls = [At::Cart, At::Prices, At::Reserve, At::Charge, At::Confirm];
+    let calls = [At::Cart, At::Prices, At::Reserve, At::Hold, At::Charge, At::Confirm];
     assert_eq!(bench.world.calls(), calls);
     bench.assert_sound("happy").await;
 }
@@ -52,6 +54,10 @@ async fn a_purchase_is_written_down_in_as_few_commits_as_is_safe() {
     let bench = Bench::new();
     bench.world.expire_every_hold();
     assert_eq!(write(bench, "pm_card_ok").await, 4);
+    // So is the release after a refused hold: it would hide why.
+    let bench = Bench::new();
+    bench.world.change_every_cart();
+    assert_eq!(write(bench, "pm_card_ok").await, 3);
     let bench = Bench::new();
     bench.world.ledger().sell_out();
     assert_eq!(write(bench, "pm_card_ok").await, 2);
@@ -113,7 +119,9 @@ async fn a_declined_card_releases_the_stock() {
         let steps = [
             "INITIATED",
             "INVENTORY_RESERVED",
+            "CART_HELD",
             "PAYMENT_PENDING",
+            "GIVING_BACK",
             "RELEASING",
             "FAILED",
         ];
@@ -133,9 +141,11 @@ async fn a_hold_that_ran_out_is_refunded_when_its_stock_is_gone() {
     let steps = [
         "INITIATED",
         "INVENTORY_RESERVED",
+        "CART_HELD",
         "PAYMENT_PENDING",
         "PAYMENT_COMPLETED",
         "REFUNDING",
+        "GIVING_BACK",
         "RELEASING",
         "FAILED",
     ];

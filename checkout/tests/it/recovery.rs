@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use checkout::{
-    domain::{Checkout, CheckoutId, Line, Purchase},
+    app::initiate_checkout::InitiateError,
+    domain::{CartRef, Checkout, CheckoutId, Line, Purchase, Refusal, Request},
     ports::{Begun, Claimed, Journal, Lease, Record},
     saga::State,
 };
 use jiff::Timestamp;
-use proto::Reason;
+use proto::{Reason, events::CheckoutCompleted};
 use runtime::Ids;
 
 use crate::{
@@ -25,10 +26,43 @@ fn reserved(ledger: &mut Ledger, checkout: &Checkout) {
     ledger.reserve(checkout.id, &checkout.purchase.lines).unwrap();
 }
 
-fn called_to_pay(ledger: &mut Ledger, checkout: &Checkout) {
+/// The customer has changed the cart: its pieces cannot be held any more.
+fn gone(ledger: &mut Ledger, checkout: &Checkout) {
     reserved(ledger, checkout);
+    ledger.carts.clear(&checkout.user);
+}
+
+fn refused(ledger: &mut Ledger, checkout: &Checkout) {
+    gone(ledger, checkout);
+    let hold = ledger.carts.hold(checkout.id, &checkout.user, &checkout.purchase);
+    hold.unwrap_err();
+}
+
+fn refused_and_released(ledger: &mut Ledger, checkout: &Checkout) {
+    refused(ledger, checkout);
+    ledger.release(checkout.id).unwrap();
+}
+
+fn held(ledger: &mut Ledger, checkout: &Checkout) {
+    reserved(ledger, checkout);
+    let hold = ledger.carts.hold(checkout.id, &checkout.user, &checkout.purchase);
+    hold.unwrap();
+}
+
+fn pay(ledger: &mut Ledger, checkout: &Checkout) {
     // A decline is one of the answers.
     let _ = ledger.charge(checkout.id, checkout.purchase.total, &checkout.method);
+}
+
+fn lose(ledger: &mut Ledger, checkout: &Checkout) {
+    ledger.expire(checkout.id);
+    ledger.sell_out();
+    ledger.confirm(checkout.id).unwrap_err();
+}
+
+fn called_to_pay(ledger: &mut Ledger, checkout: &Checkout) {
+    held(ledger, checkout);
+    pay(ledger, checkout);
 }
 
 fn sold(ledger: &mut Ledger, checkout: &Checkout) {
@@ -38,13 +72,16 @@ fn sold(ledger: &mut Ledger, checkout: &Checkout) {
 
 fn lost(ledger: &mut Ledger, checkout: &Checkout) {
     called_to_pay(ledger, checkout);
-    ledger.expire(checkout.id);
-    ledger.sell_out();
-    ledger.confirm(checkout.id).unwrap_err();
+    lose(ledger, checkout);
+}
+
+fn given_back(ledger: &mut Ledger, checkout: &Checkout) {
+    called_to_pay(ledger, checkout);
+    ledger.carts.give_back(checkout.id, &checkout.user);
 }
 
 fn released(ledger: &mut Ledger, checkout: &Checkout) {
-    called_to_pay(ledger, checkout);
+    given_back(ledger, checkout);
     ledger.release(checkout.id).unwrap();
 }
 
@@ -53,8 +90,13 @@ fn refunded(ledger: &mut Ledger, checkout: &Checkout) {
     ledger.refund(checkout.id);
 }
 
-fn refunded_and_released(ledger: &mut Ledger, checkout: &Checkout) {
+fn refunded_and_given_back(ledger: &mut Ledger, checkout: &Checkout) {
     refunded(ledger, checkout);
+    ledger.carts.give_back(checkout.id, &checkout.user);
+}
+
+fn refunded_and_released(ledger: &mut Ledger, checkout: &Checkout) {
+    refunded_and_given_back(ledger, checkout);
     ledger.release(checkout.id).unwrap();
 }
 
@@ -66,54 +108,143 @@ struct Left {
     before: Before,
     method: &'static str,
     end: Option<&'static str>,
+    /// Whether it was begun before carts had holds.
+    is_old: bool,
 }
 
-fn all_that_can_be_left() -> Vec<Left> {
-    let declined = || failure(Reason::CardDeclined);
-    let expired = || failure(Reason::ReservationExpired);
-    let (ok, bad) = ("pm_card_ok", "pm_card_declined");
-    let (card, hold) = (Some("CARD_DECLINED"), Some("RESERVATION_EXPIRED"));
-    let rows: [(State, Before, &'static str, Option<&'static str>); 19] = [
-        (State::Initiated, nothing, ok, None),
-        (State::Initiated, reserved, ok, None),
-        (State::Initiated, reserved, bad, card),
-        (State::InventoryReserved, reserved, ok, None),
-        (State::InventoryReserved, reserved, bad, card),
-        (State::PaymentPending, reserved, ok, None),
-        (State::PaymentPending, called_to_pay, ok, None),
-        (State::PaymentPending, called_to_pay, bad, card),
-        // What came of the next call was not written down either.
-        (State::PaymentPending, sold, ok, None),
-        (State::PaymentPending, lost, ok, hold),
-        (State::PaymentPending, released, bad, card),
-        (State::PaymentCompleted, called_to_pay, ok, None),
-        (State::PaymentCompleted, sold, ok, None),
-        (State::PaymentCompleted, lost, ok, hold),
-        (State::Releasing(declined()), called_to_pay, bad, card),
-        (State::Releasing(declined()), released, bad, card),
-        (State::Refunding(expired()), lost, ok, hold),
-        (State::Refunding(expired()), refunded, ok, hold),
-        (State::Refunding(expired()), refunded_and_released, ok, hold),
-    ];
+type Row = (State, Before, &'static str, Option<&'static str>);
+
+const OK: &str = "pm_card_ok";
+const BAD: &str = "pm_card_declined";
+const CARD: Option<&str> = Some("CARD_DECLINED");
+const CART: Option<&str> = Some("CART_CHANGED");
+const HOLD: Option<&str> = Some("RESERVATION_EXPIRED");
+
+fn left(rows: Vec<Row>, is_old: bool) -> Vec<Left> {
     let left = |(state, before, method, end)| Left {
         state,
         before,
         method,
         end,
+        is_old,
     };
     rows.into_iter().map(left).collect()
 }
 
+fn all_that_can_be_left() -> Vec<Left> {
+    let declined = || failure(Reason::CardDeclined);
+    let changed = || failure(Reason::CartChanged);
+    let expired = || failure(Reason::ReservationExpired);
+    let rows: Vec<Row> = vec![
+        (State::Initiated, nothing, OK, None),
+        (State::Initiated, reserved, OK, None),
+        (State::Initiated, reserved, BAD, CARD),
+        // What came of the next call was not written down either.
+        (State::Initiated, held, OK, None),
+        (State::Initiated, refused, OK, CART),
+        (State::InventoryReserved, reserved, OK, None),
+        (State::InventoryReserved, reserved, BAD, CARD),
+        (State::InventoryReserved, gone, OK, CART),
+        (State::InventoryReserved, held, OK, None),
+        (State::InventoryReserved, refused, OK, CART),
+        (State::CartHeld, held, OK, None),
+        (State::CartHeld, held, BAD, CARD),
+        (State::PaymentPending, held, OK, None),
+        (State::PaymentPending, called_to_pay, OK, None),
+        (State::PaymentPending, called_to_pay, BAD, CARD),
+        (State::PaymentPending, sold, OK, None),
+        (State::PaymentPending, lost, OK, HOLD),
+        (State::PaymentPending, given_back, BAD, CARD),
+        (State::PaymentPending, released, BAD, CARD),
+        (State::PaymentCompleted, called_to_pay, OK, None),
+        (State::PaymentCompleted, sold, OK, None),
+        (State::PaymentCompleted, lost, OK, HOLD),
+        (State::GivingBack(declined()), called_to_pay, BAD, CARD),
+        (State::GivingBack(declined()), given_back, BAD, CARD),
+        (State::GivingBack(declined()), released, BAD, CARD),
+        (State::GivingBack(expired()), refunded, OK, HOLD),
+        (State::Releasing(declined()), given_back, BAD, CARD),
+        (State::Releasing(declined()), released, BAD, CARD),
+        (State::Releasing(changed()), refused, OK, CART),
+        (State::Releasing(changed()), refused_and_released, OK, CART),
+        (State::Refunding(expired()), lost, OK, HOLD),
+        (State::Refunding(expired()), refunded, OK, HOLD),
+        (State::Refunding(expired()), refunded_and_given_back, OK, HOLD),
+        (State::Refunding(expired()), refunded_and_released, OK, HOLD),
+    ];
+    left(rows, false)
+}
+
+/// What a process can have left that knew nothing of holds on carts.
+fn all_that_was_left_before() -> Vec<Left> {
+    let charged: Before = |ledger, checkout| {
+        reserved(ledger, checkout);
+        pay(ledger, checkout);
+    };
+    let sold: Before = |ledger, checkout| {
+        reserved(ledger, checkout);
+        pay(ledger, checkout);
+        ledger.confirm(checkout.id).unwrap();
+    };
+    let lost: Before = |ledger, checkout| {
+        reserved(ledger, checkout);
+        pay(ledger, checkout);
+        lose(ledger, checkout);
+    };
+    let released: Before = |ledger, checkout| {
+        reserved(ledger, checkout);
+        pay(ledger, checkout);
+        ledger.release(checkout.id).unwrap();
+    };
+    let declined = || failure(Reason::CardDeclined);
+    let expired = || failure(Reason::ReservationExpired);
+    let rows: Vec<Row> = vec![
+        (State::Initiated, nothing, OK, None),
+        (State::Initiated, reserved, OK, None),
+        (State::Initiated, reserved, BAD, CARD),
+        (State::Initiated, gone, OK, CART),
+        (State::InventoryReserved, reserved, OK, None),
+        (State::InventoryReserved, reserved, BAD, CARD),
+        (State::InventoryReserved, gone, OK, CART),
+        (State::PaymentPending, reserved, OK, None),
+        (State::PaymentPending, reserved, BAD, CARD),
+        (State::PaymentPending, charged, OK, None),
+        (State::PaymentPending, charged, BAD, CARD),
+        (State::PaymentPending, sold, OK, None),
+        (State::PaymentPending, lost, OK, HOLD),
+        (State::PaymentPending, released, BAD, CARD),
+        (State::PaymentCompleted, charged, OK, None),
+        (State::PaymentCompleted, sold, OK, None),
+        (State::PaymentCompleted, lost, OK, HOLD),
+        (State::Releasing(declined()), charged, BAD, CARD),
+        (State::Releasing(declined()), released, BAD, CARD),
+        (State::Refunding(expired()), lost, OK, HOLD),
+    ];
+    left(rows, true)
+}
+
 /// The steps from the beginning to a state.
 fn path_to(state: &State) -> Vec<State> {
-    let forward = [State::InventoryReserved, State::PaymentPending, State::PaymentCompleted];
+    let forward = [
+        State::InventoryReserved,
+        State::CartHeld,
+        State::PaymentPending,
+        State::PaymentCompleted,
+    ];
+    let then = |forward: &[State]| [forward, std::slice::from_ref(state)].concat();
     match state {
         State::Initiated => Vec::new(),
         State::InventoryReserved => forward[..1].to_vec(),
-        State::PaymentPending => forward[..2].to_vec(),
+        State::CartHeld => forward[..2].to_vec(),
+        State::PaymentPending => forward[..3].to_vec(),
         State::PaymentCompleted => forward.to_vec(),
-        State::Releasing(_) => [&forward[..2], std::slice::from_ref(state)].concat(),
-        State::Refunding(_) => [&forward[..], std::slice::from_ref(state)].concat(),
+        State::Releasing(failure) if !failure.had_hold() => then(&forward[..1]),
+        State::Releasing(failure) => then(&path_to(&State::GivingBack(failure.clone()))),
+        State::GivingBack(failure) if failure.reason == Reason::ReservationExpired => {
+            then(&path_to(&State::Refunding(failure.clone())))
+        }
+        State::GivingBack(_) => then(&forward[..3]),
+        State::Refunding(_) => then(&forward),
         State::Completed | State::Failed(_) => panic!("nothing is left of it"),
     }
 }
@@ -128,15 +259,20 @@ async fn leave(bench: &Bench, key: &str, left: &Left, lease: &Lease) -> Checkout
         quantity: line.quantity,
         unit_price: line.seen_price,
     };
-    let cart = bench.world.cart();
+    let view = bench.world.cart(&request.user);
+    let cart = CartRef {
+        id: view.cart.id.filter(|_| !left.is_old),
+        ..view.cart
+    };
     let now = Timestamp::from_second(1_700_000_000).unwrap();
     let checkout = Checkout {
         id: CheckoutId(Ids::random().next()),
         user: request.user.clone(),
         fingerprint: request.fingerprint(),
         method: request.method.clone(),
-        purchase: Purchase::new(cart.lines.iter().map(line).collect(), cart.version).unwrap(),
+        purchase: Purchase::new(view.lines.iter().map(line).collect(), cart).unwrap(),
         state: State::Initiated,
+        held: false,
         payment_id: None,
         created_at: now,
         updated_at: now,
@@ -149,10 +285,14 @@ async fn leave(bench: &Bench, key: &str, left: &Left, lease: &Lease) -> Checkout
     let Begun::Created(fence) = bench.journal.begin(&checkout, &request, lease).await.unwrap() else {
         panic!("the key is taken");
     };
-    let path = path_to(&left.state);
+    let mut path = path_to(&left.state);
+    if left.is_old {
+        path.retain(|state| !matches!(state, State::CartHeld) && (*state == left.state || state.failure().is_none()));
+    }
     if !path.is_empty() {
         let paid = path.contains(&State::PaymentCompleted);
         let record = Record {
+            held: path.contains(&State::CartHeld),
             steps: path.into_iter().map(|state| (state, now, String::new())).collect(),
             payment_id: paid.then(|| payment_id(id)),
             ..Record::default()
@@ -191,6 +331,67 @@ async fn a_saga_left_in_any_state_is_taken_up_and_ended() {
             assert!(began.elapsed() < Duration::from_secs(2), "{what}: at once");
             bench.assert_sound(&what).await;
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_was_begun_before_carts_had_holds_is_ended_and_its_event_says_whether_it_holds_anything() {
+    for left in all_that_was_left_before() {
+        let bench = Bench::new();
+        let id = leave(&bench, "k", &left, &lease("gone", Duration::ZERO)).await;
+        let what = format!("{} {} of before", left.state.name(), left.method);
+        bench.recover();
+        let ended = bench.ended(id).await;
+        assert_end(&ended, left.end, &what);
+        let is_before_its_hold = matches!(left.state, State::Initiated | State::InventoryReserved);
+        assert_eq!(ended.held, is_before_its_hold && left.end != CART, "{what}");
+        if left.end.is_none() {
+            let told: CheckoutCompleted = serde_json::from_slice(&bench.journal.outbox()[0].data).unwrap();
+            assert_eq!(told.held, ended.held, "{what}");
+        }
+        bench.assert_sound(&what).await;
+    }
+}
+
+/// They charge, or have charged, for pieces that are free in the cart until their event is there.
+#[tokio::test(start_paused = true)]
+async fn nobody_buys_again_what_a_saga_of_before_is_about_to_take() {
+    for method in [OK, BAD] {
+        let bench = Bench::new();
+        let left = Left {
+            state: State::PaymentPending,
+            before: reserved,
+            method,
+            end: if method == OK { None } else { CARD },
+            is_old: true,
+        };
+        let old = leave(&bench, "k", &left, &lease("gone", Duration::from_secs(15))).await;
+        let next = Request {
+            user: request("k").user,
+            ..request("next")
+        };
+        let running = bench.initiate(next.clone()).await;
+        assert!(
+            matches!(running, Err(InitiateError::InProgress(id)) if id == old),
+            "{running:?}"
+        );
+        bench.only().await;
+        bench.recover();
+        let ended = bench.ended(old).await;
+        assert_end(&ended, left.end, method);
+        if method == OK {
+            // What is in its event is still in the cart.
+            let empty = bench.initiate(next.clone()).await;
+            assert!(
+                matches!(empty, Err(InitiateError::Refused(Refusal::Empty))),
+                "{empty:?}"
+            );
+            bench.only().await;
+            // The cart was changed: by the event, or by its customer.
+            bench.world.fill_cart(&[(1, 1, 1000)]);
+        }
+        assert_eq!(bench.buy(next).await.state, State::Completed);
+        bench.assert_sound(method).await;
     }
 }
 
@@ -240,7 +441,14 @@ async fn a_driver_that_was_thought_dead_changes_nothing_when_it_goes_on() {
                 match at {
                     At::FindPayment => bench.world.script(At::Charge, [Some(Fault::AnswerLost)]),
                     At::Refund => bench.world.expire_every_hold(),
-                    At::Cart | At::Prices | At::Reserve | At::Charge | At::Confirm | At::Release => {}
+                    At::Cart
+                    | At::Prices
+                    | At::Reserve
+                    | At::Hold
+                    | At::Charge
+                    | At::Confirm
+                    | At::Release
+                    | At::GiveBack => {}
                 }
                 let gate = if behind {
                     bench.world.gate_behind(at)
@@ -282,11 +490,14 @@ async fn take_over(bench: &Bench, at: At, behind: bool, method: &str) {
     assert_eq!(buying.await.unwrap().unwrap().checkout, end, "{at:?}");
     tokio::time::sleep(Duration::from_mins(1)).await;
     let more = bench.world.calls()[calls..].to_vec();
-    // What follows a charge shares its commit. That call was made by the new driver before, and has its answer.
+    // What follows a reservation or a charge shares its commit. That call was made by the new driver before, and has its
+    // answer.
     let expected = match (at, method) {
         (At::Charge | At::FindPayment, "pm_card_ok") => vec![At::Confirm],
-        (At::Charge | At::FindPayment | At::Refund, _) => vec![At::Release],
-        (At::Cart | At::Prices | At::Reserve | At::Confirm | At::Release, _) => Vec::new(),
+        (At::Charge | At::FindPayment | At::Refund, _) => vec![At::GiveBack, At::Release],
+        (At::GiveBack, _) => vec![At::Release],
+        (At::Reserve, _) => vec![At::Hold],
+        (At::Cart | At::Prices | At::Hold | At::Confirm | At::Release, _) => Vec::new(),
     };
     assert!(more == expected || more.is_empty(), "{at:?}: {more:?}");
     bench.assert_sound(&format!("{method} {at:?} {behind}")).await;
@@ -301,12 +512,19 @@ async fn a_saga_that_is_taken_from_a_driver_that_lives_has_one_verdict() {
                 match at {
                     At::FindPayment => bench.world.script(At::Charge, [Some(Fault::AnswerLost)]),
                     At::Refund => bench.world.expire_every_hold(),
-                    At::Cart | At::Prices | At::Reserve | At::Charge | At::Confirm | At::Release => {}
+                    At::Cart
+                    | At::Prices
+                    | At::Reserve
+                    | At::Hold
+                    | At::Charge
+                    | At::Confirm
+                    | At::Release
+                    | At::GiveBack => {}
                 }
                 let is_called = match at {
                     At::Confirm | At::Refund => method == "pm_card_ok",
-                    At::Release => method == "pm_card_declined",
-                    At::Cart | At::Prices | At::Reserve | At::Charge | At::FindPayment => true,
+                    At::GiveBack | At::Release => method == "pm_card_declined",
+                    At::Cart | At::Prices | At::Reserve | At::Hold | At::Charge | At::FindPayment => true,
                 };
                 if is_called {
                     take_over(&bench, at, behind, method).await;
@@ -328,7 +546,7 @@ async fn a_driver_whose_fence_has_moved_on_does_not_charge() {
     assert_eq!(claimed.len(), 1);
     gate.open();
     tokio::time::sleep(Duration::from_mins(30)).await;
-    assert_eq!(bench.world.calls(), [At::Cart, At::Prices, At::Reserve]);
+    assert_eq!(bench.world.calls(), [At::Cart, At::Prices, At::Reserve, At::Hold]);
     let stays = bench.only().await;
     assert_eq!(stays, claimed[0].checkout, "it has written nothing");
     // The client still waits: whoever has the saga now may end it.
@@ -393,7 +611,7 @@ async fn a_step_that_was_written_but_not_answered_is_found_without_waiting_for_a
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_was_not_written_while_somebody_else_took_over_is_not_taken_for_written() {
-    for at in [At::Reserve, At::Charge] {
+    for at in [At::Reserve, At::Hold, At::Charge] {
         let bench = Bench::new();
         let gate = bench.world.gate_behind(at);
         let buying = bench.start_to_buy(request("k"));

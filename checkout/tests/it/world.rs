@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use checkout::{
-    domain::{CartLine, CartView, CheckoutId, Failure, Line, PaymentMethod, Priced, ProductId, UserId},
+    domain::{CartLine, CartView, CheckoutId, Failure, Line, PaymentMethod, Priced, ProductId, Purchase, UserId},
     ports::{Answer, Carts, Catalogue, Payment, Payments, PeerError, Stock},
 };
 use money::{Money, Quantity};
@@ -27,20 +27,24 @@ pub(crate) enum At {
     Cart,
     Prices,
     Reserve,
+    Hold,
     Charge,
     FindPayment,
     Confirm,
     Release,
+    GiveBack,
     Refund,
 }
 
 /// The calls to those that keep books.
-pub(crate) const PARTICIPANTS: [At; 6] = [
+pub(crate) const PARTICIPANTS: [At; 8] = [
     At::Reserve,
+    At::Hold,
     At::Charge,
     At::FindPayment,
     At::Confirm,
     At::Release,
+    At::GiveBack,
     At::Refund,
 ];
 
@@ -98,7 +102,6 @@ impl Gate {
 #[derive(Default)]
 pub(crate) struct World {
     ledger: Mutex<Ledger>,
-    cart: Mutex<Option<CartView>>,
     prices: Mutex<BTreeMap<ProductId, Priced>>,
     /// Calls that are overtaken, and by how many more.
     on_the_way: Mutex<Vec<(usize, Effect)>>,
@@ -108,10 +111,12 @@ pub(crate) struct World {
     calls: Mutex<Vec<At>>,
     /// Whether the time of every hold is over, and its stock gone, before it is confirmed.
     holds_are_short: Arc<AtomicBool>,
+    /// Whether the pieces of every cart are gone before they are held.
+    carts_change: Arc<AtomicBool>,
 }
 
 impl World {
-    /// Two products in stock, and a cart with two of the one and one of the other: 22.50 together.
+    /// Two products in stock, and customers who each have a cart with two of the one and one of the other: 22.50 together.
     pub(crate) fn new() -> Arc<Self> {
         let world = Self::default();
         world.restock(1000);
@@ -142,21 +147,18 @@ impl World {
         self.prices.lock().unwrap().remove(&ProductId(product));
     }
 
-    /// Lines of product, quantity and the price that was seen.
+    /// Puts these into every cart in place of what is free there: product, quantity and the price that was seen.
     pub(crate) fn fill_cart(&self, lines: &[(i64, i64, i64)]) {
         let line = |&(product, quantity, price)| CartLine {
             product: ProductId(product),
             quantity: Quantity::new(quantity).unwrap(),
             seen_price: Money::usd(price),
         };
-        *self.cart.lock().unwrap() = Some(CartView {
-            lines: lines.iter().map(line).collect(),
-            version: 7,
-        });
+        self.ledger().carts.fill(lines.iter().map(line).collect());
     }
 
-    pub(crate) fn cart(&self) -> CartView {
-        self.cart.lock().unwrap().clone().unwrap()
+    pub(crate) fn cart(&self, user: &UserId) -> CartView {
+        self.ledger().carts.view(user)
     }
 
     pub(crate) fn prices(&self) -> BTreeMap<ProductId, Priced> {
@@ -165,6 +167,10 @@ impl World {
 
     pub(crate) fn expire_every_hold(&self) {
         self.holds_are_short.store(true, SeqCst);
+    }
+
+    pub(crate) fn change_every_cart(&self) {
+        self.carts_change.store(true, SeqCst);
     }
 
     /// What happens to the next calls of this kind.
@@ -303,6 +309,22 @@ impl World {
             ledger.confirm(id)
         }
     }
+
+    /// What Hold does.
+    pub(crate) fn hold(
+        &self,
+        id: CheckoutId,
+        user: &UserId,
+        purchase: &Purchase,
+    ) -> impl Fn(&mut Ledger) -> Result<(), Failure> + Send + 'static {
+        let (user, purchase, carts_change) = (user.clone(), purchase.clone(), self.carts_change.clone());
+        move |ledger| {
+            if carts_change.load(SeqCst) {
+                ledger.carts.clear(&user);
+            }
+            ledger.carts.hold(id, &user, &purchase)
+        }
+    }
 }
 
 /// What a caller makes of an answer that has not come in time.
@@ -323,9 +345,20 @@ fn answer<T>(answer: Result<Result<T, Failure>, Status>, refusals: &[Reason]) ->
 
 #[async_trait]
 impl Carts for World {
-    async fn cart_of(&self, _: &UserId) -> Result<CartView, PeerError> {
-        self.call(At::Cart, |_| ()).await?;
-        Ok(self.cart())
+    async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError> {
+        let user = user.clone();
+        Ok(self.call(At::Cart, move |ledger| ledger.carts.view(&user)).await?)
+    }
+
+    async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Answer<()> {
+        let hold = self.hold(id, user, purchase);
+        answer(self.call(At::Hold, hold).await, &[Reason::CartChanged])
+    }
+
+    async fn give_back(&self, id: CheckoutId, user: &UserId) -> Answer<()> {
+        let user = user.clone();
+        let called = self.call(At::GiveBack, move |ledger| ledger.carts.give_back(id, &user));
+        answer(called.await.map(Ok), &[])
     }
 }
 

@@ -29,11 +29,15 @@ mod code {
     pub(super) const METHOD_NOT_ALLOWED: Code = (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
     pub(super) const CONFLICT: Code = (StatusCode::CONFLICT, "conflict");
     pub(super) const PRECONDITION_FAILED: Code = (StatusCode::PRECONDITION_FAILED, "precondition_failed");
+    pub(super) const REQUEST_TIMEOUT: Code = (StatusCode::REQUEST_TIMEOUT, "request_timeout");
     pub(super) const PAYLOAD_TOO_LARGE: Code = (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large");
+    pub(super) const URI_TOO_LONG: Code = (StatusCode::URI_TOO_LONG, "uri_too_long");
+    pub(super) const HEADERS_TOO_LARGE: Code = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large");
     pub(super) const UNSUPPORTED_MEDIA_TYPE: Code = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
     pub(super) const UNPROCESSABLE: Code = (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable");
     pub(super) const RATE_LIMIT_EXCEEDED: Code = (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded");
     pub(super) const INTERNAL_ERROR: Code = (StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
+    pub(super) const NOT_IMPLEMENTED: Code = (StatusCode::NOT_IMPLEMENTED, "not_implemented");
     pub(super) const SERVICE_UNAVAILABLE: Code = (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable");
     pub(super) const TIMEOUT: Code = (StatusCode::GATEWAY_TIMEOUT, "timeout");
 }
@@ -51,14 +55,20 @@ pub fn class(reason: Reason) -> Class {
         R::Forbidden => (code::FORBIDDEN, "Not allowed"),
         R::RouteNotFound => (code::NOT_FOUND, "No such path"),
         R::MethodNotAllowed => (code::METHOD_NOT_ALLOWED, "Wrong method for this path"),
+        R::RequestTimeout => (code::REQUEST_TIMEOUT, "The request did not arrive in time"),
         R::PayloadTooLarge => (code::PAYLOAD_TOO_LARGE, "The body is too large"),
+        R::UriTooLong => (code::URI_TOO_LONG, "The request line is too long"),
+        R::HeadersTooLarge => (code::HEADERS_TOO_LARGE, "The head of the request is too large"),
         R::UnsupportedMediaType => (code::UNSUPPORTED_MEDIA_TYPE, "The body is of the wrong type"),
+        R::TransferCodingUnknown => (code::NOT_IMPLEMENTED, "The transfer coding is not known"),
         R::RateLimitExceeded => (code::RATE_LIMIT_EXCEEDED, "Too many requests"),
         R::ProductNotFound => (code::NOT_FOUND, "Product not found"),
         R::ItemNotFound => (code::NOT_FOUND, "Item not found in cart"),
         R::CartFull => (code::CONFLICT, "The cart is full"),
         R::CartVersionMismatch => (code::PRECONDITION_FAILED, "The cart has changed"),
+        R::CartChanged => (code::CONFLICT, "The cart has changed since the purchase began"),
         R::CartEmpty => (code::INVALID_REQUEST, "The cart is empty"),
+        R::CheckoutInProgress => (code::CONFLICT, "The cart is in another checkout"),
         R::PriceChanged => (code::CONFLICT, "A price has changed"),
         R::ProductUnavailable => (code::CONFLICT, "A product is no longer sold"),
         R::IdempotencyKeyReused => (code::UNPROCESSABLE, "The idempotency key was used for another request"),

@@ -9,19 +9,19 @@ use axum::{
     response::IntoResponse,
     routing::{delete, get, post},
 };
-use jiff::Timestamp;
 use money::{Amount, Currency};
 use proto::cart::v1::{
-    AddItemRequest, Cart, CartItem, ClearCartRequest, GetCartRequest, RemoveItemRequest, UpdateQuantityRequest,
+    AddItemRequest, Cart, CartItem, ClearCartRequest, GetCartRequest, Hold, RemoveItemRequest, UpdateQuantityRequest,
 };
 use serde::Serialize;
 
 use crate::{
     Answer,
-    auth::User,
     body::Fields,
-    encode,
+    caller::Customer,
+    encode::{self, Time},
     etag::{self, ExpectedVersion},
+    key::HeaderKey,
     path::ProductId,
     problem::Problem,
     shared::Shared,
@@ -42,17 +42,32 @@ struct CartJson {
     total_items: usize,
     total_price: Amount,
     currency: String,
-    updated_at: Option<Timestamp>,
+    in_checkout: Vec<HoldJson>,
+    updated_at: Option<Time>,
+}
+
+/// A line that is free to be bought.
+#[derive(Serialize)]
+struct ItemJson {
+    #[serde(flatten)]
+    pieces: PiecesJson,
+    added_at: Time,
+}
+
+/// What a checkout holds.
+#[derive(Serialize)]
+struct HoldJson {
+    checkout_id: String,
+    items: Vec<PiecesJson>,
 }
 
 #[derive(Serialize)]
-struct ItemJson {
+struct PiecesJson {
     product_id: i64,
     product_name: String,
     price: Amount,
     quantity: i32,
     subtotal: Amount,
-    added_at: Timestamp,
 }
 
 impl TryFrom<Cart> for CartJson {
@@ -75,7 +90,12 @@ impl TryFrom<Cart> for CartJson {
                 .collect::<Result<_, _>>()?,
             total_price: total.amount,
             currency: total.currency,
-            updated_at: proto::convert::from_timestamp(wire.updated_at.as_ref()),
+            in_checkout: wire
+                .in_checkout
+                .into_iter()
+                .map(HoldJson::try_from)
+                .collect::<Result<_, _>>()?,
+            updated_at: encode::optional_time(wire.updated_at.as_ref()),
         })
     }
 }
@@ -85,17 +105,39 @@ impl TryFrom<CartItem> for ItemJson {
 
     fn try_from(wire: CartItem) -> Result<Self, Problem> {
         Ok(Self {
+            added_at: encode::time(wire.added_at.as_ref(), "cart.item.added_at")?,
+            pieces: wire.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<Hold> for HoldJson {
+    type Error = Problem;
+
+    fn try_from(wire: Hold) -> Result<Self, Problem> {
+        let items = wire.items.into_iter().map(PiecesJson::try_from);
+        Ok(Self {
+            checkout_id: wire.checkout_id,
+            items: items.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl TryFrom<CartItem> for PiecesJson {
+    type Error = Problem;
+
+    fn try_from(wire: CartItem) -> Result<Self, Problem> {
+        Ok(Self {
             product_id: wire.product_id,
             product_name: wire.product_name,
             price: encode::amount(wire.price, "cart.item.price")?,
             quantity: wire.quantity,
             subtotal: encode::amount(wire.subtotal, "cart.item.subtotal")?,
-            added_at: encode::time(wire.added_at.as_ref(), "cart.item.added_at")?,
         })
     }
 }
 
-async fn show(State(shared): State<Arc<Shared>>, user: User) -> Answer {
+async fn show(State(shared): State<Arc<Shared>>, user: Customer) -> Answer {
     let request = GetCartRequest {
         user_id: user.into_id(),
         fresh: false,
@@ -106,8 +148,9 @@ async fn show(State(shared): State<Arc<Shared>>, user: User) -> Answer {
 
 async fn add_item(
     State(shared): State<Arc<Shared>>,
-    user: User,
+    user: Customer,
     ExpectedVersion(expected_version): ExpectedVersion,
+    HeaderKey(key): HeaderKey,
     mut body: Fields,
 ) -> Answer {
     let (product_id, quantity) = (body.product_id(), body.quantity());
@@ -116,6 +159,7 @@ async fn add_item(
         product_id,
         quantity,
         expected_version,
+        idempotency_key: key.unwrap_or_default(),
     })?;
     let answer = shared.cart().add_item(request).await?.into_inner();
     shown(
@@ -130,7 +174,7 @@ async fn add_item(
 
 async fn set_quantity(
     State(shared): State<Arc<Shared>>,
-    user: User,
+    user: Customer,
     ProductId(product_id): ProductId,
     ExpectedVersion(expected_version): ExpectedVersion,
     mut body: Fields,
@@ -148,7 +192,7 @@ async fn set_quantity(
 
 async fn remove_item(
     State(shared): State<Arc<Shared>>,
-    user: User,
+    user: Customer,
     ProductId(product_id): ProductId,
     ExpectedVersion(expected_version): ExpectedVersion,
 ) -> Answer {
@@ -163,7 +207,7 @@ async fn remove_item(
 
 async fn clear(
     State(shared): State<Arc<Shared>>,
-    user: User,
+    user: Customer,
     ExpectedVersion(expected_version): ExpectedVersion,
 ) -> Answer {
     let request = ClearCartRequest {

@@ -6,31 +6,43 @@ use axum::{
     Json, Router,
     extract::State,
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{LOCATION, RETRY_AFTER},
+        HeaderName, HeaderValue, StatusCode,
+        header::{ETAG, LOCATION, RETRY_AFTER},
     },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use money::Amount;
 use proto::{
     Reason,
+    cart::v1::GetCartRequest,
     checkout::v1::{Checkout, CheckoutStatus, GetCheckoutRequest, InitiateCheckoutRequest, InitiateCheckoutResponse},
+    money::v1::Money,
 };
 
-use crate::{Answer, auth::User, body::Fields, encode, path::Id, problem::Problem, shared::Shared};
+use crate::{
+    Answer,
+    body::Fields,
+    caller::Customer,
+    encode,
+    etag::{self, ExpectedVersion},
+    key::{self, HeaderKey},
+    path::Id,
+    problem::Problem,
+    shared::Shared,
+};
 
 mod json;
 
 use json::CheckoutJson;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const KEY_FIELD: &str = "idempotency_key";
-const MAX_KEY: usize = 255;
 /// How long the checkout service may take beyond the time that it waits for the saga.
 const CALL_GRACE: Duration = Duration::from_secs(5);
 /// And the gateway beyond that, so that it is the call that ends first.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// How long the answer to a purchase that failed waits for the version of the cart.
+const VERSION_PATIENCE: Duration = Duration::from_millis(250);
 
 pub(crate) fn purchase() -> Router<Arc<Shared>> {
     Router::new().route("/api/v1/checkout", post(buy))
@@ -47,24 +59,57 @@ pub(crate) fn time_limit(checkout_timeout: Duration) -> Duration {
         .saturating_add(REQUEST_GRACE)
 }
 
-async fn buy(State(shared): State<Arc<Shared>>, user: User, headers: HeaderMap, mut body: Fields) -> Answer {
-    let in_body = body.text(KEY_FIELD);
-    let payment_method = body.text("payment_method").unwrap_or_default();
-    let accept_price_changes = body.flag("accept_price_changes");
-    let in_body = body.finish(in_body)?;
+async fn buy(
+    State(shared): State<Arc<Shared>>,
+    user: Customer,
+    ExpectedVersion(cart_version): ExpectedVersion,
+    key: HeaderKey,
+    mut body: Fields,
+) -> Answer {
+    let user_id = user.into_id();
+    let in_body = body.text(key::FIELD);
     let request = InitiateCheckoutRequest {
-        user_id: user.into_id(),
-        idempotency_key: idempotency_key(&headers, in_body)?,
-        payment_method,
-        accept_price_changes,
+        user_id: user_id.clone(),
+        idempotency_key: String::new(),
+        payment_method: body.text("payment_method").unwrap_or_default(),
+        accept_price_changes: body.flag("accept_price_changes"),
+        expected_total: body.amount("expected_total").map(in_currency_of_the_cart),
+        cart_version,
     };
-    let mut request = tonic::Request::new(request);
+    let (in_body, request) = body.finish((in_body, request))?;
+    let idempotency_key = key.or_required(in_body)?;
+    let mut request = tonic::Request::new(InitiateCheckoutRequest {
+        idempotency_key,
+        ..request
+    });
     request.set_timeout(shared.checkout_timeout.saturating_add(CALL_GRACE));
     let answer = shared.checkout().initiate_checkout(request).await?.into_inner();
-    bought(answer)
+    let failed = answer.checkout.as_ref().map(Checkout::status) == Some(CheckoutStatus::Failed);
+    let mut response = bought(answer)?;
+    if failed && let Some(tag) = cart_tag(&shared, user_id).await {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
 }
 
-async fn show(State(shared): State<Arc<Shared>>, user: User, id: Id) -> Answer {
+fn in_currency_of_the_cart(Amount(minor_units): Amount) -> Money {
+    Money {
+        currency_code: String::new(),
+        minor_units,
+    }
+}
+
+/// The tag of the customer's cart, which changed when a purchase gave its pieces back. `None` when that is not known soon:
+/// the purchase has its answer without it.
+async fn cart_tag(shared: &Shared, user_id: String) -> Option<HeaderValue> {
+    let mut request = tonic::Request::new(GetCartRequest { user_id, fresh: true });
+    request.set_timeout(VERSION_PATIENCE);
+    let answer = tokio::time::timeout(VERSION_PATIENCE, shared.cart().get_cart(request)).await;
+    let cart = answer.ok()?.ok()?.into_inner().cart?;
+    HeaderValue::try_from(etag::tag(cart.version)).ok()
+}
+
+async fn show(State(shared): State<Arc<Shared>>, user: Customer, id: Id) -> Answer {
     let unknown = || Problem::new(Reason::CheckoutNotFound, "checkout not found");
     let request = GetCheckoutRequest {
         user_id: user.into_id(),
@@ -75,33 +120,9 @@ async fn show(State(shared): State<Arc<Shared>>, user: User, id: Id) -> Answer {
     Ok(Json(CheckoutJson::with_history(checkout)?).into_response())
 }
 
-/// The key of the purchase: the header's, or else the body's.
-fn idempotency_key(headers: &HeaderMap, in_body: Option<String>) -> Result<String, Problem> {
-    let malformed = || {
-        let message = format!("idempotency_key must be 1 to {MAX_KEY} printable characters");
-        Problem::field(Reason::InvalidArgument, KEY_FIELD, message)
-    };
-    let mut in_headers = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let in_header = in_headers
-        .next()
-        .map(|value| std::str::from_utf8(value.as_bytes()))
-        .transpose();
-    let in_header = in_header.map_err(|_| malformed())?.filter(|key| !key.is_empty());
-    if in_headers.next().is_some() {
-        return Err(malformed());
-    }
-    let key = in_header.map(str::to_owned).or(in_body).filter(|key| !key.is_empty());
-    let key =
-        key.ok_or_else(|| Problem::field(Reason::MissingIdempotencyKey, KEY_FIELD, "idempotency_key is required"))?;
-    if key.chars().count() > MAX_KEY || key.chars().any(char::is_control) {
-        return Err(malformed());
-    }
-    Ok(key)
-}
-
 fn bought(answer: InitiateCheckoutResponse) -> Answer {
     let checkout: Checkout = encode::required(answer.checkout, "checkout")?;
-    let location = format!("/api/v1/checkout/{}", checkout.checkout_id);
+    let location = encode::checkout_path(&checkout.checkout_id);
     let over = match checkout.status() {
         CheckoutStatus::Completed | CheckoutStatus::Failed => true,
         CheckoutStatus::Unspecified

@@ -9,7 +9,6 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use jiff::Timestamp;
 use money::Amount;
 use proto::{
     Reason,
@@ -17,7 +16,15 @@ use proto::{
 };
 use serde::Serialize;
 
-use crate::{Answer, auth::User, encode, path::Id, problem::Problem, query::Query, shared::Shared};
+use crate::{
+    Answer,
+    caller::Customer,
+    encode::{self, Time},
+    path::Id,
+    problem::Problem,
+    query::Query,
+    shared::Shared,
+};
 
 const PATH: &str = "/api/v1/orders";
 
@@ -36,8 +43,8 @@ struct OrderJson {
     currency: String,
     status: &'static str,
     items: Vec<ItemJson>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
+    created_at: Time,
+    updated_at: Time,
 }
 
 #[derive(Serialize)]
@@ -87,7 +94,7 @@ impl TryFrom<OrderItem> for ItemJson {
     }
 }
 
-async fn list(State(shared): State<Arc<Shared>>, user: User, mut query: Query) -> Answer {
+async fn list(State(shared): State<Arc<Shared>>, user: Customer, mut query: Query) -> Answer {
     let page = query.page()?;
     let request = ListOrdersRequest {
         user_id: user.into_id(),
@@ -110,7 +117,7 @@ async fn list(State(shared): State<Arc<Shared>>, user: User, mut query: Query) -
     Ok(response)
 }
 
-async fn show(State(shared): State<Arc<Shared>>, user: User, id: Id) -> Answer {
+async fn show(State(shared): State<Arc<Shared>>, user: Customer, id: Id) -> Answer {
     let invalid = || {
         Problem::field(
             Reason::InvalidArgument,

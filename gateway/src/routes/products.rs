@@ -3,12 +3,18 @@
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, response::IntoResponse, routing::get};
-use jiff::Timestamp;
 use money::Amount;
 use proto::product::v1::{GetProductRequest, GetProductsRequest, Product};
 use serde::Serialize;
 
-use crate::{Answer, encode, path::ProductId, problem::Problem, query::Query, shared::Shared};
+use crate::{
+    Answer,
+    encode::{self, Time},
+    path::ProductId,
+    problem::Problem,
+    query::Query,
+    shared::Shared,
+};
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -30,7 +36,7 @@ struct ProductJson {
     price: Amount,
     currency: String,
     image_url: String,
-    created_at: Timestamp,
+    created_at: Time,
 }
 
 impl TryFrom<Product> for ProductJson {

@@ -4,7 +4,7 @@ use axum::{
 };
 use proto::{
     Reason,
-    cart::v1::{Cart, CartItem},
+    cart::v1::{Cart, CartItem, Hold},
     status::Refusal,
 };
 
@@ -31,13 +31,14 @@ fn cart() -> Cart {
         total_price: usd(259_998),
         version: 3,
         updated_at: then(),
+        in_checkout: Vec::new(),
     }
 }
 
 const CART: &str = concat!(
     r#"{"cart_id":"cart-1","user_id":"customer-7","items":[{"product_id":1,"product_name":"Laptop","price":1299.99,"#,
-    r#""quantity":2,"subtotal":2599.98,"added_at":"2026-01-02T03:04:05Z"}],"total_items":1,"total_price":2599.98,"#,
-    r#""currency":"USD","updated_at":"2026-01-02T03:04:05Z"}"#
+    r#""quantity":2,"subtotal":2599.98,"added_at":"2026-01-02T03:04:05.000Z"}],"total_items":1,"total_price":2599.98,"#,
+    r#""currency":"USD","in_checkout":[],"updated_at":"2026-01-02T03:04:05.000Z"}"#
 );
 
 async fn shop() -> Shop {
@@ -61,7 +62,7 @@ async fn every_route_answers_with_the_cart_and_its_version() {
             Method::POST,
             ITEMS,
             add,
-            r#"AddItemRequest { user_id: "customer-7", product_id: 1, quantity: 2, expected_version: None }"#,
+            r#"AddItemRequest { user_id: "customer-7", product_id: 1, quantity: 2, expected_version: None, idempotency_key: "" }"#,
         ),
         (
             Method::PUT,
@@ -110,9 +111,64 @@ async fn a_cart_that_was_never_filled_is_a_cart() {
     let reply = shop.get("/api/v1/cart").await;
     let empty = concat!(
         r#"{"cart_id":"","user_id":"customer-7","items":[],"total_items":0,"total_price":0.00,"currency":"USD","#,
-        r#""updated_at":null}"#
+        r#""in_checkout":[],"updated_at":null}"#
     );
     assert_eq!((reply.body.as_str(), reply.header("etag")), (empty, Some("\"0\"")));
+}
+
+#[tokio::test]
+async fn what_checkouts_hold_is_shown_beside_what_is_free() {
+    let shop = shop().await;
+    let mut cart = cart();
+    let held = CartItem {
+        product_id: 2,
+        product_name: "Mouse".to_owned(),
+        price: usd(2_999),
+        quantity: 3,
+        subtotal: usd(8_997),
+        added_at: None,
+    };
+    cart.in_checkout = vec![Hold {
+        checkout_id: "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b".to_owned(),
+        items: vec![held],
+    }];
+    shop.fakes.script().cart = Some(cart);
+    let shown = concat!(
+        r#""in_checkout":[{"checkout_id":"0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b","items":[{"product_id":2,"#,
+        r#""product_name":"Mouse","price":29.99,"quantity":3,"subtotal":89.97}]}]"#
+    );
+    let reply = shop.get("/api/v1/cart").await;
+    assert_eq!(reply.body, CART.replace(r#""in_checkout":[]"#, shown));
+}
+
+#[tokio::test]
+async fn the_key_of_an_addition_is_passed_on() {
+    let shop = shop().await;
+    let body = r#"{"product_id":1,"quantity":2}"#;
+    for (header, key) in [("k-1", "k-1"), ("", ""), (&"k".repeat(255), &"k".repeat(255))] {
+        let request = and(signed_in(Method::POST, ITEMS, body), "idempotency-key", header);
+        assert_eq!(shop.send(request).await.status, 200);
+        let message = shop.fakes.call().message;
+        assert!(message.contains(&format!("idempotency_key: {key:?}")), "{message}");
+    }
+    let twice = and(signed_in(Method::POST, ITEMS, body), "idempotency-key", "a");
+    let wrong = [
+        and(twice, "idempotency-key", "b"),
+        and(signed_in(Method::POST, ITEMS, body), "idempotency-key", "a\tb"),
+        and(signed_in(Method::POST, ITEMS, body), "idempotency-key", b"\xff"),
+        and(signed_in(Method::POST, ITEMS, body), "idempotency-key", "k".repeat(256)),
+    ];
+    for request in wrong {
+        let reply = shop.send(request).await;
+        reply.problem(400, "invalid_argument", "INVALID_ARGUMENT");
+        assert_eq!(reply.blamed(), ["idempotency_key"]);
+    }
+    assert!(shop.fakes.script().calls.is_empty());
+    let refusal = Refusal::new(Reason::IdempotencyKeyReused, "this key was used for another addition");
+    shop.fakes.refuse(refusal);
+    let request = and(signed_in(Method::POST, ITEMS, body), "idempotency-key", "k-1");
+    let reply = shop.send(request).await;
+    reply.problem(422, "unprocessable", "IDEMPOTENCY_KEY_REUSED");
 }
 
 #[tokio::test]
@@ -325,6 +381,58 @@ async fn only_json_is_read() {
     ] {
         assert_eq!(shop.send(sent(Some(kind))).await.status, 200, "{kind}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_kind_of_body_is_told_what_is_taken() {
+    let shop = shop().await;
+    let body = r#"{"product_id":1,"quantity":2}"#;
+    for coding in ["gzip", "br", "identity, gzip", ""] {
+        let reply = shop
+            .send(and(signed_in(Method::POST, ITEMS, body), "content-encoding", coding))
+            .await;
+        reply.problem(415, "unsupported_media_type", "UNSUPPORTED_MEDIA_TYPE");
+        assert_eq!(
+            (reply.header("accept-encoding"), reply.header("accept")),
+            (Some("identity"), None)
+        );
+    }
+    let request = and(anonymous(Method::POST, ITEMS, body), "authorization", bearer());
+    let reply = shop.send(request).await;
+    reply.problem(415, "unsupported_media_type", "UNSUPPORTED_MEDIA_TYPE");
+    assert_eq!(
+        (reply.header("accept-encoding"), reply.header("accept")),
+        (None, Some("application/json"))
+    );
+    let request = and(signed_in(Method::POST, ITEMS, body), "content-encoding", "Identity");
+    assert_eq!(shop.send(request).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_transfer_coding_but_chunked_is_implemented() {
+    let shop = shop().await;
+    for coding in ["gzip, chunked", "gzip", "chunked, chunked", "identity"] {
+        for (method, path) in [
+            (Method::POST, ITEMS),
+            (Method::GET, "/api/v1/cart"),
+            (Method::GET, "/nothing"),
+        ] {
+            let request = and(
+                signed_in(method, path, r#"{"product_id":1,"quantity":2}"#),
+                "transfer-encoding",
+                coding,
+            );
+            let reply = shop.send(request).await;
+            reply.problem(501, "not_implemented", "TRANSFER_CODING_UNKNOWN");
+        }
+    }
+    let twice = and(signed_in(Method::POST, ITEMS, "{}"), "transfer-encoding", "gzip");
+    let reply = shop.send(and(twice, "transfer-encoding", "chunked")).await;
+    reply.problem(501, "not_implemented", "TRANSFER_CODING_UNKNOWN");
+    assert!(shop.fakes.script().calls.is_empty());
+    let body = r#"{"product_id":1,"quantity":2}"#;
+    let request = and(signed_in(Method::POST, ITEMS, body), "transfer-encoding", "Chunked");
+    assert_eq!(shop.send(request).await.status, 200);
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub(crate) struct Call {
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     pub(crate) fault: Option<Fault>,
+    /// What only calls of the cart service meet.
+    pub(crate) cart_fault: Option<Fault>,
     pub(crate) products: product::GetProductsResponse,
     pub(crate) product: product::GetProductResponse,
     pub(crate) cart: Option<cart::Cart>,
@@ -94,7 +96,9 @@ impl Fakes {
                 message: format!("{message:?}"),
                 metadata,
             });
-            script.fault.clone()
+            let cart = std::any::type_name::<Q>().contains("cart::v1");
+            let of_the_cart = script.cart_fault.clone().filter(|_| cart);
+            of_the_cart.or_else(|| script.fault.clone())
         };
         self.entered.add_permits(1);
         match fault {
@@ -138,6 +142,8 @@ fake!(cart::CartService {
         |s| cart::UpdateQuantityResponse { cart: s.cart.clone() };
     remove_item: RemoveItemRequest => RemoveItemResponse, |s| cart::RemoveItemResponse { cart: s.cart.clone() };
     clear_cart: ClearCartRequest => ClearCartResponse, |s| cart::ClearCartResponse { cart: s.cart.clone() };
+    hold: HoldRequest => HoldResponse, |s| cart::HoldResponse { cart: s.cart.clone() };
+    give_back: GiveBackRequest => GiveBackResponse, |s| cart::GiveBackResponse { cart: s.cart.clone() };
 });
 
 fake!(checkout::CheckoutService {

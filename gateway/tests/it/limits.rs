@@ -1,11 +1,16 @@
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
-use axum::{body::Body, http::Method};
+use axum::{
+    body::Body,
+    http::{Method, Request, header},
+};
+use futures::stream::FuturesUnordered;
+use proto::cart::v1::Cart;
 use tokio::sync::Notify;
 
 use crate::{
     fakes::Fault,
-    shop::{Setup, Shop, anonymous, signed_in},
+    shop::{Setup, Shop, USER, anonymous, bearer_of, signed_in},
 };
 
 #[tokio::test]
@@ -52,14 +57,138 @@ async fn a_client_that_goes_away_gives_its_place_back() {
     assert_eq!(shop.get("/api/v1/orders").await.status, 200);
 }
 
+fn add(body: Body, user: &str) -> Request<Body> {
+    let mut request = signed_in(Method::POST, "/api/v1/cart/items", body);
+    let token = bearer_of(user).parse().unwrap();
+    request.headers_mut().insert(header::AUTHORIZATION, token);
+    request
+}
+
+fn endless() -> Body {
+    Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>())
+}
+
+/// A piece of body each second.
+fn slow(pieces: usize, size: usize) -> Body {
+    let seconds = tokio::time::interval(Duration::from_secs(1));
+    Body::from_stream(futures::stream::unfold(
+        (seconds, 0),
+        move |(mut seconds, sent)| async move {
+            if sent == pieces {
+                return None;
+            }
+            seconds.tick().await;
+            Some((Ok::<_, std::io::Error>(vec![b' '; size]), (seconds, sent + 1)))
+        },
+    ))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_is_given_up_after_seconds() {
+    let shop = Shop::open().await;
+    let began = tokio::time::Instant::now();
+    let reply = shop.send(add(endless(), USER)).await;
+    reply.problem(408, "request_timeout", "REQUEST_TIMEOUT");
+    assert_eq!(reply.header("connection"), Some("close"));
+    let taken = began.elapsed();
+    assert!(
+        (Duration::from_secs(5)..Duration::from_secs(6)).contains(&taken),
+        "{taken:?}"
+    );
+    assert!(shop.fakes.script().calls.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_given_up_when_it_is_too_slow_and_not_when_it_is_long() {
+    let shop = Shop::open().await;
+    // Eight pieces of 8 KiB take eight seconds, and are as fast as they must be.
+    let reply = shop.send(add(slow(8, 8 * 1024), USER)).await;
+    reply.problem(400, "invalid_request", "INVALID_REQUEST");
+    for size in [1, 128, 2048] {
+        let reply = shop.send(add(slow(10_000, size), USER)).await;
+        reply.problem(408, "request_timeout", "REQUEST_TIMEOUT");
+    }
+    // What is thrown away buys no time.
+    let began = tokio::time::Instant::now();
+    let reply = shop.send(add(slow(10_000, 16 * 1024), USER)).await;
+    reply.problem(408, "request_timeout", "REQUEST_TIMEOUT");
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
 #[tokio::test]
-async fn a_body_that_never_ends_is_a_timeout() {
+async fn bodies_that_never_end_take_no_place_from_others() {
     let shop = Shop::with(Setup {
-        request_timeout: Duration::from_millis(30),
+        max_in_flight: 8,
+        share: 2,
         ..Setup::default()
     })
     .await;
-    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
-    let request = signed_in(Method::POST, "/api/v1/cart/items", Body::from_stream(never));
-    shop.send(request).await.problem(504, "timeout", "TIMEOUT");
+    shop.fakes.script().cart = Some(Cart::default());
+    let body = r#"{"product_id":1,"quantity":2}"#;
+    let waiting = FuturesUnordered::new();
+    // Their bodies wait; what is over the share of one customer is refused at once.
+    for _ in 0..20 {
+        let mut sent = Box::pin(shop.send(add(endless(), "greedy")));
+        match futures::poll!(&mut sent) {
+            Poll::Pending => waiting.push(sent),
+            Poll::Ready(reply) => {
+                reply.problem(429, "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED");
+                assert_eq!(reply.header("retry-after"), Some("1"));
+            }
+        }
+    }
+    assert_eq!(waiting.len(), 2);
+    for _ in 0..20 {
+        assert_eq!(shop.send(add(body.into(), "patient")).await.status, 200);
+        // Without a body the greedy one has a place too.
+        let mut request = anonymous(Method::GET, "/api/v1/cart", "");
+        let token = bearer_of("greedy").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, token);
+        assert_eq!(shop.send(request).await.status, 200);
+    }
+    // One whose client goes away leaves room for another one.
+    drop(waiting);
+    assert_eq!(shop.send(add(body.into(), "greedy")).await.status, 200);
+}
+
+#[tokio::test]
+async fn nobody_has_more_than_a_share_of_the_places() {
+    let shop = Shop::with(Setup {
+        max_in_flight: 4,
+        share: 2,
+        ..Setup::default()
+    })
+    .await;
+    let answer = Arc::new(Notify::new());
+    shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
+    let cart = |user: &str| {
+        let mut request = anonymous(Method::GET, "/api/v1/orders", "");
+        let token = bearer_of(user).parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, token);
+        shop.send(request)
+    };
+    let meanwhile = async {
+        for _ in 0..2 {
+            shop.fakes.entered().await;
+        }
+        cart("greedy")
+            .await
+            .problem(429, "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED");
+        let others = async {
+            for _ in 0..2 {
+                shop.fakes.entered().await;
+            }
+            // Now all places are taken.
+            cart("third")
+                .await
+                .problem(503, "service_unavailable", "SERVICE_UNAVAILABLE");
+            answer.notify_waiters();
+        };
+        let (one, two, ()) = tokio::join!(cart("other"), cart("another"), others);
+        assert_eq!((one.status.as_u16(), two.status.as_u16()), (200, 200));
+    };
+    let (one, two, ()) = tokio::join!(cart("greedy"), cart("greedy"), meanwhile);
+    assert_eq!((one.status.as_u16(), two.status.as_u16()), (200, 200));
+    shop.fakes.script().fault = None;
+    assert_eq!(cart("greedy").await.status, 200);
 }

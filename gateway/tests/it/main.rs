@@ -8,6 +8,7 @@
 mod cart;
 mod checkout;
 mod errors;
+mod facts;
 mod fakes;
 mod limits;
 mod orders;
@@ -15,4 +16,5 @@ mod products;
 mod requests;
 mod serving;
 mod shop;
+mod terms;
 mod tokens;

@@ -35,8 +35,8 @@ fn order() -> Order {
 const ORDER: &str = concat!(
     r#"{"id":"6f9619ff-8b86-5d01-b42d-00cf4fc964ff","checkout_id":"checkout-1","user_id":"customer-7","#,
     r#""total_amount":299.90,"currency":"USD","status":"CONFIRMED","items":[{"product_id":2,"product_name":"Mouse","#,
-    r#""quantity":10,"price":29.99,"subtotal":299.90}],"created_at":"2026-01-02T03:04:05Z","#,
-    r#""updated_at":"2026-01-02T03:04:05Z"}"#
+    r#""quantity":10,"price":29.99,"subtotal":299.90}],"created_at":"2026-01-02T03:04:05.000Z","#,
+    r#""updated_at":"2026-01-02T03:04:05.000Z"}"#
 );
 
 #[tokio::test]

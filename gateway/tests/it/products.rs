@@ -23,7 +23,7 @@ fn laptop() -> Product {
 
 const LAPTOP: &str = concat!(
     r#"{"id":1,"name":"Laptop","description":"for work and gaming","price":1299.90,"currency":"USD","image_url":"","#,
-    r#""created_at":"2026-01-02T03:04:05Z"}"#
+    r#""created_at":"2026-01-02T03:04:05.000Z"}"#
 );
 
 #[tokio::test]

@@ -5,6 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::StatusCode;
+use gateway::Patience;
+use runtime::Runtime;
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -21,8 +25,16 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\n\r\n";
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn serve(shop: &Shop) -> gateway::Running {
+    let patience = Patience {
+        keep_alive: LIMIT,
+        head: LIMIT,
+    };
+    serve_with(shop, patience).await
+}
+
+async fn serve_with(shop: &Shop, patience: Patience) -> gateway::Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    gateway::serve(shop.router.clone(), listener).unwrap()
+    gateway::serve(shop.router.clone(), listener, patience, &Runtime::system()).unwrap()
 }
 
 /// Sends a request and reads until `end` has come.
@@ -169,4 +181,185 @@ async fn a_head_request_keeps_its_connection_in_step() {
     let reply = exchange(&mut stream, HEALTH, r#"{"status":"ok"}"#).await;
     assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
     gateway.stop(LIMIT).await;
+}
+
+/// Sends these bytes on a connection of their own, and reads until it is closed.
+async fn until_closed(gateway: &gateway::Running, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let (mut from, mut to) = stream.split();
+    let mut answer = Vec::new();
+    let sent = async {
+        // It may be closed before all of it has been sent.
+        let _ = to.write_all(bytes).await;
+    };
+    let (read, ()) = tokio::join!(from.read_to_end(&mut answer), sent);
+    read.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Checks that an answer as it came over the wire is this problem and the last one.
+#[track_caller]
+fn is_problem(answer: &str, status: u16, reason: &str) -> Value {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    let line = format!("HTTP/1.1 {}", StatusCode::from_u16(status).unwrap());
+    assert!(head.starts_with(&line), "{answer}");
+    let header = |name: &str| {
+        let mut lines = head
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = lines.next().unwrap_or_else(|| panic!("no {name}: {head}"));
+        assert_eq!(lines.next(), None, "{name} twice: {head}");
+        value.to_owned()
+    };
+    assert_eq!(header("content-type"), "application/problem+json");
+    assert_eq!(header("content-length"), body.len().to_string());
+    assert_eq!(header("connection"), "close");
+    assert!(header("date").ends_with(" GMT"), "{head}");
+    let problem: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        (&problem["status"], &problem["reason"]),
+        (&status.into(), &reason.into())
+    );
+    assert_eq!(problem["request_id"], header("x-request-id"));
+    assert_eq!(problem["type"], format!("/docs/errors#{reason}"));
+    problem
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_a_problem_too() {
+    let shop = Shop::open().await;
+    let gateway = serve(&shop).await;
+    let a = |n| "a".repeat(n);
+    let many = "x: y\r\n".repeat(101);
+    let get = |headers: &str| format!("GET /health HTTP/1.1\r\nhost: shop\r\n{headers}\r\n");
+    let table = [
+        (
+            format!("GET /{} HTTP/1.1\r\nhost: shop\r\n\r\n", a(40_000)),
+            414,
+            "URI_TOO_LONG",
+        ),
+        (
+            format!("GET /{} HTTP/1.1\r\nhost: shop\r\n\r\n", a(900_000)),
+            414,
+            "URI_TOO_LONG",
+        ),
+        (get(&format!("x: {}\r\n", a(33_000))), 431, "HEADERS_TOO_LARGE"),
+        (get(&format!("x: {}\r\n", a(900_000))), 431, "HEADERS_TOO_LARGE"),
+        (get(&many), 431, "HEADERS_TOO_LARGE"),
+        (
+            get("content-length: 2\r\ncontent-length: 3\r\n"),
+            400,
+            "INVALID_REQUEST",
+        ),
+        (get("content-length: -1\r\n"), 400, "INVALID_REQUEST"),
+        (get("transfer-encoding: chunked, gzip\r\n"), 400, "INVALID_REQUEST"),
+        (get("a b: c\r\n"), 400, "INVALID_REQUEST"),
+        ("GET /\u{1} HTTP/1.1\r\n\r\n".to_owned(), 400, "INVALID_REQUEST"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400, "INVALID_REQUEST"),
+        ("\u{16}\u{3}\u{1} hello\r\n\r\n".to_owned(), 400, "INVALID_REQUEST"),
+    ];
+    for (request, status, reason) in table {
+        let answer = until_closed(&gateway, request.as_bytes()).await;
+        is_problem(&answer, status, reason);
+    }
+    // What is just small enough is a request.
+    let long = format!("GET /{} HTTP/1.1\r\nconnection: close\r\n\r\n", a(30_000));
+    let answer = until_closed(&gateway, long.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let most = get(&format!("connection: close\r\n{}", "x: y\r\n".repeat(98)));
+    let answer = until_closed(&gateway, most.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    gateway.stop(LIMIT).await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_behind_one_that_is_leaves_the_answer_to_that_whole() {
+    let shop = Shop::open().await;
+    let gateway = serve(&shop).await;
+    for nonsense in ["\u{1}\r\n\r\n", "GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n"] {
+        let answer = until_closed(&gateway, format!("{HEALTH}{HEALTH}{nonsense}").as_bytes()).await;
+        let mut answers = answer.split_inclusive(r#"{"status":"ok"}"#);
+        for _ in 0..2 {
+            assert!(answers.next().unwrap().starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        }
+        is_problem(answers.next().unwrap(), 400, "INVALID_REQUEST");
+    }
+    gateway.stop(LIMIT).await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not() {
+    let shop = Shop::open().await;
+    let patience = Patience {
+        keep_alive: LIMIT,
+        head: Duration::from_millis(50),
+    };
+    let gateway = serve_with(&shop, patience).await;
+    let mut idle = TcpStream::connect(gateway.address).await.unwrap();
+    let mut used = TcpStream::connect(gateway.address).await.unwrap();
+    exchange(&mut used, HEALTH, r#"{"status":"ok"}"#).await;
+    for begun in ["G", "GET /health HTTP/1.1\r\nhost: shop\r\n"] {
+        let answer = until_closed_without_end(&gateway, begun).await;
+        is_problem(&answer, 408, "REQUEST_TIMEOUT");
+    }
+    // As on a connection that was used before.
+    used.write_all(b"GET /he").await.unwrap();
+    let mut answer = String::new();
+    used.read_to_string(&mut answer).await.unwrap();
+    is_problem(&answer, 408, "REQUEST_TIMEOUT");
+    exchange(&mut idle, HEALTH, r#"{"status":"ok"}"#).await;
+    gateway.stop(LIMIT).await;
+}
+
+async fn until_closed_without_end(gateway: &gateway::Running, begun: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(begun.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_the_time_that_was_set_and_a_busy_one_is_not() {
+    let shop = Shop::open().await;
+    let keep_alive = Duration::from_millis(300);
+    let gateway = serve_with(
+        &shop,
+        Patience {
+            keep_alive,
+            head: LIMIT,
+        },
+    )
+    .await;
+    let answer = Arc::new(Notify::new());
+    shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
+    let mut busy = TcpStream::connect(gateway.address).await.unwrap();
+    let products = "GET /api/v1/products HTTP/1.1\r\nhost: shop\r\n\r\n";
+    busy.write_all(products.as_bytes()).await.unwrap();
+    let mut fresh = TcpStream::connect(gateway.address).await.unwrap();
+    let mut used = TcpStream::connect(gateway.address).await.unwrap();
+    let began = Instant::now();
+    exchange(&mut used, HEALTH, r#"{"status":"ok"}"#).await;
+    for stream in [&mut fresh, &mut used] {
+        // Without a word: a client that sends a request now must know that nothing was done.
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+    assert!(began.elapsed() >= keep_alive);
+    answer.notify_waiters();
+    exchange(&mut busy, "", r#"{"products":[]"#).await;
+    assert_eq!(busy.read(&mut [0; 8]).await.unwrap(), 0);
+    gateway.stop(LIMIT).await;
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_the_stop() {
+    let shop = Shop::open().await;
+    let gateway = serve(&shop).await;
+    let mut half = TcpStream::connect(gateway.address).await.unwrap();
+    exchange(&mut half, HEALTH, r#"{"status":"ok"}"#).await;
+    half.write_all(b"GET /hea").await.unwrap();
+    let begin = Instant::now();
+    gateway.stop(LIMIT).await;
+    assert!(begin.elapsed() < LIMIT / 2);
+    assert!(matches!(half.read(&mut [0; 8]).await, Ok(0) | Err(_)));
 }

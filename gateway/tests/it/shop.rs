@@ -35,6 +35,7 @@ pub(crate) struct Setup {
     pub(crate) request_timeout: Duration,
     pub(crate) checkout_timeout: Duration,
     pub(crate) max_in_flight: usize,
+    pub(crate) share: usize,
     pub(crate) probes: Vec<Probe>,
 }
 
@@ -45,6 +46,7 @@ impl Default for Setup {
             request_timeout: LONG,
             checkout_timeout: Duration::from_secs(5),
             max_in_flight: 64,
+            share: 64,
             probes: Vec::new(),
         }
     }
@@ -192,6 +194,7 @@ fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {
         checkout_timeout: setup.checkout_timeout,
         request_timeout: setup.request_timeout,
         max_in_flight: setup.max_in_flight,
+        share: setup.share,
     };
     gateway::router(config, peers, Health::new(setup.probes), runtime)
 }
@@ -201,7 +204,11 @@ pub(crate) fn secret() -> Secret {
 }
 
 pub(crate) fn bearer() -> String {
-    let token = token::sign(&secret(), USER, None, Duration::from_mins(1), Clock::system().now()).unwrap();
+    bearer_of(USER)
+}
+
+pub(crate) fn bearer_of(user: &str) -> String {
+    let token = token::sign(&secret(), user, None, Duration::from_mins(1), Clock::system().now()).unwrap();
     format!("Bearer {token}")
 }
 

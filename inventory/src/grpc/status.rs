@@ -1,7 +1,7 @@
 //! Failures as gRPC statuses.
 
 use proto::{
-    Reason,
+    Fact, Reason,
     status::{Refusal as WireRefusal, internal, unavailable},
 };
 use runtime::telemetry::chain;
@@ -17,7 +17,7 @@ pub(super) fn refused(refusal: Refusal) -> Status {
                 return internal();
             };
             return WireRefusal::new(Reason::OutOfStock, "out of stock")
-                .with("shortages", shortages)
+                .with(Fact::Shortages, shortages)
                 .into();
         }
         Refusal::Mismatch => (Reason::ReservationMismatch, "this checkout reserved other lines before"),

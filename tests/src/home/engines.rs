@@ -115,6 +115,19 @@ impl Places {
         Ok(carts.try_collect().await?)
     }
 
+    /// Gives a field of a cart another name, if it is there.
+    pub(super) async fn rename_in_cart(&self, user: &str, from: &str, to: &str) -> Result<()> {
+        let (carts, filter) = (self.cart_collection().await?, doc! { "_id": user });
+        let Some(mut cart) = carts.find_one(filter.clone()).await? else {
+            return Ok(());
+        };
+        if let Some(value) = cart.remove(from) {
+            cart.insert(to, value);
+            carts.replace_one(filter, cart).await?;
+        }
+        Ok(())
+    }
+
     async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://{}", self.addresses.redis_addr))?;
         Ok(client.get_multiplexed_async_connection().await?)

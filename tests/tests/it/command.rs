@@ -60,6 +60,7 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("CHECKOUT_TIMEOUT", "10h", "50s"),
         ("SHUTDOWN_TIMEOUT", "0", "more than 0"),
         ("SHUTDOWN_TIMEOUT", "2h", "1h"),
+        ("KEEP_ALIVE_TIMEOUT", "0", "more than 0"),
         ("OUTBOX_BATCH_SIZE", "0", "OUTBOX_BATCH_SIZE"),
         ("PAYMENT_SUCCESS_RATE", "1.5", "0.95"),
         ("PAYMENT_MIN_LATENCY", "2s", "PAYMENT_MAX_LATENCY"),

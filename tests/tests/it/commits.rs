@@ -14,7 +14,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 
 /// Of one purchase of one line, from the cart to the notification, by the first part of their labels. Of the outbox: its mark.
 const COMMITS: [(&str, usize); 8] = [
-    ("cart", 2),
+    ("cart", 3),
     ("checkout", 3),
     ("inventory", 2),
     ("notification", 1),

@@ -168,7 +168,7 @@ async fn a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted(profil
     assert_eq!(problem["changes"].as_array().map(Vec::len), Some(1));
     assert_eq!((checkouts(&shop).await?, shop.stock(2).await?), (0, (500, 0)));
 
-    let accept = json!({"idempotency_key": "key", "accept_price_changes": true});
+    let accept = json!({"idempotency_key": "key", "accept_price_changes": true, "expected_total": 160.19});
     let reply = ada.post("/api/v1/checkout", &accept).await?;
     let bought = reply.json();
     assert_eq!(

@@ -36,10 +36,13 @@ macro_rules! on_every_profile {
 mod addresses;
 mod api;
 mod bad_input;
+mod bought_once;
 mod command;
 mod commits;
 mod crash;
+mod crowd;
 mod expiry;
+mod facts;
 mod idempotency;
 mod kill;
 mod log;
@@ -52,3 +55,4 @@ mod split;
 mod stopping;
 mod tidy;
 mod unknown;
+mod upgrade;

@@ -1,6 +1,7 @@
 //! Two of everything, on real engines: the shop sells on while its processes come and go.
 
 mod fleet;
+mod holds;
 mod load;
 mod peers;
 
@@ -229,7 +230,7 @@ async fn the_other_relay_goes_on_when_the_one_with_the_lease_is_killed() -> Resu
     if !engines() {
         return Ok(());
     }
-    let mut fleet = Fleet::with_two_checkouts().await?;
+    let mut fleet = Fleet::with_two_of("checkout").await?;
     let load = Load::on(fleet.addresses("gateway"), Tolerance::Crashes);
     let kill = async {
         load.more(20).await?;

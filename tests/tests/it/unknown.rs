@@ -58,23 +58,28 @@ impl Ending {
         match self {
             Self::Bought => &[
                 "inventory.Reserve",
+                "cart.Hold",
                 "payment.Charge",
                 "payment.GetPayment",
                 "inventory.Confirm",
             ],
             Self::Declined => &[
                 "inventory.Reserve",
+                "cart.Hold",
                 "payment.Charge",
                 "payment.GetPayment",
+                "cart.GiveBack",
                 "inventory.Release",
             ],
             Self::OutOfStock => &["inventory.Reserve"],
             Self::Refunded => &[
                 "inventory.Reserve",
+                "cart.Hold",
                 "payment.Charge",
                 "payment.GetPayment",
                 "inventory.Confirm",
                 "payment.Refund",
+                "cart.GiveBack",
                 "inventory.Release",
             ],
         }

@@ -8,14 +8,14 @@ use crate::{document::CartDocument, domain::Cart};
 pub(super) const UPDATED_AT: &str = "updated_at";
 const ID: &str = "_id";
 const USER: &str = "user";
-const LINES: &str = "lines";
-const ADDED_AT: &str = "added_at";
+/// The fields that are times.
+const TIMES: [&str; 3] = [UPDATED_AT, "added_at", "at"];
 
 pub(super) fn encode(cart: &Cart) -> Result<Document, StoreError> {
     let document = CartDocument::try_from(cart).map_err(StoreError::corrupt)?;
     let mut fields = serialize_to_document(&document).map_err(StoreError::corrupt)?;
     fields.remove(USER);
-    change_times(&mut fields, |time| {
+    change_times(&mut fields, &|time| {
         let milliseconds = time.as_i64()?;
         Some(Bson::DateTime(DateTime::from_millis(milliseconds)))
     });
@@ -28,7 +28,7 @@ pub(super) fn decode(mut stored: Document) -> Result<Cart, StoreError> {
     if let Some(user) = stored.remove(ID) {
         stored.insert(USER, user);
     }
-    change_times(&mut stored, |time| {
+    change_times(&mut stored, &|time| {
         let date = time.as_datetime()?;
         Some(Bson::Int64(date.timestamp_millis()))
     });
@@ -36,21 +36,20 @@ pub(super) fn decode(mut stored: Document) -> Result<Cart, StoreError> {
     document.try_into().map_err(StoreError::corrupt)
 }
 
-/// Changes each time that is one; what is none is found out when the whole is read.
-fn change_times(fields: &mut Document, change: impl Fn(&Bson) -> Option<Bson>) {
-    let at = |fields: &mut Document, name: &str| {
-        if let Some((time, changed)) = fields
-            .get_mut(name)
-            .and_then(|time| change(time).map(|changed| (time, changed)))
-        {
-            *time = changed;
+/// Changes each time that is one, at any depth; what is none is found out when the whole is read.
+fn change_times(fields: &mut Document, change: &impl Fn(&Bson) -> Option<Bson>) {
+    for (name, value) in fields.iter_mut() {
+        if TIMES.contains(&name.as_str()) {
+            if let Some(changed) = change(value) {
+                *value = changed;
+            }
+        } else if let Bson::Document(inner) = value {
+            change_times(inner, change);
+        } else if let Bson::Array(items) = value {
+            let inner = items.iter_mut().filter_map(Bson::as_document_mut);
+            inner.for_each(|inner| change_times(inner, change));
         }
-    };
-    at(fields, UPDATED_AT);
-    let lines = fields.get_array_mut(LINES).into_iter().flatten();
-    lines
-        .filter_map(Bson::as_document_mut)
-        .for_each(|line| at(line, ADDED_AT));
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +59,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{CartId, EventId, Offer, ProductId, UserId};
+    use crate::domain::{Bought, CartId, CheckoutId, EventId, Held, Offer, ProductId, UserId, Wanted};
 
     fn cart() -> Cart {
         let at = Timestamp::from_second(1_750_000_000).unwrap();
@@ -84,15 +83,41 @@ mod tests {
             "cart_id": "00000000-0000-0000-0000-000000000001",
             "version": 1_i64,
             "lines": [{
-                "product": 2_i64, "name": "Mouse", "price": 2999_i64, "currency": "USD", "quantity": 3_i64, "added_at": at,
+                "product": 2_i64, "name": "Mouse", "price": 2999_i64, "currency": "USD", "seen_in": 1_i64, "quantity": 3_i64,
+                "added_at": at,
             }],
             "updated_at": at,
+            "last_hold": 0_i64,
             "applied_floor": "01976efa-8000-7000-8000-000000000000",
             "applied": ["ffffffff-ffff-ffff-ffff-ffffffffffff"],
             "calls": [],
+            "keys": [],
         };
         assert_eq!(encode(&cart()).unwrap(), expected);
         assert_eq!(decode(expected).unwrap(), cart());
+    }
+
+    #[test]
+    fn a_cart_with_holds_has_no_time_by_which_it_could_expire() {
+        let mut cart = cart();
+        let wanted = Wanted {
+            checkout: CheckoutId(Uuid::from_u128(9)),
+            cart: cart.id,
+            frozen_at: cart.version,
+            pieces: vec![Bought {
+                product: ProductId::new(2).unwrap(),
+                quantity: Quantity::new(1).unwrap(),
+            }],
+        };
+        assert_eq!(cart.hold(&wanted), Held::Done);
+        let stored = encode(&cart).unwrap();
+        assert!(!stored.contains_key(UPDATED_AT), "{stored}");
+        let held = stored.get_document("held").unwrap();
+        assert!(held.get_datetime(UPDATED_AT).is_ok(), "{stored}");
+        let hold = held.get_array("holds").unwrap()[0].as_document().unwrap();
+        let line = hold.get_array("lines").unwrap()[0].as_document().unwrap();
+        assert!(line.get_datetime("added_at").is_ok(), "{stored}");
+        assert_eq!(decode(stored).unwrap(), cart);
     }
 
     #[test]

@@ -6,18 +6,10 @@ use checkout::domain::CheckoutId;
 use proto::{
     checkout::v1::{Checkout, CheckoutItem, CheckoutStatus, Failure, HistoryEntry, Shortage},
     events::{CheckoutCompleted, CheckoutFailed},
-    money::v1::Money,
 };
 
-use super::shop::{PATIENCE, Shop, paid_with, request};
+use super::shop::{PATIENCE, Shop, paid_with, request, usd};
 use crate::{ledger::DECLINES, world::At};
-
-fn usd(minor_units: i64) -> Money {
-    Money {
-        currency_code: "USD".to_owned(),
-        minor_units,
-    }
-}
 
 fn item(product_id: i64, quantity: i32, unit_price: i64, subtotal: i64) -> CheckoutItem {
     CheckoutItem {
@@ -33,7 +25,7 @@ fn id(checkout: &Checkout) -> CheckoutId {
     CheckoutId(checkout.checkout_id.parse().unwrap())
 }
 
-fn statuses(history: &[HistoryEntry]) -> Vec<CheckoutStatus> {
+pub(super) fn statuses(history: &[HistoryEntry]) -> Vec<CheckoutStatus> {
     history.iter().map(HistoryEntry::status).collect()
 }
 
@@ -44,7 +36,7 @@ async fn a_purchase_is_answered_with_all_there_is_to_know() {
     assert!(!answer.replayed);
     let bought = answer.checkout.unwrap();
     let expected = Checkout {
-        user_id: "user-1".to_owned(),
+        user_id: request("k").user_id,
         status: CheckoutStatus::Completed.into(),
         order_id: id(&bought).order_id().to_string(),
         items: vec![item(1, 2, 1000, 2000), item(2, 1, 250, 250)],
@@ -60,7 +52,7 @@ async fn a_purchase_is_answered_with_all_there_is_to_know() {
     assert!(again.replayed);
     assert_eq!(again.checkout.as_ref(), Some(&bought));
 
-    let shown = shop.get("user-1", &bought.checkout_id).await.unwrap();
+    let shown = shop.get(&bought.user_id, &bought.checkout_id).await.unwrap();
     let path = [
         CheckoutStatus::Initiated,
         CheckoutStatus::InventoryReserved,
@@ -129,7 +121,7 @@ async fn a_declined_card_is_an_outcome_and_not_an_error() {
         };
         assert_eq!(checkout.failure, Some(failure));
         assert_eq!(checkout.payment_id, "");
-        let shown = shop.get("user-1", &checkout.checkout_id).await.unwrap();
+        let shown = shop.get(&checkout.user_id, &checkout.checkout_id).await.unwrap();
         let path = [
             CheckoutStatus::Initiated,
             CheckoutStatus::InventoryReserved,
@@ -186,7 +178,7 @@ async fn a_purchase_that_takes_too_long_is_answered_as_it_stands() {
 
 #[tokio::test]
 async fn a_purchase_is_ended_after_a_restart() {
-    for at in [At::Reserve, At::Charge, At::Confirm] {
+    for at in [At::Reserve, At::Hold, At::Charge, At::Confirm] {
         let shop = Shop::with(Duration::from_millis(100)).await;
         let gate = shop.world.gate_behind(at);
         let standing = shop.buy(request("k")).await;

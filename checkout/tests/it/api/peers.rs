@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use checkout::{
-    domain::{CheckoutId, Failure, Line, PaymentMethod, ProductId},
+    domain::{CartRef, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase, UserId},
     ports,
 };
 use money::Quantity;
@@ -46,12 +46,22 @@ impl Servers {
 fn refusal(failure: Failure) -> Status {
     let shortages = serde_json::to_string(&failure.shortages).unwrap();
     Refusal::new(failure.reason, failure.message)
-        .with("shortages", shortages)
+        .with(proto::Fact::Shortages, shortages)
         .into()
 }
 
 fn id(text: &str) -> CheckoutId {
     CheckoutId(text.parse().unwrap())
+}
+
+/// A line as far as a participant is told of it.
+fn line_of(product_id: i64, quantity: i64) -> Line {
+    Line {
+        product: ProductId(product_id),
+        name: String::new(),
+        quantity: Quantity::new(quantity).unwrap(),
+        unit_price: money::Money::usd(0),
+    }
 }
 
 fn nobody_calls_this<T>() -> Answer<T> {
@@ -62,20 +72,54 @@ fn nobody_calls_this<T>() -> Answer<T> {
 impl CartService for Servers {
     async fn get_cart(&self, request: Request<cart::GetCartRequest>) -> Answer<cart::GetCartResponse> {
         self.planned(At::Cart)?;
-        let view = self.world.execute(At::Cart, |_| self.world.cart()).await;
+        let user = UserId(request.into_inner().user_id);
+        let view = self.world.execute(At::Cart, |ledger| ledger.carts.view(&user)).await;
         let item = |line: &checkout::domain::CartLine| cart::CartItem {
             product_id: line.product.0,
             price: Some(line.seen_price.into()),
             quantity: line.quantity.get().try_into().unwrap(),
             ..cart::CartItem::default()
         };
+        let hold = |holder: &CheckoutId| cart::Hold {
+            checkout_id: holder.to_string(),
+            items: Vec::new(),
+        };
         let cart = cart::Cart {
-            user_id: request.into_inner().user_id,
+            user_id: user.0,
             items: view.lines.iter().map(item).collect(),
-            version: view.version,
+            cart_id: view.cart.id.unwrap().to_string(),
+            version: view.cart.version,
+            in_checkout: view.holders.iter().map(hold).collect(),
             ..cart::Cart::default()
         };
         Ok(Response::new(cart::GetCartResponse { cart: Some(cart) }))
+    }
+
+    async fn hold(&self, request: Request<cart::HoldRequest>) -> Answer<cart::HoldResponse> {
+        self.planned(At::Hold)?;
+        let request = request.into_inner();
+        let line = |line: &cart::HoldLine| line_of(line.product_id, line.quantity);
+        let purchase = Purchase {
+            lines: request.lines.iter().map(line).collect(),
+            total: money::Money::usd(0),
+            cart: CartRef {
+                id: (!request.cart_id.is_empty()).then(|| request.cart_id.parse().unwrap()),
+                version: request.cart_version,
+            },
+        };
+        let (id, user) = (id(&request.checkout_id), UserId(request.user_id));
+        let hold = self.world.hold(id, &user, &purchase);
+        self.world.execute(At::Hold, hold).await.map_err(refusal)?;
+        Ok(Response::new(cart::HoldResponse::default()))
+    }
+
+    async fn give_back(&self, request: Request<cart::GiveBackRequest>) -> Answer<cart::GiveBackResponse> {
+        self.planned(At::GiveBack)?;
+        let request = request.into_inner();
+        let (id, user) = (id(&request.checkout_id), UserId(request.user_id));
+        let give_back = |ledger: &mut crate::ledger::Ledger| ledger.carts.give_back(id, &user);
+        self.world.execute(At::GiveBack, give_back).await;
+        Ok(Response::new(cart::GiveBackResponse::default()))
     }
 
     async fn add_item(&self, _: Request<cart::AddItemRequest>) -> Answer<cart::AddItemResponse> {
@@ -137,12 +181,7 @@ impl InventoryService for Servers {
     async fn reserve(&self, request: Request<inventory::ReserveRequest>) -> Answer<inventory::ReserveResponse> {
         self.planned(At::Reserve)?;
         let request = request.into_inner();
-        let line = |line: inventory::Line| Line {
-            product: ProductId(line.product_id),
-            name: String::new(),
-            quantity: Quantity::new(line.quantity).unwrap(),
-            unit_price: money::Money::usd(0),
-        };
+        let line = |line: inventory::Line| line_of(line.product_id, line.quantity);
         let (id, lines) = (
             id(&request.checkout_id),
             request.lines.into_iter().map(line).collect::<Vec<_>>(),

@@ -4,21 +4,21 @@ use proto::{Reason, checkout::v1::InitiateCheckoutRequest, status};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use super::shop::{Shop, request};
+use super::shop::{Shop, request, usd};
 use crate::world::{At, Fault};
 
 /// Makes a good request a bad one.
 type Spoil = fn(&mut InitiateCheckoutRequest);
 
 /// That the status is a refusal for this reason, which blames these fields.
-fn assert_refused(refused: &Status, reason: Reason, fields: &[&str]) {
+pub(super) fn assert_refused(refused: &Status, reason: Reason, fields: &[&str]) {
     assert_eq!(status::reason(refused), Some(reason), "{refused:?}");
     assert_eq!(refused.code(), reason.code());
     let blamed: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
     assert_eq!(blamed, fields);
 }
 
-fn metadata(status: &Status, key: &str) -> Value {
+pub(super) fn metadata(status: &Status, key: &str) -> Value {
     serde_json::from_str(&status::metadata(status, key).unwrap()).unwrap()
 }
 
@@ -50,7 +50,7 @@ async fn a_request_that_is_wrong_is_told_where() {
         user_id: "ü".repeat(128),
         idempotency_key: "ü".repeat(255),
         payment_method: "m".repeat(64),
-        accept_price_changes: true,
+        ..request("k")
     };
     shop.initiate(longest).await.unwrap();
 }
@@ -81,9 +81,11 @@ async fn a_cart_that_cannot_be_bought_is_refused_before_the_key_is_used() {
     assert_refused(&refused, Reason::PriceChanged, &[]);
     let changes = json!([{ "product_id": 1, "old_minor": 900, "new_minor": 1000 }]);
     assert_eq!(metadata(&refused, "changes"), changes);
+    assert_eq!(metadata(&refused, "total_minor"), json!(2250));
 
     let accepted = InitiateCheckoutRequest {
         accept_price_changes: true,
+        expected_total: Some(usd(2250)),
         ..request("k")
     };
     let bought = shop.initiate(accepted).await.unwrap();
@@ -124,10 +126,11 @@ async fn a_peer_that_is_down_before_anything_began_is_said_to_be_away() {
 #[tokio::test]
 async fn what_is_not_yours_is_not_there() {
     let shop = Shop::open().await;
-    let mine = shop.buy(request("k")).await.checkout_id;
+    let bought = shop.buy(request("k")).await;
+    let mine = bought.checkout_id;
     let theirs = shop.get("user-2", &mine).await.unwrap_err();
     let unknown = shop
-        .get("user-1", "0190a6f0-0000-7000-8000-000000000000")
+        .get(&bought.user_id, "0190a6f0-0000-7000-8000-000000000000")
         .await
         .unwrap_err();
     for refused in [&theirs, &unknown] {
@@ -136,7 +139,7 @@ async fn what_is_not_yours_is_not_there() {
     assert_eq!(theirs.message(), unknown.message());
     assert_eq!(theirs.details(), unknown.details(), "nobody learns that it exists");
     for wrong in ["", "1", "not-a-uuid", &format!("{mine}0"), "\u{0}"] {
-        let refused = shop.get("user-1", wrong).await.unwrap_err();
+        let refused = shop.get(&bought.user_id, wrong).await.unwrap_err();
         assert_refused(&refused, Reason::InvalidArgument, &["checkout_id"]);
     }
     for wrong in ["", &"u".repeat(129), "a\tb"] {

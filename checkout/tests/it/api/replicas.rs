@@ -83,13 +83,13 @@ async fn a_purchase_is_told_and_is_still_there_after_a_restart() {
     let mut expected = [bought.checkout_id.clone(), declined.checkout_id.clone()];
     expected.sort();
     assert_eq!(told, expected);
-    let shown = shop.get("user-1", &bought.checkout_id).await.unwrap();
+    let shown = shop.get(&bought.user_id, &bought.checkout_id).await.unwrap();
 
     let shop = shop.restarted(PATIENCE).await;
     let again = shop.initiate(request("good")).await.unwrap();
     assert!(again.replayed);
     assert_eq!(again.checkout.unwrap(), bought);
-    assert_eq!(shop.get("user-1", &bought.checkout_id).await.unwrap(), shown);
+    assert_eq!(shop.get(&bought.user_id, &bought.checkout_id).await.unwrap(), shown);
     database.close(vec![shop]).await;
 }
 
@@ -158,11 +158,11 @@ async fn purchases_whose_connections_to_the_journal_are_cut_are_made_once() {
             // Each key at two replicas.
             async move { insist(shop, &format!("{round}-{}", n / 2)).await.checkout_id }
         });
-        // Whatever the two are doing to it, while their sagas are under way: each of the eight makes five calls.
+        // Whatever the two are doing to it, while their sagas are under way: each of the eight makes six calls.
         let before = world.calls().len();
         let (world, hand, database) = (&world, &mut hand, &database);
         let cuts = async move {
-            for calls in [4, 12, 20, 28, 36] {
+            for calls in [4, 14, 24, 34, 44] {
                 while world.calls().len() < before + calls {
                     yield_now().await;
                 }

@@ -15,6 +15,7 @@ use proto::{
         ListCheckoutsResponse, checkout_service_client::CheckoutServiceClient,
     },
     inventory::v1::inventory_service_server::InventoryServiceServer,
+    money::v1::Money,
     payment::v1::payment_service_server::PaymentServiceServer,
     product::v1::product_service_server::ProductServiceServer,
 };
@@ -60,6 +61,8 @@ fn at(call: &str) -> Option<At> {
         "inventory.Reserve" => At::Reserve,
         "inventory.Confirm" => At::Confirm,
         "inventory.Release" => At::Release,
+        "cart.Hold" => At::Hold,
+        "cart.GiveBack" => At::GiveBack,
         "payment.Charge" => At::Charge,
         "payment.Refund" => At::Refund,
         "payment.GetPayment" => At::FindPayment,
@@ -265,12 +268,12 @@ async fn serve_peers(
     (peers, running)
 }
 
+/// A request with this key, of a customer of its own.
 pub(super) fn request(key: &str) -> InitiateCheckoutRequest {
     InitiateCheckoutRequest {
-        user_id: "user-1".to_owned(),
+        user_id: format!("user-of-{key}"),
         idempotency_key: key.to_owned(),
-        payment_method: String::new(),
-        accept_price_changes: false,
+        ..InitiateCheckoutRequest::default()
     }
 }
 
@@ -278,5 +281,12 @@ pub(super) fn paid_with(key: &str, method: &str) -> InitiateCheckoutRequest {
     InitiateCheckoutRequest {
         payment_method: method.to_owned(),
         ..request(key)
+    }
+}
+
+pub(super) fn usd(minor_units: i64) -> Money {
+    Money {
+        currency_code: "USD".to_owned(),
+        minor_units,
     }
 }

@@ -1,6 +1,6 @@
 //! Answers of peers that say nothing of what they did: they are asked again, and nothing is guessed.
 
-use checkout::domain::CheckoutId;
+use checkout::domain::{CheckoutId, UserId};
 use proto::{
     Reason,
     checkout::v1::{Checkout, CheckoutStatus},
@@ -31,7 +31,13 @@ fn riddles() -> Vec<Status> {
 
 fn assert_books(shop: &Shop, checkout: &Checkout, what: &str) {
     let id = CheckoutId(checkout.checkout_id.parse().unwrap());
-    let ledger = shop.world.ledger();
+    let mut ledger = shop.world.ledger();
+    let in_cart = ledger.carts.held(id, &UserId(checkout.user_id.clone()));
+    assert_eq!(
+        in_cart.is_some(),
+        checkout.status() == CheckoutStatus::Completed,
+        "{what}"
+    );
     if checkout.status() == CheckoutStatus::Completed {
         assert_eq!(
             (ledger.hold(id), ledger.movements(id)),
@@ -51,7 +57,7 @@ fn assert_books(shop: &Shop, checkout: &Checkout, what: &str) {
 #[tokio::test]
 async fn an_answer_that_is_no_refusal_leaves_the_outcome_open() {
     let shop = Shop::open().await;
-    for at in [At::Reserve, At::Charge, At::Confirm] {
+    for at in [At::Reserve, At::Hold, At::Charge, At::Confirm] {
         for (n, riddle) in riddles().into_iter().enumerate() {
             let what = format!("{at:?}: {riddle:?}");
             shop.answer_next(at, riddle);
@@ -60,11 +66,13 @@ async fn an_answer_that_is_no_refusal_leaves_the_outcome_open() {
             assert_books(&shop, &checkout, &what);
         }
     }
-    for (n, riddle) in riddles().into_iter().enumerate() {
-        let what = format!("Release: {riddle:?}");
-        shop.answer_next(At::Release, riddle);
-        let checkout = shop.buy(paid_with(&format!("release {n}"), "pm_card_declined")).await;
-        assert_books(&shop, &checkout, &what);
+    for at in [At::GiveBack, At::Release] {
+        for (n, riddle) in riddles().into_iter().enumerate() {
+            let what = format!("{at:?}: {riddle:?}");
+            shop.answer_next(at, riddle);
+            let checkout = shop.buy(paid_with(&format!("{at:?} {n}"), "pm_card_declined")).await;
+            assert_books(&shop, &checkout, &what);
+        }
     }
 }
 

@@ -54,9 +54,11 @@ pub(super) async fn only_sagas_that_are_due_and_have_no_owner_are_claimed(fixtur
     let mut free = BTreeMap::new();
     let unfinished = [
         State::InventoryReserved,
+        State::CartHeld,
         State::PaymentPending,
         State::PaymentCompleted,
         State::Releasing(failure(Reason::CardDeclined)),
+        State::GivingBack(failure(Reason::CardDeclined)),
         State::Refunding(failure(Reason::ReservationExpired)),
     ];
     for state in unfinished {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use checkout::{
-    domain::{Checkout, CheckoutId, IdempotencyKey, Line, PaymentMethod, ProductId, Purchase, Request, UserId},
+    domain::{
+        CartRef, Checkout, CheckoutId, Entry, Failure, IdempotencyKey, Line, PaymentMethod, ProductId, Purchase,
+        Request, UserId,
+    },
     ports::{Begun, Claimed, Fence, Journal, Lease, Record},
     saga::State,
     store::{
@@ -14,20 +17,24 @@ use checkout::{
 };
 use events::{Event, Outbox, PostgresOutbox, SqliteOutbox};
 use futures::FutureExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use money::{Money, Quantity};
-use runtime::{CrashPoints, Ids, RequestContext};
-use storage::{Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
+use proto::Reason;
+use runtime::{Clock, CrashPoints, Ids, RequestContext};
+use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
 use tempfile::TempDir;
 use testing::Engine;
+use uuid::Uuid;
 
-use crate::memory::MemoryJournal;
+use crate::{ledger::failure, memory::MemoryJournal};
 
 /// A journal that can be closed and opened again, looked into and spoilt.
 #[async_trait]
 pub(super) trait Fixture: Sized + Send + Sync {
     /// `None` when its engine is not there.
     async fn new() -> Option<Self>;
+    /// One with the tables as they were before carts had holds, until it is reopened.
+    async fn new_before() -> Option<Self>;
     fn journal(&self) -> Arc<dyn Journal>;
     /// The same journal, as another process opens it.
     async fn replica(&self) -> Arc<dyn Journal>;
@@ -36,6 +43,56 @@ pub(super) trait Fixture: Sized + Send + Sync {
     async fn outbox(&self) -> Vec<uuid::Uuid>;
     /// Makes a saga's row one that cannot be read.
     async fn spoil(&self, id: CheckoutId);
+    /// Leaves a saga here as one that knew nothing of holds on carts has written it, with nobody to drive it.
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId;
+}
+
+/// A saga that was begun before carts had holds, from a cart of version 7.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Old {
+    pub(super) user: &'static str,
+    pub(super) key: &'static str,
+    pub(super) state: &'static str,
+    /// How long ago its last step was.
+    pub(super) age: Duration,
+}
+
+impl Old {
+    pub(super) const fn new(key: &'static str, state: &'static str) -> Self {
+        Self {
+            user: "user-1",
+            key,
+            state,
+            age: Duration::from_mins(5),
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        matches!(self.state, "RELEASING" | "REFUNDING" | "FAILED").then(|| failure(Reason::CardDeclined))
+    }
+
+    /// The statements of that time; `ago` is when its last step was, and `now` the time there.
+    fn sql(&self, id: CheckoutId, now: &str, ago: &str) -> String {
+        let Self { user, key, state, .. } = self;
+        let failure = self.failure().map_or("NULL".to_owned(), |failure| {
+            format!(r#"'{{"reason": "{}", "message": "m"}}'"#, failure.reason.as_str())
+        });
+        let status = match *state {
+            "RELEASING" => "PAYMENT_PENDING",
+            "REFUNDING" => "PAYMENT_COMPLETED",
+            shown => shown,
+        };
+        format!(
+            "INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, failure, lines, total_minor,
+                currency, payment_method, payment_id, cart_version, created_at, updated_at, version, owner, fence,
+                lease_until, wake_at)
+             VALUES ('{id}', '{user}', '{key}', 'pm_card_ok:false', '{state}', '{status}', {failure},
+                '[{{\"product_id\": 1, \"name\": \"Ware\", \"quantity\": 2, \"unit_price\": 1000}}]', 2000, 'USD',
+                'pm_card_ok', NULL, 7, {ago}, {ago}, 1, 'gone', 1, {now}, {now});
+             INSERT INTO history (checkout_id, version, state, at, detail)
+             VALUES ('{id}', 1, '{state}', {ago}, '')"
+        )
+    }
 }
 
 pub(super) struct SqliteFixture {
@@ -44,18 +101,18 @@ pub(super) struct SqliteFixture {
 }
 
 impl SqliteFixture {
-    async fn open(folder: &TempDir) -> Sqlite {
+    async fn open(folder: &TempDir, migrations: Migrations) -> Sqlite {
         let path = folder.path().join("checkout.db");
         let options = SqliteOptions {
             path: &path,
-            migrations: sqlite::MIGRATIONS,
+            migrations,
             crash: &CrashPoints::none(),
         };
         Sqlite::open(options).await.unwrap()
     }
 
     async fn on(folder: TempDir) -> Self {
-        let db = Self::open(&folder).await;
+        let db = Self::open(&folder, sqlite::MIGRATIONS).await;
         Self { db, folder }
     }
 }
@@ -66,12 +123,18 @@ impl Fixture for SqliteFixture {
         Some(Self::on(tempfile::tempdir().unwrap()).await)
     }
 
+    async fn new_before() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Self::open(&folder, before(sqlite::MIGRATIONS)).await;
+        Some(Self { db, folder })
+    }
+
     fn journal(&self) -> Arc<dyn Journal> {
         Arc::new(SqliteJournal::new(self.db.clone()))
     }
 
     async fn replica(&self) -> Arc<dyn Journal> {
-        Arc::new(SqliteJournal::new(Self::open(&self.folder).await))
+        Arc::new(SqliteJournal::new(Self::open(&self.folder, sqlite::MIGRATIONS).await))
     }
 
     async fn reopened(self) -> Self {
@@ -97,6 +160,21 @@ impl Fixture for SqliteFixture {
         });
         spoil.await.unwrap();
     }
+
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+        let id = CheckoutId(Ids::random().next());
+        let now = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+        let sql = old.sql(id, now, &format!("{now} - {}", old.age.as_millis()));
+        let leave = self.db.write("test.leave", move |tx| {
+            async move {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        leave.await.unwrap();
+        id
+    }
 }
 
 /// A schema of its own.
@@ -107,19 +185,19 @@ pub(super) struct PostgresFixture {
 }
 
 impl PostgresFixture {
-    async fn open(url: &str, schema: &str) -> Postgres {
+    async fn open(url: &str, schema: &str, migrations: Migrations) -> Postgres {
         let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), url).unwrap();
         let options = PostgresOptions {
             address: &address,
             schema,
-            migrations: postgres::MIGRATIONS,
+            migrations,
             crash: &CrashPoints::none(),
         };
         Postgres::open(options).await.unwrap()
     }
 
     async fn on(url: String, schema: String) -> Self {
-        let db = Self::open(&url, &schema).await;
+        let db = Self::open(&url, &schema, postgres::MIGRATIONS).await;
         Self { db, url, schema }
     }
 }
@@ -130,12 +208,20 @@ impl Fixture for PostgresFixture {
         Some(Self::on(Engine::PostgreSql.address()?, testing::unique_name()).await)
     }
 
+    async fn new_before() -> Option<Self> {
+        let (url, schema) = (Engine::PostgreSql.address()?, testing::unique_name());
+        let db = Self::open(&url, &schema, before(postgres::MIGRATIONS)).await;
+        Some(Self { db, url, schema })
+    }
+
     fn journal(&self) -> Arc<dyn Journal> {
         Arc::new(PostgresJournal::new(self.db.clone()))
     }
 
     async fn replica(&self) -> Arc<dyn Journal> {
-        Arc::new(PostgresJournal::new(Self::open(&self.url, &self.schema).await))
+        Arc::new(PostgresJournal::new(
+            Self::open(&self.url, &self.schema, postgres::MIGRATIONS).await,
+        ))
     }
 
     async fn reopened(self) -> Self {
@@ -154,6 +240,14 @@ impl Fixture for PostgresFixture {
             .await
             .unwrap();
     }
+
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+        let id = CheckoutId(Ids::random().next());
+        let ago = format!("now() - interval '{} seconds'", old.age.as_secs());
+        let sql = old.sql(id, "now()", &ago);
+        testing::postgres::execute(&self.url, &self.schema, &sql).await.unwrap();
+        id
+    }
 }
 
 pub(super) struct MemoryFixture(MemoryJournal);
@@ -162,6 +256,10 @@ pub(super) struct MemoryFixture(MemoryJournal);
 impl Fixture for MemoryFixture {
     async fn new() -> Option<Self> {
         Some(Self(MemoryJournal::default()))
+    }
+
+    async fn new_before() -> Option<Self> {
+        Self::new().await
     }
 
     fn journal(&self) -> Arc<dyn Journal> {
@@ -183,6 +281,35 @@ impl Fixture for MemoryFixture {
     async fn spoil(&self, id: CheckoutId) {
         self.0.spoil(id);
     }
+
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+        let request = request(old.user, old.key);
+        let ago = Clock::system().now() - SignedDuration::try_from(old.age).unwrap();
+        let new = checkout(&request);
+        let id = new.id;
+        let entry = Entry {
+            state: old.state.to_owned(),
+            at: ago,
+            detail: String::new(),
+        };
+        let left = Checkout {
+            purchase: Purchase {
+                cart: CartRef { id: None, ..CART },
+                ..new.purchase
+            },
+            state: State::from_parts(old.state, old.failure()).unwrap(),
+            created_at: ago,
+            updated_at: ago,
+            ..new
+        };
+        self.0.put(left, request.key, vec![entry]);
+        id
+    }
+}
+
+/// The migrations that there were before carts had holds.
+fn before(all: Migrations) -> Migrations {
+    Migrations(&all.0[..2])
 }
 
 /// The ids of the events that wait.
@@ -208,12 +335,19 @@ pub(super) fn at(millisecond: i64) -> Timestamp {
 
 pub(super) const BEGAN: i64 = 1_700_000_000_123;
 
+pub(super) const CART: CartRef = CartRef {
+    id: Some(Uuid::NAMESPACE_OID),
+    version: 7,
+};
+
 pub(super) fn request(user: &str, key: &str) -> Request {
     Request {
         user: UserId(user.to_owned()),
         key: IdempotencyKey::new(key).unwrap(),
         method: PaymentMethod::new("pm_card_ok").unwrap(),
         accept_price_changes: false,
+        expected_total: None,
+        cart_version: None,
     }
 }
 
@@ -229,8 +363,9 @@ pub(super) fn checkout(request: &Request) -> Checkout {
         user: request.user.clone(),
         fingerprint: request.fingerprint(),
         method: request.method.clone(),
-        purchase: Purchase::new(vec![line(1, 2, 1000), line(2, 1, 250)], 7).unwrap(),
+        purchase: Purchase::new(vec![line(1, 2, 1000), line(2, 1, 250)], CART).unwrap(),
         state: State::Initiated,
+        held: false,
         payment_id: None,
         created_at: at(BEGAN),
         updated_at: at(BEGAN),
@@ -246,18 +381,30 @@ pub(super) async fn begun(journal: &dyn Journal, key: &str, ttl: Duration) -> Cl
     let checkout = checkout(&request);
     match journal.begin(&checkout, &request, &lease("me", ttl)).await.unwrap() {
         Begun::Created(fence) => Claimed { checkout, fence },
-        Begun::Exists(known) => panic!("{key} is taken by {known:?}"),
+        other @ (Begun::Exists(_) | Begun::Unheld { .. }) => panic!("{key}: {other:?}"),
     }
 }
 
-/// A record of these steps, a second apart.
+/// A record of these steps, a second apart. Those that only follow a hold on the cart come with one.
 pub(super) fn steps(states: impl IntoIterator<Item = State>) -> Record {
+    let states: Vec<_> = states.into_iter().collect();
+    let is_past_the_hold = |state: &State| match state {
+        State::CartHeld
+        | State::PaymentPending
+        | State::PaymentCompleted
+        | State::GivingBack(_)
+        | State::Refunding(_)
+        | State::Completed => true,
+        State::Initiated | State::InventoryReserved | State::Releasing(_) | State::Failed(_) => false,
+    };
+    let held = states.iter().any(is_past_the_hold);
     let step = |(second, state): (i64, State)| {
         let detail = format!("now {}", state.name());
         (state, at(BEGAN + second * 1000), detail)
     };
     Record {
         steps: (1..).zip(states).map(step).collect(),
+        held,
         ..Record::default()
     }
 }

@@ -21,14 +21,14 @@ pub(super) async fn a_record_moves_the_saga_and_its_history_on(fixture: impl Fix
     let reserved = driven(
         journal.as_ref(),
         began,
-        &steps([State::InventoryReserved, State::PaymentPending]),
+        &steps([State::InventoryReserved, State::CartHeld, State::PaymentPending]),
     )
     .await;
     assert_eq!(
         (reserved.checkout.version, &reserved.checkout.state),
-        (3, &State::PaymentPending)
+        (4, &State::PaymentPending)
     );
-    assert_eq!(reserved.checkout.updated_at, at(BEGAN + 2000));
+    assert_eq!(reserved.checkout.updated_at, at(BEGAN + 3000));
     let mut record = steps([State::PaymentCompleted]);
     record.payment_id = Some("pay_1".to_owned());
     let paid = driven(journal.as_ref(), reserved, &record).await;
@@ -39,11 +39,12 @@ pub(super) async fn a_record_moves_the_saga_and_its_history_on(fixture: impl Fix
     assert_eq!(done.payment_id.as_deref(), Some("pay_1"));
     assert_eq!(
         (done.version, done.status(), done.created_at),
-        (5, Status::Completed, at(BEGAN))
+        (6, Status::Completed, at(BEGAN))
     );
     let expected = [
         "INITIATED",
         "INVENTORY_RESERVED",
+        "CART_HELD",
         "PAYMENT_PENDING",
         "PAYMENT_COMPLETED",
         "COMPLETED",
@@ -51,8 +52,8 @@ pub(super) async fn a_record_moves_the_saga_and_its_history_on(fixture: impl Fix
     assert_eq!(history(journal.as_ref(), id).await, expected);
     let (_, entries) = journal.get(id).await.unwrap().unwrap();
     assert_eq!(
-        (entries[2].at, entries[2].detail.as_str()),
-        (at(BEGAN + 2000), "now PAYMENT_PENDING")
+        (entries[3].at, entries[3].detail.as_str()),
+        (at(BEGAN + 3000), "now PAYMENT_PENDING")
     );
 }
 
@@ -143,7 +144,7 @@ pub(super) async fn a_failure_comes_back_with_all_that_was_short(fixture: impl F
         shortages: vec![shortage(1), shortage(i64::MAX)],
     };
     let mut claimed = begun(journal.as_ref(), "k", HOUR).await;
-    for state in [State::Refunding, State::Releasing, State::Failed] {
+    for state in [State::Refunding, State::GivingBack, State::Releasing, State::Failed] {
         claimed = driven(journal.as_ref(), claimed, &steps([state(failure.clone())])).await;
         assert_eq!(claimed.checkout.state, state(failure.clone()));
     }
@@ -155,7 +156,7 @@ pub(super) async fn sixty_four_racing_records_of_one_version_are_one(fixture: im
     let (claimed, journal) = (&claimed, &journal);
     let records = (0..64).map(|n| async move {
         let mut record = if n % 2 == 0 {
-            steps([State::InventoryReserved, State::PaymentPending])
+            steps([State::InventoryReserved, State::CartHeld, State::PaymentPending])
         } else {
             steps([State::Failed(failure(Reason::OutOfStock))])
         };
@@ -181,7 +182,7 @@ pub(super) async fn sixty_four_sagas_are_driven_at_once_by_two_replicas(fixture:
         let journal = replicas[n % 2].clone();
         async move {
             let began = begun(journal.as_ref(), &format!("k{n}"), HOUR).await;
-            let reserved = steps([State::InventoryReserved, State::PaymentPending]);
+            let reserved = steps([State::InventoryReserved, State::CartHeld, State::PaymentPending]);
             let reserved = driven(journal.as_ref(), began, &reserved).await;
             let mut ended = steps([State::PaymentCompleted, State::Completed]);
             ended.payment_id = Some(format!("pay_{n}"));
@@ -192,7 +193,7 @@ pub(super) async fn sixty_four_sagas_are_driven_at_once_by_two_replicas(fixture:
     let outbox = join_all(sagas).await.into_iter().map(|(ended, record)| {
         assert_eq!(
             (ended.checkout.version, ended.checkout.status()),
-            (5, Status::Completed)
+            (6, Status::Completed)
         );
         assert_eq!(ended.checkout.payment_id, record.payment_id);
         record.event.unwrap().id

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use checkout::{
-    domain::{Checkout, CheckoutId, Entry, Line, ProductId, Purchase},
+    domain::{CartRef, Checkout, CheckoutId, Entry, Line, ProductId, Purchase},
     ports::{Begun, Fence},
     saga::State,
 };
 use futures::future::join_all;
 use money::{Money, Quantity};
 
-use super::fixture::{BEGAN, Fixture, HOUR, at, begun, checkout, driven, event, history, lease, request, steps};
+use super::fixture::{BEGAN, CART, Fixture, HOUR, at, begun, checkout, driven, event, history, lease, request, steps};
 
 pub(super) async fn a_saga_that_began_is_there_as_it_was(fixture: impl Fixture) {
     let journal = fixture.journal();
@@ -40,7 +40,7 @@ pub(super) async fn beginning_twice_with_one_key_finds_the_first(fixture: impl F
     let second = checkout(&request);
     match journal.begin(&second, &request, &lease("other", HOUR)).await.unwrap() {
         Begun::Exists(known) => assert_eq!(*known, first.checkout),
-        Begun::Created(fence) => panic!("began again with {fence:?}"),
+        other @ (Begun::Created(_) | Begun::Unheld { .. }) => panic!("began again: {other:?}"),
     }
     assert!(journal.get(second.id).await.unwrap().is_none());
     // The first owner still has it.
@@ -70,6 +70,7 @@ pub(super) async fn sixty_four_racing_begins_of_one_key_are_one_saga(fixture: im
         match journal.begin(&new, &request, &lease("me", HOUR)).await.unwrap() {
             Begun::Created(_) => (true, new.id),
             Begun::Exists(known) => (false, known.id),
+            unheld @ Begun::Unheld { .. } => panic!("{unheld:?}"),
         }
     });
     let answers = join_all(begins).await;
@@ -99,6 +100,7 @@ pub(super) async fn keys_that_two_replicas_use_at_once_are_one_saga_each(fixture
             match journal.begin(&new, &request, &lease("me", HOUR)).await.unwrap() {
                 Begun::Created(_) => (key, true, new),
                 Begun::Exists(known) => (key, false, *known),
+                unheld @ Begun::Unheld { .. } => panic!("{unheld:?}"),
             }
         }
     });
@@ -148,7 +150,11 @@ pub(super) async fn fifty_lines_of_long_names_come_back_as_they_were(fixture: im
         quantity: Quantity::new(99).unwrap(),
         unit_price: Money::usd(100_000_000),
     };
-    let purchase = Purchase::new((1..=50).map(line).collect(), i64::MAX).unwrap();
+    let cart = CartRef {
+        version: i64::MAX,
+        ..CART
+    };
+    let purchase = Purchase::new((1..=50).map(line).collect(), cart).unwrap();
     let new = Checkout {
         purchase,
         ..checkout(&request)

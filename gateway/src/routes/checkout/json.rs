@@ -1,6 +1,5 @@
 //! Checkouts in JSON.
 
-use jiff::Timestamp;
 use money::Amount;
 use proto::{
     Reason,
@@ -8,7 +7,10 @@ use proto::{
 };
 use serde::Serialize;
 
-use crate::{encode, problem::Problem};
+use crate::{
+    encode::{self, Time},
+    problem::Problem,
+};
 
 #[derive(Serialize)]
 pub(super) struct CheckoutJson {
@@ -20,8 +22,8 @@ pub(super) struct CheckoutJson {
     currency: String,
     payment_id: Option<String>,
     failure: Option<FailureJson>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
+    created_at: Time,
+    updated_at: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<Vec<HistoryJson>>,
 }
@@ -53,7 +55,7 @@ struct ShortageJson {
 #[derive(Serialize)]
 struct HistoryJson {
     status: &'static str,
-    at: Timestamp,
+    at: Time,
     detail: String,
 }
 

@@ -99,6 +99,7 @@ async fn carts_are_filled_changed_and_emptied(profile: Profile) -> Result<()> {
         product_id: 2,
         quantity: 3,
         expected_version: Some(0),
+        idempotency_key: String::new(),
     };
     let added = carts.add_item(add.clone()).await?.into_inner();
     assert!(added.created);

@@ -78,6 +78,11 @@ impl<'a> People<'a> {
                 let noted = note(said, "alice", alice);
                 note(said, "bob", bob).and(noted).and(back)
             }
+            Scenario::CartAway => {
+                let alice = buy(&self.alice, scenario.method());
+                let (alice, back) = join(alice, self.take_the_cart_away()).await;
+                note(said, "alice", alice).and(back)
+            }
             Scenario::Browsing => self.browse(said).await,
             Scenario::Delivery => self.deliver(said).await,
             Scenario::LongAgo => {
@@ -129,6 +134,17 @@ impl<'a> People<'a> {
             WHERE state NOT IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING'))";
         self.until("it is known who has paid", "checkout", both).await?;
         end_the_outage(self.home, "inventory").await
+    }
+
+    /// Alice's cart cannot be read from when it holds what she buys until it is known that her card was declined.
+    async fn take_the_cart_away(&self) -> anyhow::Result<()> {
+        let held = "SELECT 1 FROM checkouts WHERE state NOT IN ('INITIATED', 'INVENTORY_RESERVED')";
+        self.until("alice is about to be charged", "checkout", held).await?;
+        self.home.spoil_cart("alice").await?;
+        end_the_outage(self.home, "provider").await?;
+        let declined = format!("{held} AND state <> 'PAYMENT_PENDING'");
+        self.until("alice's card is declined", "checkout", declined).await?;
+        self.home.mend_cart("alice").await
     }
 
     /// Waits until a query finds something, but not for a shop that is gone.

@@ -25,6 +25,8 @@ pub(super) enum Scenario {
     TakenUp,
     /// Nothing can be sold or given back for a while, when alice has paid and bob's card was declined.
     StockAway,
+    /// Alice's card is declined while her cart cannot be read.
+    CartAway,
     /// Alice looks at everything, and fills and empties her cart.
     Browsing,
     /// A new product, and the first pieces of it.
@@ -34,7 +36,7 @@ pub(super) enum Scenario {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Success,
         Self::OutOfStock,
         Self::Declined,
@@ -44,6 +46,7 @@ impl Scenario {
         Self::HoldLost,
         Self::TakenUp,
         Self::StockAway,
+        Self::CartAway,
         Self::Browsing,
         Self::Delivery,
         Self::LongAgo,
@@ -61,7 +64,7 @@ impl Scenario {
             | Self::Browsing
             | Self::Delivery
             | Self::LongAgo => "pm_card_ok",
-            Self::Declined => "pm_card_declined",
+            Self::Declined | Self::CartAway => "pm_card_declined",
             Self::ReplyLost => "pm_card_charged_reply_lost",
             Self::ProviderDown => "pm_card_unavailable",
         }
@@ -74,7 +77,7 @@ impl Scenario {
                 &[("alice", None)]
             }
             Self::OutOfStock => &[("alice", Some("OUT_OF_STOCK"))],
-            Self::Declined => &[("alice", Some("CARD_DECLINED"))],
+            Self::Declined | Self::CartAway => &[("alice", Some("CARD_DECLINED"))],
             Self::HoldLost | Self::TakenUp => &[("alice", Some("RESERVATION_EXPIRED")), ("bob", None)],
             Self::StockAway => &[("alice", None), ("bob", Some("CARD_DECLINED"))],
             Self::Browsing | Self::Delivery => &[],
@@ -95,6 +98,7 @@ impl Scenario {
             | Self::HoldLost
             | Self::TakenUp
             | Self::StockAway
+            | Self::CartAway
             | Self::LongAgo => &[],
         };
         self.endings()
@@ -123,7 +127,7 @@ impl Scenario {
     pub(super) const fn lines_left(self) -> usize {
         match self {
             Self::OutOfStock | Self::Declined => 2,
-            Self::HoldLost | Self::TakenUp => 1,
+            Self::HoldLost | Self::TakenUp | Self::CartAway => 1,
             Self::Success
             | Self::ReplyLost
             | Self::Duplicate

@@ -53,6 +53,7 @@ pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Res
             fill_cart(&people.alice, 2, 1).await?;
             fill_cart(&people.bob, 2, 1).await?;
         }
+        Scenario::CartAway => fill_cart(&people.alice, 2, 1).await?,
         Scenario::Browsing | Scenario::LongAgo => {
             buy_now(&people.alice, 1).await?;
             books::settle(&home).await?;
@@ -61,7 +62,7 @@ pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Res
     }
     close(shop).await?;
     match scenario {
-        Scenario::HoldLost => send_the_provider_away(&home).await?,
+        Scenario::HoldLost | Scenario::CartAway => send_the_provider_away(&home).await?,
         Scenario::TakenUp => {
             send_the_provider_away(&home).await?;
             leave_alice_alone(&home).await?;
@@ -135,7 +136,7 @@ pub(super) async fn end_the_outage(home: &Home, store: &str) -> anyhow::Result<(
         .await
 }
 
-/// The provider cannot charge alice, who wants two pieces, but bob, who wants one.
+/// The provider cannot charge alice, who wants two pieces or a dear one, but bob, who wants a cheap one.
 async fn send_the_provider_away(home: &Home) -> anyhow::Result<()> {
     let outage = Outage {
         store: "provider",

@@ -71,6 +71,7 @@ fn facts(scenario: Scenario, answers: &BTreeMap<&&str, &Value>) -> Vec<Fact> {
         | Scenario::Duplicate
         | Scenario::ProviderDown
         | Scenario::StockAway
+        | Scenario::CartAway
         | Scenario::Browsing => Vec::new(),
     }
 }

@@ -56,10 +56,10 @@ impl Fleet {
         Self::of(SERVICES.into_iter().flat_map(of).collect(), settings).await
     }
 
-    /// Two of checkout, and one with all the rest.
-    pub(super) async fn with_two_checkouts() -> Result<Self> {
-        let rest = SERVICES.into_iter().filter(|service| *service != "checkout");
-        let two = ["a", "b"].map(|letter| (format!("checkout-{letter}"), vec!["checkout"]));
+    /// Two of one service, and one with all the rest.
+    pub(super) async fn with_two_of(service: &'static str) -> Result<Self> {
+        let rest = SERVICES.into_iter().filter(|other| *other != service);
+        let two = ["a", "b"].map(|letter| (format!("{service}-{letter}"), vec![service]));
         let all = two.into_iter().chain([("rest".to_owned(), rest.collect())]);
         Self::of(all.collect(), &[]).await
     }

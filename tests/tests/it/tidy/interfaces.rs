@@ -33,6 +33,8 @@ fn written(state: &State) -> [String; 3] {
         Next::Call(call) => {
             let name = match call {
                 Call::Reserve => "Reserve",
+                Call::Hold => "Hold",
+                Call::GiveBack => "GiveBack",
                 Call::Charge => "Charge",
                 Call::Confirm => "Confirm",
                 Call::Release => "Release",
@@ -58,9 +60,11 @@ fn the_table_of_the_saga_in_the_readme_is_the_saga() {
     let all = [
         "INITIATED",
         "INVENTORY_RESERVED",
+        "CART_HELD",
         "PAYMENT_PENDING",
         "PAYMENT_COMPLETED",
         "REFUNDING",
+        "GIVING_BACK",
         "RELEASING",
         "COMPLETED",
         "FAILED",

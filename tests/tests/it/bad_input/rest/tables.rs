@@ -78,6 +78,10 @@ fn malformed(method: &Method, path: &str) -> Vec<Bad> {
             ..typed
         });
     }
+    let coded = bad(415, "UNSUPPORTED_MEDIA_TYPE").with("content-encoding", b"gzip");
+    all.push(coded.body("{}"));
+    let transferred = bad(501, "TRANSFER_CODING_UNKNOWN").with("transfer-encoding", b"gzip, chunked");
+    all.push(transferred.body("{}"));
     all
 }
 
@@ -114,6 +118,10 @@ pub(super) fn additions() -> Vec<Bad> {
         r#"{"product_id":1,"product_id":2,"quantity":1}"#,
     ] {
         all.push(post(ITEMS, body, "INVALID_REQUEST"));
+    }
+    for key in [&b"\xff"[..], b"a\tb", &[b'k'; 256]] {
+        let body = r#"{"product_id":1,"quantity":1}"#;
+        all.push(post(ITEMS, body, "INVALID_ARGUMENT").with(KEY, key));
     }
     let unknown = post(ITEMS, r#"{"product_id":424242,"quantity":1}"#, "PRODUCT_NOT_FOUND");
     all.push(Bad { status: 404, ..unknown });
@@ -159,12 +167,10 @@ pub(super) fn changes() -> Vec<Bad> {
 
 pub(super) fn checkouts() -> Vec<Bad> {
     let mut all = malformed(&Method::POST, CHECKOUT);
-    for body in ["", "{}", r#"{"idempotency_key":""}"#] {
+    for body in ["", "{}", r#"{"idempotency_key":""}"#, r#"{"idempotency_key":null}"#] {
         all.push(post(CHECKOUT, body, "MISSING_IDEMPOTENCY_KEY"));
     }
-    for body in [r#"{"idempotency_key":null}"#, r#"{"idempotency_key":5}"#] {
-        all.push(post(CHECKOUT, body, "INVALID_REQUEST"));
-    }
+    all.push(post(CHECKOUT, r#"{"idempotency_key":5}"#, "INVALID_REQUEST"));
     for key in [r"a\nb", r"\u0000", &"k".repeat(256)] {
         all.push(post(
             CHECKOUT,
@@ -178,6 +184,9 @@ pub(super) fn checkouts() -> Vec<Bad> {
         r#""accept_price_changes":"yes""#,
         r#""accept_price_changes":1"#,
         r#""amount":1"#,
+        r#""expected_total":"12.50""#,
+        r#""expected_total":12.345"#,
+        r#""expected_total":1e2"#,
         r#""user_id":"resident""#,
         r#""idempotency_key":"k2""#,
     ] {
@@ -186,6 +195,15 @@ pub(super) fn checkouts() -> Vec<Bad> {
             format!(r#"{{"idempotency_key":"k",{rest}}}"#),
             "INVALID_REQUEST",
         ));
+    }
+    all.push(post(
+        CHECKOUT,
+        r#"{"idempotency_key":"k","expected_total":-1}"#,
+        "INVALID_ARGUMENT",
+    ));
+    for tag in ["1", "W/\"1\""].map(str::as_bytes) {
+        let stale = Bad::new(Method::POST, CHECKOUT, 412, "CART_VERSION_MISMATCH").with("if-match", tag);
+        all.push(stale.body(r#"{"idempotency_key":"k"}"#));
     }
     for method in ["PM CARD", "pm-card", r"pm\u0000", &"m".repeat(65), "пм"] {
         let body = format!(r#"{{"idempotency_key":"k","payment_method":"{method}"}}"#);

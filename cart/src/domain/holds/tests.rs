@@ -1,0 +1,335 @@
+use jiff::Timestamp;
+use money::Currency;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{Offer, Refused, UserId};
+
+const CART: CartId = CartId(Uuid::from_u128(1));
+
+fn product(id: i64) -> ProductId {
+    ProductId::new(id).unwrap()
+}
+
+fn pieces_of(n: i64) -> Quantity {
+    Quantity::new(n).unwrap()
+}
+
+fn offer(id: i64, price: i64) -> Offer {
+    Offer {
+        product: product(id),
+        name: format!("product {id} at {price}"),
+        price: Money::usd(price),
+    }
+}
+
+/// Does something to a cart and stores it as the next version.
+fn stored<T>(cart: &mut Cart, change: impl FnOnce(&mut Cart) -> T) -> T {
+    let done = change(cart);
+    cart.stamp(CART, Timestamp::UNIX_EPOCH);
+    done
+}
+
+fn add(cart: &mut Cart, id: i64, n: i64, price: i64) {
+    stored(cart, |cart| {
+        cart.add(offer(id, price), pieces_of(n), Timestamp::UNIX_EPOCH)
+    })
+    .unwrap();
+}
+
+fn cart(lines: &[(i64, i64)]) -> Cart {
+    let mut cart = Cart::never_filled(UserId::new("u"));
+    for (id, n) in lines {
+        add(&mut cart, *id, *n, 100);
+    }
+    cart
+}
+
+fn wanted(checkout: u128, frozen_at: Version, of: &[(i64, i64)]) -> Wanted {
+    let bought = |(id, n): &(i64, i64)| Bought {
+        product: product(*id),
+        quantity: pieces_of(*n),
+    };
+    Wanted {
+        checkout: CheckoutId(Uuid::from_u128(checkout)),
+        cart: Some(CART),
+        frozen_at,
+        pieces: of.iter().map(bought).collect(),
+    }
+}
+
+fn hold(cart: &mut Cart, wanted: &Wanted) -> Held {
+    stored(cart, |cart| cart.hold(wanted))
+}
+
+fn give_back(cart: &mut Cart, checkout: u128) {
+    stored(cart, |cart| cart.give_back(CheckoutId(Uuid::from_u128(checkout))));
+}
+
+fn quantities(lines: &[Line]) -> Vec<(i64, i64)> {
+    lines
+        .iter()
+        .map(|line| (line.product.get(), line.quantity.get()))
+        .collect()
+}
+
+fn held(cart: &Cart, checkout: u128) -> Vec<(i64, i64)> {
+    let hold = cart.hold_of(CheckoutId(Uuid::from_u128(checkout)));
+    hold.map(|hold| quantities(&hold.lines)).unwrap_or_default()
+}
+
+#[test]
+fn what_a_checkout_holds_is_free_for_no_other() {
+    let mut cart = cart(&[(1, 3), (2, 1)]);
+    let frozen = cart.version;
+    assert_eq!(hold(&mut cart, &wanted(7, frozen, &[(1, 2), (2, 1)])), Held::Done);
+    assert_eq!(
+        (quantities(&cart.lines), held(&cart, 7)),
+        (vec![(1, 1)], vec![(1, 2), (2, 1)])
+    );
+    let other = wanted(8, cart.version, &[(1, 2)]);
+    assert_eq!(hold(&mut cart, &other), Held::Refused);
+    let rest = wanted(8, cart.version, &[(1, 1)]);
+    assert_eq!(hold(&mut cart, &rest), Held::Done);
+    assert_eq!((quantities(&cart.lines), held(&cart, 8)), (Vec::new(), vec![(1, 1)]));
+    cart.remove(product(1));
+    cart.clear();
+    assert_eq!(held(&cart, 7), [(1, 2), (2, 1)], "customers change free pieces only");
+}
+
+#[test]
+fn of_two_checkouts_of_one_version_one_holds() {
+    let mut cart = cart(&[(1, 3)]);
+    let frozen = cart.version;
+    assert_eq!(hold(&mut cart, &wanted(7, frozen, &[(1, 1)])), Held::Done);
+    let second = wanted(8, frozen, &[(1, 1)]);
+    assert_eq!(
+        hold(&mut cart, &second),
+        Held::Refused,
+        "although there is enough for both"
+    );
+    assert_eq!(hold(&mut cart, &second), Held::Refused);
+}
+
+#[test]
+fn holding_again_gives_the_same_answer() {
+    let mut cart = cart(&[(1, 3)]);
+    let request = wanted(7, cart.version, &[(1, 1), (1, 1)]);
+    assert_eq!(hold(&mut cart, &request), Held::Done);
+    let before = cart.clone();
+    assert_eq!(cart.hold(&request), Held::Done);
+    assert_eq!(
+        cart.hold(&wanted(7, cart.version, &[(1, 1)])),
+        Held::Refused,
+        "other pieces"
+    );
+    assert_eq!(cart, before);
+}
+
+#[test]
+fn a_hold_that_comes_late_takes_nothing_that_was_added_since() {
+    let mut cart = cart(&[(1, 2)]);
+    let request = wanted(7, cart.version, &[(1, 2)]);
+    assert_eq!(hold(&mut cart, &request), Held::Done);
+    give_back(&mut cart, 7);
+    add(&mut cart, 1, 1, 100);
+    assert_eq!(cart.hold(&request), Held::Refused, "given back");
+    let request = wanted(8, cart.version, &[(1, 3)]);
+    assert_eq!(hold(&mut cart, &request), Held::Done);
+    assert!(stored(&mut cart, |cart| cart.drop_hold(request.checkout)));
+    add(&mut cart, 1, 3, 100);
+    assert_eq!(cart.hold(&request), Held::Refused, "completed");
+    let request = wanted(9, cart.version, &[(1, 4)]);
+    assert_eq!(hold(&mut cart, &request), Held::Refused, "not there");
+    add(&mut cart, 1, 1, 100);
+    assert_eq!(cart.hold(&request), Held::Refused, "refused before");
+    assert_eq!((quantities(&cart.lines), cart.holds.len()), (vec![(1, 4)], 0));
+}
+
+#[test]
+fn a_hold_on_another_cart_is_refused_and_one_of_no_cart_in_particular_is_not() {
+    let mut cart = cart(&[(1, 2)]);
+    let unnamed = Wanted {
+        cart: None,
+        ..wanted(7, cart.version, &[(1, 1)])
+    };
+    let other = Wanted {
+        cart: Some(CartId(Uuid::from_u128(2))),
+        ..unnamed.clone()
+    };
+    let before = cart.clone();
+    assert_eq!(cart.hold(&other), Held::Refused);
+    assert_eq!(cart, before);
+    assert_eq!(cart.hold(&unnamed), Held::Done);
+    let mut never = Cart::never_filled(UserId::new("u"));
+    assert_eq!(never.hold(&unnamed), Held::Refused);
+    assert_eq!(never, Cart::never_filled(UserId::new("u")));
+}
+
+#[test]
+fn lines_that_come_back_may_be_more_and_larger_than_a_customer_may_make_them() {
+    let mut cart = cart(&(1..=50).map(|id| (id, 99)).collect::<Vec<_>>());
+    let all: Vec<_> = (1..=50).map(|id| (id, 99)).collect();
+    let request = wanted(7, cart.version, &all);
+    assert_eq!(hold(&mut cart, &request), Held::Done);
+    for id in (1..=1).chain(51..=99) {
+        add(&mut cart, id, 99, 100);
+    }
+    give_back(&mut cart, 7);
+    assert_eq!(cart.lines.len(), 99);
+    assert_eq!(cart.lines[0].quantity.get(), 198);
+    let too_many = cart.clone().add(offer(1, 100), pieces_of(1), Timestamp::UNIX_EPOCH);
+    assert_eq!(too_many, Err(Refused::QuantityOutOfRange { max: 99 }));
+    let too_long = cart.clone().add(offer(100, 100), pieces_of(1), Timestamp::UNIX_EPOCH);
+    assert_eq!(too_long, Err(Refused::Full { max: 50 }));
+    assert_eq!(
+        cart.set_quantity(product(1), pieces_of(99)),
+        Ok(()),
+        "it can be brought down"
+    );
+    let request = wanted(8, cart.version, &[(2, 99)]);
+    assert_eq!(hold(&mut cart, &request), Held::Done, "and bought");
+}
+
+#[test]
+fn of_two_prices_the_one_that_was_seen_later_stays() {
+    let mut cart = cart(&[(1, 1)]);
+    let (first, dear, late) = (cart.version, 300, 200);
+    assert_eq!(hold(&mut cart, &wanted(7, first, &[(1, 1)])), Held::Done);
+    add(&mut cart, 1, 1, dear);
+    let second = wanted(8, cart.version, &[(1, 1)]);
+    assert_eq!(hold(&mut cart, &second), Held::Done);
+    give_back(&mut cart, 7);
+    assert_eq!(cart.lines[0].price, Money::usd(100));
+    give_back(&mut cart, 8);
+    assert_eq!(cart.lines[0].price, Money::usd(dear), "the later one comes back last");
+    let third = wanted(9, cart.version, &[(1, 1)]);
+    assert_eq!(hold(&mut cart, &third), Held::Done);
+    add(&mut cart, 1, 1, late);
+    give_back(&mut cart, 9);
+    let line = &cart.lines[0];
+    assert_eq!(
+        (line.price, line.name.as_str(), line.quantity.get()),
+        (Money::usd(late), "product 1 at 200", 3)
+    );
+}
+
+#[test]
+fn what_could_not_come_back_is_not_added() {
+    let mut cart = cart(&[(1, 99)]);
+    let request = wanted(7, cart.version, &[(1, 99)]);
+    assert_eq!(hold(&mut cart, &request), Held::Done);
+    let add = |offer| cart.clone().add(offer, pieces_of(1), Timestamp::UNIX_EPOCH);
+    let dear = offer(1, i64::MAX / 50);
+    assert_eq!(add(dear), Err(Refused::Total(MoneyError::Overflow)));
+    let euro: Currency = "EUR".parse().unwrap();
+    let foreign = Offer {
+        price: Money::new(1, euro),
+        ..offer(2, 1)
+    };
+    assert!(matches!(
+        add(foreign),
+        Err(Refused::Total(MoneyError::CurrencyMismatch(..)))
+    ));
+}
+
+#[test]
+fn the_51st_hold_is_refused() {
+    let mut cart = cart(&[(1, 60)]);
+    for checkout in 1..=50 {
+        let request = wanted(checkout, cart.version, &[(1, 1)]);
+        assert_eq!(hold(&mut cart, &request), Held::Done);
+    }
+    let request = wanted(51, cart.version, &[(1, 1)]);
+    assert_eq!(hold(&mut cart, &request), Held::Refused);
+    give_back(&mut cart, 1);
+    assert_eq!(cart.hold(&request), Held::Refused, "for good");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Add(i64, i64),
+    Set(i64, i64),
+    Hold(u128, Vec<(i64, i64)>),
+    /// A request of an earlier step once more.
+    Again(usize),
+    GiveBack(u128),
+    Drop(u128),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let line = || (1_i64..6, 1_i64..60);
+    prop_oneof![
+        6 => line().prop_map(|(id, n)| Step::Add(id, n)),
+        2 => line().prop_map(|(id, n)| Step::Set(id, n)),
+        4 => (0_u128..30, proptest::collection::vec(line(), 1..4)).prop_map(|(id, of)| Step::Hold(id, of)),
+        3 => (0_usize..20).prop_map(Step::Again),
+        2 => (0_u128..30).prop_map(Step::GiveBack),
+        2 => (0_u128..30).prop_map(Step::Drop),
+    ]
+}
+
+/// All pieces of each product, free and held.
+fn everything(cart: &Cart) -> BTreeMap<i64, i64> {
+    let mut sums = BTreeMap::new();
+    for line in cart.lines.iter().chain(cart.holds.iter().flat_map(|hold| &hold.lines)) {
+        *sums.entry(line.product.get()).or_default() += line.quantity.get();
+    }
+    sums
+}
+
+proptest! {
+    #[test]
+    fn pieces_are_neither_made_nor_lost(steps in proptest::collection::vec(step(), 0..120)) {
+        let mut cart = cart(&[(1, 5)]);
+        let mut made: Vec<Wanted> = Vec::new();
+        for step in steps {
+            let before = cart.clone();
+            match &step {
+                Step::Add(id, n) => {
+                    let _ = cart.add(offer(*id, 100), pieces_of(*n), Timestamp::UNIX_EPOCH);
+                }
+                Step::Set(id, n) => {
+                    let _ = cart.set_quantity(product(*id), pieces_of(*n));
+                    let mut sums = everything(&before);
+                    if let Some(sum) = sums.get_mut(id) {
+                        let free = before.lines.iter().find(|line| line.product.get() == *id);
+                        *sum += free.map_or(0, |line| n - line.quantity.get());
+                    }
+                    prop_assert_eq!(everything(&cart), sums);
+                }
+                Step::Hold(id, of) => {
+                    let request = wanted(*id, cart.version, of);
+                    let had = held(&cart, *id);
+                    let done = cart.hold(&request);
+                    prop_assert_eq!(everything(&cart), everything(&before));
+                    prop_assert!(had.is_empty() || held(&cart, *id) == had);
+                    if done == Held::Done {
+                        prop_assert!(!held(&cart, *id).is_empty());
+                        made.push(request);
+                    }
+                }
+                Step::Again(nth) => if let Some(request) = made.get(*nth) {
+                    let is_live = !held(&cart, request.checkout.0.as_u128()).is_empty();
+                    let done = cart.hold(request);
+                    prop_assert!(is_live || done == Held::Refused, "it held a second time");
+                    prop_assert_eq!((&cart.lines, &cart.holds), (&before.lines, &before.holds));
+                }
+                Step::GiveBack(id) => {
+                    cart.give_back(CheckoutId(Uuid::from_u128(*id)));
+                    prop_assert_eq!(everything(&cart), everything(&before));
+                    prop_assert!(held(&cart, *id).is_empty());
+                }
+                Step::Drop(id) => {
+                    cart.drop_hold(CheckoutId(Uuid::from_u128(*id)));
+                    prop_assert_eq!(&cart.lines, &before.lines);
+                    prop_assert!(held(&cart, *id).is_empty());
+                }
+            }
+            prop_assert!(cart.total().is_ok());
+            if cart != before {
+                cart.stamp(CART, Timestamp::UNIX_EPOCH);
+            }
+        }
+    }
+}

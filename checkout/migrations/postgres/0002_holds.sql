@@ -1,0 +1,7 @@
+-- Checkouts hold the pieces of the cart that they buy. Rows of before have no cart_id, and those that were past that step
+-- never get a hold.
+ALTER TABLE checkouts ADD COLUMN cart_id uuid, ADD COLUMN held boolean NOT NULL DEFAULT false;
+
+-- Those that took, or are about to take, pieces that they do not hold: only rows of before are among them.
+CREATE INDEX checkouts_unheld ON checkouts (user_id)
+    WHERE NOT held AND state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED');

@@ -1,0 +1,278 @@
+//! Several checkouts of one cart, and what its customer was shown.
+
+use checkout::domain::{CheckoutId, UserId};
+use proto::{
+    Reason,
+    checkout::v1::{Checkout, CheckoutStatus, Failure, InitiateCheckoutRequest},
+    money::v1::Money,
+    status,
+};
+use runtime::{Ids, Tasks};
+use serde_json::json;
+use tonic::Status;
+
+use super::{
+    outcomes::statuses,
+    refusals::{assert_refused, metadata},
+    shop::{Shop, paid_with, request, usd},
+};
+use crate::world::At;
+
+/// A request of the same customer as that of the key `k`.
+fn another(key: &str) -> InitiateCheckoutRequest {
+    InitiateCheckoutRequest {
+        user_id: request("k").user_id,
+        ..request(key)
+    }
+}
+
+async fn refused(shop: &Shop, request: InitiateCheckoutRequest) -> Status {
+    shop.initiate(request).await.unwrap_err()
+}
+
+async fn all(shop: &Shop) -> Vec<Checkout> {
+    shop.list(proto::checkout::v1::ListCheckoutsRequest::default())
+        .await
+        .unwrap()
+        .checkouts
+}
+
+#[tokio::test]
+async fn a_cart_that_changed_before_its_pieces_were_held_ends_the_checkout() {
+    let shop = Shop::open().await;
+    shop.world.change_every_cart();
+    let checkout = shop.buy(request("k")).await;
+    let failure = Failure {
+        reason: "CART_CHANGED".to_owned(),
+        message: "refused: CART_CHANGED".to_owned(),
+        items: Vec::new(),
+    };
+    assert_eq!(
+        (checkout.status(), checkout.failure.as_ref()),
+        (CheckoutStatus::Failed, Some(&failure))
+    );
+    let shown = shop.get(&checkout.user_id, &checkout.checkout_id).await.unwrap();
+    let path = [
+        CheckoutStatus::Initiated,
+        CheckoutStatus::InventoryReserved,
+        CheckoutStatus::Failed,
+    ];
+    assert_eq!(statuses(&shown.history), path);
+    assert_eq!(shop.world.calls_of(At::Charge), 0);
+    let again = shop.initiate(request("k")).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(again.checkout, Some(checkout));
+}
+
+#[tokio::test]
+async fn of_two_checkouts_of_one_cart_one_gets_it() {
+    let shop = Shop::open().await;
+    // Both have read the cart before either holds anything.
+    let gates = [shop.world.gate_before(At::Hold), shop.world.gate_before(At::Hold)];
+    let tasks = Tasks::new();
+    let buying = [request("k"), another("k2")].map(|request| tasks.spawn(shop.initiate(request)));
+    for gate in &gates {
+        gate.reached().await;
+    }
+    for gate in gates {
+        gate.open();
+    }
+    let mut ends = Vec::new();
+    for buying in buying {
+        let checkout = buying.await.unwrap().unwrap().checkout.unwrap();
+        ends.push(checkout.failure.map(|failure| failure.reason));
+    }
+    ends.sort();
+    assert_eq!(ends, [None, Some("CART_CHANGED".to_owned())]);
+    assert_eq!(shop.world.calls_of(At::Charge), 1);
+}
+
+#[tokio::test]
+async fn a_cart_of_which_all_is_in_a_checkout_names_it_and_is_empty_when_it_has_ended() {
+    let shop = Shop::open().await;
+    let gate = shop.world.gate_before(At::Charge);
+    let buying = Tasks::new().spawn(shop.initiate(request("k")));
+    gate.reached().await;
+    let running = all(&shop).await.remove(0);
+    for _ in 0..2 {
+        let refused = refused(&shop, another("k2")).await;
+        assert_refused(&refused, Reason::CheckoutInProgress, &[]);
+        let named = status::metadata(&refused, "checkout_id");
+        assert_eq!(named.as_ref(), Some(&running.checkout_id));
+    }
+    gate.open();
+    let bought = buying.await.unwrap().unwrap().checkout.unwrap();
+    assert_eq!(bought.status(), CheckoutStatus::Completed);
+    // The pieces are in the cart until the event of the purchase takes them away, and are bought all the same.
+    assert_refused(&refused(&shop, another("k2")).await, Reason::CartEmpty, &[]);
+    assert_eq!(all(&shop).await.len(), 1);
+    shop.world.fill_cart(&[(1, 1, 1000)]);
+    let next = shop.initiate(another("k2")).await.unwrap();
+    assert!(!next.replayed, "the key was free");
+    assert_eq!(next.checkout.unwrap().total_amount, Some(usd(1000)));
+}
+
+#[tokio::test]
+async fn what_a_declined_card_leaves_can_be_bought_at_once() {
+    let shop = Shop::open().await;
+    let declined = shop.buy(paid_with("k", "pm_card_declined")).await;
+    assert_eq!(declined.status(), CheckoutStatus::Failed);
+    let bought = shop.buy(another("k2")).await;
+    assert_eq!(
+        (bought.status(), bought.items),
+        (CheckoutStatus::Completed, declined.items)
+    );
+}
+
+#[tokio::test]
+async fn a_cart_with_as_many_holds_as_it_takes_is_away_for_one_more() {
+    let shop = Shop::open().await;
+    let (ids, user) = (Ids::random(), UserId(request("k").user_id));
+    let hold = |shop: &Shop, count| {
+        let holders: Vec<_> = (0..count).map(|_| CheckoutId(ids.next())).collect();
+        shop.world.ledger().carts.hold_elsewhere(holders, &user);
+    };
+    hold(&shop, 50);
+    assert_refused(&refused(&shop, request("k")).await, Reason::ServiceUnavailable, &[]);
+    assert_eq!(all(&shop).await, []);
+    let only_read = |at: &At| matches!(at, At::Cart | At::Prices);
+    assert!(shop.world.calls().iter().all(only_read));
+    // Another customer's cart has its own.
+    assert_eq!(shop.buy(request("other")).await.status(), CheckoutStatus::Completed);
+
+    let shop = Shop::open().await;
+    hold(&shop, 49);
+    assert_eq!(shop.buy(request("k")).await.status(), CheckoutStatus::Completed);
+}
+
+fn agreed(key: &str, total: Option<Money>, accept_price_changes: bool) -> InitiateCheckoutRequest {
+    InitiateCheckoutRequest {
+        expected_total: total,
+        accept_price_changes,
+        ..request(key)
+    }
+}
+
+fn euros(minor_units: i64) -> Money {
+    Money {
+        currency_code: "EUR".to_owned(),
+        ..usd(minor_units)
+    }
+}
+
+/// An amount in the currency of the cart.
+fn amount(minor_units: i64) -> Money {
+    Money {
+        currency_code: String::new(),
+        minor_units,
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_charged_another_total_than_was_shown() {
+    let shop = Shop::open().await;
+    for (total, accept) in [(usd(2250), false), (amount(2250), false), (usd(2250), true)] {
+        let bought = shop
+            .buy(agreed(&format!("{total:?} {accept}"), Some(total), accept))
+            .await;
+        assert_eq!(bought.total_amount, Some(usd(2250)));
+    }
+    for total in [usd(2249), usd(0), euros(2250), amount(2251), usd(i64::MAX)] {
+        for accept in [false, true] {
+            let refused = refused(&shop, agreed("k", Some(total.clone()), accept)).await;
+            assert_refused(&refused, Reason::PriceChanged, &[]);
+            assert_eq!(metadata(&refused, "changes"), json!([]));
+            assert_eq!(metadata(&refused, "total_minor"), json!(2250));
+        }
+    }
+    // A price changes after the customer looked.
+    shop.world.set_price(2, 300);
+    for (total, accept) in [(usd(2250), true), (usd(2250), false), (usd(2300), false)] {
+        let refused = refused(&shop, agreed("k", Some(total), accept)).await;
+        assert_refused(&refused, Reason::PriceChanged, &[]);
+        let changes = json!([{ "product_id": 2, "old_minor": 250, "new_minor": 300 }]);
+        assert_eq!(metadata(&refused, "changes"), changes);
+        assert_eq!(metadata(&refused, "total_minor"), json!(2300));
+    }
+    let bought = shop.initiate(agreed("k", Some(usd(2300)), true)).await.unwrap();
+    assert!(!bought.replayed, "the key was free");
+    assert_eq!(bought.checkout.unwrap().total_amount, Some(usd(2300)));
+}
+
+#[tokio::test]
+async fn a_total_that_makes_no_sense_or_is_missing_is_refused() {
+    let shop = Shop::open().await;
+    let no_currency = Money {
+        currency_code: "money".to_owned(),
+        ..usd(2250)
+    };
+    for (total, accept) in [(None, true), (Some(usd(-1)), false), (Some(no_currency), false)] {
+        let refused = refused(&shop, agreed("k", total, accept)).await;
+        assert_refused(&refused, Reason::InvalidArgument, &["expected_total"]);
+    }
+    assert_eq!(all(&shop).await, []);
+    assert_eq!(shop.buy(request("k")).await.status(), CheckoutStatus::Completed);
+}
+
+fn of_version(key: &str, cart_version: i64) -> InitiateCheckoutRequest {
+    InitiateCheckoutRequest {
+        cart_version: Some(cart_version),
+        ..request(key)
+    }
+}
+
+#[tokio::test]
+async fn a_cart_of_another_version_than_was_shown_is_not_bought() {
+    let shop = Shop::open().await;
+    for other in [0, 6, 8, i64::MAX] {
+        let refused = refused(&shop, of_version("k", other)).await;
+        assert_refused(&refused, Reason::CartVersionMismatch, &[]);
+        assert_eq!(metadata(&refused, "version"), json!(7));
+    }
+    let negative = refused(&shop, of_version("k", -1)).await;
+    assert_refused(&negative, Reason::InvalidArgument, &["cart_version"]);
+    let bought = shop.initiate(of_version("k", 7)).await.unwrap();
+    assert!(!bought.replayed, "the key was free");
+}
+
+#[tokio::test]
+async fn a_known_key_is_answered_before_anything_is_compared_with_the_cart() {
+    let shop = Shop::open().await;
+    let shown = |total, version| InitiateCheckoutRequest {
+        expected_total: Some(usd(total)),
+        cart_version: version,
+        ..request("k")
+    };
+    let first = shop.buy(shown(2250, Some(7))).await;
+    shop.world.set_price(1, 1100);
+    shop.world.fill_cart(&[(1, 1, 1000)]);
+    // The version of the cart is another one since the purchase began: it is no part of what the key stands for.
+    for version in [Some(7), Some(8), None] {
+        let again = shop.initiate(shown(2250, version)).await.unwrap();
+        assert!(again.replayed);
+        assert_eq!(again.checkout.as_ref(), Some(&first));
+    }
+    let others = [shown(2249, Some(7)), shown(1100, None), request("k")];
+    for other in others {
+        assert_refused(&refused(&shop, other).await, Reason::IdempotencyKeyReused, &[]);
+    }
+    assert_eq!(all(&shop).await, [first]);
+}
+
+#[tokio::test]
+async fn a_cart_of_more_lines_than_a_purchase_has_is_refused() {
+    let shop = Shop::open().await;
+    for product in 1..=101 {
+        shop.world.set_price(product, 100);
+        let stocked = checkout::domain::ProductId(product);
+        shop.world.ledger().available.insert(stocked, 10);
+    }
+    let lines: Vec<_> = (1..=101).map(|product| (product, 1, 100)).collect();
+    shop.world.fill_cart(&lines);
+    let refused = refused(&shop, request("k")).await;
+    assert_refused(&refused, Reason::CartFull, &[]);
+    assert_eq!(metadata(&refused, "max"), json!(100));
+    shop.world.fill_cart(&lines[1..]);
+    let bought = shop.buy(request("k")).await;
+    assert_eq!((bought.status(), bought.items.len()), (CheckoutStatus::Completed, 100));
+}

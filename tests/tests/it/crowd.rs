@@ -1,0 +1,99 @@
+//! One customer who takes all that there is to be had, and the others.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use futures::future::try_join_all;
+use serde_json::json;
+use system_tests::process::{ShopProcess, command, customer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+const ENDLESS: usize = 1100;
+/// Far more than an answer takes, on any machine: without a share for each, the others were refused for half a minute.
+const BOUND: Duration = Duration::from_secs(2);
+
+/// A body that begins and never ends; returns the status that it is given up with.
+async fn endless(shop: &ShopProcess) -> Result<String> {
+    let greedy = customer(shop.gateway.unwrap(), "greedy")?;
+    let mut stream = TcpStream::connect(greedy.gateway).await?;
+    let head = format!(
+        "POST /api/v1/cart/items HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{{\r\n",
+        greedy.token.unwrap()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8(answer)?;
+    Ok(answer.split(' ').nth(1).unwrap_or_default().to_owned())
+}
+
+/// Another customer's answers, until `over`: how long each took.
+async fn shopping(
+    shop: &ShopProcess,
+    over: impl Future<Output = Result<Vec<String>>>,
+) -> Result<(Vec<Duration>, Vec<String>)> {
+    let other = customer(shop.gateway.unwrap(), "other")?;
+    let mut times = Vec::new();
+    let mut over = std::pin::pin!(over);
+    loop {
+        let round = async {
+            let began = Instant::now();
+            let added = other
+                .post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
+                .await?;
+            let emptied = other.call(http::Method::DELETE, "/api/v1/cart", None).await?;
+            assert!(
+                added.status.is_success() && emptied.status.is_success(),
+                "{added:?} {emptied:?}"
+            );
+            anyhow::Ok(began.elapsed() / 2)
+        };
+        let mut round = std::pin::pin!(round);
+        tokio::select! {
+            biased;
+            time = &mut round => times.push(time?),
+            ended = &mut over => {
+                times.push(round.await?);
+                return Ok((times, ended?));
+            }
+        }
+    }
+}
+
+fn percentile(times: &mut [Duration], of_a_hundred: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * of_a_hundred / 100]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_never_end_keep_no_other_customer_waiting() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    let bodies = try_join_all((0..ENDLESS).map(|_| endless(&shop)));
+    let (mut times, statuses) = shopping(&shop, bodies).await?;
+    let mut counted: BTreeMap<String, usize> = BTreeMap::new();
+    for status in statuses {
+        *counted.entry(status).or_default() += 1;
+    }
+    let (p50, p99) = (percentile(&mut times, 50), percentile(&mut times, 99));
+    println!(
+        "{} answers beside {ENDLESS} endless bodies: p50 {p50:?}, p99 {p99:?}; the bodies ended with {counted:?}",
+        times.len() * 2
+    );
+    assert!(p99 < BOUND, "{p99:?}");
+    // A share of them was waited for; the rest was refused at once.
+    let of = |status: &str| counted.get(status).copied().unwrap_or_default();
+    assert_eq!(of("408") + of("429"), ENDLESS, "{counted:?}");
+    assert!(of("408") > 0 && of("429") > 0, "{counted:?}");
+    shop.stop().await?;
+    Ok(())
+}

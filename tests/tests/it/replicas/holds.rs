@@ -1,0 +1,108 @@
+//! Holds on carts while one of the cart's processes does not answer.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cartwright::http::{Customer, Reply, send};
+use futures::future::try_join_all;
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use system_tests::{books, shops::until};
+use tokio::time::Instant;
+
+use super::{engines, fleet::Fleet};
+
+const CUSTOMERS: usize = 16;
+/// How long the process does nothing. Whatever it was asked to do is asked of the other one meanwhile.
+const STALL: Duration = Duration::from_mins(1);
+
+/// Asks until there is an answer: every other call goes to a process that says nothing.
+async fn answered(what: &str, mut ask: impl AsyncFnMut() -> Result<Reply>) -> Result<Value> {
+    until(what, async || {
+        let reply = ask().await?;
+        ensure!(!reply.status.is_client_error(), "{what}: {reply:?}");
+        let has_ended = matches!(reply.status, StatusCode::OK | StatusCode::CREATED);
+        Ok(has_ended.then(|| reply.json()))
+    })
+    .await
+}
+
+/// Adds pieces, under this key once, whatever becomes of the answers.
+async fn add(customer: &Customer, quantity: i64, key: &'static str) -> Result<()> {
+    let item = json!({"product_id": 2, "quantity": quantity});
+    let added = answered("the pieces are in the cart", async || {
+        let mut request = customer.request(Method::POST, "/api/v1/cart/items", Some(&item))?;
+        let headers = request.headers_mut();
+        headers.insert("idempotency-key", HeaderValue::from_static(key));
+        send(customer.gateway, request).await
+    });
+    added.await.map(drop)
+}
+
+async fn cart(customer: &Customer) -> Result<Value> {
+    answered("the cart is shown", async || customer.get("/api/v1/cart").await).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_stalls_in_a_stopped_process_takes_nothing_that_was_added_later() -> Result<()> {
+    if !engines() {
+        return Ok(());
+    }
+    let mut fleet = Fleet::with_two_of("cart").await?;
+    let names: Vec<_> = (0..CUSTOMERS).map(|n| format!("customer-{n}")).collect();
+    let customers = names
+        .iter()
+        .map(|name| fleet.customer(name))
+        .collect::<Result<Vec<_>>>()?;
+    try_join_all(customers.iter().map(|customer| add(customer, 3, "first"))).await?;
+
+    let (stopped, began) = (fleet.index("cart-a")?, Instant::now());
+    let purchases = customers.iter().map(async |customer| {
+        let body = json!({"idempotency_key": "k", "payment_method": "pm_card_declined"});
+        answered("the card is declined", async || {
+            customer.post("/api/v1/checkout", &body).await
+        })
+        .await
+    });
+    // Somewhere in the middle of them.
+    let stop = async {
+        let first = "SELECT 1 FROM checkouts LIMIT 1";
+        until("a purchase has begun", async || {
+            let found: Vec<(i64,)> = fleet.home.rows("checkout", first).await?;
+            Ok((!found.is_empty()).then_some(()))
+        })
+        .await?;
+        fleet.process(stopped)?.freeze().await
+    };
+    let (purchases, stop) = futures::future::join(try_join_all(purchases), stop).await;
+    stop?;
+    for purchase in purchases? {
+        ensure!(purchase["failure"]["reason"] == "CARD_DECLINED", "{purchase}");
+    }
+    try_join_all(customers.iter().map(|customer| add(customer, 1, "second"))).await?;
+    tokio::time::sleep_until(began + STALL).await;
+    fleet.process(stopped)?.thaw().await?;
+    until("it is back", async || {
+        let health = fleet.process(stopped)?.health().await?;
+        Ok((health.status == StatusCode::OK).then_some(()))
+    })
+    .await?;
+
+    books::settle(&fleet.home).await?;
+    for customer in &customers {
+        let cart = cart(customer).await?;
+        let pieces: Vec<_> = cart["items"].as_array().into_iter().flatten().collect();
+        ensure!(pieces.len() == 1 && pieces[0]["quantity"] == 4, "{cart}");
+        ensure!(cart["in_checkout"] == json!([]), "{cart}");
+    }
+    let bought = customers.iter().map(async |customer| {
+        let body = json!({"idempotency_key": "k2"});
+        answered("all is bought", async || customer.post("/api/v1/checkout", &body).await).await
+    });
+    for purchase in try_join_all(bought).await? {
+        ensure!(purchase["items"][0]["quantity"] == 4, "{purchase}");
+    }
+    books::settle(&fleet.home).await?;
+    books::balance(&fleet.home).await?;
+    fleet.close().await
+}

@@ -1,0 +1,129 @@
+//! Stores of earlier versions: what was begun there ends rightly.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Result, ensure};
+use cartwright::http::Customer;
+use futures::future::try_join_all;
+use http::StatusCode;
+use serde_json::{Value, json};
+use system_tests::{
+    books,
+    home::{Home, Profile},
+    process::ShopProcess,
+    shops::until,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+
+/// The customers, with the pieces that were in their carts, and whether their purchase could still be refused.
+const CUSTOMERS: [(&str, i64, bool); 11] = [
+    ("initiated", 1, false),
+    ("reserved", 1, false),
+    ("pending", 1, false),
+    ("charged", 1, false),
+    ("paid", 1, false),
+    ("completed", 1, false),
+    ("unread", 1, false),
+    ("refunding", 99, false),
+    ("declined", 1, true),
+    ("releasing", 1, true),
+    // Their hold ran out, and the one above has what they paid for.
+    ("ahead", 99, true),
+];
+
+/// A shop on a copy of these stores.
+async fn open(stores: &str) -> Result<(Home, ShopProcess)> {
+    let home = Home::new(Profile::Embedded).await?;
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/before_holds")
+        .join(stores);
+    for entry in std::fs::read_dir(fixture)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), home.folder().join(entry.file_name()))?;
+    }
+    // The upgrade comes right after what happened.
+    home.execute("checkout", "UPDATE checkouts SET updated_at = unixepoch() * 1000")
+        .await?;
+    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    Ok((home, shop))
+}
+
+/// Asks under a key until the purchase has ended or is refused.
+async fn buy(customer: &Customer, key: &str) -> Result<(StatusCode, Value)> {
+    until("there is an answer", async || {
+        let reply = customer
+            .post("/api/v1/checkout", &json!({"idempotency_key": key}))
+            .await?;
+        let is_open = matches!(reply.status, StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE);
+        Ok((!is_open).then(|| (reply.status, reply.json())))
+    })
+    .await
+}
+
+/// What must be true of everybody at rest: `bought` says who is to have an order of all pieces that were in their cart.
+async fn check(home: &Home, shop: &ShopProcess, bought: impl Fn(&str, bool) -> bool) -> Result<()> {
+    books::settle(home).await?;
+    let sql = "SELECT o.user_id, sum(l.quantity) FROM orders o JOIN order_lines l ON l.order_id = o.id GROUP BY 1";
+    let ordered: Vec<(String, i64)> = home.rows("orders", sql).await?;
+    let ordered: BTreeMap<_, _> = ordered.into_iter().collect();
+    for (name, pieces, may_be_refused) in CUSTOMERS {
+        let cart = shop.customer(name)?.get("/api/v1/cart").await?.json();
+        let left: i64 = cart["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item["quantity"].as_i64())
+            .sum();
+        let expected = if bought(name, may_be_refused) {
+            (pieces, 0)
+        } else {
+            (0, pieces)
+        };
+        let found = (ordered.get(name).copied().unwrap_or_default(), left);
+        ensure!(
+            found == expected,
+            "{name} has ordered and left {found:?}, not {expected:?}: {cart}"
+        );
+        ensure!(cart["in_checkout"] == json!([]), "{name}: {cart}");
+    }
+    books::balance(home).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_purchase_that_was_begun_before_carts_had_holds_ends_as_it_would_have() -> Result<()> {
+    for stores in ["unpublished", "unread"] {
+        let (home, shop) = open(stores).await?;
+        check(&home, &shop, |_, may_be_refused| !may_be_refused).await?;
+        let (status, said) = shop.stop().await?;
+        ensure!(status.success(), "{status}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_bought_before_carts_had_holds_is_not_bought_again_during_the_upgrade() -> Result<()> {
+    for stores in ["unpublished", "unread"] {
+        let (home, shop) = open(stores).await?;
+        let again = CUSTOMERS.into_iter().map(|(name, ..)| {
+            let customer = shop.customer(name);
+            async move { anyhow::Ok((name, buy(&customer?, "again").await?)) }
+        });
+        for (name, (status, answer)) in try_join_all(again).await? {
+            let reason = answer["reason"].as_str().unwrap_or_default();
+            let is_refused = matches!(reason, "CHECKOUT_IN_PROGRESS" | "CART_EMPTY");
+            ensure!(is_refused || status == StatusCode::CREATED, "{name}: {answer}");
+        }
+        // Of two purchases of the same pieces one has them. Nobody knows which one, where the first had not held them.
+        let ended: Vec<(String, i64)> = {
+            let sql = "SELECT user_id, count(*) FROM checkouts WHERE state = 'COMPLETED' GROUP BY 1";
+            books::settle(&home).await?;
+            home.rows("checkout", sql).await?
+        };
+        ensure!(ended.iter().all(|(_, completed)| *completed == 1), "{ended:?}");
+        let has_bought = |name: &str| ended.iter().any(|(other, _)| other == name);
+        check(&home, &shop, |name, may_be_refused| !may_be_refused || has_bought(name)).await?;
+        shop.stop().await?;
+    }
+    Ok(())
+}
