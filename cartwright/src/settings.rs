@@ -283,6 +283,9 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
             "must not be more than 6s, or charges would never be answered",
         ));
     }
+    if settings.shutdown_timeout.0 > std::time::Duration::from_hours(1) {
+        return Err(ConfigError::new("SHUTDOWN_TIMEOUT", "must not be more than 1h"));
+    }
     if settings.checkout_timeout.0 > std::time::Duration::from_secs(50) {
         return Err(ConfigError::new("CHECKOUT_TIMEOUT", "must not be more than 50s"));
     }

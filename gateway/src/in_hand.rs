@@ -16,8 +16,10 @@ use hyper::{
 use hyper_util::service::TowerToHyperService;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-/// How long a client may take, once a stop has begun, to send the rest of its request, or to take the answer.
-const COURTESY: Duration = Duration::from_secs(1);
+/// How long a client may take, once a stop has begun, to send the rest of its request.
+const SEND_THE_REST: Duration = Duration::from_secs(1);
+/// How long a client may take for an answer that is ready.
+const TAKE_THE_ANSWER: Duration = Duration::from_secs(5);
 
 /// The requests of one connection. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -47,13 +49,12 @@ impl InHand {
     /// After a stop has begun: waits until the connection has nothing more to give to its client.
     pub(crate) async fn finished(&self) {
         self.requests.close();
-        loop {
-            tokio::time::sleep(COURTESY).await;
-            if self.requests.is_empty() || !self.arriving.is_empty() {
-                return;
-            }
-            self.requests.wait().await;
+        tokio::time::sleep(SEND_THE_REST).await;
+        if self.requests.is_empty() || !self.arriving.is_empty() {
+            return;
         }
+        self.requests.wait().await;
+        tokio::time::sleep(TAKE_THE_ANSWER).await;
     }
 }
 

@@ -92,8 +92,8 @@ impl MongoCartStore {
                 .upsert(true)
                 .await;
             match written {
-                // Who may write carts and nothing else.
-                Err(error) if code(&error) == Some(UNAUTHORIZED) => Ok(()),
+                // Who may write carts and nothing else; or another process has just written the first one.
+                Err(error) if matches!(code(&error), Some(UNAUTHORIZED | DUPLICATE_KEY)) => Ok(()),
                 written => written.map(|_| ()),
             }
         });

@@ -58,6 +58,8 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("RESERVATION_TTL", "soon", "250ms"),
         ("RESERVATION_TTL", "0s", "more than 0"),
         ("CHECKOUT_TIMEOUT", "10h", "50s"),
+        ("SHUTDOWN_TIMEOUT", "0", "more than 0"),
+        ("SHUTDOWN_TIMEOUT", "2h", "1h"),
         ("KEEP_ALIVE_TIMEOUT", "0", "more than 0"),
         ("TRUST_FORWARDED_FOR", "maybe", "true or false"),
         ("OUTBOX_BATCH_SIZE", "0", "OUTBOX_BATCH_SIZE"),

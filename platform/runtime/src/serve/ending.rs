@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long a client may take, once a stop has begun, for what is left to it: to send the rest of a request, to take an answer,
-/// to close its connection.
-const COURTESY: Duration = Duration::from_millis(500);
+/// How long a client may take, once a stop has begun, to send the rest of a request, or to close its connection.
+const SEND_THE_REST: Duration = Duration::from_millis(500);
+/// How long a client may take for an answer that is ready.
+const TAKE_THE_ANSWER: Duration = Duration::from_secs(2);
 
 /// What the connections and calls of one server know of its end.
 #[derive(Debug, Clone, Default)]
@@ -25,12 +26,12 @@ impl Ending {
     /// After the stop has begun: cuts the connections that are still there when nothing is in flight.
     pub(super) async fn cut_idle(&self) {
         self.in_flight.close();
-        tokio::time::sleep(COURTESY).await;
+        tokio::time::sleep(SEND_THE_REST).await;
         self.late.cancel();
         if !self.in_flight.is_empty() {
             self.in_flight.wait().await;
             // The last answer has just been given to the connection.
-            tokio::time::sleep(COURTESY).await;
+            tokio::time::sleep(TAKE_THE_ANSWER).await;
         }
         self.cut.cancel();
     }
