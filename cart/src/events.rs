@@ -34,10 +34,11 @@ impl Purchases {
 
 #[async_trait]
 impl Handler for Purchases {
+    fn kinds(&self) -> &'static [&'static str] {
+        &[CheckoutCompleted::KIND]
+    }
+
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
-        if event.kind != CheckoutCompleted::KIND {
-            return Ok(());
-        }
         let (user, bought) = read(&event.data).map_err(HandlerError::Poisoned)?;
         self.carts
             .apply_purchase(user, EventId(event.id), bought)
