@@ -7,7 +7,10 @@ use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
-use gateway::{Config, Peers, Secret, token};
+use gateway::{
+    Config, Peers, Secret,
+    token::{self, Parties},
+};
 use http_body_util::BodyExt;
 use proto::{
     cart::v1::cart_service_server::CartServiceServer, checkout::v1::checkout_service_server::CheckoutServiceServer,
@@ -35,6 +38,7 @@ pub(crate) struct Setup {
     pub(crate) request_timeout: Duration,
     pub(crate) checkout_timeout: Duration,
     pub(crate) max_in_flight: usize,
+    pub(crate) parties: Parties,
     pub(crate) probes: Vec<Probe>,
 }
 
@@ -45,6 +49,7 @@ impl Default for Setup {
             request_timeout: LONG,
             checkout_timeout: Duration::from_secs(5),
             max_in_flight: 64,
+            parties: Parties::default(),
             probes: Vec::new(),
         }
     }
@@ -189,6 +194,7 @@ async fn start(service: Service, incoming: Incoming, runtime: &Runtime) -> serve
 fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {
     let config = Config {
         secret: secret(),
+        parties: setup.parties,
         checkout_timeout: setup.checkout_timeout,
         request_timeout: setup.request_timeout,
         max_in_flight: setup.max_in_flight,
