@@ -34,10 +34,11 @@ impl Purchases {
 
 #[async_trait]
 impl Handler for Purchases {
+    fn kinds(&self) -> &'static [&'static str] {
+        &[CheckoutCompleted::KIND]
+    }
+
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
-        if event.kind != CheckoutCompleted::KIND {
-            return Ok(());
-        }
         let (user, purchase) = read(event).map_err(HandlerError::Poisoned)?;
         self.carts.complete(user, purchase).await.map_err(unapplied)
     }

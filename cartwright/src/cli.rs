@@ -104,6 +104,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let wants = std::error::Error::source(error).map_or(one_of, ToString::to_string);
         let value = context(ContextKind::InvalidValue).unwrap_or_default();
         let variable = variable.trim_end_matches('>');
+        if value.contains('@') {
+            // An address with a login in the wrong variable: what is said repeats nothing of it.
+            return fail(&format!("{variable}: the value is wrong"), WRONG_CONFIGURATION);
+        }
         return fail(&format!("{variable}: '{value}' is wrong: {wants}"), WRONG_CONFIGURATION);
     }
     let code = error.exit_code();

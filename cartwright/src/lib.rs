@@ -41,9 +41,21 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(commands::Failure::Configuration(error))) => fail(&error.to_string(), WRONG_CONFIGURATION),
-        Ok(Err(commands::Failure::Failed(error))) => fail(&format!("{error:#}"), 1),
+        Ok(Err(commands::Failure::Failed(error))) => fail(&line_of(&error), 1),
         Err(panic) => fail(&format!("ends with a panic: {}", panic_text(panic.as_ref())), 1),
     }
+}
+
+/// An error with its sources, in one line and each said once: the text of many holds that of their source already.
+fn line_of(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for text in error.chain().map(ToString::to_string) {
+        if !line.contains(&text) {
+            let separator = if line.is_empty() { "" } else { ": " };
+            line = format!("{line}{separator}{text}");
+        }
+    }
+    line.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// Tells the person who started the command why it ends. Standard error may be gone, or nobody may read it.
@@ -52,4 +64,23 @@ fn fail(message: &str, code: u8) -> ExitCode {
     log.say(&format!("cartwright: {message}"));
     log.flush(LAST_WORDS);
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn each_source_of_an_error_is_said_once_in_one_line() {
+        let inner = std::io::Error::other("no room\n on the disk");
+        let outer = anyhow!("it cannot be opened: {inner}");
+        assert_eq!(line_of(&outer), "it cannot be opened: no room on the disk");
+        let chained = Err::<(), _>(inner)
+            .context("it cannot be opened")
+            .context("the shop")
+            .unwrap_err();
+        assert_eq!(line_of(&chained), "the shop: it cannot be opened: no room on the disk");
+    }
 }

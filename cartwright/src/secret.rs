@@ -7,21 +7,47 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gateway::Secret;
 
 use crate::settings::Settings;
 
 const FILE: &str = "jwt.key";
 
-/// The configured secret, or that of the data directory.
+/// The configured secret, or that of the data directory, which is made if there is none.
 pub(crate) fn of(settings: &Settings) -> anyhow::Result<Secret> {
     let path = settings.data_dir.join(FILE);
-    let key = match &settings.jwt_secret {
-        Some(secret) => secret.clone().into_bytes(),
-        None => kept(&path).with_context(|| format!("JWT_SECRET is not set, and {} cannot be used", path.display()))?,
-    };
+    match &settings.jwt_secret {
+        Some(secret) => secret_of(secret.clone().into_bytes(), &path),
+        None => secret_of(kept(&path).with_context(|| unusable(&path))?, &path),
+    }
+}
+
+/// The same, for who only asks for it: a key that is made here and now is taken by no shop.
+pub(crate) fn existing(settings: &Settings) -> anyhow::Result<Secret> {
+    let path = settings.data_dir.join(FILE);
+    match (&settings.jwt_secret, fs::read(&path)) {
+        (Some(secret), _) => secret_of(secret.clone().into_bytes(), &path),
+        (None, Ok(key)) => secret_of(key, &path),
+        (None, Err(error)) if is_missing(&error) => bail!(
+            "JWT_SECRET is not set, and no shop has made a key in DATA_DIR {}: start one there first, or set its JWT_SECRET",
+            settings.data_dir.display()
+        ),
+        (None, Err(error)) => Err(error).with_context(|| unusable(&path)),
+    }
+}
+
+fn secret_of(key: Vec<u8>, path: &Path) -> anyhow::Result<Secret> {
     Secret::new(key).with_context(|| format!("{} is damaged; remove it to have a new one made", path.display()))
+}
+
+fn unusable(path: &Path) -> String {
+    format!("JWT_SECRET is not set, and {} cannot be used", path.display())
+}
+
+/// Neither the file nor its folder is there.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn kept(path: &Path) -> io::Result<Vec<u8>> {

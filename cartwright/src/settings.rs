@@ -86,6 +86,12 @@ pub struct Settings {
     /// The HS256 key of tokens, at least 32 bytes [default: made once, kept in `DATA_DIR`].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub jwt_secret: Option<String>,
+    /// This shop's name in the `aud` of tokens, which they must have then. While it is unset, tokens with an `aud` are refused.
+    #[arg(long, env, global = true)]
+    pub jwt_audience: Option<String>,
+    /// The `iss` that tokens must have.
+    #[arg(long, env, global = true)]
+    pub jwt_issuer: Option<String>,
     /// How long stock is held that is not confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,
@@ -207,6 +213,7 @@ impl Config {
         services.dedup();
         settings.engines.check()?;
         check_secret(&settings)?;
+        check_parties(&settings)?;
         check_durations(&settings)?;
         if settings.engines.kafka().is_none() {
             check_events(&services)?;
@@ -248,7 +255,8 @@ impl Config {
     }
 }
 
-fn check_secret(settings: &Settings) -> Result<(), ConfigError> {
+/// Refuses a secret that is too short.
+pub(crate) fn check_secret(settings: &Settings) -> Result<(), ConfigError> {
     let least = gateway::Secret::MIN_LEN;
     match &settings.jwt_secret {
         Some(secret) if secret.len() < least => Err(ConfigError::new(
@@ -257,6 +265,24 @@ fn check_secret(settings: &Settings) -> Result<(), ConfigError> {
         )),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Both are compared with claims as they are: a blank at an end would be one that nobody sees.
+fn check_parties(settings: &Settings) -> Result<(), ConfigError> {
+    let names = [
+        ("JWT_AUDIENCE", &settings.jwt_audience),
+        ("JWT_ISSUER", &settings.jwt_issuer),
+    ];
+    for (variable, name) in names {
+        let name = name.as_deref().unwrap_or_default();
+        if name.trim() != name || name.contains(char::is_control) {
+            return Err(ConfigError::new(
+                variable,
+                "must have no blanks at its ends and no control characters",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
@@ -311,6 +337,15 @@ fn check_events(services: &[ServiceName]) -> Result<(), ConfigError> {
 }
 
 impl Settings {
+    /// Whom tokens must name. A variable that is set to nothing is not set.
+    pub fn token_parties(&self) -> gateway::token::Parties {
+        let set = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        gateway::token::Parties {
+            audience: set(&self.jwt_audience),
+            issuer: set(&self.jwt_issuer),
+        }
+    }
+
     /// The defaults, without a look at the environment.
     pub fn defaults() -> Self {
         use clap::FromArgMatches;

@@ -62,7 +62,7 @@ pub enum StartError {
         address: SocketAddr,
         source: std::io::Error,
     },
-    #[error("{0:#}")]
+    #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
 
@@ -93,6 +93,10 @@ impl Shop {
         } else {
             None
         };
+        if config.runs(ServiceName::Gateway) {
+            // A key that cannot be used is found before anything runs.
+            secret::of(settings)?;
+        }
         let mut listeners = Listeners::bind(config).await?;
         let built = build(config, &network, &runtime).await?;
         let mut probes = Vec::new();
@@ -252,6 +256,7 @@ fn serve_gateway(
 ) -> Result<gateway::Running, StartError> {
     let settings = gateway::Config {
         secret: secret::of(&config.settings)?,
+        parties: config.settings.token_parties(),
         checkout_timeout: config.settings.checkout_timeout.0,
         request_timeout: REQUEST_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,

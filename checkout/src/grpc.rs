@@ -71,13 +71,7 @@ impl CheckoutService for CheckoutGrpc {
         request: Request<ListCheckoutsRequest>,
     ) -> Result<Response<ListCheckoutsResponse>, Status> {
         let request = request.into_inner();
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => {
-                let id = token.parse().map(CheckoutId);
-                Some(id.map_err(|_| Refusal::field("page_token", "page_token is not one of this service"))?)
-            }
-        };
+        let after = convert::page_token(&request)?;
         let filter = Filter {
             status: convert::status_filter(request.status)?,
             needs_attention: request.needs_attention,
@@ -90,7 +84,7 @@ impl CheckoutService for CheckoutGrpc {
                 .iter()
                 .map(|checkout| convert::checkout(checkout, &[]))
                 .collect(),
-            next_page_token: next.map(|id| id.to_string()).unwrap_or_default(),
+            next_page_token: convert::next_page_token(next, &request),
         }))
     }
 }

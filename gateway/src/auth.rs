@@ -35,11 +35,11 @@ impl FromRequestParts<Arc<Shared>> for User {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
-        let refused = |detail| Problem::new(Reason::Unauthorized, detail);
+        let refused = |detail: &str| Problem::new(Reason::Unauthorized, detail);
         let token = bearer(&parts.headers).ok_or_else(|| refused("a bearer token is required"))?;
-        token::verify(&shared.secret, token, shared.clock.now())
+        token::verify(&shared.secret, &shared.parties, token, shared.clock.now())
             .map(Self)
-            .map_err(|_| refused("the token is not valid or has expired"))
+            .map_err(|invalid| refused(&invalid.to_string()))
     }
 }
 

@@ -43,8 +43,11 @@ struct Fault {
 
 impl Fields {
     pub(crate) fn product_id(&mut self) -> i64 {
-        let wrong = (Reason::InvalidProductId, "product_id must be a positive integer");
-        self.integer("product_id", 1..=i64::MAX, wrong)
+        let wrong = (
+            Reason::InvalidProductId,
+            "product_id must be an integer from 1 to 9007199254740991",
+        );
+        self.integer("product_id", 1..=proto::convert::MAX_PRODUCT_ID, wrong)
     }
 
     pub(crate) fn quantity(&mut self) -> i32 {

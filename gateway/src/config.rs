@@ -4,13 +4,15 @@ use std::{fmt, time::Duration};
 
 use runtime::channel::Peer;
 
-use crate::Proxied;
+use crate::{Proxied, token::Parties};
 
 /// The gateway's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Signs and verifies tokens.
     pub secret: Secret,
+    /// Whom tokens must name.
+    pub parties: Parties,
     /// How long `POST /checkout` waits before it answers 202; the checkout service keeps it.
     pub checkout_timeout: Duration,
     /// The longest that any request may be worked on. Receiving its body has a limit of its own.

@@ -4,7 +4,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use proto::Reason;
+use proto::{Reason, convert::MAX_PRODUCT_ID};
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -54,14 +54,11 @@ impl<S: Send + Sync> FromRequestParts<S> for ProductId {
         let digits = id.filter(|id| id.0.bytes().all(|b| b.is_ascii_digit()));
         digits
             .and_then(|id| id.0.parse().ok())
-            .filter(|id| *id > 0)
+            .filter(|id| (1..=MAX_PRODUCT_ID).contains(id))
             .map(Self)
             .ok_or_else(|| {
-                Problem::field(
-                    Reason::InvalidProductId,
-                    "product_id",
-                    "product_id must be a positive integer",
-                )
+                let message = format!("product_id must be an integer from 1 to {MAX_PRODUCT_ID}");
+                Problem::field(Reason::InvalidProductId, "product_id", message)
             })
     }
 }

@@ -8,12 +8,13 @@ use proto::{
 };
 use runtime::{Clock, channel::Peer};
 
-use crate::{Config, Peers, Secret};
+use crate::{Config, Peers, Secret, token::Parties};
 
 /// The state of the router.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) secret: Secret,
+    pub(crate) parties: Parties,
     pub(crate) checkout_timeout: Duration,
     pub(crate) clock: Clock,
     peers: Peers,
@@ -23,6 +24,7 @@ impl Shared {
     pub(crate) fn new(config: Config, peers: Peers, clock: Clock) -> Self {
         Self {
             secret: config.secret,
+            parties: config.parties,
             checkout_timeout: config.checkout_timeout,
             clock,
             peers,

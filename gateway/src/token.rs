@@ -32,10 +32,28 @@ impl UserId {
     }
 }
 
-/// A token that does not say, provably and at this time, who is calling.
+/// Whom tokens name beside their user (RFC 7519, sections 4.1.1 and 4.1.3).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parties {
+    /// This shop, by the name that tokens call it. `None`: by none, so that a token that is for somebody is for others.
+    pub audience: Option<String>,
+    /// Who signs its tokens. `None`: whoever has the key.
+    pub issuer: Option<String>,
+}
+
+/// Why a token does not say, provably and at this time, who is calling. What is wrong with its parties is told only of one that
+/// is good otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the token is not valid")]
-pub struct InvalidToken;
+pub enum InvalidToken {
+    #[error("the token is not valid or has expired")]
+    NotProved,
+    #[error("the token is for an audience (aud), and this shop has no name to find there: see JWT_AUDIENCE")]
+    AudienceUnknown,
+    #[error("the token is for another audience (aud) than this shop, or for none")]
+    WrongAudience,
+    #[error("the token is from another issuer (iss) than this shop's, or from none")]
+    WrongIssuer,
+}
 
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +69,10 @@ struct Signed<'a> {
     sub: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
     iat: i64,
     exp: i64,
 }
@@ -61,13 +83,26 @@ struct Claims {
     nbf: Option<Number>,
     sub: Option<Value>,
     user_id: Option<Value>,
+    aud: Option<Value>,
+    iss: Option<Value>,
 }
 
-/// A token for `user` that is valid from `now` on for `expires_in`.
+/// A token for `user` that is valid from `now` on for `expires_in`, and names nobody else.
 pub fn sign(
     secret: &Secret,
     user: &str,
     role: Option<&str>,
+    expires_in: Duration,
+    now: Timestamp,
+) -> Result<String, SignError> {
+    sign_for(&Parties::default(), secret, (user, role), expires_in, now)
+}
+
+/// The same for a shop that wants its tokens to name these parties.
+pub fn sign_for(
+    parties: &Parties,
+    secret: &Secret,
+    (user, role): (&str, Option<&str>),
     expires_in: Duration,
     now: Timestamp,
 ) -> Result<String, SignError> {
@@ -77,6 +112,8 @@ pub fn sign(
     let claims = Signed {
         sub: user.as_str(),
         role,
+        iss: parties.issuer.as_deref(),
+        aud: parties.audience.as_deref(),
         iat,
         exp: iat.saturating_add(expires_in.as_secs()),
     };
@@ -85,24 +122,44 @@ pub fn sign(
 }
 
 /// The user whom a token speaks for: its `sub`, or else its `user_id`.
-pub fn verify(secret: &Secret, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
+pub fn verify(secret: &Secret, parties: &Parties, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
+    use InvalidToken::NotProved;
     let mut validation = Validation::new(Algorithm::HS256);
-    // The library would ask the machine's clock; ours is asked below.
+    // The library would ask the machine's clock; ours is asked below. It would not say that it is the audience.
     validation.validate_exp = false;
+    validation.validate_aud = false;
     let key = DecodingKey::from_secret(secret.bytes());
     let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
-        .map_err(|_| InvalidToken)?
+        .map_err(|_| NotProved)?
         .claims;
-    let expires = whole_seconds(&claims.exp).ok_or(InvalidToken)?;
+    let expires = whole_seconds(&claims.exp).ok_or(NotProved)?;
     let begins = claims
         .nbf
         .map_or(Some(i64::MIN), |nbf| whole_seconds(&nbf))
-        .ok_or(InvalidToken)?;
+        .ok_or(NotProved)?;
     let now = now.as_second();
     if expires <= now || begins > now.saturating_add(ISSUER_AHEAD) {
-        return Err(InvalidToken);
+        return Err(NotProved);
     }
-    claims.sub.or(claims.user_id).and_then(user_of).ok_or(InvalidToken)
+    let user = claims.sub.or(claims.user_id).and_then(user_of).ok_or(NotProved)?;
+    check_parties(parties, claims.aud.as_ref(), claims.iss.as_ref())?;
+    Ok(user)
+}
+
+/// RFC 7519, section 4.1.3: who does not find itself in the `aud` of a token must refuse it.
+fn check_parties(parties: &Parties, aud: Option<&Value>, iss: Option<&Value>) -> Result<(), InvalidToken> {
+    let is = |name: &str, claim: &Value| claim.as_str() == Some(name);
+    match (&parties.audience, aud) {
+        (None, None) => {}
+        (None, Some(_)) => return Err(InvalidToken::AudienceUnknown),
+        (Some(name), Some(Value::Array(several))) if several.iter().any(|claim| is(name, claim)) => {}
+        (Some(name), Some(claim)) if is(name, claim) => {}
+        (Some(_), Some(_) | None) => return Err(InvalidToken::WrongAudience),
+    }
+    match &parties.issuer {
+        Some(name) if !iss.is_some_and(|claim| is(name, claim)) => Err(InvalidToken::WrongIssuer),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn user_of(claim: Value) -> Option<UserId> {

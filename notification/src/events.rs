@@ -24,11 +24,15 @@ impl Teller {
 
 #[async_trait]
 impl Handler for Teller {
+    fn kinds(&self) -> &'static [&'static str] {
+        &[CheckoutCompleted::KIND, CheckoutFailed::KIND]
+    }
+
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
         let notification = match event.kind.as_str() {
             CheckoutCompleted::KIND => confirmed(event)?,
             CheckoutFailed::KIND => failed(event)?,
-            _ => return Ok(()),
+            other => return Err(poisoned(format!("it is of kind {other}"))),
         };
         Ok(self.notifications.tell(&notification).await?)
     }

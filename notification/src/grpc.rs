@@ -29,7 +29,7 @@ impl NotificationService for Grpc {
         let request = request.into_inner();
         let user = convert::user_id(&request.user_id)?;
         let size = proto::convert::page_size(request.page_size)?;
-        let after = convert::page_token(&request.page_token)?;
+        let after = convert::page_token(&request.page_token, &user)?;
         let page = self
             .notifications
             .list(&user, after, size)
@@ -37,7 +37,7 @@ impl NotificationService for Grpc {
             .map_err(|e| status::store_failed(&e))?;
         Ok(Response::new(ListNotificationsResponse {
             notifications: page.items.into_iter().map(convert::notification).collect(),
-            next_page_token: page.next.map(|next| next.to_string()).unwrap_or_default(),
+            next_page_token: convert::next_page_token(page.next, &user),
         }))
     }
 }

@@ -24,10 +24,11 @@ impl OrderPlacer {
 
 #[async_trait]
 impl Handler for OrderPlacer {
+    fn kinds(&self) -> &'static [&'static str] {
+        &[CheckoutCompleted::KIND]
+    }
+
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
-        if event.kind != CheckoutCompleted::KIND {
-            return Ok(());
-        }
         let order = order(&event.data)?;
         match self.orders.place(&order, event.id).await? {
             Recorded::Created => {

@@ -37,7 +37,7 @@ impl OrdersService for Grpc {
         let request = request.into_inner();
         let user = convert::user_id(&request.user_id)?;
         let size = proto::convert::page_size(request.page_size)?;
-        let after = convert::page_token(&request.page_token)?;
+        let after = convert::page_token(&request.page_token, &user)?;
         let page = self
             .orders
             .list(&user, after, size)
@@ -45,7 +45,7 @@ impl OrdersService for Grpc {
             .map_err(|e| status::store_failed(&e))?;
         Ok(Response::new(ListOrdersResponse {
             orders: page.items.iter().map(convert::order).collect(),
-            next_page_token: page.next.map(|next| next.to_string()).unwrap_or_default(),
+            next_page_token: convert::next_page_token(page.next, &user),
         }))
     }
 }

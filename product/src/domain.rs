@@ -1,15 +1,19 @@
 //! Products, and what makes one valid.
 
+mod search;
+
 use jiff::Timestamp;
 use money::{Currency, Money};
+
+pub use search::{InvalidQuery, Query, folded};
 
 const MAX_NAME: usize = 200;
 const MAX_DESCRIPTION: usize = 2_000;
 const MAX_IMAGE_URL: usize = 2_000;
 const MAX_PRICE_MINOR_UNITS: i64 = 100_000_000;
-const MAX_QUERY: usize = 100;
 
-/// A product's id: positive.
+/// A product's id: positive. Requests name ids up to [`proto::convert::MAX_PRODUCT_ID`]; stores of earlier versions may hold
+/// larger ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProductId(i64);
 
@@ -98,30 +102,10 @@ impl Details {
         &self.image_url
     }
 
-    /// The text in which a [`Query`] is looked for. No query can match across the line break, since none holds one.
+    /// Name and description, a line each, in lower case: [`folded`], it is what a [`Query`] is compared with. No word can match
+    /// across the line break.
     pub fn search_text(&self) -> String {
         format!("{}\n{}", self.name.to_lowercase(), self.description.to_lowercase())
-    }
-}
-
-/// What is looked for in names and descriptions, in lower case. Empty finds everything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Query(String);
-
-/// A query over 100 characters, or with control characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvalidQuery;
-
-impl Query {
-    pub fn new(text: &str) -> Result<Self, InvalidQuery> {
-        if is_longer(text, MAX_QUERY) || text.contains(char::is_control) {
-            return Err(InvalidQuery);
-        }
-        Ok(Self(text.to_lowercase()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -173,14 +157,6 @@ mod tests {
                 Err(InvalidDetails::ImageUrl),
                 "{image_url:?}"
             );
-        }
-    }
-
-    #[test]
-    fn a_query_has_at_most_a_hundred_printable_characters() {
-        assert!(Query::new(&"ü".repeat(100)).is_ok());
-        for wrong in ["a\nb", "\0", &"q".repeat(101)] {
-            assert_eq!(Query::new(wrong), Err(InvalidQuery), "{wrong:?}");
         }
     }
 }

@@ -32,8 +32,8 @@ impl ProductService for Grpc {
     ) -> Result<Response<GetProductsResponse>, Status> {
         let request = request.into_inner();
         let size = proto::convert::page_size(request.page_size)?;
-        let after = convert::page_token(&request.page_token)?;
         let query = Query::new(&request.query).map_err(status::invalid_query)?;
+        let after = convert::page_token(&request.page_token, &query)?;
         let page = self
             .products
             .page(&query, after, size)
@@ -41,7 +41,10 @@ impl ProductService for Grpc {
             .map_err(status::store_failed)?;
         Ok(Response::new(GetProductsResponse {
             products: page.products.iter().map(convert::product).collect(),
-            next_page_token: page.next.map(convert::to_page_token).unwrap_or_default(),
+            next_page_token: page
+                .next
+                .map(|last| convert::to_page_token(last, &query))
+                .unwrap_or_default(),
         }))
     }
 

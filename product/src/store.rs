@@ -1,5 +1,6 @@
 //! Adapters of the catalogue's port.
 
+mod folding;
 mod postgres;
 mod row;
 mod sqlite;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use money::{Currency, Money};
 
-use crate::status::Refusal;
+use crate::{Reason, status::Refusal};
 
 impl From<Money> for crate::money::v1::Money {
     fn from(money: Money) -> Self {
@@ -45,6 +45,19 @@ pub fn page_size(requested: i32) -> Result<u32, Refusal> {
         Ok(size) => Ok(size.min(100)),
         Err(_) => Err(Refusal::field("page_size", "page_size must not be negative")),
     }
+}
+
+/// The largest id of a product that a request may name: the largest integer that every reader of JSON takes for itself
+/// (RFC 8259, section 6).
+pub const MAX_PRODUCT_ID: i64 = (1 << 53) - 1;
+
+/// A product's id as requests carry it.
+pub fn product_id(field: &str, wire: i64) -> Result<i64, Refusal> {
+    if (1..=MAX_PRODUCT_ID).contains(&wire) {
+        return Ok(wire);
+    }
+    let message = format!("a product id is 1 to {MAX_PRODUCT_ID}");
+    Err(Refusal::new(Reason::InvalidProductId, message).at(field))
 }
 
 /// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters.

@@ -1,7 +1,7 @@
 //! A shop in a process of its own, which can be killed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::Path,
     process::{ExitStatus, Stdio},
@@ -236,6 +236,18 @@ pub fn customer(gateway: SocketAddr, name: &str) -> anyhow::Result<Customer> {
         gateway,
         token: Some(token),
     })
+}
+
+/// A clause that stands in this line more than once, if one does. Those of one word are names, or no clauses.
+pub fn said_twice(line: &str) -> Option<&str> {
+    let ends = [": ", "; ", " (", ") ", ")", ", "];
+    let mut clauses = vec![line];
+    for end in ends {
+        clauses = clauses.into_iter().flat_map(|clause| clause.split(end)).collect();
+    }
+    let mut seen = BTreeSet::new();
+    let long = clauses.into_iter().map(str::trim).filter(|clause| clause.contains(' '));
+    long.into_iter().find(|clause| !seen.insert(*clause))
 }
 
 /// An address as it stands in a URL of the banner.

@@ -1,7 +1,7 @@
 //! The wire's values as ours, and back.
 
 use money::{MoneyError, Quantity};
-use proto::{Reason, cart::v1::HoldRequest, convert::timestamp, status::Refusal};
+use proto::{cart::v1::HoldRequest, convert::timestamp, status::Refusal};
 use tonic::{Status, metadata::MetadataMap};
 use uuid::Uuid;
 
@@ -19,8 +19,8 @@ pub(super) fn user(wire: &str) -> Result<UserId, Refusal> {
 }
 
 pub(super) fn product(wire: i64) -> Result<ProductId, Refusal> {
-    let wrong = || Refusal::new(Reason::InvalidProductId, "product_id must be 1 or more").at("product_id");
-    ProductId::new(wire).ok_or_else(wrong)
+    let wrong = || Refusal::field("product_id", "it is not an id");
+    ProductId::new(proto::convert::product_id("product_id", wire)?).ok_or_else(wrong)
 }
 
 pub(super) fn quantity(wire: i32) -> Result<Quantity, Refusal> {

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use gateway::token;
 use runtime::Clock;
 
 use super::{Failure, say};
-use crate::{secret, settings::Settings};
+use crate::{
+    secret,
+    settings::{Settings, check_secret},
+};
 
 pub(super) fn run(settings: &Settings, user: &str, role: Option<&str>, expires_in: Duration) -> Result<(), Failure> {
-    let secret = secret::of(settings)?;
-    let token =
-        gateway::token::sign(&secret, user, role, expires_in, Clock::system().now()).context("no token was made")?;
+    check_secret(settings)?;
+    let (secret, parties) = (secret::existing(settings)?, settings.token_parties());
+    let now = Clock::system().now();
+    let token = token::sign_for(&parties, &secret, (user, role), expires_in, now).context("no token was made")?;
     Ok(say(&token)?)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::config::ConfigError;
+use runtime::config::{ConfigError, is_host_and_port};
 use storage::{Database, PostgresAddress, PostgresParts};
 
 use super::{ServiceName, Settings, by_service};
@@ -79,6 +79,12 @@ fn set(value: Option<&String>) -> Option<&str> {
     value.map(String::as_str).filter(|value| !value.is_empty())
 }
 
+/// `host:port`; librdkafka takes one that names a protocol, too.
+fn is_broker(text: &str) -> bool {
+    let text = text.trim();
+    is_host_and_port(text.split_once("://").map_or(text, |(_, broker)| broker))
+}
+
 impl Engines {
     /// PostgreSQL for this service, if it is to use it.
     pub fn postgres(&self, service: ServiceName) -> Result<Option<PostgresAddress>, ConfigError> {
@@ -152,15 +158,14 @@ impl Engines {
                 "must be at most 100 letters, digits, '.', '_' and '-'",
             ));
         }
-        let address = |text: &str| {
-            text.rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
-        if self.redis().is_some_and(|redis| !address(redis)) {
-            return Err(ConfigError::new("REDIS_ADDR", "must read like host:6379"));
+        if self.redis().is_some_and(|redis| !is_host_and_port(redis)) {
+            return Err(ConfigError::new(
+                "REDIS_ADDR",
+                "must read like host:6379; the password is in REDIS_PASSWORD",
+            ));
         }
         if let Some((variable, brokers)) = self.kafka()
-            && !brokers.split(',').all(|broker| address(broker.trim()))
+            && !brokers.split(',').all(is_broker)
         {
             return Err(ConfigError::new(variable, "must read like host:9092,host:9092"));
         }

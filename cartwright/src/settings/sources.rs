@@ -54,7 +54,9 @@ fn redacted(variable: &str, value: &str) -> String {
         return REDACTED.to_owned();
     }
     let Some((scheme, rest)) = value.split_once("://") else {
-        return value.to_owned();
+        // A login does not belong there, and somebody wrote one.
+        let place = value.rsplit_once('@').map(|(_, place)| format!("{REDACTED}@{place}"));
+        return place.unwrap_or_else(|| value.to_owned());
     };
     let (login, rest) = match rest.rsplit_once('@') {
         Some((login, rest)) => {
@@ -90,5 +92,6 @@ mod tests {
         }
         assert_eq!(redacted("MONGO_URI", "mongodb://h:1/db"), "mongodb://h:1/db");
         assert_eq!(redacted("HOST", "127.0.0.1"), "127.0.0.1");
+        assert_eq!(redacted("REDIS_ADDR", "u:p@h:1"), "(redacted)@h:1");
     }
 }

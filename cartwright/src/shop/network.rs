@@ -6,7 +6,7 @@ use anyhow::Context;
 use runtime::{
     Faults, Probe,
     channel::{Incoming, Peer, Policy},
-    config::ConfigError,
+    config::{ConfigError, is_host_and_port},
 };
 
 use super::StartError;
@@ -39,8 +39,12 @@ impl Network {
                 incoming.insert(service, connections);
             } else {
                 let variable = address_variable(service);
-                let peer = Peer::tcp(address, policy.clone())
-                    .map_err(|_| ConfigError::new(variable, format!("'{address}' is no address: write host:port")))?;
+                // The value is not repeated: who writes a login there is not told all of it.
+                let wrong = || ConfigError::new(variable, "must read like host:50051, more with commas between them");
+                if !address.split(',').all(|replica| is_host_and_port(replica.trim())) {
+                    return Err(wrong());
+                }
+                let peer = Peer::tcp(address, policy.clone()).map_err(|_| wrong())?;
                 peers.insert(service, peer);
             }
         }

@@ -6,8 +6,10 @@ use proto::{
     convert::timestamp,
     status::Refusal,
 };
+use storage::{from_page_token, to_page_token};
+use uuid::Uuid;
 
-use crate::domain::{Checkout, Entry, ExpectedTotal, Failure, Line, Status};
+use crate::domain::{Checkout, CheckoutId, Entry, ExpectedTotal, Failure, Line, Status};
 
 pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> wire::Checkout {
     let status = checkout.status();
@@ -107,4 +109,29 @@ pub(super) fn status_filter(status: i32) -> Result<Option<Status>, Refusal> {
         CheckoutStatus::Completed => Some(Status::Completed),
         CheckoutStatus::Failed => Some(Status::Failed),
     })
+}
+
+/// What a request lists: its page tokens belong to that.
+fn list(request: &wire::ListCheckoutsRequest) -> String {
+    format!("checkouts {} {}", request.status, request.needs_attention)
+}
+
+pub(super) fn page_token(request: &wire::ListCheckoutsRequest) -> Result<Option<CheckoutId>, Refusal> {
+    if request.page_token.is_empty() {
+        return Ok(None);
+    }
+    let place = from_page_token(&request.page_token, &list(request));
+    let id = place.and_then(|place| Uuid::from_slice(&place).ok()).map(CheckoutId);
+    let wrong = || {
+        Refusal::field(
+            "page_token",
+            "page_token must be the next_page_token of another page of this list",
+        )
+    };
+    id.map(Some).ok_or_else(wrong)
+}
+
+pub(super) fn next_page_token(next: Option<CheckoutId>, request: &wire::ListCheckoutsRequest) -> String {
+    next.map(|id| to_page_token(id.0.as_bytes(), &list(request)))
+        .unwrap_or_default()
 }

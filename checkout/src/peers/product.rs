@@ -25,8 +25,10 @@ impl GrpcCatalogue {
 #[async_trait]
 impl Catalogue for GrpcCatalogue {
     async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError> {
+        // A cart of an earlier version may hold larger ids, which are nobody's any more.
+        let ids = products.iter().map(|product| product.0);
         let request = BatchGetProductsRequest {
-            ids: products.iter().map(|product| product.0).collect(),
+            ids: ids.filter(|id| *id <= convert::MAX_PRODUCT_ID).collect(),
         };
         let found = self.0.clone().batch_get_products(request).await?.into_inner().products;
         let priced = found.into_iter().map(|product| {

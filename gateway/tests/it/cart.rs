@@ -72,9 +72,9 @@ async fn every_route_answers_with_the_cart_and_its_version() {
         ),
         (
             Method::DELETE,
-            "/api/v1/cart/items/9223372036854775807",
+            "/api/v1/cart/items/9007199254740991",
             "",
-            r#"RemoveItemRequest { user_id: "customer-7", product_id: 9223372036854775807, expected_version: None }"#,
+            r#"RemoveItemRequest { user_id: "customer-7", product_id: 9007199254740991, expected_version: None }"#,
         ),
         (
             Method::DELETE,
@@ -317,7 +317,14 @@ async fn integers_of_any_size_are_in_range_or_not() {
             assert_eq!(reply.blamed(), ["quantity"]);
         }
     }
-    for n in ["0", "-1", "9223372036854775808", "99999999999999999999", &huge] {
+    for n in [
+        "0",
+        "-1",
+        "9007199254740992",
+        "9223372036854775808",
+        "99999999999999999999",
+        &huge,
+    ] {
         let reply = shop
             .json(Method::POST, ITEMS, &format!(r#"{{"product_id":{n},"quantity":1}}"#))
             .await;
@@ -329,7 +336,7 @@ async fn integers_of_any_size_are_in_range_or_not() {
             .json(
                 Method::POST,
                 ITEMS,
-                &format!(r#"{{"product_id":9223372036854775807,"quantity":{n}}}"#),
+                &format!(r#"{{"product_id":9007199254740991,"quantity":{n}}}"#),
             )
             .await;
         assert_eq!(reply.status, 200);
@@ -339,7 +346,7 @@ async fn integers_of_any_size_are_in_range_or_not() {
 #[tokio::test]
 async fn a_line_of_no_product_is_refused() {
     let shop = shop().await;
-    for id in ["0", "-1", "x", "1.5", "99999999999999999999", "%ff"] {
+    for id in ["0", "-1", "x", "1.5", "9007199254740992", "99999999999999999999", "%ff"] {
         let path = format!("/api/v1/cart/items/{id}");
         for (method, body) in [(Method::PUT, r#"{"quantity":1}"#), (Method::DELETE, "")] {
             shop.json(method, &path, body)

@@ -7,7 +7,10 @@ use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
-use gateway::{Config, Peers, Proxied, Secret, token};
+use gateway::{
+    Config, Peers, Proxied, Secret,
+    token::{self, Parties},
+};
 use http_body_util::BodyExt;
 use proto::{
     cart::v1::cart_service_server::CartServiceServer, checkout::v1::checkout_service_server::CheckoutServiceServer,
@@ -37,6 +40,7 @@ pub(crate) struct Setup {
     pub(crate) max_in_flight: usize,
     pub(crate) share: usize,
     pub(crate) proxied: Proxied,
+    pub(crate) parties: Parties,
     pub(crate) probes: Vec<Probe>,
 }
 
@@ -49,6 +53,7 @@ impl Default for Setup {
             max_in_flight: 64,
             share: 64,
             proxied: Proxied::Not,
+            parties: Parties::default(),
             probes: Vec::new(),
         }
     }
@@ -193,6 +198,7 @@ async fn start(service: Service, incoming: Incoming, runtime: &Runtime) -> serve
 fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {
     let config = Config {
         secret: secret(),
+        parties: setup.parties,
         checkout_timeout: setup.checkout_timeout,
         request_timeout: setup.request_timeout,
         max_in_flight: setup.max_in_flight,

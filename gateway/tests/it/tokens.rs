@@ -4,14 +4,14 @@ use axum::{body::Body, http::Method};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use gateway::{
     Secret,
-    token::{self, InvalidToken, SignError},
+    token::{self, InvalidToken, Parties, SignError},
 };
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use runtime::Clock;
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, USER, and, anonymous, bearer, secret, signed_in};
+use crate::shop::{Setup, Shop, USER, and, anonymous, bearer, secret, signed_in};
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
@@ -24,7 +24,11 @@ fn of(algorithm: Algorithm, key: &[u8], claims: &Value) -> String {
 const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 
 fn user(claims: &Value) -> Result<String, InvalidToken> {
-    token::verify(&secret(), &of(Algorithm::HS256, KEY, claims), now()).map(|user| user.as_str().to_owned())
+    user_for(&Parties::default(), claims)
+}
+
+fn user_for(parties: &Parties, claims: &Value) -> Result<String, InvalidToken> {
+    token::verify(&secret(), parties, &of(Algorithm::HS256, KEY, claims), now()).map(|user| user.as_str().to_owned())
 }
 
 const LATER: i64 = 1_800_000_060;
@@ -32,10 +36,17 @@ const LATER: i64 = 1_800_000_060;
 #[test]
 fn a_signed_token_is_valid_until_it_expires() {
     let token = token::sign(&secret(), "1", Some("admin"), Duration::from_mins(1), now()).unwrap();
-    let verify = |second| token::verify(&secret(), &token, Timestamp::from_second(second).unwrap());
+    let verify = |second| {
+        token::verify(
+            &secret(),
+            &Parties::default(),
+            &token,
+            Timestamp::from_second(second).unwrap(),
+        )
+    };
     assert_eq!(verify(1_800_000_000).unwrap().as_str(), "1");
     assert_eq!(verify(LATER - 1).unwrap().as_str(), "1");
-    assert_eq!(verify(LATER), Err(InvalidToken));
+    assert_eq!(verify(LATER), Err(InvalidToken::NotProved));
     let payload = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let claims: Value = serde_json::from_slice(&payload).unwrap();
     assert_eq!(
@@ -51,7 +62,7 @@ fn no_token_is_made_that_would_not_be_taken() {
         assert!(matches!(made, Err(SignError::InvalidUser)));
     }
     let token = token::sign(&secret(), &"é".repeat(128), None, Duration::MAX, now()).unwrap();
-    assert!(token::verify(&secret(), &token, now()).is_ok());
+    assert!(token::verify(&secret(), &Parties::default(), &token, now()).is_ok());
 }
 
 #[test]
@@ -97,11 +108,102 @@ fn claims_that_prove_nothing_are_refused() {
         json!({"sub": ["a"], "exp": LATER}),
         json!({"sub": {"id": 1}, "exp": LATER}),
         json!({"sub": null, "user_id": null, "exp": LATER}),
-        json!({"sub": "a", "exp": LATER, "aud": "another shop"}),
+        json!({"sub": "a", "exp": 1_800_000_000, "aud": "another shop"}),
         json!(["a"]),
     ];
     for claims in wrong {
-        assert_eq!(user(&claims), Err(InvalidToken), "{claims}");
+        assert_eq!(user(&claims), Err(InvalidToken::NotProved), "{claims}");
+    }
+}
+
+#[test]
+fn a_token_is_for_the_audience_that_it_names() {
+    let with = |aud: Value| json!({"sub": "a", "exp": LATER, "aud": aud});
+    let without = json!({"sub": "a", "exp": LATER});
+    let named = Parties {
+        audience: Some("shop".to_owned()),
+        issuer: None,
+    };
+    for good in [json!("shop"), json!(["shop"]), json!(["other", "shop"])] {
+        assert_eq!(user_for(&named, &with(good.clone())).as_deref(), Ok("a"), "{good}");
+        assert_eq!(user(&with(good.clone())), Err(InvalidToken::AudienceUnknown), "{good}");
+    }
+    for wrong in [
+        json!("other"),
+        json!([]),
+        json!(""),
+        json!(["shops"]),
+        json!({"shop": 1}),
+        json!(1),
+        json!("Shop"),
+    ] {
+        assert_eq!(
+            user_for(&named, &with(wrong.clone())),
+            Err(InvalidToken::WrongAudience),
+            "{wrong}"
+        );
+    }
+    assert_eq!(user_for(&named, &without), Err(InvalidToken::WrongAudience));
+    assert_eq!(user(&without).as_deref(), Ok("a"));
+}
+
+#[test]
+fn a_token_is_from_the_issuer_that_is_wanted() {
+    let with = |iss: Value| json!({"sub": "a", "exp": LATER, "iss": iss});
+    let named = Parties {
+        audience: None,
+        issuer: Some("https://id.test/".to_owned()),
+    };
+    assert_eq!(user_for(&named, &with(json!("https://id.test/"))).as_deref(), Ok("a"));
+    for wrong in [json!("https://id.test"), json!(["https://id.test/"]), json!(null)] {
+        assert_eq!(
+            user_for(&named, &with(wrong.clone())),
+            Err(InvalidToken::WrongIssuer),
+            "{wrong}"
+        );
+        assert_eq!(user(&with(wrong)).as_deref(), Ok("a"));
+    }
+}
+
+#[test]
+fn what_is_signed_for_parties_names_them() {
+    let named = Parties {
+        audience: Some("shop".to_owned()),
+        issuer: Some("me".to_owned()),
+    };
+    let token = token::sign_for(&named, &secret(), ("1", None), Duration::from_mins(1), now()).unwrap();
+    assert_eq!(token::verify(&secret(), &named, &token, now()).unwrap().as_str(), "1");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_for_its_audience_says_so() {
+    let exp = Clock::system().now().as_second() + 60;
+    let token = |key, aud: Value| {
+        let claims = json!({"sub": USER, "exp": exp, "aud": aud});
+        format!("Bearer {}", of(Algorithm::HS256, key, &claims))
+    };
+    let named = Setup {
+        parties: Parties {
+            audience: Some("shop".to_owned()),
+            issuer: None,
+        },
+        ..Setup::default()
+    };
+    for (setup, aud, word) in [
+        (Setup::default(), "shop", "JWT_AUDIENCE"),
+        (named, "other", "another audience (aud)"),
+    ] {
+        let shop = Shop::with(setup).await;
+        let get = |token: String| and(anonymous(Method::GET, "/api/v1/cart", ""), "authorization", token);
+        let reply = shop.send(get(token(KEY, json!(aud)))).await;
+        let problem = reply.problem(401, "unauthorized", "UNAUTHORIZED");
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
+        // Of one that proves nothing, nothing is said.
+        let forged = shop
+            .send(get(token(b"another key of thirty-two bytes!", json!(aud))))
+            .await;
+        let problem = forged.problem(401, "unauthorized", "UNAUTHORIZED");
+        assert_eq!(problem["detail"], "the token is not valid or has expired");
     }
 }
 
@@ -130,9 +232,13 @@ fn other_algorithms_and_keys_are_refused() {
         "not-a-token".to_owned(),
     ];
     for token in wrong {
-        assert_eq!(token::verify(&secret(), &token, now()), Err(InvalidToken), "{token}");
+        assert_eq!(
+            token::verify(&secret(), &Parties::default(), &token, now()),
+            Err(InvalidToken::NotProved),
+            "{token}"
+        );
     }
-    assert!(token::verify(&secret(), &good, now()).is_ok());
+    assert!(token::verify(&secret(), &Parties::default(), &good, now()).is_ok());
 }
 
 #[test]

@@ -12,12 +12,26 @@ pub(super) fn user_id(wire: &str) -> Result<UserId, Refusal> {
     proto::convert::user_id(wire).map(|id| UserId(id.to_owned()))
 }
 
-pub(super) fn page_token(wire: &str) -> Result<Option<Cursor>, Refusal> {
+/// The list of a user, to which its page tokens belong.
+fn list_of(user: &UserId) -> String {
+    format!("notifications of {}", user.0)
+}
+
+pub(super) fn page_token(wire: &str, user: &UserId) -> Result<Option<Cursor>, Refusal> {
     if wire.is_empty() {
         return Ok(None);
     }
-    let wrong = |_| Refusal::field("page_token", "page_token must be the next_page_token of another page");
-    wire.parse().map(Some).map_err(wrong)
+    let wrong = || {
+        Refusal::field(
+            "page_token",
+            "page_token must be the next_page_token of another page of this list",
+        )
+    };
+    Cursor::from_token(wire, &list_of(user)).map(Some).ok_or_else(wrong)
+}
+
+pub(super) fn next_page_token(next: Option<Cursor>, user: &UserId) -> String {
+    next.map(|next| next.to_token(&list_of(user))).unwrap_or_default()
 }
 
 pub(super) fn notification(notification: Notification) -> wire::Notification {

@@ -31,6 +31,7 @@ pub(crate) fn purchase(n: u128, user: &str) -> CheckoutCompleted {
         currency: Currency::USD,
         payment_id: "pay_1".to_owned(),
         cart_version: 3,
+        held: true,
         completed_at: ended_at(),
     }
 }

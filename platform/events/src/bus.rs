@@ -3,6 +3,11 @@
 pub mod kafka;
 pub mod sqlite;
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
 use async_trait::async_trait;
 
 use crate::{Message, Topic};
@@ -32,6 +37,28 @@ pub struct Delivery {
     pub message: Message,
 }
 
+/// The groups of this process that cannot go on, because the bus does not let them read, commit or park.
+#[derive(Debug, Clone, Default)]
+pub struct Stalled(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Stalled {
+    pub(crate) fn set(&self, group: &'static str) {
+        self.groups().insert(group);
+    }
+
+    pub(crate) fn clear(&self, group: &'static str) {
+        self.groups().remove(group);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.groups().is_empty()
+    }
+
+    fn groups(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A durable log. Messages of one key are delivered in the order of their publication, each at least once to every group.
 #[async_trait]
 pub trait EventBus: Send + Sync {
@@ -43,7 +70,9 @@ pub trait EventBus: Send + Sync {
     async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
     /// All that is on a topic now, partition by partition in order; nothing for a topic that is not there.
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError>;
-    /// Whether the bus answers: for a readiness probe.
+    /// Which groups its consumers say are stalled.
+    fn stalled(&self) -> &Stalled;
+    /// Whether the bus answers, and no group is stalled: for a readiness probe.
     async fn is_up(&self) -> bool;
 }
 

@@ -6,10 +6,15 @@ use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
 use runtime::{Clock, CrashPoints, Tasks, telemetry::chain};
 
-use crate::{BusError, DeadLetters, Delivery, Event, EventBus, Position, Subscription, Topic};
+use crate::{
+    BusError, DeadLetters, Delivery, Event, EventBus, Position, Subscription, Topic,
+    kind::{self, Knowledge},
+};
 
 const BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// A subscription that fails does so sooner.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Why an event was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +38,13 @@ impl From<storage::StoreError> for HandlerError {
 }
 
 /// What a group does with an event. The effect and the note that it happened (inbox) must share one transaction: an event
-/// may be delivered any number of times. Kinds of events that the group does not want are `Ok`.
+/// may be delivered any number of times.
 #[async_trait]
 pub trait Handler: Send + Sync {
+    /// The kinds that the group knows, with their versions. No event of another kind is handled: one whose name is known in
+    /// another version is parked, and the others, which the group does not want, are passed over.
+    fn kinds(&self) -> &'static [&'static str];
+
     async fn handle(&self, event: &Event) -> Result<(), HandlerError>;
 }
 
@@ -60,6 +69,7 @@ impl Consumer {
                 () = tasks.stopping() => return,
             };
             if let Err(error) = consumed {
+                self.bus.stalled().set(self.group);
                 tracing::warn!(
                     group = self.group,
                     error = chain(&error),
@@ -79,11 +89,22 @@ impl Consumer {
         dead_letters.prepare(self.topic.name, self.group).await?;
         let mut subscription = self.bus.subscribe(self.group, self.topic).await?;
         loop {
-            let deliveries = subscription.next().await?;
+            let deliveries = self.next(subscription.as_mut()).await?;
             self.apply_all(&deliveries, &dead_letters).await?;
             self.commit(subscription.as_mut(), &deliveries).await?;
+            self.bus.stalled().clear(self.group);
             *backoff = BACKOFF;
         }
+    }
+
+    /// Waits for messages. A wait without an error says that there are none: the group has not stalled.
+    async fn next(&self, subscription: &mut dyn Subscription) -> Result<Vec<Delivery>, BusError> {
+        let mut next = subscription.next();
+        if let Ok(deliveries) = tokio::time::timeout(QUIET, &mut next).await {
+            return deliveries;
+        }
+        self.bus.stalled().clear(self.group);
+        next.await
     }
 
     /// Applies those of one key one after the other, those of different keys side by side.
@@ -116,7 +137,20 @@ impl Consumer {
         if !DeadLetters::is_for(&delivery.message, self.group) {
             return Ok(());
         }
+        if let Some(why) = delivery.message.unreadable() {
+            return Err(why.to_owned());
+        }
         let event = Event::from_message(&delivery.message).map_err(|e| e.to_string())?;
+        match kind::look_up(&event.kind, self.handler.kinds()) {
+            Knowledge::Exact => {}
+            Knowledge::OtherVersions(known) => {
+                let (kind, known) = (&event.kind, known.join(", "));
+                return Err(format!(
+                    "its kind is {kind}, and this version of the group knows {known}"
+                ));
+            }
+            Knowledge::Unknown => return Ok(()),
+        }
         let mut backoff = BACKOFF;
         loop {
             let handled = event.context.clone().scope(self.handler.handle(&event));

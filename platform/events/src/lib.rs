@@ -5,12 +5,13 @@ mod consumer;
 mod dead_letters;
 mod envelope;
 pub mod inbox;
+mod kind;
 mod message;
 pub mod outbox;
 mod relay;
 
 pub use bus::{
-    BusError, Delivery, EventBus, Position, Subscription,
+    BusError, Delivery, EventBus, Position, Stalled, Subscription,
     kafka::{KafkaBus, KafkaOptions},
     sqlite::SqliteBus,
 };

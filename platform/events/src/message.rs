@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+/// On a message whose headers cannot be read, in their place: why, and what is there instead, as far as it is text.
+const UNREADABLE: &str = "bus-unreadable";
+const RAW_HEADERS: &str = "bus-raw-headers";
+
 /// A message as the bus sees it: nothing in it has been understood yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -12,6 +16,27 @@ pub struct Message {
 }
 
 impl Message {
+    /// A message from its stored parts. One whose headers cannot be read is a message all the same, so that it can be parked:
+    /// it holds the others up as long as nobody gets it.
+    pub(crate) fn from_stored(key: &[u8], headers: &[u8], value: Bytes) -> Self {
+        let headers = serde_json::from_slice(headers).unwrap_or_else(|error| {
+            vec![
+                (UNREADABLE.to_owned(), format!("its headers cannot be read: {error}")),
+                (RAW_HEADERS.to_owned(), text(headers)),
+            ]
+        });
+        Self {
+            key: text(key),
+            headers,
+            value,
+        }
+    }
+
+    /// Why the message could not be read, if it could not.
+    pub(crate) fn unreadable(&self) -> Option<&str> {
+        self.header(UNREADABLE)
+    }
+
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -27,6 +52,10 @@ impl Message {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The partition of a key, as Kafka's Java client computes it: murmur2 of its bytes, made positive, modulo `partitions`.

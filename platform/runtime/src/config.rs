@@ -44,6 +44,35 @@ impl ConfigError {
     }
 }
 
+/// Refuses a URL in which not everything up to its last `@` is the login. The rest of such a password would be taken for a host,
+/// a port or a path, and shown as that. What is said repeats nothing of the value.
+pub fn check_login(variable: &'static str, url: &str) -> Result<(), ConfigError> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    match rest.find(['/', '?', '#']) {
+        Some(end) if rest[end..].contains('@') => Err(ConfigError::new(
+            variable,
+            "special characters in the user name and the password must be percent-encoded, and so must any other '@'",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a text is `host:port`, without a login and whatever else a URL may have. An IPv6 address may be in brackets.
+pub fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let is_name = !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    (is_name || bare.parse::<std::net::Ipv6Addr>().is_ok()) && port.parse::<u16>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +84,55 @@ mod tests {
         }
         assert_eq!("0".parse(), Ok(Span(Duration::ZERO)));
         assert!("soon".parse::<Span>().unwrap_err().contains("250ms"));
+    }
+
+    #[test]
+    fn a_login_that_is_not_whole_is_refused_without_a_word_of_it() {
+        for whole in [
+            "postgres://h/d",
+            "postgres://u:p@h:1/d?sslmode=require",
+            "postgres://u:p%2Fs@h/d",
+            "postgres://u:a@b@h/d",
+            "mongodb://h",
+            "",
+        ] {
+            assert_eq!(check_login("DATABASE_URL", whole), Ok(()), "{whole}");
+        }
+        for torn in [
+            "postgres://u:12/secret@h/d",
+            "postgres://u:12?secret@h/d",
+            "postgres://u:12#secret@h/d",
+            "postgres://u:a@b/secret@h/d",
+            "u:12/secret@h",
+        ] {
+            let error = check_login("DATABASE_URL", torn).unwrap_err().to_string();
+            assert!(
+                error.starts_with("DATABASE_URL: ") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_and_a_port_are_nothing_else() {
+        for good in ["h:1", "127.0.0.1:65535", "a-b.c_d:1", "[::1]:1", "::1:1"] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        for wrong in [
+            "",
+            "h",
+            ":1",
+            "h:",
+            "h:x",
+            "h:65536",
+            "u@h:1",
+            "u:p@h:1",
+            "u:p:1",
+            "http://h:1",
+            "h:1/x",
+            "a b:1",
+        ] {
+            assert!(!is_host_and_port(wrong), "{wrong}");
+        }
     }
 }

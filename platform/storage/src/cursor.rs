@@ -1,12 +1,11 @@
 //! Pages of lists that are ordered by time and id.
 
-use std::{fmt, str::FromStr};
-
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// A place in a list: that of one of its rows. As text it means nothing to who reads it: base64url of both values.
+use crate::page_token::{from_page_token, to_page_token};
+
+/// A place in a list: that of one of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// To the millisecond.
@@ -15,27 +14,20 @@ pub struct Cursor {
     pub id: Uuid,
 }
 
-/// A text that is no cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a cursor")]
-pub struct CursorError;
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Cursor {
+    /// This place in the list of this name, as a page token.
+    pub fn to_token(&self, list: &str) -> String {
         let at = self.at.as_millisecond().to_be_bytes();
-        f.write_str(&URL_SAFE_NO_PAD.encode([at.as_slice(), self.id.as_bytes()].concat()))
+        to_page_token(&[at.as_slice(), self.id.as_bytes()].concat(), list)
     }
-}
 
-impl FromStr for Cursor {
-    type Err = CursorError;
-
-    fn from_str(text: &str) -> Result<Self, CursorError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
-        let (at, id) = bytes.split_first_chunk().ok_or(CursorError)?;
-        Ok(Self {
-            at: Timestamp::from_millisecond(i64::from_be_bytes(*at)).map_err(|_| CursorError)?,
-            id: Uuid::from_slice(id).map_err(|_| CursorError)?,
+    /// The place that a token of the list of this name stands for; `None` for any other text.
+    pub fn from_token(token: &str, list: &str) -> Option<Self> {
+        let place = from_page_token(token, list)?;
+        let (at, id) = place.split_first_chunk()?;
+        Some(Self {
+            at: Timestamp::from_millisecond(i64::from_be_bytes(*at)).ok()?,
+            id: Uuid::from_slice(id).ok()?,
         })
     }
 }
@@ -71,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_survives_its_text() {
+    fn a_cursor_survives_its_token() {
         for at in [
             Timestamp::MIN,
             Timestamp::UNIX_EPOCH,
@@ -81,25 +73,22 @@ mod tests {
                 at,
                 id: Uuid::from_u128(u128::MAX),
             };
-            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+            assert_eq!(Cursor::from_token(&cursor.to_token("list"), "list"), Some(cursor));
+            assert_eq!(Cursor::from_token(&cursor.to_token("list"), "another"), None);
         }
-        assert_eq!(cursor(7).to_string().len(), 32);
     }
 
     #[test]
-    fn any_other_text_is_no_cursor() {
-        let far = URL_SAFE_NO_PAD.encode([0x7f; 24]);
-        for wrong in [
-            "",
-            "x",
-            "!",
-            "AAAA",
-            &far,
-            &cursor(1).to_string()[1..],
-            &format!("{}A", cursor(1)),
-        ] {
-            assert_eq!(wrong.parse::<Cursor>(), Err(CursorError), "{wrong}");
+    fn a_token_of_another_place_is_no_cursor() {
+        for place in [&[][..], &[0; 8], &[0; 23], &[0x7f; 24], &[0; 25]] {
+            assert_eq!(
+                Cursor::from_token(&to_page_token(place, "list"), "list"),
+                None,
+                "{place:?}"
+            );
         }
+        // As they were before tokens named their list.
+        assert_eq!(Cursor::from_token("AAABjCiGqHsAAAAAAAAAAAAAAAAAAAAB", "list"), None);
     }
 
     #[test]

@@ -6,14 +6,16 @@ mod data_dir;
 mod error;
 mod heartbeat;
 mod migrations;
+mod page_token;
 mod postgres;
 mod sqlite;
 
-pub use cursor::{Cursor, CursorError, Page};
+pub use cursor::{Cursor, Page};
 pub use data_dir::DataDir;
 pub use error::{OpenError, StoreError};
 pub use heartbeat::Heartbeat;
 pub use migrations::Migrations;
+pub use page_token::{from_page_token, to_page_token};
 pub use postgres::{
     Postgres, PostgresAddress, PostgresOptions, PostgresParts, PostgresReader, SqlTimestamp, timestamptz,
 };

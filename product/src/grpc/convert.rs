@@ -1,9 +1,8 @@
 //! Between the wire's values and the domain's.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use proto::{Reason, product::v1 as wire, status::Refusal};
+use proto::{product::v1 as wire, status::Refusal};
 
-use crate::domain::{Product, ProductId};
+use crate::domain::{Product, ProductId, Query};
 
 const MAX_BATCH: usize = 100;
 
@@ -19,7 +18,8 @@ pub(super) fn product(product: &Product) -> wire::Product {
 }
 
 pub(super) fn product_id(field: &str, id: i64) -> Result<ProductId, Refusal> {
-    ProductId::new(id).ok_or_else(|| Refusal::new(Reason::InvalidProductId, "a product id is positive").at(field))
+    let wrong = || Refusal::field(field, "it is not an id");
+    ProductId::new(proto::convert::product_id(field, id)?).ok_or_else(wrong)
 }
 
 pub(super) fn product_ids(ids: &[i64]) -> Result<Vec<ProductId>, Refusal> {
@@ -35,24 +35,26 @@ pub(super) fn product_ids(ids: &[i64]) -> Result<Vec<ProductId>, Refusal> {
         .collect()
 }
 
-/// A page token is the last id of the page before, in base64url.
-pub(super) fn to_page_token(last: ProductId) -> String {
-    URL_SAFE_NO_PAD.encode(last.get().to_string())
+/// A page token is the last id of the page before, in the list of what a query finds.
+fn list(query: &Query) -> String {
+    format!("products {}", query.words().join(" "))
 }
 
-pub(super) fn page_token(token: &str) -> Result<Option<ProductId>, Refusal> {
+pub(super) fn to_page_token(last: ProductId, query: &Query) -> String {
+    storage::to_page_token(&last.get().to_be_bytes(), &list(query))
+}
+
+pub(super) fn page_token(token: &str, query: &Query) -> Result<Option<ProductId>, Refusal> {
     if token.is_empty() {
         return Ok(None);
     }
-    let id = URL_SAFE_NO_PAD.decode(token).ok();
-    let id = id
-        .and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok())
-        .and_then(ProductId::new);
-    // Only what was given out is taken: there is one token for each place.
-    match id {
-        Some(id) if to_page_token(id) == token => Ok(Some(id)),
-        Some(_) | None => Err(Refusal::field("page_token", "page_token is not one that was given out")),
-    }
+    let place = storage::from_page_token(token, &list(query));
+    let id = place.and_then(|place| Some(i64::from_be_bytes(place.try_into().ok()?)));
+    let wrong = || {
+        let message = "page_token must be the next_page_token of another page of the same query";
+        Refusal::field("page_token", message)
+    };
+    id.and_then(ProductId::new).map(Some).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -60,28 +62,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_token_leads_back_to_its_id() {
+    fn a_page_token_leads_back_to_its_id_with_its_query_only() {
+        let query = |text| Query::new(text).unwrap();
         for id in [1, 42, i64::MAX] {
-            let id = ProductId::new(id);
-            assert_eq!(page_token(&to_page_token(id.unwrap())).unwrap(), id);
+            let id = ProductId::new(id).unwrap();
+            let token = to_page_token(id, &query("desk LAMP"));
+            assert_eq!(page_token(&token, &query("lamp desk ")).unwrap(), Some(id));
+            for other in ["", "lamp", "desk lamps"] {
+                assert!(page_token(&token, &query(other)).is_err(), "{other}");
+            }
         }
-        assert_eq!(page_token("").unwrap(), None);
+        assert_eq!(page_token("", &query("")).unwrap(), None);
     }
 
     #[test]
     fn what_is_no_page_token_is_refused() {
-        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let token = |place: &[u8]| storage::to_page_token(place, &list(&Query::default()));
         for wrong in [
             "1",
             "====",
             "a b",
-            &encode("0"),
-            &encode("-1"),
-            &encode("+1"),
-            &encode("01"),
-            &encode("x"),
+            // As it was before tokens named their query.
+            "MQ",
+            &token(&0_i64.to_be_bytes()),
+            &token(&(-1_i64).to_be_bytes()),
+            &token(b"1"),
         ] {
-            assert!(page_token(wrong).is_err(), "{wrong}");
+            assert!(page_token(wrong, &Query::default()).is_err(), "{wrong}");
         }
     }
 }

@@ -9,15 +9,19 @@ use storage::{
     Migrations, OpenError, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError, timestamptz,
 };
 
-use super::row::{ProductRow, columns, product};
+use super::{
+    folding::{AT_ONCE, Folding, Found, fold_at_start, found},
+    row::{ProductRow, columns, product},
+};
 use crate::{
-    domain::{Details, Product, ProductId, Query},
+    domain::{Details, Product, ProductId, Query, folded},
     ports::Catalogue,
 };
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     include_str!("../../migrations/postgres/0002_starting_products.sql"),
+    include_str!("../../migrations/postgres/0003_search_folded.sql"),
 ]);
 
 type Row = ProductRow<SqlTimestamp>;
@@ -28,7 +32,7 @@ macro_rules! insert {
         concat!(
             "INSERT INTO products (",
             columns!(),
-            ", search_text) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO ",
+            ", search_text, search_folded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO ",
             $on_conflict,
             " RETURNING ",
             columns!()
@@ -40,7 +44,7 @@ const ADD: &str = insert!("NOTHING");
 const REPLACE: &str = insert!(
     "UPDATE SET name = excluded.name, description = excluded.description,
         price_minor_units = excluded.price_minor_units, currency = excluded.currency, image_url = excluded.image_url,
-        search_text = excluded.search_text"
+        search_text = excluded.search_text, search_folded = excluded.search_folded"
 );
 /// Leaves the run of taken ids behind that begins with `$1`.
 const SKIP: &str = "
@@ -52,14 +56,23 @@ const PAGE: &str = concat!(
     columns!(),
     " FROM products WHERE id > $1 ORDER BY id LIMIT $2"
 );
-/// The index finds the rows that have all pieces of the text, position those that have them in one piece. Unlike LIKE it
-/// has no wildcards.
+/// The index finds the rows that have all pieces of all words, position those that have each word in one piece. Unlike LIKE
+/// it has no wildcards. One row more says that some rows are not folded yet, if that is so.
 const SEARCH: &str = concat!(
-    "SELECT ",
+    "(SELECT ",
     columns!(),
-    " FROM products WHERE id > $1 AND trigrams(search_text) @> trigrams($3) AND position($3 IN search_text) > 0
-     ORDER BY id LIMIT $2"
+    ", false FROM products WHERE id > $1 AND trigrams(search_folded) @> $3
+        AND NOT EXISTS (SELECT FROM unnest($4) AS word WHERE position(word IN search_folded) = 0)
+      ORDER BY id LIMIT $2)
+     UNION ALL (SELECT ",
+    columns!(),
+    ", true FROM products WHERE search_folded IS NULL LIMIT 1)"
 );
+/// Locked in order, so that two processes that fold at the same time do not wait for one another.
+const UNFOLDED: &str =
+    "SELECT id, search_text FROM products WHERE search_folded IS NULL ORDER BY id LIMIT $1 FOR UPDATE";
+const FOLD: &str = "UPDATE products SET search_folded = folded.text
+    FROM unnest($1::bigint[], $2::text[]) AS folded (id, text) WHERE products.id = folded.id";
 const FIND: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = ANY($1) ORDER BY id");
 
 /// Products in one table; the text that queries look through is stored beside what it is made from.
@@ -82,21 +95,61 @@ impl PostgresCatalogue {
             crash,
         })
         .await?;
-        Ok((Self { db: db.clone() }, db))
+        let catalogue = Self { db: db.clone() };
+        fold_at_start(&catalogue).await;
+        Ok((catalogue, db))
     }
+}
+
+#[async_trait]
+impl Folding<SqlTimestamp> for PostgresCatalogue {
+    async fn fold_some(&self) -> Result<bool, StoreError> {
+        let write = self.db.write("product.fold", |tx| {
+            async move {
+                let rows: Vec<(i64, String)> = sqlx::query_as(UNFOLDED).bind(AT_ONCE).fetch_all(&mut *tx).await?;
+                let (ids, texts): (Vec<_>, Vec<_>) = rows.into_iter().map(|(id, text)| (id, folded(&text))).unzip();
+                sqlx::query(FOLD).bind(&ids).bind(texts).execute(tx).await?;
+                Ok(!ids.is_empty())
+            }
+            .boxed()
+        });
+        write.await
+    }
+
+    async fn search(&self, query: &Query, after: i64, limit: u32) -> Result<Vec<Found<SqlTimestamp>>, StoreError> {
+        let search = sqlx::query_as(SEARCH)
+            // How many products have the words decides how they are best found: each search has a plan of its own.
+            .persistent(false)
+            .bind(after)
+            .bind(i64::from(limit))
+            .bind(trigrams(query.words()))
+            .bind(query.words());
+        Ok(search.fetch_all(self.db.reader()).await?)
+    }
+}
+
+/// All pieces of three characters of these words, as the function of that name in the schema gives them.
+fn trigrams(words: &[String]) -> Vec<String> {
+    let of_word = |word: &String| {
+        let letters: Vec<char> = word.chars().collect();
+        letters
+            .windows(3)
+            .map(|piece| piece.iter().collect())
+            .collect::<Vec<String>>()
+    };
+    words.iter().flat_map(of_word).collect()
 }
 
 #[async_trait]
 impl Catalogue for PostgresCatalogue {
     async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, StoreError> {
-        let all = query.as_str().is_empty();
-        let page = sqlx::query_as(if all { PAGE } else { SEARCH })
-            // How many products have the text decides how they are best found: each search has a plan of its own.
-            .persistent(all)
-            .bind(after.map_or(0, ProductId::get))
-            .bind(i64::from(limit));
-        let page = if all { page } else { page.bind(query.as_str()) };
-        let rows: Vec<Row> = page.fetch_all(self.db.reader()).await?;
+        let after = after.map_or(0, ProductId::get);
+        let rows: Vec<Row> = if query.words().is_empty() {
+            let page = sqlx::query_as(PAGE).bind(after).bind(i64::from(limit));
+            page.fetch_all(self.db.reader()).await?
+        } else {
+            found(self, query, after, limit).await?
+        };
         rows.into_iter().map(from_row).collect()
     }
 
@@ -150,6 +203,7 @@ async fn write(
         .bind(details.image_url())
         .bind(timestamptz(now))
         .bind(details.search_text())
+        .bind(folded(&details.search_text()))
         .fetch_optional(tx)
         .await?;
     Ok(row)

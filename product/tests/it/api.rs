@@ -5,6 +5,7 @@ use std::time::Duration;
 use product::{Config, Store};
 use proto::{
     Reason,
+    convert::MAX_PRODUCT_ID,
     money::v1::Money,
     product::v1::{
         BatchGetProductsRequest, GetProductRequest, GetProductsRequest, UpsertProductRequest,
@@ -146,6 +147,41 @@ async fn a_query_narrows_the_list() {
 }
 
 #[tokio::test]
+async fn a_page_token_belongs_to_its_query() {
+    let mut api = start().await;
+    let mut request = GetProductsRequest {
+        query: "o e".to_owned(),
+        page_size: 1,
+        ..Default::default()
+    };
+    let page = api.client.get_products(request.clone()).await.unwrap().into_inner();
+    request.page_token = page.next_page_token;
+    // The same words, and another size.
+    for query in ["o e", " E  O"] {
+        let request = GetProductsRequest {
+            query: query.to_owned(),
+            page_size: 2,
+            ..request.clone()
+        };
+        let next = api.client.get_products(request).await.unwrap().into_inner();
+        assert_eq!(next.products.len(), 2, "{query}");
+        assert!(next.products[0].id > page.products[0].id);
+    }
+    for query in ["", "o", "oe"] {
+        let request = GetProductsRequest {
+            query: query.to_owned(),
+            ..request.clone()
+        };
+        let refused = api.client.get_products(request).await.unwrap_err();
+        assert_refused(&refused, Reason::InvalidArgument, &["page_token"]);
+    }
+    // As an earlier version gave it out.
+    request.page_token = "MQ".to_owned();
+    let refused = api.client.get_products(request).await.unwrap_err();
+    assert_refused(&refused, Reason::InvalidArgument, &["page_token"]);
+}
+
+#[tokio::test]
 async fn a_bad_list_request_names_its_field() {
     let mut api = start().await;
     let bad = [
@@ -212,7 +248,7 @@ async fn one_product_can_be_read() {
 #[tokio::test]
 async fn an_unknown_product_is_not_found() {
     let mut api = start().await;
-    for id in [6, i64::MAX] {
+    for id in [6, MAX_PRODUCT_ID] {
         let refused = api.client.get_product(GetProductRequest { id }).await.unwrap_err();
         assert_refused(&refused, Reason::ProductNotFound, &[]);
         assert_eq!(
@@ -223,15 +259,17 @@ async fn an_unknown_product_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_not_positive_is_invalid() {
+async fn an_id_that_is_not_positive_or_too_large_is_invalid() {
     let mut api = start().await;
-    for id in [0, -1, i64::MIN] {
+    for id in [0, -1, i64::MIN, MAX_PRODUCT_ID + 1, i64::MAX] {
         let refused = api.client.get_product(GetProductRequest { id }).await.unwrap_err();
         assert_refused(&refused, Reason::InvalidProductId, &["id"]);
     }
     let refused = api
         .client
-        .batch_get_products(BatchGetProductsRequest { ids: vec![1, 0] })
+        .batch_get_products(BatchGetProductsRequest {
+            ids: vec![1, MAX_PRODUCT_ID + 1],
+        })
         .await
         .unwrap_err();
     assert_refused(&refused, Reason::InvalidProductId, &["ids[1]"]);

@@ -10,7 +10,9 @@ use product::{
     ports::Catalogue,
     store::{PostgresCatalogue, SqliteCatalogue},
 };
+use proto::convert::MAX_PRODUCT_ID;
 use runtime::CrashPoints;
+use sqlx::{Connection, SqliteConnection};
 use storage::PostgresAddress;
 use testing::Engine;
 
@@ -33,6 +35,8 @@ macro_rules! catalogue_contract {
             wildcards_stand_for_themselves,
             a_query_of_any_length_finds_what_is_there,
             what_was_replaced_is_found_by_its_new_words_only,
+            words_are_found_in_any_order_and_in_any_writing,
+            what_an_earlier_version_wrote_is_found,
             found_are_those_that_exist_in_order,
         }
     )+ };
@@ -60,6 +64,9 @@ pub(crate) trait Fixture: Send + Sync {
 
     /// The catalogue, as a process that starts now opens it.
     async fn open(&self) -> Arc<dyn Catalogue>;
+
+    /// Runs statements behind the catalogue's back.
+    async fn execute(&self, sql: &'static str);
 }
 
 struct SqliteFixture(tempfile::TempDir);
@@ -73,6 +80,13 @@ impl Fixture for SqliteFixture {
     async fn open(&self) -> Arc<dyn Catalogue> {
         let path = self.0.path().join("product.db");
         Arc::new(SqliteCatalogue::open(&path, &CrashPoints::none()).await.unwrap().0)
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        let url = format!("sqlite://{}", self.0.path().join("product.db").display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 }
 
@@ -95,6 +109,10 @@ impl Fixture for PostgresFixture {
         let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
         let catalogue = PostgresCatalogue::open(&address, &self.schema, &CrashPoints::none()).await;
         Arc::new(catalogue.unwrap().0)
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        testing::postgres::execute(&self.url, &self.schema, sql).await.unwrap();
     }
 }
 
@@ -198,12 +216,13 @@ async fn new_products_get_ids_of_their_own(fixture: &dyn Fixture) {
 
 async fn the_largest_id_does_not_stop_new_products(fixture: &dyn Fixture) {
     let store = fixture.open().await;
-    store
-        .put(Some(id(i64::MAX)), &details("Last", "", 1), at(1))
-        .await
-        .unwrap();
-    let new = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
-    assert_eq!(store.find(&[new.id]).await.unwrap(), [new]);
+    // An earlier version took any.
+    for (next, last) in (6..).zip([MAX_PRODUCT_ID, i64::MAX]) {
+        store.put(Some(id(last)), &details("Last", "", 1), at(1)).await.unwrap();
+        let new = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
+        assert_eq!(new.id, id(next));
+        assert_eq!(store.find(&[new.id]).await.unwrap(), [new]);
+    }
 }
 
 async fn new_products_pass_over_ids_that_somebody_chose(fixture: &dyn Fixture) {
@@ -329,7 +348,7 @@ async fn a_query_of_any_length_finds_what_is_there(fixture: &dyn Fixture) {
         assert_eq!(names(&*store, &query).await, ["Äöü"], "{query:?}");
     }
     // All its pieces are there, but not together.
-    assert_eq!(names(&*store, "äöü äöü  äöü").await, Vec::<String>::new());
+    assert_eq!(names(&*store, "äöüäöü").await, Vec::<String>::new());
     assert_eq!(names(&*store, "öüä").await, Vec::<String>::new());
 }
 
@@ -342,6 +361,72 @@ async fn what_was_replaced_is_found_by_its_new_words_only(fixture: &dyn Fixture)
         assert_eq!(names(&*store, &name).await, [name.as_str()]);
     }
     assert_eq!(names(&*store, "lamp 48").await, Vec::<String>::new());
+}
+
+async fn words_are_found_in_any_order_and_in_any_writing(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    for (name, description) in [
+        ("ΟΔΥΣΣΕΥΣ", "a hero"),
+        ("Caf\u{e9} table", "of walnut"),
+        ("Crème brûlée", "decomposed: cre\u{300}me"),
+        ("Straßenkarte", ""),
+        ("İstanbul poster", ""),
+        ("Ｗｉｄｅ screen", "full-width letters"),
+    ] {
+        store.put(None, &details(name, description, 1), at(1)).await.unwrap();
+    }
+    for (query, name) in [
+        ("ΟΔΥΣ", "ΟΔΥΣΣΕΥΣ"),
+        ("οδυς", "ΟΔΥΣΣΕΥΣ"),
+        ("cafe\u{301}", "Caf\u{e9} table"),
+        ("CAF\u{c9}", "Caf\u{e9} table"),
+        ("walnut café", "Caf\u{e9} table"),
+        ("table  wal", "Caf\u{e9} table"),
+        ("CRÈME decomposed", "Crème brûlée"),
+        ("STRASSE", "Straßenkarte"),
+        ("strasse ", "Straßenkarte"),
+        ("istanbul", "İstanbul poster"),
+        ("ISTANBUL", "İstanbul poster"),
+        ("poster İST", "İstanbul poster"),
+        ("wide", "Ｗｉｄｅ screen"),
+        ("ｓｃｒｅｅｎ", "Ｗｉｄｅ screen"),
+        ("laptop ", "Laptop"),
+        (" gaming\u{3000}LAPTOP", "Laptop"),
+    ] {
+        assert_eq!(names(&*store, query).await, [name], "{query}");
+    }
+    for nothing in ["laptop mouse", "walnut hero", "cafetable"] {
+        assert_eq!(names(&*store, nothing).await, Vec::<String>::new(), "{nothing}");
+    }
+    assert_eq!(names(&*store, "  ").await.len(), 11);
+}
+
+/// What a process of an earlier version does, which knows nothing of folded texts.
+const EARLIER_VERSION: &str = "
+    INSERT INTO products (id, name, description, price_minor_units, currency, image_url, search_text, created_at)
+    SELECT 50, 'Straße', '', 1, 'USD', '', 'straße', created_at FROM products WHERE id = 1;
+    UPDATE products SET name = 'Desk', search_text = 'desk' WHERE id = 1;
+    UPDATE products SET name = 'Mouse', search_text = search_text WHERE id = 2;";
+
+async fn what_an_earlier_version_wrote_is_found(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    assert_eq!(names(&*store, "strasse").await, Vec::<String>::new());
+    // While this process runs, and before the next one starts.
+    fixture.execute(EARLIER_VERSION).await;
+    for _ in 0..2 {
+        let store = fixture.open().await;
+        assert_eq!(names(&*store, "STRASSE").await, ["Straße"]);
+        assert_eq!(names(&*store, "desk").await, ["Desk"]);
+        assert_eq!(names(&*store, "laptop").await, Vec::<String>::new());
+        assert_eq!(names(&*store, "mouse").await, ["Mouse"]);
+        fixture.execute("UPDATE products SET search_folded = NULL").await;
+    }
+    assert_eq!(names(&*store, "STRASSE").await, ["Straße"]);
+    fixture
+        .execute("UPDATE products SET search_text = 'table' WHERE id = 1")
+        .await;
+    assert_eq!(names(&*store, "desk").await, Vec::<String>::new());
+    assert_eq!(names(&*store, "TABLE").await, ["Desk"]);
 }
 
 async fn found_are_those_that_exist_in_order(fixture: &dyn Fixture) {

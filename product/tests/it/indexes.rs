@@ -13,8 +13,13 @@ const TIMES: i64 = 8;
 /// All have some text in common, and each has some of its own.
 const PRODUCTS: &str = "
     ALTER TABLE products SET UNLOGGED;
+    INSERT INTO products (id, name, description, price_minor_units, currency, image_url, created_at, search_text, search_folded)
+    SELECT n, 'Lamp ' || n, '', 100, 'USD', '', now(), 'lamp ' || n || chr(10), 'lamp ' || n || chr(10)
+    FROM generate_series(6, 100005) n";
+/// Written by an earlier version, and found all the same.
+const UNFOLDED: &str = "
     INSERT INTO products (id, name, description, price_minor_units, currency, image_url, search_text, created_at)
-    SELECT n, 'Lamp ' || n, '', 100, 'USD', '', 'lamp ' || n || chr(10), now() FROM generate_series(6, 100005) n";
+    VALUES (200001, 'Straße', '', 100, 'USD', '', 'straße', now())";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_statement_reads_a_table_from_end_to_end() {
@@ -33,7 +38,12 @@ async fn no_statement_reads_a_table_from_end_to_end() {
             }
         }
         assert_eq!(names(&*store, &format!("P {middle}")).await, [format!("Lamp {middle}")]);
+        assert_eq!(
+            names(&*store, &format!("{middle} LAMP ")).await,
+            [format!("Lamp {middle}")]
+        );
         assert_eq!(names(&*store, "wireless").await, ["Mouse"]);
+        assert_eq!(names(&*store, "ergonomic mo WIRELESS").await, ["Mouse"]);
         assert_eq!(names(&*store, "no such thing").await, Vec::<String>::new());
         assert_eq!(store.find(&[id(n), id(middle), id(1_000_000)]).await.unwrap().len(), 2);
         // The first of them has to find its way past all ids that are taken.
@@ -44,6 +54,8 @@ async fn no_statement_reads_a_table_from_end_to_end() {
             .await
             .unwrap();
     }
+    postgres::execute(url, schema, UNFOLDED).await.unwrap();
+    assert_eq!(names(&*store, "STRASSE").await, ["Straße"]);
     drop(store);
     let scanned = postgres::full_scans(url, schema, MANY).await.unwrap();
     let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");

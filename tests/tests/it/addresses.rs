@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use system_tests::{
     home::{Home, Profile},
-    process::{ShopProcess, Start},
+    process::{ShopProcess, Start, said_twice},
 };
 use testing::Engine;
 
@@ -29,6 +29,11 @@ async fn refusal(home: &Home, wrong: &[(&str, String)], named: &str, problem: &s
     ensure!(
         lines.len() == 1 && lines[0].starts_with(&format!("cartwright: {named}: ")) && lines[0].contains(problem),
         "{wrong:?}: {said}"
+    );
+    ensure!(
+        said_twice(lines[0]).is_none(),
+        "{:?} is said twice: {said}",
+        said_twice(lines[0])
     );
     ensure!(!said.contains("a-secret"), "the password shows: {said}");
     Ok(())
@@ -68,7 +73,7 @@ async fn an_engine_that_cannot_be_used_is_told_by_its_variable() -> Result<()> {
             "DATABASE_URL",
             login(Engine::PostgreSql, stranger).unwrap_or_default(),
             "DATABASE_URL",
-            "does not let user",
+            "does not let this user in",
         ),
         ("DATABASE_URL", "nonsense".to_owned(), "DATABASE_URL", "must read like"),
         (

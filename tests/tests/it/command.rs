@@ -1,5 +1,7 @@
 //! The command as its user sees it: what it says when something is wrong, and what the other commands do.
 
+mod secrets;
+
 use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -12,7 +14,7 @@ use sqlx::{Connection, SqliteConnection};
 use system_tests::{
     books,
     home::{Home, Profile},
-    process::{ShopProcess, command},
+    process::{ShopProcess, command, said_twice},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
@@ -42,6 +44,9 @@ fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     assert_eq!(text.lines().count(), 1, "not one line: {text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+    if let Some(clause) = said_twice(&text) {
+        panic!("{clause:?} is said twice: {text}");
     }
 }
 
@@ -78,6 +83,8 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
             "mongodb://user:password@host",
         ),
         ("NAMESPACE", "a b", "letters, digits"),
+        ("JWT_AUDIENCE", "shop ", "no blanks"),
+        ("JWT_ISSUER", "\tme", "no blanks"),
     ];
     for (variable, value, word) in wrong {
         let output = run(&data, &["serve"], &[(variable, value)]).await?;
@@ -182,6 +189,23 @@ async fn a_data_directory_that_cannot_be_used_is_said_in_a_line() -> anyhow::Res
         "this is no database, but it is longer than nothing",
     )?;
     assert_refused(&run(&garbage, &["serve"], &[]).await?, 1, &["orders.db"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bus_that_cannot_be_read_is_said_in_a_line() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(
+        folder.path().join("bus.db"),
+        "this is no database, but it is longer than nothing",
+    )?;
+    for arguments in [&["serve"][..], &["dlq", "list"]] {
+        assert_refused(
+            &run(folder.path(), arguments, &[]).await?,
+            1,
+            &["bus.db", "not a database"],
+        );
+    }
     Ok(())
 }
 

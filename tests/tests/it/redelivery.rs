@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use cartwright::http::Customer;
 use events::{DeadLetters, Event, Message, Parked};
 use futures::future::try_join_all;
 use http::StatusCode;
@@ -21,6 +22,7 @@ on_every_profile! {
     an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on,
     what_makes_no_sense_is_parked_again_when_it_is_sent_through_again,
     an_event_that_has_become_applicable_is_applied_once_by_the_group_that_had_parked_it,
+    an_event_of_a_later_version_is_parked_by_the_groups_that_know_its_name,
 }
 
 /// What consumers have made of events, as their stores have it.
@@ -279,4 +281,101 @@ async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_h
     );
     assert_eq!(ada.read("/api/v1/cart").await?["items"][0]["quantity"], 2);
     shop.balance().await
+}
+
+async fn an_event_of_a_later_version_is_parked_by_the_groups_that_know_its_name(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
+    let later = |kind: &str| message(&shop, "{}").with_header("ce_type", kind);
+    let completed = later("cartwright.checkout.completed.v2");
+    let failed = later("cartwright.checkout.failed.v2");
+    let sent = vec![
+        completed.clone(),
+        failed.clone(),
+        later("cartwright.checkout.weighed.v2"),
+    ];
+    let bus = shop.home().bus().await?;
+    bus.publish(CHECKOUT_TOPIC, sent).await?;
+    shop.settle().await?;
+    let letters = DeadLetters::new(bus);
+    for group in GROUPS {
+        let expected = if group == NOTIFICATION_GROUP {
+            vec![&completed, &failed]
+        } else {
+            vec![&completed]
+        };
+        let found = parked(&letters, group).await?;
+        assert_eq!(found.len(), expected.len(), "{group}: {found:?}");
+        for sent in expected {
+            let letter = found
+                .iter()
+                .find(|letter| letter.message.value == sent.value && Some(letter.id.as_str()) == sent.header("ce_id"));
+            let reason = &letter.with_context(|| format!("{group}: {found:?}"))?.reason;
+            let kind = sent.header("ce_type").unwrap_or_default();
+            assert!(
+                reason.contains(kind) && reason.contains(&kind.replace("v2", "v1")),
+                "{reason}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What readiness says of the process, and of its bus.
+async fn readiness(shop: &Shop) -> Result<(Value, Value)> {
+    let admin = Customer {
+        gateway: shop.admin()?,
+        token: None,
+    };
+    let said = admin.get("/health/ready").await?.json();
+    Ok((said["status"].clone(), said["dependencies"]["event-bus"].clone()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_of_the_embedded_bus_that_cannot_be_read_is_parked_and_the_others_go_on() -> Result<()> {
+    let mut shop = Shop::open(Profile::Embedded).await?;
+    shop.buyer("before")?.buy_one(1, 1, "key", "pm_card_ok").await?;
+    shop.settle().await?;
+    shop.stop().await;
+    // A row in each partition, in front of all that follows.
+    let damage = "INSERT INTO messages (topic, partition, \"offset\", key, headers, value)
+        SELECT topic, partition, next_offset, 'k', 'not json', x'7b' FROM partitions WHERE topic = 'checkout-outbox';
+        UPDATE partitions SET next_offset = next_offset + 1 WHERE topic = 'checkout-outbox'";
+    shop.home().execute("bus", damage).await?;
+    shop.start().await?;
+    let after = shop.buyer("after")?;
+    let bought = after.buy_one(2, 1, "key", "pm_card_ok").await?;
+    until("the order is there", async || {
+        let orders = after.read("/api/v1/orders").await?;
+        Ok((orders[0]["id"] == bought["order_id"]).then_some(()))
+    })
+    .await?;
+    shop.settle().await?;
+    assert_eq!(readiness(&shop).await?, (json!("ok"), json!("up")));
+    let letters = DeadLetters::new(shop.home().bus().await?);
+    for group in GROUPS {
+        let found = parked(&letters, group).await?;
+        assert_eq!(found.len(), 3, "{group}: {found:?}");
+        for letter in found {
+            assert!(letter.reason.starts_with("its headers cannot be read"), "{letter:?}");
+            assert_eq!(letter.message.value, "{");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_is_not_ok_while_groups_cannot_read_the_embedded_bus() -> Result<()> {
+    let shop = Shop::open(Profile::Embedded).await?;
+    assert_eq!(readiness(&shop).await?, (json!("ok"), json!("up")));
+    for (change, status, bus) in [
+        ("ALTER TABLE messages RENAME TO hidden", "degraded", "down"),
+        ("ALTER TABLE hidden RENAME TO messages", "ok", "up"),
+    ] {
+        shop.home().execute("bus", change).await?;
+        until(change, async || {
+            Ok((readiness(&shop).await? == (json!(status), json!(bus))).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }

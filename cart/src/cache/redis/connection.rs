@@ -54,12 +54,8 @@ pub(super) async fn open(address: &str, password: Option<&Secret>) -> Result<Con
 }
 
 fn info(address: &str, password: Option<&Secret>) -> Result<ConnectionInfo, OpenError> {
-    let wrong = || {
-        problem(
-            ADDRESS,
-            format!("'{address}' is no address; write it like localhost:6379"),
-        )
-    };
+    // Not repeated: it may hold a login, which belongs elsewhere.
+    let wrong = || problem(ADDRESS, "is no address; write it like localhost:6379");
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;

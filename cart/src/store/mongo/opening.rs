@@ -11,7 +11,7 @@ use mongodb::{
         SelectionCriteria, ServerAddress, WriteConcern,
     },
 };
-use runtime::config::ConfigError;
+use runtime::config::{ConfigError, check_login, is_host_and_port};
 use storage::OpenError;
 use tokio::{
     net::TcpStream,
@@ -36,6 +36,7 @@ const AUTHENTICATION_FAILED: i32 = 18;
 
 /// Finds what is wrong with an address without asking anybody.
 pub fn check_mongo_uri(uri: &str) -> Result<(), ConfigError> {
+    check_login(VARIABLE, uri)?;
     let parsed = ConnectionString::parse(uri).map(drop);
     parsed.map_err(|error| ConfigError::new(VARIABLE, malformed(uri, &error)))
 }
@@ -115,16 +116,24 @@ fn is_passing(error: &Error) -> bool {
 
 /// What the driver says of an address may repeat a part of the password: it is asked about the rest of the address alone.
 fn malformed(uri: &str, error: &Error) -> String {
-    let rest = uri
-        .split_once("://")
-        .and_then(|(scheme, rest)| Some(format!("{scheme}://{}", rest.rsplit_once('@')?.1)));
-    let why = match rest.map(ConnectionString::parse) {
-        Some(Err(of_rest)) => of_rest.kind.to_string(),
-        Some(Ok(_)) if matches!(*error.kind, ErrorKind::InvalidArgument { .. }) => {
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return "it has no scheme; write it like mongodb://user:password@host:27017/".to_owned();
+    };
+    let (login, place) = rest.rsplit_once('@').unzip();
+    let place = place.unwrap_or(rest);
+    let hosts = place.split(['/', '?']).next().unwrap_or_default();
+    let has_ports = hosts
+        .split(',')
+        .all(|host| !host.contains(':') || is_host_and_port(host));
+    let why = match ConnectionString::parse(format!("{scheme}://{place}")) {
+        // A password without a host behind it looks like a port, and the driver would repeat it.
+        _ if !has_ports => "a port is a number".to_owned(),
+        Err(of_place) => of_place.kind.to_string(),
+        Ok(_) if login.is_some() && matches!(*error.kind, ErrorKind::InvalidArgument { .. }) => {
             "special characters in the user name and the password must be percent-encoded".to_owned()
         }
-        // There is no password, or it is the name of a cluster that is wrong.
-        None | Some(Ok(_)) => error.kind.to_string(),
+        // It is the name of a cluster that is wrong.
+        Ok(_) => error.kind.to_string(),
     };
     format!(
         "{}; write it like mongodb://user:password@host:27017/",

@@ -39,6 +39,42 @@ async fn checkouts_are_listed_page_by_page_oldest_first() {
 }
 
 #[tokio::test]
+async fn a_page_token_belongs_to_its_filter() {
+    let shop = Shop::open().await;
+    for n in 0..3 {
+        shop.buy(request(&format!("k{n}"))).await;
+    }
+    let completed = ListCheckoutsRequest {
+        status: CheckoutStatus::Completed.into(),
+        page_size: 1,
+        ..ListCheckoutsRequest::default()
+    };
+    let first = shop.list(completed.clone()).await.unwrap();
+    let next = |token: &str| ListCheckoutsRequest {
+        page_token: token.to_owned(),
+        page_size: 2,
+        ..completed.clone()
+    };
+    let good = next(&first.next_page_token);
+    assert_eq!(shop.list(good.clone()).await.unwrap().checkouts.len(), 2);
+    let other_status = ListCheckoutsRequest {
+        status: CheckoutStatus::Failed.into(),
+        ..good.clone()
+    };
+    let other_filter = ListCheckoutsRequest {
+        needs_attention: true,
+        ..good
+    };
+    // As an earlier version gave it out.
+    let earlier = next(&first.checkouts[0].checkout_id);
+    for request in [other_status, other_filter, earlier] {
+        let refused = shop.list(request).await.unwrap_err();
+        assert_eq!(status::refused(&refused), Some(Reason::InvalidArgument), "{refused:?}");
+        assert_eq!(status::fields(&refused)[0].0, "page_token");
+    }
+}
+
+#[tokio::test]
 async fn checkouts_are_listed_by_status() {
     let shop = Shop::open().await;
     let completed = shop.buy(request("completed")).await;

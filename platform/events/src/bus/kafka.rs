@@ -27,7 +27,7 @@ use self::{
     subscription::KafkaSubscription,
     topics::Topics,
 };
-use super::{BusError, Delivery, EventBus, Subscription};
+use super::{BusError, Delivery, EventBus, Stalled, Subscription};
 use crate::{Message, Topic};
 
 /// How long a start waits for a broker's answer.
@@ -70,6 +70,7 @@ pub struct KafkaBus {
     settings: Settings,
     publisher: Arc<Publisher>,
     topics: Arc<Topics>,
+    stalled: Stalled,
 }
 
 impl KafkaBus {
@@ -96,6 +97,7 @@ impl KafkaBus {
             settings,
             publisher,
             topics,
+            stalled: Stalled::default(),
         })
     }
 }
@@ -140,7 +142,14 @@ impl EventBus for KafkaBus {
         blocking(move || reader::read_all(&settings, &topic)).await?
     }
 
+    fn stalled(&self) -> &Stalled {
+        &self.stalled
+    }
+
     async fn is_up(&self) -> bool {
+        if !self.stalled.is_empty() {
+            return false;
+        }
         // About one topic, where one is known: all topics of a shared Kafka are much to tell.
         let (producer, topic) = (self.publisher.current(), self.topics.any());
         blocking(move || producer.client().fetch_metadata(topic.as_deref(), PROBE_LIMIT).is_ok())

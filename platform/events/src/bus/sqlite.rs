@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
-use super::{BusError, Delivery, EventBus, Position, Subscription};
+use super::{BusError, Delivery, EventBus, Position, Stalled, Subscription};
 use crate::{Message, Topic, message::partition_of};
 
 const MIGRATIONS: Migrations = Migrations(&[include_str!("../../migrations/sqlite/bus.sql")]);
@@ -19,11 +19,19 @@ const FETCH: i64 = 100;
 /// The floor under the wake-ups: how long a message of another process may wait.
 const POLL: Duration = Duration::from_millis(500);
 
+/// Reads messages, to be completed. Key and headers come as bytes: whatever was written there, the message comes to its consumers.
+macro_rules! messages {
+    () => {
+        "SELECT partition, \"offset\", CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM messages"
+    };
+}
+
 /// A handle on the log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct SqliteBus {
     db: Sqlite,
     published: watch::Sender<()>,
+    stalled: Stalled,
 }
 
 impl SqliteBus {
@@ -37,6 +45,7 @@ impl SqliteBus {
         Ok(Self {
             db,
             published: watch::Sender::new(()),
+            stalled: Stalled::default(),
         })
     }
 }
@@ -109,17 +118,22 @@ impl EventBus for SqliteBus {
     }
 
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError> {
-        let rows = sqlx::query(
-            "SELECT partition, \"offset\", key, headers, value FROM messages WHERE topic = ? ORDER BY partition, \"offset\"",
-        )
+        let rows = sqlx::query(concat!(
+            messages!(),
+            " WHERE topic = ? AND \"offset\" >= 0 ORDER BY partition, \"offset\""
+        ))
         .bind(topic)
         .fetch_all(self.db.reader())
         .await?;
         rows.iter().map(delivery).collect()
     }
 
+    fn stalled(&self) -> &Stalled {
+        &self.stalled
+    }
+
     async fn is_up(&self) -> bool {
-        self.db.is_up().await
+        self.stalled.is_empty() && self.db.is_up().await
     }
 }
 
@@ -162,18 +176,14 @@ async fn append(tx: &mut SqliteConnection, topic: String, messages: Vec<Message>
 
 fn delivery(row: &SqliteRow) -> Result<Delivery, BusError> {
     let offset: i64 = row.try_get("offset")?;
-    let headers: String = row.try_get("headers")?;
+    let (key, headers): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("headers")?);
     let value: Vec<u8> = row.try_get("value")?;
     Ok(Delivery {
         position: Position {
             partition: row.try_get("partition")?,
             offset: u64::try_from(offset).map_err(BusError::new)?,
         },
-        message: Message {
-            key: row.try_get("key")?,
-            headers: serde_json::from_str(&headers).map_err(BusError::new)?,
-            value: value.into(),
-        },
+        message: Message::from_stored(&key, &headers, value.into()),
     })
 }
 
@@ -191,13 +201,13 @@ impl SqliteSubscription {
     async fn fetch(&mut self) -> Result<Vec<Delivery>, BusError> {
         let mut found = Vec::new();
         for (partition, next) in &mut self.next {
-            let rows = sqlx::query(
-                "SELECT partition, \"offset\", key, headers, value FROM messages
-                 WHERE topic = ? AND partition = ? AND \"offset\" >= ? ORDER BY \"offset\" LIMIT ?",
-            )
+            let rows = sqlx::query(concat!(
+                messages!(),
+                " WHERE topic = ? AND partition = ? AND \"offset\" >= ? ORDER BY \"offset\" LIMIT ?"
+            ))
             .bind(&self.topic)
             .bind(*partition)
-            .bind(*next)
+            .bind((*next).max(0))
             .bind(FETCH)
             .fetch_all(self.db.reader())
             .await?;
@@ -207,7 +217,11 @@ impl SqliteSubscription {
         }
         let mut all = Vec::new();
         for (next, deliveries) in found {
-            *next += i64::try_from(deliveries.len()).map_err(BusError::new)?;
+            if let Some(last) = deliveries.last() {
+                *next = i64::try_from(last.position.offset)
+                    .map_err(BusError::new)?
+                    .saturating_add(1);
+            }
             all.extend(deliveries);
         }
         Ok(all)

@@ -75,7 +75,8 @@ impl Outbox for PostgresOutbox {
     async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError> {
         // By what is not published, never by what is behind the last one seen: numbers are taken before they are committed.
         let rows = sqlx::query(
-            "SELECT seq, topic, key, headers, value FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT $1",
+            "SELECT seq, topic, key, headers::text AS headers, value FROM outbox
+             WHERE published_at IS NULL ORDER BY seq LIMIT $1",
         )
         .bind(i64::from(limit))
         .fetch_all(self.0.reader())
@@ -125,15 +126,11 @@ impl Outbox for PostgresOutbox {
 }
 
 fn row(row: &PgRow) -> Result<Pending, StoreError> {
-    let headers: Json<Vec<(String, String)>> = row.try_get("headers")?;
+    let (key, headers): (String, String) = (row.try_get("key")?, row.try_get("headers")?);
     let value: Vec<u8> = row.try_get("value")?;
     Ok(Pending {
         seq: row.try_get("seq")?,
         topic: row.try_get("topic")?,
-        message: Message {
-            key: row.try_get("key")?,
-            headers: headers.0,
-            value: value.into(),
-        },
+        message: Message::from_stored(key.as_bytes(), headers.as_bytes(), value.into()),
     })
 }

@@ -63,25 +63,20 @@ impl Outbox for SqliteOutbox {
 
     async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError> {
         let rows = sqlx::query(
-            "SELECT seq, topic, key, headers, value FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT ?",
+            "SELECT seq, topic, CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM outbox
+             WHERE published_at IS NULL ORDER BY seq LIMIT ?",
         )
         .bind(limit)
         .fetch_all(self.0.reader())
         .await?;
         rows.iter()
             .map(|row| {
-                let headers: String = row.try_get("headers")?;
+                let (key, headers): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("headers")?);
                 let value: Vec<u8> = row.try_get("value")?;
-                let headers = serde_json::from_str(&headers).map_err(StoreError::corrupt)?;
-                let message = Message {
-                    key: row.try_get("key")?,
-                    headers,
-                    value: value.into(),
-                };
                 Ok(Pending {
                     seq: row.try_get("seq")?,
                     topic: row.try_get("topic")?,
-                    message,
+                    message: Message::from_stored(&key, &headers, value.into()),
                 })
             })
             .collect()

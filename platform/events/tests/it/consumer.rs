@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     contract,
     fixtures::{Fixture, KafkaFixture, SqliteFixture},
-    support::{Recorder, TOPIC, consume, event, in_order, messages, number, parked, read, soon, stop},
+    support::{KIND, Recorder, TOPIC, consume, event, in_order, messages, number, parked, read, soon, stop},
 };
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -178,6 +178,10 @@ impl Effects {
 
 #[async_trait]
 impl Handler for Effects {
+    fn kinds(&self) -> &'static [&'static str] {
+        &[KIND]
+    }
+
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
         self.permits.acquire().await.unwrap().forget();
         let (id, key, n) = (event.id, event.key.clone(), number(&event.to_message()));

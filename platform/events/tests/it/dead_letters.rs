@@ -10,7 +10,9 @@ use events::{DeadLetters, EventBus, HandlerError, Message, Parked, dead_letter_t
 use crate::{
     contract,
     fixtures::{Fixture, KafkaFixture, SqliteFixture},
-    support::{Failure, FlakyBus, Recorder, TOPIC, consume, event, in_order, messages, number, parked, soon, stop},
+    support::{
+        Failure, FlakyBus, KIND, Recorder, TOPIC, consume, event, in_order, messages, number, parked, soon, stop,
+    },
 };
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -20,6 +22,7 @@ macro_rules! dead_letter_suite {
         an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on,
         a_handler_that_panics_costs_that_event_only,
         a_message_that_is_no_event_is_parked_whatever_it_looks_like,
+        an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not,
         a_message_that_is_too_large_to_be_parked_is_parked_without_its_value,
         a_redriven_event_goes_through_its_group_and_no_other,
         a_letter_that_could_not_be_parked_is_not_lost,
@@ -152,6 +155,28 @@ async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &d
             .filter(|l| l.reason.contains("ce_id"))
             .all(|l| l.id == l.origin)
     );
+}
+
+async fn an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not(fixture: &dyn Fixture) {
+    let bus = empty_bus(fixture).await;
+    let of_kind = |n: u32, kind: &str| event("a", n).to_message().with_header("ce_type", kind);
+    let sent = vec![
+        of_kind(0, "test.happened.v2"),
+        of_kind(1, "test.other.v1"),
+        of_kind(2, "test.happened"),
+        of_kind(3, KIND),
+    ];
+    bus.publish(TOPIC.name, sent).await.unwrap();
+    let recorder = Recorder::new(|_, _| Ok(()));
+    let consumer = consume("g", &bus, recorder.clone());
+    recorder.applied(1).await;
+    stop(consumer).await;
+    assert_eq!(recorder.by_key()["a"], [3]);
+    let letters = parked(&bus, "g", 2).await;
+    assert_eq!(ids(&letters), [0, 2].map(|n| event("a", n).id.to_string()));
+    for word in ["test.happened.v2", KIND] {
+        assert!(letters[0].reason.contains(word), "{}", letters[0].reason);
+    }
 }
 
 async fn a_message_that_is_too_large_to_be_parked_is_parked_without_its_value(fixture: &dyn Fixture) {

@@ -10,6 +10,7 @@ mod leader;
 mod outbox;
 mod relay;
 mod support;
+mod unreadable;
 
 /// Every case over every adapter, each with a fixture of its own. A port's cases are listed once, so that no adapter can
 /// skip one. A fixture whose engine is not there says so and gives nothing.

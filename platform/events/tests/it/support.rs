@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use events::{
     BusError, Consumer, DeadLetters, Delivery, Event, EventBus, Handler, HandlerError, Message, Parked, Position,
-    Subscription, Topic,
+    Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, CrashPoints, RequestContext, Tasks};
@@ -22,6 +22,9 @@ pub(crate) const TOPIC: Topic = Topic {
     partitions: 3,
 };
 
+/// Of all events here.
+pub(crate) const KIND: &str = "test.happened.v1";
+
 /// Ends what should have ended long ago.
 pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(Duration::from_mins(1), work).await.unwrap()
@@ -31,7 +34,7 @@ pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
 pub(crate) fn event(key: &str, n: u32) -> Event {
     Event {
         id: Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{key}/{n}").as_bytes()),
-        kind: "test.happened.v1".to_owned(),
+        kind: KIND.to_owned(),
         name: "Happened".to_owned(),
         source: "/test".to_owned(),
         time: Timestamp::UNIX_EPOCH,
@@ -177,6 +180,10 @@ impl EventBus for FlakyBus {
         self.inner.read_all(topic).await
     }
 
+    fn stalled(&self) -> &Stalled {
+        self.inner.stalled()
+    }
+
     async fn is_up(&self) -> bool {
         self.inner.is_up().await
     }
@@ -223,6 +230,10 @@ impl Recorder {
 
 #[async_trait]
 impl Handler for Recorder {
+    fn kinds(&self) -> &'static [&'static str] {
+        &[KIND]
+    }
+
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
         let attempt = {
             let mut attempts = self.attempts.lock().unwrap();

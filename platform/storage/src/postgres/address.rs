@@ -2,7 +2,7 @@
 
 use std::{fmt, io::ErrorKind};
 
-use runtime::config::ConfigError;
+use runtime::config::{ConfigError, check_login};
 use sqlx::{
     migrate::MigrateError,
     postgres::{PgConnectOptions, PgSslMode},
@@ -43,6 +43,7 @@ impl PostgresAddress {
         if !matches!(scheme, Some("postgres" | "postgresql")) {
             return Err(ConfigError::new(variable, wants));
         }
+        check_login(variable, url)?;
         // What the parser says may quote the URL, with its password.
         let connect = url.parse().map_err(|_| ConfigError::new(variable, wants))?;
         Ok(Self {
@@ -116,6 +117,10 @@ impl PostgresAddress {
         };
         let problem = match (&*code, error) {
             // invalid_password, invalid_authorization_specification
+            // The user of a URL is not repeated: it may be what the password was written for.
+            ("28P01" | "28000", _) if self.variables.login == self.variables.address => {
+                "does not let this user in; check the user and the password".to_owned()
+            }
             ("28P01" | "28000", _) => format!("does not let user {user} in; check the user and the password"),
             // invalid_catalog_name
             ("3D000", _) => format!("has no database {database}; create it, or name another"),

@@ -153,7 +153,7 @@ async fn an_address_that_leads_nowhere_is_told_by_its_variable() {
     let cases = [
         (
             format!("postgres://nobody:wrong@{host}/{database}"),
-            "does not let user nobody in",
+            "does not let this user in",
         ),
         (format!("{login}@{host}/nowhere"), "has no database nowhere"),
         (format!("{login}@127.0.0.1:1/{database}"), "cannot be reached"),

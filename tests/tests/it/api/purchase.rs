@@ -20,6 +20,7 @@ use super::usd;
 
 on_every_profile! {
     the_catalogue_is_open_to_all_and_prices_have_two_decimals,
+    a_search_finds_words_in_any_order_and_writing_and_its_page_tokens_are_its_own,
     a_cart_has_the_shape_of_the_contract_empty_and_filled,
     a_purchase_through_rest_has_the_shapes_of_the_contract,
     a_refusal_is_an_outcome_that_leaves_the_cart_alone,
@@ -140,6 +141,48 @@ async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals(profile: Prof
     let laptop = anybody.get("/api/v1/products/1").await?;
     assert!(says(&laptop, r#""price":1299.99"#), "{laptop:?}");
     assert_eq!(&laptop.json(), first_product);
+    Ok(())
+}
+
+async fn a_search_finds_words_in_any_order_and_writing_and_its_page_tokens_are_its_own(profile: Profile) -> Result<()> {
+    let shop = Shop::open(profile).await?;
+    let mut products = shop.products()?;
+    for name in ["ΟΔΥΣΣΕΥΣ lamp", "Caf\u{e9} lamp", "Straße"] {
+        let new = UpsertProductRequest {
+            name: name.to_owned(),
+            description: "red".to_owned(),
+            price: usd(100),
+            ..Default::default()
+        };
+        products.upsert_product(new).await?;
+    }
+    let anybody = shop.stranger()?;
+    for (query, found) in [
+        ("%CE%BF%CE%B4%CF%85%CF%82", 1), // ending in a final sigma
+        ("cafe%CC%81%20", 1),
+        ("STRASSE", 1),
+        ("red+lamp", 2),
+        ("red+LAMP+caf%C3%A9", 1),
+        ("lamp+mouse", 0),
+    ] {
+        let page = anybody.read(&format!("/api/v1/products?q={query}")).await?;
+        assert_eq!(
+            page["products"].as_array().map(Vec::len),
+            Some(found),
+            "{query}: {page}"
+        );
+    }
+    let first = anybody.read("/api/v1/products?q=red&page_size=1").await?;
+    let token = first["next_page_token"].as_str().context("no token")?;
+    for (query, status) in [("red", 200), ("RED+", 200), ("lamp", 400), ("", 400)] {
+        let reply = anybody
+            .get(&format!("/api/v1/products?q={query}&page_token={token}"))
+            .await?;
+        assert_eq!(reply.status.as_u16(), status, "{query}");
+        if status == 400 {
+            assert_eq!(reply.json()["errors"][0]["field"], "page_token");
+        }
+    }
     Ok(())
 }
 

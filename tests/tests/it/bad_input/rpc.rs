@@ -11,6 +11,7 @@ use prost::Message;
 use proto::{
     cart::v1::{AddItemRequest, ClearCartRequest, GetCartRequest, RemoveItemRequest, UpdateQuantityRequest},
     checkout::v1::{GetCheckoutRequest, InitiateCheckoutRequest, ListCheckoutsRequest},
+    convert::MAX_PRODUCT_ID,
     inventory::v1::{AddStockRequest, ConfirmRequest, GetStockRequest, Line, ReleaseRequest, ReserveRequest},
     money::v1::Money,
     notification::v1::ListNotificationsRequest,
@@ -109,9 +110,13 @@ fn products() -> Vec<Bad> {
         Product GetProductRequest { id: 0 } "INVALID_PRODUCT_ID";
         Product GetProductRequest { id: -1 } "INVALID_PRODUCT_ID";
         Product GetProductRequest { id: i64::MIN } "INVALID_PRODUCT_ID";
-        Product GetProductRequest { id: i64::MAX } "PRODUCT_NOT_FOUND";
+        Product GetProductRequest { id: MAX_PRODUCT_ID } "PRODUCT_NOT_FOUND";
+        Product GetProductRequest { id: MAX_PRODUCT_ID + 1 } "INVALID_PRODUCT_ID";
         Product BatchGetProductsRequest { ids: [1_i64; 101] } "INVALID_ARGUMENT";
         Product BatchGetProductsRequest { ids: [1_i64, -1] } "INVALID_PRODUCT_ID";
+        Product BatchGetProductsRequest { ids: [1_i64, MAX_PRODUCT_ID + 1] } "INVALID_PRODUCT_ID";
+        Product UpsertProductRequest { id: MAX_PRODUCT_ID + 1, name: "n", price: money("USD", 1) } "INVALID_PRODUCT_ID";
+        Product UpsertProductRequest { id: i64::MAX, name: "n", price: money("USD", 1) } "INVALID_PRODUCT_ID";
         Product UpsertProductRequest { id: -1, name: "n", price: money("USD", 1) } "INVALID_PRODUCT_ID";
         Product UpsertProductRequest { id: 1, name: "n" } "INVALID_ARGUMENT";
         Product UpsertProductRequest { id: 1, name: "n", price: money("USD", 1), description: long(2_001) } "INVALID_ARGUMENT";
@@ -141,7 +146,7 @@ fn carts() -> Vec<Bad> {
             Cart ClearCartRequest { user_id: user } "INVALID_ARGUMENT";
         }
     }
-    for product in [0, -1, i64::MIN] {
+    for product in [0, -1, i64::MIN, MAX_PRODUCT_ID + 1, i64::MAX] {
         refused! { all:
             Cart AddItemRequest { user_id: RESIDENT, product_id: product, quantity: 1 } "INVALID_PRODUCT_ID";
             Cart UpdateQuantityRequest { user_id: RESIDENT, product_id: product, quantity: 1 } "INVALID_PRODUCT_ID";
@@ -165,7 +170,7 @@ fn carts() -> Vec<Bad> {
             .flat_map(|version| versioned(version, "CART_VERSION_MISMATCH")),
     );
     refused! { all:
-        Cart AddItemRequest { user_id: RESIDENT, product_id: i64::MAX, quantity: 1 } "PRODUCT_NOT_FOUND";
+        Cart AddItemRequest { user_id: RESIDENT, product_id: MAX_PRODUCT_ID, quantity: 1 } "PRODUCT_NOT_FOUND";
         Cart AddItemRequest { user_id: RESIDENT, product_id: 2, quantity: 97 } "INVALID_QUANTITY";
         Cart UpdateQuantityRequest { user_id: RESIDENT, product_id: 5, quantity: 1 } "ITEM_NOT_FOUND";
     }
@@ -196,6 +201,7 @@ fn inventory() -> Vec<Bad> {
         Inventory ConfirmRequest { checkout_id: NOBODYS } "RESERVATION_NOT_FOUND";
         Inventory GetStockRequest { product_ids: vec![1_i64; 1_001] } "INVALID_ARGUMENT";
         Inventory GetStockRequest { product_ids: [0_i64] } "INVALID_PRODUCT_ID";
+        Inventory GetStockRequest { product_ids: [MAX_PRODUCT_ID + 1] } "INVALID_PRODUCT_ID";
     }
     for pieces in [0, -1, 1_000_001, i64::MAX, i64::MIN] {
         refused! { all:
@@ -203,7 +209,7 @@ fn inventory() -> Vec<Bad> {
             Inventory AddStockRequest { product_id: 1, quantity: pieces, idempotency_key: "k" } "INVALID_QUANTITY";
         }
     }
-    for product in [0, -1, i64::MIN] {
+    for product in [0, -1, i64::MIN, MAX_PRODUCT_ID + 1, i64::MAX] {
         refused! { all:
             Inventory AddStockRequest { product_id: product, quantity: 1, idempotency_key: "k" } "INVALID_PRODUCT_ID";
         }

@@ -84,8 +84,12 @@ pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Res
         | Scenario::ReplyLost
         | Scenario::Duplicate
         | Scenario::ProviderDown
-        | Scenario::Browsing
-        | Scenario::Delivery => {}
+        | Scenario::Browsing => {}
+        // As a process of an earlier version leaves what it writes.
+        Scenario::Delivery => {
+            home.execute("product", "UPDATE products SET search_folded = NULL")
+                .await?;
+        }
     }
     Ok(home)
 }
