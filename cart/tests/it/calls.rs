@@ -39,13 +39,13 @@ fn call_expecting(n: u128, version: i64) -> Terms {
     }
 }
 
-fn key(name: &str) -> Option<Key> {
-    Some(Key::new(name).unwrap())
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
 }
 
 fn keyed(name: &str) -> Terms {
     Terms {
-        key: key(name),
+        key: Some(key(name)),
         ..Terms::default()
     }
 }
@@ -144,7 +144,7 @@ impl Products for Gone {
 async fn an_addition_that_was_made_needs_no_catalogue_to_be_answered_again() {
     let (store, carts) = over_fake();
     let terms = || Terms {
-        key: key("k"),
+        key: Some(key("k")),
         ..call(1)
     };
     carts.add_item(user(), product(1), pieces(1), terms()).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_key_adds_once_and_is_answered_with_the_cart_as_it_is() {
 async fn another_request_under_the_id_or_the_key_of_a_call_is_refused_and_changes_nothing() {
     let (_, carts) = over_fake();
     let first = Terms {
-        key: key("k"),
+        key: Some(key("k")),
         ..call(1)
     };
     carts.add_item(user(), product(1), pieces(2), first).await.unwrap();

@@ -304,7 +304,7 @@ async fn a_cart_that_was_made_by_a_clock_that_was_ahead_loses_what_was_bought() 
     let carts = carts(store.clone(), memory_cache());
     add(&carts, 1, 2).await;
     let mut cart = store.load(&user()).await.unwrap().unwrap();
-    let ahead = Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    let ahead = runtime::Clock::system().now() + jiff::SignedDuration::from_hours(72);
     (cart.id, cart.version) = (None, Version(1));
     cart.stamp(CartId(Uuid::from_u128(9)), ahead);
     store.save(&cart, Some(Version(1))).await.unwrap();

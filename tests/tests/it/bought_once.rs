@@ -89,7 +89,7 @@ async fn ask(buyer: &Buyer, haste: Haste) -> Result<i64> {
 
 async fn whoever_asks_however_often_is_charged_once_for_each_piece(profile: Profile) -> Result<()> {
     let shop = Shop::with_settings(profile, |settings| {
-        settings.checkout_timeout = Span(Duration::from_secs(1))
+        settings.checkout_timeout = Span(Duration::from_secs(1));
     })
     .await?;
     let ways = [
@@ -138,7 +138,7 @@ async fn what_waits_to_be_charged_is_shown_and_what_was_added_meanwhile_is_bough
     profile: Profile,
 ) -> Result<()> {
     let shop = Shop::with_settings(profile, |settings| {
-        settings.checkout_timeout = Span(Duration::from_secs(1))
+        settings.checkout_timeout = Span(Duration::from_secs(1));
     })
     .await?;
     let ada = shop.buyer("ada")?;
