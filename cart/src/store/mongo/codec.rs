@@ -114,8 +114,8 @@ mod tests {
         assert!(!stored.contains_key(UPDATED_AT), "{stored}");
         let held = stored.get_document("held").unwrap();
         assert!(held.get_datetime(UPDATED_AT).is_ok(), "{stored}");
-        let hold = held.get_array("holds").unwrap()[0].as_document().unwrap();
-        let line = hold.get_array("lines").unwrap()[0].as_document().unwrap();
+        let first = held.get_array("holds").unwrap()[0].as_document().unwrap();
+        let line = first.get_array("lines").unwrap()[0].as_document().unwrap();
         assert!(line.get_datetime("added_at").is_ok(), "{stored}");
         assert_eq!(decode(stored).unwrap(), cart);
     }
