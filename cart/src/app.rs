@@ -227,8 +227,10 @@ impl Carts {
     pub async fn complete(&self, user: UserId, purchase: Completed) -> Result<(), CartError> {
         let dropped = self.alter(user, move |cart, _| {
             let had_hold = cart.drop_hold(purchase.checkout);
-            if !had_hold && !purchase.held {
-                cart.apply_purchase(purchase.event, &purchase.bought);
+            if !purchase.held {
+                // What was held is off the free lines already, and the event may come again.
+                let bought = if had_hold { &[][..] } else { &purchase.bought };
+                cart.apply_purchase(purchase.event, bought);
             }
             Ok(())
         });

@@ -26,8 +26,8 @@ pub(crate) struct CartDocument {
     updated_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<HeldDocument>,
-    #[serde(default)]
-    last_hold: i64,
+    /// A process that knows no holds drops it. Then nothing that was asked from an earlier version is held.
+    last_hold: Option<i64>,
     /// Events at or under this one count as applied.
     applied_floor: Option<Uuid>,
     applied: Vec<Uuid>,
@@ -113,7 +113,7 @@ impl TryFrom<&Cart> for CartDocument {
             lines,
             updated_at,
             held,
-            last_hold: cart.last_hold.0,
+            last_hold: Some(cart.last_hold.0),
             applied_floor: cart.applied.floor().map(|event| event.0),
             applied: cart.applied.recent().map(|event| event.0).collect(),
             calls: cart.calls.calls().map(CallDocument::from).collect(),
@@ -151,7 +151,7 @@ impl TryFrom<CartDocument> for Cart {
             version: Version(document.version),
             lines: lines.into_iter().map(Line::try_from).collect::<Result<_, _>>()?,
             holds: holds.into_iter().map(hold).collect::<Result<_, _>>()?,
-            last_hold: Version(document.last_hold),
+            last_hold: Version(document.last_hold.unwrap_or(document.version)),
             updated_at: Some(time(updated_at)?),
             applied: AppliedEvents::restore(
                 document.applied_floor.map(EventId),

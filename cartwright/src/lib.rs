@@ -35,15 +35,16 @@ pub fn main() -> ExitCode {
     let patience = settings.0.shutdown_timeout.0;
     let work = || runtime.block_on(commands::run(command, settings, &log));
     let ended = std::panic::catch_unwind(AssertUnwindSafe(work));
-    // Clients of engines that are being closed are waited for, and nothing else is left.
-    runtime.shutdown_timeout(patience);
     log.flush(LAST_WORDS);
-    match ended {
+    let code = match ended {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(commands::Failure::Configuration(error))) => fail(&error.to_string(), WRONG_CONFIGURATION),
         Ok(Err(commands::Failure::Failed(error))) => fail(&line_of(&error), 1),
         Err(panic) => fail(&format!("ends with a panic: {}", panic_text(panic.as_ref())), 1),
-    }
+    };
+    // Clients of engines that are being closed are waited for, and nothing else is left.
+    runtime.shutdown_timeout(patience);
+    code
 }
 
 /// An error with its sources, in one line and each said once: the text of many holds that of their source already.

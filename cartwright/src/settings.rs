@@ -268,7 +268,7 @@ pub(crate) fn check_secret(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 /// Both are compared with claims as they are: a blank at an end would be one that nobody sees.
-fn check_parties(settings: &Settings) -> Result<(), ConfigError> {
+pub(crate) fn check_parties(settings: &Settings) -> Result<(), ConfigError> {
     let names = [
         ("JWT_AUDIENCE", &settings.jwt_audience),
         ("JWT_ISSUER", &settings.jwt_issuer),
@@ -309,8 +309,13 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
             "must not be more than 6s, or charges would never be answered",
         ));
     }
-    if settings.shutdown_timeout.0 > std::time::Duration::from_hours(1) {
-        return Err(ConfigError::new("SHUTDOWN_TIMEOUT", "must not be more than 1h"));
+    let bounded = [
+        ("SHUTDOWN_TIMEOUT", settings.shutdown_timeout),
+        ("KEEP_ALIVE_TIMEOUT", settings.keep_alive_timeout),
+    ];
+    let hour = std::time::Duration::from_hours(1);
+    if let Some((variable, _)) = bounded.into_iter().find(|(_, span)| span.0 > hour) {
+        return Err(ConfigError::new(variable, "must not be more than 1h"));
     }
     if settings.checkout_timeout.0 > std::time::Duration::from_secs(50) {
         return Err(ConfigError::new("CHECKOUT_TIMEOUT", "must not be more than 50s"));

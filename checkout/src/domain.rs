@@ -79,8 +79,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether it came when the pieces of the cart were held already. A refused hold is the only failure between the
-    /// reservation and the charge.
+    /// Whether it is another one than a refused hold, which is the only failure between the reservation and the charge.
     pub const fn had_hold(&self) -> bool {
         !matches!(self.reason, Reason::CartChanged)
     }
@@ -252,7 +251,7 @@ impl Status {
         }
     }
 
-    /// The status of a history entry; `None` for compensating states, which customers do not see.
+    /// The status of a history entry; `None` for the states that customers do not see.
     pub fn of_entry(state: &str) -> Option<Self> {
         let all = [
             Self::Initiated,

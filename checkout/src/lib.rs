@@ -1,4 +1,4 @@
-//! Purchases: the saga over stock and payment, its journal, its outbox. A purchase happens once or not at all.
+//! Purchases: the saga over stock, cart and payment, its journal, its outbox. A purchase happens once or not at all.
 
 pub mod app;
 mod config;

@@ -50,7 +50,7 @@ impl InHand {
     pub(crate) async fn finished(&self) {
         self.requests.close();
         tokio::time::sleep(SEND_THE_REST).await;
-        if self.requests.is_empty() || !self.arriving.is_empty() {
+        if !self.arriving.is_empty() {
             return;
         }
         self.requests.wait().await;

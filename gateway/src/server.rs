@@ -29,7 +29,7 @@ pub struct Running {
     server: JoinHandle<()>,
 }
 
-/// How long a connection may take over what it does not ask.
+/// How long a connection may take while it has no request in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// For the next request to begin. Load balancers keep idle connections too, often for exactly 60 s: the side that

@@ -157,7 +157,8 @@ impl Cart {
         self.check_version(request.expected)?;
         let before = self.lines.clone();
         let added = rule(self)?;
-        if self.lines != before {
+        // What changes nothing now would change what a hold gives back, if it were made again after that.
+        if self.lines != before || !self.holds.is_empty() {
             self.calls.note(request, added, at);
         }
         Ok(added)

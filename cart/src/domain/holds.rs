@@ -157,8 +157,8 @@ fn merge(line: &mut Line, held: Line) {
 }
 
 fn sum(a: Quantity, b: Quantity) -> Quantity {
-    // Pieces were added at most 99 at a time: they do not overflow.
-    Quantity::new(a.get().saturating_add(b.get())).unwrap_or(a)
+    // There is no stock for a million pieces of a cart: they were held when their stock was.
+    a.checked_add(b).unwrap_or(a)
 }
 
 #[cfg(test)]

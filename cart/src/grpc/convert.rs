@@ -66,8 +66,10 @@ pub(super) fn wanted(request: &HoldRequest) -> Result<Wanted, Refusal> {
     }
     let pieces = request.lines.iter().map(|line| {
         let quantity = Quantity::new(line.quantity);
+        // An id that was in a cart before ids had a largest one is that of a line that can still be bought.
+        let product = ProductId::new(line.product_id);
         Ok(Bought {
-            product: product(line.product_id)?,
+            product: product.ok_or_else(|| Refusal::field("lines.product_id", "product_id must be 1 or more"))?,
             quantity: quantity.map_err(|error| Refusal::field("lines.quantity", error.to_string()))?,
         })
     });

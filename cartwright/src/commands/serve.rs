@@ -10,7 +10,7 @@ use signals::Signals;
 
 pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log) -> Result<(), Failure> {
     let config = Config::new(services, settings)?;
-    // Taken before anything starts, so that an early signal stops it in order, too.
+    // Taken before anything starts, so that a signal that comes during the start stops the shop in order once it is open.
     let signals = Signals::take(config.settings.shutdown_timeout.0, log.clone())?;
     let hooks = Hooks::default();
     let (clock, ids) = (hooks.runtime.clock.clone(), hooks.runtime.ids.clone());

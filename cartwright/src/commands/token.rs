@@ -9,11 +9,12 @@ use runtime::Clock;
 use super::{Failure, say};
 use crate::{
     secret,
-    settings::{Settings, check_secret},
+    settings::{Settings, check_parties, check_secret},
 };
 
 pub(super) fn run(settings: &Settings, user: &str, role: Option<&str>, expires_in: Duration) -> Result<(), Failure> {
     check_secret(settings)?;
+    check_parties(settings)?;
     let (secret, parties) = (secret::existing(settings)?, settings.token_parties());
     let now = Clock::system().now();
     let token = token::sign_for(&parties, &secret, (user, role), expires_in, now).context("no token was made")?;

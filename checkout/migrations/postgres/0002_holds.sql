@@ -2,6 +2,10 @@
 -- never get a hold.
 ALTER TABLE checkouts ADD COLUMN cart_id uuid, ADD COLUMN held boolean NOT NULL DEFAULT false;
 
+-- The fence of the last claim by a process that knows of holds. A process of before that is still running would take such a
+-- saga on without a hold: its claim fails. (SQLite needs none: a process of before does not open a newer file.)
+ALTER TABLE checkouts ADD COLUMN hold_fence bigint, ADD CHECK (hold_fence IS NULL OR hold_fence = fence);
+
 -- Those that took, or may take, pieces that they do not hold: only rows of before are among them, and those of processes of before.
 CREATE INDEX checkouts_unheld ON checkouts (user_id)
     WHERE cart_id IS NULL AND NOT held

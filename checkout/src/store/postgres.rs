@@ -203,13 +203,15 @@ async fn insert(
             SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
             WHERE user_id = $2 AND cart_id IS NULL AND NOT held
                 AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
-                AND (state <> 'COMPLETED' OR (cart_version >= $12 AND updated_at > statement_timestamp() - $19))
+                AND (state <> 'COMPLETED' OR (cart_version >= $12 AND updated_at > statement_timestamp() - $19)
+                    OR EXISTS (SELECT FROM outbox WHERE key = checkouts.id::text AND published_at IS NULL))
                 AND NOT EXISTS (SELECT FROM checkouts WHERE user_id = $2 AND idempotency_key = $3)
             ORDER BY has_ended LIMIT 1),
          begun AS (
             INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, lines, total_minor, currency,
-                payment_method, cart_id, cart_version, created_at, updated_at, version, owner, fence, lease_until, wake_at)
-            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1,
+                payment_method, cart_id, cart_version, created_at, updated_at, version, owner, fence, hold_fence, lease_until,
+                wake_at)
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1, 1,
                 clock_timestamp() + $17, clock_timestamp()
             WHERE NOT EXISTS (SELECT FROM unheld)
             ON CONFLICT (user_id, idempotency_key) DO NOTHING
@@ -305,7 +307,7 @@ async fn claim(tx: &mut PgConnection, lease: Lease, limit: u32) -> Result<Vec<Cl
     let sql = format!(
         "WITH due AS MATERIALIZED (
             SELECT id FROM checkouts WHERE {due} ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED)
-         UPDATE checkouts SET owner = $1, fence = fence + 1, lease_until = clock_timestamp() + $2
+         UPDATE checkouts SET owner = $1, fence = fence + 1, hold_fence = fence + 1, lease_until = clock_timestamp() + $2
          WHERE id IN (SELECT id FROM due)
          RETURNING {COLUMNS}, fence",
         due = due!(),

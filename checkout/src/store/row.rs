@@ -25,9 +25,10 @@ pub(super) const COLUMNS: &str = "id, user_id, fingerprint, state, failure, line
 /// What the first entry of every history says.
 pub(super) const BEGUN: &str = "cart and prices are frozen";
 
-/// A checkout that was begun before carts had holds takes its pieces off the free lines with its event, unless it is taken up
-/// early enough to hold them. Until then nobody may buy them again. Whether the event has reached the cart is not known here, so a completed one counts as unread
-/// for this long, or until the cart is of a later version than the one that was bought.
+/// The event of a checkout that was begun before carts had holds, and got no hold later, takes its pieces off the free lines.
+/// Until the cart has read that event, nobody may buy these pieces again. The journal knows whether the event is published,
+/// not whether the cart has read it: it counts as unread for this long, or until the cart has a later version than the one
+/// that was bought.
 pub(super) const UNREAD_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// A frozen line, as JSON. Prices are in minor units of the checkout's currency.

@@ -178,7 +178,7 @@ const UNHELD: &str = concat!(
         AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
         AND (state <> 'COMPLETED' OR (cart_version >= ?2 AND updated_at > ",
     now!(),
-    " - ?3)) ORDER BY has_ended LIMIT 1"
+    " - ?3) OR EXISTS (SELECT 1 FROM outbox WHERE key = checkouts.id AND published_at IS NULL)) ORDER BY has_ended LIMIT 1"
 );
 
 /// A checkout without a hold that this one must wait for: see [`UNREAD_FOR`].

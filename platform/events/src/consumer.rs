@@ -13,7 +13,7 @@ use crate::{
 
 const BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// A subscription that fails does so sooner.
+/// A subscription that fails reports that within this time.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// Why an event was not applied.

@@ -122,7 +122,8 @@ impl Running {
         self.port.close();
         self.ending.stop.cancel();
         let drained = {
-            let ended = std::pin::pin!(self.servers.stop(limit));
+            // The rest is for background work, which gives its leases back when it is told to stop.
+            let ended = std::pin::pin!(self.servers.stop(limit * 7 / 10));
             let cut = async {
                 self.ending.cut_idle().await;
                 std::future::pending::<()>().await;

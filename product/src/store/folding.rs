@@ -37,7 +37,7 @@ async fn fold_all<Time: Send>(store: &(impl Folding<Time> + Sync)) -> Result<(),
     Ok(())
 }
 
-/// What a search finds, once all rows are folded.
+/// What a search finds among rows that are folded. One that is not is folded first, unless the store takes no writes now.
 pub(super) async fn found<Time: Send>(
     store: &(impl Folding<Time> + Sync),
     query: &Query,
@@ -48,7 +48,8 @@ pub(super) async fn found<Time: Send>(
     loop {
         let rows = store.search(query, after, limit).await?;
         tries -= 1;
-        if tries == 0 || rows.iter().all(|(.., unfolded)| !unfolded) {
+        let is_whole = tries == 0 || rows.iter().all(|(.., unfolded)| !unfolded);
+        if is_whole || !could_fold(store).await {
             let folded = rows.into_iter().filter(|(.., unfolded)| !unfolded);
             return Ok(folded
                 .map(|(id, name, description, price, currency, image_url, created_at, _)| {
@@ -56,6 +57,17 @@ pub(super) async fn found<Time: Send>(
                 })
                 .collect());
         }
-        fold_all(store).await?;
     }
+}
+
+/// Folds what is not; false when the store takes no writes now.
+async fn could_fold<Time: Send>(store: &(impl Folding<Time> + Sync)) -> bool {
+    let folded = fold_all(store).await;
+    if let Err(error) = &folded {
+        tracing::warn!(
+            error = chain(error),
+            "products that are not prepared cannot be found now"
+        );
+    }
+    folded.is_ok()
 }

@@ -8,9 +8,10 @@ mod redis;
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
 use http::StatusCode;
 use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
-use serde_json::Value;
+use serde_json::{Value, json};
 use system_tests::{
     books,
     engine_set::{Action, EngineSet},
@@ -30,6 +31,8 @@ const STOCK: i64 = 1_000_000;
 /// Purchases before, between and after faults.
 const SOME: u64 = 60;
 const RESTARTS: usize = 3;
+/// Customers who cannot wait.
+const HASTY: usize = 10;
 /// How long Kafka is away. Purchases are made all the time.
 const KAFKA_AWAY: Duration = Duration::from_mins(2);
 /// How long carts may take to catch up with that, on any machine: thousands of purchases, one command of MongoDB's at a time.
@@ -148,6 +151,7 @@ async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()>
         load.purchases(SOME).await?;
         numbers.next().await?;
         world.tell(Engine::Kafka, Action::Stop).await?;
+        ask_under_many_keys(&world).await?;
         let since = Instant::now();
         while since.elapsed() < KAFKA_AWAY {
             load.purchases(SOME).await?;
@@ -179,5 +183,30 @@ async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()>
         .context("Kafka is back")?;
     println!("every event has arrived {:?} after Kafka was back", began.elapsed());
     println!("{} numbers have arrived, in order per key", numbers.check().await?);
+    let sql = "SELECT user_id, count(*) FROM checkouts WHERE user_id LIKE 'hasty-%' AND state = 'COMPLETED' GROUP BY 1";
+    let bought: Vec<(String, i64)> = world.home.rows("checkout", sql).await?;
+    ensure!(
+        bought.len() == HASTY && bought.iter().all(|(_, purchases)| *purchases == 1),
+        "{bought:?}"
+    );
     world.check(&load).await
+}
+
+/// Customers who put one piece into their cart and ask for it under eight keys, half of them at once. No event tells their
+/// carts meanwhile.
+async fn ask_under_many_keys(world: &World) -> Result<()> {
+    for n in 0..HASTY {
+        let customer = world.shop.customer(&format!("hasty-{n}"))?;
+        let item = json!({"product_id": 2, "quantity": 1});
+        ensure!(customer.post("/api/v1/cart/items", &item).await?.status == StatusCode::CREATED);
+        let ask = |key: usize| {
+            let (customer, body) = (&customer, json!({"idempotency_key": format!("k{key}")}));
+            async move { customer.post("/api/v1/checkout", &body).await }
+        };
+        try_join_all((0..4).map(ask)).await?;
+        for key in 4..8 {
+            ask(key).await?;
+        }
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use runtime::Ids;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testing::postgres;
 
-use super::fixture::{Fixture, HOUR, PostgresFixture, begun, checkout, event, lease, request, steps};
+use super::fixture::{Fixture, HOUR, Old, PostgresFixture, begun, checkout, event, lease, request, steps};
 use crate::ledger::failure;
 
 /// More often than a statement is run before the server may plan it without looking at its values.
@@ -100,6 +100,28 @@ async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
     assert_eq!(claims().await, [free]);
     sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
     assert_eq!(claims().await, [busy]);
+}
+
+/// One that runs on beside newer ones would take a saga on without its hold.
+#[tokio::test]
+async fn a_process_that_knows_no_holds_claims_no_saga_of_one_that_does() {
+    let Some(fixture) = PostgresFixture::new().await else {
+        return;
+    };
+    let journal = fixture.journal();
+    let new = begun(journal.as_ref(), "new", Duration::ZERO).await.checkout.id;
+    let claimed = fixture.leave_as_before(&Old::new("claimed", "PAYMENT_PENDING")).await;
+    let mine = lease("me", Duration::ZERO);
+    let all = journal.claim_due(&mine, 10).await.unwrap();
+    assert_eq!(all.len(), 2, "{all:?}");
+    let untouched = fixture.leave_as_before(&Old::new("untouched", "PAYMENT_PENDING")).await;
+    let mut session = fixture.session("SELECT").await;
+    for (id, may) in [(new, false), (claimed, false), (untouched, true)] {
+        let claim = format!("SAVEPOINT claim; UPDATE checkouts SET owner = 'old', fence = fence + 1 WHERE id = '{id}'");
+        let done = sqlx::raw_sql(AssertSqlSafe(claim)).execute(&mut session).await;
+        assert_eq!(done.is_ok(), may, "{id}: {done:?}");
+        sqlx::raw_sql("ROLLBACK TO claim").execute(&mut session).await.unwrap();
+    }
 }
 
 #[tokio::test]
