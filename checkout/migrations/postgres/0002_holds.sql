@@ -10,3 +10,12 @@ ALTER TABLE checkouts ADD COLUMN hold_fence bigint, ADD CHECK (hold_fence IS NUL
 CREATE INDEX checkouts_unheld ON checkouts (user_id)
     WHERE cart_id IS NULL AND NOT held
         AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED');
+
+-- Of two that were begun from one cart, one may be charged already, or its event may not be published. The other one must not
+-- hold the same pieces: made from version 0, its hold is refused.
+UPDATE checkouts SET cart_version = 0
+WHERE state IN ('INITIATED', 'INVENTORY_RESERVED') AND EXISTS (
+    SELECT 1 FROM checkouts other
+    WHERE other.user_id = checkouts.user_id AND (other.state IN ('PAYMENT_PENDING', 'PAYMENT_COMPLETED')
+        OR (other.state = 'COMPLETED'
+            AND EXISTS (SELECT 1 FROM outbox WHERE key = other.id::text AND published_at IS NULL))));

@@ -61,6 +61,12 @@ async fn buy(customer: &Customer, key: &str) -> Result<(StatusCode, Value)> {
     .await
 }
 
+/// The free pieces of a cart.
+fn pieces_of(cart: &Value) -> i64 {
+    let items = cart["items"].as_array().into_iter().flatten();
+    items.filter_map(|item| item["quantity"].as_i64()).sum()
+}
+
 /// What must be true of everybody at rest: `bought` says who is to have an order of all pieces that were in their cart.
 async fn check(home: &Home, shop: &ShopProcess, bought: impl Fn(&str, bool) -> bool) -> Result<()> {
     books::settle(home).await?;
@@ -69,12 +75,7 @@ async fn check(home: &Home, shop: &ShopProcess, bought: impl Fn(&str, bool) -> b
     let ordered: BTreeMap<_, _> = ordered.into_iter().collect();
     for (name, pieces, may_be_refused) in CUSTOMERS {
         let cart = shop.customer(name)?.get("/api/v1/cart").await?.json();
-        let left: i64 = cart["items"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|item| item["quantity"].as_i64())
-            .sum();
+        let left = pieces_of(&cart);
         let expected = if bought(name, may_be_refused) {
             (pieces, 0)
         } else {

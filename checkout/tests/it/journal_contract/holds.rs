@@ -69,15 +69,37 @@ async fn assert_migrated(fixture: impl Fixture) {
     for state in states {
         left.push(fixture.leave_as_before(&Old::new(state, state)).await);
     }
+    // Of these two, one may be charged already; the third is alone.
+    let of_two = Old {
+        user: "two",
+        ..Old::new("first", "PAYMENT_COMPLETED")
+    };
+    fixture.leave_as_before(&of_two).await;
+    let of_two = Old {
+        user: "two",
+        ..Old::new("second", "INITIATED")
+    };
+    let alone = Old {
+        user: "alone",
+        ..of_two
+    };
+    let (second, alone) = (
+        fixture.leave_as_before(&of_two).await,
+        fixture.leave_as_before(&alone).await,
+    );
     let fixture = fixture.reopened().await;
     let journal = fixture.journal();
+    for (id, version) in [(second, 0), (alone, 7)] {
+        let (found, _) = journal.get(id).await.unwrap().unwrap();
+        assert_eq!(found.purchase.cart, CartRef { id: None, version });
+    }
     for (id, state) in left.into_iter().zip(states) {
         let (found, history) = journal.get(id).await.unwrap().unwrap();
         assert_eq!((found.state.name(), found.held, history.len()), (state, false, 1));
         assert_eq!(found.purchase.cart, CartRef { id: None, version: 7 });
     }
     let due = journal.claim_due(&lease("me", HOUR), 10).await.unwrap();
-    assert_eq!(due.len(), 2, "what has not ended is taken up");
+    assert_eq!(due.len(), 5, "what has not ended is taken up");
 }
 
 #[tokio::test]
