@@ -20,7 +20,7 @@ on_every_profile! {
 }
 
 /// Rounds of each way to ask.
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 30;
 const MICE: i64 = 2;
 
 /// How somebody asks for the same cart more than once.
