@@ -79,9 +79,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether it is another one than a refused hold, which is the only failure between the reservation and the charge.
-    pub const fn had_hold(&self) -> bool {
-        !matches!(self.reason, Reason::CartChanged)
+    /// Whether the cart refused the hold: the only failure between the reservation and the charge.
+    pub const fn is_refused_hold(&self) -> bool {
+        matches!(self.reason, Reason::CartChanged)
     }
 }
 
@@ -229,7 +229,7 @@ impl Status {
         match state {
             State::Initiated => Self::Initiated,
             State::InventoryReserved | State::CartHeld => Self::InventoryReserved,
-            State::Releasing(failure) if !failure.had_hold() => Self::InventoryReserved,
+            State::Releasing(failure) if failure.is_refused_hold() => Self::InventoryReserved,
             State::PaymentPending => Self::PaymentPending,
             State::Releasing(_) | State::GivingBack(_) if !charged => Self::PaymentPending,
             State::PaymentCompleted | State::Releasing(_) | State::GivingBack(_) | State::Refunding(_) => {

@@ -116,7 +116,7 @@ impl State {
     pub const fn shares_its_commit(&self) -> bool {
         match self {
             Self::InventoryReserved | Self::PaymentCompleted | Self::GivingBack(_) => true,
-            Self::Releasing(failure) => failure.had_hold(),
+            Self::Releasing(failure) => !failure.is_refused_hold(),
             Self::Initiated
             | Self::CartHeld
             | Self::PaymentPending

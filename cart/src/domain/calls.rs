@@ -157,7 +157,8 @@ impl Cart {
         self.check_version(request.expected)?;
         let before = self.lines.clone();
         let added = rule(self)?;
-        // What changes nothing now would change what a hold gives back, if it were made again after that.
+        // While there are holds, a call that changes nothing is noted, too. Delivered again after a hold came back, the call
+        // would change those pieces.
         if self.lines != before || !self.holds.is_empty() {
             self.calls.note(request, added, at);
         }

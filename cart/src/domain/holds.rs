@@ -157,7 +157,7 @@ fn merge(line: &mut Line, held: Line) {
 }
 
 fn sum(a: Quantity, b: Quantity) -> Quantity {
-    // There is no stock for a million pieces of a cart: they were held when their stock was.
+    // Checkouts hold pieces only after they reserved the stock, so no line comes near the million pieces of a quantity.
     a.checked_add(b).unwrap_or(a)
 }
 

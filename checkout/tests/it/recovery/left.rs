@@ -235,7 +235,7 @@ fn path_to(state: &State) -> Vec<State> {
         State::CartHeld => forward[..2].to_vec(),
         State::PaymentPending => forward[..3].to_vec(),
         State::PaymentCompleted => forward.to_vec(),
-        State::Releasing(failure) if !failure.had_hold() => then(&forward[..1]),
+        State::Releasing(failure) if failure.is_refused_hold() => then(&forward[..1]),
         State::Releasing(failure) => then(&path_to(&State::GivingBack(failure.clone()))),
         State::GivingBack(failure) if failure.reason == Reason::ReservationExpired => {
             then(&path_to(&State::Refunding(failure.clone())))
