@@ -43,6 +43,7 @@ mod crash;
 mod crowd;
 mod expiry;
 mod facts;
+mod hostile;
 mod idempotency;
 mod kill;
 mod log;

@@ -282,8 +282,10 @@ pub(super) struct OnItsWay {
 }
 
 impl OnItsWay {
-    pub(super) fn grow(&mut self, bytes: usize) {
+    /// Notes that there is more of it. False when there is too much of its kind.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
         self.held.grow(bytes);
+        !self.held.is_too_much()
     }
 }
 
