@@ -104,10 +104,10 @@ async fn answers_that_a_caller_does_not_take_hold_bounded_memory_and_go_with_its
     ensure!(page.products.len() == 100);
     let before = shop.resident_memory()?;
     let port = shop.addresses["product"];
-    let greedy = join_all((0..16).map(|_| async move {
+    let greedy = join_all((0..2).map(|_| async move {
         let greedy = ProductServiceClient::new(channel(port, 0).await?);
-        // Had all been made and kept, they would be some 1,500 MiB.
-        let calls = (0..500).map(|_| {
+        // Had all been made and kept, they would be some 340 MiB.
+        let calls = (0..900).map(|_| {
             let mut greedy = greedy.clone();
             async move { greedy.get_products(PAGE).await }
         });
@@ -137,11 +137,11 @@ async fn answers_that_a_caller_does_not_take_hold_bounded_memory_and_go_with_its
         }
     };
     for lost in lost {
-        ensure!(lost? == 500, "the connection with the answers is gone");
+        ensure!(lost? == 900, "the connection with the answers is gone");
     }
     println!("{buyers} purchases beside it; {} MiB more", (most - before) / MIB);
     ensure!(buyers > 0, "nobody bought anything");
-    ensure!(most - before < 400 * MIB, "{} MiB more", (most - before) / MIB);
+    ensure!(most - before < 160 * MIB, "{} MiB more", (most - before) / MIB);
     shop.stop().await?;
     Ok(())
 }
@@ -155,7 +155,7 @@ async fn pages_that_nobody_reads_are_not_made() -> Result<()> {
     buy(&shop, "ada").await?;
     let before = shop.resident_memory()?;
     let request = "GET /api/v1/products?page_size=100 HTTP/1.1\r\nhost: shop\r\n\r\n";
-    let unread = try_join_all((0..60).map(|_| async {
+    let unread = try_join_all((0..10).map(|_| async {
         let mut stream = TcpStream::connect(gateway).await?;
         stream.write_all(request.repeat(500).as_bytes()).await?;
         anyhow::Ok(stream)
@@ -229,8 +229,9 @@ async fn a_message_of_more_than_256_kib_is_refused_by_every_service() -> Result<
         "/notification.v1.NotificationService/ListNotifications",
     ];
     let mut refused = 0;
-    for service in cartwright::ServiceName::ALL {
-        let Ok(channel) = shop.channel(service) else { continue };
+    let services = cartwright::ServiceName::ALL.into_iter();
+    for service in services.filter(|service| *service != cartwright::ServiceName::Gateway) {
+        let channel = shop.channel(service)?;
         let of_service = format!("/{}.", service.as_str());
         let own = methods.iter().filter(|method| method.starts_with(&of_service));
         for method in own.chain(&["/grpc.health.v1.Health/Check"]) {
