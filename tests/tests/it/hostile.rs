@@ -14,7 +14,7 @@ use system_tests::{
     shops::{Shop, call_raw, reason_of},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tonic::{
@@ -160,33 +160,6 @@ async fn answers_that_a_caller_does_not_take_hold_bounded_memory_and_go_with_its
     ensure!(rounds > 0, "nobody could buy anything");
     grown(before, most, 160)?;
     ensure!(products.get_products(PAGE).await?.into_inner().products.len() == 100);
-    shop.stop().await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_that_nobody_reads_cost_their_connections() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
-    long_pages(&shop).await?;
-    let gateway = shop.gateway.context("the whole shop")?;
-    buy(&shop, "ada").await?;
-    let before = shop.resident_memory()?;
-    let requests = "GET /api/v1/products?page_size=100 HTTP/1.1\r\nhost: shop\r\n\r\n".repeat(500);
-    let requests = &requests;
-    let unread = (0..20).map(|_| async move {
-        let mut stream = TcpStream::connect(gateway).await?;
-        // What the system does not take of it any more tells the same.
-        let sent = stream.write_all(requests.as_bytes()).await;
-        let closed = stream.ready(Interest::ERROR).await?;
-        ensure!(closed.is_error(), "{sent:?}");
-        Ok(())
-    });
-    let over = tokio::time::timeout(LONG, try_join_all(unread));
-    let (rounds, most, closed) = shopping(&shop, over).await?;
-    closed??;
-    ensure!(rounds > 0, "nobody could buy anything");
-    grown(before, most, 64)?;
     shop.stop().await?;
     Ok(())
 }
