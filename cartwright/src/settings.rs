@@ -3,6 +3,8 @@
 mod engines;
 mod hooks;
 mod listeners;
+pub(crate) mod redaction;
+mod secrets;
 mod service_name;
 mod sources;
 mod tokens;
@@ -21,6 +23,7 @@ use tracing::level_filters::LevelFilter;
 pub use engines::Engines;
 pub use hooks::TestHooks;
 pub use listeners::{ListenAddresses, Ports};
+pub use secrets::SecretFiles;
 pub use service_name::ServiceName;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
@@ -40,6 +43,8 @@ pub struct Settings {
     pub engines: Engines,
     #[command(flatten)]
     pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub secret_files: SecretFiles,
     /// How long stock is held that is not confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,

@@ -12,7 +12,7 @@ mod relay;
 
 pub use bus::{
     BusError, Delivery, EventBus, Position, Stalled, Subscription,
-    kafka::{KafkaBus, KafkaOptions},
+    kafka::{KAFKA_TLS, KafkaBus, KafkaLink, KafkaLogin, KafkaMechanism, KafkaOptions, KafkaTls},
     sqlite::SqliteBus,
 };
 pub use consumer::{Consumer, Handler, HandlerError};

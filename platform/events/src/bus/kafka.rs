@@ -5,6 +5,7 @@
 
 mod client;
 mod closing;
+mod link;
 mod membership;
 mod producer;
 mod reader;
@@ -21,6 +22,7 @@ use rdkafka::{
 };
 use storage::OpenError;
 
+pub use self::link::{KAFKA_TLS, KafkaLink, KafkaLogin, KafkaMechanism, KafkaTls};
 use self::{
     client::Settings,
     producer::{Failure, Publisher},
@@ -42,6 +44,8 @@ pub struct KafkaOptions {
     pub brokers: String,
     /// The setting that they come from, to be named when they cannot be used.
     pub variable: &'static str,
+    /// Who this is there, and what is between the two.
+    pub link: KafkaLink,
     /// Stands before the names of topics and groups on the wire, so that several shops share one Kafka.
     pub prefix: String,
     /// How this process is called in the broker's logs.
@@ -57,6 +61,7 @@ impl KafkaOptions {
         Self {
             brokers: brokers.into(),
             variable: "KAFKA_BROKERS",
+            link: KafkaLink::default(),
             prefix: String::new(),
             client_id: "events".to_owned(),
             max_work: Duration::from_mins(5),
@@ -90,7 +95,10 @@ impl KafkaBus {
         let answer = blocking(move || producer.client().fetch_metadata(None, OPEN_LIMIT)).await;
         if let Err(error) = answer.and_then(|answer| answer.map_err(BusError::new)) {
             let why = settings.log().because(&error.0);
-            return Err(fails(format!("no broker answers at {brokers}: {why}")));
+            return Err(match settings.log().refusal() {
+                Some(refusal) => refusal.of(&brokers, &why),
+                None => fails(format!("no broker answers at {brokers}: {why}")),
+            });
         }
         let topics = Arc::new(Topics::new(settings.clone(), publisher.clone()));
         Ok(Self {
