@@ -15,7 +15,7 @@ pub(crate) fn banner(config: &Config, shop: &Shop, clock: &Clock, ids: &Ids) -> 
     places(&mut text, config, shop)?;
     if let Some(gateway) = shop.address(ServiceName::Gateway) {
         let secret = secret::of(&config.settings)?;
-        let parties = config.settings.token_parties();
+        let parties = config.settings.tokens.parties();
         let token = gateway::token::sign_for(&parties, &secret, ("1", None), TOKEN_LIFE, clock.now())?;
         purchase(&mut text, &format!("http://{gateway}"), &token, &ids.next().to_string())?;
     }

@@ -17,7 +17,7 @@ const FILE: &str = "jwt.key";
 /// The configured secret, or that of the data directory, which is made if there is none.
 pub(crate) fn of(settings: &Settings) -> anyhow::Result<Secret> {
     let path = settings.data_dir.join(FILE);
-    match &settings.jwt_secret {
+    match &settings.tokens.jwt_secret {
         Some(secret) => secret_of(secret.clone().into_bytes(), &path),
         None => secret_of(kept(&path).with_context(|| unusable(&path))?, &path),
     }
@@ -26,7 +26,7 @@ pub(crate) fn of(settings: &Settings) -> anyhow::Result<Secret> {
 /// The same, for who only asks for it: a key that is made here and now is taken by no shop.
 pub(crate) fn existing(settings: &Settings) -> anyhow::Result<Secret> {
     let path = settings.data_dir.join(FILE);
-    match (&settings.jwt_secret, fs::read(&path)) {
+    match (&settings.tokens.jwt_secret, fs::read(&path)) {
         (Some(secret), _) => secret_of(secret.clone().into_bytes(), &path),
         (None, Ok(key)) => secret_of(key, &path),
         (None, Err(error)) if is_missing(&error) => bail!(
@@ -50,7 +50,8 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn kept(path: &Path) -> io::Result<Vec<u8>> {
+/// The key in this file, which is made if it is not there: once, whoever asks for it first.
+pub(crate) fn kept(path: &Path) -> io::Result<Vec<u8>> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         read => return read,

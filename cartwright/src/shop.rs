@@ -256,7 +256,7 @@ fn serve_gateway(
 ) -> Result<gateway::Running, StartError> {
     let settings = gateway::Config {
         secret: secret::of(&config.settings)?,
-        parties: config.settings.token_parties(),
+        parties: config.settings.tokens.parties(),
         checkout_timeout: config.settings.checkout_timeout.0,
         request_timeout: REQUEST_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
