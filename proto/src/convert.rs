@@ -17,11 +17,20 @@ impl From<Money> for crate::money::v1::Money {
 /// An amount that a request must carry.
 pub fn money(field: &str, wire: Option<crate::money::v1::Money>) -> Result<Money, Refusal> {
     let wire = wire.ok_or_else(|| Refusal::field(field, format!("{field} is required")))?;
-    let currency: Currency = wire
-        .currency_code
-        .parse()
-        .map_err(|e| Refusal::field(&format!("{field}.currency_code"), format!("{e}")))?;
-    Ok(Money::new(wire.minor_units, currency))
+    let refused = |why: &str| Refusal::field(&format!("{field}.currency_code"), why);
+    let currency: Currency = wire.currency_code.parse().map_err(|e| refused(&format!("{e}")))?;
+    if !currency.is_current() {
+        return Err(refused("a currency is a code of ISO 4217 in which money is paid"));
+    }
+    let money = Money::new(wire.minor_units, currency);
+    if money.is_in_bounds() {
+        return Ok(money);
+    }
+    let most = Money::MAX_MINOR_UNITS;
+    Err(Refusal::field(
+        &format!("{field}.minor_units"),
+        format!("{field}.minor_units must be at most {most}"),
+    ))
 }
 
 /// A point in time for the wire.

@@ -255,7 +255,7 @@ fn encode(cart: &Cart) -> Result<String, Source> {
 
 fn decode(user: &UserId, held: &[u8]) -> Result<Cached, Source> {
     Ok(match serde_json::from_slice(held)? {
-        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new((*cart).try_into()?)),
+        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new(cart.cart_of(user)?)),
         Held::Cart { cart: None, .. } => Cached::Cart(Arc::new(Cart::never_filled(user.clone()))),
         Held::Gap { ticket, .. } => Cached::Nothing(Ticket(ticket)),
     })

@@ -43,7 +43,7 @@ impl CartStore for SqliteCartStore {
             .await?;
         let Some(json) = json else { return Ok(None) };
         let document: CartDocument = serde_json::from_str(&json).map_err(StoreError::corrupt)?;
-        document.try_into().map(Some).map_err(StoreError::corrupt)
+        document.cart_of(user).map(Some).map_err(StoreError::corrupt)
     }
 
     async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError> {

@@ -32,6 +32,7 @@ fn user_for(parties: &Parties, claims: &Value) -> Result<String, InvalidToken> {
 }
 
 const LATER: i64 = 1_800_000_060;
+const YEAR: Duration = Duration::from_hours(366 * 24);
 
 #[test]
 fn a_signed_token_is_valid_until_it_expires() {
@@ -58,10 +59,14 @@ fn a_signed_token_is_valid_until_it_expires() {
 #[test]
 fn no_token_is_made_that_would_not_be_taken() {
     for wrong in ["", "a\nb", &"x".repeat(129)] {
-        let made = token::sign(&secret(), wrong, None, Duration::MAX, now());
+        let made = token::sign(&secret(), wrong, None, Duration::from_mins(1), now());
         assert!(matches!(made, Err(SignError::InvalidUser)));
     }
-    let token = token::sign(&secret(), &"é".repeat(128), None, Duration::MAX, now()).unwrap();
+    for too_long in [YEAR + Duration::from_secs(1), Duration::MAX] {
+        let made = token::sign(&secret(), "a", None, too_long, now());
+        assert!(matches!(made, Err(SignError::TooLong)));
+    }
+    let token = token::sign(&secret(), &"é".repeat(128), None, YEAR, now()).unwrap();
     assert!(token::verify(&secret(), &Parties::default(), &token, now()).is_ok());
 }
 
@@ -113,6 +118,16 @@ fn claims_that_prove_nothing_are_refused() {
     ];
     for claims in wrong {
         assert_eq!(user(&claims), Err(InvalidToken::NotProved), "{claims}");
+    }
+}
+
+#[test]
+fn a_token_without_an_end_of_life_is_refused() {
+    let year = now().as_second() + i64::try_from(YEAR.as_secs()).unwrap();
+    assert_eq!(user(&json!({"sub": "a", "exp": year})).as_deref(), Ok("a"));
+    for never in [year + 1, 9_999_999_999, i64::MAX] {
+        let claims = json!({"sub": "a", "exp": never});
+        assert_eq!(user(&claims), Err(InvalidToken::TooLong), "{claims}");
     }
 }
 
