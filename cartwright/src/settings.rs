@@ -3,6 +3,7 @@
 mod engines;
 mod hooks;
 mod listeners;
+mod provider;
 mod service_name;
 mod sources;
 mod tokens;
@@ -19,8 +20,10 @@ use runtime::{
 use tracing::level_filters::LevelFilter;
 
 pub use engines::Engines;
-pub use hooks::TestHooks;
-pub use listeners::{ListenAddresses, Ports};
+pub use hooks::{Purpose, TestHooks};
+pub(crate) use listeners::is_loopback;
+pub use listeners::{ListenAddresses, Plaintext, Ports};
+pub use provider::PaymentProvider;
 pub use service_name::ServiceName;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
@@ -52,6 +55,9 @@ pub struct Settings {
     /// Events that are published at once, at most.
     #[arg(long, env, default_value_t = 100, global = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub outbox_batch_size: u32,
+    /// Who moves the money. The simulated provider moves none, and is the only one yet.
+    #[arg(long, env, default_value = "simulated", global = true)]
+    pub payment_provider: PaymentProvider,
     /// How many charges of a good card the simulated provider accepts, 0 to 1.
     #[arg(long, env, default_value = "1.0", global = true)]
     pub payment_success_rate: SuccessRate,
@@ -143,6 +149,7 @@ impl Config {
         services.sort_unstable();
         services.dedup();
         settings.engines.check()?;
+        settings.listen.check(&services)?;
         settings.tokens.check()?;
         check_durations(&settings)?;
         if settings.engines.kafka().is_none() {
@@ -167,6 +174,32 @@ impl Config {
 
     pub fn runs(&self, service: ServiceName) -> bool {
         self.services.contains(&service)
+    }
+
+    /// What an operator should know of a shop that starts with it, although nothing is wrong.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.runs(ServiceName::Payment) {
+            match self.settings.payment_provider {
+                PaymentProvider::Simulated => warnings.push(
+                    "PAYMENT_PROVIDER: the payment provider is simulated: no money moves, and whoever names a test method \
+                     such as pm_card_ok gets what they ask for"
+                        .to_owned(),
+                ),
+            }
+        }
+        let hooks = self.settings.hooks.set();
+        if !hooks.is_empty() {
+            let hooks = hooks.join(" and ");
+            warnings.push(format!("{hooks}: this process is under test and may abort at any time"));
+        }
+        if !self.runs(ServiceName::Gateway) && !is_loopback(self.settings.listen.host) {
+            warnings.push(
+                "HOST: it is the address of the gateway, which does not run in this process; services listen at GRPC_HOST"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 }
 

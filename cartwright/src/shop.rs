@@ -16,7 +16,10 @@ use runtime::{
 use storage::{DataDir, Database, OpenError};
 use tokio::time::Instant;
 
-use crate::{Config, ServiceName, secret, settings::Settings};
+use crate::{
+    Config, ServiceName, secret,
+    settings::{PaymentProvider, Settings},
+};
 use listeners::Listeners;
 use network::Network;
 
@@ -110,7 +113,10 @@ impl Shop {
         if listeners.gateway.is_some() {
             probes.extend(network.gateway_probes(config));
         }
-        let health = Health::new(probes);
+        let mut health = Health::new(probes);
+        if config.runs(ServiceName::Payment) {
+            health = health.note("payment-provider", settings.payment_provider.as_str());
+        }
         let gateway = match listeners.gateway.take() {
             Some(listener) => Some(serve_gateway(config, &network, listener, health.clone(), &runtime)?),
             None => None,
@@ -210,6 +216,7 @@ async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<
 
 fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::Config, ConfigError> {
     let store = settings.database(ServiceName::Checkout)?;
+    let default_method = settings.payment_provider.default_method();
     let owner = match (settings.engines.instance(), &store) {
         (Some(name), _) => name.to_owned(),
         // The data directory has one owner: whoever holds it is the one who held it before.
@@ -218,6 +225,7 @@ fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::C
     };
     Ok(checkout::Config {
         store,
+        default_method,
         timeout: settings.checkout_timeout.0,
         owner,
         outbox_poll: settings.outbox_poll_interval.0,
@@ -237,11 +245,13 @@ fn cart_config(settings: &Settings) -> cart::Config {
 fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
     Ok(payment::Config {
         store: settings.database(ServiceName::Payment)?,
-        provider: payment::ProviderConfig {
-            ledger: settings.provider_ledger()?,
-            success_rate: settings.payment_success_rate,
-            min_latency: settings.payment_min_latency.0,
-            max_latency: settings.payment_max_latency.0,
+        provider: match settings.payment_provider {
+            PaymentProvider::Simulated => payment::Provider::Simulated(payment::Simulation {
+                ledger: settings.provider_ledger()?,
+                success_rate: settings.payment_success_rate,
+                min_latency: settings.payment_min_latency.0,
+                max_latency: settings.payment_max_latency.0,
+            }),
         },
         provider_timeout: settings.payment_max_latency.0 + PROVIDER_MARGIN,
     })
@@ -255,7 +265,7 @@ fn serve_gateway(
     runtime: &Runtime,
 ) -> Result<gateway::Running, StartError> {
     let settings = gateway::Config {
-        secret: secret::of(&config.settings)?,
+        keys: secret::of(&config.settings)?,
         parties: config.settings.tokens.parties(),
         checkout_timeout: config.settings.checkout_timeout.0,
         request_timeout: REQUEST_TIMEOUT,

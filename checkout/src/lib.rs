@@ -54,7 +54,7 @@ pub async fn build(
         retention: config.outbox_retention,
         crash: runtime.crash.clone(),
     };
-    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), config.timeout);
+    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), config.timeout, config.default_method);
     let (tasks, of_relay) = (runtime.tasks.clone(), runtime.tasks.clone());
     Ok(
         Service::new("checkout", CheckoutServiceServer::new(grpc), tasks.clone())

@@ -8,6 +8,7 @@ mod heartbeat;
 mod migrations;
 mod page_token;
 mod postgres;
+pub mod private;
 mod sqlite;
 
 pub use cursor::{Cursor, Page};

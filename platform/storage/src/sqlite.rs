@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Heartbeat, Migrations, OpenError, StoreError};
+use crate::{Heartbeat, Migrations, OpenError, StoreError, private};
 use writer::Writer;
 
 /// Before this, resetting the WAL could corrupt the database.
@@ -45,9 +45,14 @@ impl Sqlite {
             path: path.to_owned(),
             source,
         };
+        // SQLite gives the files beside it the same mode.
+        private::prepare(path).map_err(|source| OpenError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let connect = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -69,7 +74,6 @@ impl Sqlite {
                     OpenError::Migration { path, source }
                 }
             })?;
-        let connect = connect.create_if_missing(false);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
