@@ -46,7 +46,9 @@ pub async fn build(
     let (cache, cache_probe) = open_cache(&config, runtime).await?;
     let products = Arc::new(peers::GrpcProducts::new(product));
     let carts = Carts::new(store, cache.clone(), products, runtime);
-    let grpc = CartServiceServer::new(grpc::CartGrpc::new(carts.clone()));
+    let grpc = CartServiceServer::new(grpc::CartGrpc::new(carts.clone()))
+        .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
+        .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     let (tasks, of_consumer) = (runtime.tasks.clone(), runtime.clone());
     let mut service = Service::new("cart", grpc, runtime.tasks.clone())
         .background("consumer", move || {

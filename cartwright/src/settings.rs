@@ -73,6 +73,9 @@ pub struct Settings {
     /// When a connection to the gateway is closed that nobody uses; longer than the load balancer in front of it waits.
     #[arg(long, env, default_value = "75s", global = true)]
     pub keep_alive_timeout: Span,
+    /// How many connections the gateway has at most; one address has half of them, unless a proxy says for whom it asks.
+    #[arg(long, env, default_value_t = 4096, global = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
     /// Whether the last address in `X-Forwarded-For` is the client's: true only behind a proxy that writes it.
     #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, global = true)]
     pub trust_forwarded_for: bool,
