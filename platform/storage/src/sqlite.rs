@@ -1,5 +1,6 @@
 //! SQLite: one writer that commits in groups, and a pool of readers.
 
+mod bounded;
 mod writer;
 
 use std::{path::Path, time::Duration};
@@ -14,6 +15,8 @@ use sqlx::{
 
 use crate::{Heartbeat, Migrations, OpenError, StoreError, private};
 use writer::Writer;
+
+pub use bounded::SqliteBounded;
 
 /// Before this, resetting the WAL could corrupt the database.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
