@@ -219,9 +219,7 @@ impl CartCache for RedisCache {
                     error = runtime::telemetry::chain(error.as_ref()),
                     "forgot a copy that is no cart"
                 );
-                let forget = redis::Cmd::del(self.key(user));
-                self.bounded(async |connection| forget.query_async::<()>(connection).await)
-                    .await?;
+                self.forget(user).await?;
                 let held: Vec<u8> = self.run(&script).await?;
                 decode(user, &held).map_err(CacheError)
             }
@@ -243,6 +241,12 @@ impl CartCache for RedisCache {
         script.arg(version.0);
         let ticket: String = self.run(&script).await?;
         ticket.parse().map(Ticket).map_err(|error| CacheError(Box::new(error)))
+    }
+
+    async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
+        let forget = redis::Cmd::del(self.key(user));
+        self.bounded(async |connection| forget.query_async(connection).await)
+            .await
     }
 }
 
