@@ -55,6 +55,7 @@ macro_rules! secrets {
 
 secrets! {
     jwt_secret_file "JWT_SECRET_FILE" => tokens.jwt_secret;
+    jwt_secret_previous_file "JWT_SECRET_PREVIOUS_FILE" => tokens.jwt_secret_previous;
     database_url_file "DATABASE_URL_FILE" => engines.database_url;
     product_database_url_file "PRODUCT_DATABASE_URL_FILE" => engines.databases.product_database_url;
     inventory_database_url_file "INVENTORY_DATABASE_URL_FILE" => engines.databases.inventory_database_url;

@@ -8,6 +8,7 @@ mod closing;
 mod link;
 mod membership;
 mod producer;
+mod progress;
 mod reader;
 mod record;
 mod subscription;
@@ -30,7 +31,7 @@ use self::{
     topics::Topics,
 };
 use super::{BusError, Delivery, EventBus, Stalled, Subscription};
-use crate::{Message, Topic};
+use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
 const OPEN_LIMIT: Duration = Duration::from_secs(9);
@@ -76,6 +77,7 @@ pub struct KafkaBus {
     publisher: Arc<Publisher>,
     topics: Arc<Topics>,
     stalled: Stalled,
+    signatures: Signatures,
 }
 
 impl KafkaBus {
@@ -106,7 +108,14 @@ impl KafkaBus {
             publisher,
             topics,
             stalled: Stalled::default(),
+            signatures: Signatures::default(),
         })
+    }
+
+    /// The same, whose events are signed.
+    #[must_use]
+    pub fn signed(self, signatures: Signatures) -> Self {
+        Self { signatures, ..self }
     }
 }
 
@@ -152,6 +161,10 @@ impl EventBus for KafkaBus {
 
     fn stalled(&self) -> &Stalled {
         &self.stalled
+    }
+
+    fn signatures(&self) -> &Signatures {
+        &self.signatures
     }
 
     async fn is_up(&self) -> bool {
