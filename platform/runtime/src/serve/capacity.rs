@@ -168,15 +168,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_tells_those_that_have_one() {
-        let capacity = Capacity::new(1, 1);
+        let capacity = Capacity::new(2, 1);
         let mut crowded = Box::pin(capacity.crowded());
-        let _first = capacity.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
+        let from = |last| IpAddr::from([192, 0, 2, last]);
+        let _first = capacity.admit(from(1)).unwrap();
         assert!(crowded.as_mut().now_or_never().is_none());
-        let again = capacity.admit(IpAddr::from([192, 0, 2, 1])).unwrap_err();
-        assert_eq!(again, Full::Share);
-        assert!(crowded.as_mut().now_or_never().is_none(), "there may be others");
-        let other = capacity.admit(IpAddr::from([192, 0, 2, 2])).unwrap_err();
-        assert_eq!(other, Full::All);
+        assert_eq!(capacity.admit(from(1)).unwrap_err(), Full::Share);
+        assert!(crowded.as_mut().now_or_never().is_none(), "there is one for others");
+        let _second = capacity.admit(from(2)).unwrap();
+        assert_eq!(capacity.admit(from(3)).unwrap_err(), Full::All);
         assert!(crowded.now_or_never().is_some());
     }
 
