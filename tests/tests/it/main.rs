@@ -51,6 +51,7 @@ mod oversell;
 mod readiness;
 mod redelivery;
 mod replicas;
+mod searches;
 mod split;
 mod stopping;
 mod tidy;
