@@ -18,21 +18,25 @@ kafka_copy_jars() {
   new=$cache/kafka.new
   rm -rf "$new"
   quietly "$state/kafka/install.log" mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$new"
+  chmod -R u=rwX,go=rX "$new"
   mv -T "$new" "$jars"
 }
 
 kafka_start() {
-  local jars id
+  local jars java id as_user
   jars=$(kafka_jars)
+  java=$(command -v java)
+  as_user kafka
+  own kafka "$state/kafka/data"
   choose_port "$state/kafka/port" "${CARTWRIGHT_KAFKA_PORT:-}" 19092
   choose_port "$state/kafka/controller-port" "${CARTWRIGHT_KAFKA_CONTROLLER_PORT:-}" 19093
-  kafka_properties >"$state/kafka/server.properties"
-  if [ ! -e "$state/kafka/data/meta.properties" ]; then
+  kafka_properties | show kafka "$state/kafka/server.properties"
+  if ! "${as_user[@]}" test -e "$state/kafka/data/meta.properties"; then
     id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=')
-    quietly "$state/kafka/install.log" \
-      java -cp "$jars/*" kafka.tools.StorageTool format -t "$id" -c "$state/kafka/server.properties"
+    quietly "$state/kafka/install.log" "${as_user[@]}" \
+      "$java" -cp "$jars/*" kafka.tools.StorageTool format -t "$id" -c "$state/kafka/server.properties"
   fi
-  detach kafka java -Xmx512m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
+  detach kafka "$java" -Xmx512m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
     '-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS' \
     -cp "$jars/*" kafka.Kafka "$state/kafka/server.properties"
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 # A server of MongoDB's wire protocol on SQLite files: main.go and turns.go beside this.
 
 mongodb_fetch() {
@@ -23,6 +23,7 @@ mongodb_build() {
   mongodb_patch "$new/server" "$new/ferretdb"
   quietly "$log" env CGO_ENABLED=0 GOWORK=off \
     go build -C "$new/server" -mod=readonly -buildvcs=false -trimpath -o "$new/mongodb" .
+  chmod u=rwx,go=rx "$new/mongodb"
   mv -T "$new/mongodb" "$binary"
   rm -rf "$new"
 }
@@ -44,8 +45,10 @@ mongodb_patch() {
 }
 
 mongodb_start() {
+  local as_user
+  as_user mongodb
   choose_port "$state/mongodb/port" "${CARTWRIGHT_MONGODB_PORT:-}" 17017
-  mkdir -p "$state/mongodb/data"
+  own mongodb "$state/mongodb/data"
   detach mongodb "$(mongodb_binary)" -listen "127.0.0.1:$(port mongodb)" -data "$state/mongodb/data"
 }
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 # Redis, as a cache: it stores nothing, and drops what was used least when it is full.
 
 redis_fetch() {
@@ -6,8 +6,11 @@ redis_fetch() {
 }
 
 redis_start() {
+  local as_user
+  as_user redis
+  own redis "$state/redis/data"
   choose_port "$state/redis/port" "${CARTWRIGHT_REDIS_PORT:-}" 16379
-  detach redis redis-server --bind 127.0.0.1 --port "$(port redis)" --daemonize no --dir "$state/redis" \
+  detach redis "$(command -v redis-server)" --bind 127.0.0.1 --port "$(port redis)" --daemonize no --dir "$state/redis/data" \
     --save '' --appendonly no --maxmemory 256mb --maxmemory-policy allkeys-lru
 }
 

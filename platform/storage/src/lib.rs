@@ -9,6 +9,7 @@ mod heartbeat;
 mod migrations;
 mod page_token;
 mod postgres;
+pub mod private;
 mod sqlite;
 
 pub use bounded::{BoundedError, Bounds};

@@ -41,6 +41,7 @@ mod command;
 mod commits;
 mod crash;
 mod crowd;
+mod engine_users;
 mod expiry;
 mod facts;
 mod idempotency;
