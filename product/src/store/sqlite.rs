@@ -205,3 +205,6 @@ fn from_row(row: Row) -> Result<Product, StoreError> {
         Timestamp::from_millisecond(millisecond).map_err(StoreError::corrupt)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,7 @@ mod oversell;
 mod readiness;
 mod redelivery;
 mod replicas;
+mod searches;
 mod split;
 mod stopping;
 mod tidy;
