@@ -219,9 +219,7 @@ impl CartCache for RedisCache {
                     error = runtime::telemetry::chain(error.as_ref()),
                     "forgot a copy that is no cart"
                 );
-                let forget = redis::Cmd::del(self.key(user));
-                self.bounded(async |connection| forget.query_async::<()>(connection).await)
-                    .await?;
+                self.forget(user).await?;
                 let held: Vec<u8> = self.run(&script).await?;
                 decode(user, &held).map_err(CacheError)
             }
@@ -244,6 +242,12 @@ impl CartCache for RedisCache {
         let ticket: String = self.run(&script).await?;
         ticket.parse().map(Ticket).map_err(|error| CacheError(Box::new(error)))
     }
+
+    async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
+        let forget = redis::Cmd::del(self.key(user));
+        self.bounded(async |connection| forget.query_async(connection).await)
+            .await
+    }
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -255,7 +259,7 @@ fn encode(cart: &Cart) -> Result<String, Source> {
 
 fn decode(user: &UserId, held: &[u8]) -> Result<Cached, Source> {
     Ok(match serde_json::from_slice(held)? {
-        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new((*cart).try_into()?)),
+        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new(cart.cart_of(user)?)),
         Held::Cart { cart: None, .. } => Cached::Cart(Arc::new(Cart::never_filled(user.clone()))),
         Held::Gap { ticket, .. } => Cached::Nothing(Ticket(ticket)),
     })

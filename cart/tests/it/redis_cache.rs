@@ -10,7 +10,7 @@ use cart::{
     Secret,
     app::{Carts, Terms},
     cache::{RedisCache, RedisOptions},
-    domain::{Cart, Version},
+    domain::{Cart, UserId, Version},
     ports::{Cached, CartCache},
 };
 use redis::{AsyncCommands, aio::MultiplexedConnection};
@@ -193,6 +193,34 @@ async fn what_is_no_cart_counts_as_nothing() {
             Cached::Cart(Arc::new(cart_of(&user(), 1)))
         );
     }
+}
+
+/// Whoever can write to Redis, or a mistake that mixes up keys, shows nobody the cart of another.
+#[tokio::test]
+async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
+    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
+        return;
+    };
+    let (cache, mut connection) = (keys.cache().await, keys.connection().await);
+    let Cached::Nothing(ticket) = cache.get(&user()).await.unwrap() else {
+        panic!("a key of its own is empty")
+    };
+    cache.put(Arc::new(cart_of(&user(), 1)), ticket).await.unwrap();
+    let other = UserId::new("other");
+    let key_of_other = format!("{}cart:other", keys.prefix);
+    let _: () = redis::cmd("COPY")
+        .arg(keys.key())
+        .arg(&key_of_other)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let found = cache.get(&other).await.unwrap();
+    assert!(matches!(found, Cached::Nothing(_)), "{found:?}");
+    let kept: Option<String> = connection.get(&key_of_other).await.unwrap();
+    assert!(
+        !kept.unwrap_or_default().contains("\"user\""),
+        "the copy is still there"
+    );
 }
 
 async fn add(carts: &Carts) -> Arc<Cart> {

@@ -226,7 +226,7 @@ async fn read(journal: &dyn Journal, n: i64) {
     let known = request("user-0001", &format!("key-{:07}", 1000 + n));
     let found = journal.find(&known.user, &known.key).await.unwrap().unwrap();
     assert_eq!(found.user, known.user);
-    assert!(journal.get(found.id).await.unwrap().is_some());
+    assert!(journal.get(found.id, None).await.unwrap().is_some());
     let statuses = [
         (None, 20),
         (Some(Status::Completed), 20),

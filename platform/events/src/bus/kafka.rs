@@ -7,6 +7,7 @@ mod client;
 mod closing;
 mod membership;
 mod producer;
+mod progress;
 mod reader;
 mod record;
 mod subscription;
@@ -28,7 +29,7 @@ use self::{
     topics::Topics,
 };
 use super::{BusError, Delivery, EventBus, Stalled, Subscription};
-use crate::{Message, Topic};
+use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
 const OPEN_LIMIT: Duration = Duration::from_secs(9);
@@ -71,6 +72,7 @@ pub struct KafkaBus {
     publisher: Arc<Publisher>,
     topics: Arc<Topics>,
     stalled: Stalled,
+    signatures: Signatures,
 }
 
 impl KafkaBus {
@@ -98,7 +100,14 @@ impl KafkaBus {
             publisher,
             topics,
             stalled: Stalled::default(),
+            signatures: Signatures::default(),
         })
+    }
+
+    /// The same, whose events are signed.
+    #[must_use]
+    pub fn signed(self, signatures: Signatures) -> Self {
+        Self { signatures, ..self }
     }
 }
 
@@ -144,6 +153,10 @@ impl EventBus for KafkaBus {
 
     fn stalled(&self) -> &Stalled {
         &self.stalled
+    }
+
+    fn signatures(&self) -> &Signatures {
+        &self.signatures
     }
 
     async fn is_up(&self) -> bool {

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use events::{
     BusError, Consumer, DeadLetters, Delivery, Event, EventBus, Handler, HandlerError, Message, Parked, Position,
-    Stalled, Subscription, Topic,
+    Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, CrashPoints, RequestContext, Tasks};
@@ -182,6 +182,10 @@ impl EventBus for FlakyBus {
 
     fn stalled(&self) -> &Stalled {
         self.inner.stalled()
+    }
+
+    fn signatures(&self) -> &Signatures {
+        self.inner.signatures()
     }
 
     async fn is_up(&self) -> bool {

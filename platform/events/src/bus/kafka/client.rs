@@ -95,7 +95,9 @@ impl Settings {
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest");
+            .set("auto.offset.reset", "earliest")
+            // What was damaged on its way or on the broker's disk is told, not read as something else.
+            .set("check.crcs", "true");
         config
     }
 
