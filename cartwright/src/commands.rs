@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod dlq;
+mod erase;
 mod serve;
 mod token;
 
@@ -65,6 +66,7 @@ pub(crate) async fn run(command: Command, (settings, sources): (Settings, Source
         Command::Token { user, expires_in, role } => token::run(&settings, &user, role.as_deref(), expires_in.0),
         Command::Config => config::run(&sources, settings),
         Command::Dlq(command) => dlq::run(command, &settings).await,
+        Command::Erase { user, yes } => erase::run(&user, yes, &settings).await,
     }
 }
 

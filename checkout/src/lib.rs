@@ -54,7 +54,8 @@ pub async fn build(
         retention: config.outbox_retention,
         crash: runtime.crash.clone(),
     };
-    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), config.timeout);
+    let eraser = app::erasure::Eraser::new(store.records, bus.clone());
+    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), eraser, config.timeout);
     let (tasks, of_relay) = (runtime.tasks.clone(), runtime.tasks.clone());
     Ok(
         Service::new("checkout", CheckoutServiceServer::new(grpc), tasks.clone())

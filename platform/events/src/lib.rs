@@ -11,7 +11,7 @@ pub mod outbox;
 mod relay;
 
 pub use bus::{
-    BusError, Delivery, EventBus, Position, Stalled, Subscription,
+    BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription,
     kafka::{KafkaBus, KafkaOptions},
     sqlite::SqliteBus,
 };
