@@ -41,6 +41,7 @@ mod command;
 mod commits;
 mod crash;
 mod crowd;
+mod erasure;
 mod expiry;
 mod facts;
 mod idempotency;

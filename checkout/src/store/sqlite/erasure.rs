@@ -17,9 +17,10 @@ const ENDED: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FR
     ORDER BY has_ended, id LIMIT ?";
 const UNPUBLISHED: &str = "SELECT key FROM outbox
     WHERE published_at IS NULL AND key IN (SELECT value FROM json_each(?)) LIMIT 1";
+/// The plus keeps the index of the users out of it: a user may have many more.
 const FORGET: &str = "UPDATE checkouts
     SET user_id = ?1 || id, idempotency_key = 'erased', fingerprint = 'erased', payment_method = 'erased', cart_id = NULL
-    WHERE id IN (SELECT value FROM json_each(?2)) AND user_id = ?3 AND state IN ('COMPLETED', 'FAILED')";
+    WHERE id IN (SELECT value FROM json_each(?2)) AND +user_id = ?3 AND state IN ('COMPLETED', 'FAILED')";
 const FORGET_EVENTS: &str = "DELETE FROM outbox
     WHERE published_at IS NOT NULL AND key IN (SELECT value FROM json_each(?))";
 
