@@ -54,6 +54,15 @@ pub(crate) enum Command {
     /// Events that a consumer could not apply.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Remove all that a running shop keeps of a customer; amounts, stock and ledgers stay (docs/erasure.md).
+    Erase {
+        /// Who is to be erased.
+        #[arg(long)]
+        user: String,
+        /// Do it. Without this, it is only said what would be done.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

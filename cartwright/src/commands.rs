@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod dlq;
+mod erase;
 mod serve;
 mod token;
 
@@ -73,6 +74,7 @@ pub(crate) async fn run(command: Command, (settings, sources): (Settings, Source
             settings.engines.check()?;
             dlq::run(command, &settings).await
         }
+        Command::Erase { user, yes } => erase::run(&user, yes, &settings).await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod bus;
 mod listeners;
-mod network;
+pub(crate) mod network;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -54,7 +54,8 @@ pub async fn build(
         retention: config.outbox_retention,
         crash: runtime.crash.clone(),
     };
-    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), config.timeout, config.default_method);
+    let eraser = app::erasure::Eraser::new(store.records, bus.clone());
+    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), eraser, config.timeout, config.default_method);
     let grpc = CheckoutServiceServer::new(grpc)
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);

@@ -42,6 +42,7 @@ mod commits;
 mod crash;
 mod crowd;
 mod engine_users;
+mod erasure;
 mod expiry;
 mod facts;
 mod idempotency;

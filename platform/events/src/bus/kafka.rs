@@ -30,7 +30,7 @@ use self::{
     subscription::KafkaSubscription,
     topics::Topics,
 };
-use super::{BusError, Delivery, EventBus, Stalled, Subscription};
+use super::{BusError, Delivery, Erased, EventBus, Stalled, Subscription};
 use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
@@ -157,6 +157,11 @@ impl EventBus for KafkaBus {
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError> {
         let (settings, topic) = (self.settings.clone(), self.settings.on_wire(topic));
         blocking(move || reader::read_all(&settings, &topic)).await?
+    }
+
+    async fn erase(&self, _: &str, _: &[&str], _: &[String]) -> Result<Erased, BusError> {
+        // A broker deletes from the beginning of a partition only.
+        Ok(Erased::Kept)
     }
 
     fn stalled(&self) -> &Stalled {
