@@ -1,5 +1,6 @@
 //! The command as its user sees it: what it says when something is wrong, and what the other commands do.
 
+mod links;
 mod secrets;
 
 use std::{
