@@ -4,6 +4,8 @@ mod engines;
 mod hooks;
 mod listeners;
 mod provider;
+pub(crate) mod redaction;
+mod secrets;
 mod service_name;
 mod sources;
 mod tokens;
@@ -24,6 +26,7 @@ pub use hooks::{Purpose, TestHooks};
 pub(crate) use listeners::is_loopback;
 pub use listeners::{ListenAddresses, Plaintext, Ports};
 pub use provider::PaymentProvider;
+pub use secrets::SecretFiles;
 pub use service_name::ServiceName;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
@@ -43,6 +46,8 @@ pub struct Settings {
     pub engines: Engines,
     #[command(flatten)]
     pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub secret_files: SecretFiles,
     /// How long stock is held that is not confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,
@@ -73,6 +78,9 @@ pub struct Settings {
     /// When a connection to the gateway is closed that nobody uses; longer than the load balancer in front of it waits.
     #[arg(long, env, default_value = "75s", global = true)]
     pub keep_alive_timeout: Span,
+    /// How many connections the gateway has at most; one address has half of them, unless a proxy says for whom it asks.
+    #[arg(long, env, default_value_t = 4096, global = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
     /// Whether the last address in `X-Forwarded-For` is the client's: true only behind a proxy that writes it.
     #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, global = true)]
     pub trust_forwarded_for: bool,
@@ -178,7 +186,7 @@ impl Config {
 
     /// What an operator should know of a shop that starts with it, although nothing is wrong.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.settings.engines.warnings();
         if self.runs(ServiceName::Payment) {
             match self.settings.payment_provider {
                 PaymentProvider::Simulated => {

@@ -2,7 +2,7 @@
 
 pub(crate) mod bus;
 mod listeners;
-mod network;
+pub(crate) mod network;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use gateway::{Patience, Proxied};
 use runtime::{
     Faults, Health, Runtime,
     config::ConfigError,
-    serve::{Interface, Running},
+    serve::{Capacity, Descriptors, Interface, Limits, Running},
 };
 use storage::{DataDir, Database, OpenError};
 use tokio::time::Instant;
@@ -85,11 +85,17 @@ pub struct Shop {
 impl Shop {
     /// Starts what the configuration names. When this returns, it answers.
     pub async fn start(config: &Config, hooks: Hooks) -> Result<Self, StartError> {
+        let settings = &config.settings;
+        let descriptors = descriptors(settings);
+        let limits = Limits {
+            capacity: Capacity::new(descriptors.grpc, descriptors.grpc / 2),
+            ..hooks.runtime.limits
+        };
         let runtime = Runtime {
             crash: config.crash.clone(),
+            limits,
             ..hooks.runtime
         };
-        let settings = &config.settings;
         let mut network = Network::new(config, hooks.faults)?;
         let data = if settings.embeds(&config.services) {
             Some(DataDir::own(&settings.data_dir)?)
@@ -118,10 +124,16 @@ impl Shop {
             health = health.note("payment-provider", settings.payment_provider.as_str());
         }
         let gateway = match listeners.gateway.take() {
-            Some(listener) => Some(serve_gateway(config, &network, listener, health.clone(), &runtime)?),
+            Some(listener) => {
+                let capacity = gateway_capacity(settings, descriptors);
+                let router = gateway::router(gateway_config(config)?, network.gateway(), health.clone(), &runtime);
+                let gateway = gateway::serve(router, listener, patience(settings), capacity, &runtime);
+                Some(gateway.map_err(anyhow::Error::from)?)
+            }
             None => None,
         };
-        let admin = gateway::serve(health.routes(), listeners.admin, patience(settings), &runtime);
+        let capacity = Capacity::new(descriptors.admin, descriptors.admin);
+        let admin = gateway::serve(health.routes(), listeners.admin, patience(settings), capacity, &runtime);
         let admin = admin.map_err(anyhow::Error::from)?;
         Ok(Self {
             services,
@@ -257,14 +269,8 @@ fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
     })
 }
 
-fn serve_gateway(
-    config: &Config,
-    network: &Network,
-    listener: tokio::net::TcpListener,
-    health: Health,
-    runtime: &Runtime,
-) -> Result<gateway::Running, StartError> {
-    let settings = gateway::Config {
+fn gateway_config(config: &Config) -> Result<gateway::Config, StartError> {
+    Ok(gateway::Config {
         keys: secret::of(&config.settings)?,
         parties: config.settings.tokens.parties(),
         checkout_timeout: config.settings.checkout_timeout.0,
@@ -276,15 +282,38 @@ fn serve_gateway(
         } else {
             Proxied::Not
         },
-    };
-    let router = gateway::router(settings, network.gateway(), health, runtime);
-    let running = gateway::serve(router, listener, patience(&config.settings), runtime);
-    Ok(running.map_err(anyhow::Error::from)?)
+    })
 }
 
-const fn patience(settings: &Settings) -> Patience {
+/// How many connections each port may have, and a word about it when those are fewer than what is set.
+fn descriptors(settings: &Settings) -> Descriptors {
+    let wanted = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+    let descriptors = Descriptors::share_out(wanted);
+    if descriptors.gateway < wanted {
+        tracing::warn!(
+            open_files = descriptors.all,
+            gateway = descriptors.gateway,
+            grpc = descriptors.grpc,
+            "this process may open so few files that it takes fewer connections than MAX_CONNECTIONS; raise its limit (ulimit -n)"
+        );
+    }
+    descriptors
+}
+
+/// One address may have half of the connections, or all when it is that of a proxy.
+fn gateway_capacity(settings: &Settings, descriptors: Descriptors) -> Capacity {
+    let connections = descriptors.gateway;
+    let share = if settings.trust_forwarded_for {
+        connections
+    } else {
+        connections / 2
+    };
+    Capacity::new(connections, share)
+}
+
+fn patience(settings: &Settings) -> Patience {
     Patience {
         keep_alive: settings.keep_alive_timeout.0,
-        head: Patience::HEAD,
+        ..Patience::default()
     }
 }

@@ -40,7 +40,9 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
         Provider::Simulated(simulation) => simulated(simulation, config.provider_timeout, runtime).await?,
     };
     let payments = Payments::new(store.clone(), provider, config.provider_timeout, runtime);
-    let grpc = PaymentServiceServer::new(grpc::Grpc::new(payments));
+    let grpc = PaymentServiceServer::new(grpc::Grpc::new(payments))
+        .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
+        .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     // The provider is not probed: when an outside company is away, the shop is still there to browse and to ask.
     let probe = Probe::new(probe, move || {
         let store = store.clone();
