@@ -59,7 +59,7 @@ async fn a_shop_in_one_process_sells_with_its_services_apart_from_its_gateway() 
     let mut inventory =
         proto::inventory::v1::inventory_service_client::InventoryServiceClient::connect(inventory).await?;
     let asked = proto::inventory::v1::GetStockRequest { product_ids: vec![2] };
-    ensure!(!inventory.get_stock(asked).await?.into_inner().levels.is_empty());
+    ensure!(!inventory.get_stock(asked).await?.into_inner().stock.is_empty());
     shop.stop().await?;
     Ok(())
 }
