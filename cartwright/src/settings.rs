@@ -189,17 +189,10 @@ impl Config {
         let mut warnings = self.settings.engines.warnings();
         if self.runs(ServiceName::Payment) {
             match self.settings.payment_provider {
-                PaymentProvider::Simulated => warnings.push(
-                    "PAYMENT_PROVIDER: the payment provider is simulated: no money moves, and whoever names a test method \
-                     such as pm_card_ok gets what they ask for"
-                        .to_owned(),
-                ),
+                PaymentProvider::Simulated => {
+                    warnings.push("PAYMENT_PROVIDER: the payment provider is simulated: no money moves".to_owned());
+                }
             }
-        }
-        let hooks = self.settings.hooks.set();
-        if !hooks.is_empty() {
-            let hooks = hooks.join(" and ");
-            warnings.push(format!("{hooks}: this process is under test and may abort at any time"));
         }
         if !self.runs(ServiceName::Gateway) && !is_loopback(self.settings.listen.host) {
             warnings.push(

@@ -5,7 +5,9 @@ mod snapshot;
 
 use std::{
     fmt,
+    fs::Permissions,
     ops::Deref,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -78,7 +80,7 @@ impl Home {
             Profile::Engines => Some(Places::make(Addresses::shared()?, None).await?),
         };
         Ok(Self {
-            folder: tempfile::tempdir()?,
+            folder: private_folder()?,
             places,
             is_on_its_own_engines: false,
         })
@@ -87,7 +89,7 @@ impl Home {
     /// On engines that are there for this test alone. They must outlive it.
     pub async fn on(engines: &EngineSet) -> Result<Self> {
         Ok(Self {
-            folder: tempfile::tempdir()?,
+            folder: private_folder()?,
             places: Some(Places::make(engines.addresses().clone(), None).await?),
             is_on_its_own_engines: true,
         })
@@ -95,7 +97,7 @@ impl Home {
 
     /// The same data at another place, of a shop that is closed and at rest.
     pub async fn copy(&self) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = private_folder()?;
         for entry in std::fs::read_dir(self.folder.path())? {
             let entry = entry?;
             std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
@@ -230,6 +232,13 @@ impl Home {
             Some(places) => Arc::new(places.bus().await?),
         })
     }
+}
+
+/// A folder in which a test may put files of its own beside those of a shop.
+fn private_folder() -> std::io::Result<TempDir> {
+    tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
 }
 
 impl Drop for Home {

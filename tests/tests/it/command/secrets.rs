@@ -1,6 +1,6 @@
 //! What the command does with what is secret: logins, keys, tokens.
 
-use std::{path::Path, process::Output};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -228,6 +228,7 @@ async fn a_key_that_cannot_be_used_is_said_in_a_line() -> anyhow::Result<()> {
     std::fs::create_dir_all(no_file.join("jwt.key"))?;
     std::fs::create_dir(&short)?;
     std::fs::write(short.join("jwt.key"), "short")?;
+    std::fs::set_permissions(short.join("jwt.key"), Permissions::from_mode(0o600))?;
     for arguments in [&["serve"][..], &["token", "--user", "1"]] {
         for (data, word) in [(&no_file, "cannot be used"), (&short, "is damaged")] {
             let output = run(data, arguments, &[("JWT_SECRET", "")]).await?;
