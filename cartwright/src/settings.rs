@@ -4,6 +4,7 @@ mod engines;
 mod hooks;
 mod listeners;
 mod service_name;
+mod signing;
 mod sources;
 mod tokens;
 
@@ -22,6 +23,7 @@ pub use engines::Engines;
 pub use hooks::TestHooks;
 pub use listeners::{ListenAddresses, Ports};
 pub use service_name::ServiceName;
+pub use signing::SigningSettings;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
 
@@ -40,6 +42,8 @@ pub struct Settings {
     pub engines: Engines,
     #[command(flatten)]
     pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub signing: SigningSettings,
     /// How long stock is held that is not confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,
@@ -144,6 +148,7 @@ impl Config {
         services.dedup();
         settings.engines.check()?;
         settings.tokens.check()?;
+        settings.signing.check(&settings.engines)?;
         check_durations(&settings)?;
         if settings.engines.kafka().is_none() {
             check_events(&services)?;

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use cartwright::settings::Settings;
-use events::{EventBus, SqliteBus};
+use events::{EventBus, Signatures, SigningKey, SqliteBus};
 use runtime::CrashPoints;
 use sqlx::{FromRow, sqlite::SqliteRow};
 use tempfile::TempDir;
@@ -213,6 +213,13 @@ impl Home {
 
     fn take_places(&mut self) -> Option<Places> {
         self.places.take().filter(|_| !self.is_on_its_own_engines)
+    }
+
+    /// How the shop that lives here signs its events, when it has a key of its own.
+    pub fn signatures(&self) -> Signatures {
+        let key = std::fs::read(self.folder().join("events.key")).ok();
+        let key = key.and_then(|key| SigningKey::new(&key).ok());
+        key.map(|key| Signatures::new("", key, Vec::new())).unwrap_or_default()
     }
 
     /// The event bus, as another process sees it.

@@ -50,7 +50,7 @@ impl Sources {
 
 /// Secrets whole, and in a URL the password and the parameters, which may hold another.
 fn redacted(variable: &str, value: &str) -> String {
-    if variable.contains("SECRET") || variable.contains("PASSWORD") {
+    if ["SECRET", "PASSWORD", "KEY"].iter().any(|word| variable.contains(word)) {
         return REDACTED.to_owned();
     }
     let Some((scheme, rest)) = value.split_once("://") else {
@@ -80,6 +80,7 @@ mod tests {
     #[test]
     fn secrets_do_not_show() {
         assert_eq!(redacted("JWT_SECRET", "s"), REDACTED);
+        assert_eq!(redacted("EVENT_SIGNING_KEY", "s"), REDACTED);
         assert_eq!(
             redacted("DATABASE_URL", "postgres://u:p@h/db"),
             "postgres://u:(redacted)@h/db"

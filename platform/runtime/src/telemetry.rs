@@ -1,10 +1,12 @@
 //! Logs, and how they reach standard error without holding up anybody.
 
 mod output;
+mod visible;
 
 use std::{
     any::Any,
     error::Error,
+    fmt::Debug,
     fs::File,
     io::{IsTerminal, Write},
     iter,
@@ -14,10 +16,11 @@ use std::{
     time::Duration,
 };
 
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing::{field::Field, level_filters::LevelFilter};
+use tracing_subscriber::{field::MakeExt, fmt, fmt::format};
 
 pub use output::Output;
+pub use visible::visible;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,8 @@ impl Log {
         // An error here says that there is a subscriber already.
         let installed = match format {
             LogFormat::Text => {
-                tracing::subscriber::set_global_default(builder.with_ansi(std::io::stderr().is_terminal()).finish())
+                let builder = builder.with_ansi(std::io::stderr().is_terminal());
+                tracing::subscriber::set_global_default(builder.fmt_fields(fields()).finish())
             }
             LogFormat::Json => tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish()),
         };
@@ -109,6 +113,16 @@ fn standard(stream: BorrowedFd<'_>) -> Box<dyn Write + Send> {
         // It was closed before the process began.
         Err(_) => Box::new(std::io::sink()),
     }
+}
+
+/// The message of a line, and its fields as `name=value`, with nothing in them that a terminal obeys: what others have said may
+/// be part of either.
+fn fields() -> impl for<'writer> fmt::FormatFields<'writer> + Send + Sync + 'static {
+    let write = |writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug| match field.name() {
+        "message" => write!(writer, "{}", visible(&format!("{value:?}"))),
+        name => write!(writer, "{name}={}", visible(&format!("{value:?}"))),
+    };
+    format::debug_fn(write).delimited(" ")
 }
 
 /// A log line as it is written: whole.
