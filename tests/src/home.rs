@@ -188,6 +188,12 @@ impl Home {
         }
     }
 
+    /// Lets the broker compress the events of checkouts from now on.
+    pub async fn compress_events(&self, codec: &str) -> Result<()> {
+        let places = self.places.as_ref().context("the embedded bus has no codecs")?;
+        places.compress_events(codec).await
+    }
+
     /// The versions of the carts that are in the shared cache, by customer.
     pub async fn cached_carts(&self) -> Result<Vec<(String, i64)>> {
         self.own_engines()?.cached_carts().await

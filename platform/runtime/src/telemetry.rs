@@ -153,3 +153,45 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     let sources = iter::successors(Some(error), |error| (*error).source());
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(line)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_for_a_terminal_obeys_nothing_that_others_have_said() {
+        let written = Written::default();
+        let (kept, hostile) = (written.clone(), "a\u{1b}[2J\r\nERROR b\u{9b}31m\u{202e}c");
+        let subscriber = fmt()
+            .with_writer(move || kept.clone())
+            .with_ansi(false)
+            .fmt_fields(fields())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let _inside = tracing::info_span!("span", said = %hostile).entered();
+            tracing::warn!(shown = %hostile, quoted = hostile, debug = ?hostile, "{hostile}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line = text.trim_end_matches('\n');
+        let is_obeyed = |c: &char| c.is_control() || *c == '\u{202e}';
+        assert_eq!(line.chars().find(is_obeyed), None, "{line:?}");
+        for word in ["said=a", "shown=a", "quoted=\"a", "debug=\"a", r"\u{1b}[2J\r\nERROR b"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+    }
+}

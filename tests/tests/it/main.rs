@@ -44,6 +44,7 @@ mod crowd;
 mod engine_users;
 mod expiry;
 mod facts;
+mod forged;
 mod idempotency;
 mod kill;
 mod log;
