@@ -121,6 +121,15 @@ impl GuardedCache {
         ticket
     }
 
+    /// Forgets a customer whose cart was removed. False when the cache was not reached.
+    pub async fn forget(&self, user: &UserId) -> bool {
+        let done = self.call(self.cache.forget(user)).await.is_some();
+        if done {
+            self.state().missed.remove(user);
+        }
+        done
+    }
+
     /// Tells the cache of writes that it missed as soon as it is back, until the tasks are stopping.
     pub async fn keep_up(&self, tasks: Tasks) {
         while tasks.sleep(self.patience.pause).await {

@@ -3,6 +3,9 @@
 mod engines;
 mod hooks;
 mod listeners;
+mod provider;
+pub(crate) mod redaction;
+mod secrets;
 mod service_name;
 mod signing;
 mod sources;
@@ -20,8 +23,11 @@ use runtime::{
 use tracing::level_filters::LevelFilter;
 
 pub use engines::Engines;
-pub use hooks::TestHooks;
-pub use listeners::{ListenAddresses, Ports};
+pub use hooks::{Purpose, TestHooks};
+pub(crate) use listeners::is_loopback;
+pub use listeners::{ListenAddresses, Plaintext, Ports};
+pub use provider::PaymentProvider;
+pub use secrets::SecretFiles;
 pub use service_name::ServiceName;
 pub use signing::SigningSettings;
 pub use sources::Sources;
@@ -44,6 +50,8 @@ pub struct Settings {
     pub tokens: TokenSettings,
     #[command(flatten)]
     pub signing: SigningSettings,
+    #[command(flatten)]
+    pub secret_files: SecretFiles,
     /// How long stock is held that is not confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,
@@ -56,6 +64,9 @@ pub struct Settings {
     /// Events that are published at once, at most.
     #[arg(long, env, default_value_t = 100, global = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub outbox_batch_size: u32,
+    /// Who moves the money. The simulated provider moves none, and is the only one yet.
+    #[arg(long, env, default_value = "simulated", global = true)]
+    pub payment_provider: PaymentProvider,
     /// How many charges of a good card the simulated provider accepts, 0 to 1.
     #[arg(long, env, default_value = "1.0", global = true)]
     pub payment_success_rate: SuccessRate,
@@ -71,6 +82,9 @@ pub struct Settings {
     /// When a connection to the gateway is closed that nobody uses; longer than the load balancer in front of it waits.
     #[arg(long, env, default_value = "75s", global = true)]
     pub keep_alive_timeout: Span,
+    /// How many connections the gateway has at most; one address has half of them, unless a proxy says for whom it asks.
+    #[arg(long, env, default_value_t = 4096, global = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
     /// Whether the last address in `X-Forwarded-For` is the client's: true only behind a proxy that writes it.
     #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, global = true)]
     pub trust_forwarded_for: bool,
@@ -147,6 +161,7 @@ impl Config {
         services.sort_unstable();
         services.dedup();
         settings.engines.check()?;
+        settings.listen.check(&services)?;
         settings.tokens.check()?;
         settings.signing.check(&settings.engines)?;
         check_durations(&settings)?;
@@ -172,6 +187,32 @@ impl Config {
 
     pub fn runs(&self, service: ServiceName) -> bool {
         self.services.contains(&service)
+    }
+
+    /// What an operator should know of a shop that starts with it, although nothing is wrong.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.settings.engines.warnings();
+        if self.runs(ServiceName::Payment) {
+            match self.settings.payment_provider {
+                PaymentProvider::Simulated => warnings.push(
+                    "PAYMENT_PROVIDER: the payment provider is simulated: no money moves, and whoever names a test method \
+                     such as pm_card_ok gets what they ask for"
+                        .to_owned(),
+                ),
+            }
+        }
+        let hooks = self.settings.hooks.set();
+        if !hooks.is_empty() {
+            let hooks = hooks.join(" and ");
+            warnings.push(format!("{hooks}: this process is under test and may abort at any time"));
+        }
+        if !self.runs(ServiceName::Gateway) && !is_loopback(self.settings.listen.host) {
+            warnings.push(
+                "HOST: it is the address of the gateway, which does not run in this process; services listen at GRPC_HOST"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 }
 

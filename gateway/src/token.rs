@@ -35,6 +35,35 @@ impl UserId {
     }
 }
 
+/// The keys of a shop's tokens: while one replaces another, tokens of both are taken.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Signs, and verifies.
+    pub current: Secret,
+    /// The one before it, or the one that comes next: verifies only.
+    pub previous: Option<Secret>,
+}
+
+impl Keys {
+    /// The user whom a token speaks for that either of them signed.
+    pub fn verify(&self, parties: &Parties, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
+        match (verify(&self.current, parties, token, now), &self.previous) {
+            // What is wrong with its parties is said only of a token that this key has signed.
+            (Err(InvalidToken::NotProved), Some(previous)) => verify(previous, parties, token, now),
+            (verified, _) => verified,
+        }
+    }
+}
+
+impl From<Secret> for Keys {
+    fn from(current: Secret) -> Self {
+        Self {
+            current,
+            previous: None,
+        }
+    }
+}
+
 /// Whom tokens name beside their user (RFC 7519, sections 4.1.1 and 4.1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parties {

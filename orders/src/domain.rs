@@ -16,6 +16,13 @@ pub struct CheckoutId(pub Uuid);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(pub String);
 
+impl UserId {
+    /// Whose the order of this checkout is once its customer was erased. The checkout itself says the same.
+    pub fn erased(checkout: CheckoutId) -> Self {
+        Self(format!("{}{}", proto::convert::ERASED_USER, checkout.0))
+    }
+}
+
 /// Names a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProductId(pub i64);

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use money::{Currency, Money};
+use uuid::Uuid;
 
 use crate::{Reason, status::Refusal};
 
@@ -69,8 +70,35 @@ pub fn product_id(field: &str, wire: i64) -> Result<i64, Refusal> {
     Err(Refusal::new(Reason::InvalidProductId, message).at(field))
 }
 
-/// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters.
+/// What the owner of an erased purchase begins with; its checkout's id follows. No user has such an id.
+pub const ERASED_USER: &str = "erased:";
+
+/// Checkouts that an erasure may name at once.
+pub const MAX_ERASED: usize = 100;
+
+/// The checkouts that an erasure names.
+pub fn checkout_ids(wire: &[String]) -> Result<Vec<Uuid>, Refusal> {
+    let wrong = || {
+        Refusal::field(
+            "checkout_ids",
+            format!("checkout_ids must be at most {MAX_ERASED} UUIDs"),
+        )
+    };
+    if wire.len() > MAX_ERASED {
+        return Err(wrong());
+    }
+    wire.iter().map(|id| id.parse().map_err(|_| wrong())).collect()
+}
+
+/// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters, which does not begin
+/// like the owner of an erased purchase.
 pub fn user_id(wire: &str) -> Result<&str, Refusal> {
+    if wire.starts_with(ERASED_USER) {
+        return Err(Refusal::field(
+            "user_id",
+            format!("user_id must not begin with {ERASED_USER}"),
+        ));
+    }
     if wire.is_empty() || wire.chars().count() > 128 || wire.chars().any(char::is_control) {
         return Err(Refusal::field(
             "user_id",

@@ -199,6 +199,14 @@ impl Home {
         self.own_engines()?.cached_carts().await
     }
 
+    /// The keys of the shared cache in which a text stands; none where there is no shared cache.
+    pub async fn cache_keys_with(&self, text: &str) -> Result<Vec<String>> {
+        match &self.places {
+            None => Ok(Vec::new()),
+            Some(places) => places.cache_keys_with(text).await,
+        }
+    }
+
     /// Empties the shared cache of this home, and of all others on its engines.
     pub async fn empty_cache(&self) -> Result<()> {
         self.own_engines()?.empty_cache().await

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::lifetime::Lifetime;
 use crate::{
-    config::Secret,
+    config::RedisLink,
     document::CartDocument,
     domain::{Cart, UserId, Version},
     ports::{CacheError, Cached, CartCache, Ticket},
@@ -38,9 +38,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What it takes to open one.
 #[derive(Debug, Clone)]
 pub struct RedisOptions<'a> {
-    /// `host:port`.
-    pub address: &'a str,
-    pub password: Option<&'a Secret>,
+    pub link: &'a RedisLink,
     /// What every key begins with.
     pub prefix: &'a str,
     /// Entries live for `ttl` and up to `jitter` more.
@@ -133,7 +131,7 @@ impl RedisCache {
     pub async fn open(options: RedisOptions<'_>, ids: Ids) -> Result<Self, OpenError> {
         let script = |body: &str| Script::new(&[HELD, body].concat());
         Ok(Self {
-            connection: connection::open(options.address, options.password).await?,
+            connection: connection::open(options.link).await?,
             prefix: options.prefix.to_owned(),
             lifetime: Lifetime {
                 ttl: options.ttl,
@@ -219,9 +217,7 @@ impl CartCache for RedisCache {
                     error = runtime::telemetry::chain(error.as_ref()),
                     "forgot a copy that is no cart"
                 );
-                let forget = redis::Cmd::del(self.key(user));
-                self.bounded(async |connection| forget.query_async::<()>(connection).await)
-                    .await?;
+                self.forget(user).await?;
                 let held: Vec<u8> = self.run(&script).await?;
                 decode(user, &held).map_err(CacheError)
             }
@@ -243,6 +239,12 @@ impl CartCache for RedisCache {
         script.arg(version.0);
         let ticket: String = self.run(&script).await?;
         ticket.parse().map(Ticket).map_err(|error| CacheError(Box::new(error)))
+    }
+
+    async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
+        let forget = redis::Cmd::del(self.key(user));
+        self.bounded(async |connection| forget.query_async(connection).await)
+            .await
     }
 }
 

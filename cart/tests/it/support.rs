@@ -128,7 +128,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn
         .unwrap_or_else(|_| panic!("{what}"));
 }
 
-pub(crate) async fn sqlite_store(folder: &TempDir) -> Arc<dyn CartStore> {
+pub(crate) async fn sqlite_store(folder: &TempDir) -> Arc<SqliteCartStore> {
     Arc::new(
         SqliteCartStore::open(&folder.path().join("cart.db"), &CrashPoints::none())
             .await
@@ -209,6 +209,10 @@ impl CartStore for FakeStore {
         Ok(Saved::Done)
     }
 
+    async fn erase(&self, user: &UserId) -> Result<bool, StoreError> {
+        Ok(self.carts.lock().unwrap().remove(user).is_some())
+    }
+
     async fn is_up(&self) -> bool {
         !self.down.load(Ordering::SeqCst)
     }
@@ -240,6 +244,10 @@ impl CartCache for BadCache {
     }
 
     async fn invalidate(&self, _: &UserId, _: Version) -> Result<Ticket, CacheError> {
+        self.fail().await
+    }
+
+    async fn forget(&self, _: &UserId) -> Result<(), CacheError> {
         self.fail().await
     }
 }

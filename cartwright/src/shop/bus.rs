@@ -106,10 +106,15 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Arc<dyn EventBus>, Op
 
 async fn kafka(settings: &Settings) -> Result<KafkaBus, OpenError> {
     let (variable, brokers) = settings.engines.kafka().unwrap_or_default();
+    let link = settings.engines.kafka_security.link();
     let options = KafkaOptions {
         variable,
         prefix: settings.engines.namespace().to_owned(),
         client_id: CLIENT_ID.to_owned(),
+        link: link.map_err(|error| OpenError::Engine {
+            variable: error.variable,
+            problem: error.wants,
+        })?,
         ..KafkaOptions::at(brokers)
     };
     Ok(KafkaBus::open(options).await?.signed(signing::on_kafka(settings)?))

@@ -31,13 +31,13 @@ impl Listeners {
         let mut grpc = BTreeMap::new();
         for service in &config.services {
             if let Some(port) = settings.listen.ports.of(*service) {
-                let address = SocketAddr::new(settings.listen.host, *port);
+                let address = SocketAddr::new(settings.listen.grpc_host, *port);
                 grpc.insert(*service, listen(port_variable(*service), address).await?);
             }
         }
         let admin = listen(
             "ADMIN_PORT",
-            SocketAddr::new(settings.listen.host, settings.listen.admin_port),
+            SocketAddr::new(settings.listen.admin_host, settings.listen.admin_port),
         )
         .await?;
         Ok(Self { admin, gateway, grpc })

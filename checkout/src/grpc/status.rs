@@ -7,8 +7,8 @@ use storage::StoreError;
 use tonic::Status;
 
 use crate::{
-    app::initiate_checkout::InitiateError,
-    domain::{PriceChange, Refusal as CartRefusal},
+    app::{erasure::EraseError, initiate_checkout::InitiateError},
+    domain::{CheckoutId, PriceChange, Refusal as CartRefusal},
 };
 
 pub(super) fn initiate(error: InitiateError) -> Status {
@@ -35,6 +35,39 @@ pub(super) fn initiate(error: InitiateError) -> Status {
         }
         InitiateError::Store(error) => store(&error),
         InitiateError::Busy | InitiateError::Stopping => status::unavailable(),
+    }
+}
+
+pub(super) fn erase(error: EraseError) -> Status {
+    let in_progress = |checkout: CheckoutId, message: String| {
+        Refusal::new(Reason::CheckoutInProgress, message)
+            .with(Fact::CheckoutId, checkout.to_string())
+            .into()
+    };
+    match error {
+        EraseError::Unfinished(checkout) => in_progress(
+            checkout,
+            format!("checkout {checkout} has not ended; erase this user again when it has"),
+        ),
+        EraseError::Undelivered(checkout) => in_progress(
+            checkout,
+            format!("the event of checkout {checkout} has not come to all services yet; erase this user again"),
+        ),
+        EraseError::Parked { checkout, event, group } => in_progress(
+            checkout,
+            format!(
+                "event {event} of checkout {checkout} is parked by {group}; send it through again with \
+                 `cartwright dlq redrive {event}`, and erase this user after that"
+            ),
+        ),
+        EraseError::Store(error) => store(&error),
+        EraseError::Bus(error) => {
+            tracing::error!(
+                error = chain(&error),
+                "events of a user who is erased could not be removed"
+            );
+            status::unavailable()
+        }
     }
 }
 

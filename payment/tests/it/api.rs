@@ -5,7 +5,7 @@ mod replicas;
 
 use std::time::Duration;
 
-use payment::{Config, ProviderConfig, Store, SuccessRate};
+use payment::{Config, Provider, Simulation, Store, SuccessRate};
 use proto::{
     Reason,
     money::v1::Money,
@@ -60,12 +60,12 @@ impl Shop {
         };
         let config = Config {
             store,
-            provider: ProviderConfig {
+            provider: Provider::Simulated(Simulation {
                 ledger,
                 success_rate: SuccessRate::ALWAYS,
                 min_latency: Duration::ZERO,
                 max_latency: Duration::ZERO,
-            },
+            }),
             provider_timeout,
         };
         let service = payment::build(config, &runtime).await.unwrap();

@@ -167,6 +167,13 @@ impl Places {
         Ok(carts)
     }
 
+    /// The keys of this shop in Redis in which a text stands.
+    pub(super) async fn cache_keys_with(&self, text: &str) -> Result<Vec<String>> {
+        let mut redis = self.redis().await?;
+        let pattern = format!("{}*{text}*", self.name);
+        Ok(redis::cmd("KEYS").arg(pattern).query_async(&mut redis).await?)
+    }
+
     /// Forgets everything in Redis.
     pub(super) async fn empty_cache(&self) -> Result<()> {
         let mut redis = self.redis().await?;

@@ -47,6 +47,7 @@ impl Database {
             store: Store::Postgres(address.with_database(&self.name)),
             owner: owner.to_owned(),
             timeout: PATIENCE,
+            default_method: Some("pm_card_ok"),
         };
         Shop::on(Arc::new(tempfile::tempdir().unwrap()), world.clone(), setup).await
     }
