@@ -45,6 +45,7 @@ mod engine_users;
 mod erasure;
 mod expiry;
 mod facts;
+mod forged;
 mod hostile;
 mod idempotency;
 mod kill;

@@ -77,7 +77,13 @@ pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Res
             };
             begin(&outage, &home).await?;
         }
-        Scenario::LongAgo => send_to_the_past(&home).await?,
+        Scenario::LongAgo => {
+            send_to_the_past(&home).await?;
+            if profile == Profile::Embedded {
+                // As a version leaves it that signed no events.
+                std::fs::remove_file(home.folder().join("events.key"))?;
+            }
+        }
         Scenario::Success
         | Scenario::OutOfStock
         | Scenario::Declined
