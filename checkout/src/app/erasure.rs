@@ -63,12 +63,15 @@ impl Eraser {
         Self { records, bus }
     }
 
-    /// The purchases of this user that are to be erased next; none when there are none left.
+    /// The purchases of this user that are to be erased next; none when there are none left. What is in the way of that is said
+    /// here, before any service has forgotten anything.
     pub async fn prepare(&self, user: &UserId) -> Result<Vec<CheckoutId>, EraseError> {
-        match self.records.ended(user, proto::convert::MAX_ERASED).await? {
-            Ended::All(checkouts) => Ok(checkouts),
-            Ended::Unfinished(checkout) => Err(EraseError::Unfinished(checkout)),
-        }
+        let checkouts = match self.records.ended(user, proto::convert::MAX_ERASED).await? {
+            Ended::All(checkouts) => checkouts,
+            Ended::Unfinished(checkout) => return Err(EraseError::Unfinished(checkout)),
+        };
+        self.refuse_parked(&checkouts).await?;
+        Ok(checkouts)
     }
 
     /// Erases those of these purchases that are this user's, with their events.
@@ -81,7 +84,6 @@ impl Eraser {
                 log_keeps_events: false,
             });
         };
-        self.refuse_parked(&theirs).await?;
         let keys: Vec<_> = theirs.iter().map(ToString::to_string).collect();
         let log_keeps_events = match self.bus.erase(CHECKOUT_TOPIC, &GROUPS, &keys).await? {
             Erased::Gone => false,

@@ -4,9 +4,9 @@ use std::{path::Path, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use cartwright::http::Customer;
-use events::Message;
+use events::{DeadLetters, Message};
 use http::StatusCode;
-use proto::events::CHECKOUT_TOPIC;
+use proto::events::{CHECKOUT_TOPIC, GROUPS};
 use serde_json::{Value, json};
 use system_tests::{
     books,
@@ -209,12 +209,19 @@ async fn a_customer_of_whom_an_event_is_parked_is_not_erased_until_it_was_sent_t
         headers: Vec::new(),
         value: json!({"user_id": ANN}).to_string().into(),
     };
-    home.bus().await?.publish(CHECKOUT_TOPIC, vec![nonsense]).await?;
-    let parked = until("the event is parked", async || {
-        let said = refusal(&erase(&shop, &home, &["--yes"]).await?).ok();
-        Ok(said.filter(|said| said.contains("is parked")))
-    })
-    .await?;
+    let bus = home.bus().await?;
+    bus.publish(CHECKOUT_TOPIC, vec![nonsense]).await?;
+    let letters = DeadLetters::new(bus);
+    for group in GROUPS {
+        until("the event is parked", async || {
+            Ok((!letters.list(CHECKOUT_TOPIC, group).await?.is_empty()).then_some(()))
+        })
+        .await?;
+    }
+    let before = places_of(ANN, &home).await?;
+    let parked = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
+    ensure!(parked.contains("is parked"), "{parked}");
+    assert_eq!(places_of(ANN, &home).await?, before, "nothing was erased");
     let command = parked.split('`').nth(1).context("no command")?.to_owned();
     ensure!(command.starts_with("cartwright dlq redrive "), "{parked}");
     books::balance(&home).await?;
