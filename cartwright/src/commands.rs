@@ -66,7 +66,10 @@ pub(crate) async fn run(command: Command, (settings, sources): (Settings, Source
         Command::Token { user, expires_in, role } => token::run(&settings, &user, role.as_deref(), expires_in.0),
         Command::Config => config::run(&sources, settings),
         Command::Dlq(command) => dlq::run(command, &settings).await,
-        Command::Erase { user, yes } => erase::run(&user, yes, &settings).await,
+        Command::Erase { user, yes, drop_parked } => {
+            let whom = erase::Whom { user, drop_parked };
+            erase::run(&whom, yes, &settings).await
+        }
     }
 }
 
