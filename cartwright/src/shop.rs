@@ -11,12 +11,15 @@ use gateway::{Patience, Proxied};
 use runtime::{
     Faults, Health, Runtime,
     config::ConfigError,
-    serve::{Interface, Running},
+    serve::{Capacity, Descriptors, Interface, Limits, Running},
 };
 use storage::{DataDir, Database, OpenError};
 use tokio::time::Instant;
 
-use crate::{Config, ServiceName, secret, settings::Settings};
+use crate::{
+    Config, ServiceName, secret,
+    settings::{PaymentProvider, Settings},
+};
 use listeners::Listeners;
 use network::Network;
 
@@ -82,11 +85,17 @@ pub struct Shop {
 impl Shop {
     /// Starts what the configuration names. When this returns, it answers.
     pub async fn start(config: &Config, hooks: Hooks) -> Result<Self, StartError> {
+        let settings = &config.settings;
+        let descriptors = descriptors(settings);
+        let limits = Limits {
+            capacity: Capacity::new(descriptors.grpc, descriptors.grpc / 2),
+            ..hooks.runtime.limits
+        };
         let runtime = Runtime {
             crash: config.crash.clone(),
+            limits,
             ..hooks.runtime
         };
-        let settings = &config.settings;
         let mut network = Network::new(config, hooks.faults)?;
         let data = if settings.embeds(&config.services) {
             Some(DataDir::own(&settings.data_dir)?)
@@ -110,12 +119,21 @@ impl Shop {
         if listeners.gateway.is_some() {
             probes.extend(network.gateway_probes(config));
         }
-        let health = Health::new(probes);
+        let mut health = Health::new(probes);
+        if config.runs(ServiceName::Payment) {
+            health = health.note("payment-provider", settings.payment_provider.as_str());
+        }
         let gateway = match listeners.gateway.take() {
-            Some(listener) => Some(serve_gateway(config, &network, listener, health.clone(), &runtime)?),
+            Some(listener) => {
+                let capacity = gateway_capacity(settings, descriptors);
+                let router = gateway::router(gateway_config(config)?, network.gateway(), health.clone(), &runtime);
+                let gateway = gateway::serve(router, listener, patience(settings), capacity, &runtime);
+                Some(gateway.map_err(anyhow::Error::from)?)
+            }
             None => None,
         };
-        let admin = gateway::serve(health.routes(), listeners.admin, patience(settings), &runtime);
+        let capacity = Capacity::new(descriptors.admin, descriptors.admin);
+        let admin = gateway::serve(health.routes(), listeners.admin, patience(settings), capacity, &runtime);
         let admin = admin.map_err(anyhow::Error::from)?;
         Ok(Self {
             services,
@@ -210,6 +228,7 @@ async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<
 
 fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::Config, ConfigError> {
     let store = settings.database(ServiceName::Checkout)?;
+    let default_method = settings.payment_provider.default_method();
     let owner = match (settings.engines.instance(), &store) {
         (Some(name), _) => name.to_owned(),
         // The data directory has one owner: whoever holds it is the one who held it before.
@@ -218,6 +237,7 @@ fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::C
     };
     Ok(checkout::Config {
         store,
+        default_method,
         timeout: settings.checkout_timeout.0,
         owner,
         outbox_poll: settings.outbox_poll_interval.0,
@@ -237,26 +257,22 @@ fn cart_config(settings: &Settings) -> cart::Config {
 fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
     Ok(payment::Config {
         store: settings.database(ServiceName::Payment)?,
-        provider: payment::ProviderConfig {
-            ledger: settings.provider_ledger()?,
-            success_rate: settings.payment_success_rate,
-            min_latency: settings.payment_min_latency.0,
-            max_latency: settings.payment_max_latency.0,
+        provider: match settings.payment_provider {
+            PaymentProvider::Simulated => payment::Provider::Simulated(payment::Simulation {
+                ledger: settings.provider_ledger()?,
+                success_rate: settings.payment_success_rate,
+                min_latency: settings.payment_min_latency.0,
+                max_latency: settings.payment_max_latency.0,
+            }),
         },
         provider_timeout: settings.payment_max_latency.0 + PROVIDER_MARGIN,
     })
 }
 
-fn serve_gateway(
-    config: &Config,
-    network: &Network,
-    listener: tokio::net::TcpListener,
-    health: Health,
-    runtime: &Runtime,
-) -> Result<gateway::Running, StartError> {
-    let settings = gateway::Config {
-        secret: secret::of(&config.settings)?,
-        parties: config.settings.token_parties(),
+fn gateway_config(config: &Config) -> Result<gateway::Config, StartError> {
+    Ok(gateway::Config {
+        keys: secret::of(&config.settings)?,
+        parties: config.settings.tokens.parties(),
         checkout_timeout: config.settings.checkout_timeout.0,
         request_timeout: REQUEST_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
@@ -266,15 +282,38 @@ fn serve_gateway(
         } else {
             Proxied::Not
         },
-    };
-    let router = gateway::router(settings, network.gateway(), health, runtime);
-    let running = gateway::serve(router, listener, patience(&config.settings), runtime);
-    Ok(running.map_err(anyhow::Error::from)?)
+    })
 }
 
-const fn patience(settings: &Settings) -> Patience {
+/// How many connections each port may have, and a word about it when those are fewer than what is set.
+fn descriptors(settings: &Settings) -> Descriptors {
+    let wanted = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+    let descriptors = Descriptors::share_out(wanted);
+    if descriptors.gateway < wanted {
+        tracing::warn!(
+            open_files = descriptors.all,
+            gateway = descriptors.gateway,
+            grpc = descriptors.grpc,
+            "this process may open so few files that it takes fewer connections than MAX_CONNECTIONS; raise its limit (ulimit -n)"
+        );
+    }
+    descriptors
+}
+
+/// One address may have half of the connections, or all when it is that of a proxy.
+fn gateway_capacity(settings: &Settings, descriptors: Descriptors) -> Capacity {
+    let connections = descriptors.gateway;
+    let share = if settings.trust_forwarded_for {
+        connections
+    } else {
+        connections / 2
+    };
+    Capacity::new(connections, share)
+}
+
+fn patience(settings: &Settings) -> Patience {
     Patience {
         keep_alive: settings.keep_alive_timeout.0,
-        head: Patience::HEAD,
+        ..Patience::default()
     }
 }

@@ -27,14 +27,21 @@ pub(crate) struct CheckoutGrpc {
     eraser: Eraser,
     /// How long a caller waits for its saga.
     patience: Duration,
+    default_method: Option<PaymentMethod>,
 }
 
 impl CheckoutGrpc {
-    pub(crate) const fn new(sagas: Sagas, eraser: Eraser, patience: Duration) -> Self {
+    pub(crate) const fn new(
+        sagas: Sagas,
+        eraser: Eraser,
+        patience: Duration,
+        default_method: Option<PaymentMethod>,
+    ) -> Self {
         Self {
             sagas,
             eraser,
             patience,
+            default_method,
         }
     }
 }
@@ -45,7 +52,7 @@ impl CheckoutService for CheckoutGrpc {
         &self,
         request: Request<InitiateCheckoutRequest>,
     ) -> Result<Response<InitiateCheckoutResponse>, Status> {
-        let request = decode(request.get_ref())?;
+        let request = decode(request.get_ref(), self.default_method.as_ref())?;
         let initiated = self
             .sagas
             .initiate(request, self.patience)
@@ -122,7 +129,10 @@ impl CheckoutService for CheckoutGrpc {
     }
 }
 
-fn decode(request: &InitiateCheckoutRequest) -> Result<domain::Request, Refusal> {
+fn decode(
+    request: &InitiateCheckoutRequest,
+    default_method: Option<&PaymentMethod>,
+) -> Result<domain::Request, Refusal> {
     let user = UserId(user_id(&request.user_id)?.to_owned());
     if request.idempotency_key.is_empty() {
         return Err(status::missing_key());
@@ -133,13 +143,12 @@ fn decode(request: &InitiateCheckoutRequest) -> Result<domain::Request, Refusal>
             "idempotency_key must be 1 to 255 printable characters",
         )
     })?;
-    let method = if request.payment_method.is_empty() {
-        PaymentMethod::DEFAULT
-    } else {
-        &request.payment_method
+    let method = match default_method {
+        Some(default) if request.payment_method.is_empty() => Some(default.clone()),
+        Some(_) | None => PaymentMethod::new(&request.payment_method),
     };
-    let method = PaymentMethod::new(method)
-        .ok_or_else(|| Refusal::field("payment_method", "payment_method must be 1 to 64 of a-z, 0-9 and _"))?;
+    let method =
+        method.ok_or_else(|| Refusal::field("payment_method", "payment_method must be 1 to 64 of a-z, 0-9 and _"))?;
     if request.cart_version.is_some_and(i64::is_negative) {
         return Err(Refusal::field("cart_version", "cart_version must not be negative"));
     }

@@ -54,15 +54,16 @@ pub async fn build(
         retention: config.outbox_retention,
         crash: runtime.crash.clone(),
     };
-    let eraser = app::erasure::Eraser::new(store.journal.clone(), store.records, bus.clone());
-    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), eraser, config.timeout);
+    let eraser = app::erasure::Eraser::new(store.journal, store.records, bus.clone());
+    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), eraser, config.timeout, config.default_method);
+    let grpc = CheckoutServiceServer::new(grpc)
+        .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
+        .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     let (tasks, of_relay) = (runtime.tasks.clone(), runtime.tasks.clone());
-    Ok(
-        Service::new("checkout", CheckoutServiceServer::new(grpc), tasks.clone())
-            .background("recovery", move || app::recovery::run(sagas.clone(), tasks.clone()))
-            .background("relay", move || publish(bus.clone(), relay.clone(), of_relay.clone()))
-            .probe(store.probe),
-    )
+    Ok(Service::new("checkout", grpc, tasks.clone())
+        .background("recovery", move || app::recovery::run(sagas.clone(), tasks.clone()))
+        .background("relay", move || publish(bus.clone(), relay.clone(), of_relay.clone()))
+        .probe(store.probe))
 }
 
 /// Runs the relay once its topic is there.

@@ -87,8 +87,8 @@ pub trait Journal: Send + Sync {
     /// that this user must wait for.
     async fn begin(&self, new: &Checkout, request: &Request, lease: &Lease) -> Result<Begun, StoreError>;
     async fn find(&self, user: &UserId, key: &IdempotencyKey) -> Result<Option<Checkout>, StoreError>;
-    /// A checkout with its history, oldest first.
-    async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError>;
+    /// A checkout with its history, oldest first. To a user, another's is not there, and looking for it is the same work.
+    async fn get(&self, id: CheckoutId, of: Option<&UserId>) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError>;
     async fn list(&self, filter: Filter) -> Result<Vec<Checkout>, StoreError>;
     /// Writes down what the driver did and extends its lease: `Conflict` when version or fence has moved on, and nothing
     /// was written. Returns the new version.

@@ -35,7 +35,7 @@ impl InHand {
     pub(crate) fn around(
         &self,
         router: Router,
-    ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<> {
+    ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
         let in_hand = self.clone();
         let router = TowerToHyperService::new(router);
         service_fn(move |request: Request<Incoming>| {

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use proto::Reason;
+use runtime::places::{Full, Place, Places};
 use tokio::time::timeout;
 
 use crate::{
@@ -17,10 +18,6 @@ use crate::{
     caller::{Caller, Proxied},
     problem::Problem,
 };
-
-mod places;
-
-use places::Places;
 
 /// Clones share the places.
 #[derive(Debug, Clone)]
@@ -49,12 +46,24 @@ impl Limits {
         Self { time, ..self.clone() }
     }
 
+    fn place(&self, places: &Places, request: &Request) -> Result<Place, Problem> {
+        places
+            .take(&Caller::of(request, self.proxied))
+            .map_err(|full| match full {
+                Full::Share => Problem::new(
+                    Reason::RateLimitExceeded,
+                    "too many requests of this caller are in progress",
+                ),
+                Full::All => Problem::of(Reason::ServiceUnavailable),
+            })
+    }
+
     async fn run(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
         if arrival::is_awaited(&request) {
-            let _place = self.bodies.take(&Caller::of(&request, self.proxied))?;
+            let _place = self.place(&self.bodies, &request)?;
             request = arrival::received(request).await?;
         }
-        let _place = self.work.take(&Caller::of(&request, self.proxied))?;
+        let _place = self.place(&self.work, &request)?;
         timeout(self.time, next.run(request))
             .await
             .map_err(|_| Problem::of(Reason::Timeout))

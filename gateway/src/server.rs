@@ -1,9 +1,12 @@
 //! Serving the router on a port, and ending in time.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use axum::Router;
-use runtime::{Name, Runtime, Tasks, Wellbeing, serve::Port};
+use runtime::{
+    Name, Runtime, Tasks, Wellbeing,
+    serve::{Capacity, Door, Port},
+};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
@@ -16,9 +19,6 @@ mod socket;
 
 use connection::Server;
 
-/// How long to wait when no connection can be taken, for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
 /// A gateway that answers.
 #[derive(Debug)]
 pub struct Running {
@@ -29,28 +29,45 @@ pub struct Running {
     server: JoinHandle<()>,
 }
 
-/// How long a connection may take while it has no request in progress.
+/// How long a connection may take over what is its client's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// For the next request to begin. Load balancers keep idle connections too, often for exactly 60 s: the side that
     /// closes first must be theirs, or a request meets a connection that is being closed.
     pub keep_alive: Duration,
-    /// For the head of a request that has begun.
+    /// For the head of a request that has begun. `docs/errors.md` names it.
     pub head: Duration,
+    /// For the client to take some more of an answer.
+    pub progress: Duration,
+    /// For the client to take all of an answer.
+    pub answer: Duration,
 }
 
-impl Patience {
-    /// The usual patience for heads: some seconds. `docs/errors.md` names it.
-    pub const HEAD: Duration = Duration::from_secs(10);
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            keep_alive: Duration::from_secs(75),
+            head: Duration::from_secs(10),
+            progress: Duration::from_secs(30),
+            answer: Duration::from_mins(2),
+        }
+    }
 }
 
-/// Serves the router on `listener` until it is stopped.
-pub fn serve(router: Router, listener: TcpListener, patience: Patience, runtime: &Runtime) -> io::Result<Running> {
+/// Serves the router on `listener` until it is stopped, to as many connections as there is capacity for.
+pub fn serve(
+    router: Router,
+    listener: TcpListener,
+    patience: Patience,
+    capacity: Capacity,
+    runtime: &Runtime,
+) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let tasks = Tasks::new();
     let server = Server {
         router,
         patience,
+        capacity,
         runtime: runtime.clone(),
     };
     let (port, accepting) = (Port::new(listener), tasks.clone());
@@ -60,7 +77,7 @@ pub fn serve(router: Router, listener: TcpListener, patience: Patience, runtime:
     };
     let of_server = port.clone();
     let server = tasks.keep_running(name, Wellbeing::default(), move || {
-        accept(server.clone(), of_server.listener(), accepting.clone())
+        accept(server.clone(), of_server.clone(), accepting.clone())
     });
     Ok(Running {
         address,
@@ -83,24 +100,22 @@ impl Running {
 }
 
 /// The connections end with this task, whichever way it ends.
-async fn accept(server: Server, listener: Option<Arc<TcpListener>>, tasks: Tasks) {
-    let Some(listener) = listener else { return };
+async fn accept(server: Server, port: Port, tasks: Tasks) {
+    let Some(door) = Door::of(&port, server.capacity.clone(), "gateway") else {
+        return;
+    };
+    let runtime = server.runtime.clone();
+    let mut door = door.refusing(move |full| refusal::at_the_door(full, &runtime));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = tasks.stopping() => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => {
-                    connections.spawn(server.clone().serve(stream, from.ip(), tasks.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tasks.sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            arrival = door.next() => {
+                connections.spawn(server.clone().serve(arrival, tasks.clone()));
+            }
         }
     }
-    drop(listener);
+    drop(door);
     while connections.join_next().await.is_some() {}
 }

@@ -53,7 +53,9 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         clock: runtime.clock.clone(),
         crash: runtime.crash.clone(),
     };
-    let grpc = NotificationServiceServer::new(grpc::Grpc::new(notifications));
+    let grpc = NotificationServiceServer::new(grpc::Grpc::new(notifications))
+        .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
+        .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }

@@ -52,7 +52,9 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         clock: runtime.clock.clone(),
         crash: runtime.crash.clone(),
     };
-    let grpc = OrdersServiceServer::new(grpc::Grpc::new(orders));
+    let grpc = OrdersServiceServer::new(grpc::Grpc::new(orders))
+        .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
+        .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }

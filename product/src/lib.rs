@@ -17,6 +17,8 @@ pub use config::{Config, Store};
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
     let (catalogue, probe) = store::open(&config.store, &runtime.crash).await?;
     let products = app::Products::new(catalogue, runtime.clock.clone());
-    let grpc = ProductServiceServer::new(grpc::Grpc::new(products));
+    let grpc = ProductServiceServer::new(grpc::Grpc::new(products))
+        .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
+        .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     Ok(Service::new("product", grpc, runtime.tasks.clone()).probe(probe))
 }

@@ -18,11 +18,20 @@ impl From<Money> for crate::money::v1::Money {
 /// An amount that a request must carry.
 pub fn money(field: &str, wire: Option<crate::money::v1::Money>) -> Result<Money, Refusal> {
     let wire = wire.ok_or_else(|| Refusal::field(field, format!("{field} is required")))?;
-    let currency: Currency = wire
-        .currency_code
-        .parse()
-        .map_err(|e| Refusal::field(&format!("{field}.currency_code"), format!("{e}")))?;
-    Ok(Money::new(wire.minor_units, currency))
+    let refused = |why: &str| Refusal::field(&format!("{field}.currency_code"), why);
+    let currency: Currency = wire.currency_code.parse().map_err(|e| refused(&format!("{e}")))?;
+    if !currency.is_current() {
+        return Err(refused("a currency is a code of ISO 4217 in which money is paid"));
+    }
+    let money = Money::new(wire.minor_units, currency);
+    if money.is_in_bounds() {
+        return Ok(money);
+    }
+    let most = Money::MAX_MINOR_UNITS;
+    Err(Refusal::field(
+        &format!("{field}.minor_units"),
+        format!("{field}.minor_units must be at most {most}"),
+    ))
 }
 
 /// A point in time for the wire.
@@ -97,4 +106,24 @@ pub fn user_id(wire: &str) -> Result<&str, Refusal> {
         ));
     }
     Ok(wire)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_the_id_of_an_erased_purchase() {
+        assert!(user_id("erased:01900000-0000-7000-8000-000000000001").is_err());
+        assert!(user_id(ERASED_USER).is_err());
+        assert!(user_id("erased").is_ok(), "only the whole beginning is taken");
+    }
+
+    #[test]
+    fn an_erasure_names_a_hundred_checkouts_at_most() {
+        let ids = vec![Uuid::max().to_string(); MAX_ERASED];
+        assert_eq!(checkout_ids(&ids).unwrap().len(), MAX_ERASED);
+        assert!(checkout_ids(&[&ids[..], &ids[..1]].concat()).is_err());
+        assert!(checkout_ids(&["1".to_owned()]).is_err());
+    }
 }

@@ -66,7 +66,7 @@ impl CartStore for SqliteCartStore {
             .await?;
         let Some(json) = json else { return Ok(None) };
         let document: CartDocument = serde_json::from_str(&json).map_err(StoreError::corrupt)?;
-        document.try_into().map(Some).map_err(StoreError::corrupt)
+        document.cart_of(user).map(Some).map_err(StoreError::corrupt)
     }
 
     async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError> {
@@ -165,7 +165,10 @@ mod tests {
             let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
             let plan = plan.fetch_all(store.db.reader()).await.unwrap();
             let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-            assert!(plan.iter().any(|step| step.contains("carts_by_age (<expr><?)")), "{plan:?}");
+            assert!(
+                plan.iter().any(|step| step.contains("carts_by_age (<expr><?)")),
+                "{plan:?}"
+            );
         }
     }
 }

@@ -40,7 +40,7 @@ async fn who_was_never_saved_is_not_there(store: &dyn CartStore) {
 async fn what_was_saved_is_loaded(store: &dyn CartStore) {
     let mut cart = cart_of(&user(), 1);
     let euro: Currency = "EUR".parse().unwrap();
-    cart.lines[0].price = Money::new(i64::MAX, euro);
+    cart.lines[0].price = Money::new(Money::MAX_MINOR_UNITS, euro);
     cart.applied = AppliedEvents::restore(Some(event(3)), (4..200).map(event));
     let answers = [(1, Some(Added::NewLine)), (2, Some(Added::ToLine)), (3, None)];
     let calls = answers.map(|(n, added)| AppliedCall {

@@ -274,7 +274,7 @@ impl ProductService for ProductServer {
             1001 => (id, None),
             1002 => (1, usd(1)),
             1003 => return Err(proto::status::internal()),
-            1004 => (id, usd(i64::MAX / 2)),
+            1004 => (id, usd(money::Money::MAX_MINOR_UNITS / 2)),
             _ => return Err(Refusal::new(proto::Reason::ProductNotFound, "product not found").into()),
         };
         let product = Product {

@@ -198,7 +198,8 @@ impl Counts {
         ];
         if self.log_keeps_events {
             lines.push(
-                "kafka         keeps the events of these checkouts for as long as its topics say (docs/erasure.md)".to_owned(),
+                "kafka         keeps the events of these checkouts for as long as its topics say (docs/erasure.md)"
+                    .to_owned(),
             );
         }
         lines

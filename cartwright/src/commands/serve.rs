@@ -15,6 +15,9 @@ pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log)
     let hooks = Hooks::default();
     let (clock, ids) = (hooks.runtime.clock.clone(), hooks.runtime.ids.clone());
     let shop = Shop::start(&config, hooks).await?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     // With nobody reading, the shop is open all the same.
     let out = stdout();
     out.say(format!("{}\n", banner(&config, &shop, &clock, &ids)?).into_bytes());

@@ -64,10 +64,15 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
 pub(crate) async fn connect(settings: &Settings, crash: &CrashPoints) -> Result<Arc<dyn EventBus>, OpenError> {
     Ok(match settings.engines.kafka() {
         Some((variable, brokers)) => {
+            let link = settings.engines.kafka_security.link();
             let options = KafkaOptions {
                 variable,
                 prefix: settings.engines.namespace().to_owned(),
                 client_id: CLIENT_ID.to_owned(),
+                link: link.map_err(|error| OpenError::Engine {
+                    variable: error.variable,
+                    problem: error.wants,
+                })?,
                 ..KafkaOptions::at(brokers)
             };
             Arc::new(KafkaBus::open(options).await?)

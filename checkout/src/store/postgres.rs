@@ -71,16 +71,17 @@ impl Journal for PostgresJournal {
         find(self.0.reader(), user, key).await
     }
 
-    async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
+    async fn get(&self, id: CheckoutId, of: Option<&UserId>) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
         // One statement, so that all of it is of one moment.
         let sql = format!(
             "SELECT {COLUMNS}, reached, at, detail FROM checkouts
              JOIN (SELECT checkout_id, version AS nth, state AS reached, at, detail FROM history) entries
                 ON checkout_id = id
-             WHERE id = $1 ORDER BY nth"
+             WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) ORDER BY nth"
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(id.0)
+            .bind(of.map(|user| user.0.as_str()))
             .fetch_all(self.0.reader())
             .await?;
         let Some(first) = rows.first() else { return Ok(None) };

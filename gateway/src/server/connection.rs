@@ -13,12 +13,15 @@ use std::{
 
 use axum::{Router, http::Request, response::Response};
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     server::conn::http1,
     service::{Service, service_fn},
 };
 use hyper_util::rt::TokioIo;
-use runtime::{Runtime, Tasks};
+use runtime::{
+    Runtime, Tasks,
+    serve::{Arrival, Capacity},
+};
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
@@ -45,14 +48,18 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) struct Server {
     pub(super) router: Router,
     pub(super) patience: Patience,
+    pub(super) capacity: Capacity,
     pub(super) runtime: Runtime,
 }
 
 impl Server {
-    pub(super) async fn serve(self, stream: TcpStream, from: IpAddr, tasks: Tasks) {
-        // Without it an answer may wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
-        let (phases, in_hand) = (Phases::new(), InHand::default());
+    pub(super) async fn serve(self, arrival: Arrival, tasks: Tasks) {
+        let Arrival {
+            stream,
+            from,
+            place: _place,
+        } = arrival;
+        let (phases, in_hand) = (Phases::new(self.capacity), InHand::default());
         let socket = Socket {
             stream,
             phases: phases.clone(),
@@ -84,6 +91,11 @@ impl Server {
         };
         let problem = match &ended {
             Err(Overdue::Idle) => return,
+            Err(Overdue::Unread) => {
+                // The system, too, forgets at once what nobody takes.
+                let _ = served.into_parts().io.inner().stream.set_zero_linger();
+                return;
+            }
             Err(Overdue::Head) => Some(refusal::too_slow()),
             Ok(_) => None,
         };
@@ -122,7 +134,7 @@ async fn hang_up(stream: &mut TcpStream) -> io::Result<()> {
 
 /// The router, told where its requests come from.
 fn requests(
-    router: impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
+    router: impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send,
     from: IpAddr,
     phases: Phases,
 ) -> impl Service<
@@ -132,22 +144,39 @@ fn requests(
     Future = impl Future<Output = Result<axum::http::Response<AnswerBody>, Infallible>> + Send,
 > {
     service_fn(move |mut request: Request<Incoming>| {
-        let answering = phases.answer();
         request.extensions_mut().insert(ClientAddress(from));
-        let answer = router.call(request);
+        // At once, if it may be: what the socket sees next belongs to this answer.
+        let at_once = phases.is_free().then(|| phases.answer());
+        let (phases, router) = (phases.clone(), router.clone());
         async move {
-            let whole = |body| AnswerBody {
+            let answering = match at_once {
+                Some(answering) => answering,
+                None => {
+                    phases.turn_comes().await;
+                    phases.answer()
+                }
+            };
+            let answer = router.call(request).await?;
+            answering.made(answer.body().size_hint().lower());
+            Ok(answer.map(|body| AnswerBody {
                 body,
                 _answering: answering,
-            };
-            answer.await.map(|answer| answer.map(whole))
+            }))
         }
     })
 }
 
-/// Ends when the connection has been waiting for too long, for whatever it is waiting for. The timer is set again only when
-/// it has to ring earlier, or has rung: a request that comes at once costs none.
+/// Ends when the connection has been waiting for too long, for whatever it is waiting for.
 async fn overdue(phases: &Phases, patience: Patience) -> Overdue {
+    tokio::select! {
+        overdue = due(phases, patience) => overdue,
+        overdue = phases.crowded_out() => overdue,
+    }
+}
+
+/// The same, while there is enough for all. The timer is set again only when
+/// it has to ring earlier, or has rung: a request that comes at once costs none.
+async fn due(phases: &Phases, patience: Patience) -> Overdue {
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + patience.keep_alive));
     poll_fn(|cx| {
         let Some((due, what)) = phases.due(patience) else {

@@ -5,11 +5,11 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use runtime::serve::{Capacity, Held};
+use tokio::{sync::Notify, time::Instant};
 
 use super::Patience;
 
@@ -21,52 +21,100 @@ enum Phase {
     Head,
     /// For the router's answer.
     Answer,
-    /// For the client to take the end of the answer.
+    /// For the client to take the answer.
     Flush,
 }
 
 #[derive(Debug)]
 struct Now {
     phase: Phase,
+    /// Since the phase began.
+    began: Instant,
+    /// Since something came or went in it.
     since: Instant,
+    /// The bytes of the head that has begun, or of the answer that is not taken.
+    held: Option<Held>,
     /// What hyper answered by itself to a head that it refused.
     refusal: Option<Vec<u8>>,
 }
 
 /// The phase of one connection. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Phases(Arc<Mutex<Now>>);
+pub(super) struct Phases(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    now: Mutex<Now>,
+    capacity: Capacity,
+    flushed: Notify,
+}
 
 /// Why a connection is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// Nothing was asked, or nobody takes the answer.
+    /// Nothing was asked.
     Idle,
     /// A request has begun and does not go on.
     Head,
+    /// Nobody takes the answer.
+    Unread,
 }
 
 impl Phases {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Now {
-            phase: Phase::Idle,
-            since: Instant::now(),
-            refusal: None,
-        })))
+    pub(super) fn new(capacity: Capacity) -> Self {
+        let opened = Instant::now();
+        Self(Arc::new(Shared {
+            now: Mutex::new(Now {
+                phase: Phase::Idle,
+                began: opened,
+                since: opened,
+                held: None,
+                refusal: None,
+            }),
+            capacity,
+            flushed: Notify::new(),
+        }))
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes have come.
-    pub(super) fn came(&self) {
-        self.now().turn(Phase::Idle, Phase::Head);
+    /// So many bytes have come.
+    pub(super) fn came(&self, bytes: usize) {
+        let mut now = self.now();
+        now.turn(Phase::Idle, Phase::Head);
+        if now.phase == Phase::Head {
+            let none = || self.0.capacity.request();
+            now.held.get_or_insert_with(none).grow(bytes);
+        }
+    }
+
+    /// Something that was to be sent has been taken.
+    pub(super) fn took(&self) {
+        self.now().since = Instant::now();
     }
 
     /// All that was to be sent has been taken.
     pub(super) fn flushed(&self) {
-        self.now().turn(Phase::Flush, Phase::Idle);
+        let mut now = self.now();
+        if now.turn(Phase::Flush, Phase::Idle) {
+            now.held = None;
+            self.0.flushed.notify_one();
+        }
+    }
+
+    /// Whether the client has taken all answers.
+    pub(super) fn is_free(&self) -> bool {
+        self.now().phase != Phase::Flush
+    }
+
+    /// Waits until the client has taken the answer before: hyper reads a request that
+    /// came right behind another one before anybody has read the answer to that, and would pile up answers.
+    pub(super) async fn turn_comes(&self) {
+        while !self.is_free() {
+            self.0.flushed.notified().await;
+        }
     }
 
     /// Takes what hyper sends by itself, and says whether this is such. While no request is being answered, hyper has
@@ -96,33 +144,67 @@ impl Phases {
     /// When the connection is to be given up if nothing changes, and for what.
     pub(super) fn due(&self, patience: Patience) -> Option<(Instant, Overdue)> {
         let now = self.now();
-        let (time, overdue): (Duration, _) = match now.phase {
-            Phase::Idle | Phase::Flush => (patience.keep_alive, Overdue::Idle),
-            Phase::Head => (patience.head, Overdue::Head),
-            Phase::Answer => return None,
-        };
-        Some((now.since + time, overdue))
+        match now.phase {
+            Phase::Idle => Some((now.began + patience.keep_alive, Overdue::Idle)),
+            Phase::Head => Some((now.began + patience.head, Overdue::Head)),
+            Phase::Answer => None,
+            Phase::Flush => {
+                let due = (now.since + patience.progress).min(now.began + patience.answer);
+                Some((due, Overdue::Unread))
+            }
+        }
+    }
+
+    /// Ends when there is too little for all, and the client has let this connection wait too long for that.
+    pub(super) async fn crowded_out(&self) -> Overdue {
+        loop {
+            self.0.capacity.crowded().await;
+            let now = self.now();
+            let (since, overdue) = match now.phase {
+                Phase::Idle => (now.began, Overdue::Idle),
+                Phase::Head => (now.began, Overdue::Head),
+                Phase::Answer => continue,
+                Phase::Flush => (now.since, Overdue::Unread),
+            };
+            if since.elapsed() >= Capacity::SHORT_PATIENCE {
+                return overdue;
+            }
+        }
     }
 
     /// A request has come as far as its body; its answer ends with what this returns.
     pub(super) fn answer(&self) -> Answering {
-        self.now().phase = Phase::Answer;
+        let mut now = self.now();
+        now.phase = Phase::Answer;
+        now.held = None;
         Answering(self.clone())
     }
 }
 
 impl Now {
-    fn turn(&mut self, from: Phase, to: Phase) {
-        if self.phase == from {
+    fn turn(&mut self, from: Phase, to: Phase) -> bool {
+        let turns = self.phase == from;
+        if turns {
             self.phase = to;
-            self.since = Instant::now();
+            self.began = Instant::now();
+            self.since = self.began;
         }
+        turns
     }
 }
 
 /// A request that is being answered, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Answering(Phases);
+
+impl Answering {
+    /// The answer is made, and has so many bytes at least.
+    pub(super) fn made(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let held = self.0.0.capacity.answer(bytes);
+        self.0.now().held = Some(held);
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {

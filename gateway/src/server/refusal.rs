@@ -9,7 +9,7 @@ use axum::http::{
 };
 use jiff::{Timestamp, fmt::rfc2822};
 use proto::Reason;
-use runtime::{REQUEST_ID_HEADER, Runtime};
+use runtime::{REQUEST_ID_HEADER, Runtime, places::Full};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::problem::Problem;
@@ -33,6 +33,15 @@ pub(super) fn of(answer: &[u8], unread: &[u8]) -> Problem {
 /// The problem of a head that did not end.
 pub(super) fn too_slow() -> Problem {
     Problem::new(Reason::RequestTimeout, "the head of the request came too slowly")
+}
+
+/// What a connection is told that is one too many, before it has said anything.
+pub(super) fn at_the_door(full: Full, runtime: &Runtime) -> Vec<u8> {
+    let problem = match full {
+        Full::Share => Problem::new(Reason::RateLimitExceeded, "too many connections from this address"),
+        Full::All => Problem::of(Reason::ServiceUnavailable),
+    };
+    whole(&problem, &runtime.ids.next().to_string(), runtime.clock.now())
 }
 
 /// Answers with the problem, as the last that is said on the connection.

@@ -23,8 +23,9 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.phases.came();
+        let came = buf.filled().len() - before;
+        if came > 0 {
+            self.phases.came(came);
         }
         Poll::Ready(Ok(()))
     }
@@ -35,7 +36,9 @@ impl AsyncWrite for Socket {
         if self.phases.refuses(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let took = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.phases.took();
+        Poll::Ready(Ok(took))
     }
 
     fn poll_write_vectored(
@@ -47,7 +50,9 @@ impl AsyncWrite for Socket {
         if self.phases.refuses(first) {
             return Poll::Ready(Ok(first.len()));
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let took = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.phases.took();
+        Poll::Ready(Ok(took))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,7 +7,7 @@ use std::{
 
 use axum::http::StatusCode;
 use gateway::{Patience, Proxied};
-use runtime::Runtime;
+use runtime::{Runtime, serve::Capacity};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,16 +25,20 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\n\r\n";
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn serve(shop: &Shop) -> gateway::Running {
-    let patience = Patience {
-        keep_alive: LIMIT,
-        head: LIMIT,
-    };
-    serve_with(shop, patience).await
+    serve_with(shop, PATIENT).await
 }
+
+const PATIENT: Patience = Patience {
+    keep_alive: LIMIT,
+    head: LIMIT,
+    progress: LIMIT,
+    answer: LIMIT,
+};
 
 async fn serve_with(shop: &Shop, patience: Patience) -> gateway::Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    gateway::serve(shop.router.clone(), listener, patience, &Runtime::system()).unwrap()
+    let capacity = Capacity::new(1000, 1000);
+    gateway::serve(shop.router.clone(), listener, patience, capacity, &Runtime::system()).unwrap()
 }
 
 /// Sends a request and reads until `end` has come.
@@ -291,8 +295,8 @@ async fn what_is_no_request_behind_one_that_is_leaves_the_answer_to_that_whole()
 async fn a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not() {
     let shop = Shop::open().await;
     let patience = Patience {
-        keep_alive: LIMIT,
         head: Duration::from_millis(50),
+        ..PATIENT
     };
     let gateway = serve_with(&shop, patience).await;
     let mut idle = TcpStream::connect(gateway.address).await.unwrap();
@@ -323,14 +327,7 @@ async fn until_closed_without_end(gateway: &gateway::Running, begun: &str) -> St
 async fn an_idle_connection_is_closed_after_the_time_that_was_set_and_a_busy_one_is_not() {
     let shop = Shop::open().await;
     let keep_alive = Duration::from_millis(300);
-    let gateway = serve_with(
-        &shop,
-        Patience {
-            keep_alive,
-            head: LIMIT,
-        },
-    )
-    .await;
+    let gateway = serve_with(&shop, Patience { keep_alive, ..PATIENT }).await;
     let answer = Arc::new(Notify::new());
     shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
     let mut busy = TcpStream::connect(gateway.address).await.unwrap();

@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderName, HeaderValue, Request, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::{io::DuplexStream, sync::mpsc};
 use tonic::{
@@ -29,7 +29,7 @@ use tonic::{
 use tower::{BoxError, Service as _, service_fn};
 use uuid::Uuid;
 
-use crate::{CrashPoints, Fault, Faults, Ids, RequestContext, service::Answer};
+use crate::{CrashPoints, Fault, Faults, Ids, RequestContext, serve::MAX_MESSAGE_OUT, service::Answer};
 use replicas::Replicas;
 
 /// The buffer of an in-process connection, in bytes each way.
@@ -37,6 +37,8 @@ const DUPLEX_BUFFER: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
 const CALL_ID_HEADER: HeaderName = HeaderName::from_static("x-call-id");
+/// The largest answer that is read, in bytes: a message in its frame.
+const MAX_ANSWER: usize = MAX_MESSAGE_OUT + 5;
 /// How often a call is sent whose connection is lost.
 const SENDS: u32 = 2;
 
@@ -168,9 +170,12 @@ fn prepare(request: &mut Request<Body>, id: Uuid, default: Duration) -> Duration
 }
 
 /// Reads the header as the gRPC protocol writes it: at most 8 digits and a unit.
-fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
+pub(crate) fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     let text = value.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
     let amount: u64 = digits.parse().ok()?;
     Some(match unit {
         "H" => Duration::from_secs(amount * 3600),
@@ -248,8 +253,13 @@ impl Call<'_> {
         let request = Request::from_parts(self.parts.clone(), Body::new(Full::new(self.body.clone())));
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
         let (parts, body) = channel.call(request).await?.into_parts();
-        let whole = body.collect().await?;
-        Ok(Answer::from_parts(parts, Body::new(whole)))
+        match Limited::new(body, MAX_ANSWER).collect().await {
+            Ok(whole) => Ok(Answer::from_parts(parts, Body::new(whole))),
+            Err(error) if error.is::<LengthLimitError>() => {
+                Ok(Status::resource_exhausted("the answer is larger than a caller takes").into_http())
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -264,6 +274,8 @@ mod tests {
         assert_eq!(read("3S"), Some(Duration::from_secs(3)));
         assert_eq!(read(""), None);
         assert_eq!(read("5x"), None);
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read("999999999H"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod crash;
 mod faults;
 pub mod health;
 mod ids;
+pub mod places;
 pub mod serve;
 mod service;
 mod supervision;
@@ -25,13 +26,15 @@ pub use service::Service;
 pub use supervision::{Name, Wellbeing};
 pub use tasks::Tasks;
 
-/// Time, ids, tasks and points of failure, as values: a test holds them, and two shops can live in one process.
+/// Time, ids, tasks, points of failure and limits, as values: a test holds them, and two shops can live in one process.
 #[derive(Clone)]
 pub struct Runtime {
     pub clock: Clock,
     pub ids: Ids,
     pub tasks: Tasks,
     pub crash: CrashPoints,
+    /// What its servers have for their callers.
+    pub limits: serve::Limits,
 }
 
 impl Runtime {
@@ -42,6 +45,7 @@ impl Runtime {
             ids: Ids::random(),
             tasks: Tasks::new(),
             crash: CrashPoints::none(),
+            limits: serve::Limits::default(),
         }
     }
 

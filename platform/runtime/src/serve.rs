@@ -1,38 +1,56 @@
 //! Serving: one service on its own port and to its peers in this process, with health and reflection.
 
 mod bodies;
+mod calls;
+mod capacity;
 mod connection;
+mod descriptors;
+mod door;
 mod ending;
-mod layer;
+mod watch;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream::BoxStream};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::Mutex,
     time::Instant,
 };
-use tonic::{
-    Status,
-    service::Routes,
-    transport::{Server, server::Connected},
-};
+use tonic::{Status, service::Routes, transport::server::Connected};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{Runtime, Service, Tasks, channel::Incoming, supervision::Name};
-pub use connection::Port;
-use connection::Severable;
+use calls::Around;
+pub use capacity::{Capacity, Held, network};
+pub use descriptors::Descriptors;
+pub use door::{Arrival, Door, Port};
 use ending::Ending;
-use layer::RequestLayer;
+pub use watch::Patience;
+use watch::Watch;
 
-/// The longest that a handler may run, whatever the caller's deadline.
-const HANDLER_TIMEOUT: Duration = Duration::from_mins(1);
-/// Calls in flight on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 1024;
-/// Callers connect anew this often, so that they find replicas that came later behind one name. Calls in flight end first.
-const CONNECTION_AGE: Duration = Duration::from_mins(5);
+/// The largest message that a service takes, in bytes.
+pub const MAX_MESSAGE_IN: usize = 256 * 1024;
+/// The largest message that a service gives, and that its callers take, in bytes.
+pub const MAX_MESSAGE_OUT: usize = 4 * 1024 * 1024;
+/// Connections of a process that sets nothing else.
+const CONNECTIONS: usize = 1024;
+
+/// What the gRPC ports of a process have for their callers, between them.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub capacity: Capacity,
+    pub patience: Patience,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            capacity: Capacity::new(CONNECTIONS, CONNECTIONS / 2),
+            patience: Patience::default(),
+        }
+    }
+}
 
 /// What all servers of a process share.
 #[derive(Debug, Clone, Copy)]
@@ -80,23 +98,25 @@ pub async fn start(
         task: "server",
     };
     let (ending, servers) = (Ending::default(), Tasks::new());
-    let server = Arc::new(Shared {
-        routes,
-        layer: RequestLayer {
+    let server = Arc::new(Server {
+        around: Arc::new(Around {
+            routes: routes.prepare(),
             ids: runtime.ids.clone(),
             complete: interface.complete,
             ending: ending.clone(),
-        },
+        }),
+        limits: runtime.limits.clone(),
+        tasks: servers.clone(),
         name: service.name,
     });
     let port = Port::new(listener);
     let (of_port, of_tcp) = (port.clone(), server.clone());
     servers.keep_running(name, service.wellbeing.clone(), move || {
-        of_tcp.clone().serve(connection::over_tcp(&of_port, service.name))
+        of_tcp.clone().serve_port(of_port.clone())
     });
     let incoming = Arc::new(Mutex::new(incoming));
     servers.keep_running(name, service.wellbeing, move || {
-        server.clone().serve(connection::in_process(incoming.clone()))
+        server.clone().serve_process(incoming.clone())
     });
     Ok(Running {
         name: service.name,
@@ -157,7 +177,10 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
         .with_service_name(service.grpc_name)
         .with_service_name("grpc.health.v1.Health")
         .build_v1()
-        .map_err(io::Error::other)?;
+        .map_err(io::Error::other)?
+        .max_decoding_message_size(MAX_MESSAGE_IN)
+        .max_encoding_message_size(MAX_MESSAGE_OUT);
+    let health = health.max_decoding_message_size(MAX_MESSAGE_IN);
     Ok((
         reporter,
         service.routes.clone().add_service(health).add_service(reflection),
@@ -165,38 +188,62 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
 }
 
 /// What the servers of one service share.
-struct Shared {
-    routes: Routes,
-    layer: RequestLayer,
+struct Server {
+    around: Arc<Around>,
+    limits: Limits,
+    tasks: Tasks,
     name: &'static str,
 }
 
-impl Shared {
-    /// Serves the service on these connections until it stops.
-    async fn serve<C>(self: Arc<Self>, connections: BoxStream<'static, io::Result<C>>)
-    where
-        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-    {
-        let Ending { stop, cut, .. } = self.layer.ending.clone();
-        let stopping = stop.clone().cancelled_owned();
-        let connections =
-            connections.map(move |connection| Ok::<_, io::Error>(Severable::new(connection?, &stop, &cut)));
-        let served = Server::builder()
-            .timeout(HANDLER_TIMEOUT)
-            .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-            .max_connection_age(connection_age())
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .layer(self.layer.clone())
-            .add_routes(self.routes.clone())
-            .serve_with_incoming_shutdown(connections, stopping)
-            .await;
-        if let Err(error) = served {
-            tracing::error!(service = self.name, %error, "the server ended");
+impl Server {
+    /// Serves the connections that come to a port, until the service stops.
+    async fn serve_port(self: Arc<Self>, port: Port) {
+        let Some(mut door) = Door::of(&port, self.limits.capacity.clone(), self.name) else {
+            return self.tasks.stopping().await;
+        };
+        loop {
+            let arrival = tokio::select! {
+                () = self.tasks.stopping() => return,
+                arrival = door.next() => arrival,
+            };
+            let served = self.serve(arrival.stream, self.limits.clone());
+            let place = arrival.place;
+            self.tasks.spawn(async move {
+                served.await;
+                drop(place);
+            });
         }
     }
-}
 
-/// Not the same for all, or all callers would come back at once.
-fn connection_age() -> Duration {
-    CONNECTION_AGE + CONNECTION_AGE.mul_f64(fastrand::f64())
+    /// Serves the connections that come from this process. They are as few as there are peers, and those may be idle.
+    async fn serve_process(self: Arc<Self>, incoming: Arc<Mutex<Incoming>>) {
+        let Limits { patience, .. } = self.limits;
+        let limits = Limits {
+            capacity: Capacity::unbounded(),
+            patience: Patience {
+                idle: patience.age,
+                ..patience
+            },
+        };
+        loop {
+            let next = async { incoming.lock().await.recv().await };
+            let connection = tokio::select! {
+                () = self.tasks.stopping() => return,
+                connection = next => connection,
+            };
+            match connection {
+                Some(connection) => drop(self.tasks.spawn(self.serve(connection, limits.clone()))),
+                // Nobody is left who could connect; those that are there go on.
+                None => return self.tasks.stopping().await,
+            }
+        }
+    }
+
+    fn serve<C>(&self, connection: C, limits: Limits) -> impl Future<Output = ()> + Send + use<C>
+    where
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone> + Unpin + Send + 'static,
+    {
+        let watch = Watch::new(limits.capacity, limits.patience, &self.around.ending.stop);
+        connection::serve(connection, watch, self.around.clone(), self.tasks.clone())
+    }
 }

@@ -1,5 +1,6 @@
 //! SQLite: one writer that commits in groups, and a pool of readers.
 
+mod bounded;
 mod writer;
 
 use std::{path::Path, time::Duration};
@@ -12,8 +13,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Heartbeat, Migrations, OpenError, StoreError};
+use crate::{Heartbeat, Migrations, OpenError, StoreError, private};
 use writer::Writer;
+
+pub use bounded::SqliteBounded;
 
 /// Before this, resetting the WAL could corrupt the database.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
@@ -45,9 +48,14 @@ impl Sqlite {
             path: path.to_owned(),
             source,
         };
+        // SQLite gives the files beside it the same mode.
+        private::prepare(path).map_err(|source| OpenError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let connect = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -71,7 +79,6 @@ impl Sqlite {
                     OpenError::Migration { path, source }
                 }
             })?;
-        let connect = connect.create_if_missing(false);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)

@@ -15,6 +15,21 @@ pub async fn execute(url: &str, schema: &str, statements: &str) -> sqlx::Result<
     connection.close().await
 }
 
+/// Drops a database with all connections to it. By `WITH (FORCE)` only a superuser may do so while the server cleans up in it.
+pub async fn drop_database(url: &str, name: &str) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    let close = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false");
+    sqlx::query(AssertSqlSafe(close)).execute(&mut connection).await?;
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user")
+        .bind(name)
+        .execute(&mut connection)
+        .await?;
+    // Waits some seconds for those who are going.
+    let drop = format!("DROP DATABASE \"{name}\"");
+    sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await?;
+    connection.close().await
+}
+
 /// Counts full scans from here on: call it once the tables are filled. Brings the planner's statistics up to date.
 pub async fn count_scans(url: &str, schema: &str) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(url).await?;

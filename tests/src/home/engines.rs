@@ -227,11 +227,7 @@ impl Places {
     }
 
     pub(super) async fn clear(self) -> Result<()> {
-        on_server(
-            &self.addresses.database_url,
-            format!("DROP DATABASE {} WITH (FORCE)", self.name),
-        )
-        .await?;
+        testing::postgres::drop_database(&self.addresses.database_url, &self.name).await?;
         let client = mongodb::Client::with_uri_str(&self.addresses.mongo_uri).await?;
         client.database(&self.name).drop().await?;
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;

@@ -44,7 +44,10 @@ fn printed(output: &Output) -> String {
 /// The one line with which it was refused.
 fn refusal(output: &Output) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    ensure!(output.status.code() == Some(1) && said.lines().count() == 1, "{output:?}");
+    ensure!(
+        output.status.code() == Some(1) && said.lines().count() == 1,
+        "{output:?}"
+    );
     Ok(said)
 }
 
@@ -64,13 +67,20 @@ async fn buy(customer: &Customer, key: &str, method: &str) -> Result<Value> {
 
 /// Two purchases, a declined one, and a cart with something in it.
 async fn go_shopping(customer: &Customer, home: &Home) -> Result<()> {
-    for (product, key, method) in [(1, "a", "pm_card_ok"), (2, "b", "pm_card_ok"), (3, "c", "pm_card_declined")] {
+    for (product, key, method) in [
+        (1, "a", "pm_card_ok"),
+        (2, "b", "pm_card_ok"),
+        (3, "c", "pm_card_declined"),
+    ] {
         add(customer, product).await?;
         buy(customer, key, method).await?;
         books::settle(home).await?;
     }
     let cart = customer.get("/api/v1/cart").await?.json();
-    ensure!(cart["items"].as_array().is_some_and(|items| !items.is_empty()), "{cart}");
+    ensure!(
+        cart["items"].as_array().is_some_and(|items| !items.is_empty()),
+        "{cart}"
+    );
     Ok(())
 }
 
@@ -79,7 +89,10 @@ async fn places_of(text: &str, home: &Home) -> Result<Vec<String>> {
     let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut places = home.cache_keys_with(text).await?;
     for (table, rows) in home.contents().await? {
-        if rows.iter().any(|row| row.contains(text) || row.to_lowercase().contains(&digits)) {
+        if rows
+            .iter()
+            .any(|row| row.contains(text) || row.to_lowercase().contains(&digits))
+        {
             places.push(table);
         }
     }
@@ -113,8 +126,17 @@ async fn an_erased_customer_is_found_nowhere_and_the_others_are_as_they_were(pro
     go_shopping(&bob, &home).await?;
     books::balance(&home).await?;
     let before = places_of(ANN, &home).await?;
-    for store in ["checkout.checkouts", "checkout.outbox", "orders.orders", "notification.notifications", "cart.carts"] {
-        ensure!(before.iter().any(|place| place == store), "{store} is not in {before:?}");
+    for store in [
+        "checkout.checkouts",
+        "checkout.outbox",
+        "orders.orders",
+        "notification.notifications",
+        "cart.carts",
+    ] {
+        ensure!(
+            before.iter().any(|place| place == store),
+            "{store} is not in {before:?}"
+        );
     }
     let of_bob = rows_of(BOB, &home).await?;
 
@@ -131,7 +153,10 @@ async fn an_erased_customer_is_found_nowhere_and_the_others_are_as_they_were(pro
         "checkout      3 checkouts made nobody's",
         "nothing else is kept of this customer",
     ] {
-        ensure!(printed(&erased).lines().any(|said| said == line), "{line:?}: {erased:?}");
+        ensure!(
+            printed(&erased).lines().any(|said| said == line),
+            "{line:?}: {erased:?}"
+        );
     }
     let kept: &[&str] = match profile {
         Profile::Embedded => &[],
@@ -149,7 +174,10 @@ async fn an_erased_customer_is_found_nowhere_and_the_others_are_as_they_were(pro
     }
 
     let again = erase(&shop, &home, &["--yes"]).await?;
-    ensure!(again.status.success() && printed(&again).contains("nothing is kept of this customer"), "{again:?}");
+    ensure!(
+        again.status.success() && printed(&again).contains("nothing is kept of this customer"),
+        "{again:?}"
+    );
 
     // Whoever has the same id afterwards is a new customer: the same key is a new purchase.
     add(&ann, 1).await?;
@@ -166,7 +194,9 @@ async fn an_erased_customer_is_found_nowhere_and_the_others_are_as_they_were(pro
 async fn a_customer_whose_purchase_goes_on_is_not_erased(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut slow = home.command(Path::new(BINARY));
-    slow.env("PAYMENT_MIN_LATENCY", "4s").env("PAYMENT_MAX_LATENCY", "4s").env("CHECKOUT_TIMEOUT", "20s");
+    slow.env("PAYMENT_MIN_LATENCY", "4s")
+        .env("PAYMENT_MAX_LATENCY", "4s")
+        .env("CHECKOUT_TIMEOUT", "20s");
     let shop = ShopProcess::open(slow).await?;
     let ann = shop.customer(ANN)?;
     add(&ann, 1).await?;
@@ -251,10 +281,16 @@ async fn a_shop_that_is_away_in_part_is_not_taken_for_one_that_has_erased(profil
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let cart = shop.addresses.insert("cart".to_owned(), nobody).context("no cart")?;
     let said = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
-    ensure!(said.contains("cart did not answer") && said.contains("CART_SERVICE_ADDR"), "{said}");
+    ensure!(
+        said.contains("cart did not answer") && said.contains("CART_SERVICE_ADDR"),
+        "{said}"
+    );
     shop.addresses.insert("cart".to_owned(), cart);
     let erased = erase(&shop, &home, &["--yes"]).await?;
-    ensure!(erased.status.success() && printed(&erased).contains("1 cart removed"), "{erased:?}");
+    ensure!(
+        erased.status.success() && printed(&erased).contains("1 cart removed"),
+        "{erased:?}"
+    );
     books::balance(&home).await?;
     shop.stop().await?;
     Ok(())

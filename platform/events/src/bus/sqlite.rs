@@ -12,7 +12,7 @@ use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
 use super::{BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription};
-use crate::{Message, Topic, dead_letter_topic, message::partition_of};
+use crate::{Message, Signatures, Topic, dead_letter_topic, dead_letters::adopt, message::partition_of};
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/bus.sql"),
@@ -22,6 +22,10 @@ const MIGRATIONS: Migrations = Migrations(&[
 const FETCH: i64 = 100;
 /// The floor under the wake-ups: how long a message of another process may wait.
 const POLL: Duration = Duration::from_millis(500);
+/// After so many waits without a message it is said that there is none.
+const IDLE_POLLS: u32 = 4;
+/// Messages that are signed at once, at most, when a log is signed that was not.
+const ADOPTED: i64 = 1_000;
 
 /// Reads messages, to be completed. Key and headers come as bytes: whatever was written there, the message comes to its consumers.
 macro_rules! messages {
@@ -45,6 +49,7 @@ pub struct SqliteBus {
     db: Sqlite,
     published: watch::Sender<()>,
     stalled: Stalled,
+    signatures: Signatures,
 }
 
 impl SqliteBus {
@@ -59,8 +64,77 @@ impl SqliteBus {
             db,
             published: watch::Sender::new(()),
             stalled: Stalled::default(),
+            signatures: Signatures::default(),
         })
     }
+
+    /// The same, whose events are signed.
+    #[must_use]
+    pub fn signed(self, signatures: Signatures) -> Self {
+        Self { signatures, ..self }
+    }
+
+    /// Signs all that is in the log, in one commit: what was written before there was a key, by a version that knew none, is as
+    /// good as what comes after it.
+    pub async fn sign_all(&self) -> Result<(), BusError> {
+        let signatures = self.signatures.clone();
+        let write = self.db.write("bus.sign", move |tx| {
+            async move {
+                let mut last = None;
+                loop {
+                    last = sign_some(tx, &signatures, last).await?;
+                    if last.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+            .boxed()
+        });
+        Ok(write.await?)
+    }
+}
+
+/// The topic, partition and offset of a message.
+type Place = (String, u32, i64);
+
+/// Signs the next messages behind one; returns the last of them, if there may be more.
+async fn sign_some(
+    tx: &mut SqliteConnection,
+    signatures: &Signatures,
+    behind: Option<Place>,
+) -> Result<Option<Place>, StoreError> {
+    let (topic, partition, offset) = behind.unwrap_or_default();
+    // Offsets begin at 0, so that the first round begins in front of the first message.
+    let offset = if topic.is_empty() { -1 } else { offset };
+    let rows = sqlx::query(concat!(
+        "SELECT topic, partition, \"offset\", CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM messages",
+        " WHERE (topic, partition, \"offset\") > (?, ?, ?) ORDER BY topic, partition, \"offset\" LIMIT ?"
+    ))
+    .bind(topic)
+    .bind(partition)
+    .bind(offset)
+    .bind(ADOPTED)
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut last = None;
+    for row in &rows {
+        let place: Place = (row.try_get("topic")?, row.try_get("partition")?, row.try_get("offset")?);
+        let (key, headers): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("headers")?);
+        let value: Vec<u8> = row.try_get("value")?;
+        let message = Message::from_stored(&key, &headers, value.into());
+        if message.unreadable().is_none() {
+            let signed = adopt(signatures, &place.0, message);
+            sqlx::query("UPDATE messages SET headers = ? WHERE topic = ? AND partition = ? AND \"offset\" = ?")
+                .bind(serde_json::to_string(&signed.headers).map_err(StoreError::corrupt)?)
+                .bind(&place.0)
+                .bind(place.1)
+                .bind(place.2)
+                .execute(&mut *tx)
+                .await?;
+        }
+        last = Some(place);
+    }
+    Ok(last)
 }
 
 impl From<StoreError> for BusError {
@@ -167,6 +241,10 @@ impl EventBus for SqliteBus {
         &self.stalled
     }
 
+    fn signatures(&self) -> &Signatures {
+        &self.signatures
+    }
+
     async fn is_up(&self) -> bool {
         self.stalled.is_empty() && self.db.is_up().await
     }
@@ -266,7 +344,7 @@ impl SqliteSubscription {
 #[async_trait]
 impl Subscription for SqliteSubscription {
     async fn next(&mut self) -> Result<Vec<Delivery>, BusError> {
-        loop {
+        for _ in 0..IDLE_POLLS {
             // What is published from here on ends the wait below.
             self.published.borrow_and_update();
             let found = self.fetch().await?;
@@ -276,6 +354,7 @@ impl Subscription for SqliteSubscription {
             // Both the end of the time and a sender that is gone lead to another look.
             let _ = tokio::time::timeout(POLL, self.published.changed()).await;
         }
+        self.fetch().await
     }
 
     async fn commit(&mut self, done: &[Position]) -> Result<(), BusError> {

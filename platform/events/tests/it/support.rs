@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use events::{
-    BusError, Consumer, DeadLetters, Delivery, Erased, Event, EventBus, Handler, HandlerError, Message, Parked, Position,
-    Stalled, Subscription, Topic,
+    BusError, Consumer, DeadLetters, Delivery, Erased, Event, EventBus, Handler, HandlerError, Message, Parked,
+    Position, Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, CrashPoints, RequestContext, Tasks};
@@ -186,6 +186,10 @@ impl EventBus for FlakyBus {
 
     fn stalled(&self) -> &Stalled {
         self.inner.stalled()
+    }
+
+    fn signatures(&self) -> &Signatures {
+        self.inner.signatures()
     }
 
     async fn is_up(&self) -> bool {

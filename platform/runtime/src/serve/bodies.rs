@@ -2,40 +2,111 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::task_tracker::TaskTrackerToken,
 };
 use tonic::{Status, body::Body};
 
+use super::watch::{Call, OnItsWay, Watch};
+
 /// What a client is told whose call cannot go on because the service stops.
 pub(super) fn stopping() -> Status {
     Status::unavailable("the service is stopping")
 }
 
-/// The answer to a call, which is in flight until its last frame was taken.
+/// What a client is told whose stream cannot go on.
+fn over() -> Status {
+    Status::unavailable("the stream ends here; call again")
+}
+
+/// The answer to a call, which is in flight until its last frame was taken. Each piece is watched until it has left.
 pub(super) struct Answering {
     pub(super) body: Body,
     pub(super) in_flight: Option<TaskTrackerToken>,
+    pub(super) _call: Call,
+    pub(super) watch: Watch,
 }
 
 impl HttpBody for Answering {
+    type Data = Piece;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Status>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if matches!(frame, None | Some(Err(_))) {
+            this.in_flight = None;
+        }
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|bytes| Piece {
+                    _on_its_way: this.watch.answer(bytes.len()),
+                    bytes,
+                })
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A piece of an answer.
+#[derive(Debug)]
+pub(super) struct Piece {
+    bytes: Bytes,
+    _on_its_way: OnItsWay,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+/// A request that counts what has come of it, until it has come whole.
+pub(super) struct Arriving {
+    pub(super) body: Incoming,
+    pub(super) on_its_way: Option<OnItsWay>,
+}
+
+impl HttpBody for Arriving {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            this.in_flight = None;
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match (&frame, &mut this.on_its_way) {
+            (Some(Ok(frame)), Some(on_its_way)) => on_its_way.grow(frame.data_ref().map_or(0, Bytes::len)),
+            (None | Some(Err(_)), on_its_way) => *on_its_way = None,
+            (Some(Ok(_)), None) => {}
         }
-        frame
+        if this.body.is_end_stream() {
+            this.on_its_way = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -112,7 +183,7 @@ impl HttpBody for Until {
             End::Failure => Err(stopping()),
             End::Trailers(complete) => {
                 let mut trailers = HeaderMap::new();
-                complete(stopping())
+                complete(over())
                     .add_header(&mut trailers)
                     .map(|()| Frame::trailers(trailers))
             }

@@ -1,133 +1,141 @@
-//! Connections of a server, as it takes them and as it can end them.
+//! One connection, from its first byte to its end.
 
 use std::{
     io,
     pin::Pin,
-    sync::{self, Arc, PoisonError},
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures::{StreamExt, stream, stream::BoxStream};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::Mutex,
-};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use hyper::{rt::Executor, server::conn::http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-use crate::channel::Incoming;
+use super::{
+    calls::{Around, Calls},
+    watch::{Overdue, Watch},
+};
+use crate::Tasks;
 
-/// How long to wait when no connection can be taken, for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Calls in flight on one connection.
+const MAX_CONCURRENT_STREAMS: u32 = 128;
+/// The headers of one request, in bytes, as they are counted: decoded, with 32 bytes more for each.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// The memory of header compression.
+const HEADER_TABLE: u32 = 4 * 1024;
+const MAX_FRAME: u32 = 16 * 1024;
+/// What a client may send before it is read: on one stream a whole message, on all of a connection some.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What is buffered of an answer beyond the piece that was made.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that the client has reset and that were not looked at yet, and those that it had reset by breaking the protocol;
+/// more is a flood, and the connection is closed.
+const MAX_RESET_BY_CLIENT: usize = 20;
+const MAX_RESET_BY_US: usize = 256;
+/// When a client is asked whether it is there, and how long it may take to say so.
+const ARE_YOU_THERE: Duration = Duration::from_secs(30);
+const I_AM: Duration = Duration::from_secs(20);
 
-/// A listener that a server takes, and takes again when it is started again. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Port(Arc<sync::Mutex<Option<Arc<TcpListener>>>>);
-
-impl Port {
-    pub fn new(listener: TcpListener) -> Self {
-        Self(Arc::new(sync::Mutex::new(Some(Arc::new(listener)))))
-    }
-
-    /// None once it is closed.
-    pub fn listener(&self) -> Option<Arc<TcpListener>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Lets nobody take it any more. It is closed when who has it lets go: who connects then is refused, and does not wait.
-    pub fn close(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-/// The connections that come to a port, for ever.
-pub(super) fn over_tcp(port: &Port, name: &'static str) -> BoxStream<'static, io::Result<TcpStream>> {
-    let accept = move |listener: Arc<TcpListener>| async move {
-        loop {
-            match listener.accept().await {
-                Ok((connection, _)) => {
-                    // Without it an answer may wait for the acknowledgement of the one before.
-                    let _ = connection.set_nodelay(true);
-                    return Some((Ok(connection), listener));
+/// Serves a connection until it ends, or has to.
+pub(super) async fn serve<C>(io: C, watch: Watch, around: Arc<Around>, tasks: Tasks)
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let calls = Calls {
+        around: around.clone(),
+        watch: watch.clone(),
+        info: io.connect_info(),
+    };
+    let io = TokioIo::new(Watched {
+        inner: io,
+        watch: watch.clone(),
+    });
+    let mut connection = std::pin::pin!(builder(tasks).serve_connection(io, calls));
+    let ending = &around.ending;
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
                 }
-                Err(error) => {
-                    tracing::warn!(service = name, %error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                return;
             }
+            () = ending.cut.cancelled() => return,
+            () = ending.stop.cancelled(), if !is_stopping => {
+                if !watch.has_begun() {
+                    return;
+                }
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            why = watch.overdue() => match why {
+                Overdue::Dismissed => {
+                    watch.leave();
+                    connection.as_mut().graceful_shutdown();
+                }
+                Overdue::Silent | Overdue::Unread | Overdue::Unfinished | Overdue::Lingering => {
+                    tracing::debug!(?why, "a connection was cut");
+                    return;
+                }
+            },
         }
-    };
-    match port.listener() {
-        Some(listener) => stream::unfold(listener, accept).boxed(),
-        None => stream::pending().boxed(),
     }
 }
 
-/// The connections that come from this process, for ever.
-pub(super) fn in_process(incoming: Arc<Mutex<Incoming>>) -> BoxStream<'static, io::Result<DuplexStream>> {
-    let accept = |incoming: Arc<Mutex<Incoming>>| async move {
-        let connection = incoming.lock().await.recv().await?;
-        Some((Ok(connection), incoming))
-    };
-    // When nobody is left who could connect, those that are there go on.
-    stream::unfold(incoming, accept).chain(stream::pending()).boxed()
+fn builder(tasks: Tasks) -> http2::Builder<OnTasks> {
+    let mut builder = http2::Builder::new(OnTasks(tasks));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_header_list_size(MAX_HEADERS)
+        .header_table_size(HEADER_TABLE)
+        .max_frame_size(MAX_FRAME)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_RESET_BY_CLIENT)
+        .max_local_error_reset_streams(MAX_RESET_BY_US)
+        .keep_alive_interval(ARE_YOU_THERE)
+        .keep_alive_timeout(I_AM);
+    builder
 }
 
-/// A connection that can be ended from outside.
-pub(super) struct Severable<C> {
+/// Runs the streams of a connection as tasks that a stop waits for. They end with their connection.
+#[derive(Debug, Clone)]
+struct OnTasks(Tasks);
+
+impl<F> Executor<F> for OnTasks
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+/// A connection whose bytes are counted.
+struct Watched<C> {
     inner: C,
-    has_read: bool,
-    /// Ends it while nothing has arrived on it.
-    stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Ends it.
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    watch: Watch,
 }
 
-impl<C> Severable<C> {
-    pub(super) fn new(inner: C, stop: &CancellationToken, cut: &CancellationToken) -> Self {
-        Self {
-            inner,
-            has_read: false,
-            stop: Box::pin(stop.clone().cancelled_owned()),
-            cut: Box::pin(cut.clone().cancelled_owned()),
-        }
-    }
-
-    /// The connection, unless it was cut; wakes the task when that happens.
-    fn whole(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut C>>
-    where
-        C: Unpin,
-    {
-        if self.cut.as_mut().poll(cx).is_ready() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        Ok(Pin::new(&mut self.inner))
-    }
-}
-
-impl<C: AsyncRead + Unpin> AsyncRead for Severable<C> {
+impl<C: AsyncRead + Unpin> AsyncRead for Watched<C> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // To the server it looks as if its client had gone.
-        let Ok(connection) = this.whole(cx) else {
-            return Poll::Ready(Ok(()));
-        };
-        match connection.poll_read(cx, buffer) {
-            Poll::Ready(read) => {
-                this.has_read = true;
-                Poll::Ready(read)
-            }
-            Poll::Pending if !this.has_read => this.stop.as_mut().poll(cx).map(Ok),
-            Poll::Pending => Poll::Pending,
-        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
+        this.watch.came(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Severable<C> {
+impl<C: AsyncWrite + Unpin> AsyncWrite for Watched<C> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().whole(cx)?.poll_write(cx, bytes)
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -135,7 +143,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Severable<C> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().whole(cx)?.poll_write_vectored(cx, slices)
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -143,18 +151,10 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Severable<C> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().whole(cx)?.poll_flush(cx)
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().whole(cx)?.poll_shutdown(cx)
-    }
-}
-
-impl<C: Connected> Connected for Severable<C> {
-    type ConnectInfo = C::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.inner.connect_info()
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }

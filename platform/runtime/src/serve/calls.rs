@@ -1,0 +1,127 @@
+//! What is around every handler.
+
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+use tonic::{Status, body::Body, service::Routes};
+use tower::ServiceExt;
+
+use super::{
+    bodies::{Answering, Arriving, Until},
+    ending::Ending,
+    watch::{Call, Kind, Watch},
+};
+use crate::{Ids, RequestContext, channel::grpc_timeout, service::Answer};
+
+/// Health and reflection: what streams there goes on until its client or the service ends it, and nothing is lost with it.
+const ABOUT_THE_SERVER: &str = "/grpc.";
+/// The longest that a handler may run, whatever the caller's deadline.
+const HANDLER_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What all calls to a service have around them.
+pub(super) struct Around {
+    pub(super) routes: Routes,
+    pub(super) ids: Ids,
+    pub(super) complete: fn(Status) -> Status,
+    pub(super) ending: Ending,
+}
+
+/// The calls of one connection. It runs each handler in the context of its request and within its deadline, turns a panic
+/// into `INTERNAL`, completes statuses, and knows what is in flight.
+pub(super) struct Calls<I> {
+    pub(super) around: Arc<Around>,
+    pub(super) watch: Watch,
+    /// Where the connection comes from, as handlers find it in their request.
+    pub(super) info: I,
+}
+
+impl<I: Clone + Send + Sync + 'static> hyper::service::Service<Request<Incoming>> for Calls<I> {
+    type Response = Response<Answering>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let kind = if request.uri().path().starts_with(ABOUT_THE_SERVER) {
+            Kind::Stream
+        } else {
+            Kind::Work
+        };
+        let call = self.watch.call(kind);
+        request.extensions_mut().insert(self.info.clone());
+        let context = RequestContext::from_headers(request.headers(), &self.around.ids);
+        let answer = answer(self.around.clone(), self.watch.clone(), kind, request);
+        let watch = self.watch.clone();
+        context
+            .scope(answer.map(|answer| Ok(answer.given(call, watch))))
+            .boxed()
+    }
+}
+
+/// An answer, and what says that it is in flight.
+struct Given {
+    answer: Answer,
+    in_flight: Option<tokio_util::task::task_tracker::TaskTrackerToken>,
+}
+
+impl Given {
+    fn given(self, call: Call, watch: Watch) -> Response<Answering> {
+        let in_flight = self.in_flight;
+        self.answer.map(|body| Answering {
+            body,
+            in_flight,
+            _call: call,
+            watch,
+        })
+    }
+}
+
+async fn answer(around: Arc<Around>, watch: Watch, kind: Kind, request: Request<Incoming>) -> Given {
+    let Around { ending, complete, .. } = &*around;
+    let in_flight = (kind == Kind::Work).then(|| ending.in_flight.token());
+    let asked = request.headers().get(GRPC_TIMEOUT).and_then(grpc_timeout);
+    let limit = asked.map_or(HANDLER_TIMEOUT, |asked| asked.min(HANDLER_TIMEOUT));
+    let path = request.uri().path().to_owned();
+    let on_its_way = Some(watch.request());
+    let request = request.map(|body| {
+        let body = Body::new(Arriving { body, on_its_way });
+        Body::new(Until::arrived(body, &ending.late))
+    });
+    let handler = async {
+        watch.room().await;
+        let Ok(answer) = around.routes.clone().oneshot(request).await;
+        answer
+    };
+    let answer = match timeout(limit, AssertUnwindSafe(handler).catch_unwind()).await {
+        Ok(Ok(answer)) => completed(answer, *complete),
+        Ok(Err(_)) => {
+            tracing::error!(call = path, "a handler panicked");
+            complete(Status::internal("internal error")).into_http()
+        }
+        Err(_) => complete(Status::deadline_exceeded("no answer within the deadline")).into_http(),
+    };
+    let answer = match kind {
+        Kind::Work => answer,
+        Kind::Stream => answer.map(|body| Body::new(Until::streamed(body, watch.streams(), *complete))),
+    };
+    Given { answer, in_flight }
+}
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// An answer that failed before its body began has its status in the headers.
+fn completed(answer: Answer, complete: fn(Status) -> Status) -> Answer {
+    const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+    const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    let headers: &HeaderMap<HeaderValue> = answer.headers();
+    let failed = headers.get(STATUS).is_some_and(|code| code != "0");
+    if !failed || headers.contains_key(DETAILS) {
+        return answer;
+    }
+    match Status::from_header_map(headers) {
+        Some(status) => complete(status).into_http(),
+        None => answer,
+    }
+}

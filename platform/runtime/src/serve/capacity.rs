@@ -1,0 +1,206 @@
+//! How much the callers of a process may take of it: connections, and memory for what is on its way on these.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::places::{Full, Place, Places};
+
+/// What may be on its way on all connections, in bytes, before those that wait for their client are hurried: parts of
+/// requests that have not come whole, answers that have not been taken.
+const ROOM: usize = 32 * 1024 * 1024;
+/// At so many times the room nobody gets an answer made.
+const OVERFULL: usize = 4;
+/// All connections are told at most this often that there is too little for all.
+const CALM: Duration = Duration::from_millis(250);
+/// How often who waits for room looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The connections and the memory that some ports share. While there are too few for all, the connections that wait for
+/// their client have little time to do so ([`Capacity::crowded`]). Clones share it.
+#[derive(Debug, Clone)]
+pub struct Capacity(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    places: Places,
+    room: usize,
+    requests: AtomicUsize,
+    answers: AtomicUsize,
+    crowded: Notify,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Capacity {
+    /// How long a connection may wait for its client when there is too little for all.
+    pub const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+
+    /// So many connections, and at most a share of them from one address (of IPv6: one /64).
+    pub fn new(connections: usize, share: usize) -> Self {
+        Self::with_room(Places::new(connections, share), ROOM)
+    }
+
+    /// With so many bytes of room.
+    pub fn with_room(places: Places, room: usize) -> Self {
+        Self(Arc::new(Shared {
+            places,
+            room,
+            requests: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
+            crowded: Notify::new(),
+            told: Mutex::new(None),
+        }))
+    }
+
+    /// Connections from inside of this process: nobody else can make one.
+    pub(super) fn unbounded() -> Self {
+        Self::with_room(Places::new(usize::MAX, usize::MAX), usize::MAX)
+    }
+
+    /// Takes a place for a connection from there.
+    pub(super) fn admit(&self, from: IpAddr) -> Result<Place, Full> {
+        let place = self.0.places.take(&network(from));
+        if matches!(place, Err(Full::All)) {
+            self.tell();
+        }
+        place
+    }
+
+    /// Notes how many bytes of a request have come, until the answer is dropped. None at first.
+    pub fn request(&self) -> Held {
+        self.hold(|shared| &shared.requests)
+    }
+
+    /// Notes that so many bytes of an answer have not been taken, until the answer is dropped.
+    pub fn answer(&self, bytes: usize) -> Held {
+        let mut held = self.hold(|shared| &shared.answers);
+        held.grow(bytes);
+        held
+    }
+
+    fn hold(&self, what: fn(&Shared) -> &AtomicUsize) -> Held {
+        Held {
+            of: self.clone(),
+            what,
+            bytes: 0,
+        }
+    }
+
+    /// Waits until there is room for one more answer. While there is too little, who takes its answers slowly waits first.
+    pub(super) async fn room(&self, is_slow: impl Fn() -> bool + Send) {
+        loop {
+            let answers = self.0.answers.load(Ordering::Relaxed);
+            let most = self.0.room.saturating_mul(if is_slow() { 1 } else { OVERFULL });
+            if answers < most {
+                return;
+            }
+            self.tell();
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Ends when there is too little for all. Connections that have waited for their client longer than
+    /// [`Self::SHORT_PATIENCE`] should end then.
+    pub async fn crowded(&self) {
+        self.0.crowded.notified().await;
+    }
+
+    fn is_full(&self) -> bool {
+        let requests = self.0.requests.load(Ordering::Relaxed);
+        let answers = self.0.answers.load(Ordering::Relaxed);
+        requests.saturating_add(answers) >= self.0.room
+    }
+
+    fn tell(&self) {
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= CALM) {
+            *told = Some(Instant::now());
+            self.0.crowded.notify_waiters();
+        }
+    }
+}
+
+/// Bytes that are on their way, until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    of: Capacity,
+    what: fn(&Shared) -> &AtomicUsize,
+    bytes: usize,
+}
+
+impl Held {
+    /// Notes that there are more of them.
+    pub fn grow(&mut self, bytes: usize) {
+        (self.what)(&self.of.0).fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if self.of.is_full() {
+            self.of.tell();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        (self.what)(&self.of.0).fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Whom an address counts for. A customer of IPv6 has a network of 64 bits, not one address.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_tells_those_that_have_one() {
+        let capacity = Capacity::new(2, 1);
+        let mut crowded = Box::pin(capacity.crowded());
+        let from = |last| IpAddr::from([192, 0, 2, last]);
+        let _first = capacity.admit(from(1)).unwrap();
+        assert!(crowded.as_mut().now_or_never().is_none());
+        assert_eq!(capacity.admit(from(1)).unwrap_err(), Full::Share);
+        assert!(crowded.as_mut().now_or_never().is_none(), "there is one for others");
+        let _second = capacity.admit(from(2)).unwrap();
+        assert_eq!(capacity.admit(from(3)).unwrap_err(), Full::All);
+        assert!(crowded.now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_waits_until_there_is_some_and_the_slow_wait_first() {
+        let capacity = Capacity::with_room(Places::new(1, 1), 100);
+        let (slow, swift) = (|| true, || false);
+        let mut request = capacity.request();
+        request.grow(60);
+        let mut crowded = Box::pin(capacity.crowded());
+        assert!(crowded.as_mut().now_or_never().is_none());
+        let answer = capacity.answer(60);
+        assert!(crowded.now_or_never().is_some(), "both count");
+        assert!(
+            capacity.room(slow).now_or_never().is_some(),
+            "there is room for answers"
+        );
+        let more = capacity.answer(60);
+        assert!(capacity.room(swift).now_or_never().is_some());
+        let mut room = Box::pin(capacity.room(slow));
+        assert!(room.as_mut().now_or_never().is_none());
+        let most = capacity.answer(400);
+        assert!(capacity.room(swift).now_or_never().is_none());
+        drop((answer, more, most));
+        room.await;
+    }
+}

@@ -1,0 +1,294 @@
+//! What a connection of gRPC waits for, and since when.
+//!
+//! A body cannot find out that nobody takes it: hyper does not poll a body that waits for its stream's window, and h2 keeps
+//! what it was given until the window lets it go. So every piece of an answer carries a note that goes when the piece does,
+//! and whoever serves the connection looks at the oldest one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::capacity::{Capacity, Held};
+
+/// A client begins with so many bytes at least: the preface and the head of its settings.
+const GREETING: usize = 24 + 9;
+/// A client that has not taken an answer after so long is slow.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// How long a connection of gRPC may take for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the client to begin: with the preface of HTTP/2 and its settings.
+    pub handshake: Duration,
+    /// Without a call.
+    pub idle: Duration,
+    /// For the client to take an answer that is ready.
+    pub answer: Duration,
+    /// In all; up to as long again, by chance, or all clients would come back at once. They connect anew then, and so find
+    /// replicas that came later behind one name.
+    pub age: Duration,
+    /// For what is in flight once the connection is too old. Longer than a handler and its answer may take.
+    pub grace: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_mins(2),
+            answer: Duration::from_secs(30),
+            age: Duration::from_mins(5),
+            grace: Duration::from_secs(90),
+        }
+    }
+}
+
+/// Why a connection is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// It has not begun.
+    Silent,
+    /// Nobody takes an answer.
+    Unread,
+    /// A request does not arrive whole, and there is too little for all.
+    Unfinished,
+    /// It was told to leave and has not left.
+    Lingering,
+    /// There is no call, or it is too old: it is told to leave.
+    Dismissed,
+}
+
+/// Watches one connection. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Watch(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: Capacity,
+    patience: Patience,
+    opened: Instant,
+    /// Ends streams that go on until their client or the service ends them.
+    streams: CancellationToken,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    read: usize,
+    calls: usize,
+    streams: usize,
+    /// Since when there has been no call.
+    quiet_since: Instant,
+    leaving_since: Option<Instant>,
+    next: u64,
+    requests: BTreeMap<u64, Instant>,
+    answers: BTreeMap<u64, Instant>,
+}
+
+impl Watch {
+    /// `stop` ends all streams.
+    pub(super) fn new(capacity: Capacity, patience: Patience, stop: &CancellationToken) -> Self {
+        let opened = Instant::now();
+        Self(Arc::new(Shared {
+            capacity,
+            patience: Patience {
+                age: patience.age + patience.age.mul_f64(fastrand::f64()),
+                ..patience
+            },
+            opened,
+            streams: stop.child_token(),
+            now: Mutex::new(Now {
+                read: 0,
+                calls: 0,
+                streams: 0,
+                quiet_since: opened,
+                leaving_since: None,
+                next: 0,
+                requests: BTreeMap::new(),
+                answers: BTreeMap::new(),
+            }),
+        }))
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes have come.
+    pub(super) fn came(&self, bytes: usize) {
+        let mut now = self.now();
+        now.read = now.read.saturating_add(bytes);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.now().read > 0
+    }
+
+    /// Cancelled when streams are to end.
+    pub(super) fn streams(&self) -> &CancellationToken {
+        &self.0.streams
+    }
+
+    /// A call is in progress, until this is dropped.
+    pub(super) fn call(&self, kind: Kind) -> Call {
+        *kind.count(&mut self.now()) += 1;
+        Call {
+            watch: self.clone(),
+            kind,
+        }
+    }
+
+    /// Waits until there is room for one more answer.
+    pub(super) async fn room(&self) {
+        let is_slow = || oldest(&self.now().answers).is_some_and(|age| age >= SLOW);
+        self.0.capacity.room(is_slow).await;
+    }
+
+    /// A request that arrives.
+    pub(super) fn request(&self) -> OnItsWay {
+        self.on_its_way(|now| &mut now.requests, self.0.capacity.request())
+    }
+
+    /// A piece of an answer.
+    pub(super) fn answer(&self, bytes: usize) -> OnItsWay {
+        self.on_its_way(|now| &mut now.answers, self.0.capacity.answer(bytes))
+    }
+
+    fn on_its_way(&self, which: fn(&mut Now) -> &mut BTreeMap<u64, Instant>, held: Held) -> OnItsWay {
+        let id = {
+            let mut now = self.now();
+            let id = now.next;
+            now.next += 1;
+            which(&mut now).insert(id, Instant::now());
+            id
+        };
+        OnItsWay {
+            held,
+            watch: self.clone(),
+            which,
+            id,
+        }
+    }
+
+    /// The connection was told to leave: streams end, and so does it, soon.
+    pub(super) fn leave(&self) {
+        self.now().leaving_since.get_or_insert_with(Instant::now);
+        self.0.streams.cancel();
+    }
+
+    /// Ends when something has taken too long. It looks from time to time: what it watches changes in other tasks.
+    pub(super) async fn overdue(&self) -> Overdue {
+        let Patience {
+            handshake,
+            idle,
+            answer,
+            age,
+            ..
+        } = self.0.patience;
+        let least = handshake.min(idle).min(answer).min(age);
+        let mut looks = interval((least / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let most = tokio::select! {
+                _ = looks.tick() => None,
+                () = self.0.capacity.crowded() => Some(Capacity::SHORT_PATIENCE),
+            };
+            if let Some(overdue) = self.judge(most) {
+                return overdue;
+            }
+        }
+    }
+
+    /// What has taken too long. When there is too little for all, nothing may take longer than `most`.
+    fn judge(&self, most: Option<Duration>) -> Option<Overdue> {
+        let now = self.now();
+        let patience = &self.0.patience;
+        let within = |usual: Duration| most.map_or(usual, |most| most.min(usual));
+        if now.read < GREETING {
+            return (self.0.opened.elapsed() >= within(patience.handshake)).then_some(Overdue::Silent);
+        }
+        if oldest(&now.answers).is_some_and(|age| age >= within(patience.answer)) {
+            return Some(Overdue::Unread);
+        }
+        if let Some(since) = now.leaving_since {
+            let grace = if now.calls == 0 {
+                patience.handshake
+            } else {
+                patience.grace
+            };
+            return (since.elapsed() >= within(grace)).then_some(Overdue::Lingering);
+        }
+        let late = most.zip(oldest(&now.requests)).is_some_and(|(most, age)| age >= most);
+        if late {
+            return Some(Overdue::Unfinished);
+        }
+        // Streams about the server are worth a connection while there are enough.
+        let is_quiet = now.calls == 0 && (now.streams == 0 || most.is_some());
+        let is_idle = is_quiet && now.quiet_since.elapsed() >= within(patience.idle);
+        let is_old = self.0.opened.elapsed() >= patience.age;
+        (is_idle || is_old).then_some(Overdue::Dismissed)
+    }
+}
+
+/// How long ago the oldest of these began.
+fn oldest(items: &BTreeMap<u64, Instant>) -> Option<Duration> {
+    items.first_key_value().map(|(_, since)| since.elapsed())
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Work,
+    /// Health and reflection, which stream.
+    Stream,
+}
+
+impl Kind {
+    fn count(self, now: &mut Now) -> &mut usize {
+        match self {
+            Self::Work => &mut now.calls,
+            Self::Stream => &mut now.streams,
+        }
+    }
+}
+
+/// A call in progress, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Call {
+    watch: Watch,
+    kind: Kind,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut now = self.watch.now();
+        *self.kind.count(&mut now) -= 1;
+        now.quiet_since = Instant::now();
+    }
+}
+
+/// A request that arrives, or a piece of an answer that leaves, until it is dropped.
+#[derive(Debug)]
+pub(super) struct OnItsWay {
+    held: Held,
+    watch: Watch,
+    which: fn(&mut Now) -> &mut BTreeMap<u64, Instant>,
+    id: u64,
+}
+
+impl OnItsWay {
+    pub(super) fn grow(&mut self, bytes: usize) {
+        self.held.grow(bytes);
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        (self.which)(&mut self.watch.now()).remove(&self.id);
+    }
+}
