@@ -1,5 +1,7 @@
 //! The use cases, against ports.
 
+mod erasure;
+pub mod expiry;
 mod turns;
 
 use std::{sync::Arc, time::Duration};

@@ -28,6 +28,9 @@ const MISSED: usize = 10_000;
 /// How often a process that stops tries to tell the cache of the writes that it missed.
 const LAST_WORDS: usize = 5;
 
+/// How long a cache may take to forget a customer.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How much a cache is put up with.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -119,6 +122,17 @@ impl GuardedCache {
         let ticket = self.call(self.cache.invalidate(user, version)).await;
         self.told(user, version, ticket.is_some());
         ticket
+    }
+
+    /// Forgets a customer whose cart was removed. False when the cache was not reached. Nobody shops meanwhile, so this waits
+    /// for an answer longer than other calls do, also while the cache is left alone.
+    pub async fn forget(&self, user: &UserId) -> bool {
+        let forget = tokio::time::timeout(FORGET_TIMEOUT, self.cache.forget(user));
+        let done = matches!(forget.await, Ok(Ok(())));
+        if done {
+            self.state().missed.remove(user);
+        }
+        done
     }
 
     /// Tells the cache of writes that it missed as soon as it is back, until the tasks are stopping.

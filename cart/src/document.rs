@@ -122,6 +122,17 @@ impl TryFrom<&Cart> for CartDocument {
     }
 }
 
+impl CartDocument {
+    /// The cart, if it is this customer's: nobody is ever shown another's, whatever stands under their key.
+    pub(crate) fn cart_of(self, user: &UserId) -> Result<Cart, Invalid> {
+        if self.user == user.as_str() {
+            self.try_into()
+        } else {
+            Err(Invalid("user"))
+        }
+    }
+}
+
 impl TryFrom<CartDocument> for Cart {
     type Error = Invalid;
 

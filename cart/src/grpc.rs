@@ -4,9 +4,9 @@ mod convert;
 mod status;
 
 use proto::cart::v1::{
-    AddItemRequest, AddItemResponse, ClearCartRequest, ClearCartResponse, GetCartRequest, GetCartResponse,
-    GiveBackRequest, GiveBackResponse, HoldRequest, HoldResponse, RemoveItemRequest, RemoveItemResponse,
-    UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
+    AddItemRequest, AddItemResponse, ClearCartRequest, ClearCartResponse, EraseUserRequest, EraseUserResponse,
+    GetCartRequest, GetCartResponse, GiveBackRequest, GiveBackResponse, HoldRequest, HoldResponse, RemoveItemRequest,
+    RemoveItemResponse, UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
 };
 use tonic::{Request, Response, Status};
 
@@ -121,6 +121,14 @@ impl CartService for CartGrpc {
         let given = self.carts.give_back(user, checkout).await.map_err(refuse)?;
         Ok(Response::new(GiveBackResponse {
             cart: Some(cart(&given)?),
+        }))
+    }
+
+    async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
+        let user = user(&request.into_inner().user_id)?;
+        let erased = self.carts.erase(user).await.map_err(refuse)?;
+        Ok(Response::new(EraseUserResponse {
+            carts: i64::from(erased),
         }))
     }
 }

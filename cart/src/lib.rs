@@ -18,11 +18,11 @@ use proto::cart::v1::cart_service_server::CartServiceServer;
 use runtime::{Probe, Runtime, Service, channel::Peer, telemetry::chain};
 use storage::OpenError;
 
-pub use config::{Cache, Config, Secret, Store};
+pub use config::{Cache, Config, RedisLink, RedisTls, Secret, Store};
 
 use app::Carts;
 use cache::{GuardedCache, MemoryCache, Patience, RedisCache, RedisOptions};
-use ports::{CartCache, CartStore};
+use ports::{CartCache, CartStore, OldCarts};
 use store::{MongoCartStore, SqliteCartStore};
 
 /// The most that is added to a cache entry's life at random.
@@ -60,7 +60,10 @@ pub async fn build(
         })
         .probe(probe);
     if let Some(store) = sweep {
-        service = service.background("expiry", move || store.clone().keep_swept());
+        let (clock, tasks) = (runtime.clock.clone(), runtime.tasks.clone());
+        service = service.background("expiry", move || {
+            app::expiry::keep_swept(store.clone(), clock.clone(), tasks.clone())
+        });
     }
     Ok(match cache_probe {
         Some(probe) => service.probe(probe),
@@ -72,20 +75,19 @@ struct Opened {
     engine: Arc<dyn CartStore>,
     probe: Probe,
     /// A store that does not drop old carts by itself.
-    sweep: Option<MongoCartStore>,
+    sweep: Option<Arc<dyn OldCarts>>,
 }
 
 async fn open_store(config: &Config, runtime: &Runtime) -> Result<Opened, OpenError> {
-    let (name, engine, sweep): (_, Arc<dyn CartStore>, _) = match &config.store {
-        Store::Sqlite(path) => (
-            "cart-store",
-            Arc::new(SqliteCartStore::open(path, &runtime.crash).await?),
-            None,
-        ),
+    let (name, engine, sweep): (_, Arc<dyn CartStore>, Option<Arc<dyn OldCarts>>) = match &config.store {
+        Store::Sqlite(path) => {
+            let store = Arc::new(SqliteCartStore::open(path, &runtime.crash).await?);
+            ("cart-store", store.clone(), Some(store))
+        }
         Store::Mongo { uri, database } => {
-            let store = MongoCartStore::open(uri, database, runtime).await?;
-            let sweep = store.wants_sweeps().then(|| store.clone());
-            ("cart-mongodb", Arc::new(store), sweep)
+            let store = Arc::new(MongoCartStore::open(uri, database, runtime).await?);
+            let wants_sweeps = store.wants_sweeps();
+            ("cart-mongodb", store.clone(), wants_sweeps.then_some(store))
         }
     };
     let store = engine.clone();
@@ -100,14 +102,9 @@ async fn open_cache(config: &Config, runtime: &Runtime) -> Result<(Arc<GuardedCa
     let jitter = (config.cache_ttl / 3).min(MAX_JITTER);
     let (cache, probe): (Arc<dyn CartCache>, _) = match &config.cache {
         Cache::Memory => (Arc::new(MemoryCache::new(config.cache_ttl, jitter)), None),
-        Cache::Redis {
-            address,
-            password,
-            prefix,
-        } => {
+        Cache::Redis { link, prefix } => {
             let options = RedisOptions {
-                address,
-                password: password.as_ref(),
+                link,
                 prefix,
                 ttl: config.cache_ttl,
                 jitter,
@@ -117,7 +114,7 @@ async fn open_cache(config: &Config, runtime: &Runtime) -> Result<(Arc<GuardedCa
             // Whoever died may have saved a cart without a word to a Redis that was slow or away.
             cache.forget_all().await.map_err(|error| OpenError::Engine {
                 variable: "REDIS_ADDR",
-                problem: format!("Redis at {address} takes no commands: {}", chain(&error)),
+                problem: format!("Redis at {} takes no commands: {}", link.address, chain(&error)),
             })?;
             (Arc::new(cache.clone()), Some(redis_probe(cache)))
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use storage::StoreError;
 use uuid::Uuid;
 
@@ -16,8 +17,19 @@ pub trait CartStore: Send + Sync {
     async fn load(&self, user: &UserId) -> Result<Option<Cart>, StoreError>;
     /// Saves if the stored version is still `expected` (`None`: there is no cart yet).
     async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError>;
+    /// Removes the cart of this customer, whatever is in it. Returns whether there was one.
+    async fn erase(&self, user: &UserId) -> Result<bool, StoreError>;
     /// Whether the store answers: for a readiness probe.
     async fn is_up(&self) -> bool;
+}
+
+/// A store that does not let old carts go by itself.
+#[async_trait]
+pub trait OldCarts: Send + Sync {
+    /// Drops some of the carts that nobody has changed for [`LIFETIME`](crate::domain::LIFETIME): by the clock of the store
+    /// and by `now`, that of this machine, so that one that is wrong drops nothing. Those with holds stay. Returns how many went; 0
+    /// when there are none left.
+    async fn drop_some(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
 /// What became of a save.
@@ -56,6 +68,8 @@ pub trait CartCache: Send + Sync {
     /// Leaves a gap in the place of what is older than `version`, which takes nothing older: done before that version is
     /// written.
     async fn invalidate(&self, user: &UserId, version: Version) -> Result<Ticket, CacheError>;
+    /// Forgets that there is such a customer. Tickets of before are worth nothing afterwards.
+    async fn forget(&self, user: &UserId) -> Result<(), CacheError>;
 }
 
 /// The catalogue.

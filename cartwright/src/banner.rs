@@ -1,10 +1,16 @@
 //! What `serve` says once it answers: where, on what, and how to buy something.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    io::IsTerminal,
+};
 
 use runtime::{Clock, Ids};
 
-use crate::{Config, ServiceName, Shop, secret};
+use crate::{
+    Config, ServiceName, Shop, secret,
+    settings::{PaymentProvider, is_loopback},
+};
 
 /// How long the printed token is valid.
 const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_hours(24);
@@ -13,13 +19,62 @@ const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_hours(24);
 pub(crate) fn banner(config: &Config, shop: &Shop, clock: &Clock, ids: &Ids) -> anyhow::Result<String> {
     let mut text = String::new();
     places(&mut text, config, shop)?;
+    doors(&mut text, config, shop)?;
     if let Some(gateway) = shop.address(ServiceName::Gateway) {
-        let secret = secret::of(&config.settings)?;
-        let parties = config.settings.token_parties();
-        let token = gateway::token::sign_for(&parties, &secret, ("1", None), TOKEN_LIFE, clock.now())?;
+        let token = token(config, clock)?;
         purchase(&mut text, &format!("http://{gateway}"), &token, &ids.next().to_string())?;
     }
     Ok(text)
+}
+
+/// A token of user 1, or how to get one. A token is for the eyes of who tries the shop out: what is written to a log or a file
+/// is kept and read by others, and a key that was set is that of a real shop.
+fn token(config: &Config, clock: &Clock) -> anyhow::Result<String> {
+    if config.settings.tokens.jwt_secret.is_some() || !std::io::stdout().is_terminal() {
+        return Ok("$(cartwright token --user 1)".to_owned());
+    }
+    let (keys, parties) = (secret::of(&config.settings)?, config.settings.tokens.parties());
+    let token = gateway::token::sign_for(&parties, &keys.current, ("1", None), TOKEN_LIFE, clock.now())?;
+    Ok(token)
+}
+
+/// What is open to whom.
+fn doors(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
+    let listen = &config.settings.listen;
+    let whom = |host| {
+        if is_loopback(host) {
+            "this machine only".to_owned()
+        } else {
+            format!("everybody who reaches {host}")
+        }
+    };
+    writeln!(text, "\nOpen to:\n")?;
+    if shop.address(ServiceName::Gateway).is_some() {
+        let whom = whom(listen.host);
+        writeln!(
+            text,
+            "  {:<13} {whom}; customers have tokens; without encryption",
+            "gateway"
+        )?;
+    }
+    if config
+        .services
+        .iter()
+        .any(|service| listen.ports.of(*service).is_some())
+    {
+        let whom = whom(listen.grpc_host);
+        writeln!(
+            text,
+            "  {:<13} {whom}, without credentials; without encryption",
+            "services"
+        )?;
+    }
+    let whom = whom(listen.admin_host);
+    writeln!(
+        text,
+        "  {:<13} {whom}, without credentials; without encryption",
+        "health"
+    )
 }
 
 fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
@@ -45,6 +100,12 @@ fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
             None => "SQLite".to_owned(),
         };
         writeln!(text, "  {:<13} {:<22} {bus}", "events", "-")?;
+    }
+    if config.runs(ServiceName::Payment) {
+        let provider = match config.settings.payment_provider {
+            PaymentProvider::Simulated => "simulated: no money moves",
+        };
+        writeln!(text, "  {:<13} {:<22} {provider}", "provider", "-")?;
     }
     writeln!(text, "  {:<13} http://{}/health/ready", "health", shop.admin())?;
     let folder = config

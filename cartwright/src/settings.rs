@@ -1,11 +1,19 @@
 //! Every setting: its flag, its variable, its default; and the configuration that they make.
 
 mod engines;
+mod hooks;
+mod listeners;
+mod provider;
+pub(crate) mod redaction;
+mod secrets;
+mod service_name;
+mod signing;
 mod sources;
+mod tokens;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use payment::SuccessRate;
 use runtime::{
     CrashPoints,
@@ -15,51 +23,15 @@ use runtime::{
 use tracing::level_filters::LevelFilter;
 
 pub use engines::Engines;
+pub use hooks::{Purpose, TestHooks};
+pub(crate) use listeners::is_loopback;
+pub use listeners::{ListenAddresses, Plaintext, Ports};
+pub use provider::PaymentProvider;
+pub use secrets::SecretFiles;
+pub use service_name::ServiceName;
+pub use signing::SigningSettings;
 pub use sources::Sources;
-
-/// What can be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
-pub enum ServiceName {
-    Product,
-    Cart,
-    Inventory,
-    Payment,
-    Checkout,
-    Orders,
-    Notification,
-    Gateway,
-}
-
-impl ServiceName {
-    pub const ALL: [Self; 8] = [
-        Self::Product,
-        Self::Cart,
-        Self::Inventory,
-        Self::Payment,
-        Self::Checkout,
-        Self::Orders,
-        Self::Notification,
-        Self::Gateway,
-    ];
-
-    /// Whether it publishes or consumes events.
-    pub const fn uses_events(self) -> bool {
-        matches!(self, Self::Cart | Self::Checkout | Self::Orders | Self::Notification)
-    }
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Product => "product",
-            Self::Cart => "cart",
-            Self::Inventory => "inventory",
-            Self::Payment => "payment",
-            Self::Checkout => "checkout",
-            Self::Orders => "orders",
-            Self::Notification => "notification",
-            Self::Gateway => "gateway",
-        }
-    }
-}
+pub use tokens::TokenSettings;
 
 /// All settings as clap reads them from flags and the environment.
 #[derive(Debug, Clone, Args)]
@@ -68,30 +40,18 @@ pub struct Settings {
     /// Where the embedded stores live.
     #[arg(long, env, default_value = "./data", global = true, value_name = "DATA_DIR")]
     pub data_dir: PathBuf,
-    /// The address that all listeners bind.
-    #[arg(long, env, default_value = "127.0.0.1", global = true)]
-    pub host: IpAddr,
-    /// The gateway's port. Like for all ports, 0 picks a free one.
-    #[arg(long, env, default_value_t = 8080, global = true)]
-    pub http_port: u16,
-    /// The port of `/health/live` and `/health/ready` of the process.
-    #[arg(long, env, default_value_t = 9090, global = true)]
-    pub admin_port: u16,
     #[command(flatten)]
-    pub ports: Ports,
+    pub listen: ListenAddresses,
     #[command(flatten)]
     pub addresses: Addresses,
     #[command(flatten)]
     pub engines: Engines,
-    /// The HS256 key of tokens, at least 32 bytes [default: made once, kept in `DATA_DIR`].
-    #[arg(long, env, global = true, hide_env_values = true)]
-    pub jwt_secret: Option<String>,
-    /// This shop's name in the `aud` of tokens, which they must have then. While it is unset, tokens with an `aud` are refused.
-    #[arg(long, env, global = true)]
-    pub jwt_audience: Option<String>,
-    /// The `iss` that tokens must have.
-    #[arg(long, env, global = true)]
-    pub jwt_issuer: Option<String>,
+    #[command(flatten)]
+    pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub signing: SigningSettings,
+    #[command(flatten)]
+    pub secret_files: SecretFiles,
     /// How long stock is held that is not confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,
@@ -104,6 +64,9 @@ pub struct Settings {
     /// Events that are published at once, at most.
     #[arg(long, env, default_value_t = 100, global = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub outbox_batch_size: u32,
+    /// Who moves the money. The simulated provider moves none, and is the only one yet.
+    #[arg(long, env, default_value = "simulated", global = true)]
+    pub payment_provider: PaymentProvider,
     /// How many charges of a good card the simulated provider accepts, 0 to 1.
     #[arg(long, env, default_value = "1.0", global = true)]
     pub payment_success_rate: SuccessRate,
@@ -134,12 +97,8 @@ pub struct Settings {
     /// How log lines look: text or json [default: text on a terminal, else json].
     #[arg(long, env, global = true)]
     pub log_format: Option<LogFormat>,
-    /// For tests: abort when this crash point is passed.
-    #[arg(long, env, global = true, hide = true)]
-    pub cartwright_crash_at: Option<String>,
-    /// For tests: write the crash points that are passed to this file.
-    #[arg(long, env, global = true, hide = true)]
-    pub cartwright_crash_trace: Option<PathBuf>,
+    #[command(flatten)]
+    pub hooks: TestHooks,
 }
 
 /// A group of settings with one field a service.
@@ -169,19 +128,6 @@ macro_rules! by_service {
 }
 
 use by_service;
-
-by_service! {
-    /// Where the gRPC listeners bind.
-    Ports: u16, "The port of this service's gRPC listener" {
-        product_port = "50051" for Product,
-        cart_port = "50052" for Cart,
-        inventory_port = "50053" for Inventory,
-        payment_port = "50054" for Payment,
-        orders_port = "50055" for Orders,
-        checkout_port = "50056" for Checkout,
-        notification_port = "50057" for Notification
-    }
-}
 
 by_service! {
     /// Where services are found that are not in this process.
@@ -215,18 +161,14 @@ impl Config {
         services.sort_unstable();
         services.dedup();
         settings.engines.check()?;
-        check_secret(&settings)?;
-        check_parties(&settings)?;
+        settings.listen.check(&services)?;
+        settings.tokens.check()?;
+        settings.signing.check(&settings.engines)?;
         check_durations(&settings)?;
         if settings.engines.kafka().is_none() {
             check_events(&services)?;
         }
-        let (at, trace) = (
-            settings.cartwright_crash_at.clone(),
-            settings.cartwright_crash_trace.as_deref(),
-        );
-        let crash = CrashPoints::armed(at, trace)
-            .map_err(|e| ConfigError::new("CARTWRIGHT_CRASH_TRACE", format!("cannot be written: {e}")))?;
+        let crash = settings.hooks.crash_points()?;
         Ok(Self {
             services,
             settings,
@@ -239,53 +181,32 @@ impl Config {
     pub fn embedded(data_dir: PathBuf) -> Result<Self, ConfigError> {
         let mut settings = Settings::defaults();
         settings.data_dir = data_dir;
-        settings.http_port = 0;
-        settings.admin_port = 0;
-        settings.ports = Ports {
-            product_port: 0,
-            cart_port: 0,
-            inventory_port: 0,
-            payment_port: 0,
-            orders_port: 0,
-            checkout_port: 0,
-            notification_port: 0,
-        };
+        settings.listen = settings.listen.on_free_ports();
         Self::new(&[], settings)
     }
 
     pub fn runs(&self, service: ServiceName) -> bool {
         self.services.contains(&service)
     }
-}
 
-/// Refuses a secret that is too short.
-pub(crate) fn check_secret(settings: &Settings) -> Result<(), ConfigError> {
-    let least = gateway::Secret::MIN_LEN;
-    match &settings.jwt_secret {
-        Some(secret) if secret.len() < least => Err(ConfigError::new(
-            "JWT_SECRET",
-            format!("must have at least {least} bytes; unset it to have one made"),
-        )),
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// Both are compared with claims as they are: a blank at an end would be one that nobody sees.
-pub(crate) fn check_parties(settings: &Settings) -> Result<(), ConfigError> {
-    let names = [
-        ("JWT_AUDIENCE", &settings.jwt_audience),
-        ("JWT_ISSUER", &settings.jwt_issuer),
-    ];
-    for (variable, name) in names {
-        let name = name.as_deref().unwrap_or_default();
-        if name.trim() != name || name.contains(char::is_control) {
-            return Err(ConfigError::new(
-                variable,
-                "must have no blanks at its ends and no control characters",
-            ));
+    /// What an operator should know of a shop that starts with it, although nothing is wrong.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.settings.engines.warnings();
+        if self.runs(ServiceName::Payment) {
+            match self.settings.payment_provider {
+                PaymentProvider::Simulated => {
+                    warnings.push("PAYMENT_PROVIDER: the payment provider is simulated: no money moves".to_owned());
+                }
+            }
         }
+        if !self.runs(ServiceName::Gateway) && !is_loopback(self.settings.listen.host) {
+            warnings.push(
+                "HOST: it is the address of the gateway, which does not run in this process; services listen at GRPC_HOST"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
-    Ok(())
 }
 
 fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
@@ -345,15 +266,6 @@ fn check_events(services: &[ServiceName]) -> Result<(), ConfigError> {
 }
 
 impl Settings {
-    /// Whom tokens must name. A variable that is set to nothing is not set.
-    pub fn token_parties(&self) -> gateway::token::Parties {
-        let set = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-        gateway::token::Parties {
-            audience: set(&self.jwt_audience),
-            issuer: set(&self.jwt_issuer),
-        }
-    }
-
     /// The defaults, without a look at the environment.
     pub fn defaults() -> Self {
         use clap::FromArgMatches;

@@ -2,21 +2,24 @@
 
 pub(crate) mod bus;
 mod listeners;
-mod network;
+pub(crate) mod network;
 
 use std::{net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
 use gateway::{Patience, Proxied};
 use runtime::{
-    Faults, Health, Runtime,
+    Faults, Health, Runtime, Service,
     config::ConfigError,
     serve::{Capacity, Descriptors, Interface, Limits, Running},
 };
 use storage::{DataDir, Database, OpenError};
 use tokio::time::Instant;
 
-use crate::{Config, ServiceName, secret, settings::Settings};
+use crate::{
+    Config, ServiceName, secret,
+    settings::{PaymentProvider, Settings},
+};
 use listeners::Listeners;
 use network::Network;
 
@@ -116,7 +119,10 @@ impl Shop {
         if listeners.gateway.is_some() {
             probes.extend(network.gateway_probes(config));
         }
-        let health = Health::new(probes);
+        let mut health = Health::new(probes);
+        if config.runs(ServiceName::Payment) {
+            health = health.note("payment-provider", settings.payment_provider.as_str());
+        }
         let gateway = match listeners.gateway.take() {
             Some(listener) => {
                 let capacity = gateway_capacity(settings, descriptors);
@@ -173,7 +179,7 @@ impl Shop {
     }
 }
 
-type Built = Vec<(ServiceName, runtime::Service, Runtime)>;
+type Built = Vec<(ServiceName, Service, Runtime)>;
 
 /// The services, in the order in which they stop.
 async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<Built, StartError> {
@@ -212,7 +218,7 @@ async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<
             (Checkout | Cart | Orders | Notification | ServiceName::Gateway, _) => continue,
         };
         let service = match &bus {
-            Some(bus) if name.uses_events() => service.probe(bus.probe()),
+            Some(bus) if name.uses_events() => bus.probes(name).into_iter().fold(service, Service::probe),
             Some(_) | None => service,
         };
         built.push((name, service, own));
@@ -222,6 +228,7 @@ async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<
 
 fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::Config, ConfigError> {
     let store = settings.database(ServiceName::Checkout)?;
+    let default_method = settings.payment_provider.default_method();
     let owner = match (settings.engines.instance(), &store) {
         (Some(name), _) => name.to_owned(),
         // The data directory has one owner: whoever holds it is the one who held it before.
@@ -230,6 +237,7 @@ fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::C
     };
     Ok(checkout::Config {
         store,
+        default_method,
         timeout: settings.checkout_timeout.0,
         owner,
         outbox_poll: settings.outbox_poll_interval.0,
@@ -249,11 +257,13 @@ fn cart_config(settings: &Settings) -> cart::Config {
 fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
     Ok(payment::Config {
         store: settings.database(ServiceName::Payment)?,
-        provider: payment::ProviderConfig {
-            ledger: settings.provider_ledger()?,
-            success_rate: settings.payment_success_rate,
-            min_latency: settings.payment_min_latency.0,
-            max_latency: settings.payment_max_latency.0,
+        provider: match settings.payment_provider {
+            PaymentProvider::Simulated => payment::Provider::Simulated(payment::Simulation {
+                ledger: settings.provider_ledger()?,
+                success_rate: settings.payment_success_rate,
+                min_latency: settings.payment_min_latency.0,
+                max_latency: settings.payment_max_latency.0,
+            }),
         },
         provider_timeout: settings.payment_max_latency.0 + PROVIDER_MARGIN,
     })
@@ -261,8 +271,8 @@ fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
 
 fn gateway_config(config: &Config) -> Result<gateway::Config, StartError> {
     Ok(gateway::Config {
-        secret: secret::of(&config.settings)?,
-        parties: config.settings.token_parties(),
+        keys: secret::of(&config.settings)?,
+        parties: config.settings.tokens.parties(),
         checkout_timeout: config.settings.checkout_timeout.0,
         request_timeout: REQUEST_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,

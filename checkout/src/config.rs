@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use crate::domain::PaymentMethod;
+
 /// Where the tables are.
 pub use storage::Database as Store;
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub store: Store,
+    /// What is charged when a purchase names no payment method. `None`: every purchase must name one.
+    pub default_method: Option<PaymentMethod>,
     /// How long a caller waits for its saga before it gets the checkout as it stands.
     pub timeout: Duration,
     /// Names this process in leases. A process that comes back under the same name takes its sagas up at once, so two live

@@ -54,8 +54,6 @@ impl IdempotencyKey {
 pub struct PaymentMethod(String);
 
 impl PaymentMethod {
-    pub const DEFAULT: &str = "pm_card_ok";
-
     pub fn new(name: &str) -> Option<Self> {
         let plain = name
             .bytes()

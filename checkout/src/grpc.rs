@@ -7,29 +7,42 @@ use std::time::Duration;
 
 use proto::{
     checkout::v1::{
-        GetCheckoutRequest, GetCheckoutResponse, InitiateCheckoutRequest, InitiateCheckoutResponse,
-        ListCheckoutsRequest, ListCheckoutsResponse, checkout_service_server::CheckoutService,
+        EraseUserRequest, EraseUserResponse, GetCheckoutRequest, GetCheckoutResponse, InitiateCheckoutRequest,
+        InitiateCheckoutResponse, ListCheckoutsRequest, ListCheckoutsResponse, PrepareErasureRequest,
+        PrepareErasureResponse, checkout_service_server::CheckoutService,
     },
-    convert::{page_size, user_id},
+    convert::{checkout_ids, page_size, user_id},
     status::Refusal,
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::Sagas,
+    app::{Sagas, erasure::Eraser},
     domain::{self, CheckoutId, IdempotencyKey, PaymentMethod, UserId},
     ports::Filter,
 };
 
 pub(crate) struct CheckoutGrpc {
     sagas: Sagas,
+    eraser: Eraser,
     /// How long a caller waits for its saga.
     patience: Duration,
+    default_method: Option<PaymentMethod>,
 }
 
 impl CheckoutGrpc {
-    pub(crate) const fn new(sagas: Sagas, patience: Duration) -> Self {
-        Self { sagas, patience }
+    pub(crate) const fn new(
+        sagas: Sagas,
+        eraser: Eraser,
+        patience: Duration,
+        default_method: Option<PaymentMethod>,
+    ) -> Self {
+        Self {
+            sagas,
+            eraser,
+            patience,
+            default_method,
+        }
     }
 }
 
@@ -39,7 +52,7 @@ impl CheckoutService for CheckoutGrpc {
         &self,
         request: Request<InitiateCheckoutRequest>,
     ) -> Result<Response<InitiateCheckoutResponse>, Status> {
-        let request = decode(request.get_ref())?;
+        let request = decode(request.get_ref(), self.default_method.as_ref())?;
         let initiated = self
             .sagas
             .initiate(request, self.patience)
@@ -87,9 +100,39 @@ impl CheckoutService for CheckoutGrpc {
             next_page_token: convert::next_page_token(next, &request),
         }))
     }
+
+    async fn prepare_erasure(
+        &self,
+        request: Request<PrepareErasureRequest>,
+    ) -> Result<Response<PrepareErasureResponse>, Status> {
+        let request = request.into_inner();
+        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let prepared = self.eraser.prepare(&user, convert::dead_events(request.drop_parked)).await;
+        let checkouts = prepared.map_err(status::erase)?;
+        Ok(Response::new(PrepareErasureResponse {
+            checkout_ids: checkouts.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
+        let request = request.into_inner();
+        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let checkouts = checkout_ids(&request.checkout_ids)?;
+        let checkouts: Vec<_> = checkouts.into_iter().map(CheckoutId).collect();
+        let dead = convert::dead_events(request.drop_parked);
+        let erased = self.eraser.erase(&user, &checkouts, dead).await;
+        let erased = erased.map_err(status::erase)?;
+        Ok(Response::new(EraseUserResponse {
+            checkouts: i64::try_from(erased.checkouts).unwrap_or(i64::MAX),
+            log_keeps_events: erased.log_keeps_events,
+        }))
+    }
 }
 
-fn decode(request: &InitiateCheckoutRequest) -> Result<domain::Request, Refusal> {
+fn decode(
+    request: &InitiateCheckoutRequest,
+    default_method: Option<&PaymentMethod>,
+) -> Result<domain::Request, Refusal> {
     let user = UserId(user_id(&request.user_id)?.to_owned());
     if request.idempotency_key.is_empty() {
         return Err(status::missing_key());
@@ -100,13 +143,12 @@ fn decode(request: &InitiateCheckoutRequest) -> Result<domain::Request, Refusal>
             "idempotency_key must be 1 to 255 printable characters",
         )
     })?;
-    let method = if request.payment_method.is_empty() {
-        PaymentMethod::DEFAULT
-    } else {
-        &request.payment_method
+    let method = match default_method {
+        Some(default) if request.payment_method.is_empty() => Some(default.clone()),
+        Some(_) | None => PaymentMethod::new(&request.payment_method),
     };
-    let method = PaymentMethod::new(method)
-        .ok_or_else(|| Refusal::field("payment_method", "payment_method must be 1 to 64 of a-z, 0-9 and _"))?;
+    let method =
+        method.ok_or_else(|| Refusal::field("payment_method", "payment_method must be 1 to 64 of a-z, 0-9 and _"))?;
     if request.cart_version.is_some_and(i64::is_negative) {
         return Err(Refusal::field("cart_version", "cart_version must not be negative"));
     }

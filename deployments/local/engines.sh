@@ -4,12 +4,15 @@
 # An engine is a name, a file NAME/engine.sh beside this one, and a directory of its own in the state directory:
 #   data   what it stores        port   where it listens, kept from one start to the next
 #   log    what it said          pid    its process and when that began, while there should be one
+#
+# Who calls the scripts as root has every engine run as a user of its own, `cartwright-NAME`. To that user belongs what it
+# has to write, `data` and the directory of its sockets, and nothing else: where root writes, nobody plants a link.
 
 names=(postgresql redis kafka mongodb)
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# The state must lie where the user `postgres` may enter, and the home of root is closed to everybody else.
+# State and cache must lie where the users of the engines may enter, and the home of root is closed to everybody else.
 if [ -n "${CARTWRIGHT_ENGINES_DIR:-}" ]; then
   state=$(realpath -m -- "$CARTWRIGHT_ENGINES_DIR")
 elif [ "$(id -u)" -eq 0 ]; then
@@ -21,6 +24,8 @@ fi
 # What is downloaded and built, for all state directories of a user.
 if [ -n "${CARTWRIGHT_ENGINES_CACHE:-}" ]; then
   cache=$(realpath -m -- "$CARTWRIGHT_ENGINES_CACHE")
+elif [ "$(id -u)" -eq 0 ]; then
+  cache=/var/cache/cartwright-engines
 else
   cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/cartwright-engines
 fi
@@ -36,6 +41,8 @@ for name in "${names[@]}"; do
   . "$here/$name/engine.sh"
 done
 unset name
+# shellcheck source=tls.sh
+. "$here/tls.sh"
 
 fail() {
   echo "engines: $*" >&2
@@ -58,10 +65,71 @@ set_engines() {
 
 # One command at a time works on a state directory. Engines must not inherit the descriptor, or they would hold the lock.
 lock_state() {
-  mkdir -p "$state" "$cache"
-  chmod go+rx "$state"
+  local directory
+  for directory in "$state" "$cache"; do
+    mkdir -p "$directory"
+    [ -O "$directory" ] || elsewhere "$directory belongs to somebody else"
+    chmod u=rwx,go=rx "$directory"
+    in_safety "$directory"
+  done
   exec 9>"$state/lock"
   flock -w 1200 9 || fail "another command has held $state/lock for twenty minutes"
+}
+
+elsewhere() {
+  fail "$1: set CARTWRIGHT_ENGINES_DIR and CARTWRIGHT_ENGINES_CACHE to directories elsewhere"
+}
+
+# Fails where somebody else could put another directory, or a link, in the place of this one.
+in_safety() {
+  local directory=$1 others=022 owner mode
+  # Of an ordinary user's group there is often nobody else.
+  [ "$(id -u)" -eq 0 ] || others=002
+  until [ "$directory" = / ]; do
+    directory=$(dirname "$directory")
+    owner=$(stat -c %u "$directory")
+    mode=$((0$(stat -c %a "$directory")))
+    [ "$owner" -eq 0 ] || [ -O "$directory" ] || elsewhere "$directory belongs to somebody else"
+    # In a sticky directory, as /tmp is one, only the owner of what is there may move it.
+    [ $((mode & others)) -eq 0 ] || [ $((mode & 01000)) -ne 0 ] || elsewhere "others may write to $directory"
+  done
+}
+
+# as_user ENGINE: sets the command in front of all that an engine runs or writes, so that its user does it: nothing, but as root.
+as_user() {
+  as_user=()
+  [ "$(id -u)" -eq 0 ] || return 0
+  with_lock users make_user "cartwright-$1"
+  as_user=(setpriv "--reuid=cartwright-$1" "--regid=cartwright-$1" --clear-groups --no-new-privs --reset-env)
+}
+
+make_user() {
+  id "$1" >/dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin "$1"
+}
+
+# own ENGINE DIRECTORY: makes a directory of the engine's user. What is there and belongs to the caller becomes theirs, too.
+own() {
+  local user=''
+  mkdir -p "$2"
+  chmod 700 "$2"
+  if [ "$(id -u)" -eq 0 ] && [ -O "$2" ]; then
+    user=cartwright-$1
+    chown -R -P --no-dereference "$user:$user" "$2"
+  fi
+}
+
+# show ENGINE FILE: takes a file from standard input that the engine's user may read, and nobody but us may write.
+show() {
+  local engine=$1 file=$2
+  rm -f "$file"
+  (umask 077 && cat >"$file")
+  [ "$(id -u)" -ne 0 ] || chgrp "cartwright-$engine" "$file"
+  chmod u=rw,g=r,o= "$file"
+}
+
+# secret FILE: makes a file with 32 random digits that only we may read, if it is not there.
+secret() {
+  [ -s "$1" ] || (umask 077 && head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$1")
 }
 
 # with_lock NAME COMMAND…: one at a time among all state directories.
@@ -186,12 +254,15 @@ is_of_another_boot() {
   [ "${since%/*}" != "$(cat /proc/sys/kernel/random/boot_id)" ]
 }
 
-# detach ENGINE COMMAND…: starts it so that it outlives this script and its terminal, and writes down which process it is.
+# detach ENGINE COMMAND…: starts it as its user so that it outlives this script and its terminal, and writes down which
+# process it is.
 detach() {
-  local engine=$1 home=$state/$1 pid since
+  local engine=$1 home=$state/$1 pid since as_user
   shift
+  as_user "$engine"
   [ ! -e "$home/log" ] || mv -f "$home/log" "$home/log.before"
-  (cd "$home" && exec setsid "$@" </dev/null >log 2>&1 8>&- 9>&-) &
+  (umask 077 && : >"$home/log")
+  (cd "$home" && exec setsid "${as_user[@]}" "$@" </dev/null >>log 2>&1 8>&- 9>&-) &
   pid=$!
   since=$(began "$pid") || complain "$engine" "ended at once"
   echo "$pid $since" >"$home/pid"
@@ -216,15 +287,23 @@ await_answer() {
 
 # Whatever its state, afterwards it answers. What it stores and where it listens stay.
 start_engine() {
-  local engine=$1
-  mkdir -p "$state/$engine"
+  local engine=$1 home=$state/$1
   if process "$engine" >/dev/null; then
     resume_engine "$engine"
   else
+    mkdir -p "$home"
+    [ -O "$home" ] || of_an_earlier_version "$engine"
+    chmod u=rwx,go=rx "$home"
     "${engine}_fetch"
     "${engine}_start"
+    describe_secured "$engine"
   fi
   await_answer "$engine"
+}
+
+# What was made when engines had more rights than they need cannot be made safe by taking them away.
+of_an_earlier_version() {
+  fail "$state/$1 was made by an earlier version, which gave it more rights than it needs; $here/down --delete removes it"
 }
 
 # Starts the engines side by side. They go on by themselves if this is interrupted, so that none is left unrecorded.
@@ -329,4 +408,5 @@ print_variables() {
   for engine in "$@"; do
     echo "export $("${engine}_variable")"
   done
+  [ ! -d "$tls" ] || echo "export CARTWRIGHT_TEST_TLS_DIR=$tls"
 }

@@ -13,11 +13,7 @@ use axum::{
 };
 use proto::Reason;
 
-use crate::{
-    problem::Problem,
-    shared::Shared,
-    token::{self, UserId},
-};
+use crate::{problem::Problem, shared::Shared, token::UserId};
 
 /// The caller, proved by a bearer token. It comes first in a handler's arguments: nothing is said about a request, and
 /// no body is read, before it is known who asks.
@@ -37,9 +33,8 @@ impl FromRequestParts<Arc<Shared>> for User {
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         let refused = |detail: &str| Problem::new(Reason::Unauthorized, detail);
         let token = bearer(&parts.headers).ok_or_else(|| refused("a bearer token is required"))?;
-        token::verify(&shared.secret, &shared.parties, token, shared.clock.now())
-            .map(Self)
-            .map_err(|invalid| refused(&invalid.to_string()))
+        let user = shared.keys.verify(&shared.parties, token, shared.clock.now());
+        user.map(Self).map_err(|invalid| refused(&invalid.to_string()))
     }
 }
 

@@ -4,13 +4,16 @@ use std::{fmt, time::Duration};
 
 use runtime::channel::Peer;
 
-use crate::{Proxied, token::Parties};
+use crate::{
+    Proxied,
+    token::{Keys, Parties},
+};
 
 /// The gateway's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Signs and verifies tokens.
-    pub secret: Secret,
+    /// Verify tokens.
+    pub keys: Keys,
     /// Whom tokens must name.
     pub parties: Parties,
     /// How long `POST /checkout` waits before it answers 202; the checkout service keeps it.
@@ -39,19 +42,27 @@ pub struct Peers {
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
-/// A key that is too short to be safe.
+/// A key that can be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the secret must have at least {} bytes", Secret::MIN_LEN)]
-pub struct SecretTooShort;
+pub enum WeakSecret {
+    #[error("must have at least {} bytes", Secret::MIN_LEN)]
+    TooShort,
+    #[error("must not be one byte again and again, or only blanks")]
+    Monotonous,
+}
 
 impl Secret {
     /// RFC 7518 asks for a key as long as the hash.
     pub const MIN_LEN: usize = 32;
 
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretTooShort> {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, WeakSecret> {
         let bytes = bytes.into();
+        let is_blank = || str::from_utf8(&bytes).is_ok_and(|text| text.chars().all(is_blank));
+        let is_one_byte = || bytes.iter().all(|byte| Some(byte) == bytes.first());
         if bytes.len() < Self::MIN_LEN {
-            Err(SecretTooShort)
+            Err(WeakSecret::TooShort)
+        } else if is_blank() || is_one_byte() {
+            Err(WeakSecret::Monotonous)
         } else {
             Ok(Self(bytes))
         }
@@ -60,6 +71,11 @@ impl Secret {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// What nobody sees who looks at a key.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
 }
 
 impl fmt::Debug for Secret {

@@ -8,12 +8,15 @@ use proto::{
 };
 use runtime::{Clock, channel::Peer};
 
-use crate::{Config, Peers, Secret, token::Parties};
+use crate::{
+    Config, Peers,
+    token::{Keys, Parties},
+};
 
 /// The state of the router.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) secret: Secret,
+    pub(crate) keys: Keys,
     pub(crate) parties: Parties,
     pub(crate) checkout_timeout: Duration,
     pub(crate) clock: Clock,
@@ -23,7 +26,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: Config, peers: Peers, clock: Clock) -> Self {
         Self {
-            secret: config.secret,
+            keys: config.keys,
             parties: config.parties,
             checkout_timeout: config.checkout_timeout,
             clock,

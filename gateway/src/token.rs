@@ -12,6 +12,9 @@ use crate::Secret;
 /// How far the issuer's clock may be ahead of ours. An expired token has no such grace.
 const ISSUER_AHEAD: i64 = 5;
 const MAX_USER_ID: usize = 128;
+/// The longest that a token may still be good for: a year. A token that never ends is one that nobody can
+/// take back.
+const LONGEST_LIFE: i64 = 366 * 24 * 60 * 60;
 
 /// Who is calling: 1 to 128 characters without control characters, opaque.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,35 @@ impl UserId {
     }
 }
 
+/// The keys of a shop's tokens: while one replaces another, tokens of both are taken.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Signs, and verifies.
+    pub current: Secret,
+    /// The one before it, or the one that comes next: verifies only.
+    pub previous: Option<Secret>,
+}
+
+impl Keys {
+    /// The user whom a token speaks for that either of them signed.
+    pub fn verify(&self, parties: &Parties, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
+        match (verify(&self.current, parties, token, now), &self.previous) {
+            // What is wrong with its parties is said only of a token that this key has signed.
+            (Err(InvalidToken::NotProved), Some(previous)) => verify(previous, parties, token, now),
+            (verified, _) => verified,
+        }
+    }
+}
+
+impl From<Secret> for Keys {
+    fn from(current: Secret) -> Self {
+        Self {
+            current,
+            previous: None,
+        }
+    }
+}
+
 /// Whom tokens name beside their user (RFC 7519, sections 4.1.1 and 4.1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parties {
@@ -47,6 +79,8 @@ pub struct Parties {
 pub enum InvalidToken {
     #[error("the token is not valid or has expired")]
     NotProved,
+    #[error("the token is good for more than 366 days (exp): have one made that ends sooner")]
+    TooLong,
     #[error("the token is for an audience (aud), and this shop has no name to find there: see JWT_AUDIENCE")]
     AudienceUnknown,
     #[error("the token is for another audience (aud) than this shop, or for none")]
@@ -60,6 +94,8 @@ pub enum InvalidToken {
 pub enum SignError {
     #[error("a user is 1 to {MAX_USER_ID} characters without control characters")]
     InvalidUser,
+    #[error("a token is good for 366 days at most")]
+    TooLong,
     #[error("the token cannot be signed")]
     Signing(#[from] jsonwebtoken::errors::Error),
 }
@@ -108,6 +144,9 @@ pub fn sign_for(
 ) -> Result<String, SignError> {
     let user = UserId::new(user.to_owned()).ok_or(SignError::InvalidUser)?;
     let expires_in = SignedDuration::try_from(expires_in).unwrap_or(SignedDuration::MAX);
+    if expires_in.as_secs() > LONGEST_LIFE {
+        return Err(SignError::TooLong);
+    }
     let iat = now.as_second();
     let claims = Signed {
         sub: user.as_str(),
@@ -142,6 +181,9 @@ pub fn verify(secret: &Secret, parties: &Parties, token: &str, now: Timestamp) -
         return Err(NotProved);
     }
     let user = claims.sub.or(claims.user_id).and_then(user_of).ok_or(NotProved)?;
+    if expires > now.saturating_add(LONGEST_LIFE) {
+        return Err(InvalidToken::TooLong);
+    }
     check_parties(parties, claims.aud.as_ref(), claims.iss.as_ref())?;
     Ok(user)
 }

@@ -6,9 +6,12 @@ use runtime::Clock;
 use storage::{Cursor, Page, StoreError};
 
 use crate::{
-    domain::{Notification, UserId},
+    domain::{CheckoutId, Notification, UserId},
     ports::{NotificationStore, Told},
 };
+
+/// Notifications that one transaction removes, at most.
+const ERASED_AT_ONCE: u32 = 1000;
 
 /// Telling customers, and listing what they were told.
 #[derive(Clone)]
@@ -50,5 +53,17 @@ impl Notifications {
         size: u32,
     ) -> Result<Page<Notification>, StoreError> {
         self.store.list(user, after, size).await
+    }
+
+    /// Removes what this user was told; of these checkouts nobody is told later either. Returns how many were removed.
+    pub(crate) async fn erase(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError> {
+        let mut erased = 0;
+        loop {
+            let some = self.store.erase(user, checkouts, ERASED_AT_ONCE).await?;
+            erased += some;
+            if some < u64::from(ERASED_AT_ONCE) {
+                return Ok(erased);
+            }
+        }
     }
 }

@@ -4,11 +4,12 @@ mod convert;
 mod status;
 
 use proto::notification::v1::{
-    ListNotificationsRequest, ListNotificationsResponse, notification_service_server::NotificationService,
+    EraseUserRequest, EraseUserResponse, ListNotificationsRequest, ListNotificationsResponse,
+    notification_service_server::NotificationService,
 };
 use tonic::{Request, Response, Status};
 
-use crate::app::Notifications;
+use crate::{app::Notifications, domain::CheckoutId};
 
 pub(crate) struct Grpc {
     notifications: Notifications,
@@ -38,6 +39,20 @@ impl NotificationService for Grpc {
         Ok(Response::new(ListNotificationsResponse {
             notifications: page.items.into_iter().map(convert::notification).collect(),
             next_page_token: convert::next_page_token(page.next, &user),
+        }))
+    }
+
+    async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
+        let request = request.into_inner();
+        let user = convert::user_id(&request.user_id)?;
+        let checkouts: Vec<_> = proto::convert::checkout_ids(&request.checkout_ids)?
+            .into_iter()
+            .map(CheckoutId)
+            .collect();
+        let erased = self.notifications.erase(&user, &checkouts).await;
+        let erased = erased.map_err(|e| status::store_failed(&e))?;
+        Ok(Response::new(EraseUserResponse {
+            notifications: i64::try_from(erased).unwrap_or(i64::MAX),
         }))
     }
 }

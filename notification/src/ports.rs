@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use storage::{Cursor, Page, StoreError};
 
-use crate::domain::{Notification, UserId};
+use crate::domain::{CheckoutId, Notification, UserId};
 
 /// What became of a notification that was to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     /// It is there now, for the first time.
     Now,
-    /// Its event was applied before: nothing was changed.
+    /// Its event was applied before, or its customer was erased: nobody was told.
     Before,
 }
 
@@ -22,6 +22,9 @@ pub trait NotificationStore: Send + Sync {
     async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError>;
     /// Notifications of this user, newest first, from behind `after`.
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError>;
+    /// Removes at most `limit` of what this user was told, and keeps in mind that nobody is told of these checkouts any more.
+    /// Returns how many were removed.
+    async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError>;
     /// Whether the store answers: for a readiness probe.
     async fn is_up(&self) -> bool;
 }

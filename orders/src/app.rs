@@ -7,9 +7,12 @@ use storage::{Cursor, Page, StoreError};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Order, OrderId, UserId},
+    domain::{CheckoutId, Order, OrderId, UserId},
     ports::{OrderStore, Recorded},
 };
+
+/// Orders that one transaction erases, at most.
+const ERASED_AT_ONCE: u32 = 1000;
 
 /// Placing orders and looking at them.
 #[derive(Clone)]
@@ -41,5 +44,17 @@ impl Orders {
         size: u32,
     ) -> Result<Page<Order>, StoreError> {
         self.store.list(user, after, size).await
+    }
+
+    /// Makes the orders of this user nobody's, and those of these checkouts when they come later. Returns how many there were.
+    pub(crate) async fn erase(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError> {
+        let mut erased = 0;
+        loop {
+            let some = self.store.erase(user, checkouts, ERASED_AT_ONCE).await?;
+            erased += some;
+            if some < u64::from(ERASED_AT_ONCE) {
+                return Ok(erased);
+            }
+        }
     }
 }

@@ -16,6 +16,13 @@ pub struct CheckoutId(pub Uuid);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(pub String);
 
+impl UserId {
+    /// Whose the order of this checkout is once its customer was erased. The checkout itself says the same.
+    pub fn erased(checkout: CheckoutId) -> Self {
+        Self(format!("{}{}", proto::convert::ERASED_USER, checkout.0))
+    }
+}
+
 /// Names a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProductId(pub i64);
@@ -250,7 +257,10 @@ mod tests {
             order(lines, Money::new(200, euro)),
             Err(InvalidOrder::Total(MoneyError::CurrencyMismatch(euro, Currency::USD)))
         );
-        let huge = vec![line(1, i64::MAX, i64::MAX).unwrap(), line(1, 1, 1).unwrap()];
+        let huge = vec![
+            line(1, Money::MAX_MINOR_UNITS, Money::MAX_MINOR_UNITS).unwrap(),
+            line(1, 1, 1).unwrap(),
+        ];
         assert_eq!(
             order(huge, Money::usd(i64::MIN)),
             Err(InvalidOrder::Total(MoneyError::Overflow))

@@ -4,11 +4,12 @@ mod convert;
 mod status;
 
 use proto::orders::v1::{
-    GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, orders_service_server::OrdersService,
+    EraseUserRequest, EraseUserResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
+    orders_service_server::OrdersService,
 };
 use tonic::{Request, Response, Status};
 
-use crate::app::Orders;
+use crate::{app::Orders, domain::CheckoutId};
 
 pub(crate) struct Grpc {
     orders: Orders,
@@ -46,6 +47,20 @@ impl OrdersService for Grpc {
         Ok(Response::new(ListOrdersResponse {
             orders: page.items.iter().map(convert::order).collect(),
             next_page_token: convert::next_page_token(page.next, &user),
+        }))
+    }
+
+    async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
+        let request = request.into_inner();
+        let user = convert::user_id(&request.user_id)?;
+        let checkouts: Vec<_> = proto::convert::checkout_ids(&request.checkout_ids)?
+            .into_iter()
+            .map(CheckoutId)
+            .collect();
+        let erased = self.orders.erase(&user, &checkouts).await;
+        let erased = erased.map_err(|e| status::store_failed(&e))?;
+        Ok(Response::new(EraseUserResponse {
+            orders: i64::try_from(erased).unwrap_or(i64::MAX),
         }))
     }
 }

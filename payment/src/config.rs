@@ -9,14 +9,21 @@ pub use storage::Database as Store;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub store: Store,
-    pub provider: ProviderConfig,
+    pub provider: Provider,
     /// How long the provider may take to answer. After that it is not known what it did.
     pub provider_timeout: Duration,
 }
 
+/// Who moves the money.
+#[derive(Debug, Clone)]
+pub enum Provider {
+    /// Nobody does.
+    Simulated(Simulation),
+}
+
 /// The simulated provider.
 #[derive(Debug, Clone)]
-pub struct ProviderConfig {
+pub struct Simulation {
     /// Its books, apart from ours as an outside company's would be.
     pub ledger: Store,
     pub success_rate: SuccessRate,

@@ -11,13 +11,13 @@ pub mod ports;
 pub mod provider;
 pub mod store;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proto::payment::v1::payment_service_server::PaymentServiceServer;
 use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
 
-pub use config::{Config, ProviderConfig, Store, SuccessRate};
+pub use config::{Config, Provider, Simulation, Store, SuccessRate};
 
 use app::Payments;
 use ports::{PaymentProvider, PaymentStore};
@@ -36,7 +36,9 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
             (Arc::new(store), "payment-postgresql")
         }
     };
-    let provider = simulated(&config, runtime).await?;
+    let provider = match &config.provider {
+        Provider::Simulated(simulation) => simulated(simulation, config.provider_timeout, runtime).await?,
+    };
     let payments = Payments::new(store.clone(), provider, config.provider_timeout, runtime);
     let grpc = PaymentServiceServer::new(grpc::Grpc::new(payments))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
@@ -49,8 +51,11 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
     Ok(Service::new("payment", grpc, runtime.tasks.clone()).probe(probe))
 }
 
-async fn simulated(config: &Config, runtime: &Runtime) -> Result<Arc<dyn PaymentProvider>, OpenError> {
-    let provider = &config.provider;
+async fn simulated(
+    provider: &Simulation,
+    timeout: Duration,
+    runtime: &Runtime,
+) -> Result<Arc<dyn PaymentProvider>, OpenError> {
     let ledger: Arc<dyn Ledger> = match &provider.ledger {
         Store::Sqlite(path) => Arc::new(SqliteLedger::open(path, &runtime.crash).await?),
         // Connections and a schema of its own: an outside company's books, which only happen to be near.
@@ -60,7 +65,7 @@ async fn simulated(config: &Config, runtime: &Runtime) -> Result<Arc<dyn Payment
         success_rate: provider.success_rate,
         min_latency: provider.min_latency,
         max_latency: provider.max_latency,
-        slow_reply: config.provider_timeout.saturating_mul(2),
+        slow_reply: timeout.saturating_mul(2),
     };
     Ok(Arc::new(SimulatedProvider::new(ledger, manner, runtime)))
 }

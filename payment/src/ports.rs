@@ -22,6 +22,9 @@ pub trait PaymentStore: Send + Sync {
 }
 
 /// An outside company that moves money. It does each thing once per key: asked again, it gives the same answer.
+///
+/// Which payment methods there are is for the provider alone to say: one that it does not know it declines, as
+/// `InvalidPaymentMethod`. The test methods of the simulated provider mean nothing to another.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
     /// Charges, unless the key has an answer already.

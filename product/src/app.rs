@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runtime::Clock;
-use storage::StoreError;
+use storage::{BoundedError, StoreError};
 
 use crate::{
     domain::{Details, Product, ProductId, Query},
@@ -28,7 +28,7 @@ impl Products {
         Self { catalogue, clock }
     }
 
-    pub(crate) async fn page(&self, query: &Query, after: Option<ProductId>, size: u32) -> Result<Page, StoreError> {
+    pub(crate) async fn page(&self, query: &Query, after: Option<ProductId>, size: u32) -> Result<Page, BoundedError> {
         // One more than asked for says whether there is a next page.
         let mut products = self.catalogue.page(query, after, size.saturating_add(1)).await?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);

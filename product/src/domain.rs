@@ -5,7 +5,7 @@ mod search;
 use jiff::Timestamp;
 use money::{Currency, Money};
 
-pub use search::{InvalidQuery, Query, folded};
+pub use search::{InvalidQuery, Query, folded, marked};
 
 const MAX_NAME: usize = 200;
 const MAX_DESCRIPTION: usize = 2_000;
@@ -102,8 +102,8 @@ impl Details {
         &self.image_url
     }
 
-    /// Name and description, a line each, in lower case: [`folded`], it is what a [`Query`] is compared with. No word can match
-    /// across the line break.
+    /// Name and description, a line each, in lower case: [`folded`], it is what a [`Query`] looks into. No word can match across
+    /// the line break.
     pub fn search_text(&self) -> String {
         format!("{}\n{}", self.name.to_lowercase(), self.description.to_lowercase())
     }

@@ -38,7 +38,7 @@ impl ProductService for Grpc {
             .products
             .page(&query, after, size)
             .await
-            .map_err(status::store_failed)?;
+            .map_err(status::page_failed)?;
         Ok(Response::new(GetProductsResponse {
             products: page.products.iter().map(convert::product).collect(),
             next_page_token: page

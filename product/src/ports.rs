@@ -2,15 +2,16 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use storage::StoreError;
+use storage::{BoundedError, StoreError};
 
 use crate::domain::{Details, Product, ProductId, Query};
 
 /// All products. Every method is one atomic unit.
 #[async_trait]
 pub trait Catalogue: Send + Sync {
-    /// The first `limit` products that match, in order of their ids, those up to `after` left out.
-    async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, StoreError>;
+    /// The first `limit` products that match, in order of their ids, those up to `after` left out. Looking for words is bounded:
+    /// it never keeps the other methods waiting.
+    async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError>;
 
     /// Those of `ids` that exist, in order of their ids.
     async fn find(&self, ids: &[ProductId]) -> Result<Vec<Product>, StoreError>;

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use money::{Currency, Money};
+use uuid::Uuid;
 
 use crate::{Reason, status::Refusal};
 
@@ -17,11 +18,20 @@ impl From<Money> for crate::money::v1::Money {
 /// An amount that a request must carry.
 pub fn money(field: &str, wire: Option<crate::money::v1::Money>) -> Result<Money, Refusal> {
     let wire = wire.ok_or_else(|| Refusal::field(field, format!("{field} is required")))?;
-    let currency: Currency = wire
-        .currency_code
-        .parse()
-        .map_err(|e| Refusal::field(&format!("{field}.currency_code"), format!("{e}")))?;
-    Ok(Money::new(wire.minor_units, currency))
+    let refused = |why: &str| Refusal::field(&format!("{field}.currency_code"), why);
+    let currency: Currency = wire.currency_code.parse().map_err(|e| refused(&format!("{e}")))?;
+    if !currency.is_current() {
+        return Err(refused("a currency is a code of ISO 4217 in which money is paid"));
+    }
+    let money = Money::new(wire.minor_units, currency);
+    if money.is_in_bounds() {
+        return Ok(money);
+    }
+    let most = Money::MAX_MINOR_UNITS;
+    Err(Refusal::field(
+        &format!("{field}.minor_units"),
+        format!("{field}.minor_units must be at most {most}"),
+    ))
 }
 
 /// A point in time for the wire.
@@ -60,8 +70,35 @@ pub fn product_id(field: &str, wire: i64) -> Result<i64, Refusal> {
     Err(Refusal::new(Reason::InvalidProductId, message).at(field))
 }
 
-/// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters.
+/// What the owner of an erased purchase begins with; its checkout's id follows. No user has such an id.
+pub const ERASED_USER: &str = "erased:";
+
+/// Checkouts that an erasure may name at once.
+pub const MAX_ERASED: usize = 100;
+
+/// The checkouts that an erasure names.
+pub fn checkout_ids(wire: &[String]) -> Result<Vec<Uuid>, Refusal> {
+    let wrong = || {
+        Refusal::field(
+            "checkout_ids",
+            format!("checkout_ids must be at most {MAX_ERASED} UUIDs"),
+        )
+    };
+    if wire.len() > MAX_ERASED {
+        return Err(wrong());
+    }
+    wire.iter().map(|id| id.parse().map_err(|_| wrong())).collect()
+}
+
+/// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters, which does not begin
+/// like the owner of an erased purchase.
 pub fn user_id(wire: &str) -> Result<&str, Refusal> {
+    if wire.starts_with(ERASED_USER) {
+        return Err(Refusal::field(
+            "user_id",
+            format!("user_id must not begin with {ERASED_USER}"),
+        ));
+    }
     if wire.is_empty() || wire.chars().count() > 128 || wire.chars().any(char::is_control) {
         return Err(Refusal::field(
             "user_id",
@@ -69,4 +106,24 @@ pub fn user_id(wire: &str) -> Result<&str, Refusal> {
         ));
     }
     Ok(wire)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_the_id_of_an_erased_purchase() {
+        assert!(user_id("erased:01900000-0000-7000-8000-000000000001").is_err());
+        assert!(user_id(ERASED_USER).is_err());
+        assert!(user_id("erased").is_ok(), "only the whole beginning is taken");
+    }
+
+    #[test]
+    fn an_erasure_names_a_hundred_checkouts_at_most() {
+        let ids = vec![Uuid::max().to_string(); MAX_ERASED];
+        assert_eq!(checkout_ids(&ids).unwrap().len(), MAX_ERASED);
+        assert!(checkout_ids(&[&ids[..], &ids[..1]].concat()).is_err());
+        assert!(checkout_ids(&["1".to_owned()]).is_err());
+    }
 }

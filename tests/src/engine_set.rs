@@ -86,13 +86,18 @@ impl EngineSet {
     pub async fn up() -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("cartwright-engines-")
-            // PostgreSQL does not run as root, and has to get in as somebody else.
+            // As root, each engine runs as a user of its own, who has to get in.
             .permissions(Permissions::from_mode(0o755))
             .tempdir()?;
         let directory = Directory(directory);
         directory.run("up", &[]).await?;
         let addresses = Addresses::read(&directory.run("env", &[]).await?)?;
         Ok(Self { directory, addresses })
+    }
+
+    /// What the engines keep, in a directory of its own each.
+    pub fn directory(&self) -> &Path {
+        self.directory.0.path()
     }
 
     pub const fn addresses(&self) -> &Addresses {
@@ -144,7 +149,11 @@ fn script(name: &str, directory: &Path) -> Command {
     let mut command = Command::new(scripts.join(name));
     command.env("CARTWRIGHT_ENGINES_DIR", directory).stdin(Stdio::null());
     // Two sets cannot both have the ports that somebody wants for one.
-    for engine in ["POSTGRESQL", "MONGODB", "REDIS", "KAFKA", "KAFKA_CONTROLLER"] {
+    let second = ["MONGODB_TLS", "REDIS_TLS", "KAFKA_TLS", "KAFKA_LOGIN"];
+    for engine in ["POSTGRESQL", "MONGODB", "REDIS", "KAFKA", "KAFKA_CONTROLLER"]
+        .into_iter()
+        .chain(second)
+    {
         command.env_remove(format!("CARTWRIGHT_{engine}_PORT"));
     }
     command

@@ -134,6 +134,11 @@ impl CartCache for MemoryCache {
         .await;
         Ok(ticket)
     }
+
+    async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
+        self.entries.invalidate(user).await;
+        Ok(())
+    }
 }
 
 impl Expiry<UserId, Entry> for Lifetime {

@@ -27,20 +27,19 @@ use uuid::Uuid;
 
 use super::lifetime::Lifetime;
 use crate::{
-    config::Secret,
+    config::RedisLink,
     document::CartDocument,
     domain::{Cart, UserId, Version},
     ports::{CacheError, Cached, CartCache, Ticket},
 };
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const FORGET_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What it takes to open one.
 #[derive(Debug, Clone)]
 pub struct RedisOptions<'a> {
-    /// `host:port`.
-    pub address: &'a str,
-    pub password: Option<&'a Secret>,
+    pub link: &'a RedisLink,
     /// What every key begins with.
     pub prefix: &'a str,
     /// Entries live for `ttl` and up to `jitter` more.
@@ -133,7 +132,7 @@ impl RedisCache {
     pub async fn open(options: RedisOptions<'_>, ids: Ids) -> Result<Self, OpenError> {
         let script = |body: &str| Script::new(&[HELD, body].concat());
         Ok(Self {
-            connection: connection::open(options.address, options.password).await?,
+            connection: connection::open(options.link).await?,
             prefix: options.prefix.to_owned(),
             lifetime: Lifetime {
                 ttl: options.ttl,
@@ -219,9 +218,7 @@ impl CartCache for RedisCache {
                     error = runtime::telemetry::chain(error.as_ref()),
                     "forgot a copy that is no cart"
                 );
-                let forget = redis::Cmd::del(self.key(user));
-                self.bounded(async |connection| forget.query_async::<()>(connection).await)
-                    .await?;
+                self.forget(user).await?;
                 let held: Vec<u8> = self.run(&script).await?;
                 decode(user, &held).map_err(CacheError)
             }
@@ -244,6 +241,12 @@ impl CartCache for RedisCache {
         let ticket: String = self.run(&script).await?;
         ticket.parse().map(Ticket).map_err(|error| CacheError(Box::new(error)))
     }
+
+    async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
+        let forget = redis::Cmd::del(self.key(user));
+        self.within(FORGET_TIMEOUT, async |connection| forget.query_async(connection).await)
+            .await
+    }
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -255,7 +258,7 @@ fn encode(cart: &Cart) -> Result<String, Source> {
 
 fn decode(user: &UserId, held: &[u8]) -> Result<Cached, Source> {
     Ok(match serde_json::from_slice(held)? {
-        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new((*cart).try_into()?)),
+        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new(cart.cart_of(user)?)),
         Held::Cart { cart: None, .. } => Cached::Cart(Arc::new(Cart::never_filled(user.clone()))),
         Held::Gap { ticket, .. } => Cached::Nothing(Ticket(ticket)),
     })

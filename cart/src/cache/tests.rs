@@ -59,6 +59,11 @@ impl CartCache for Moody {
         self.pass().await?;
         self.memory.invalidate(user, version).await
     }
+
+    async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
+        self.pass().await?;
+        self.memory.forget(user).await
+    }
 }
 
 const PATIENCE: Patience = Patience {

@@ -130,6 +130,17 @@ impl CartStore for MongoCartStore {
         }
     }
 
+    async fn erase(&self, user: &UserId) -> Result<bool, StoreError> {
+        let (carts, filter, crash) = (self.carts.clone(), doc! { "_id": user.as_str() }, self.crash.clone());
+        let erase = async move {
+            crash.before("commit", "cart.erase");
+            let erased = carts.delete_one(filter).await?.deleted_count;
+            crash.after("commit", "cart.erase");
+            Ok(erased == 1)
+        };
+        self.run(erase).await
+    }
+
     async fn is_up(&self) -> bool {
         let carts = self.carts.clone();
         let ping = self.run(async move { opening::ping(&carts).await });

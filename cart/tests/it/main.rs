@@ -9,6 +9,7 @@ mod consumer;
 mod freshness;
 mod mongo_store;
 mod network;
+mod old_carts;
 mod purchases;
 mod redis_cache;
 mod store_contract;

@@ -4,23 +4,22 @@ use std::time::{Duration, Instant};
 
 use cart::{
     Secret,
-    domain::{Cart, UserId, Version},
+    domain::Version,
     ports::{CartStore, Saved},
     store::MongoCartStore,
 };
 use futures::TryStreamExt;
-use jiff::Timestamp;
 use mongodb::{
     Client, Collection,
     bson::{DateTime, Document, doc},
 };
-use runtime::{Clock, Runtime};
+use runtime::Runtime;
 use storage::{OpenError, StoreError};
 use testing::Engine;
 
 use crate::{
     network::{Proxy, nobody, parrot},
-    support::{MINUTE, SECOND, cart_of, eventually, user},
+    support::{SECOND, cart_of, eventually, user},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,15 +39,7 @@ impl MongoDatabase {
     }
 
     pub(crate) async fn store(&self) -> MongoCartStore {
-        self.store_at(Clock::system()).await
-    }
-
-    async fn store_at(&self, clock: Clock) -> MongoCartStore {
-        let runtime = Runtime {
-            clock,
-            ..Runtime::system()
-        };
-        MongoCartStore::open(&Secret::new(&*self.uri), &self.name, &runtime)
+        MongoCartStore::open(&Secret::new(&*self.uri), &self.name, &Runtime::system())
             .await
             .unwrap()
     }
@@ -113,70 +104,6 @@ async fn old_carts_go_by_an_index_of_the_server_or_by_sweeps() {
         let expected = if store.wants_sweeps() { vec![] } else { vec![90 * DAY] };
         assert_eq!(lives, expected);
     }
-    database.drop_all().await;
-}
-
-/// A cart that was last changed so long ago.
-fn cart_of_age(user: &str, age: Duration) -> Cart {
-    Cart {
-        updated_at: Some(Clock::system().now() - age),
-        ..cart_of(&UserId::new(user), 1)
-    }
-}
-
-#[tokio::test]
-async fn a_sweep_drops_what_nobody_has_changed_for_90_days() {
-    let Some(database) = MongoDatabase::empty() else { return };
-    let store = database.store().await;
-    let carts = [
-        ("new", Duration::ZERO),
-        ("young", 89 * DAY + 23 * 60 * MINUTE),
-        ("old", 90 * DAY + 60 * SECOND),
-        ("ancient", 1000 * DAY),
-    ];
-    for (user, age) in carts {
-        store.save(&cart_of_age(user, age), None).await.unwrap();
-    }
-    store.sweep().await.unwrap();
-    assert_eq!(store.sweep().await.unwrap(), 0);
-    for (user, kept) in [("new", true), ("young", true), ("old", false), ("ancient", false)] {
-        assert_eq!(store.load(&UserId::new(user)).await.unwrap().is_some(), kept, "{user}");
-    }
-    database.drop_all().await;
-}
-
-#[tokio::test]
-async fn a_sweep_drops_as_many_as_there_are() {
-    let Some(database) = MongoDatabase::empty() else { return };
-    let store = database.store().await;
-    if !store.wants_sweeps() {
-        // The server would drop some of them first.
-        return;
-    }
-    let old = |n| doc! { "_id": format!("{n}"), "updated_at": DateTime::from_millis(0) };
-    let collection = database.collection().await;
-    collection.insert_many((0..1201).map(old)).await.unwrap();
-    let other = database.store().await;
-    let (one, two) = tokio::join!(store.sweep(), other.sweep());
-    assert_eq!(one.unwrap() + two.unwrap(), 1201);
-    assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 0);
-    database.drop_all().await;
-}
-
-#[tokio::test]
-async fn a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old() {
-    let Some(database) = MongoDatabase::empty() else { return };
-    let at = |offset: i64| {
-        let system = Clock::system();
-        Clock::from_fn(move || system.now() + jiff::SignedDuration::from_hours(24 * offset))
-    };
-    database.store().await.save(&cart_of_age("u", DAY), None).await.unwrap();
-    for days in [100, 10_000, -10_000] {
-        let store = database.store_at(at(days)).await;
-        assert_eq!(store.sweep().await.unwrap(), 0);
-    }
-    let found = database.store().await.load(&user()).await.unwrap();
-    assert!(found.is_some_and(|cart| cart.updated_at > Some(Timestamp::UNIX_EPOCH)));
     database.drop_all().await;
 }
 

@@ -7,10 +7,10 @@ use std::{
 };
 
 use cart::{
-    Secret,
+    RedisLink, Secret,
     app::{Carts, Terms},
     cache::{RedisCache, RedisOptions},
-    domain::{Cart, Version},
+    domain::{Cart, UserId, Version},
     ports::{Cached, CartCache},
 };
 use redis::{AsyncCommands, aio::MultiplexedConnection};
@@ -48,8 +48,7 @@ impl RedisKeys {
 
     async fn cache_by_way_of(&self, address: &str, timeout: Duration) -> RedisCache {
         let options = RedisOptions {
-            address,
-            password: None,
+            link: &RedisLink::open(address),
             prefix: &self.prefix,
             ttl: self.ttl,
             jitter: self.jitter,
@@ -195,6 +194,34 @@ async fn what_is_no_cart_counts_as_nothing() {
     }
 }
 
+/// Whoever can write to Redis, or a mistake that mixes up keys, shows nobody the cart of another.
+#[tokio::test]
+async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
+    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
+        return;
+    };
+    let (cache, mut connection) = (keys.cache().await, keys.connection().await);
+    let Cached::Nothing(ticket) = cache.get(&user()).await.unwrap() else {
+        panic!("a key of its own is empty")
+    };
+    cache.put(Arc::new(cart_of(&user(), 1)), ticket).await.unwrap();
+    let other = UserId::new("other");
+    let key_of_other = format!("{}cart:other", keys.prefix);
+    let _: () = redis::cmd("COPY")
+        .arg(keys.key())
+        .arg(&key_of_other)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let found = cache.get(&other).await.unwrap();
+    assert!(matches!(found, Cached::Nothing(_)), "{found:?}");
+    let kept: Option<String> = connection.get(&key_of_other).await.unwrap();
+    assert!(
+        !kept.unwrap_or_default().contains("\"user\""),
+        "the copy is still there"
+    );
+}
+
 async fn add(carts: &Carts) -> Arc<Cart> {
     let added = carts.add_item(user(), product(1), pieces(1), Terms::default()).await;
     added.unwrap().0
@@ -283,10 +310,12 @@ async fn a_writer_who_dies_after_the_save_leaves_no_older_copy_to_others() {
 }
 
 async fn refusal(address: &str, password: Option<&str>) -> OpenError {
-    let password = password.map(Secret::new);
+    let link = RedisLink {
+        password: password.map(Secret::new),
+        ..RedisLink::open(address)
+    };
     let options = RedisOptions {
-        address,
-        password: password.as_ref(),
+        link: &link,
         prefix: "test:",
         ttl: MINUTE,
         jitter: Duration::ZERO,

@@ -9,7 +9,7 @@ use cart::{
         Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CheckoutId, EventId, Held, Key, UsedKey, UserId,
         Version, Wanted,
     },
-    ports::{CartStore, Saved},
+    ports::{CartStore, OldCarts, Saved},
 };
 use money::{Currency, Money};
 use tempfile::TempDir;
@@ -21,11 +21,13 @@ use crate::{
 };
 
 #[async_trait]
-trait Fixture: Sized {
+pub(crate) trait Fixture: Sized {
     /// `None` when the engine is not there, which was said.
     async fn new() -> Option<Self>;
     /// The store; the same one with every call, as after a restart.
     async fn open(&self) -> Arc<dyn CartStore>;
+    /// The same store, as one that does not let old carts go by itself.
+    async fn old_carts(&self) -> Arc<dyn OldCarts>;
     /// Takes away what the store has kept.
     async fn close(self);
 }
@@ -38,7 +40,7 @@ async fn who_was_never_saved_is_not_there(store: &dyn CartStore) {
 async fn what_was_saved_is_loaded(store: &dyn CartStore) {
     let mut cart = cart_of(&user(), 1);
     let euro: Currency = "EUR".parse().unwrap();
-    cart.lines[0].price = Money::new(i64::MAX, euro);
+    cart.lines[0].price = Money::new(Money::MAX_MINOR_UNITS, euro);
     cart.applied = AppliedEvents::restore(Some(event(3)), (4..200).map(event));
     let answers = [(1, Some(Added::NewLine)), (2, Some(Added::ToLine)), (3, None)];
     let calls = answers.map(|(n, added)| AppliedCall {
@@ -140,6 +142,22 @@ async fn a_cart_that_is_not_there_is_not_replaced(store: &dyn CartStore) {
     assert_eq!(store.load(&user()).await.unwrap(), None);
 }
 
+async fn a_cart_that_is_erased_is_gone_and_no_other_one(store: &dyn CartStore) {
+    let (ann, bob) = (UserId::new("ann"), UserId::new("ann%"));
+    for user in [&ann, &bob] {
+        store.save(&cart_of(user, 3), None).await.unwrap();
+    }
+    assert!(store.erase(&ann).await.unwrap());
+    assert!(!store.erase(&ann).await.unwrap(), "there is none any more");
+    assert_eq!(store.load(&ann).await.unwrap(), None);
+    // Who has read the cart before it went does not bring it back.
+    let late = store.save(&cart_of(&ann, 4), Some(Version(3))).await.unwrap();
+    assert_eq!(late, Saved::Conflict);
+    assert_eq!(store.load(&bob).await.unwrap(), Some(cart_of(&bob, 3)));
+    // The id may be used again: whoever uses it is a new customer.
+    assert_eq!(store.save(&cart_of(&ann, 1), None).await.unwrap(), Saved::Done);
+}
+
 async fn customers_do_not_meet(store: &dyn CartStore) {
     let users = ["a", "A", "a ", "é", "%", "'; DROP TABLE carts; --"].map(UserId::new);
     for user in &users {
@@ -216,7 +234,7 @@ macro_rules! store_contract {
         store_contract!(@case $fixture, |fixture| fixture.open().await.as_ref();
             who_was_never_saved_is_not_there what_was_saved_is_loaded what_is_held_is_loaded
             a_second_first_save_conflicts only_the_expected_version_is_replaced
-            a_cart_that_is_not_there_is_not_replaced customers_do_not_meet a_value_of_2_mb_is_kept
+            a_cart_that_is_not_there_is_not_replaced a_cart_that_is_erased_is_gone_and_no_other_one customers_do_not_meet a_value_of_2_mb_is_kept
             a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all);
         store_contract!(@case $fixture, |fixture| &fixture.open().await;
             of_64_racing_writers_each_counts_once of_64_racing_checkouts_one_holds);
@@ -233,7 +251,7 @@ macro_rules! store_contract {
     )* };
 }
 
-struct SqliteFixture(TempDir);
+pub(crate) struct SqliteFixture(TempDir);
 
 #[async_trait]
 impl Fixture for SqliteFixture {
@@ -242,6 +260,10 @@ impl Fixture for SqliteFixture {
     }
 
     async fn open(&self) -> Arc<dyn CartStore> {
+        sqlite_store(&self.0).await
+    }
+
+    async fn old_carts(&self) -> Arc<dyn OldCarts> {
         sqlite_store(&self.0).await
     }
 
@@ -255,6 +277,10 @@ impl Fixture for MongoDatabase {
     }
 
     async fn open(&self) -> Arc<dyn CartStore> {
+        Arc::new(self.store().await)
+    }
+
+    async fn old_carts(&self) -> Arc<dyn OldCarts> {
         Arc::new(self.store().await)
     }
 

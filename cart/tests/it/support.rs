@@ -128,7 +128,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn
         .unwrap_or_else(|_| panic!("{what}"));
 }
 
-pub(crate) async fn sqlite_store(folder: &TempDir) -> Arc<dyn CartStore> {
+pub(crate) async fn sqlite_store(folder: &TempDir) -> Arc<SqliteCartStore> {
     Arc::new(
         SqliteCartStore::open(&folder.path().join("cart.db"), &CrashPoints::none())
             .await
@@ -209,6 +209,10 @@ impl CartStore for FakeStore {
         Ok(Saved::Done)
     }
 
+    async fn erase(&self, user: &UserId) -> Result<bool, StoreError> {
+        Ok(self.carts.lock().unwrap().remove(user).is_some())
+    }
+
     async fn is_up(&self) -> bool {
         !self.down.load(Ordering::SeqCst)
     }
@@ -242,6 +246,10 @@ impl CartCache for BadCache {
     async fn invalidate(&self, _: &UserId, _: Version) -> Result<Ticket, CacheError> {
         self.fail().await
     }
+
+    async fn forget(&self, _: &UserId) -> Result<(), CacheError> {
+        self.fail().await
+    }
 }
 
 /// A product service: 1 to 999 exist, 1001 has no price, 1002 is another product, 1003 fails inside.
@@ -266,7 +274,7 @@ impl ProductService for ProductServer {
             1001 => (id, None),
             1002 => (1, usd(1)),
             1003 => return Err(proto::status::internal()),
-            1004 => (id, usd(i64::MAX / 2)),
+            1004 => (id, usd(money::Money::MAX_MINOR_UNITS / 2)),
             _ => return Err(Refusal::new(proto::Reason::ProductNotFound, "product not found").into()),
         };
         let product = Product {

@@ -29,7 +29,7 @@ async fn tell(config: &Config, shop: &Shop) -> anyhow::Result<()> {
     let gateway = shop
         .address(ServiceName::Gateway)
         .context("the gateway is not running")?;
-    let secret = secret::of(&config.settings)?;
+    let secret = secret::of(&config.settings)?.current;
     let now = Hooks::default().runtime.clock.now();
     let customer = |name: &str| -> anyhow::Result<Visitor> {
         let token = gateway::token::sign(&secret, name, None, Duration::from_hours(1), now)?;

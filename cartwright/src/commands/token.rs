@@ -7,15 +7,11 @@ use gateway::token;
 use runtime::Clock;
 
 use super::{Failure, say};
-use crate::{
-    secret,
-    settings::{Settings, check_parties, check_secret},
-};
+use crate::{secret, settings::Settings};
 
 pub(super) fn run(settings: &Settings, user: &str, role: Option<&str>, expires_in: Duration) -> Result<(), Failure> {
-    check_secret(settings)?;
-    check_parties(settings)?;
-    let (secret, parties) = (secret::existing(settings)?, settings.token_parties());
+    settings.tokens.check()?;
+    let (secret, parties) = (secret::existing(settings)?, settings.tokens.parties());
     let now = Clock::system().now();
     let token = token::sign_for(&parties, &secret, (user, role), expires_in, now).context("no token was made")?;
     Ok(say(&token)?)

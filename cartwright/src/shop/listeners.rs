@@ -18,18 +18,28 @@ impl Listeners {
     pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
         let settings = &config.settings;
         let gateway = if config.runs(ServiceName::Gateway) {
-            Some(listen("HTTP_PORT", SocketAddr::new(settings.host, settings.http_port)).await?)
+            Some(
+                listen(
+                    "HTTP_PORT",
+                    SocketAddr::new(settings.listen.host, settings.listen.http_port),
+                )
+                .await?,
+            )
         } else {
             None
         };
         let mut grpc = BTreeMap::new();
         for service in &config.services {
-            if let Some(port) = settings.ports.of(*service) {
-                let address = SocketAddr::new(settings.host, *port);
+            if let Some(port) = settings.listen.ports.of(*service) {
+                let address = SocketAddr::new(settings.listen.grpc_host, *port);
                 grpc.insert(*service, listen(port_variable(*service), address).await?);
             }
         }
-        let admin = listen("ADMIN_PORT", SocketAddr::new(settings.host, settings.admin_port)).await?;
+        let admin = listen(
+            "ADMIN_PORT",
+            SocketAddr::new(settings.listen.admin_host, settings.listen.admin_port),
+        )
+        .await?;
         Ok(Self { admin, gateway, grpc })
     }
 

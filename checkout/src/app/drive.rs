@@ -156,7 +156,7 @@ impl Sagas {
     /// The version that a record has led to, if it is the last that was written. Of a write that failed it is not known
     /// whether it happened; if it did, the next one is a conflict with oneself.
     async fn find_written(&self, id: CheckoutId, record: &Record) -> Result<Option<i64>, StoreError> {
-        let Some((found, history)) = self.ports.journal.get(id).await? else {
+        let Some((found, history)) = self.ports.journal.get(id, None).await? else {
             return Ok(None);
         };
         let is_step = |(entry, (state, at, detail)): (&Entry, &(State, Timestamp, String))| {

@@ -150,7 +150,7 @@ impl Sagas {
     /// The first of these checkouts that has not ended.
     async fn unfinished(&self, holders: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
         for id in holders {
-            let found = self.ports.journal.get(*id).await?;
+            let found = self.ports.journal.get(*id, None).await?;
             if found.is_some_and(|(checkout, _)| !checkout.state.is_terminal()) {
                 return Ok(Some(*id));
             }
@@ -203,7 +203,7 @@ impl Sagas {
 
     /// The checkout as it is now.
     async fn look_up(&self, checkout: Checkout) -> Result<Checkout, StoreError> {
-        let found = self.ports.journal.get(checkout.id).await?;
+        let found = self.ports.journal.get(checkout.id, None).await?;
         Ok(found.map_or(checkout, |(current, _)| current))
     }
 }

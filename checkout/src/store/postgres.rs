@@ -1,5 +1,7 @@
 //! The journal in PostgreSQL, with the outbox in the same schema. Any number of processes may use it at once.
 
+mod erasure;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +29,7 @@ pub const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     outbox::postgres::SCHEMA,
     include_str!("../../migrations/postgres/0002_holds.sql"),
+    include_str!("../../migrations/postgres/0003_erasure.sql"),
 ]);
 
 /// Sagas that nobody drives. The time of the statement, unlike that of the clock, is one that an index can be searched for.
@@ -68,16 +71,17 @@ impl Journal for PostgresJournal {
         find(self.0.reader(), user, key).await
     }
 
-    async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
+    async fn get(&self, id: CheckoutId, of: Option<&UserId>) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
         // One statement, so that all of it is of one moment.
         let sql = format!(
             "SELECT {COLUMNS}, reached, at, detail FROM checkouts
              JOIN (SELECT checkout_id, version AS nth, state AS reached, at, detail FROM history) entries
                 ON checkout_id = id
-             WHERE id = $1 ORDER BY nth"
+             WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) ORDER BY nth"
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(id.0)
+            .bind(of.map(|user| user.0.as_str()))
             .fetch_all(self.0.reader())
             .await?;
         let Some(first) = rows.first() else { return Ok(None) };

@@ -1,5 +1,7 @@
 //! The journal in SQLite, with the outbox in the same file.
 
+mod erasure;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +27,7 @@ pub const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     outbox::sqlite::SCHEMA,
     include_str!("../../migrations/sqlite/0002_holds.sql"),
+    include_str!("../../migrations/sqlite/0003_erasure.sql"),
 ]);
 
 /// The database's clock, in milliseconds.
@@ -56,12 +59,13 @@ impl Journal for SqliteJournal {
         find(self.0.reader(), user, key).await
     }
 
-    async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE id = ?");
+    async fn get(&self, id: CheckoutId, of: Option<&UserId>) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM checkouts WHERE id = ?1 AND (?2 IS NULL OR user_id = ?2)");
         // Both reads see the same moment.
         let mut tx = self.0.reader().begin().await?;
         let row = sqlx::query(AssertSqlSafe(sql))
             .bind(id.to_string())
+            .bind(of.map(|user| user.0.as_str()))
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };

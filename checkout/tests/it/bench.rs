@@ -120,11 +120,11 @@ impl Bench {
     }
 
     pub(crate) async fn get(&self, id: CheckoutId) -> Checkout {
-        self.journal.get(id).await.unwrap().unwrap().0
+        self.journal.get(id, None).await.unwrap().unwrap().0
     }
 
     pub(crate) async fn history(&self, id: CheckoutId) -> Vec<String> {
-        let (_, history) = self.journal.get(id).await.unwrap().unwrap();
+        let (_, history) = self.journal.get(id, None).await.unwrap().unwrap();
         history.into_iter().map(|entry| entry.state).collect()
     }
 

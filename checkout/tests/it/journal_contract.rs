@@ -17,6 +17,7 @@ macro_rules! journal_contract {
             sagas::a_saga_that_began_is_there_as_it_was,
             sagas::beginning_twice_with_one_key_finds_the_first,
             sagas::two_users_may_use_the_same_key,
+            sagas::to_a_user_the_saga_of_another_is_not_there,
             sagas::sixty_four_racing_begins_of_one_key_are_one_saga,
             sagas::sixty_four_racing_begins_of_their_own_keys_do_not_disturb_each_other,
             sagas::keys_that_two_replicas_use_at_once_are_one_saga_each,

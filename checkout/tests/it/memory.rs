@@ -211,11 +211,14 @@ impl Journal for MemoryJournal {
         row.map(Row::read).transpose()
     }
 
-    async fn get(&self, id: CheckoutId) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
+    async fn get(&self, id: CheckoutId, of: Option<&UserId>) -> Result<Option<(Checkout, Vec<Entry>)>, StoreError> {
         yield_now().await;
         let mut tables = self.tables();
         tables.looks += 1;
-        let row = tables.rows.get(&id);
+        let row = tables
+            .rows
+            .get(&id)
+            .filter(|row| of.is_none_or(|user| row.checkout.user == *user));
         row.map(|row| Ok((row.read()?, row.history.clone()))).transpose()
     }
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 # A server of MongoDB's wire protocol on SQLite files: main.go and turns.go beside this.
 
 mongodb_fetch() {
@@ -23,6 +23,7 @@ mongodb_build() {
   mongodb_patch "$new/server" "$new/ferretdb"
   quietly "$log" env CGO_ENABLED=0 GOWORK=off \
     go build -C "$new/server" -mod=readonly -buildvcs=false -trimpath -o "$new/mongodb" .
+  chmod u=rwx,go=rx "$new/mongodb"
   mv -T "$new/mongodb" "$binary"
   rm -rf "$new"
 }
@@ -44,9 +45,14 @@ mongodb_patch() {
 }
 
 mongodb_start() {
+  local as_user
+  as_user mongodb
+  give_certificate mongodb
   choose_port "$state/mongodb/port" "${CARTWRIGHT_MONGODB_PORT:-}" 17017
-  mkdir -p "$state/mongodb/data"
-  detach mongodb "$(mongodb_binary)" -listen "127.0.0.1:$(port mongodb)" -data "$state/mongodb/data"
+  choose_port "$state/mongodb/tls-port" "${CARTWRIGHT_MONGODB_TLS_PORT:-}" 17018
+  own mongodb "$state/mongodb/data"
+  detach mongodb "$(mongodb_binary)" -listen "127.0.0.1:$(port mongodb)" -data "$state/mongodb/data" \
+    -tls "127.0.0.1:$(cat "$state/mongodb/tls-port")" -certificate "$state/mongodb/server.pem" -key "$state/mongodb/server.key"
 }
 
 # OP_MSG with {ping: 1, $db: "admin"}; the answer has {ok: 1.0}.
@@ -63,4 +69,8 @@ mongodb_stop_signal() {
 
 mongodb_variable() {
   echo "MONGO_URI=mongodb://127.0.0.1:$(port mongodb)/"
+}
+
+mongodb_secured() {
+  echo "MONGO_URI=mongodb://localhost:$(cat "$state/mongodb/tls-port")/?tls=true&tlsCAFile=$tls/ca.pem"
 }

@@ -197,7 +197,7 @@ async fn start(service: Service, incoming: Incoming, runtime: &Runtime) -> serve
 
 fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {
     let config = Config {
-        secret: secret(),
+        keys: secret().into(),
         parties: setup.parties,
         checkout_timeout: setup.checkout_timeout,
         request_timeout: setup.request_timeout,

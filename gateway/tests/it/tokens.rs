@@ -3,8 +3,8 @@ use std::time::Duration;
 use axum::{body::Body, http::Method};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use gateway::{
-    Secret,
-    token::{self, InvalidToken, Parties, SignError},
+    Secret, WeakSecret,
+    token::{self, InvalidToken, Keys, Parties, SignError},
 };
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -32,6 +32,7 @@ fn user_for(parties: &Parties, claims: &Value) -> Result<String, InvalidToken> {
 }
 
 const LATER: i64 = 1_800_000_060;
+const YEAR: Duration = Duration::from_hours(366 * 24);
 
 #[test]
 fn a_signed_token_is_valid_until_it_expires() {
@@ -58,10 +59,14 @@ fn a_signed_token_is_valid_until_it_expires() {
 #[test]
 fn no_token_is_made_that_would_not_be_taken() {
     for wrong in ["", "a\nb", &"x".repeat(129)] {
-        let made = token::sign(&secret(), wrong, None, Duration::MAX, now());
+        let made = token::sign(&secret(), wrong, None, Duration::from_mins(1), now());
         assert!(matches!(made, Err(SignError::InvalidUser)));
     }
-    let token = token::sign(&secret(), &"é".repeat(128), None, Duration::MAX, now()).unwrap();
+    for too_long in [YEAR + Duration::from_secs(1), Duration::MAX] {
+        let made = token::sign(&secret(), "a", None, too_long, now());
+        assert!(matches!(made, Err(SignError::TooLong)));
+    }
+    let token = token::sign(&secret(), &"é".repeat(128), None, YEAR, now()).unwrap();
     assert!(token::verify(&secret(), &Parties::default(), &token, now()).is_ok());
 }
 
@@ -113,6 +118,16 @@ fn claims_that_prove_nothing_are_refused() {
     ];
     for claims in wrong {
         assert_eq!(user(&claims), Err(InvalidToken::NotProved), "{claims}");
+    }
+}
+
+#[test]
+fn a_token_without_an_end_of_life_is_refused() {
+    let year = now().as_second() + i64::try_from(YEAR.as_secs()).unwrap();
+    assert_eq!(user(&json!({"sub": "a", "exp": year})).as_deref(), Ok("a"));
+    for never in [year + 1, 9_999_999_999, i64::MAX] {
+        let claims = json!({"sub": "a", "exp": never});
+        assert_eq!(user(&claims), Err(InvalidToken::TooLong), "{claims}");
     }
 }
 
@@ -243,8 +258,60 @@ fn other_algorithms_and_keys_are_refused() {
 
 #[test]
 fn a_secret_is_long_and_never_shown() {
-    assert!(Secret::new([7; 31]).is_err());
+    assert_eq!(Secret::new(&KEY[..31]).unwrap_err(), WeakSecret::TooShort);
     assert!(!format!("{:?}", secret()).contains("0123"));
+}
+
+#[test]
+fn a_secret_that_can_be_guessed_is_none() {
+    for weak in [
+        " ".repeat(32),
+        "\t \n\r".repeat(10),
+        "\u{a0}\u{3000}".repeat(10),
+        "a".repeat(64),
+        "\0".repeat(32),
+    ] {
+        assert_eq!(
+            Secret::new(weak.as_str()).unwrap_err(),
+            WeakSecret::Monotonous,
+            "{weak:?}"
+        );
+    }
+    assert_eq!(Secret::new([255; 32]).unwrap_err(), WeakSecret::Monotonous);
+    Secret::new("a key with blanks in it, which is fine").unwrap();
+}
+
+#[test]
+fn tokens_of_the_key_before_are_taken_while_it_is_set() {
+    let new = Secret::new("the key that took the place of the other").unwrap();
+    let sign = |secret: &Secret| token::sign(secret, "1", None, Duration::from_mins(1), now()).unwrap();
+    let (old_token, new_token) = (sign(&secret()), sign(&new));
+    let keys = |previous| Keys {
+        current: new.clone(),
+        previous,
+    };
+    let user = |keys: Keys, token: &str| {
+        let user = keys.verify(&Parties::default(), token, now());
+        user.map(|user| user.as_str().to_owned())
+    };
+    for token in [&old_token, &new_token] {
+        assert_eq!(user(keys(Some(secret())), token).as_deref(), Ok("1"));
+    }
+    assert_eq!(user(keys(None), &old_token), Err(InvalidToken::NotProved));
+    let stranger = sign(&Secret::new("the key of somebody else altogether").unwrap());
+    assert_eq!(user(keys(Some(secret())), &stranger), Err(InvalidToken::NotProved));
+    let named = Parties {
+        audience: Some("shop".to_owned()),
+        issuer: None,
+    };
+    for token in [&old_token, &new_token] {
+        let refused = keys(Some(secret())).verify(&named, token, now());
+        assert_eq!(
+            refused,
+            Err(InvalidToken::WrongAudience),
+            "the reason is that of the key that signed"
+        );
+    }
 }
 
 const CLOSED: [(Method, &str); 9] = [

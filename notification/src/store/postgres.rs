@@ -19,6 +19,7 @@ use crate::{
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     events::inbox::postgres::SCHEMA,
+    include_str!("../../migrations/postgres/0002_erasure.sql"),
 ]);
 
 /// In front of the newest notification that there can be.
@@ -29,14 +30,22 @@ const FIRST: Cursor = Cursor {
 /// The earliest time that PostgreSQL has.
 const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
 
-/// The note that the event was applied, and only if that is new, the notification: in one statement.
+/// The note that the event was applied, and only if that is new and the customer was not erased, the notification: in one
+/// statement.
 const TELL: &str = "
     WITH noted AS (
         INSERT INTO inbox (consumer_group, event_id, applied_at) VALUES ($1, $2, $3)
         ON CONFLICT DO NOTHING RETURNING event_id
     )
     INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at)
-    SELECT event_id, $4, $5, $6, $7, $8 FROM noted";
+    SELECT event_id, $4, $5, $6, $7, $8 FROM noted
+    WHERE NOT EXISTS (SELECT FROM erased_checkouts WHERE checkout_id = $6)";
+const FORGET: &str =
+    "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
+/// What is being told at this moment was told before the next statement; what comes later sees who is forgotten.
+const WAIT_FOR_TELLERS: &str = "LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE";
+const ERASE: &str = "
+    DELETE FROM notifications WHERE id IN (SELECT id FROM notifications WHERE user_id = $1 LIMIT $2)";
 const PAGE: &str = "
     SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
     WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4";
@@ -86,6 +95,15 @@ impl NotificationStore for PostgresNotificationStore {
         }))
     }
 
+    async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError> {
+        let (user, checkouts) = (user.clone(), checkouts.to_vec());
+        self.db
+            .write("notification.erase", move |tx| {
+                erase(tx, user, checkouts, limit).boxed()
+            })
+            .await
+    }
+
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
@@ -108,6 +126,18 @@ async fn tell(tx: &mut PgConnection, notification: Notification, now: Timestamp)
     } else {
         Told::Before
     })
+}
+
+async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, limit: u32) -> Result<u64, StoreError> {
+    let ids: Vec<Uuid> = checkouts.into_iter().map(|checkout| checkout.0).collect();
+    sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
+    sqlx::query(WAIT_FOR_TELLERS).execute(&mut *tx).await?;
+    let erased = sqlx::query(ERASE)
+        .bind(user.0)
+        .bind(i64::from(limit))
+        .execute(tx)
+        .await?;
+    Ok(erased.rows_affected())
 }
 
 fn notification(row: &PgRow) -> Result<Notification, StoreError> {

@@ -18,10 +18,14 @@ use crate::{
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     events::inbox::sqlite::SCHEMA,
+    include_str!("../../migrations/sqlite/0002_erasure.sql"),
 ]);
 
 const PAGE: &str = "SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
     WHERE user_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?";
+
+const ERASE: &str =
+    "DELETE FROM notifications WHERE rowid IN (SELECT rowid FROM notifications WHERE user_id = ? LIMIT ?)";
 
 /// Notifications in one table, with the inbox of the group beside it.
 #[derive(Debug, Clone)]
@@ -67,6 +71,16 @@ impl NotificationStore for SqliteNotificationStore {
         }))
     }
 
+    async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError> {
+        let (user, checkouts) = (user.clone(), checkouts.to_vec());
+        let write = self.db.write("notification.erase", move |tx| {
+            erase(tx, user, checkouts, limit).boxed()
+        });
+        let erased = write.await?;
+        self.db.scrub().await?;
+        Ok(erased)
+    }
+
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
@@ -84,6 +98,13 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
     if !events::inbox::sqlite::first_time(tx, proto::events::NOTIFICATION_GROUP, id.0, now).await? {
         return Ok(Told::Before);
     }
+    let is_erased: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM erased_checkouts WHERE checkout_id = ?)")
+        .bind(checkout_id.0.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
+    if is_erased {
+        return Ok(Told::Before);
+    }
     sqlx::query(
         "INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at) VALUES (?, ?, ?, ?, ?, ?)",
     )
@@ -96,6 +117,21 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
     .execute(tx)
     .await?;
     Ok(Told::Now)
+}
+
+async fn erase(
+    tx: &mut SqliteConnection,
+    user: UserId,
+    checkouts: Vec<CheckoutId>,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let ids: Vec<_> = checkouts.into_iter().map(|checkout| checkout.0).collect();
+    sqlx::query("INSERT INTO erased_checkouts SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING")
+        .bind(serde_json::json!(ids).to_string())
+        .execute(&mut *tx)
+        .await?;
+    let erased = sqlx::query(ERASE).bind(user.0).bind(limit).execute(tx).await?;
+    Ok(erased.rows_affected())
 }
 
 fn notification(row: &SqliteRow) -> Result<Notification, StoreError> {
@@ -133,5 +169,12 @@ mod tests {
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let index = "SEARCH notifications USING INDEX notifications_of_user (user_id=? AND (created_at,id)<(?,?))";
         assert_eq!(plan, [index], "nothing is scanned or sorted");
+        let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ERASE}")));
+        let plan = explain.bind("u").bind(1).fetch_all(store.db.reader()).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        assert!(
+            !plan.iter().any(|step| step.starts_with("SCAN notifications")),
+            "{plan:?}"
+        );
     }
 }

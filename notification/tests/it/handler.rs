@@ -7,7 +7,7 @@ use events::{Consumer, DeadLetters, Event, EventBus, Handler, HandlerError, Sqli
 use jiff::Timestamp;
 use notification::{
     Notifications, Teller,
-    domain::{Kind, Notification, UserId},
+    domain::{CheckoutId, Kind, Notification, UserId},
     ports::{NotificationStore, Told},
     store::SqliteNotificationStore,
 };
@@ -172,6 +172,10 @@ impl NotificationStore for Away {
     }
 
     async fn list(&self, _: &UserId, _: Option<Cursor>, _: u32) -> Result<Page<Notification>, StoreError> {
+        Err(StoreError::unavailable("away"))
+    }
+
+    async fn erase(&self, _: &UserId, _: &[CheckoutId], _: u32) -> Result<u64, StoreError> {
         Err(StoreError::unavailable("away"))
     }
 

@@ -21,6 +21,7 @@ use crate::{
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     events::inbox::postgres::SCHEMA,
+    include_str!("../../migrations/postgres/0002_erasure.sql"),
 ]);
 
 /// In front of the newest order that there can be.
@@ -37,7 +38,9 @@ const RECORD: &str = "
         INSERT INTO inbox (consumer_group, event_id, applied_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1
     ), placed AS (
         INSERT INTO orders (id, checkout_id, user_id, total, currency, status, created_at, updated_at)
-        SELECT $4, $5, $6, $7, $8, 'CONFIRMED', $9, $10 FROM noted
+        SELECT $4, $5, CASE WHEN EXISTS (SELECT FROM erased_checkouts WHERE checkout_id = $5) THEN $16 ELSE $6 END, $7, $8,
+            'CONFIRMED', $9, $10
+        FROM noted
         ON CONFLICT DO NOTHING RETURNING id
     ), lines AS (
         INSERT INTO order_lines (order_id, position, product_id, product_name, quantity, price, subtotal)
@@ -46,6 +49,13 @@ const RECORD: &str = "
             WITH ORDINALITY AS line (product_id, product_name, quantity, price, subtotal, number)
     )
     SELECT EXISTS (SELECT 1 FROM noted) AS noted, EXISTS (SELECT 1 FROM placed) AS placed";
+const FORGET: &str =
+    "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
+/// What is being recorded at this moment is there before the next statement; what comes later sees who is forgotten.
+const WAIT_FOR_RECORDERS: &str = "LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE";
+const ERASE: &str = "
+    UPDATE orders SET user_id = $1 || checkout_id::text
+    WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
 /// Whether the id is that of another checkout's order: then nothing may have changed, and this transaction takes back the
 /// note that it made.
 const TAKEN: &str = "
@@ -133,6 +143,13 @@ impl OrderStore for PostgresOrderStore {
         }))
     }
 
+    async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError> {
+        let (user, checkouts) = (user.clone(), checkouts.to_vec());
+        self.db
+            .write("orders.erase", move |tx| erase(tx, user, checkouts, limit).boxed())
+            .await
+    }
+
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
@@ -158,6 +175,7 @@ async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp
         .bind(each(|line| line.quantity().get()))
         .bind(each(|line| line.price().minor_units()))
         .bind(each(|line| line.subtotal().minor_units()))
+        .bind(UserId::erased(order.checkout_id()).0)
         .fetch_one(&mut *tx)
         .await?;
     if done.try_get("placed")? {
@@ -173,6 +191,19 @@ async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp
         .fetch_one(tx)
         .await?;
     Ok(if taken { Recorded::IdTaken } else { Recorded::Known })
+}
+
+async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, limit: u32) -> Result<u64, StoreError> {
+    let ids: Vec<Uuid> = checkouts.into_iter().map(|checkout| checkout.0).collect();
+    sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
+    sqlx::query(WAIT_FOR_RECORDERS).execute(&mut *tx).await?;
+    let erased = sqlx::query(ERASE)
+        .bind(proto::convert::ERASED_USER)
+        .bind(user.0)
+        .bind(i64::from(limit))
+        .execute(tx)
+        .await?;
+    Ok(erased.rows_affected())
 }
 
 fn order(row: &PgRow) -> Result<Order, StoreError> {

@@ -20,6 +20,7 @@ use crate::{
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     events::inbox::sqlite::SCHEMA,
+    include_str!("../../migrations/sqlite/0002_erasure.sql"),
 ]);
 /// Lines that are written by one statement, at most: SQLite bounds the number of its parameters.
 const LINES_A_STATEMENT: usize = 500;
@@ -35,6 +36,9 @@ macro_rules! heads {
 
 const ONE: &str = heads!("WHERE id = ? AND user_id = ?");
 const PAGE: &str = heads!("WHERE user_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?");
+
+const ERASE: &str = "UPDATE orders SET user_id = ? || checkout_id
+    WHERE rowid IN (SELECT rowid FROM orders WHERE user_id = ? LIMIT ?)";
 
 /// Orders and their lines in two tables, with the inbox of the group beside them.
 #[derive(Debug, Clone)]
@@ -117,6 +121,16 @@ impl OrderStore for SqliteOrderStore {
         })
     }
 
+    async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError> {
+        let (user, checkouts) = (user.clone(), checkouts.to_vec());
+        let write = self
+            .db
+            .write("orders.erase", move |tx| erase(tx, user, checkouts, limit).boxed());
+        let erased = write.await?;
+        self.db.scrub().await?;
+        Ok(erased)
+    }
+
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
@@ -138,10 +152,12 @@ async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Times
     }
     let inserted = sqlx::query(
         "INSERT INTO orders (id, checkout_id, user_id, total, currency, status, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, 'CONFIRMED', ?, ?) ON CONFLICT DO NOTHING",
+         SELECT ?1, ?2, iif(EXISTS (SELECT 1 FROM erased_checkouts WHERE checkout_id = ?2), ?3, ?4), ?5, ?6, 'CONFIRMED', ?7, ?8
+         WHERE true ON CONFLICT DO NOTHING",
     )
     .bind(&id)
     .bind(checkout)
+    .bind(UserId::erased(order.checkout_id()).0)
     .bind(&order.user_id().0)
     .bind(order.total().minor_units())
     .bind(order.total().currency().as_str())
@@ -154,6 +170,26 @@ async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Times
     }
     insert_lines(tx, &id, order.lines()).await?;
     Ok(Recorded::Created)
+}
+
+async fn erase(
+    tx: &mut SqliteConnection,
+    user: UserId,
+    checkouts: Vec<CheckoutId>,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let ids: Vec<_> = checkouts.into_iter().map(|checkout| checkout.0).collect();
+    sqlx::query("INSERT INTO erased_checkouts SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING")
+        .bind(serde_json::json!(ids).to_string())
+        .execute(&mut *tx)
+        .await?;
+    let erased = sqlx::query(ERASE)
+        .bind(proto::convert::ERASED_USER)
+        .bind(user.0)
+        .bind(limit)
+        .execute(tx)
+        .await?;
+    Ok(erased.rows_affected())
 }
 
 async fn insert_lines(tx: &mut SqliteConnection, order_id: &str, lines: &[Line]) -> Result<(), StoreError> {
@@ -234,5 +270,10 @@ mod tests {
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let index = "SEARCH orders USING INDEX orders_of_user (user_id=? AND (created_at,id)<(?,?))";
         assert_eq!(plan, [index], "nothing is scanned or sorted");
+        let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ERASE}")));
+        let explain = explain.bind(proto::convert::ERASED_USER).bind("u").bind(1);
+        let plan = explain.fetch_all(store.db.reader()).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        assert!(!plan.iter().any(|step| step.starts_with("SCAN orders")), "{plan:?}");
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use money::Amount;
 use orders::{
     OrderPlacer, Orders,
-    domain::{Order, OrderId, UserId},
+    domain::{CheckoutId, Order, OrderId, UserId},
     ports::{OrderStore, Recorded},
     store::SqliteOrderStore,
 };
@@ -228,6 +228,10 @@ impl OrderStore for Away {
     }
 
     async fn list(&self, _: &UserId, _: Option<Cursor>, _: u32) -> Result<Page<Order>, StoreError> {
+        Err(StoreError::unavailable("away"))
+    }
+
+    async fn erase(&self, _: &UserId, _: &[CheckoutId], _: u32) -> Result<u64, StoreError> {
         Err(StoreError::unavailable("away"))
     }
 

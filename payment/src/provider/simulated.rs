@@ -27,6 +27,9 @@ pub use postgres::PostgresLedger;
 use script::{Reply, Script};
 pub use sqlite::SqliteLedger;
 
+/// The method of a purchase that names none.
+pub const DEFAULT_METHOD: &str = "pm_card_ok";
+
 /// How the provider behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {

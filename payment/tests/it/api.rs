@@ -5,7 +5,7 @@ mod replicas;
 
 use std::time::Duration;
 
-use payment::{Config, ProviderConfig, Store, SuccessRate};
+use payment::{Config, Provider, Simulation, Store, SuccessRate};
 use proto::{
     Reason,
     money::v1::Money,
@@ -60,12 +60,12 @@ impl Shop {
         };
         let config = Config {
             store,
-            provider: ProviderConfig {
+            provider: Provider::Simulated(Simulation {
                 ledger,
                 success_rate: SuccessRate::ALWAYS,
                 min_latency: Duration::ZERO,
                 max_latency: Duration::ZERO,
-            },
+            }),
             provider_timeout,
         };
         let service = payment::build(config, &runtime).await.unwrap();
@@ -299,7 +299,7 @@ async fn an_unknown_outcome_is_unavailable_and_then_known() {
 #[tokio::test]
 async fn the_largest_amount_and_other_currencies_are_charged_as_they_are() {
     let shop = Shop::open().await;
-    for (currency, minor_units) in [("USD", i64::MAX), ("EUR", 1), ("JPY", 1_000_000)] {
+    for (currency, minor_units) in [("USD", money::Money::MAX_MINOR_UNITS), ("EUR", 1), ("JPY", 1_000_000)] {
         let id = id();
         let amount = Some(Money {
             currency_code: currency.to_owned(),

@@ -1,12 +1,19 @@
 //! The test methods of the simulated provider, through the use cases.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use payment::domain::{DeclineReason, State};
+use payment::{
+    app::{ChargeError, Payments},
+    domain::{CheckoutId, DeclineReason, Standing, State, Terms},
+    ports::{PaymentProvider, ProviderError},
+};
 use runtime::Ids;
 use uuid::Uuid;
 
-use crate::bench::{Answer, Bench, Setup, checkout, terms};
+use crate::bench::{Answer, Bench, PATIENCE, Setup, checkout, terms};
 
 #[tokio::test]
 async fn each_bad_card_is_declined_for_its_reason_every_time() {
@@ -153,4 +160,40 @@ async fn the_success_rate_leaves_the_other_methods_alone() {
     );
     let answer = bench.charge(expired, &terms(1, "pm_card_expired")).await;
     assert_eq!(answer, Answer::Declined(DeclineReason::CardExpired));
+}
+
+/// A provider that knows one card.
+struct Bank;
+
+#[async_trait::async_trait]
+impl PaymentProvider for Bank {
+    async fn charge(&self, _: CheckoutId, terms: &Terms) -> Result<Standing, ProviderError> {
+        Ok(match terms.method.as_str() {
+            "card_4711" => Standing::Charged,
+            _ => Standing::Declined(DeclineReason::InvalidPaymentMethod),
+        })
+    }
+
+    async fn refund(&self, _: CheckoutId) -> Result<Standing, ProviderError> {
+        Err(ProviderError::unknown("nobody asked for one"))
+    }
+
+    async fn find(&self, _: CheckoutId) -> Result<Option<Standing>, ProviderError> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn another_provider_takes_no_test_method() {
+    let bench = Bench::new().await;
+    let payments = Payments::new(bench.store.clone(), Arc::new(Bank), PATIENCE, &bench.runtime);
+    let charge = async |method| payments.charge(checkout(), terms(100, method)).await.map(drop);
+    charge("card_4711").await.unwrap();
+    for method in ["pm_card_ok", "pm_card_slow", "pm_card_declined"] {
+        let refused = charge(method).await.unwrap_err();
+        assert!(
+            matches!(refused, ChargeError::Declined(DeclineReason::InvalidPaymentMethod)),
+            "{method}: {refused:?}"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{Message, Topic};
+use crate::{Message, Signatures, Topic};
 
 /// Why the bus did not do it. It may do it later; of a publish it is not known whether it did.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,19 @@ pub struct Delivery {
     pub message: Message,
 }
 
-/// The groups of this process that cannot go on, because the bus does not let them read, commit or park.
+/// What became of messages that were to be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erased {
+    /// None of them is there.
+    Gone,
+    /// A group has not read all of them: nothing was removed.
+    Unread,
+    /// The log lets no single message go: they stay for as long as it keeps any.
+    Kept,
+}
+
+/// The groups of this process that make no progress while there is something to do: the bus does not let them read, commit or
+/// park, it does not give them what it has, or an event cannot be applied for long.
 #[derive(Debug, Clone, Default)]
 pub struct Stalled(Arc<Mutex<BTreeSet<&'static str>>>);
 
@@ -52,6 +64,10 @@ impl Stalled {
 
     pub fn is_empty(&self) -> bool {
         self.groups().is_empty()
+    }
+
+    pub fn contains(&self, group: &str) -> bool {
+        self.groups().contains(group)
     }
 
     fn groups(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
@@ -70,8 +86,13 @@ pub trait EventBus: Send + Sync {
     async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
     /// All that is on a topic now, partition by partition in order; nothing for a topic that is not there.
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError>;
+    /// Removes the messages with these keys, and what these groups have parked of them, once all of the groups have read them.
+    /// The others keep their places.
+    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError>;
     /// Which groups its consumers say are stalled.
     fn stalled(&self) -> &Stalled;
+    /// How messages on this bus are signed and checked, by those who publish and consume events.
+    fn signatures(&self) -> &Signatures;
     /// Whether the bus answers, and no group is stalled: for a readiness probe.
     async fn is_up(&self) -> bool;
 }
@@ -79,8 +100,9 @@ pub trait EventBus: Send + Sync {
 /// A member of a group.
 #[async_trait]
 pub trait Subscription: Send {
-    /// The next messages, at least one; waits for them. Those of one partition are in order and follow on those of the last
-    /// call. Safe to drop while it waits.
+    /// The next messages; waits for them. None at all says that this member has been given all that there is for it: that is
+    /// said every few seconds while nothing comes. Those of one partition are in order and follow on those of the last call; a
+    /// record that cannot be read is one of them, and says so ([`Message::unreadable`]). Safe to drop while it waits.
     async fn next(&mut self) -> Result<Vec<Delivery>, BusError>;
     /// Notes that everything up to and including these positions is done with: a member that joins later starts behind them.
     async fn commit(&mut self, done: &[Position]) -> Result<(), BusError>;

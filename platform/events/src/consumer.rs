@@ -1,6 +1,6 @@
 //! Consumers: apply every event once in effect, in order per key.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
@@ -13,8 +13,8 @@ use crate::{
 
 const BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// A subscription that fails reports that within this time.
-const QUIET: Duration = Duration::from_secs(2);
+/// A group has stalled when it tries for longer than this to apply one event.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// Why an event was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -89,22 +89,14 @@ impl Consumer {
         dead_letters.prepare(self.topic.name, self.group).await?;
         let mut subscription = self.bus.subscribe(self.group, self.topic).await?;
         loop {
-            let deliveries = self.next(subscription.as_mut()).await?;
-            self.apply_all(&deliveries, &dead_letters).await?;
-            self.commit(subscription.as_mut(), &deliveries).await?;
+            let deliveries = subscription.next().await?;
+            if !deliveries.is_empty() {
+                self.apply_all(&deliveries, &dead_letters).await?;
+                self.commit(subscription.as_mut(), &deliveries).await?;
+            }
             self.bus.stalled().clear(self.group);
             *backoff = BACKOFF;
         }
-    }
-
-    /// Waits for messages. A wait without an error says that there are none: the group has not stalled.
-    async fn next(&self, subscription: &mut dyn Subscription) -> Result<Vec<Delivery>, BusError> {
-        let mut next = subscription.next();
-        if let Ok(deliveries) = tokio::time::timeout(QUIET, &mut next).await {
-            return deliveries;
-        }
-        self.bus.stalled().clear(self.group);
-        next.await
     }
 
     /// Applies those of one key one after the other, those of different keys side by side.
@@ -115,7 +107,7 @@ impl Consumer {
         }
         let work = keys.into_values().map(|of_one_key| async move {
             for delivery in of_one_key {
-                if let Err(reason) = self.apply(delivery).await {
+                if let Err(reason) = self.apply_in_time(delivery).await {
                     dead_letters
                         .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
                         .await?;
@@ -132,7 +124,26 @@ impl Consumer {
         join_all(work).await.into_iter().collect()
     }
 
-    /// Applies one event, however often that takes. An error is the reason to park it.
+    /// Applies one event, and says so when that takes long. An error is the reason to park it.
+    async fn apply_in_time(&self, delivery: &Delivery) -> Result<(), String> {
+        let mut applied = pin!(self.apply(delivery));
+        if let Ok(applied) = tokio::time::timeout(STALLED, &mut applied).await {
+            return applied;
+        }
+        self.bus.stalled().set(self.group);
+        let Position { partition, offset } = delivery.position;
+        let topic = self.topic.name;
+        tracing::warn!(
+            group = self.group,
+            topic,
+            partition,
+            offset,
+            "an event cannot be applied; still trying"
+        );
+        applied.await
+    }
+
+    /// Applies one event, however often that takes.
     async fn apply(&self, delivery: &Delivery) -> Result<(), String> {
         if !DeadLetters::is_for(&delivery.message, self.group) {
             return Ok(());
@@ -141,6 +152,10 @@ impl Consumer {
             return Err(why.to_owned());
         }
         let event = Event::from_message(&delivery.message).map_err(|e| e.to_string())?;
+        let signatures = self.bus.signatures();
+        signatures
+            .check(self.topic.name, &delivery.message)
+            .map_err(|unproven| unproven.to_string())?;
         match kind::look_up(&event.kind, self.handler.kinds()) {
             Knowledge::Exact => {}
             Knowledge::OtherVersions(known) => {

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{BusError, Delivery, EventBus, Message};
+use crate::{BusError, Delivery, EventBus, Message, Signatures};
 
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
@@ -43,6 +43,8 @@ pub struct Parked {
     pub parked_at: String,
     /// Where it stood: `topic/partition/offset`.
     pub origin: String,
+    /// Whether somebody with the key of events wrote this letter; of a bus without a key it is not known, and true.
+    pub proven: bool,
     pub message: Message,
 }
 
@@ -71,12 +73,17 @@ impl DeadLetters {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), BusError> {
-        let place = delivery.position;
+        let origin = place(topic, delivery);
         let letter = small_enough(delivery.message.clone())
             .with_header(REASON, reason.chars().take(MAX_REASON).collect::<String>())
             .with_header(PARKED_AT, now.to_string())
-            .with_header(ORIGIN, format!("{topic}/{}/{}", place.partition, place.offset));
-        self.bus.publish(&dead_letter_topic(topic, group), vec![letter]).await
+            .with_header(ORIGIN, origin);
+        self.publish(&dead_letter_topic(topic, group), letter).await
+    }
+
+    async fn publish(&self, topic: &str, letter: Message) -> Result<(), BusError> {
+        let letter = self.bus.signatures().sign_letter(topic, letter);
+        self.bus.publish(topic, vec![letter]).await
     }
 
     /// Whether a message is for this group: one that was sent through again is for the group that had parked it.
@@ -86,25 +93,32 @@ impl DeadLetters {
 
     /// What a group has parked and nobody has sent through again, oldest first.
     pub async fn list(&self, topic: &str, group: &str) -> Result<Vec<Parked>, BusError> {
-        let all = self.bus.read_all(&dead_letter_topic(topic, group)).await?;
+        let own_topic = dead_letter_topic(topic, group);
+        let all = self.bus.read_all(&own_topic).await?;
         let (notes, letters): (Vec<_>, Vec<_>) = all
             .into_iter()
-            .map(|delivery| delivery.message)
-            .partition(|message| message.header(REDRIVEN).is_some());
-        let mut sent_again: BTreeMap<&str, u32> = BTreeMap::new();
-        for note in &notes {
-            let sent = sent_again.entry(note.header(REDRIVEN).unwrap_or_default()).or_default();
-            *sent = redrives(note).max(*sent);
+            .partition(|delivery| delivery.message.header(REDRIVEN).is_some());
+        let signatures = self.bus.signatures();
+        let mut sent_again: BTreeMap<(&str, bool), u32> = BTreeMap::new();
+        for Delivery { message: note, .. } in &notes {
+            let id = note.header(REDRIVEN).unwrap_or_default();
+            let proven = signatures.knows_letter(&own_topic, note);
+            // What anybody may have written closes nothing but letters of which that is true as well.
+            for of_letter in [proven, false] {
+                let sent = sent_again.entry((id, of_letter)).or_default();
+                *sent = redrives(note).max(*sent);
+            }
         }
         let mut seen = BTreeSet::new();
         let open = letters
             .into_iter()
-            .map(|message| Parked::new(group, message))
+            .map(|delivery| Parked::new(group, &own_topic, delivery, signatures))
             .filter(|letter| {
                 // A letter is closed by the note of a later send. One that came back counts that send, and stays open even
                 // when it was parked before the note of it was written.
-                let sent = sent_again.get(letter.id.as_str());
-                sent.is_none_or(|sent| redrives(&letter.message) >= *sent) && seen.insert(letter.id.clone())
+                let sent = sent_again.get(&(letter.id.as_str(), letter.proven));
+                let is_open = sent.is_none_or(|sent| redrives(&letter.message) >= *sent);
+                is_open && seen.insert((letter.id.clone(), letter.proven))
             });
         Ok(open.collect())
     }
@@ -119,7 +133,7 @@ impl DeadLetters {
             .with_header(REDRIVES, &times);
         again
             .headers
-            .retain(|(name, _)| ![REASON, PARKED_AT, ORIGIN].contains(&name.as_str()));
+            .retain(|(name, _)| ![REASON, PARKED_AT, ORIGIN, Signatures::of_letter()].contains(&name.as_str()));
         self.bus.publish(topic, vec![again]).await?;
         let headers = vec![(REDRIVEN.to_owned(), letter.id.clone()), (REDRIVES.to_owned(), times)];
         let note = Message {
@@ -127,10 +141,25 @@ impl DeadLetters {
             headers,
             value: bytes::Bytes::new(),
         };
-        self.bus
-            .publish(&dead_letter_topic(topic, &letter.group), vec![note])
-            .await
+        self.publish(&dead_letter_topic(topic, &letter.group), note).await
     }
+}
+
+/// Signs what was written on a topic before there was a key.
+pub(crate) fn adopt(signatures: &Signatures, topic: &str, message: Message) -> Message {
+    let origin = message.header(ORIGIN).and_then(|place| place.split('/').next());
+    match origin.map(str::to_owned) {
+        // The event in it comes from another topic, and goes back there when it is sent through again.
+        Some(origin) => signatures.sign_letter(topic, signatures.sign(&origin, message)),
+        None if message.header(REDRIVEN).is_some() => signatures.sign_letter(topic, message),
+        None => signatures.sign(topic, message),
+    }
+}
+
+/// Where a message stands, as `topic/partition/offset`.
+fn place(topic: &str, delivery: &Delivery) -> String {
+    let position = delivery.position;
+    format!("{topic}/{}/{}", position.partition, position.offset)
 }
 
 /// Without what is too large to be parked beside what a letter says. It can be read where it stood.
@@ -150,16 +179,20 @@ fn small_enough(mut message: Message) -> Message {
 }
 
 impl Parked {
-    fn new(group: &str, message: Message) -> Self {
-        let header = |name| message.header(name).unwrap_or_default().to_owned();
-        let (reason, parked_at, origin) = (header(REASON), header(PARKED_AT), header(ORIGIN));
-        let id = event_id(&message).map_or_else(|| origin.clone(), str::to_owned);
+    fn new(group: &str, own_topic: &str, delivery: Delivery, signatures: &Signatures) -> Self {
+        let place = place(own_topic, &delivery);
+        let message = delivery.message;
+        let header = |name| message.header(name).map(str::to_owned);
+        // A letter that cannot be read is one all the same, and so is what somebody else wrote there.
+        let unreadable = || message.unreadable().unwrap_or_default().to_owned();
+        let origin = header(ORIGIN).unwrap_or(place);
         Self {
-            id,
+            id: event_id(&message).map_or_else(|| origin.clone(), str::to_owned),
             group: group.to_owned(),
-            reason,
-            parked_at,
+            reason: header(REASON).unwrap_or_else(unreadable),
+            parked_at: header(PARKED_AT).unwrap_or_default(),
             origin,
+            proven: signatures.knows_letter(own_topic, &message),
             message,
         }
     }

@@ -9,10 +9,11 @@ mod kind;
 mod message;
 pub mod outbox;
 mod relay;
+mod signature;
 
 pub use bus::{
-    BusError, Delivery, EventBus, Position, Stalled, Subscription,
-    kafka::{KafkaBus, KafkaOptions},
+    BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription,
+    kafka::{KAFKA_TLS, KafkaBus, KafkaLink, KafkaLogin, KafkaMechanism, KafkaOptions, KafkaTls},
     sqlite::SqliteBus,
 };
 pub use consumer::{Consumer, Handler, HandlerError};
@@ -21,6 +22,7 @@ pub use envelope::{Event, Malformed};
 pub use message::Message;
 pub use outbox::{Outbox, postgres::PostgresOutbox, sqlite::SqliteOutbox};
 pub use relay::{Relay, Wake};
+pub use signature::{Signatures, SigningKey, Unproven, WeakKey};
 
 /// A topic and how many partitions it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

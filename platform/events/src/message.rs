@@ -32,8 +32,17 @@ impl Message {
         }
     }
 
+    /// What stands for a record of which nothing could be read.
+    pub(crate) fn not_read(why: String) -> Self {
+        Self {
+            key: String::new(),
+            headers: vec![(UNREADABLE.to_owned(), why)],
+            value: Bytes::new(),
+        }
+    }
+
     /// Why the message could not be read, if it could not.
-    pub(crate) fn unreadable(&self) -> Option<&str> {
+    pub fn unreadable(&self) -> Option<&str> {
         self.header(UNREADABLE)
     }
 

@@ -127,6 +127,12 @@ impl Relay {
         let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) == self.batch;
         let marks: Vec<i64> = rows.iter().map(|row| row.seq).collect();
         for (topic, messages) in by_topic(rows) {
+            // Here and not before: what an earlier version has put into the outbox is signed as well.
+            let signatures = self.bus.signatures();
+            let messages = messages
+                .into_iter()
+                .map(|message| signatures.sign(&topic, message))
+                .collect();
             self.crash.before("publish", &topic);
             self.bus.publish(&topic, messages).await?;
             self.crash.after("publish", &topic);

@@ -2,7 +2,15 @@
 
 use std::{fmt, str::FromStr};
 
-/// A currency by its ISO 4217 code: three capital letters.
+/// The codes of ISO 4217 in which money is paid, in order: those of its list one without metals, funds and tests.
+const ISO_4217: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF \
+    CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF \
+    IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT \
+    MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR \
+    SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV \
+    WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
+
+/// A currency by its code: three capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
@@ -13,6 +21,12 @@ pub struct CurrencyError;
 
 impl Currency {
     pub const USD: Self = Self(*b"USD");
+
+    /// Whether money is paid in it, by ISO 4217. Amounts from outside must be; what is in a store is taken as it is, since codes
+    /// come and go.
+    pub fn is_current(&self) -> bool {
+        ISO_4217.split(' ').any(|code| code == self.as_str())
+    }
 
     pub fn as_str(&self) -> &str {
         // Only ASCII letters get in.
@@ -61,6 +75,22 @@ impl<'de> serde::Deserialize<'de> for Currency {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_money_is_paid_in_is_current() {
+        for (code, is_current) in [
+            ("USD", true),
+            ("EUR", true),
+            ("AED", true),
+            ("ZWG", true),
+            ("ZZZ", false),
+            ("XTS", false),
+        ] {
+            assert_eq!(code.parse::<Currency>().unwrap().is_current(), is_current, "{code}");
+        }
+        assert!(ISO_4217.split(' ').all(|code| code.parse::<Currency>().is_ok()));
+        assert!(ISO_4217.split(' ').is_sorted());
+    }
 
     #[test]
     fn only_three_capital_letters_are_a_currency() {

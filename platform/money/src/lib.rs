@@ -20,7 +20,7 @@ pub struct Money {
 /// Why a sum could not be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// The result does not fit into 64 bits of minor units.
+    /// The result is beyond [`Money::MAX_MINOR_UNITS`].
     #[error("the amount is too large")]
     Overflow,
     /// Amounts of two currencies have no sum.
@@ -29,6 +29,10 @@ pub enum MoneyError {
 }
 
 impl Money {
+    /// The largest result of a computation, and the largest amount that is taken from outside: 999,999,999,999.99. Sums of
+    /// ninety thousand of them, which books may compute in SQL, still fit into 64 bits.
+    pub const MAX_MINOR_UNITS: i64 = 99_999_999_999_999;
+
     pub const fn new(minor_units: i64, currency: Currency) -> Self {
         Self { minor_units, currency }
     }
@@ -57,20 +61,25 @@ impl Money {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch(self.currency, other.currency));
         }
-        let sum = self
-            .minor_units
-            .checked_add(other.minor_units)
-            .ok_or(MoneyError::Overflow)?;
-        Ok(Self::new(sum, self.currency))
+        self.bounded(self.minor_units.checked_add(other.minor_units))
     }
 
     /// The price of `quantity` pieces at this price each.
     pub fn times(self, quantity: Quantity) -> Result<Self, MoneyError> {
-        let product = self
-            .minor_units
-            .checked_mul(quantity.get())
-            .ok_or(MoneyError::Overflow)?;
-        Ok(Self::new(product, self.currency))
+        self.bounded(self.minor_units.checked_mul(quantity.get()))
+    }
+
+    /// The result of a computation with this amount, if it is one.
+    fn bounded(self, minor_units: Option<i64>) -> Result<Self, MoneyError> {
+        let result = minor_units.map(|minor_units| Self::new(minor_units, self.currency));
+        result
+            .filter(|result| result.is_in_bounds())
+            .ok_or(MoneyError::Overflow)
+    }
+
+    /// Whether it is an amount that can be meant: at most [`Self::MAX_MINOR_UNITS`], or as much less than nothing.
+    pub const fn is_in_bounds(self) -> bool {
+        self.minor_units.unsigned_abs() <= Self::MAX_MINOR_UNITS.unsigned_abs()
     }
 
     /// The sum of `amounts`; zero of `currency` for none.
@@ -101,6 +110,13 @@ mod tests {
             Err(MoneyError::Overflow)
         );
         assert_eq!(Money::usd(i64::MAX / 2 + 1).times(two), Err(MoneyError::Overflow));
+        let most = Money::usd(Money::MAX_MINOR_UNITS);
+        assert_eq!(most.checked_add(Money::usd(0)), Ok(most));
+        assert_eq!(most.checked_add(Money::usd(1)), Err(MoneyError::Overflow));
+        assert_eq!(
+            Money::usd(-1).checked_add(Money::usd(-Money::MAX_MINOR_UNITS)),
+            Err(MoneyError::Overflow)
+        );
     }
 
     proptest! {

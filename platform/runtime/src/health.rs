@@ -84,6 +84,7 @@ impl fmt::Debug for Probe {
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     probes: Arc<[Probe]>,
+    notes: BTreeMap<&'static str, &'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,11 +92,24 @@ struct Report {
     status: &'static str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dependencies: BTreeMap<String, &'static str>,
+    /// What is worth knowing, and leaves the process ready.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<&'static str, &'static str>,
 }
 
 impl Health {
     pub fn new(probes: Vec<Probe>) -> Self {
-        Self { probes: probes.into() }
+        Self {
+            probes: probes.into(),
+            notes: BTreeMap::new(),
+        }
+    }
+
+    /// Adds something that readiness says of the process, whatever its probes say.
+    #[must_use]
+    pub fn note(mut self, name: &'static str, value: &'static str) -> Self {
+        self.notes.insert(name, value);
+        self
     }
 
     /// `/health/live` and `/health/ready`.
@@ -104,6 +118,7 @@ impl Health {
             Json(Report {
                 status: "ok",
                 dependencies: BTreeMap::new(),
+                notes: BTreeMap::new(),
             })
         };
         Router::new()
@@ -130,6 +145,12 @@ impl Health {
             (true, false) => (StatusCode::OK, "degraded"),
             (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
-        (code, Json(Report { status, dependencies }))
+        let notes = self.notes;
+        let report = Report {
+            status,
+            dependencies,
+            notes,
+        };
+        (code, Json(report))
     }
 }

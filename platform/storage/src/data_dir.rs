@@ -1,14 +1,17 @@
 //! The directory of the embedded stores, and who holds it.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{Read, Seek, SeekFrom, Write},
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
-use crate::OpenError;
+use crate::{OpenError, private};
 
 const LOCK_FILE: &str = "cartwright.lock";
+/// How the names of databases end that are made in there, and of what SQLite puts beside them.
+const DATABASE: [&str; 4] = [".db", ".db-wal", ".db-shm", ".db-journal"];
+const KEY: &str = ".key";
 
 /// A data directory that this process holds until the value is dropped. The lock is the operating system's: it goes with
 /// the process, however that ends.
@@ -19,21 +22,18 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there and takes hold of it.
+    /// Makes the directory if it is not there and takes hold of it. What an earlier version left open to others is closed.
     pub fn own(path: &Path) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(io)?;
+        Self::make(path).map_err(io)?;
         let lock_path = path.join(LOCK_FILE);
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(lock_path)
-            .map_err(io)?;
+        let mut lock = private::create(&lock_path).map_err(|source| OpenError::File {
+            path: lock_path,
+            source,
+        })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
@@ -55,10 +55,25 @@ impl DataDir {
         lock.set_len(0).map_err(io)?;
         lock.seek(SeekFrom::Start(0)).map_err(io)?;
         writeln!(lock, "process {}", std::process::id()).map_err(io)?;
+        for entry in fs::read_dir(path).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            // A key that was open to others is not closed but refused, by whoever wants it: it may be known to them.
+            if is_database(&entry.file_name().to_string_lossy()) {
+                private::tighten(&entry.path()).map_err(|source| OpenError::File {
+                    path: entry.path(),
+                    source,
+                })?;
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// Makes the directory if it is not there, for this user alone, without taking hold of it.
+    pub fn make(path: &Path) -> io::Result<()> {
+        private::directory(path, is_ours)
     }
 
     pub fn path(&self) -> &Path {
@@ -66,8 +81,19 @@ impl DataDir {
     }
 }
 
+/// Whether a file of this name is one that a shop makes in its data directory.
+fn is_ours(name: &str) -> bool {
+    name == LOCK_FILE || name.ends_with(KEY) || is_database(name)
+}
+
+fn is_database(name: &str) -> bool {
+    DATABASE.into_iter().any(|ending| name.ends_with(ending))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     #[test]
@@ -78,6 +104,37 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         DataDir::own(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_an_earlier_version_left_open_to_others_is_closed_to_them() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let names = ["cartwright.lock", "cart.db", "cart.db-wal", "cart.db-shm"];
+        for name in names {
+            fs::write(data.join(name), "").unwrap();
+            fs::set_permissions(data.join(name), Permissions::from_mode(0o644)).unwrap();
+        }
+        fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+        let _held = DataDir::own(&data).unwrap();
+        assert_eq!(mode(&data), 0o700);
+        for name in names {
+            assert_eq!(mode(&data.join(name)), 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_lock_overwrites_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, precious) = (folder.path().join("data"), folder.path().join("precious"));
+        fs::create_dir(&data).unwrap();
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, data.join(LOCK_FILE)).unwrap();
+        let error = DataDir::own(&data).unwrap_err().to_string();
+        assert!(error.contains(LOCK_FILE) && error.contains("it is a link"), "{error}");
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
     }
 
     #[test]

@@ -82,6 +82,9 @@ pub enum OpenError {
     InUse { path: PathBuf, holder: String },
     #[error("DATA_DIR {}: cannot be used: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
+    /// A file in there: it is not taken as it is.
+    #[error("{}: cannot be used: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
     #[error("{}: cannot be opened: {source}", path.display())]
     Database { path: PathBuf, source: sqlx::Error },
     #[error("{}: was written by a newer version of this program; start that version, or set another DATA_DIR", path.display())]

@@ -1,6 +1,7 @@
 //! Opens databases safely: the data directory and its owner, SQLite with one writer and group commit, PostgreSQL
 //! with transactions that outlive their caller, migrations, pages.
 
+mod bounded;
 mod cursor;
 mod data_dir;
 mod error;
@@ -8,8 +9,10 @@ mod heartbeat;
 mod migrations;
 mod page_token;
 mod postgres;
+pub mod private;
 mod sqlite;
 
+pub use bounded::{BoundedError, Bounds};
 pub use cursor::{Cursor, Page};
 pub use data_dir::DataDir;
 pub use error::{OpenError, StoreError};
@@ -17,9 +20,10 @@ pub use heartbeat::Heartbeat;
 pub use migrations::Migrations;
 pub use page_token::{from_page_token, to_page_token};
 pub use postgres::{
-    Postgres, PostgresAddress, PostgresOptions, PostgresParts, PostgresReader, SqlTimestamp, timestamptz,
+    PgSslMode, Postgres, PostgresAddress, PostgresBounded, PostgresOptions, PostgresParts, PostgresReader, PostgresTls,
+    SqlTimestamp, timestamptz,
 };
-pub use sqlite::{Sqlite, SqliteOptions};
+pub use sqlite::{Sqlite, SqliteBounded, SqliteOptions};
 
 /// Where a service keeps its tables.
 #[derive(Debug, Clone)]

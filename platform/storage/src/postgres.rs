@@ -1,6 +1,7 @@
 //! PostgreSQL: a pool for one service's schema, and transactions that outlive their caller.
 
 mod address;
+mod bounded;
 mod reader;
 mod time;
 
@@ -17,7 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{Heartbeat, Migrations, OpenError, StoreError};
 
-pub use address::{PostgresAddress, PostgresParts};
+pub use address::{PgSslMode, PostgresAddress, PostgresParts, PostgresTls};
+pub use bounded::PostgresBounded;
 pub use reader::PostgresReader;
 pub use time::{SqlTimestamp, timestamptz};
 
@@ -69,6 +71,7 @@ impl Postgres {
     /// Returns within 15 s, also when nobody answers.
     pub async fn open(options: PostgresOptions<'_>) -> Result<Self, OpenError> {
         let PostgresOptions { address, schema, .. } = options;
+        address.warn();
         let connect = session(address, schema);
         let mut connection = first_connection(address, &connect).await?;
         let migrated = timeout(START_PATIENCE, migrate(&mut connection, schema, options.migrations)).await;
@@ -77,20 +80,8 @@ impl Postgres {
             .map_err(|error| address.explain_migration(schema, &error))?;
         // What goes wrong with a connection that is not needed any more does no harm.
         let _ = connection.close().await;
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, usage| {
-                async move {
-                    let trusted = usage.idle_for < TRUSTED_IDLE;
-                    Ok(trusted || matches!(timeout(PROBE_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
-                }
-                .boxed()
-            })
-            .connect_lazy_with(connect);
         Ok(Self {
-            pool,
+            pool: pool(CONNECTIONS, connect),
             crash: options.crash.clone(),
             tasks: Tasks::new(),
             heartbeat: Heartbeat::default(),
@@ -157,6 +148,22 @@ impl Postgres {
             Err(elapsed) => Err(StoreError::unavailable(elapsed)),
         }
     }
+}
+
+/// A pool in which nothing is connected yet.
+fn pool(connections: u32, connect: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, usage| {
+            async move {
+                let trusted = usage.idle_for < TRUSTED_IDLE;
+                Ok(trusted || matches!(timeout(PROBE_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
+            }
+            .boxed()
+        })
+        .connect_lazy_with(connect)
 }
 
 /// How this service's connections are set up.

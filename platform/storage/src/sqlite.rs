@@ -1,5 +1,6 @@
 //! SQLite: one writer that commits in groups, and a pool of readers.
 
+mod bounded;
 mod writer;
 
 use std::{path::Path, time::Duration};
@@ -12,8 +13,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Heartbeat, Migrations, OpenError, StoreError};
+use crate::{Heartbeat, Migrations, OpenError, StoreError, private};
 use writer::Writer;
+
+pub use bounded::SqliteBounded;
 
 /// Before this, resetting the WAL could corrupt the database.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
@@ -45,12 +48,19 @@ impl Sqlite {
             path: path.to_owned(),
             source,
         };
+        // SQLite gives the files beside it the same mode.
+        private::prepare(path).map_err(|source| OpenError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let connect = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is removed is not left in the file, where anybody who reads it as bytes would find it.
+            .pragma("secure_delete", "on")
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&connect).await.map_err(failed)?;
@@ -69,7 +79,6 @@ impl Sqlite {
                     OpenError::Migration { path, source }
                 }
             })?;
-        let connect = connect.create_if_missing(false);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -96,6 +105,18 @@ impl Sqlite {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
         self.writer.write(Some(label), work).await
+    }
+
+    /// Leaves nothing in the file of what was removed or replaced before: the log in front of it is emptied. Fails while a
+    /// reader still needs it.
+    pub async fn scrub(&self) -> Result<(), StoreError> {
+        let (busy, ..): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&self.readers)
+            .await?;
+        if busy == 0 {
+            return Ok(());
+        }
+        Err(StoreError::unavailable("what was removed is still being read"))
     }
 
     /// Connections that can only read. They see what was committed.

@@ -5,7 +5,7 @@ use proto::{
     status::{Refusal, internal, unavailable},
 };
 use runtime::telemetry::chain;
-use storage::StoreError;
+use storage::{BoundedError, StoreError};
 use tonic::Status;
 
 use crate::domain::{InvalidDetails, InvalidQuery};
@@ -37,6 +37,21 @@ pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
             "image_url",
             "image_url must be at most 2000 characters without control characters",
         ),
+    }
+}
+
+/// Searches that are turned away are no failure of the store, and there may be very many.
+pub(super) fn page_failed(error: BoundedError) -> Status {
+    match error {
+        BoundedError::Full | BoundedError::Late => {
+            tracing::debug!(%error, "a search was turned away");
+            Refusal::new(
+                Reason::ServiceUnavailable,
+                "there are too many searches at the moment, try again",
+            )
+            .into()
+        }
+        BoundedError::Store(error) => store_failed(error),
     }
 }
 

@@ -1,20 +1,24 @@
 //! The catalogue in PostgreSQL.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use futures::FutureExt;
+use futures::{FutureExt, lock::Mutex};
 use jiff::Timestamp;
 use runtime::CrashPoints;
 use sqlx::PgConnection;
 use storage::{
-    Migrations, OpenError, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError, timestamptz,
+    BoundedError, Migrations, OpenError, Postgres, PostgresAddress, PostgresBounded, PostgresOptions, SqlTimestamp,
+    StoreError, timestamptz,
 };
 
 use super::{
-    folding::{AT_ONCE, Folding, Found, fold_at_start, found},
+    SEARCHES,
+    marking::{AT_ONCE, Marking, Search, found, mark_at_start, to_marked},
     row::{ProductRow, columns, product},
 };
 use crate::{
-    domain::{Details, Product, ProductId, Query, folded},
+    domain::{Details, Product, ProductId, Query},
     ports::Catalogue,
 };
 
@@ -22,6 +26,7 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     include_str!("../../migrations/postgres/0002_starting_products.sql"),
     include_str!("../../migrations/postgres/0003_search_folded.sql"),
+    include_str!("../../migrations/postgres/0004_search_index.sql"),
 ]);
 
 type Row = ProductRow<SqlTimestamp>;
@@ -32,7 +37,7 @@ macro_rules! insert {
         concat!(
             "INSERT INTO products (",
             columns!(),
-            ", search_text, search_folded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO ",
+            ", search_text, search_marked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO ",
             $on_conflict,
             " RETURNING ",
             columns!()
@@ -44,7 +49,7 @@ const ADD: &str = insert!("NOTHING");
 const REPLACE: &str = insert!(
     "UPDATE SET name = excluded.name, description = excluded.description,
         price_minor_units = excluded.price_minor_units, currency = excluded.currency, image_url = excluded.image_url,
-        search_text = excluded.search_text, search_folded = excluded.search_folded"
+        search_text = excluded.search_text, search_marked = excluded.search_marked"
 );
 /// Leaves the run of taken ids behind that begins with `$1`.
 const SKIP: &str = "
@@ -56,29 +61,54 @@ const PAGE: &str = concat!(
     columns!(),
     " FROM products WHERE id > $1 ORDER BY id LIMIT $2"
 );
-/// The index finds the rows that have all pieces of all words, position those that have each word in one piece. Unlike LIKE
-/// it has no wildcards. One row more says that some rows are not folded yet, if that is so.
-const SEARCH: &str = concat!(
-    "(SELECT ",
+/// Whether a product has all phrases. Unlike LIKE, position has no wildcards.
+macro_rules! has_all {
+    ($phrases:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT FROM unnest(",
+            $phrases,
+            "::text[]) AS phrase WHERE position(phrase IN search_marked) = 0)"
+        )
+    };
+}
+
+/// So many products are looked at one by one, for phrases that many have. It is enough for a page where one in twenty-five
+/// has them; where fewer do, the index has few candidates.
+const NEAR: i64 = 500;
+const SEARCH_NEAR: &str = concat!(
+    "SELECT ",
     columns!(),
-    ", false FROM products WHERE id > $1 AND trigrams(search_folded) @> $3
-        AND NOT EXISTS (SELECT FROM unnest($4) AS word WHERE position(word IN search_folded) = 0)
-      ORDER BY id LIMIT $2)
-     UNION ALL (SELECT ",
+    " FROM (SELECT ",
     columns!(),
-    ", true FROM products WHERE search_folded IS NULL LIMIT 1)"
+    ", search_marked FROM products WHERE id > $1 ORDER BY id LIMIT $4) AS near WHERE ",
+    has_all!("$3"),
+    " ORDER BY id LIMIT $2"
 );
-/// Locked in order, so that two processes that fold at the same time do not wait for one another.
-const UNFOLDED: &str =
-    "SELECT id, search_text FROM products WHERE search_folded IS NULL ORDER BY id LIMIT $1 FOR UPDATE";
-const FOLD: &str = "UPDATE products SET search_folded = folded.text
-    FROM unnest($1::bigint[], $2::text[]) AS folded (id, text) WHERE products.id = folded.id";
+const IS_MORE_BEHIND: &str = "SELECT EXISTS (SELECT FROM products WHERE id > $1 ORDER BY id OFFSET $2)";
+/// The index finds the rows that have all pieces of all phrases. The sum keeps the server from reading them in the order of
+/// their ids instead, and from taking every one of them to pieces.
+const SEARCH_FAR: &str = concat!(
+    "WITH found AS MATERIALIZED
+       (SELECT id FROM products WHERE trigrams(search_marked) @> $4 AND id + 0 > $1 AND ",
+    has_all!("$3"),
+    ") SELECT ",
+    columns!(),
+    " FROM products WHERE id = ANY (ARRAY (SELECT id FROM found ORDER BY id LIMIT $2)) ORDER BY id"
+);
+const ARE_ALL_MARKED: &str = "SELECT NOT EXISTS (SELECT FROM products WHERE search_marked IS NULL)";
+/// Locked in order, so that two processes that mark at the same time do not wait for one another.
+const UNMARKED: &str =
+    "SELECT id, search_text FROM products WHERE search_marked IS NULL ORDER BY id LIMIT $1 FOR UPDATE";
+const MARK: &str = "UPDATE products SET search_marked = marked.text
+    FROM unnest($1::bigint[], $2::text[]) AS marked (id, text) WHERE products.id = marked.id";
 const FIND: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = ANY($1) ORDER BY id");
 
 /// Products in one table; the text that queries look through is stored beside what it is made from.
 #[derive(Debug, Clone)]
 pub struct PostgresCatalogue {
     db: Postgres,
+    searches: PostgresBounded,
+    marking: Arc<Mutex<()>>,
 }
 
 impl PostgresCatalogue {
@@ -95,20 +125,24 @@ impl PostgresCatalogue {
             crash,
         })
         .await?;
-        let catalogue = Self { db: db.clone() };
-        fold_at_start(&catalogue).await;
+        let catalogue = Self {
+            db: db.clone(),
+            searches: db.bounded(SEARCHES),
+            marking: Arc::default(),
+        };
+        mark_at_start(&catalogue).await;
         Ok((catalogue, db))
     }
 }
 
 #[async_trait]
-impl Folding<SqlTimestamp> for PostgresCatalogue {
-    async fn fold_some(&self) -> Result<bool, StoreError> {
+impl Marking<SqlTimestamp> for PostgresCatalogue {
+    async fn mark_some(&self) -> Result<bool, StoreError> {
         let write = self.db.write("product.fold", |tx| {
             async move {
-                let rows: Vec<(i64, String)> = sqlx::query_as(UNFOLDED).bind(AT_ONCE).fetch_all(&mut *tx).await?;
-                let (ids, texts): (Vec<_>, Vec<_>) = rows.into_iter().map(|(id, text)| (id, folded(&text))).unzip();
-                sqlx::query(FOLD).bind(&ids).bind(texts).execute(tx).await?;
+                let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED).bind(AT_ONCE).fetch_all(&mut *tx).await?;
+                let (ids, texts): (Vec<_>, Vec<_>) = rows.into_iter().map(|(id, text)| (id, to_marked(&text))).unzip();
+                sqlx::query(MARK).bind(&ids).bind(texts).execute(tx).await?;
                 Ok(!ids.is_empty())
             }
             .boxed()
@@ -116,41 +150,74 @@ impl Folding<SqlTimestamp> for PostgresCatalogue {
         write.await
     }
 
-    async fn search(&self, query: &Query, after: i64, limit: u32) -> Result<Vec<Found<SqlTimestamp>>, StoreError> {
-        let search = sqlx::query_as(SEARCH)
-            // How many products have the words decides how they are best found: each search has a plan of its own.
-            .persistent(false)
-            .bind(after)
-            .bind(i64::from(limit))
-            .bind(trigrams(query.words()))
-            .bind(query.words());
-        Ok(search.fetch_all(self.db.reader()).await?)
+    async fn search(&self, search: Search) -> Result<(Vec<Row>, bool), BoundedError> {
+        let read = self.searches.run(move |reader| {
+            async move {
+                let are_all_marked = sqlx::query_scalar(ARE_ALL_MARKED).fetch_one(&mut *reader).await?;
+                Ok((find(reader, &search).await?, are_all_marked))
+            }
+            .boxed()
+        });
+        read.await
+    }
+
+    fn marking(&self) -> &Mutex<()> {
+        &self.marking
     }
 }
 
-/// All pieces of three characters of these words, as the function of that name in the schema gives them.
-fn trigrams(words: &[String]) -> Vec<String> {
-    let of_word = |word: &String| {
-        let letters: Vec<char> = word.chars().collect();
+/// What many products have fills a page with the next ones; what few have, the index finds.
+async fn find(reader: &mut PgConnection, search: &Search) -> Result<Vec<Row>, StoreError> {
+    let limit = i64::from(search.limit);
+    let near: Vec<Row> = sqlx::query_as(SEARCH_NEAR)
+        .bind(search.after)
+        .bind(limit)
+        .bind(&search.phrases)
+        .bind(NEAR)
+        .fetch_all(&mut *reader)
+        .await?;
+    let is_full = i64::try_from(near.len()).is_ok_and(|length| length >= limit);
+    let is_whole = is_full || !is_more_behind(reader, search.after).await?;
+    if is_whole {
+        return Ok(near);
+    }
+    let far = sqlx::query_as(SEARCH_FAR)
+        .bind(search.after)
+        .bind(limit)
+        .bind(&search.phrases)
+        .bind(trigrams(&search.phrases));
+    Ok(far.fetch_all(reader).await?)
+}
+
+/// Whether there are products that were not near.
+async fn is_more_behind(reader: &mut PgConnection, after: i64) -> Result<bool, StoreError> {
+    let query = sqlx::query_scalar(IS_MORE_BEHIND).bind(after).bind(NEAR);
+    Ok(query.fetch_one(reader).await?)
+}
+
+/// All pieces of three characters of these phrases, as the function of that name in the schema gives them.
+fn trigrams(phrases: &[String]) -> Vec<String> {
+    let of_phrase = |phrase: &String| {
+        let letters: Vec<char> = phrase.chars().collect();
         letters
             .windows(3)
             .map(|piece| piece.iter().collect())
             .collect::<Vec<String>>()
     };
-    words.iter().flat_map(of_word).collect()
+    phrases.iter().flat_map(of_phrase).collect()
 }
 
 #[async_trait]
 impl Catalogue for PostgresCatalogue {
-    async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, StoreError> {
+    async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError> {
         let after = after.map_or(0, ProductId::get);
         let rows: Vec<Row> = if query.words().is_empty() {
             let page = sqlx::query_as(PAGE).bind(after).bind(i64::from(limit));
-            page.fetch_all(self.db.reader()).await?
+            page.fetch_all(self.db.reader()).await.map_err(StoreError::from)?
         } else {
-            found(self, query, after, limit).await?
+            found(self, (query, after, limit)).await?
         };
-        rows.into_iter().map(from_row).collect()
+        Ok(rows.into_iter().map(from_row).collect::<Result<_, _>>()?)
     }
 
     async fn find(&self, ids: &[ProductId]) -> Result<Vec<Product>, StoreError> {
@@ -203,7 +270,7 @@ async fn write(
         .bind(details.image_url())
         .bind(timestamptz(now))
         .bind(details.search_text())
-        .bind(folded(&details.search_text()))
+        .bind(to_marked(&details.search_text()))
         .fetch_optional(tx)
         .await?;
     Ok(row)

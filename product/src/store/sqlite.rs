@@ -1,20 +1,21 @@
 //! The catalogue in SQLite.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use futures::FutureExt;
+use futures::{FutureExt, lock::Mutex};
 use jiff::Timestamp;
 use runtime::CrashPoints;
 use sqlx::SqliteConnection;
-use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
+use storage::{BoundedError, Migrations, OpenError, Sqlite, SqliteBounded, SqliteOptions, StoreError};
 
 use super::{
-    folding::{AT_ONCE, Folding, Found, fold_at_start, found},
+    SEARCHES,
+    marking::{AT_ONCE, Marking, Search, found, mark_at_start, to_marked},
     row::{ProductRow, columns, product},
 };
 use crate::{
-    domain::{Details, Product, ProductId, Query, folded},
+    domain::{Details, Product, ProductId, Query},
     ports::Catalogue,
 };
 
@@ -22,22 +23,27 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     include_str!("../../migrations/sqlite/0002_starting_products.sql"),
     include_str!("../../migrations/sqlite/0003_search_folded.sql"),
+    include_str!("../../migrations/sqlite/0004_search_index.sql"),
 ]);
 
 const PAGE: &str = concat!("SELECT ", columns!(), " FROM products WHERE id > ? ORDER BY id LIMIT ?");
-/// instr, unlike LIKE, has no wildcards. One row more says that some rows are not folded yet, if that is so.
+/// The index gives the products that have all phrases in the order of their ids, one by one, so that what is behind the page is
+/// not looked at. instr has the last word, because the index knows some characters by one name.
 const SEARCH: &str = concat!(
-    "SELECT * FROM (SELECT ",
+    "SELECT ",
     columns!(),
-    ", false FROM products WHERE id > ?1
-        AND NOT EXISTS (SELECT 1 FROM json_each(?2) AS word WHERE instr(search_folded, word.value) = 0)
-        AND search_folded IS NOT NULL
-      ORDER BY id LIMIT ?3)
-     UNION ALL SELECT * FROM (SELECT ",
-    columns!(),
-    ", true FROM products WHERE search_folded IS NULL LIMIT 1)"
+    " FROM products_search CROSS JOIN products ON products.id = products_search.rowid
+      WHERE products_search MATCH ?1 AND products_search.rowid > ?2 AND NOT EXISTS
+        (SELECT 1 FROM json_each(?3) AS phrase WHERE instr(products.search_marked, phrase.value) = 0)
+      ORDER BY products_search.rowid LIMIT ?4"
 );
-const UNFOLDED: &str = "SELECT id, search_text FROM products WHERE search_folded IS NULL ORDER BY id LIMIT ?";
+const ARE_ALL_MARKED: &str = "SELECT NOT EXISTS (SELECT 1 FROM products WHERE search_marked IS NULL)";
+const UNMARKED: &str = "SELECT id, search_text FROM products WHERE search_marked IS NULL ORDER BY id LIMIT ?";
+const FIND: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM products WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+);
 /// The next one behind all others; where the largest is taken, the first that is free.
 const NEXT_ID: &str = "
     SELECT CASE WHEN last < ?1 THEN last + 1 ELSE
@@ -51,6 +57,8 @@ type Row = ProductRow<i64>;
 #[derive(Debug, Clone)]
 pub struct SqliteCatalogue {
     db: Sqlite,
+    searches: SqliteBounded,
+    marking: Arc<Mutex<()>>,
 }
 
 impl SqliteCatalogue {
@@ -62,21 +70,25 @@ impl SqliteCatalogue {
             crash,
         })
         .await?;
-        let catalogue = Self { db: db.clone() };
-        fold_at_start(&catalogue).await;
+        let catalogue = Self {
+            db: db.clone(),
+            searches: db.bounded(SEARCHES),
+            marking: Arc::default(),
+        };
+        mark_at_start(&catalogue).await;
         Ok((catalogue, db))
     }
 }
 
 #[async_trait]
-impl Folding<i64> for SqliteCatalogue {
-    async fn fold_some(&self) -> Result<bool, StoreError> {
+impl Marking<i64> for SqliteCatalogue {
+    async fn mark_some(&self) -> Result<bool, StoreError> {
         let write = self.db.write("product.fold", |tx| {
             async move {
-                let rows: Vec<(i64, String)> = sqlx::query_as(UNFOLDED).bind(AT_ONCE).fetch_all(&mut *tx).await?;
+                let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED).bind(AT_ONCE).fetch_all(&mut *tx).await?;
                 for (id, text) in &rows {
-                    sqlx::query("UPDATE products SET search_folded = ? WHERE id = ?")
-                        .bind(folded(text))
+                    sqlx::query("UPDATE products SET search_marked = ? WHERE id = ?")
+                        .bind(to_marked(text))
                         .bind(id)
                         .execute(&mut *tx)
                         .await?;
@@ -88,38 +100,56 @@ impl Folding<i64> for SqliteCatalogue {
         write.await
     }
 
-    async fn search(&self, query: &Query, after: i64, limit: u32) -> Result<Vec<Found<i64>>, StoreError> {
-        let search = sqlx::query_as(SEARCH)
-            .bind(after)
-            .bind(serde_json::json!(query.words()).to_string())
-            .bind(limit);
-        Ok(search.fetch_all(self.db.reader()).await?)
+    async fn search(&self, search: Search) -> Result<(Vec<Row>, bool), BoundedError> {
+        let read = self.searches.run(move |reader| {
+            async move {
+                let are_all_marked = sqlx::query_scalar(ARE_ALL_MARKED).fetch_one(&mut *reader).await?;
+                let found = sqlx::query_as(SEARCH)
+                    .bind(matching(&search.phrases))
+                    .bind(search.after)
+                    .bind(serde_json::json!(search.phrases).to_string())
+                    .bind(search.limit)
+                    .fetch_all(reader)
+                    .await?;
+                Ok((found, are_all_marked))
+            }
+            .boxed()
+        });
+        read.await
     }
+
+    fn marking(&self) -> &Mutex<()> {
+        &self.marking
+    }
+}
+
+/// All these phrases, in the language of the index.
+fn matching(phrases: &[String]) -> String {
+    let quoted = phrases
+        .iter()
+        .map(|phrase| format!("\"{}\"", phrase.replace('"', "\"\"")));
+    quoted.collect::<Vec<_>>().join(" AND ")
 }
 
 #[async_trait]
 impl Catalogue for SqliteCatalogue {
-    async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, StoreError> {
+    async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError> {
         let after = after.map_or(0, ProductId::get);
         let rows: Vec<Row> = if query.words().is_empty() {
             let page = sqlx::query_as(PAGE).bind(after).bind(limit);
-            page.fetch_all(self.db.reader()).await?
+            page.fetch_all(self.db.reader()).await.map_err(StoreError::from)?
         } else {
-            found(self, query, after, limit).await?
+            found(self, (query, after, limit)).await?
         };
-        rows.into_iter().map(from_row).collect()
+        Ok(rows.into_iter().map(from_row).collect::<Result<_, _>>()?)
     }
 
     async fn find(&self, ids: &[ProductId]) -> Result<Vec<Product>, StoreError> {
         let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-        let rows: Vec<Row> = sqlx::query_as(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM products WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
-        ))
-        .bind(serde_json::json!(ids).to_string())
-        .fetch_all(self.db.reader())
-        .await?;
+        let rows: Vec<Row> = sqlx::query_as(FIND)
+            .bind(serde_json::json!(ids).to_string())
+            .fetch_all(self.db.reader())
+            .await?;
         rows.into_iter().map(from_row).collect()
     }
 
@@ -149,10 +179,10 @@ async fn put(
     let row: Row = sqlx::query_as(concat!(
         "INSERT INTO products (",
         columns!(),
-        ", search_text, search_folded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ", search_text, search_marked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, description = excluded.description,
             price_minor_units = excluded.price_minor_units, currency = excluded.currency, image_url = excluded.image_url,
-            search_text = excluded.search_text, search_folded = excluded.search_folded
+            search_text = excluded.search_text, search_marked = excluded.search_marked
          RETURNING ",
         columns!()
     ))
@@ -164,7 +194,7 @@ async fn put(
     .bind(details.image_url())
     .bind(now.as_millisecond())
     .bind(details.search_text())
-    .bind(folded(&details.search_text()))
+    .bind(to_marked(&details.search_text()))
     .fetch_one(tx)
     .await?;
     from_row(row)
@@ -175,3 +205,6 @@ fn from_row(row: Row) -> Result<Product, StoreError> {
         Timestamp::from_millisecond(millisecond).map_err(StoreError::corrupt)
     })
 }
+
+#[cfg(test)]
+mod tests;

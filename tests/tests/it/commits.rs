@@ -30,7 +30,9 @@ async fn a_purchase_takes_as_many_commits_as_it_must(profile: Profile) -> Result
     let home = Home::new(profile).await?;
     let trace = home.folder().join("points");
     let mut command = home.command(Path::new(BINARY));
-    command.env("CARTWRIGHT_CRASH_TRACE", &trace);
+    command
+        .env("CARTWRIGHT_TEST_HOOKS", "abort-this-process")
+        .env("CARTWRIGHT_CRASH_TRACE", &trace);
     let shop = ShopProcess::open(command).await?;
     // With the first one, what is done once is done.
     buy(&shop, &home, "first").await?;

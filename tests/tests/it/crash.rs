@@ -41,7 +41,9 @@ type Said = Vec<(&'static str, Value)>;
 async fn trace(home: &Home, scenario: Scenario) -> anyhow::Result<BTreeSet<String>> {
     let trace = home.folder().join("points");
     let mut traced = scenario.command(home);
-    traced.env("CARTWRIGHT_CRASH_TRACE", &trace);
+    traced
+        .env("CARTWRIGHT_TEST_HOOKS", "abort-this-process")
+        .env("CARTWRIGHT_CRASH_TRACE", &trace);
     let shop = ShopProcess::open(traced).await?;
     let people = People::of(&shop, home)?;
     let mut said = Said::new();
@@ -59,7 +61,9 @@ async fn trace(home: &Home, scenario: Scenario) -> anyhow::Result<BTreeSet<Strin
 /// Crashes at one point, starts again, and checks that everything ended as it must.
 async fn crash(home: &Home, scenario: Scenario, point: &str) -> anyhow::Result<()> {
     let mut armed = scenario.command(home);
-    armed.env("CARTWRIGHT_CRASH_AT", point);
+    armed
+        .env("CARTWRIGHT_TEST_HOOKS", "abort-this-process")
+        .env("CARTWRIGHT_CRASH_AT", point);
     let mut said = Said::new();
     let status = match ShopProcess::start(armed).await? {
         Start::Ended(status, _) => status,

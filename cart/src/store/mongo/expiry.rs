@@ -1,12 +1,8 @@
-//! Carts that nobody has changed for 90 days go: the server drops them, or this does where the server cannot.
-//!
-//! With a cart go the ids of the events that it has applied. When the topic is delivered again after that, a purchase finds
-//! no cart, which is nothing to do, or a newer one, which counts all that was published before it was made as applied
-//! (`Cart::stamp`). With it goes its version, too: a new cart begins with 1. A copy of the old one in a cache would hide
-//! that, so carts that may go soon are not copied (`Cart::may_go_within`).
+//! Old carts: the server drops them, or tells which ones they are where it cannot.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use mongodb::{
@@ -19,13 +15,12 @@ use storage::{OpenError, StoreError};
 use tokio::time::timeout;
 
 use super::{MongoCartStore, UNAUTHORIZED, code, codec::UPDATED_AT, opening::problem};
-use crate::domain::LIFETIME;
+use crate::{domain::LIFETIME, ports::OldCarts};
 
 const INDEX: &str = "expiry";
 const INDEX_TIMEOUT: Duration = Duration::from_secs(3);
 /// An index on this field is there, with other settings: somebody wants it so.
 const INDEX_DIFFERS: [i32; 2] = [85, 86];
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// Carts that are dropped by one command, at most.
 const BATCH: i64 = 500;
 
@@ -66,39 +61,13 @@ impl MongoCartStore {
     pub const fn wants_sweeps(&self) -> bool {
         !self.expires
     }
+}
 
-    /// Sweeps out old carts now and every hour, until the tasks are stopping. Several processes may do so at the same time.
-    pub(crate) async fn keep_swept(self) {
-        loop {
-            match self.sweep().await {
-                Ok(0) => {}
-                Ok(dropped) => tracing::info!(dropped, "swept out carts that nobody has changed for 90 days"),
-                Err(error) => {
-                    tracing::warn!(
-                        error = runtime::telemetry::chain(&error),
-                        "old carts could not be swept out"
-                    );
-                }
-            }
-            if !self.tasks.sleep(SWEEP_EVERY).await {
-                return;
-            }
-        }
-    }
-
-    /// Drops carts that nobody has changed for 90 days, by the server's clock and by that of this machine, so that one that
-    /// is wrong drops nothing. Returns how many there were.
-    pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let mut dropped = 0;
-        loop {
-            let carts = self.carts.clone();
-            let now = self.clock.now();
-            let batch = self.run(async move { drop_batch(&carts, now).await }).await?;
-            dropped += batch;
-            if batch == 0 || self.tasks.is_stopping() {
-                return Ok(dropped);
-            }
-        }
+#[async_trait]
+impl OldCarts for MongoCartStore {
+    async fn drop_some(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let carts = self.carts.clone();
+        self.run(async move { drop_batch(&carts, now).await }).await
     }
 }
 

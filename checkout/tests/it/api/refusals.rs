@@ -4,7 +4,7 @@ use proto::{Reason, checkout::v1::InitiateCheckoutRequest, status};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use super::shop::{Shop, request, usd};
+use super::shop::{Shop, paid_with, request, usd};
 use crate::world::{At, Fault};
 
 /// Makes a good request a bad one.
@@ -53,6 +53,15 @@ async fn a_request_that_is_wrong_is_told_where() {
         ..request("k")
     };
     shop.initiate(longest).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_the_provider_has_no_default_a_purchase_names_its_method() {
+    let shop = Shop::without_a_default_method().await;
+    let refused = shop.initiate(request("k")).await.unwrap_err();
+    assert_refused(&refused, Reason::InvalidArgument, &["payment_method"]);
+    assert_eq!(shop.world.calls(), []);
+    shop.initiate(paid_with("k", "pm_card_ok")).await.unwrap();
 }
 
 #[tokio::test]

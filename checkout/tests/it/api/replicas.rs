@@ -47,24 +47,27 @@ impl Database {
             store: Store::Postgres(address.with_database(&self.name)),
             owner: owner.to_owned(),
             timeout: PATIENCE,
+            default_method: Some("pm_card_ok"),
         };
         Shop::on(Arc::new(tempfile::tempdir().unwrap()), world.clone(), setup).await
     }
 
     /// Cuts every connection to it.
     async fn cut(&self, hand: &mut PgConnection) {
-        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
-            .bind(&self.name)
-            .execute(hand)
-            .await
-            .unwrap();
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
+        )
+        .bind(&self.name)
+        .execute(hand)
+        .await
+        .unwrap();
     }
 
     async fn close(self, shops: Vec<Shop>) {
         for shop in shops {
             shop.stop().await;
         }
-        self.run(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+        testing::postgres::drop_database(&self.url, &self.name).await.unwrap();
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use checkout::{Config, Peers, Store};
+use checkout::{Config, Peers, Store, domain::PaymentMethod};
 use events::{EventBus, SqliteBus, Topic};
 use proto::{
     cart::v1::cart_service_server::CartServiceServer,
@@ -52,6 +52,8 @@ pub(super) struct Setup {
     pub(super) owner: String,
     /// How long its callers wait.
     pub(super) timeout: Duration,
+    /// What is charged when nothing is named.
+    pub(super) default_method: Option<&'static str>,
 }
 
 fn at(call: &str) -> Option<At> {
@@ -113,8 +115,26 @@ impl Shop {
             store: Store::Sqlite(folder.path().join("checkout.db")),
             owner: "me".to_owned(),
             timeout,
+            default_method: Some("pm_card_ok"),
         };
         Self::on(folder, World::new(), setup).await
+    }
+
+    /// A shop whose provider has no method that could stand for all others.
+    pub(super) async fn without_a_default_method() -> Self {
+        let Self {
+            folder, world, setup, ..
+        } = Self::open().await;
+        let default_method = None;
+        Self::on(
+            folder,
+            world,
+            Setup {
+                default_method,
+                ..setup
+            },
+        )
+        .await
     }
 
     /// A service over these participants, with a bus in this folder.
@@ -127,6 +147,7 @@ impl Shop {
             .unwrap();
         let config = Config {
             store: setup.store.clone(),
+            default_method: setup.default_method.map(|name| PaymentMethod::new(name).unwrap()),
             timeout: setup.timeout,
             owner: setup.owner.clone(),
             outbox_poll: Duration::from_secs(1),

@@ -74,7 +74,10 @@ pub(super) async fn only_sagas_that_are_due_and_have_no_owner_are_claimed(fixtur
     assert_eq!(claimed.len(), free.len());
     for claim in claimed {
         assert!(claim.fence.0 > free[&claim.checkout.id].0);
-        assert_eq!(journal.get(claim.checkout.id).await.unwrap().unwrap().0, claim.checkout);
+        assert_eq!(
+            journal.get(claim.checkout.id, None).await.unwrap().unwrap().0,
+            claim.checkout
+        );
     }
     assert!(claim(journal.as_ref()).await.is_empty(), "they have an owner now");
 }
@@ -263,6 +266,6 @@ pub(super) async fn a_row_that_cannot_be_read_does_not_stop_the_others(fixture: 
     let claimed = claim(journal.as_ref()).await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].checkout, sound.checkout);
-    assert!(journal.get(spoilt.checkout.id).await.is_err());
-    assert!(journal.get(sound.checkout.id).await.is_ok());
+    assert!(journal.get(spoilt.checkout.id, None).await.is_err());
+    assert!(journal.get(sound.checkout.id, None).await.is_ok());
 }

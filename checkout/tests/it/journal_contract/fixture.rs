@@ -426,7 +426,7 @@ pub(super) fn event(claimed: &Claimed) -> Event {
 /// The saga as a driver has it after it wrote this down.
 pub(super) async fn driven(journal: &dyn Journal, claimed: Claimed, record: &Record) -> Claimed {
     let version = journal.record(&claimed, record, &lease("me", HOUR)).await.unwrap();
-    let (checkout, _) = journal.get(claimed.checkout.id).await.unwrap().unwrap();
+    let (checkout, _) = journal.get(claimed.checkout.id, None).await.unwrap().unwrap();
     assert_eq!(checkout.version, version);
     Claimed { checkout, ..claimed }
 }
@@ -437,6 +437,6 @@ pub(super) fn older(fence: Fence) -> Fence {
 
 /// The states in a saga's history, oldest first.
 pub(super) async fn history(journal: &dyn Journal, id: CheckoutId) -> Vec<String> {
-    let (_, history) = journal.get(id).await.unwrap().unwrap();
+    let (_, history) = journal.get(id, None).await.unwrap().unwrap();
     history.into_iter().map(|entry| entry.state).collect()
 }

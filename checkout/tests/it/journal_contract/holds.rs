@@ -35,7 +35,7 @@ pub(super) async fn a_hold_is_remembered_from_its_step_on(fixture: impl Fixture)
     assert_eq!((paid.checkout.held, paid.checkout.purchase.cart), (true, CART));
     drop(journal);
     let fixture = fixture.reopened().await;
-    let (found, _) = fixture.journal().get(id).await.unwrap().unwrap();
+    let (found, _) = fixture.journal().get(id, None).await.unwrap().unwrap();
     assert_eq!(found, paid.checkout);
 }
 
@@ -90,11 +90,11 @@ async fn assert_migrated(fixture: impl Fixture) {
     let fixture = fixture.reopened().await;
     let journal = fixture.journal();
     for (id, version) in [(second, 0), (alone, 7)] {
-        let (found, _) = journal.get(id).await.unwrap().unwrap();
+        let (found, _) = journal.get(id, None).await.unwrap().unwrap();
         assert_eq!(found.purchase.cart, CartRef { id: None, version });
     }
     for (id, state) in left.into_iter().zip(states) {
-        let (found, history) = journal.get(id).await.unwrap().unwrap();
+        let (found, history) = journal.get(id, None).await.unwrap().unwrap();
         assert_eq!((found.state.name(), found.held, history.len()), (state, false, 1));
         assert_eq!(found.purchase.cart, CartRef { id: None, version: 7 });
     }
@@ -121,7 +121,7 @@ async fn begin(journal: &dyn Journal, request: &Request, version: i64) -> Begun 
         ..new
     };
     let begun = journal.begin(&new, request, &lease("me", HOUR)).await.unwrap();
-    let is_stored = journal.get(new.id).await.unwrap().is_some();
+    let is_stored = journal.get(new.id, None).await.unwrap().is_some();
     assert_eq!(is_stored, matches!(begun, Begun::Created(_)), "{begun:?}");
     begun
 }

@@ -50,7 +50,7 @@ pub(super) async fn a_record_moves_the_saga_and_its_history_on(fixture: impl Fix
         "COMPLETED",
     ];
     assert_eq!(history(journal.as_ref(), id).await, expected);
-    let (_, entries) = journal.get(id).await.unwrap().unwrap();
+    let (_, entries) = journal.get(id, None).await.unwrap().unwrap();
     assert_eq!(
         (entries[3].at, entries[3].detail.as_str()),
         (at(BEGAN + 3000), "now PAYMENT_PENDING")
@@ -60,10 +60,13 @@ pub(super) async fn a_record_moves_the_saga_and_its_history_on(fixture: impl Fix
 /// That this cannot be written down, and that nothing is.
 async fn assert_lost(fixture: &impl Fixture, claimed: &Claimed, record: &Record) {
     let journal = fixture.journal();
-    let (before, outbox) = (journal.get(claimed.checkout.id).await.unwrap(), fixture.outbox().await);
+    let (before, outbox) = (
+        journal.get(claimed.checkout.id, None).await.unwrap(),
+        fixture.outbox().await,
+    );
     let written = journal.record(claimed, record, &lease("me", HOUR)).await;
     assert!(matches!(written, Err(StoreError::Conflict)), "{written:?}");
-    assert_eq!(journal.get(claimed.checkout.id).await.unwrap(), before);
+    assert_eq!(journal.get(claimed.checkout.id, None).await.unwrap(), before);
     assert_eq!(fixture.outbox().await, outbox);
 }
 
@@ -172,7 +175,7 @@ pub(super) async fn sixty_four_racing_records_of_one_version_are_one(fixture: im
     let entries = history(journal.as_ref(), claimed.checkout.id).await.len();
     assert_eq!(i64::try_from(entries).unwrap(), version);
     assert!(
-        matches!(journal.as_ref().get(claimed.checkout.id).await, Ok(Some((found, _))) if found.version == version)
+        matches!(journal.as_ref().get(claimed.checkout.id, None).await, Ok(Some((found, _))) if found.version == version)
     );
 }
 

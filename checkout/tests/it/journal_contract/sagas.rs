@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use checkout::{
-    domain::{CartRef, Checkout, CheckoutId, Entry, Line, ProductId, Purchase},
+    domain::{CartRef, Checkout, CheckoutId, Entry, Line, ProductId, Purchase, UserId},
     ports::{Begun, Fence},
     saga::State,
 };
@@ -17,7 +17,7 @@ pub(super) async fn a_saga_that_began_is_there_as_it_was(fixture: impl Fixture) 
     let request = request("user-1", "k");
     assert_eq!(journal.find(&request.user, &request.key).await.unwrap(), None);
     let new = checkout(&request);
-    assert!(journal.get(new.id).await.unwrap().is_none());
+    assert!(journal.get(new.id, None).await.unwrap().is_none());
     let created = journal.begin(&new, &request, &lease("me", HOUR)).await.unwrap();
     assert!(matches!(created, Begun::Created(Fence(1))), "{created:?}");
     assert_eq!(
@@ -29,7 +29,7 @@ pub(super) async fn a_saga_that_began_is_there_as_it_was(fixture: impl Fixture) 
         at: at(BEGAN),
         detail: "cart and prices are frozen".to_owned(),
     };
-    assert_eq!(journal.get(new.id).await.unwrap(), Some((new, vec![first])));
+    assert_eq!(journal.get(new.id, None).await.unwrap(), Some((new, vec![first])));
 }
 
 pub(super) async fn beginning_twice_with_one_key_finds_the_first(fixture: impl Fixture) {
@@ -42,7 +42,7 @@ pub(super) async fn beginning_twice_with_one_key_finds_the_first(fixture: impl F
         Begun::Exists(known) => assert_eq!(*known, first.checkout),
         other @ (Begun::Created(_) | Begun::Unheld { .. }) => panic!("began again: {other:?}"),
     }
-    assert!(journal.get(second.id).await.unwrap().is_none());
+    assert!(journal.get(second.id, None).await.unwrap().is_none());
     // The first owner still has it.
     driven(journal.as_ref(), first, &steps([State::PaymentPending])).await;
 }
@@ -60,6 +60,24 @@ pub(super) async fn two_users_may_use_the_same_key(fixture: impl Fixture) {
     for (request, new) in begun {
         assert_eq!(journal.find(&request.user, &request.key).await.unwrap(), Some(new));
     }
+}
+
+/// Nothing of it is read: a row that cannot be read is an error to its owner alone.
+pub(super) async fn to_a_user_the_saga_of_another_is_not_there(fixture: impl Fixture) {
+    let journal = fixture.journal();
+    let claimed = begun(journal.as_ref(), "k", HOUR).await;
+    let (id, owner, other) = (
+        claimed.checkout.id,
+        UserId("user-1".to_owned()),
+        UserId("user-2".to_owned()),
+    );
+    let found = journal.get(id, Some(&owner)).await.unwrap();
+    assert_eq!(found, journal.get(id, None).await.unwrap());
+    assert!(found.is_some());
+    assert_eq!(journal.get(id, Some(&other)).await.unwrap(), None);
+    fixture.spoil(id).await;
+    assert!(journal.get(id, Some(&owner)).await.is_err());
+    assert_eq!(journal.get(id, Some(&other)).await.unwrap(), None);
 }
 
 pub(super) async fn sixty_four_racing_begins_of_one_key_are_one_saga(fixture: impl Fixture) {
@@ -86,7 +104,7 @@ pub(super) async fn sixty_four_racing_begins_of_their_own_keys_do_not_disturb_ea
         async move { begun(journal.as_ref(), &format!("k{n}"), HOUR).await.checkout }
     });
     for checkout in join_all(begins).await {
-        assert_eq!(journal.get(checkout.id).await.unwrap().unwrap().0, checkout);
+        assert_eq!(journal.get(checkout.id, None).await.unwrap().unwrap().0, checkout);
     }
 }
 
@@ -127,12 +145,12 @@ pub(super) async fn everything_is_there_after_a_reopen(fixture: impl Fixture) {
     record.event = Some(event(&ended));
     let ended = driven(journal.as_ref(), ended, &record).await.checkout;
     let running = begun(journal.as_ref(), "running", HOUR).await;
-    let (saga, event_id) = (journal.get(ended.id).await.unwrap(), record.event.unwrap().id);
+    let (saga, event_id) = (journal.get(ended.id, None).await.unwrap(), record.event.unwrap().id);
     drop(journal);
 
     let fixture = fixture.reopened().await;
     let journal = fixture.journal();
-    assert_eq!(journal.get(ended.id).await.unwrap(), saga);
+    assert_eq!(journal.get(ended.id, None).await.unwrap(), saga);
     assert_eq!(fixture.outbox().await, [event_id]);
     let request = request("user-1", "ended");
     assert_eq!(journal.find(&request.user, &request.key).await.unwrap(), Some(ended));

@@ -1,6 +1,6 @@
-//! What each test method makes the provider do.
+//! What each test method makes the provider do. No other provider knows these methods.
 
-use super::ledger::Verdict;
+use super::{DEFAULT_METHOD, ledger::Verdict};
 use crate::domain::DeclineReason;
 
 /// How a charge goes.
@@ -28,7 +28,7 @@ pub(super) enum Reply {
 impl Script {
     pub(super) fn of(method: &str) -> Self {
         match method {
-            "pm_card_ok" => Self {
+            DEFAULT_METHOD => Self {
                 needs_luck: true,
                 ..Self::SUCCESS
             },

@@ -39,7 +39,7 @@ async fn a_checkout_id_that_is_no_uuid_is_refused_by_every_method() {
 }
 
 #[tokio::test]
-async fn a_charge_of_no_amount_is_refused() {
+async fn a_charge_of_no_amount_or_one_that_cannot_be_meant_is_refused() {
     let (shop, id) = (Shop::open().await, id());
     let charge = |amount| {
         shop.charge(ChargeRequest {
@@ -48,10 +48,10 @@ async fn a_charge_of_no_amount_is_refused() {
         })
     };
     assert_is_about(&charge(None).await.unwrap_err(), "amount");
-    for wrong in [0, -1, i64::MIN] {
+    for wrong in [0, -1, i64::MIN, i64::MAX, 100_000_000_000_000] {
         assert_is_about(&charge(Some(dollars(wrong))).await.unwrap_err(), "amount.minor_units");
     }
-    for wrong in ["", "usd", "DOLLAR", "U$D", "€€€", "\0\0\0"] {
+    for wrong in ["", "usd", "DOLLAR", "U$D", "€€€", "\0\0\0", "ZZZ", "XTS"] {
         let amount = Some(Money {
             currency_code: wrong.to_owned(),
             minor_units: 1,

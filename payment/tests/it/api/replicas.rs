@@ -45,7 +45,7 @@ impl Database {
     }
 
     async fn drop(self) {
-        self.run(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+        testing::postgres::drop_database(&self.url, &self.name).await.unwrap();
     }
 }
 

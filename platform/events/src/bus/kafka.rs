@@ -5,8 +5,10 @@
 
 mod client;
 mod closing;
+mod link;
 mod membership;
 mod producer;
+mod progress;
 mod reader;
 mod record;
 mod subscription;
@@ -21,14 +23,15 @@ use rdkafka::{
 };
 use storage::OpenError;
 
+pub use self::link::{KAFKA_TLS, KafkaLink, KafkaLogin, KafkaMechanism, KafkaTls};
 use self::{
     client::Settings,
     producer::{Failure, Publisher},
     subscription::KafkaSubscription,
     topics::Topics,
 };
-use super::{BusError, Delivery, EventBus, Stalled, Subscription};
-use crate::{Message, Topic};
+use super::{BusError, Delivery, Erased, EventBus, Stalled, Subscription};
+use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
 const OPEN_LIMIT: Duration = Duration::from_secs(9);
@@ -42,6 +45,8 @@ pub struct KafkaOptions {
     pub brokers: String,
     /// The setting that they come from, to be named when they cannot be used.
     pub variable: &'static str,
+    /// Who this is there, and what is between the two.
+    pub link: KafkaLink,
     /// Stands before the names of topics and groups on the wire, so that several shops share one Kafka.
     pub prefix: String,
     /// How this process is called in the broker's logs.
@@ -57,6 +62,7 @@ impl KafkaOptions {
         Self {
             brokers: brokers.into(),
             variable: "KAFKA_BROKERS",
+            link: KafkaLink::default(),
             prefix: String::new(),
             client_id: "events".to_owned(),
             max_work: Duration::from_mins(5),
@@ -71,6 +77,7 @@ pub struct KafkaBus {
     publisher: Arc<Publisher>,
     topics: Arc<Topics>,
     stalled: Stalled,
+    signatures: Signatures,
 }
 
 impl KafkaBus {
@@ -90,7 +97,10 @@ impl KafkaBus {
         let answer = blocking(move || producer.client().fetch_metadata(None, OPEN_LIMIT)).await;
         if let Err(error) = answer.and_then(|answer| answer.map_err(BusError::new)) {
             let why = settings.log().because(&error.0);
-            return Err(fails(format!("no broker answers at {brokers}: {why}")));
+            return Err(match settings.log().refusal() {
+                Some(refusal) => refusal.of(&brokers, &why),
+                None => fails(format!("no broker answers at {brokers}: {why}")),
+            });
         }
         let topics = Arc::new(Topics::new(settings.clone(), publisher.clone()));
         Ok(Self {
@@ -98,7 +108,14 @@ impl KafkaBus {
             publisher,
             topics,
             stalled: Stalled::default(),
+            signatures: Signatures::default(),
         })
+    }
+
+    /// The same, whose events are signed.
+    #[must_use]
+    pub fn signed(self, signatures: Signatures) -> Self {
+        Self { signatures, ..self }
     }
 }
 
@@ -142,8 +159,17 @@ impl EventBus for KafkaBus {
         blocking(move || reader::read_all(&settings, &topic)).await?
     }
 
+    async fn erase(&self, _: &str, _: &[&str], _: &[String]) -> Result<Erased, BusError> {
+        // A broker deletes from the beginning of a partition only.
+        Ok(Erased::Kept)
+    }
+
     fn stalled(&self) -> &Stalled {
         &self.stalled
+    }
+
+    fn signatures(&self) -> &Signatures {
+        &self.signatures
     }
 
     async fn is_up(&self) -> bool {

@@ -6,18 +6,26 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use async_trait::async_trait;
 use futures::FutureExt;
 use runtime::CrashPoints;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
-use super::{BusError, Delivery, EventBus, Position, Stalled, Subscription};
-use crate::{Message, Topic, message::partition_of};
+use super::{BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription};
+use crate::{Message, Signatures, Topic, dead_letter_topic, dead_letters::adopt, message::partition_of};
 
-const MIGRATIONS: Migrations = Migrations(&[include_str!("../../migrations/sqlite/bus.sql")]);
+const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/sqlite/bus.sql"),
+    include_str!("../../migrations/sqlite/bus_keys.sql"),
+]);
 /// Messages of one partition in one delivery, at most.
 const FETCH: i64 = 100;
 /// The floor under the wake-ups: how long a message of another process may wait.
 const POLL: Duration = Duration::from_millis(500);
+/// After so many waits without a message it is said that there is none.
+const IDLE_POLLS: u32 = 4;
+/// Messages that are signed at once, at most, when a log is signed that was not.
+const ADOPTED: i64 = 1_000;
 
 /// Reads messages, to be completed. Key and headers come as bytes: whatever was written there, the message comes to its consumers.
 macro_rules! messages {
@@ -26,12 +34,22 @@ macro_rules! messages {
     };
 }
 
+/// Whether a group (`?3`, of which there are `?4`) has not read a message of these keys (`?1`) on a topic (`?2`).
+const UNREAD: &str = "SELECT EXISTS (SELECT 1 FROM messages m
+    WHERE m.key IN (SELECT value FROM json_each(?1)) AND m.topic = ?2
+        AND (SELECT count(*) FROM group_offsets g
+            WHERE g.topic = m.topic AND g.partition = m.partition AND g.next_offset > m.\"offset\"
+                AND g.consumer_group IN (SELECT value FROM json_each(?3))) < ?4)";
+const ERASE: &str = "DELETE FROM messages
+    WHERE key IN (SELECT value FROM json_each(?1)) AND topic IN (SELECT value FROM json_each(?2))";
+
 /// A handle on the log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct SqliteBus {
     db: Sqlite,
     published: watch::Sender<()>,
     stalled: Stalled,
+    signatures: Signatures,
 }
 
 impl SqliteBus {
@@ -46,8 +64,77 @@ impl SqliteBus {
             db,
             published: watch::Sender::new(()),
             stalled: Stalled::default(),
+            signatures: Signatures::default(),
         })
     }
+
+    /// The same, whose events are signed.
+    #[must_use]
+    pub fn signed(self, signatures: Signatures) -> Self {
+        Self { signatures, ..self }
+    }
+
+    /// Signs all that is in the log, in one commit: what was written before there was a key, by a version that knew none, is as
+    /// good as what comes after it.
+    pub async fn sign_all(&self) -> Result<(), BusError> {
+        let signatures = self.signatures.clone();
+        let write = self.db.write("bus.sign", move |tx| {
+            async move {
+                let mut last = None;
+                loop {
+                    last = sign_some(tx, &signatures, last).await?;
+                    if last.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+            .boxed()
+        });
+        Ok(write.await?)
+    }
+}
+
+/// The topic, partition and offset of a message.
+type Place = (String, u32, i64);
+
+/// Signs the next messages behind one; returns the last of them, if there may be more.
+async fn sign_some(
+    tx: &mut SqliteConnection,
+    signatures: &Signatures,
+    behind: Option<Place>,
+) -> Result<Option<Place>, StoreError> {
+    let (topic, partition, offset) = behind.unwrap_or_default();
+    // Offsets begin at 0, so that the first round begins in front of the first message.
+    let offset = if topic.is_empty() { -1 } else { offset };
+    let rows = sqlx::query(concat!(
+        "SELECT topic, partition, \"offset\", CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM messages",
+        " WHERE (topic, partition, \"offset\") > (?, ?, ?) ORDER BY topic, partition, \"offset\" LIMIT ?"
+    ))
+    .bind(topic)
+    .bind(partition)
+    .bind(offset)
+    .bind(ADOPTED)
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut last = None;
+    for row in &rows {
+        let place: Place = (row.try_get("topic")?, row.try_get("partition")?, row.try_get("offset")?);
+        let (key, headers): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("headers")?);
+        let value: Vec<u8> = row.try_get("value")?;
+        let message = Message::from_stored(&key, &headers, value.into());
+        if message.unreadable().is_none() {
+            let signed = adopt(signatures, &place.0, message);
+            sqlx::query("UPDATE messages SET headers = ? WHERE topic = ? AND partition = ? AND \"offset\" = ?")
+                .bind(serde_json::to_string(&signed.headers).map_err(StoreError::corrupt)?)
+                .bind(&place.0)
+                .bind(place.1)
+                .bind(place.2)
+                .execute(&mut *tx)
+                .await?;
+        }
+        last = Some(place);
+    }
+    Ok(last)
 }
 
 impl From<StoreError> for BusError {
@@ -128,8 +215,34 @@ impl EventBus for SqliteBus {
         rows.iter().map(delivery).collect()
     }
 
+    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError> {
+        let dead_letters = groups.iter().map(|group| dead_letter_topic(topic, group));
+        let topics: Vec<_> = dead_letters.chain([topic.to_owned()]).collect();
+        let of_groups = i64::try_from(groups.len()).map_err(BusError::new)?;
+        let (topics, keys) = (json!(topics).to_string(), json!(keys).to_string());
+        let (topic, groups) = (topic.to_owned(), json!(groups).to_string());
+        let erase = self.db.write("bus.erase", move |tx| {
+            async move {
+                let unread = sqlx::query_scalar(UNREAD).bind(&keys).bind(topic).bind(groups);
+                if unread.bind(of_groups).fetch_one(&mut *tx).await? {
+                    return Ok(Erased::Unread);
+                }
+                sqlx::query(ERASE).bind(keys).bind(topics).execute(tx).await?;
+                Ok(Erased::Gone)
+            }
+            .boxed()
+        });
+        let erased = erase.await?;
+        self.db.scrub().await?;
+        Ok(erased)
+    }
+
     fn stalled(&self) -> &Stalled {
         &self.stalled
+    }
+
+    fn signatures(&self) -> &Signatures {
+        &self.signatures
     }
 
     async fn is_up(&self) -> bool {
@@ -231,7 +344,7 @@ impl SqliteSubscription {
 #[async_trait]
 impl Subscription for SqliteSubscription {
     async fn next(&mut self) -> Result<Vec<Delivery>, BusError> {
-        loop {
+        for _ in 0..IDLE_POLLS {
             // What is published from here on ends the wait below.
             self.published.borrow_and_update();
             let found = self.fetch().await?;
@@ -241,6 +354,7 @@ impl Subscription for SqliteSubscription {
             // Both the end of the time and a sender that is gone lead to another look.
             let _ = tokio::time::timeout(POLL, self.published.changed()).await;
         }
+        self.fetch().await
     }
 
     async fn commit(&mut self, done: &[Position]) -> Result<(), BusError> {

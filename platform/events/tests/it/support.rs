@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use events::{
-    BusError, Consumer, DeadLetters, Delivery, Event, EventBus, Handler, HandlerError, Message, Parked, Position,
-    Stalled, Subscription, Topic,
+    BusError, Consumer, DeadLetters, Delivery, Erased, Event, EventBus, Handler, HandlerError, Message, Parked,
+    Position, Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, CrashPoints, RequestContext, Tasks};
@@ -180,8 +180,16 @@ impl EventBus for FlakyBus {
         self.inner.read_all(topic).await
     }
 
+    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError> {
+        self.inner.erase(topic, groups, keys).await
+    }
+
     fn stalled(&self) -> &Stalled {
         self.inner.stalled()
+    }
+
+    fn signatures(&self) -> &Signatures {
+        self.inner.signatures()
     }
 
     async fn is_up(&self) -> bool {

@@ -160,6 +160,16 @@ async fn a_background_task_that_panics_is_started_again_and_shows_in_readiness_u
 }
 
 #[tokio::test]
+async fn a_note_shows_in_readiness_and_leaves_the_process_ready() {
+    let routes = Health::new(Vec::new()).note("weather", "fine").routes::<()>();
+    let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
+    let answer = routes.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+    assert_eq!(body, r#"{"status":"ok","notes":{"weather":"fine"}}"#);
+}
+
+#[tokio::test]
 async fn an_optional_dependency_that_is_down_shows_and_leaves_the_process_ready() {
     let answer = async |needed, optional| {
         let probes = vec![

@@ -18,14 +18,14 @@ pub struct PostgresReader<'a>(pub(super) &'a PgPool);
 
 /// A connection that is closed unless it was given back. The pool asks one that comes back how it is, and waits for that without
 /// an end: where nothing answers any more, its places would all be taken by such questions.
-struct Borrowed(Option<PoolConnection<Postgres>>);
+pub(super) struct Borrowed(Option<PoolConnection<Postgres>>);
 
 impl Borrowed {
-    async fn from(pool: &PgPool) -> Result<Self, Error> {
+    pub(super) async fn from(pool: &PgPool) -> Result<Self, Error> {
         pool.acquire().await.map(|connection| Self(Some(connection)))
     }
 
-    fn give_back(mut self) {
+    pub(super) fn give_back(mut self) {
         drop(self.0.take());
     }
 }

@@ -6,6 +6,7 @@ use sqlx::Row;
 use testing::Engine;
 
 use super::*;
+use crate::{BoundedError, Bounds};
 
 const COUNTER: Migrations = Migrations(&["CREATE TABLE counter (n bigint NOT NULL UNIQUE CHECK (n < 1000))"]);
 
@@ -260,4 +261,60 @@ async fn connections_that_hang_take_no_place_with_them() {
     wire.is_cut.send_replace(false);
     assert!(db.is_up().await);
     assert!(all().await.iter().all(Result::is_ok));
+}
+
+/// One reader at a time, and nobody who waits.
+const ONE: Bounds = Bounds {
+    at_once: 1,
+    waiting: 0,
+    time: Duration::from_secs(2),
+};
+
+async fn number(readers: &PostgresBounded, sql: &'static str) -> Result<i64, BoundedError> {
+    readers
+        .run(move |reader| async move { Ok(sqlx::query_scalar(sql).fetch_one(reader).await?) }.boxed())
+        .await
+}
+
+/// Statements that sleep on the server.
+async fn sleepers(db: &Postgres) -> i64 {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE application_name = current_setting('application_name') AND state = 'active' AND query LIKE '%pg_sleep(6%'
+            AND pid <> pg_backend_pid()",
+    )
+    .fetch_one(db.reader())
+    .await
+    .unwrap()
+}
+
+const SLEEP: &str = "SELECT 1::bigint FROM pg_sleep(60)";
+
+#[tokio::test]
+async fn the_server_ends_a_bounded_statement_when_its_time_is_over() {
+    let Some(place) = Place::new() else { return };
+    let db = place.open().await.unwrap();
+    let readers = db.bounded(ONE);
+    let late = number(&readers, SLEEP).await;
+    assert!(matches!(late, Err(BoundedError::Late)), "{late:?}");
+    assert_eq!(number(&readers, "SELECT 1::bigint").await.unwrap(), 1);
+    while sleepers(&db).await > 0 {}
+}
+
+#[tokio::test]
+async fn a_bounded_turn_lasts_as_long_as_the_server_works_for_it() {
+    let Some(place) = Place::new() else { return };
+    let db = place.open().await.unwrap();
+    let readers = db.bounded(ONE);
+    tokio::select! {
+        ended = number(&readers, SLEEP) => panic!("{ended:?}"),
+        () = async { while sleepers(&db).await == 0 {} } => {}
+    }
+    // Its caller has gone away.
+    let next = number(&readers, "SELECT 1::bigint").await;
+    assert!(matches!(next, Err(BoundedError::Full)), "{next:?}");
+    while sleepers(&db).await > 0 {}
+    while matches!(number(&readers, "SELECT 1::bigint").await, Err(BoundedError::Full)) {
+        tokio::task::yield_now().await;
+    }
 }

@@ -4,6 +4,7 @@ use futures::{FutureExt, future::join_all};
 use sqlx::SqliteConnection;
 
 use super::*;
+use crate::{BoundedError, Bounds};
 
 const SCHEMA: Migrations = Migrations(&["CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB) STRICT"]);
 
@@ -224,4 +225,96 @@ async fn a_database_that_can_be_read_and_not_written_is_not_ready() {
     assert!(!db.is_up().await);
     let row = sqlx::query("SELECT 1").execute(db.reader()).await;
     row.expect("it can be read");
+}
+
+/// Counts for ever.
+const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n";
+
+/// One reader at a time, and nobody who waits: whoever comes finds that the one before has left nothing running.
+const ONE: Bounds = Bounds {
+    at_once: 1,
+    waiting: 0,
+    time: Duration::from_secs(2),
+};
+
+async fn count(readers: &SqliteBounded, sql: &'static str) -> Result<i64, BoundedError> {
+    readers
+        .run(|reader| async move { Ok(sqlx::query_scalar(sql).fetch_one(reader).await?) }.boxed())
+        .await
+}
+
+#[tokio::test]
+async fn a_bounded_reader_is_interrupted_when_its_time_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let readers = open(&folder).await.bounded(ONE);
+    let late = count(&readers, ENDLESS).await;
+    assert!(matches!(late, Err(BoundedError::Late)), "{late:?}");
+    assert_eq!(count(&readers, "SELECT 1").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_bounded_reader_is_interrupted_when_its_caller_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let readers = db.bounded(Bounds {
+        time: Duration::from_mins(1),
+        ..ONE
+    });
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let endless = readers.run(|reader| {
+        async move {
+            begun.send(()).unwrap();
+            execute(reader, ENDLESS).await
+        }
+        .boxed()
+    });
+    let meanwhile = async {
+        has_begun.await.unwrap();
+        assert!(matches!(count(&readers, "SELECT 1").await, Err(BoundedError::Full)));
+        assert!(keys(&db).await.is_empty(), "the other readers are free");
+    };
+    tokio::select! {
+        ended = endless => panic!("{ended:?}"),
+        () = meanwhile => {}
+    }
+    assert_eq!(count(&readers, "SELECT 1").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn bounded_readers_cannot_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let readers = open(&folder).await.bounded(ONE);
+    let written = readers.run(|reader| insert(reader, 1).boxed()).await;
+    assert!(matches!(written, Err(BoundedError::Store(_))), "{written:?}");
+}
+
+#[tokio::test]
+async fn what_was_removed_or_replaced_is_in_no_file_once_it_was_scrubbed() {
+    const SECRET: &[u8] = b"ann-7f3a9c51";
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let in_a_file = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let mut bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        bytes.any(|bytes| bytes.windows(SECRET.len()).any(|window| window == SECRET))
+    };
+    for key in 0..64 {
+        let text = SECRET.repeat(if key % 8 == 0 { 1000 } else { 1 });
+        let write = db.write("test.insert", move |tx| {
+            async move {
+                let insert = sqlx::query("INSERT INTO t (k, v) VALUES (?, ?)").bind(key).bind(text);
+                insert.execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        write.await.unwrap();
+    }
+    assert!(in_a_file());
+    for sql in ["DELETE FROM t WHERE k % 2 = 0", "UPDATE t SET v = x'00'"] {
+        db.write("test.remove", |tx| execute(tx, sql).boxed()).await.unwrap();
+    }
+    db.scrub().await.unwrap();
+    assert!(!in_a_file());
+    assert_eq!(keys(&db).await.len(), 32, "what was not removed is there");
 }

@@ -3,10 +3,11 @@
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 mod client;
+mod hostile;
 mod purchases;
 mod redis;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use system_tests::home::Profile;
@@ -22,16 +23,29 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let (profile, clients) = match arguments.split_first() {
         Some((what, [])) if what == "redis" => return redis::measure(&binary).await,
+        Some((what, rest)) if what == "hostile" => return hostile(&binary, rest).await,
         Some((what, clients)) if what == "engines" => (Profile::Engines, clients),
         Some(_) | None => (Profile::Embedded, arguments.as_slice()),
     };
     let number = |argument: &String| {
-        let wants =
-            || format!("'{argument}' is wrong: there is `benchmark [engines] [CLIENTS…]`, and `benchmark redis`");
+        let wants = || {
+            format!(
+                "'{argument}' is wrong: there is `benchmark [engines] [CLIENTS…]`, `benchmark redis`, and `benchmark hostile [engines] [BINARY]`"
+            )
+        };
         argument.parse::<usize>().with_context(wants)
     };
     let clients: Result<Vec<_>, _> = clients.iter().map(number).collect();
     purchases::measure(&binary, profile, &clients?).await
+}
+
+/// Of the binary beside this one, or of another one.
+async fn hostile(binary: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    let (profile, rest) = match arguments.split_first() {
+        Some((what, rest)) if what == "engines" => (Profile::Engines, rest),
+        Some(_) | None => (Profile::Embedded, arguments),
+    };
+    hostile::measure(rest.first().map_or(binary, Path::new), profile).await
 }
 
 /// Of sorted times, the longest of the shortest so many of a hundred, in milliseconds with one decimal.

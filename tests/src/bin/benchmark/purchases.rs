@@ -109,7 +109,8 @@ async fn load(binary: &Path, profile: Profile, clients: usize) -> anyhow::Result
     })
 }
 
-async fn receive_goods(inventory: SocketAddr) -> anyhow::Result<()> {
+/// Enough of every product.
+pub(crate) async fn receive_goods(inventory: SocketAddr) -> anyhow::Result<()> {
     let mut inventory = InventoryServiceClient::connect(format!("http://{inventory}")).await?;
     for product_id in 2..=5 {
         let idempotency_key = format!("goods-{product_id}");

@@ -1,9 +1,6 @@
-//! Reading a topic from its beginning to where it ends now, in no group.
+//! Reading partitions in no group, record by record, past those that cannot be read.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -15,7 +12,7 @@ use rdkafka::{
 use super::{
     client::{Log, Settings},
     is_missing_topic,
-    record::delivery,
+    record::{defect, delivery, unreadable},
 };
 use crate::{BusError, Delivery};
 
@@ -25,76 +22,160 @@ const ASK_LIMIT: Duration = Duration::from_secs(8);
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 
+/// Reads one partition at a time: an error that librdkafka gives to a consumer names none.
+pub(super) struct Reader<'a> {
+    consumer: BaseConsumer<Log>,
+    log: &'a Log,
+    topic: &'a str,
+}
+
+/// Where a reader is in a partition.
+struct Place {
+    partition: u32,
+    /// The offset from which on nothing was read yet.
+    next: u64,
+    /// Whether librdkafka reads from there on. Behind a record that cannot be read it has to be told to.
+    is_going: bool,
+}
+
+/// What comes next in a partition.
+#[derive(Debug)]
+pub(super) enum Found {
+    Record(Delivery),
+    /// A record that nobody can read, as it is to be delivered.
+    Unreadable(Delivery),
+    End,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(settings: &'a Settings, topic: &'a str) -> Result<Self, BusError> {
+        // librdkafka wants a group for whatever it consumes. Nobody joins this one, and nothing is committed in it.
+        let mut config = settings.consumer(&format!("{topic}.reader"));
+        let consumer = config
+            .set("enable.partition.eof", "true")
+            // The one who waits for what comes behind an unreadable record is in no hurry for the same one again.
+            .set("fetch.error.backoff.ms", "50")
+            .create_with_context(settings.log().clone())?;
+        let log = settings.log();
+        Ok(Self { consumer, log, topic })
+    }
+
+    /// What stands at an offset, or behind it where there is nothing at it; past what cannot be read, but for at most so many
+    /// records. Blocks.
+    pub(super) fn look(&self, partition: u32, offset: u64, at_most: usize) -> Result<Vec<Found>, BusError> {
+        let mut place = Place {
+            partition,
+            next: offset,
+            is_going: false,
+        };
+        let mut found = Vec::new();
+        while found.len() < at_most {
+            let next = self.step(&mut place)?;
+            let is_unreadable = matches!(next, Found::Unreadable(_));
+            found.push(next);
+            if !is_unreadable {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn step(&self, place: &mut Place) -> Result<Found, BusError> {
+        if !place.is_going {
+            let offset = Offset::Offset(i64::try_from(place.next).map_err(BusError::new)?);
+            let partition = i32::try_from(place.partition).map_err(BusError::new)?;
+            let mut only = TopicPartitionList::new();
+            only.add_partition_offset(self.topic, partition, offset)?;
+            self.consumer.assign(&only)?;
+            place.is_going = true;
+        }
+        let since = Instant::now();
+        while since.elapsed() < IDLE_LIMIT {
+            match self.consumer.poll(POLL) {
+                None => {}
+                Some(Ok(record)) => {
+                    let delivery = delivery(&record);
+                    place.next = delivery.position.offset + 1;
+                    return Ok(Found::Record(delivery));
+                }
+                // The last offsets need not be those of messages: markers of transactions have some, too.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::End),
+                Some(Err(error)) => {
+                    if let Some(code) = defect(&error) {
+                        return Ok(self.pass(place, code));
+                    }
+                    self.judge(error)?;
+                }
+            }
+        }
+        Err(BusError::new(format!("topic {} cannot be read to its end", self.topic)))
+    }
+
+    /// A batch of many records that cannot be unpacked is that many times in the way, at each of its offsets: no record behind
+    /// it is passed over.
+    fn pass(&self, place: &mut Place, code: RDKafkaErrorCode) -> Found {
+        let found = unreadable(place.partition, place.next, code);
+        place.next += 1;
+        place.is_going = false;
+        Found::Unreadable(found)
+    }
+
+    /// The log has it, and either it passes or nothing more comes.
+    fn judge(&self, error: KafkaError) -> Result<(), BusError> {
+        match error {
+            KafkaError::MessageConsumption(code) if !is_missing_topic(&KafkaError::Global(code)) => Ok(()),
+            error => Err(self.fails(&error)),
+        }
+    }
+
+    fn fails(&self, error: &KafkaError) -> BusError {
+        BusError::new(format!("topic {}: {}", self.topic, self.log.because(error)))
+    }
+
+    fn partitions(&self) -> Result<Vec<i32>, BusError> {
+        let metadata = self.consumer.fetch_metadata(Some(self.topic), ASK_LIMIT)?;
+        let Some(found) = metadata.topics().first() else {
+            return Ok(Vec::new());
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
+            Some(error) if is_missing_topic(&KafkaError::MetadataFetch(error)) => Ok(Vec::new()),
+            Some(error) => Err(BusError::new(format!("topic {}: {error}", self.topic))),
+        }
+    }
+
+    /// All of a partition up to where it ends now.
+    fn partition(&self, partition: i32, all: &mut Vec<Delivery>) -> Result<(), BusError> {
+        let marks = self.consumer.fetch_watermarks(self.topic, partition, ASK_LIMIT);
+        let (low, high) = marks.map_err(|error| self.fails(&error))?;
+        let end = high.unsigned_abs();
+        let mut place = Place {
+            partition: partition.unsigned_abs(),
+            next: low.unsigned_abs(),
+            is_going: false,
+        };
+        while place.next < end {
+            match self.step(&mut place)? {
+                Found::Record(delivery) | Found::Unreadable(delivery) => {
+                    if delivery.position.offset < end {
+                        all.push(delivery);
+                    }
+                }
+                Found::End => break,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// All that is on a topic, partition by partition in order; nothing for a topic that is not there. Blocks.
 pub(super) fn read_all(settings: &Settings, topic: &str) -> Result<Vec<Delivery>, BusError> {
-    // librdkafka wants a group for whatever it consumes. Nobody joins this one, and nothing is committed in it.
-    let mut config = settings.consumer(&format!("{topic}.reader"));
-    let consumer: BaseConsumer<Log> = config
-        .set("enable.partition.eof", "true")
-        .create_with_context(settings.log().clone())?;
-    let fails = |error: KafkaError| BusError::new(format!("topic {topic}: {}", settings.log().because(&error)));
-    let mut ends = BTreeMap::new();
-    let mut offsets = TopicPartitionList::new();
-    for partition in partitions(&consumer, topic)? {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_LIMIT).map_err(fails)?;
-        if low < high {
-            ends.insert(partition.unsigned_abs(), high.unsigned_abs());
-            offsets.add_partition_offset(topic, partition, Offset::Offset(low))?;
-        }
-    }
-    if ends.is_empty() {
-        return Ok(Vec::new());
-    }
-    consumer.assign(&offsets)?;
-    let mut all = collect(&consumer, topic, ends)?;
-    all.sort_by_key(|delivery| delivery.position);
-    Ok(all)
-}
-
-fn partitions(consumer: &BaseConsumer<Log>, topic: &str) -> Result<Vec<i32>, BusError> {
-    let metadata = consumer.fetch_metadata(Some(topic), ASK_LIMIT)?;
-    let Some(found) = metadata.topics().first() else {
-        return Ok(Vec::new());
-    };
-    match found.error().map(RDKafkaErrorCode::from) {
-        None => Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
-        Some(error) if is_missing_topic(&KafkaError::MetadataFetch(error)) => Ok(Vec::new()),
-        Some(error) => Err(BusError::new(format!("topic {topic}: {error}"))),
-    }
-}
-
-/// Reads up to these offsets, without them.
-fn collect(consumer: &BaseConsumer<Log>, topic: &str, mut ends: BTreeMap<u32, u64>) -> Result<Vec<Delivery>, BusError> {
+    let reader = Reader::new(settings, topic)?;
+    let mut partitions = reader.partitions()?;
+    partitions.sort_unstable();
     let mut all = Vec::new();
-    let mut last = Instant::now();
-    while !ends.is_empty() {
-        let Some(polled) = consumer.poll(POLL) else {
-            if last.elapsed() > IDLE_LIMIT {
-                return Err(BusError::new(format!("topic {topic} cannot be read to its end")));
-            }
-            continue;
-        };
-        match polled {
-            Ok(record) => {
-                last = Instant::now();
-                let delivery = delivery(&record);
-                let partition = delivery.position.partition;
-                let end = ends.get(&partition).copied().unwrap_or_default();
-                if delivery.position.offset + 1 >= end {
-                    ends.remove(&partition);
-                }
-                if delivery.position.offset < end {
-                    all.push(delivery);
-                }
-            }
-            // The last offsets need not be those of messages: markers of transactions have some, too.
-            Err(KafkaError::PartitionEOF(partition)) => {
-                ends.remove(&partition.unsigned_abs());
-            }
-            // The log has it, and either it passes or nothing more comes.
-            Err(KafkaError::MessageConsumption(error)) if !is_missing_topic(&KafkaError::Global(error)) => {}
-            Err(error) => return Err(BusError::new(format!("topic {topic}: {error}"))),
-        }
+    for partition in partitions {
+        reader.partition(partition, &mut all)?;
     }
     Ok(all)
 }

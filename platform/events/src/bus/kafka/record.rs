@@ -3,7 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _, OwnedHeaders},
+};
 
 use crate::{Delivery, Message, Position};
 
@@ -21,6 +24,37 @@ pub(super) fn delivery(record: &BorrowedMessage<'_>) -> Delivery {
             headers: record.headers().map(headers).unwrap_or_default(),
             value: record.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
         },
+    }
+}
+
+/// What an error says, if it is of a record and not of the broker or the way to it: the next attempt would end in the same one.
+/// librdkafka stays in front of such a record for ever, and does not say where that is.
+pub(super) fn defect(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    use RDKafkaErrorCode::{
+        BadCompression, BadMessage, InvalidMessage, InvalidMessageSize, InvalidRecord, MessageSizeTooLarge,
+        NotImplemented,
+    };
+    let KafkaError::MessageConsumption(code) = error else {
+        return None;
+    };
+    // A codec or a format that is not known; what does not unpack, or not to what its checksum says; what is too large.
+    let of_records = [
+        NotImplemented,
+        BadCompression,
+        BadMessage,
+        InvalidMessage,
+        InvalidRecord,
+        InvalidMessageSize,
+        MessageSizeTooLarge,
+    ];
+    of_records.contains(code).then_some(*code)
+}
+
+/// What is delivered in place of a record that cannot be read, so that its group parks it and goes on.
+pub(super) fn unreadable(partition: u32, offset: u64, defect: RDKafkaErrorCode) -> Delivery {
+    Delivery {
+        position: Position { partition, offset },
+        message: Message::not_read(format!("the record cannot be read: {defect}")),
     }
 }
 

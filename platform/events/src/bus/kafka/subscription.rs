@@ -23,13 +23,17 @@ use super::{
     closing::{Closing, bounded},
     is_missing_topic,
     membership::Membership,
-    record::delivery,
+    progress::{self, Progress},
+    reader::{Found, Reader},
+    record::{defect, delivery},
     topics::Topics,
 };
 use crate::{BusError, Delivery, Position, Subscription};
 
 /// Messages in one delivery, at most.
 const FETCH: usize = 100;
+/// How often a member to which nothing comes looks whether there is something for it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a commit takes, at most: longer than the silence after which this member is none any more.
 const COMMIT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a group may be in the middle of a rebalance before a commit is given up.
@@ -40,7 +44,7 @@ const SHARING_LIMIT: Duration = Duration::from_secs(2);
 const SHARING_POLL: Duration = Duration::from_millis(5);
 
 /// Leaves its group when it is dropped, whatever the group is doing.
-struct Member(StreamConsumer<Membership>);
+pub(super) struct Member(StreamConsumer<Membership>);
 
 impl Deref for Member {
     type Target = StreamConsumer<Membership>;
@@ -72,12 +76,17 @@ impl Drop for Member {
 
 pub(super) struct KafkaSubscription {
     member: Arc<Closing<Member>>,
+    settings: Settings,
     topics: Arc<Topics>,
     /// On the wire.
     topic: String,
     /// Of each partition of which a message was delivered since it was given to this member: the offset up to which all is
     /// done with, by us or by the one before us.
     done: BTreeMap<u32, u64>,
+    /// Of the same partitions: the offset of the next record.
+    next: BTreeMap<u32, u64>,
+    /// What there was for this member, and did not come, when it looked for that.
+    overdue: Vec<Progress>,
     /// Taken from librdkafka, and not returned yet.
     taken: Vec<Delivery>,
 }
@@ -89,9 +98,12 @@ impl KafkaSubscription {
         member.subscribe(&[&topic])?;
         Ok(Self {
             member: Arc::new(Closing::new(Member(member))),
+            settings: settings.clone(),
             topics,
             topic,
             done: BTreeMap::new(),
+            next: BTreeMap::new(),
+            overdue: Vec::new(),
             taken: Vec::new(),
         })
     }
@@ -102,6 +114,7 @@ impl KafkaSubscription {
         // The first one since the partition was given to us; or it has begun anew, as a topic that was made again does.
         let done = self.done.entry(partition).or_insert(offset);
         *done = offset.min(*done);
+        self.next.insert(partition, offset + 1);
         self.taken.push(delivery);
     }
 
@@ -109,6 +122,7 @@ impl KafkaSubscription {
     fn drop_what_was_given_away(&mut self) {
         for partition in self.member.context().given_away() {
             self.done.remove(&partition);
+            self.next.remove(&partition);
             self.taken.retain(|delivery| delivery.position.partition != partition);
         }
     }
@@ -123,15 +137,107 @@ impl KafkaSubscription {
         }
         Err(BusError::new(format!("topic {}: {error}", self.topic)))
     }
+
+    /// Where this member is in its partitions.
+    async fn progress(&self) -> Result<Vec<Progress>, BusError> {
+        let (member, topic, known) = (self.member.clone(), self.topic.clone(), self.next.clone());
+        blocking(move || progress::of(&member, &topic, &known)).await?
+    }
+
+    /// librdkafka has met a record that cannot be read, and does not say where: it stands in front of it.
+    async fn step_over(&mut self, error: &KafkaError) -> Result<(), BusError> {
+        let mut found = false;
+        for place in self.progress().await? {
+            if place.next < place.end {
+                found |= !matches!(self.look(place).await?, Ahead::Readable | Ahead::Nothing);
+            }
+        }
+        if found {
+            return Ok(());
+        }
+        // Somebody else can read it. So can the next member.
+        Err(BusError::new(format!("topic {}: {error}", self.topic)))
+    }
+
+    /// Looks at what is next in a partition, and takes what cannot be read in the place of records.
+    async fn look(&mut self, place: Progress) -> Result<Ahead, BusError> {
+        let Progress { partition, next, .. } = place;
+        let (settings, topic) = (self.settings.clone(), self.topic.clone());
+        let found = blocking(move || Reader::new(&settings, &topic)?.look(partition, next, FETCH)).await??;
+        let mut ahead = Ahead::Nothing;
+        for found in found {
+            match found {
+                Found::Unreadable(delivery) => {
+                    self.take(delivery);
+                    ahead = Ahead::Unreadable;
+                }
+                Found::Record(_) if ahead == Ahead::Nothing => ahead = Ahead::Readable,
+                Found::Record(_) | Found::End => {}
+            }
+        }
+        if ahead == Ahead::Unreadable {
+            // They are taken by now: they are not lost when this wait is given up.
+            let next = self.next.get(&partition).copied().unwrap_or(next);
+            let (member, topic) = (self.member.clone(), self.topic.clone());
+            blocking(move || progress::go_on_at(&member, &topic, partition, next)).await??;
+        }
+        Ok(ahead)
+    }
+
+    /// Whether this member was given all that there is for it. What has been there for it since the last look and did not come
+    /// is looked at by another client: librdkafka does not tell everything that keeps it from reading.
+    async fn is_done(&mut self) -> Result<bool, BusError> {
+        let progress = match self.progress().await {
+            Ok(progress) => progress,
+            Err(error) => {
+                tracing::debug!(%error, "how far there is to go is not known");
+                return Ok(false);
+            }
+        };
+        let ahead: Vec<_> = progress.into_iter().filter(|place| place.next < place.end).collect();
+        let before = mem::replace(&mut self.overdue, ahead.clone());
+        for place in ahead.iter().copied() {
+            let has_waited = |other: &Progress| (other.partition, other.next) == (place.partition, place.next);
+            if !before.iter().any(has_waited) {
+                continue;
+            }
+            match self.look(place).await? {
+                Ahead::Unreadable => {}
+                // Markers of transactions stand there, which are nobody's.
+                Ahead::Nothing => {
+                    self.next.insert(place.partition, place.end);
+                }
+                Ahead::Readable => {
+                    let Progress { partition, next, end } = place;
+                    return Err(BusError::new(format!(
+                        "topic {}: partition {partition} has records from {next} to {end} that do not come",
+                        self.topic
+                    )));
+                }
+            }
+        }
+        Ok(ahead.is_empty())
+    }
+}
+
+/// What is next in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    Nothing,
+    Readable,
+    /// It was taken, and the member goes on behind it.
+    Unreadable,
 }
 
 #[async_trait]
 impl Subscription for KafkaSubscription {
     async fn next(&mut self) -> Result<Vec<Delivery>, BusError> {
+        let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
             let member = self.member.clone();
             let received = if self.taken.is_empty() {
-                Some(member.recv().await)
+                // A wait that is given up costs no message.
+                tokio::time::timeout_at(look_at.into(), member.recv()).await.ok()
             } else {
                 member.recv().now_or_never()
             };
@@ -139,9 +245,15 @@ impl Subscription for KafkaSubscription {
             self.drop_what_was_given_away();
             match received {
                 Some(Ok(record)) => self.take(delivery(&record)),
+                Some(Err(error)) if defect(&error).is_some() => self.step_over(&error).await?,
                 Some(Err(error)) => self.judge(&error)?,
-                None if self.taken.is_empty() => continue,
-                None => return Ok(mem::take(&mut self.taken)),
+                None if !self.taken.is_empty() => return Ok(mem::take(&mut self.taken)),
+                None => {
+                    if self.is_done().await? {
+                        return Ok(Vec::new());
+                    }
+                    look_at = Instant::now() + LOOK_EVERY;
+                }
             }
             if self.taken.len() >= FETCH {
                 return Ok(mem::take(&mut self.taken));

@@ -1,0 +1,60 @@
+//! What only tests set.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use runtime::{CrashPoints, config::ConfigError};
+
+/// Where the process is to die.
+#[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
+pub struct TestHooks {
+    /// For tests: says that the process may be ended by what follows. Without it the others are refused.
+    #[arg(long, env, global = true, hide = true)]
+    pub cartwright_test_hooks: Option<Purpose>,
+    /// For tests: abort when this crash point is passed.
+    #[arg(long, env, global = true, hide = true)]
+    pub cartwright_crash_at: Option<String>,
+    /// For tests: write the crash points that are passed to this file.
+    #[arg(long, env, global = true, hide = true)]
+    pub cartwright_crash_trace: Option<PathBuf>,
+}
+
+/// What hooks are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    AbortThisProcess,
+}
+
+impl TestHooks {
+    /// What is said of them before anything starts, if one is set.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let hooks = self.set().join(" and ");
+        (!hooks.is_empty()).then(|| format!("{hooks}: this process is under test and may abort at any time"))
+    }
+
+    /// The hooks that are set, by their variables.
+    fn set(&self) -> Vec<&'static str> {
+        let hooks = [
+            ("CARTWRIGHT_CRASH_AT", self.cartwright_crash_at.is_some()),
+            ("CARTWRIGHT_CRASH_TRACE", self.cartwright_crash_trace.is_some()),
+        ];
+        hooks
+            .into_iter()
+            .filter(|(_, set)| *set)
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    pub(super) fn crash_points(&self) -> Result<CrashPoints, ConfigError> {
+        if let (Some(variable), None) = (self.set().first(), self.cartwright_test_hooks) {
+            return Err(ConfigError::new(
+                variable,
+                "is for tests, which end this process with it; unset it, or set CARTWRIGHT_TEST_HOOKS=abort-this-process",
+            ));
+        }
+        let (at, trace) = (self.cartwright_crash_at.clone(), self.cartwright_crash_trace.as_deref());
+        CrashPoints::armed(at, trace)
+            .map_err(|e| ConfigError::new("CARTWRIGHT_CRASH_TRACE", format!("cannot be written: {e}")))
+    }
+}

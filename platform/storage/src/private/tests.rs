@@ -1,0 +1,193 @@
+use std::{
+    os::unix::fs::{chown, symlink},
+    path::PathBuf,
+};
+
+use super::*;
+
+/// As one who was not asked for: the user with the fewest rights.
+const NOBODY: u32 = 65_534;
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn said<T>(outcome: io::Result<T>) -> String {
+    outcome.map(drop).unwrap_err().to_string()
+}
+
+/// A file that belongs to somebody else. Who is not root cannot give one away, and finds one of root's.
+fn foreign_file(folder: &Path) -> PathBuf {
+    if me() != ROOT {
+        return "/etc/passwd".into();
+    }
+    let path = folder.join("foreign");
+    fs::write(&path, "theirs").unwrap();
+    chown(&path, Some(NOBODY), None).unwrap();
+    path
+}
+
+fn is_db(name: &str) -> bool {
+    name.ends_with(".db")
+}
+
+#[test]
+fn what_is_made_is_for_its_user_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("a/b");
+    directory(&made, is_db).unwrap();
+    let (lock, draft, database) = (made.join("lock"), made.join("draft"), made.join("database"));
+    create(&lock).unwrap();
+    create_new(&draft).unwrap();
+    prepare(&database).unwrap();
+    for (path, expected) in [
+        (folder.path().join("a"), 0o700),
+        (made, 0o700),
+        (lock, 0o600),
+        (draft, 0o600),
+        (database, 0o600),
+    ] {
+        assert_eq!(mode(&path), expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_planted_link_leads_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, hard) = (folder.path().join("target"), folder.path().join("hard"));
+    fs::write(&target, "precious").unwrap();
+    set_mode(&target, 0o600);
+    let (link, dangling) = (folder.path().join("link"), folder.path().join("dangling"));
+    symlink(&target, &link).unwrap();
+    symlink(folder.path().join("nothing"), &dangling).unwrap();
+    for link in [&link, &dangling] {
+        for refused in [said(create(link)), said(prepare(link)), said(read(link))] {
+            assert!(refused.contains("it is a link"), "{refused}");
+        }
+        assert_eq!(create_new(link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+    fs::hard_link(&target, &hard).unwrap();
+    for refused in [said(create(&hard)), said(prepare(&hard))] {
+        assert!(refused.contains("a hard link"), "{refused}");
+    }
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert!(!folder.path().join("nothing").exists());
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        Mode::RUSR | Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    for refused in [said(create(&pipe)), said(prepare(&pipe)), said(read(&pipe))] {
+        assert!(refused.contains("no regular file"), "{refused}");
+    }
+    assert!(said(read(folder.path())).contains("no regular file"));
+}
+
+#[test]
+fn a_file_of_somebody_else_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = foreign_file(folder.path());
+    for refused in [said(prepare(&foreign)), said(read(&foreign))] {
+        assert!(
+            refused.contains("belongs to user") && refused.contains("chown"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_must_always_have_been_private_is_refused_when_it_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "secret").unwrap();
+    for loose in [0o666, 0o640, 0o604, 0o602] {
+        set_mode(&key, loose);
+        let refused = said(read(&key));
+        assert!(
+            refused.contains("others may read or write it") && refused.contains("chmod 600"),
+            "{refused}"
+        );
+        assert_eq!(mode(&key), loose, "the file is left as it is");
+    }
+    set_mode(&key, 0o600);
+    assert_eq!(read(&key).unwrap(), b"secret");
+}
+
+#[test]
+fn a_file_that_was_open_to_others_is_closed_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lock, link) = (folder.path().join("lock"), folder.path().join("link"));
+    fs::write(&lock, "").unwrap();
+    set_mode(&lock, 0o644);
+    create(&lock).unwrap();
+    assert_eq!(mode(&lock), 0o600);
+    set_mode(&lock, 0o666);
+    symlink(&lock, &link).unwrap();
+    tighten(&link).unwrap();
+    assert_eq!(mode(&lock), 0o666, "a link is not followed");
+    tighten(&lock).unwrap();
+    assert_eq!(mode(&lock), 0o600);
+}
+
+#[test]
+fn only_a_directory_of_the_shops_own_is_closed_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, empty, home) = (
+        folder.path().join("ours"),
+        folder.path().join("empty"),
+        folder.path().join("home"),
+    );
+    for (path, file) in [(&ours, Some("orders.db")), (&empty, None), (&home, Some("letters"))] {
+        fs::create_dir(path).unwrap();
+        set_mode(path, 0o755);
+        if let Some(file) = file {
+            fs::write(path.join(file), "").unwrap();
+        }
+    }
+    for path in [&ours, &empty] {
+        directory(path, is_db).unwrap();
+        assert_eq!(mode(path), 0o700, "{}", path.display());
+    }
+    let refused = said(directory(&home, is_db));
+    assert!(refused.contains("holds other things"), "{refused}");
+    assert_eq!(mode(&home), 0o755, "the directory is left as it is");
+    set_mode(&home, 0o700);
+    directory(&home, is_db).unwrap();
+    // Where everybody makes files, such as /tmp, closing the door would lock others out.
+    set_mode(&ours, 0o1777);
+    assert!(said(directory(&ours, is_db)).contains("open to others"));
+    assert_eq!(mode(&ours), 0o1777);
+}
+
+#[test]
+fn a_directory_may_be_a_link_to_one_of_ours_and_to_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, link) = (folder.path().join("ours"), folder.path().join("link"));
+    directory(&ours, is_db).unwrap();
+    symlink(&ours, &link).unwrap();
+    directory(&link, is_db).unwrap();
+    if me() == ROOT {
+        std::os::unix::fs::lchown(&link, Some(NOBODY), None).unwrap();
+        assert!(said(directory(&link, is_db)).contains("it is a link that belongs to user"));
+        chown(&ours, Some(NOBODY), None).unwrap();
+        assert!(said(directory(&ours, is_db)).contains("belongs to user"));
+    } else {
+        let root = Path::new("/etc");
+        symlink(root, folder.path().join("etc")).unwrap();
+        directory(&folder.path().join("etc"), is_db).unwrap();
+        assert_ne!(mode(root), 0o700);
+    }
+}

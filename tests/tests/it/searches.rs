@@ -1,0 +1,92 @@
+//! Whoever searches pays for nothing, and takes nothing from those who buy.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use cartwright::http::Customer;
+use futures::future::join_all;
+use http::{Method, StatusCode, header::RETRY_AFTER};
+use serde_json::json;
+use system_tests::{
+    home::{Home, Profile},
+    process::ShopProcess,
+};
+use tokio::sync::watch;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+const SEARCHERS: usize = 40;
+const PURCHASES: usize = 5;
+
+/// From here on a search has no end of its own, and whoever asks for products by their ids notices nothing: the texts that
+/// searches look into are computed, and that takes for ever.
+const HOLD_SQLITE: &str = "
+    ALTER TABLE products RENAME TO kept;
+    CREATE VIEW products AS SELECT id, name, description, price_minor_units, currency, image_url, search_text, created_at,
+        (WITH RECURSIVE n(x) AS (SELECT kept.id UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n) AS search_marked
+    FROM kept;";
+const HOLD_POSTGRES: &str = "
+    CREATE FUNCTION hold(bigint) RETURNS text STABLE LANGUAGE plpgsql AS $$
+    BEGIN PERFORM pg_sleep(3600); RETURN ''; END $$;
+    ALTER TABLE products RENAME TO kept;
+    CREATE VIEW products AS SELECT id, name, description, price_minor_units, currency, image_url, search_text, created_at,
+        hold(id) AS search_marked FROM kept;";
+
+on_every_profile! { searches_that_hold_all_their_places_keep_nobody_from_buying }
+
+async fn searches_that_hold_all_their_places_keep_nobody_from_buying(profile: Profile) -> Result<()> {
+    let home = Home::new(profile).await?;
+    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let customer = shop.customer("1")?;
+    let found = customer.call(Method::GET, "/api/v1/products?q=lap", None).await?;
+    ensure!(found.json()["products"][0]["name"] == "Laptop", "{found:?}");
+    let hold = match profile {
+        Profile::Embedded => HOLD_SQLITE,
+        Profile::Engines => HOLD_POSTGRES,
+    };
+    home.execute("product", hold).await?;
+    let anybody = Customer {
+        token: None,
+        ..customer.clone()
+    };
+    // How many searches were turned away so far; closed when the purchases are made.
+    let (turned_away, seen) = watch::channel(0);
+    let searchers = join_all((0..SEARCHERS).map(|_| search_on(&anybody, &turned_away)));
+    let buyer = async {
+        let mut seen = seen;
+        for n in 0..PURCHASES {
+            // The places are held all the time: whenever searches end, others have begun.
+            let so_far = *seen.borrow_and_update();
+            seen.wait_for(|count| *count > so_far).await?;
+            buy(&customer, n).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = searchers => ensure!(false, "{ended:?}"),
+        bought = buyer => bought?,
+    }
+    Ok(())
+}
+
+/// Searches again and again. No search can have an answer, and each is told so.
+async fn search_on(anybody: &Customer, turned_away: &watch::Sender<usize>) -> Result<()> {
+    loop {
+        let reply = anybody.call(Method::GET, "/api/v1/products?q=lamp", None).await?;
+        let is_busy = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&reply.status);
+        ensure!(is_busy && reply.headers.contains_key(RETRY_AFTER), "{reply:?}");
+        turned_away.send_modify(|count| *count += 1);
+    }
+}
+
+async fn buy(customer: &Customer, n: usize) -> Result<()> {
+    let shown = customer.call(Method::GET, "/api/v1/products/2", None).await?;
+    ensure!(shown.status == StatusCode::OK, "{shown:?}");
+    let line = json!({"product_id": 2, "quantity": 1});
+    let added = customer.post("/api/v1/cart/items", &line).await?;
+    ensure!(added.status.is_success(), "{added:?}");
+    let key = json!({"idempotency_key": format!("key {n}")});
+    let bought = customer.post("/api/v1/checkout", &key).await?;
+    ensure!(bought.status == StatusCode::CREATED, "{bought:?}");
+    ensure!(bought.json()["status"] == "COMPLETED", "{bought:?}");
+    Ok(())
+}
