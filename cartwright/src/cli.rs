@@ -62,6 +62,9 @@ pub(crate) enum Command {
         /// Do it. Without this, it is only said what would be done.
         #[arg(long)]
         yes: bool,
+        /// Also where events of this customer are parked; they go as well, if the bus lets single ones go.
+        #[arg(long)]
+        drop_parked: bool,
     },
 }
 

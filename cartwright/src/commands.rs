@@ -74,7 +74,10 @@ pub(crate) async fn run(command: Command, (settings, sources): (Settings, Source
             settings.engines.check()?;
             dlq::run(command, &settings).await
         }
-        Command::Erase { user, yes } => erase::run(&user, yes, &settings).await,
+        Command::Erase { user, yes, drop_parked } => {
+            let whom = erase::Whom { user, drop_parked };
+            erase::run(&whom, yes, &settings).await
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod provider;
 pub(crate) mod redaction;
 mod secrets;
 mod service_name;
+mod signing;
 mod sources;
 mod tokens;
 
@@ -28,6 +29,7 @@ pub use listeners::{ListenAddresses, Plaintext, Ports};
 pub use provider::PaymentProvider;
 pub use secrets::SecretFiles;
 pub use service_name::ServiceName;
+pub use signing::SigningSettings;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub engines: Engines,
     #[command(flatten)]
     pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub signing: SigningSettings,
     #[command(flatten)]
     pub secret_files: SecretFiles,
     /// How long stock is held that is not confirmed.
@@ -159,6 +163,7 @@ impl Config {
         settings.engines.check()?;
         settings.listen.check(&services)?;
         settings.tokens.check()?;
+        settings.signing.check(&settings.engines)?;
         check_durations(&settings)?;
         if settings.engines.kafka().is_none() {
             check_events(&services)?;

@@ -105,8 +105,10 @@ impl CheckoutService for CheckoutGrpc {
         &self,
         request: Request<PrepareErasureRequest>,
     ) -> Result<Response<PrepareErasureResponse>, Status> {
-        let user = UserId(user_id(&request.get_ref().user_id)?.to_owned());
-        let checkouts = self.eraser.prepare(&user).await.map_err(status::erase)?;
+        let request = request.into_inner();
+        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let prepared = self.eraser.prepare(&user, convert::dead_events(request.drop_parked)).await;
+        let checkouts = prepared.map_err(status::erase)?;
         Ok(Response::new(PrepareErasureResponse {
             checkout_ids: checkouts.iter().map(ToString::to_string).collect(),
         }))
@@ -117,7 +119,9 @@ impl CheckoutService for CheckoutGrpc {
         let user = UserId(user_id(&request.user_id)?.to_owned());
         let checkouts = checkout_ids(&request.checkout_ids)?;
         let checkouts: Vec<_> = checkouts.into_iter().map(CheckoutId).collect();
-        let erased = self.eraser.erase(&user, &checkouts).await.map_err(status::erase)?;
+        let dead = convert::dead_events(request.drop_parked);
+        let erased = self.eraser.erase(&user, &checkouts, dead).await;
+        let erased = erased.map_err(status::erase)?;
         Ok(Response::new(EraseUserResponse {
             checkouts: i64::try_from(erased.checkouts).unwrap_or(i64::MAX),
             log_keeps_events: erased.log_keeps_events,

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use cartwright::settings::Settings;
-use events::{EventBus, SqliteBus};
+use events::{EventBus, Signatures, SigningKey, SqliteBus};
 use runtime::CrashPoints;
 use sqlx::{FromRow, sqlite::SqliteRow};
 use tempfile::TempDir;
@@ -190,6 +190,12 @@ impl Home {
         }
     }
 
+    /// Lets the broker compress the events of checkouts from now on.
+    pub async fn compress_events(&self, codec: &str) -> Result<()> {
+        let places = self.places.as_ref().context("the embedded bus has no codecs")?;
+        places.compress_events(codec).await
+    }
+
     /// The versions of the carts that are in the shared cache, by customer.
     pub async fn cached_carts(&self) -> Result<Vec<(String, i64)>> {
         self.own_engines()?.cached_carts().await
@@ -223,6 +229,13 @@ impl Home {
 
     fn take_places(&mut self) -> Option<Places> {
         self.places.take().filter(|_| !self.is_on_its_own_engines)
+    }
+
+    /// How the shop that lives here signs its events, when it has a key of its own.
+    pub fn signatures(&self) -> Signatures {
+        let key = std::fs::read(self.folder().join("events.key")).ok();
+        let key = key.and_then(|key| SigningKey::new(&key).ok());
+        key.map(|key| Signatures::new("", key, Vec::new())).unwrap_or_default()
     }
 
     /// The event bus, as another process sees it.

@@ -34,6 +34,7 @@ use crate::{
 };
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const FORGET_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What it takes to open one.
 #[derive(Debug, Clone)]
@@ -243,7 +244,7 @@ impl CartCache for RedisCache {
 
     async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
         let forget = redis::Cmd::del(self.key(user));
-        self.bounded(async |connection| forget.query_async(connection).await)
+        self.within(FORGET_TIMEOUT, async |connection| forget.query_async(connection).await)
             .await
     }
 }

@@ -30,6 +30,13 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Who is to be erased.
+pub(super) struct Whom {
+    pub(super) user: String,
+    /// Also when events of theirs are parked.
+    pub(super) drop_parked: bool,
+}
+
 /// What was removed, or belongs to nobody now.
 #[derive(Debug, Default)]
 struct Counts {
@@ -48,7 +55,7 @@ struct Services {
     cart: CartServiceClient<Peer>,
 }
 
-pub(super) async fn run(user: &str, yes: bool, settings: &Settings) -> Result<(), Failure> {
+pub(super) async fn run(whom: &Whom, yes: bool, settings: &Settings) -> Result<(), Failure> {
     let peer = |service| of_running(service, settings, DEADLINE);
     let mut services = Services {
         checkout: CheckoutServiceClient::new(peer(ServiceName::Checkout)?),
@@ -57,14 +64,14 @@ pub(super) async fn run(user: &str, yes: bool, settings: &Settings) -> Result<()
         cart: CartServiceClient::new(peer(ServiceName::Cart)?),
     };
     if !yes {
-        services.purchases_of(user).await?;
+        services.purchases_of(whom).await?;
         return Err(anyhow!(
             "nothing was erased: what is kept of this customer would go for good; say --yes if that is wanted"
         )
         .into());
     }
     let mut counts = Counts::default();
-    let erased = services.erase(user, &mut counts).await;
+    let erased = services.erase(whom, &mut counts).await;
     for line in counts.lines() {
         say(&line)?;
     }
@@ -78,25 +85,29 @@ pub(super) async fn run(user: &str, yes: bool, settings: &Settings) -> Result<()
 
 impl Services {
     /// The purchases of a customer that are to be erased next.
-    async fn purchases_of(&mut self, user: &str) -> anyhow::Result<Vec<String>> {
+    async fn purchases_of(&mut self, whom: &Whom) -> anyhow::Result<Vec<String>> {
         let request = PrepareErasureRequest {
-            user_id: user.to_owned(),
+            user_id: whom.user.clone(),
+            drop_parked: whom.drop_parked,
         };
         let prepared = self.checkout.prepare_erasure(request).await;
         let prepared = prepared.map_err(|status| failed(ServiceName::Checkout, &status))?;
         Ok(prepared.into_inner().checkout_ids)
     }
 
-    async fn erase(&mut self, user: &str, counts: &mut Counts) -> anyhow::Result<()> {
+    async fn erase(&mut self, whom: &Whom, counts: &mut Counts) -> anyhow::Result<()> {
         loop {
-            let checkout_ids = self.purchases_of(user).await?;
+            let checkout_ids = self.purchases_of(whom).await?;
             // In the last round there are none, and what belongs to no purchase goes.
             let is_last = checkout_ids.is_empty();
-            self.forget_purchases(user, &checkout_ids, counts).await?;
+            self.forget_purchases(&whom.user, &checkout_ids, counts).await?;
             if is_last {
-                return self.erase_cart(user, counts).await;
+                self.erase_cart(&whom.user, counts).await?;
             }
-            self.erase_purchases(user, checkout_ids, counts).await?;
+            self.erase_purchases(whom, checkout_ids, counts).await?;
+            if is_last {
+                return Ok(());
+            }
         }
     }
 
@@ -130,10 +141,11 @@ impl Services {
     }
 
     /// Erases purchases for good. Their events come to everybody soon, if they have not yet.
-    async fn erase_purchases(&mut self, user: &str, ids: Vec<String>, counts: &mut Counts) -> anyhow::Result<()> {
+    async fn erase_purchases(&mut self, whom: &Whom, ids: Vec<String>, counts: &mut Counts) -> anyhow::Result<()> {
         let request = checkout::EraseUserRequest {
-            user_id: user.to_owned(),
+            user_id: whom.user.clone(),
             checkout_ids: ids,
+            drop_parked: whom.drop_parked,
         };
         let until = Instant::now() + PATIENCE;
         loop {

@@ -39,33 +39,34 @@ pub(super) fn initiate(error: InitiateError) -> Status {
 }
 
 pub(super) fn erase(error: EraseError) -> Status {
-    let in_progress = |checkout: CheckoutId, message: String| {
-        Refusal::new(Reason::CheckoutInProgress, message)
-            .with(Fact::CheckoutId, checkout.to_string())
-            .into()
+    let in_progress = |checkout: Option<CheckoutId>, message: String| {
+        let refusal = Refusal::new(Reason::CheckoutInProgress, message);
+        match checkout {
+            Some(checkout) => refusal.with(Fact::CheckoutId, checkout.to_string()).into(),
+            None => refusal.into(),
+        }
     };
     match error {
         EraseError::Unfinished(checkout) => in_progress(
-            checkout,
-            format!("checkout {checkout} has not ended; erase this user again when it has"),
+            Some(checkout),
+            format!("checkout {checkout} has not ended; erase this customer again when it has"),
         ),
         EraseError::Undelivered(checkout) => in_progress(
             checkout,
-            format!("the event of checkout {checkout} has not come to all services yet; erase this user again"),
+            "an event of this customer has not come to all services yet; erase the customer again".to_owned(),
         ),
-        EraseError::Parked { checkout, event, group } => in_progress(
-            checkout,
+        EraseError::Parked(parked) => in_progress(
+            parked.message.key.parse().map(CheckoutId).ok(),
             format!(
-                "event {event} of checkout {checkout} is parked by {group}; send it through again with \
-                 `cartwright dlq redrive {event}`, and erase this user after that"
+                "event {id} is parked by {group}; send it through again with `cartwright dlq redrive {id}`, or let it go \
+                 with --drop-parked",
+                id = parked.id,
+                group = parked.group
             ),
         ),
         EraseError::Store(error) => store(&error),
         EraseError::Bus(error) => {
-            tracing::error!(
-                error = chain(&error),
-                "events of a user who is erased could not be removed"
-            );
+            tracing::error!(error = chain(&error), "events of a customer who is erased could not be removed");
             status::unavailable()
         }
     }

@@ -4,6 +4,7 @@ mod banner;
 mod doors;
 mod files;
 mod keys;
+mod links;
 mod secrets;
 
 use std::{
