@@ -113,8 +113,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mode = file.metadata()?.mode();
     if mode & OTHERS != 0 {
         return Err(io::Error::other(format!(
-            "others may read or write it (mode {:03o}); remove it to have a new one made, or, if nobody else was there, close \
-             it with chmod 600",
+            "others may read or write it (mode {:03o}); close it with chmod 600 if nobody else was there, and replace it if \
+             somebody was",
             mode & 0o777
         )));
     }

@@ -32,7 +32,7 @@ fn foreign_file(folder: &Path) -> PathBuf {
 }
 
 fn is_db(name: &str) -> bool {
-    name.ends_with(".db")
+    name == "orders.db"
 }
 
 #[test]

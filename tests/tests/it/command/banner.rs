@@ -55,15 +55,10 @@ async fn the_printed_lines_make_a_purchase() -> anyhow::Result<()> {
     assert_eq!(script.len(), 5, "{text}");
     // The lines say `cartwright`.
     symlink(BINARY, folder.path().join("cartwright"))?;
-    let path = std::env::join_paths(
-        [folder.path().to_owned()]
-            .into_iter()
-            .chain(std::env::split_paths(&std::env::var_os("PATH").context("no PATH")?)),
-    )?;
+    let path = format!("PATH={}:$PATH", folder.path().display());
     let run = async |lines: &[&str]| {
         tokio::process::Command::new("bash")
-            .args(["-c", &lines.join("\necho\n")])
-            .env("PATH", &path)
+            .args(["-c", &format!("{path}\n{}", lines.join("\necho\n"))])
             .env("JWT_SECRET", SECRET)
             .output()
             .await

@@ -106,7 +106,7 @@ async fn a_secret_may_come_from_a_file_and_shows_nowhere() -> anyhow::Result<()>
     let by_file = [("JWT_SECRET", ""), ("JWT_SECRET_FILE", &key)];
     let token = run(folder.path(), &["token", "--user", "7"], &by_file).await?;
     let given = [("JWT_SECRET", "a s3cr3t that has more than 32 bytes in it")];
-    let mut serve = command(Path::new(BINARY), folder.path());
+    let mut serve = command(Path::new(BINARY), &folder.path().join("data"));
     serve.envs(given);
     let shop = ShopProcess::open(serve).await?;
     let customer = cartwright::http::Customer {
