@@ -131,7 +131,7 @@ impl Eraser {
         for letter in self.parked(user, &[]).await? {
             let key = letter.message.key;
             let known = match key.parse().map(CheckoutId) {
-                Ok(id) => self.journal.get(id).await?.is_some(),
+                Ok(id) => self.journal.get(id, None).await?.is_some(),
                 Err(_) => false,
             };
             if !known {
