@@ -7,6 +7,7 @@ mod provider;
 pub(crate) mod redaction;
 mod secrets;
 mod service_name;
+mod signing;
 mod sources;
 mod tokens;
 
@@ -28,6 +29,7 @@ pub use listeners::{ListenAddresses, Plaintext, Ports};
 pub use provider::PaymentProvider;
 pub use secrets::SecretFiles;
 pub use service_name::ServiceName;
+pub use signing::SigningSettings;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub engines: Engines,
     #[command(flatten)]
     pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub signing: SigningSettings,
     #[command(flatten)]
     pub secret_files: SecretFiles,
     /// How long stock is held that is not confirmed.
@@ -159,6 +163,7 @@ impl Config {
         settings.engines.check()?;
         settings.listen.check(&services)?;
         settings.tokens.check()?;
+        settings.signing.check(&settings.engines)?;
         check_durations(&settings)?;
         if settings.engines.kafka().is_none() {
             check_events(&services)?;
@@ -189,17 +194,10 @@ impl Config {
         let mut warnings = self.settings.engines.warnings();
         if self.runs(ServiceName::Payment) {
             match self.settings.payment_provider {
-                PaymentProvider::Simulated => warnings.push(
-                    "PAYMENT_PROVIDER: the payment provider is simulated: no money moves, and whoever names a test method \
-                     such as pm_card_ok gets what they ask for"
-                        .to_owned(),
-                ),
+                PaymentProvider::Simulated => {
+                    warnings.push("PAYMENT_PROVIDER: the payment provider is simulated: no money moves".to_owned());
+                }
             }
-        }
-        let hooks = self.settings.hooks.set();
-        if !hooks.is_empty() {
-            let hooks = hooks.join(" and ");
-            warnings.push(format!("{hooks}: this process is under test and may abort at any time"));
         }
         if !self.runs(ServiceName::Gateway) && !is_loopback(self.settings.listen.host) {
             warnings.push(

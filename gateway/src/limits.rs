@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::{
     extract::{Request, State},
+    http::Uri,
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -17,7 +18,14 @@ use crate::{
     body::arrival,
     caller::{Caller, Proxied},
     problem::Problem,
+    routes::products,
 };
+
+/// Searches that are worked on at the same time: anybody may search, without a token, and nobody pays for it. The catalogue
+/// works on fewer, and lets the others wait.
+const SEARCHES: usize = 32;
+/// How many of these one address may have.
+const SEARCH_SHARE: usize = SEARCHES / 2;
 
 /// Clones share the places.
 #[derive(Debug, Clone)]
@@ -26,6 +34,8 @@ pub(crate) struct Limits {
     bodies: Places,
     /// Requests that are worked on.
     work: Places,
+    /// Those of them that search for words.
+    searches: Places,
     time: Duration,
     proxied: Proxied,
 }
@@ -36,6 +46,7 @@ impl Limits {
         Self {
             bodies: places(),
             work: places(),
+            searches: Places::new(SEARCHES, SEARCH_SHARE),
             time: config.request_timeout,
             proxied: config.proxied,
         }
@@ -63,11 +74,20 @@ impl Limits {
             let _place = self.place(&self.bodies, &request)?;
             request = arrival::received(request).await?;
         }
+        let searches = is_search(request.uri()).then_some(&self.searches);
+        let _search = searches.map(|places| self.place(places, &request)).transpose()?;
         let _place = self.place(&self.work, &request)?;
         timeout(self.time, next.run(request))
             .await
             .map_err(|_| Problem::of(Reason::Timeout))
     }
+}
+
+/// Whether it asks for more than a page of the whole catalogue. What is written in another way, as `%71=desk`, counts as a search.
+fn is_search(uri: &Uri) -> bool {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let mut keys = pairs.map(|pair| pair.split('=').next().unwrap_or_default());
+    uri.path() == products::LIST && keys.any(|key| !matches!(key, "" | "page_size" | "page_token"))
 }
 
 /// Works on a request if there is a place, for as long as it may take. A request that would have to wait for a place is

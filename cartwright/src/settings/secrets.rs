@@ -56,6 +56,8 @@ macro_rules! secrets {
 secrets! {
     jwt_secret_file "JWT_SECRET_FILE" => tokens.jwt_secret;
     jwt_secret_previous_file "JWT_SECRET_PREVIOUS_FILE" => tokens.jwt_secret_previous;
+    event_signing_key_file "EVENT_SIGNING_KEY_FILE" => signing.event_signing_key;
+    event_signing_key_previous_file "EVENT_SIGNING_KEY_PREVIOUS_FILE" => signing.event_signing_key_previous;
     database_url_file "DATABASE_URL_FILE" => engines.database_url;
     product_database_url_file "PRODUCT_DATABASE_URL_FILE" => engines.databases.product_database_url;
     inventory_database_url_file "INVENTORY_DATABASE_URL_FILE" => engines.databases.inventory_database_url;

@@ -96,6 +96,7 @@ mod tests {
     #[test]
     fn secrets_do_not_show() {
         assert_eq!(redacted("JWT_SECRET", "s"), REDACTED);
+        assert_eq!(redacted("EVENT_SIGNING_KEY", "s"), REDACTED);
         assert_eq!(redacted("KAFKA_SASL_PASSWORD", "s"), REDACTED);
         assert_eq!(
             redacted("DATABASE_URL", "postgres://u:p@h/db"),

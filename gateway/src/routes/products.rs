@@ -16,9 +16,12 @@ use crate::{
     shared::Shared,
 };
 
+/// Where the catalogue is listed, and searched.
+pub(crate) const LIST: &str = "/api/v1/products";
+
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/api/v1/products", get(list))
+        .route(LIST, get(list))
         .route("/api/v1/products/{id}", get(show))
 }
 

@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Method, Request, header},
 };
-use futures::stream::FuturesUnordered;
+use futures::{future::join_all, stream::FuturesUnordered};
 use proto::cart::v1::Cart;
 use tokio::sync::Notify;
 
@@ -191,4 +191,30 @@ async fn nobody_has_more_than_a_share_of_the_places() {
     assert_eq!((one.status.as_u16(), two.status.as_u16()), (200, 200));
     shop.fakes.script().fault = None;
     assert_eq!(cart("greedy").await.status, 200);
+}
+
+#[tokio::test]
+async fn searches_have_few_places_and_take_none_from_others() {
+    let shop = Shop::open().await;
+    let answer = Arc::new(Notify::new());
+    shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
+    let searches = join_all((0..16).map(|_| shop.get("/api/v1/products?q=desk")));
+    let meanwhile = async {
+        for _ in 0..16 {
+            shop.fakes.entered().await;
+        }
+        for query in ["q=lamp", "page_size=2&q=lamp", "%71=lamp"] {
+            let reply = shop.get(&format!("/api/v1/products?{query}")).await;
+            reply.problem(429, "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED");
+            assert_eq!(reply.header("retry-after"), Some("1"));
+        }
+        shop.fakes.script().fault = None;
+        for path in ["/api/v1/products", "/api/v1/products?page_size=2", "/api/v1/orders"] {
+            assert_eq!(shop.get(path).await.status, 200, "{path}");
+        }
+        answer.notify_waiters();
+    };
+    let (found, ()) = tokio::join!(searches, meanwhile);
+    assert!(found.iter().all(|reply| reply.status == 200));
+    assert_eq!(shop.get("/api/v1/products?q=lamp").await.status, 200);
 }

@@ -51,21 +51,7 @@ pub async fn count_scans(url: &str, schema: &str) -> sqlx::Result<()> {
 /// The tables of which `least` rows or more were read from end to end since [`count_scans`], with how many. Drop the store
 /// first: the server counts what a session did when it ends, and this waits for that.
 pub async fn full_scans(url: &str, schema: &str, least: i64) -> sqlx::Result<Vec<(String, i64)>> {
-    let mut connection = PgConnection::connect(url).await?;
-    let began = Instant::now();
-    loop {
-        let open: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1")
-            .bind(format!("cartwright-{schema}"))
-            .fetch_one(&mut connection)
-            .await?;
-        if open == 0 {
-            break;
-        }
-        if began.elapsed() > PATIENCE {
-            return Err(sqlx::Error::PoolTimedOut);
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    let mut connection = after_all_sessions(url, schema).await?;
     let scanned = sqlx::query_as(
         "SELECT relname::text, seq_tup_read FROM pg_stat_user_tables WHERE schemaname = $1 AND seq_tup_read >= $2",
     )
@@ -75,4 +61,37 @@ pub async fn full_scans(url: &str, schema: &str, least: i64) -> sqlx::Result<Vec
     .await?;
     connection.close().await?;
     Ok(scanned)
+}
+
+/// How many rows of a table were read since [`count_scans`], in whatever way. Drop the store first, as for [`full_scans`].
+pub async fn rows_read(url: &str, schema: &str, table: &str) -> sqlx::Result<i64> {
+    let mut connection = after_all_sessions(url, schema).await?;
+    let read = sqlx::query_scalar(
+        "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = $2",
+    )
+    .bind(schema)
+    .bind(table)
+    .fetch_one(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(read)
+}
+
+/// A connection from after the end of all sessions of this schema's service.
+async fn after_all_sessions(url: &str, schema: &str) -> sqlx::Result<PgConnection> {
+    let mut connection = PgConnection::connect(url).await?;
+    let began = Instant::now();
+    loop {
+        let open: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1")
+            .bind(format!("cartwright-{schema}"))
+            .fetch_one(&mut connection)
+            .await?;
+        if open == 0 {
+            return Ok(connection);
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(sqlx::Error::PoolTimedOut);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }

@@ -66,3 +66,49 @@ async fn no_statement_reads_a_table_from_end_to_end() {
     postgres::execute(url, schema, &drop).await.unwrap();
     assert_eq!(scanned, []);
 }
+
+/// All have some words, one half or the other has some, and each has one of its own.
+const HALVES: &str = "
+    ALTER TABLE products SET UNLOGGED;
+    INSERT INTO products (id, name, description, price_minor_units, currency, image_url, created_at, search_text)
+    SELECT n, 'Lamp ' || n, half || ', like all', 100, 'USD', '', now(), 'lamp ' || n || chr(10) || half || ', like all'
+    FROM generate_series(6, 30005) AS n, LATERAL (SELECT (ARRAY['red', 'blue'])[1 + n % 2]) AS halves (half)";
+/// What a page may read: the next 500 products, a page, and as many candidates again.
+const PAGE_READS: i64 = 1_100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_page_of_a_search_reads_few_rows_whatever_is_looked_for() {
+    let Some(fixture) = PostgresFixture::new() else { return };
+    drop(fixture.open().await);
+    let PostgresFixture { url, schema } = &fixture;
+    postgres::execute(url, schema, HALVES).await.unwrap();
+    // The next start finds what is not marked yet.
+    drop(fixture.open().await);
+    let marked = postgres::rows_read(url, schema, "products").await.unwrap();
+    assert!(marked > 30_000, "what was read before is counted by now: {marked}");
+    let long = "x".repeat(100);
+    let many = "lamp like all la li al a l red 30001 am amp ike lam";
+    for (words, expected) in [
+        ("lamp", [21, 21, 10]),
+        ("la li", [21, 21, 10]),
+        ("l", [21, 21, 10]),
+        ("29999", [1, 1, 0]),
+        ("zzzz", [0, 0, 0]),
+        ("zz", [0, 0, 0]),
+        (&long, [0, 0, 0]),
+        (many, [0, 0, 0]),
+        ("red blue", [0, 0, 0]),
+    ] {
+        let store = fixture.open().await;
+        postgres::count_scans(url, schema).await.unwrap();
+        for (after, expected) in [6, 15_000, 29_995].into_iter().zip(expected) {
+            let page = store.page(&Query::new(words).unwrap(), Some(id(after)), 21).await.unwrap();
+            assert_eq!(page.len(), expected, "{words} after {after}");
+        }
+        drop(store);
+        let read = postgres::rows_read(url, schema, "products").await.unwrap();
+        assert!(read < 3 * PAGE_READS, "{words}: {read}");
+    }
+    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
+    postgres::execute(url, schema, &drop).await.unwrap();
+}

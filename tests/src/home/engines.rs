@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc};
 use proto::events::{CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
 };
@@ -101,6 +101,20 @@ impl Places {
             ..KafkaOptions::at(&self.addresses.kafka_brokers)
         };
         Ok(KafkaBus::open(options).await?)
+    }
+
+    pub(super) async fn compress_events(&self, codec: &str) -> Result<()> {
+        let topic = format!("{}{CHECKOUT_TOPIC}", self.name);
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.addresses.kafka_brokers)
+            .create()?;
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
+            .set("compression.type", codec)
+            .set("retention.ms", "-1");
+        for altered in admin.alter_configs([&config], &AdminOptions::new()).await? {
+            altered.map_err(|(_, error)| error)?;
+        }
+        Ok(())
     }
 
     async fn cart_collection(&self) -> Result<mongodb::Collection<Document>> {

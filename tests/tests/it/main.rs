@@ -45,6 +45,8 @@ mod engine_users;
 mod erasure;
 mod expiry;
 mod facts;
+mod forged;
+mod hostile;
 mod idempotency;
 mod kill;
 mod log;

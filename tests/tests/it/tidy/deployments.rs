@@ -86,7 +86,7 @@ fn the_scripts_that_deploy_can_be_run_and_parsed() {
     let sourced = files(&[".sh"]);
     let sourced = sourced.iter().map(|file| file.path.clone());
     let sourced: Vec<_> = sourced.filter(|path| path.starts_with("deployments/local/")).collect();
-    assert_eq!(sourced.len(), 1 + ENGINES.len(), "{sourced:?} in {}", local.display());
+    assert!(sourced.len() > ENGINES.len(), "{sourced:?} in {}", local.display());
     let mut findings = Vec::new();
     for script in &commands {
         if !is_executable(&root().join(script)) {
