@@ -34,10 +34,11 @@ pub(super) fn of(member: &Member, topic: &str, known: &BTreeMap<u32, u64>) -> Re
     for element in committed.elements() {
         let (first, end) = member.fetch_watermarks(topic, element.partition(), ASK_LIMIT)?;
         let partition = element.partition().unsigned_abs();
-        let committed = match element.offset() {
-            Offset::Offset(offset) => offset.unsigned_abs(),
-            // A new group starts at the beginning.
-            _ => 0,
+        // A new group has none, and starts at the beginning.
+        let committed = if let Offset::Offset(offset) = element.offset() {
+            offset.unsigned_abs()
+        } else {
+            0
         };
         let next = known.get(&partition).copied().unwrap_or(committed);
         all.push(Progress {

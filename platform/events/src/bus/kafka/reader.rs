@@ -102,30 +102,23 @@ impl<'a> Reader<'a> {
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::End),
                 Some(Err(error)) => {
                     if let Some(code) = defect(&error) {
-                        return Ok(self.pass(place, code));
+                        return Ok(pass(place, code));
                     }
-                    self.judge(error)?;
+                    self.judge(&error)?;
                 }
             }
         }
         Err(BusError::new(format!("topic {} cannot be read to its end", self.topic)))
     }
 
-    /// A batch of many records that cannot be unpacked is that many times in the way, at each of its offsets: no record behind
-    /// it is passed over.
-    fn pass(&self, place: &mut Place, code: RDKafkaErrorCode) -> Found {
-        let found = unreadable(place.partition, place.next, code);
-        place.next += 1;
-        place.is_going = false;
-        Found::Unreadable(found)
-    }
-
     /// The log has it, and either it passes or nothing more comes.
-    fn judge(&self, error: KafkaError) -> Result<(), BusError> {
-        match error {
-            KafkaError::MessageConsumption(code) if !is_missing_topic(&KafkaError::Global(code)) => Ok(()),
-            error => Err(self.fails(&error)),
+    fn judge(&self, error: &KafkaError) -> Result<(), BusError> {
+        if let KafkaError::MessageConsumption(code) = error
+            && !is_missing_topic(&KafkaError::Global(*code))
+        {
+            return Ok(());
         }
+        Err(self.fails(error))
     }
 
     fn fails(&self, error: &KafkaError) -> BusError {
@@ -166,6 +159,15 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// A batch of many records that cannot be unpacked is that many times in the way, at each of its offsets: no record behind
+/// it is passed over.
+fn pass(place: &mut Place, code: RDKafkaErrorCode) -> Found {
+    let found = unreadable(place.partition, place.next, code);
+    place.next += 1;
+    place.is_going = false;
+    Found::Unreadable(found)
 }
 
 /// All that is on a topic, partition by partition in order; nothing for a topic that is not there. Blocks.
