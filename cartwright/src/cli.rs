@@ -145,8 +145,11 @@ fn without_logins(said: &str, arguments: impl Iterator<Item = String>) -> String
         Some((flag, value)) if flag.starts_with("--") => value.to_owned(),
         Some(_) | None => argument,
     });
-    let odd = values.filter(|value| shown(value) != *value);
-    odd.fold(said.to_owned(), |said, value| said.replace(&value, REDACTED))
+    let mut odd: Vec<_> = values.filter(|value| shown(value) != *value).collect();
+    // One may be a part of another.
+    odd.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    odd.into_iter()
+        .fold(said.to_owned(), |said, value| said.replace(&value, REDACTED))
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ mod tests {
             nothing.starts_with("REDIS_CA_FILE: ") && nothing.contains("cannot be read"),
             "{nothing}"
         );
-        let other = check_ca_file("REDIS_CA_FILE", file!().replace("platform/runtime/", "")).unwrap_err();
+        let other = check_ca_file("REDIS_CA_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap_err();
         assert!(other.to_string().contains("has no certificate"), "{other}");
     }
 }
