@@ -107,7 +107,10 @@ impl CheckoutService for CheckoutGrpc {
     ) -> Result<Response<PrepareErasureResponse>, Status> {
         let request = request.into_inner();
         let user = UserId(user_id(&request.user_id)?.to_owned());
-        let prepared = self.eraser.prepare(&user, convert::dead_events(request.drop_parked)).await;
+        let prepared = self
+            .eraser
+            .prepare(&user, convert::dead_events(request.drop_parked))
+            .await;
         let checkouts = prepared.map_err(status::erase)?;
         Ok(Response::new(PrepareErasureResponse {
             checkout_ids: checkouts.iter().map(ToString::to_string).collect(),

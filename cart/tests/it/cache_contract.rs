@@ -161,7 +161,11 @@ async fn who_was_forgotten_may_come_back_as_somebody_new(fixture: &impl Fixture)
     cache.invalidate(&user(), Version(i64::MAX)).await.unwrap();
     cache.forget(&user()).await.unwrap();
     put(cache.as_ref(), 8, late).await;
-    assert_eq!(version(cache.as_ref()).await, None, "what was written before does not come back");
+    assert_eq!(
+        version(cache.as_ref()).await,
+        None,
+        "what was written before does not come back"
+    );
     cache.forget(&user()).await.unwrap();
     bring(cache.as_ref(), 1).await;
     assert_eq!(version(fixture.cache().await.as_ref()).await, Some(1));

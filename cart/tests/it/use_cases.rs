@@ -306,7 +306,11 @@ async fn an_erased_cart_is_seen_by_nobody_and_its_customer_begins_anew() {
     for n in 1..=3 {
         add(&carts, n, 1).await;
     }
-    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(3), "a copy is there");
+    assert_eq!(
+        carts.get_cart(&user()).await.unwrap().version,
+        Version(3),
+        "a copy is there"
+    );
     assert!(carts.erase(user()).await.unwrap());
     assert_eq!(*carts.get_cart(&user()).await.unwrap(), Cart::never_filled(user()));
     assert!(store.load(&user()).await.unwrap().is_none());

@@ -115,7 +115,11 @@ pub(super) fn status_filter(status: i32) -> Result<Option<Status>, Refusal> {
 }
 
 pub(super) const fn dead_events(drop_parked: bool) -> DeadEvents {
-    if drop_parked { DeadEvents::Drop } else { DeadEvents::Keep }
+    if drop_parked {
+        DeadEvents::Drop
+    } else {
+        DeadEvents::Keep
+    }
 }
 
 /// What a request lists: its page tokens belong to that.

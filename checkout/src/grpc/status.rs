@@ -66,7 +66,10 @@ pub(super) fn erase(error: EraseError) -> Status {
         ),
         EraseError::Store(error) => store(&error),
         EraseError::Bus(error) => {
-            tracing::error!(error = chain(&error), "events of a customer who is erased could not be removed");
+            tracing::error!(
+                error = chain(&error),
+                "events of a customer who is erased could not be removed"
+            );
             status::unavailable()
         }
     }

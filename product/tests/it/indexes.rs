@@ -102,7 +102,10 @@ async fn a_page_of_a_search_reads_few_rows_whatever_is_looked_for() {
         let store = fixture.open().await;
         postgres::count_scans(url, schema).await.unwrap();
         for (after, expected) in [6, 15_000, 29_995].into_iter().zip(expected) {
-            let page = store.page(&Query::new(words).unwrap(), Some(id(after)), 21).await.unwrap();
+            let page = store
+                .page(&Query::new(words).unwrap(), Some(id(after)), 21)
+                .await
+                .unwrap();
             assert_eq!(page.len(), expected, "{words} after {after}");
         }
         drop(store);

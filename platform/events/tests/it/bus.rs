@@ -396,7 +396,10 @@ async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn 
             let letters = bus.read_all(&letters).await.unwrap();
             assert!(letters.iter().all(|letter| letter.message.key == "b"), "{letters:?}");
             // The others stand where they stood.
-            before.into_iter().filter(|delivery| delivery.message.key == "b").collect()
+            before
+                .into_iter()
+                .filter(|delivery| delivery.message.key == "b")
+                .collect()
         }
     };
     assert_eq!(bus.read_all(topic.name).await.unwrap(), kept);

@@ -70,7 +70,12 @@ fn facts(scenario: Scenario, answers: &BTreeMap<&&str, &Value>) -> Vec<Fact> {
             vec![
                 ("alice's cart", "cart", of_alice("carts"), vec![0]),
                 ("alice's orders", "orders", of_alice("orders"), vec![0]),
-                ("alice's notifications", "notification", of_alice("notifications"), vec![0]),
+                (
+                    "alice's notifications",
+                    "notification",
+                    of_alice("notifications"),
+                    vec![0],
+                ),
                 ("alice's checkouts", "checkout", of_alice("checkouts"), vec![0]),
                 ("nobody's checkouts", "checkout", nobodys, vec![2]),
             ]
