@@ -34,7 +34,7 @@ use super::{
     refusal,
     socket::Socket,
 };
-use crate::{caller::ClientAddress, in_hand::InHand};
+use crate::{caller::ClientAddress, in_hand::InHand, problem::Problem};
 
 /// The most that is buffered of what nobody reads yet, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -89,35 +89,39 @@ impl Server {
                 }
             }
         };
+        let parts = served.into_parts();
         let problem = match &ended {
             Err(Overdue::Idle) => return,
             Err(Overdue::Unread) => {
                 // The system, too, forgets at once what nobody takes.
-                let _ = served.into_parts().io.inner().stream.set_zero_linger();
+                let _ = parts.io.inner().stream.set_zero_linger();
                 return;
             }
             Err(Overdue::Head) => Some(refusal::too_slow()),
-            Ok(_) => None,
+            Ok(_) => phases
+                .take_refusal()
+                .map(|answer| refusal::of(&answer, &parts.read_buf)),
         };
-        let parts = served.into_parts();
-        let refused = || Some(refusal::of(&phases.take_refusal()?, &parts.read_buf));
-        let problem = problem.or_else(refused);
         if let Ok(Err(error)) = ended {
             tracing::debug!(%error, "a connection ended early");
             if problem.is_none() {
                 return;
             }
         }
-        let mut stream = parts.io.into_inner().stream;
-        let last_words = async {
-            if let Some(problem) = problem {
-                refusal::send(&mut stream, &problem, &self.runtime).await?;
-            }
-            hang_up(&mut stream).await
-        };
-        if !matches!(timeout(LAST_WORDS, last_words).await, Ok(Ok(()))) {
-            tracing::debug!("the last words on a connection may not have been read");
+        drop(parts.read_buf);
+        say_last_words(parts.io.into_inner().stream, problem, &self.runtime).await;
+    }
+}
+
+async fn say_last_words(mut stream: TcpStream, problem: Option<Problem>, runtime: &Runtime) {
+    let last_words = async {
+        if let Some(problem) = problem {
+            refusal::send(&mut stream, &problem, runtime).await?;
         }
+        hang_up(&mut stream).await
+    };
+    if !matches!(timeout(LAST_WORDS, last_words).await, Ok(Ok(()))) {
+        tracing::debug!("the last words on a connection may not have been read");
     }
 }
 
@@ -149,12 +153,11 @@ fn requests(
         let at_once = phases.is_free().then(|| phases.answer());
         let (phases, router) = (phases.clone(), router.clone());
         async move {
-            let answering = match at_once {
-                Some(answering) => answering,
-                None => {
-                    phases.turn_comes().await;
-                    phases.answer()
-                }
+            let answering = if let Some(answering) = at_once {
+                answering
+            } else {
+                phases.turn_comes().await;
+                phases.answer()
             };
             let answer = router.call(request).await?;
             answering.made(answer.body().size_hint().lower());
