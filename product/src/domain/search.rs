@@ -172,8 +172,29 @@ mod tests {
     fn a_word_of_one_or_two_letters_is_found_where_a_word_begins() {
         let text = folded("Noise-cancelling 4K TV, 100% wool\n携帯電話 L'été");
         for found in [
-            "n", "no", "c", "ca", "4", "4k", "tv", "1", "10", "%", ",", "w", "携", "電話", "話", "'", "été", "é", "l'", "-c",
-            "ise-", "oise-canc", "ool",
+            "n",
+            "no",
+            "c",
+            "ca",
+            "4",
+            "4k",
+            "tv",
+            "1",
+            "10",
+            "%",
+            ",",
+            "w",
+            "携",
+            "電話",
+            "話",
+            "'",
+            "été",
+            "é",
+            "l'",
+            "-c",
+            "ise-",
+            "oise-canc",
+            "ool",
         ] {
             assert!(Query::new(found).unwrap().finds(&text), "{found}");
         }

@@ -477,7 +477,20 @@ async fn a_search_of_any_words_has_an_answer(fixture: &dyn Fixture) {
     let letters: Vec<String> = ('a'..='z').chain('0'..='9').map(String::from).collect();
     let (most, unfolding) = (letters.join(" "), "\u{fdfa}".repeat(100));
     let awkward = [
-        "AND zz", "NOT", "a OR b", "NEAR(a b)", "\"", "\"\" \"", "*", "^", "{x} : y", "search_marked : x", "- +", "(", "'; --", "$1 ?",
+        "AND zz",
+        "NOT",
+        "a OR b",
+        "NEAR(a b)",
+        "\"",
+        "\"\" \"",
+        "*",
+        "^",
+        "{x} : y",
+        "search_marked : x",
+        "- +",
+        "(",
+        "'; --",
+        "$1 ?",
         "\u{ffff}\u{fffe}x",
     ];
     for words in awkward.into_iter().chain([most.as_str(), &unfolding, &"x".repeat(100)]) {

@@ -28,8 +28,11 @@ async fn main() -> anyhow::Result<()> {
         Some(_) | None => (Profile::Embedded, arguments.as_slice()),
     };
     let number = |argument: &String| {
-        let wants =
-            || format!("'{argument}' is wrong: there is `benchmark [engines] [CLIENTS…]`, `benchmark redis`, and `benchmark hostile [engines] [BINARY]`");
+        let wants = || {
+            format!(
+                "'{argument}' is wrong: there is `benchmark [engines] [CLIENTS…]`, `benchmark redis`, and `benchmark hostile [engines] [BINARY]`"
+            )
+        };
         argument.parse::<usize>().with_context(wants)
     };
     let clients: Result<Vec<_>, _> = clients.iter().map(number).collect();

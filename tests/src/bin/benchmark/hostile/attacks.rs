@@ -96,7 +96,10 @@ impl Attack {
             Self::SilentConnections => until_closed(connect(products).await?).await,
             Self::UnfinishedHeads => {
                 let mut connection = connect(gateway).await?;
-                let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx-filling: {}", "x".repeat(60_000));
+                let head = format!(
+                    "GET /health HTTP/1.1\r\nhost: shop\r\nx-filling: {}",
+                    "x".repeat(60_000)
+                );
                 connection.write_all(head.as_bytes()).await?;
                 until_closed(connection).await
             }
