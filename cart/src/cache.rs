@@ -28,6 +28,9 @@ const MISSED: usize = 10_000;
 /// How often a process that stops tries to tell the cache of the writes that it missed.
 const LAST_WORDS: usize = 5;
 
+/// How long a cache may take to forget a customer.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How much a cache is put up with.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -121,9 +124,11 @@ impl GuardedCache {
         ticket
     }
 
-    /// Forgets a customer whose cart was removed. False when the cache was not reached.
+    /// Forgets a customer whose cart was removed. False when the cache was not reached. Nobody shops meanwhile, so this waits
+    /// for an answer longer than other calls do, also while the cache is left alone.
     pub async fn forget(&self, user: &UserId) -> bool {
-        let done = self.call(self.cache.forget(user)).await.is_some();
+        let forget = tokio::time::timeout(FORGET_TIMEOUT, self.cache.forget(user));
+        let done = matches!(forget.await, Ok(Ok(())));
         if done {
             self.state().missed.remove(user);
         }

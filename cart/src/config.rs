@@ -30,11 +30,42 @@ pub enum Cache {
     Memory,
     /// Shared by all processes that name the same one.
     Redis {
-        /// `host:port`.
-        address: String,
-        password: Option<Secret>,
+        link: RedisLink,
         /// What every key begins with.
         prefix: String,
+    },
+}
+
+/// Where Redis is, who this is there, and what is between the two.
+#[derive(Debug, Clone)]
+pub struct RedisLink {
+    /// `host:port`.
+    pub address: String,
+    /// A user of its ACL; without one, the user that has no name. Counts with a password only.
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub tls: RedisTls,
+}
+
+impl RedisLink {
+    /// One that anybody may use and read along.
+    pub fn open(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            user: None,
+            password: None,
+            tls: RedisTls::Off,
+        }
+    }
+}
+
+/// Whether Redis is spoken to by TLS.
+#[derive(Debug, Clone)]
+pub enum RedisTls {
+    Off,
+    On {
+        /// The certificates (PEM) of who vouches for it; without one, those of the system.
+        ca_file: Option<PathBuf>,
     },
 }
 

@@ -5,8 +5,8 @@ mod status;
 
 use proto::cart::v1::{
     AddItemRequest, AddItemResponse, ClearCartRequest, ClearCartResponse, EraseUserRequest, EraseUserResponse,
-    GetCartRequest, GetCartResponse, GiveBackRequest, GiveBackResponse, HoldRequest, HoldResponse, RemoveItemRequest, RemoveItemResponse,
-    UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
+    GetCartRequest, GetCartResponse, GiveBackRequest, GiveBackResponse, HoldRequest, HoldResponse, RemoveItemRequest,
+    RemoveItemResponse, UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
 };
 use tonic::{Request, Response, Status};
 

@@ -18,7 +18,7 @@ use proto::cart::v1::cart_service_server::CartServiceServer;
 use runtime::{Probe, Runtime, Service, channel::Peer, telemetry::chain};
 use storage::OpenError;
 
-pub use config::{Cache, Config, Secret, Store};
+pub use config::{Cache, Config, RedisLink, RedisTls, Secret, Store};
 
 use app::Carts;
 use cache::{GuardedCache, MemoryCache, Patience, RedisCache, RedisOptions};
@@ -102,14 +102,9 @@ async fn open_cache(config: &Config, runtime: &Runtime) -> Result<(Arc<GuardedCa
     let jitter = (config.cache_ttl / 3).min(MAX_JITTER);
     let (cache, probe): (Arc<dyn CartCache>, _) = match &config.cache {
         Cache::Memory => (Arc::new(MemoryCache::new(config.cache_ttl, jitter)), None),
-        Cache::Redis {
-            address,
-            password,
-            prefix,
-        } => {
+        Cache::Redis { link, prefix } => {
             let options = RedisOptions {
-                address,
-                password: password.as_ref(),
+                link,
                 prefix,
                 ttl: config.cache_ttl,
                 jitter,
@@ -119,7 +114,7 @@ async fn open_cache(config: &Config, runtime: &Runtime) -> Result<(Arc<GuardedCa
             // Whoever died may have saved a cart without a word to a Redis that was slow or away.
             cache.forget_all().await.map_err(|error| OpenError::Engine {
                 variable: "REDIS_ADDR",
-                problem: format!("Redis at {address} takes no commands: {}", chain(&error)),
+                problem: format!("Redis at {} takes no commands: {}", link.address, chain(&error)),
             })?;
             (Arc::new(cache.clone()), Some(redis_probe(cache)))
         }

@@ -10,7 +10,10 @@ use runtime::config::Span;
 
 use crate::{
     WRONG_CONFIGURATION, fail,
-    settings::{ServiceName, Settings, Sources},
+    settings::{
+        ServiceName, Settings, Sources,
+        redaction::{REDACTED, is_plain, shown},
+    },
 };
 
 /// A shop that can be trusted with money: seven gRPC services behind a REST gateway, in one process or many.
@@ -51,6 +54,18 @@ pub(crate) enum Command {
     /// Events that a consumer could not apply.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Remove all that a running shop keeps of a customer; amounts, stock and ledgers stay (docs/erasure.md).
+    Erase {
+        /// Who is to be erased.
+        #[arg(long)]
+        user: String,
+        /// Do it. Without this, it is only said what would be done.
+        #[arg(long)]
+        yes: bool,
+        /// Also where events of this customer are parked; they go as well, if the bus lets single ones go.
+        #[arg(long)]
+        drop_parked: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,13 +88,16 @@ pub(crate) enum DlqCommand {
     },
 }
 
-/// Reads the command line and the environment. An error was already said; it is the code to exit with.
+/// Reads the command line, the environment and the files with secrets. An error was already said; it is the code to exit with.
 pub(crate) fn parse() -> Result<(Command, (Settings, Sources)), ExitCode> {
-    let mut definition = Cli::command();
+    // What is set shows in `config`, without what is secret; help would show it as it is.
+    let mut definition = Cli::command().mut_args(|arg| arg.hide_env_values(true));
     let parsed = definition.try_get_matches_from_mut(std::env::args_os());
     let matches = parsed.map_err(|error| refuse(&error))?;
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| refuse(&error))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| refuse(&error))?;
     let sources = Sources::read(&definition, &matches);
+    let secrets = cli.settings.read_secrets();
+    secrets.map_err(|error| fail(&error.to_string(), WRONG_CONFIGURATION))?;
     Ok((
         cli.command.unwrap_or(Command::Serve { services: Vec::new() }),
         (cli.settings, sources),
@@ -104,14 +122,44 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let wants = std::error::Error::source(error).map_or(one_of, ToString::to_string);
         let value = context(ContextKind::InvalidValue).unwrap_or_default();
         let variable = variable.trim_end_matches('>');
-        if value.contains('@') {
+        if !is_plain(value) {
             // An address with a login in the wrong variable: what is said repeats nothing of it.
             return fail(&format!("{variable}: the value is wrong"), WRONG_CONFIGURATION);
         }
         return fail(&format!("{variable}: '{value}' is wrong: {wants}"), WRONG_CONFIGURATION);
     }
-    let code = error.exit_code();
-    // Help on a closed pipe is nobody's loss.
-    let _ = error.print();
-    ExitCode::from(u8::try_from(code).unwrap_or(2))
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    let said = error.render().to_string();
+    let clean = without_logins(&said, std::env::args().skip(1));
+    if clean == said {
+        // Help on a closed pipe is nobody's loss.
+        let _ = error.print();
+        return ExitCode::from(code);
+    }
+    fail(clean.trim_start_matches("error: ").trim_end(), code)
+}
+
+/// What is said of arguments, without what may be a login in them.
+fn without_logins(said: &str, arguments: impl Iterator<Item = String>) -> String {
+    let values = arguments.map(|argument| match argument.split_once('=') {
+        Some((flag, value)) if flag.starts_with("--") => value.to_owned(),
+        Some(_) | None => argument,
+    });
+    let odd = values.filter(|value| shown(value) != *value);
+    odd.fold(said.to_owned(), |said, value| said.replace(&value, REDACTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_an_argument_repeats_no_login() {
+        let arguments = ["serve", "--http-port=u:p@h", "postgres://u:p@h/d", "--user", "7"].map(str::to_owned);
+        let said = "invalid value 'u:p@h' for '--http-port', and 'postgres://u:p@h/d' for serve, and 7";
+        assert_eq!(
+            without_logins(said, arguments.into_iter()),
+            "invalid value '(redacted)' for '--http-port', and '(redacted)' for serve, and 7"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod dlq;
+mod erase;
 mod serve;
 mod token;
 
@@ -55,16 +56,28 @@ impl From<std::io::Error> for Failure {
 }
 
 pub(crate) async fn run(command: Command, (settings, sources): (Settings, Sources), log: &Log) -> Result<(), Failure> {
+    if matches!(command, Command::Serve { .. }) {
+        let format = settings.log_format.unwrap_or_else(LogFormat::of_stderr);
+        log.install(settings.log_level, format);
+        sources.warnings().for_each(|warning| tracing::warn!("{warning}"));
+    } else {
+        sources
+            .warnings()
+            .for_each(|warning| log.say(&format!("cartwright: {warning}")));
+    }
     match command {
-        Command::Serve { services } => {
-            let format = settings.log_format.unwrap_or_else(LogFormat::of_stderr);
-            log.install(settings.log_level, format);
-            serve::run(&services, settings, log).await
-        }
+        Command::Serve { services } => serve::run(&services, settings, log).await,
         Command::Demo => demo::run().await,
         Command::Token { user, expires_in, role } => token::run(&settings, &user, role.as_deref(), expires_in.0),
         Command::Config => config::run(&sources, settings),
-        Command::Dlq(command) => dlq::run(command, &settings).await,
+        Command::Dlq(command) => {
+            settings.engines.check()?;
+            dlq::run(command, &settings).await
+        }
+        Command::Erase { user, yes, drop_parked } => {
+            let whom = erase::Whom { user, drop_parked };
+            erase::run(&whom, yes, &settings).await
+        }
     }
 }
 

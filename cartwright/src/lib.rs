@@ -10,7 +10,7 @@ pub mod shop;
 
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
 
-use runtime::telemetry::{Log, panic_text};
+use runtime::telemetry::{Log, panic_text, visible};
 
 pub use settings::{Config, ServiceName};
 pub use shop::{Hooks, Shop, StartError};
@@ -62,7 +62,8 @@ fn line_of(error: &anyhow::Error) -> String {
 /// Tells the person who started the command why it ends. Standard error may be gone, or nobody may read it.
 fn fail(message: &str, code: u8) -> ExitCode {
     let log = Log::to_stderr();
-    log.say(&format!("cartwright: {message}"));
+    // Others may have a part in it: a broker, a file, whoever named a letter.
+    log.say(&visible(&format!("cartwright: {message}")));
     log.flush(LAST_WORDS);
     ExitCode::from(code)
 }

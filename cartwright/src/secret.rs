@@ -60,12 +60,12 @@ fn is_missing(error: &io::Error) -> bool {
 /// The key in this file, which is made if it is not there: 64 hexadecimal digits, for this user alone. All who ask for it at
 /// the same time get the same one, the one that is kept.
 pub(crate) fn kept(path: &Path) -> io::Result<Vec<u8>> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DataDir::make(folder).map_err(|error| io::Error::other(format!("{}: {error}", folder.display())))?;
     match private::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         read => return read,
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    DataDir::make(folder).map_err(|error| io::Error::other(format!("{}: {error}", folder.display())))?;
     let (key, mark) = (random_digits::<32>()?, random_digits::<8>()?);
     // Written whole under a name that nobody else has, and only then under its own: nobody ever reads half a key, and of all
     // who make one at the same time the first wins.

@@ -4,7 +4,10 @@ mod engines;
 mod hooks;
 mod listeners;
 mod provider;
+pub(crate) mod redaction;
+mod secrets;
 mod service_name;
+mod signing;
 mod sources;
 mod tokens;
 
@@ -24,7 +27,9 @@ pub use hooks::{Purpose, TestHooks};
 pub(crate) use listeners::is_loopback;
 pub use listeners::{ListenAddresses, Plaintext, Ports};
 pub use provider::PaymentProvider;
+pub use secrets::SecretFiles;
 pub use service_name::ServiceName;
+pub use signing::SigningSettings;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
 
@@ -43,6 +48,10 @@ pub struct Settings {
     pub engines: Engines,
     #[command(flatten)]
     pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub signing: SigningSettings,
+    #[command(flatten)]
+    pub secret_files: SecretFiles,
     /// How long stock is held that is not confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,
@@ -154,6 +163,7 @@ impl Config {
         settings.engines.check()?;
         settings.listen.check(&services)?;
         settings.tokens.check()?;
+        settings.signing.check(&settings.engines)?;
         check_durations(&settings)?;
         if settings.engines.kafka().is_none() {
             check_events(&services)?;
@@ -181,20 +191,13 @@ impl Config {
 
     /// What an operator should know of a shop that starts with it, although nothing is wrong.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.settings.engines.warnings();
         if self.runs(ServiceName::Payment) {
             match self.settings.payment_provider {
-                PaymentProvider::Simulated => warnings.push(
-                    "PAYMENT_PROVIDER: the payment provider is simulated: no money moves, and whoever names a test method \
-                     such as pm_card_ok gets what they ask for"
-                        .to_owned(),
-                ),
+                PaymentProvider::Simulated => {
+                    warnings.push("PAYMENT_PROVIDER: the payment provider is simulated: no money moves".to_owned());
+                }
             }
-        }
-        let hooks = self.settings.hooks.set();
-        if !hooks.is_empty() {
-            let hooks = hooks.join(" and ");
-            warnings.push(format!("{hooks}: this process is under test and may abort at any time"));
         }
         if !self.runs(ServiceName::Gateway) && !is_loopback(self.settings.listen.host) {
             warnings.push(

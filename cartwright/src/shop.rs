@@ -2,14 +2,14 @@
 
 pub(crate) mod bus;
 mod listeners;
-mod network;
+pub(crate) mod network;
 
 use std::{net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
 use gateway::{Patience, Proxied};
 use runtime::{
-    Faults, Health, Runtime,
+    Faults, Health, Runtime, Service,
     config::ConfigError,
     serve::{Capacity, Descriptors, Interface, Limits, Running},
 };
@@ -179,7 +179,7 @@ impl Shop {
     }
 }
 
-type Built = Vec<(ServiceName, runtime::Service, Runtime)>;
+type Built = Vec<(ServiceName, Service, Runtime)>;
 
 /// The services, in the order in which they stop.
 async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<Built, StartError> {
@@ -218,7 +218,7 @@ async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<
             (Checkout | Cart | Orders | Notification | ServiceName::Gateway, _) => continue,
         };
         let service = match &bus {
-            Some(bus) if name.uses_events() => service.probe(bus.probe()),
+            Some(bus) if name.uses_events() => bus.probes(name).into_iter().fold(service, Service::probe),
             Some(_) | None => service,
         };
         built.push((name, service, own));

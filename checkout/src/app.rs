@@ -2,6 +2,7 @@
 
 mod drive;
 mod endings;
+pub mod erasure;
 pub mod get_checkout;
 pub mod initiate_checkout;
 pub mod list_checkouts;

@@ -7,31 +7,39 @@ use std::time::Duration;
 
 use proto::{
     checkout::v1::{
-        GetCheckoutRequest, GetCheckoutResponse, InitiateCheckoutRequest, InitiateCheckoutResponse,
-        ListCheckoutsRequest, ListCheckoutsResponse, checkout_service_server::CheckoutService,
+        EraseUserRequest, EraseUserResponse, GetCheckoutRequest, GetCheckoutResponse, InitiateCheckoutRequest,
+        InitiateCheckoutResponse, ListCheckoutsRequest, ListCheckoutsResponse, PrepareErasureRequest,
+        PrepareErasureResponse, checkout_service_server::CheckoutService,
     },
-    convert::{page_size, user_id},
+    convert::{checkout_ids, page_size, user_id},
     status::Refusal,
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::Sagas,
+    app::{Sagas, erasure::Eraser},
     domain::{self, CheckoutId, IdempotencyKey, PaymentMethod, UserId},
     ports::Filter,
 };
 
 pub(crate) struct CheckoutGrpc {
     sagas: Sagas,
+    eraser: Eraser,
     /// How long a caller waits for its saga.
     patience: Duration,
     default_method: Option<PaymentMethod>,
 }
 
 impl CheckoutGrpc {
-    pub(crate) const fn new(sagas: Sagas, patience: Duration, default_method: Option<PaymentMethod>) -> Self {
+    pub(crate) const fn new(
+        sagas: Sagas,
+        eraser: Eraser,
+        patience: Duration,
+        default_method: Option<PaymentMethod>,
+    ) -> Self {
         Self {
             sagas,
+            eraser,
             patience,
             default_method,
         }
@@ -90,6 +98,33 @@ impl CheckoutService for CheckoutGrpc {
                 .map(|checkout| convert::checkout(checkout, &[]))
                 .collect(),
             next_page_token: convert::next_page_token(next, &request),
+        }))
+    }
+
+    async fn prepare_erasure(
+        &self,
+        request: Request<PrepareErasureRequest>,
+    ) -> Result<Response<PrepareErasureResponse>, Status> {
+        let request = request.into_inner();
+        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let prepared = self.eraser.prepare(&user, convert::dead_events(request.drop_parked)).await;
+        let checkouts = prepared.map_err(status::erase)?;
+        Ok(Response::new(PrepareErasureResponse {
+            checkout_ids: checkouts.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
+        let request = request.into_inner();
+        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let checkouts = checkout_ids(&request.checkout_ids)?;
+        let checkouts: Vec<_> = checkouts.into_iter().map(CheckoutId).collect();
+        let dead = convert::dead_events(request.drop_parked);
+        let erased = self.eraser.erase(&user, &checkouts, dead).await;
+        let erased = erased.map_err(status::erase)?;
+        Ok(Response::new(EraseUserResponse {
+            checkouts: i64::try_from(erased.checkouts).unwrap_or(i64::MAX),
+            log_keeps_events: erased.log_keeps_events,
         }))
     }
 }

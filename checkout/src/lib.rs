@@ -37,7 +37,7 @@ pub async fn build(
     let store = store::open(&config.store, &runtime.crash).await?;
     let wake = Wake::default();
     let ports = ports::Ports {
-        journal: store.journal,
+        journal: store.journal.clone(),
         carts: Arc::new(peers::cart::GrpcCarts::new(peers.cart)),
         catalogue: Arc::new(peers::product::GrpcCatalogue::new(peers.product)),
         stock: Arc::new(peers::inventory::GrpcStock::new(peers.inventory)),
@@ -54,7 +54,8 @@ pub async fn build(
         retention: config.outbox_retention,
         crash: runtime.crash.clone(),
     };
-    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), config.timeout, config.default_method);
+    let eraser = app::erasure::Eraser::new(store.journal, store.records, bus.clone());
+    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), eraser, config.timeout, config.default_method);
     let grpc = CheckoutServiceServer::new(grpc)
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);

@@ -99,6 +99,34 @@ pub trait Journal: Send + Sync {
     async fn disown(&self, owner: &str) -> Result<(), StoreError>;
 }
 
+/// What the journal keeps of customers. Every method is one atomic unit.
+#[async_trait]
+pub trait CustomerRecords: Send + Sync {
+    /// Checkouts of this user, oldest first, at most `limit`: if none of the user's goes on.
+    async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError>;
+    /// Makes those of these checkouts nobody's that are this user's and have ended: what they belong to begins with
+    /// [`proto::convert::ERASED_USER`] and goes on with their id, so that a key of the user's is free again, and no two of them
+    /// can be told to be of one customer. Their published events go from the outbox.
+    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Forgotten, StoreError>;
+}
+
+/// The checkouts of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    All(Vec<CheckoutId>),
+    /// This one goes on.
+    Unfinished(CheckoutId),
+}
+
+/// What became of checkouts that were to be nobody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgotten {
+    /// So many are.
+    Done(u64),
+    /// The event of this one waits to be published: nothing was changed.
+    Unpublished(CheckoutId),
+}
+
 /// A peer gave no answer that can be relied on: it may or may not have done what it was asked to.
 #[derive(Debug, thiserror::Error)]
 #[error("the outcome is unknown")]

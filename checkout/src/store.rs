@@ -12,7 +12,7 @@ use storage::{OpenError, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 
 use crate::{
     config::Store,
-    ports::{Journal, Record},
+    ports::{CustomerRecords, Journal, Record},
     saga::State,
 };
 use postgres::PostgresJournal;
@@ -21,6 +21,7 @@ use sqlite::SqliteJournal;
 /// A journal, the outbox that shares its commits, and whether both are there.
 pub(crate) struct Opened {
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) records: Arc<dyn CustomerRecords>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) probe: Probe,
 }
@@ -38,6 +39,7 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, O
             .await?;
             Ok(Opened {
                 journal: Arc::new(SqliteJournal::new(db.clone())),
+                records: Arc::new(SqliteJournal::new(db.clone())),
                 outbox: Arc::new(SqliteOutbox(db.clone())),
                 probe: Probe::new("checkout-store", move || {
                     let db = db.clone();
@@ -56,6 +58,7 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, O
             .await?;
             Ok(Opened {
                 journal: Arc::new(PostgresJournal::new(db.clone())),
+                records: Arc::new(PostgresJournal::new(db.clone())),
                 outbox: Arc::new(PostgresOutbox(db.clone())),
                 probe: Probe::new("checkout-postgresql", move || {
                     let db = db.clone();

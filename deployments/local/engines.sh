@@ -41,6 +41,8 @@ for name in "${names[@]}"; do
   . "$here/$name/engine.sh"
 done
 unset name
+# shellcheck source=tls.sh
+. "$here/tls.sh"
 
 fail() {
   echo "engines: $*" >&2
@@ -294,6 +296,7 @@ start_engine() {
     chmod u=rwx,go=rx "$home"
     "${engine}_fetch"
     "${engine}_start"
+    describe_secured "$engine"
   fi
   await_answer "$engine"
 }
@@ -405,4 +408,5 @@ print_variables() {
   for engine in "$@"; do
     echo "export $("${engine}_variable")"
   done
+  [ ! -d "$tls" ] || echo "export CARTWRIGHT_TEST_TLS_DIR=$tls"
 }

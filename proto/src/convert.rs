@@ -107,3 +107,23 @@ pub fn user_id(wire: &str) -> Result<&str, Refusal> {
     }
     Ok(wire)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_the_id_of_an_erased_purchase() {
+        assert!(user_id("erased:01900000-0000-7000-8000-000000000001").is_err());
+        assert!(user_id(ERASED_USER).is_err());
+        assert!(user_id("erased").is_ok(), "only the whole beginning is taken");
+    }
+
+    #[test]
+    fn an_erasure_names_a_hundred_checkouts_at_most() {
+        let ids = vec![Uuid::max().to_string(); MAX_ERASED];
+        assert_eq!(checkout_ids(&ids).unwrap().len(), MAX_ERASED);
+        assert!(checkout_ids(&[&ids[..], &ids[..1]].concat()).is_err());
+        assert!(checkout_ids(&["1".to_owned()]).is_err());
+    }
+}

@@ -149,7 +149,11 @@ fn script(name: &str, directory: &Path) -> Command {
     let mut command = Command::new(scripts.join(name));
     command.env("CARTWRIGHT_ENGINES_DIR", directory).stdin(Stdio::null());
     // Two sets cannot both have the ports that somebody wants for one.
-    for engine in ["POSTGRESQL", "MONGODB", "REDIS", "KAFKA", "KAFKA_CONTROLLER"] {
+    let second = ["MONGODB_TLS", "REDIS_TLS", "KAFKA_TLS", "KAFKA_LOGIN"];
+    for engine in ["POSTGRESQL", "MONGODB", "REDIS", "KAFKA", "KAFKA_CONTROLLER"]
+        .into_iter()
+        .chain(second)
+    {
         command.env_remove(format!("CARTWRIGHT_{engine}_PORT"));
     }
     command

@@ -5,14 +5,16 @@ mod snapshot;
 
 use std::{
     fmt,
+    fs::Permissions,
     ops::Deref,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context, Result};
 use cartwright::settings::Settings;
-use events::{EventBus, SqliteBus};
+use events::{EventBus, Signatures, SigningKey, SqliteBus};
 use runtime::CrashPoints;
 use sqlx::{FromRow, sqlite::SqliteRow};
 use tempfile::TempDir;
@@ -78,7 +80,7 @@ impl Home {
             Profile::Engines => Some(Places::make(Addresses::shared()?, None).await?),
         };
         Ok(Self {
-            folder: tempfile::tempdir()?,
+            folder: private_folder()?,
             places,
             is_on_its_own_engines: false,
         })
@@ -87,7 +89,7 @@ impl Home {
     /// On engines that are there for this test alone. They must outlive it.
     pub async fn on(engines: &EngineSet) -> Result<Self> {
         Ok(Self {
-            folder: tempfile::tempdir()?,
+            folder: private_folder()?,
             places: Some(Places::make(engines.addresses().clone(), None).await?),
             is_on_its_own_engines: true,
         })
@@ -95,7 +97,7 @@ impl Home {
 
     /// The same data at another place, of a shop that is closed and at rest.
     pub async fn copy(&self) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = private_folder()?;
         for entry in std::fs::read_dir(self.folder.path())? {
             let entry = entry?;
             std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
@@ -188,9 +190,23 @@ impl Home {
         }
     }
 
+    /// Lets the broker compress the events of checkouts from now on.
+    pub async fn compress_events(&self, codec: &str) -> Result<()> {
+        let places = self.places.as_ref().context("the embedded bus has no codecs")?;
+        places.compress_events(codec).await
+    }
+
     /// The versions of the carts that are in the shared cache, by customer.
     pub async fn cached_carts(&self) -> Result<Vec<(String, i64)>> {
         self.own_engines()?.cached_carts().await
+    }
+
+    /// The keys of the shared cache in which a text stands; none where there is no shared cache.
+    pub async fn cache_keys_with(&self, text: &str) -> Result<Vec<String>> {
+        match &self.places {
+            None => Ok(Vec::new()),
+            Some(places) => places.cache_keys_with(text).await,
+        }
     }
 
     /// Empties the shared cache of this home, and of all others on its engines.
@@ -215,6 +231,13 @@ impl Home {
         self.places.take().filter(|_| !self.is_on_its_own_engines)
     }
 
+    /// How the shop that lives here signs its events, when it has a key of its own.
+    pub fn signatures(&self) -> Signatures {
+        let key = std::fs::read(self.folder().join("events.key")).ok();
+        let key = key.and_then(|key| SigningKey::new(&key).ok());
+        key.map(|key| Signatures::new("", key, Vec::new())).unwrap_or_default()
+    }
+
     /// The event bus, as another process sees it.
     pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
         Ok(match &self.places {
@@ -222,6 +245,13 @@ impl Home {
             Some(places) => Arc::new(places.bus().await?),
         })
     }
+}
+
+/// A folder in which a test may put files of its own beside those of a shop.
+fn private_folder() -> std::io::Result<TempDir> {
+    tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
 }
 
 impl Drop for Home {

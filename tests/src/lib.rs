@@ -4,4 +4,5 @@ pub mod books;
 pub mod engine_set;
 pub mod home;
 pub mod process;
+pub mod secured;
 pub mod shops;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -18,6 +18,8 @@ use tokio::{
 
 /// How long a shop may take to open or to close.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the services of these shops listen, apart from their gateways.
+pub const GRPC_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// The HS256 key of these shops, so that tokens can be made without them.
 pub const SECRET: &str = "a key for tests, of more than 32 bytes";
 
@@ -49,6 +51,7 @@ pub fn command(binary: &Path, data_dir: &Path) -> Command {
     command
         .env_clear()
         .env("DATA_DIR", data_dir)
+        .env("GRPC_HOST", GRPC_HOST.to_string())
         .env("JWT_SECRET", SECRET)
         .env("LOG_LEVEL", "warn");
     for port in [

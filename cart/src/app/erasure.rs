@@ -11,7 +11,7 @@ impl Carts {
     ///
     /// A new cart begins with version 1 again, and a cache takes no older version for a newer one. So no copy is believed from
     /// before the removal on, and afterwards the cache forgets that there was one.
-    pub(crate) async fn erase(&self, user: UserId) -> Result<bool, CartError> {
+    pub async fn erase(&self, user: UserId) -> Result<bool, CartError> {
         let turn = self.0.turns.of(&user).await;
         let carts = self.clone();
         let erased = self.0.tasks.spawn(async move {
@@ -25,7 +25,9 @@ impl Carts {
                 Err(StoreError::unavailable("the cache was not reached and may have a copy"))
             }
         });
-        let erased = erased.await.unwrap_or_else(|panicked| Err(StoreError::corrupt(panicked)));
+        let erased = erased
+            .await
+            .unwrap_or_else(|panicked| Err(StoreError::corrupt(panicked)));
         Ok(erased?)
     }
 }

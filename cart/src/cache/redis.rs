@@ -27,20 +27,19 @@ use uuid::Uuid;
 
 use super::lifetime::Lifetime;
 use crate::{
-    config::Secret,
+    config::RedisLink,
     document::CartDocument,
     domain::{Cart, UserId, Version},
     ports::{CacheError, Cached, CartCache, Ticket},
 };
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const FORGET_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What it takes to open one.
 #[derive(Debug, Clone)]
 pub struct RedisOptions<'a> {
-    /// `host:port`.
-    pub address: &'a str,
-    pub password: Option<&'a Secret>,
+    pub link: &'a RedisLink,
     /// What every key begins with.
     pub prefix: &'a str,
     /// Entries live for `ttl` and up to `jitter` more.
@@ -133,7 +132,7 @@ impl RedisCache {
     pub async fn open(options: RedisOptions<'_>, ids: Ids) -> Result<Self, OpenError> {
         let script = |body: &str| Script::new(&[HELD, body].concat());
         Ok(Self {
-            connection: connection::open(options.address, options.password).await?,
+            connection: connection::open(options.link).await?,
             prefix: options.prefix.to_owned(),
             lifetime: Lifetime {
                 ttl: options.ttl,
@@ -245,7 +244,7 @@ impl CartCache for RedisCache {
 
     async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
         let forget = redis::Cmd::del(self.key(user));
-        self.bounded(async |connection| forget.query_async(connection).await)
+        self.within(FORGET_TIMEOUT, async |connection| forget.query_async(connection).await)
             .await
     }
 }

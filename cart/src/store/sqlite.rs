@@ -165,7 +165,10 @@ mod tests {
             let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
             let plan = plan.fetch_all(store.db.reader()).await.unwrap();
             let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-            assert!(plan.iter().any(|step| step.contains("carts_by_age (<expr><?)")), "{plan:?}");
+            assert!(
+                plan.iter().any(|step| step.contains("carts_by_age (<expr><?)")),
+                "{plan:?}"
+            );
         }
     }
 }

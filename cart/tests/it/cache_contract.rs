@@ -153,6 +153,20 @@ async fn what_was_loaded_before_the_cache_was_emptied_is_not_kept(fixture: &impl
     assert_eq!(version(cache.as_ref()).await, Some(7));
 }
 
+async fn who_was_forgotten_may_come_back_as_somebody_new(fixture: &impl Fixture) {
+    let cache = fixture.cache().await;
+    bring(cache.as_ref(), 7).await;
+    // A reader and a writer of before are under way while the cart is removed.
+    let late = cache.invalidate(&user(), Version(8)).await.unwrap();
+    cache.invalidate(&user(), Version(i64::MAX)).await.unwrap();
+    cache.forget(&user()).await.unwrap();
+    put(cache.as_ref(), 8, late).await;
+    assert_eq!(version(cache.as_ref()).await, None, "what was written before does not come back");
+    cache.forget(&user()).await.unwrap();
+    bring(cache.as_ref(), 1).await;
+    assert_eq!(version(fixture.cache().await.as_ref()).await, Some(1));
+}
+
 async fn customers_do_not_meet(fixture: &impl Fixture) {
     let cache = fixture.cache().await;
     bring(cache.as_ref(), 1).await;
@@ -204,7 +218,7 @@ macro_rules! cache_contract {
             an_invalidated_entry_is_gone_and_nothing_older_comes_back a_late_invalidation_leaves_what_is_newer
             nothing_older_comes_in_after_an_invalidation_of_nothing a_gap_is_filled_once_by_whoever_saw_it
             what_was_loaded_before_the_cache_was_emptied_is_not_kept customers_do_not_meet
-            of_64_racing_writers_no_older_one_stays);
+            who_was_forgotten_may_come_back_as_somebody_new of_64_racing_writers_no_older_one_stays);
         cache_contract!(@case $fixture, Duration::from_secs(2); entries_expire);
     })* };
     (@case $fixture:ty, $ttl:expr; $($case:ident)*) => { $(

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use cart::{
-    Cache, Secret, Store,
+    Cache, RedisLink, Secret, Store,
     app::{Carts, Terms},
     domain::{Cart, UserId, Version},
     ports::{CartCache, CartStore, Saved},
@@ -132,8 +132,7 @@ async fn two_processes_share_their_engines() {
         database: database.name.clone(),
     };
     let cache = Cache::Redis {
-        address,
-        password: None,
+        link: RedisLink::open(address),
         prefix: format!("{}:", testing::unique_name()),
     };
     let one = Shop::open_on(store.clone(), cache.clone()).await;

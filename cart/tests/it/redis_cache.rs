@@ -7,7 +7,7 @@ use std::{
 };
 
 use cart::{
-    Secret,
+    RedisLink, Secret,
     app::{Carts, Terms},
     cache::{RedisCache, RedisOptions},
     domain::{Cart, UserId, Version},
@@ -48,8 +48,7 @@ impl RedisKeys {
 
     async fn cache_by_way_of(&self, address: &str, timeout: Duration) -> RedisCache {
         let options = RedisOptions {
-            address,
-            password: None,
+            link: &RedisLink::open(address),
             prefix: &self.prefix,
             ttl: self.ttl,
             jitter: self.jitter,
@@ -311,10 +310,12 @@ async fn a_writer_who_dies_after_the_save_leaves_no_older_copy_to_others() {
 }
 
 async fn refusal(address: &str, password: Option<&str>) -> OpenError {
-    let password = password.map(Secret::new);
+    let link = RedisLink {
+        password: password.map(Secret::new),
+        ..RedisLink::open(address)
+    };
     let options = RedisOptions {
-        address,
-        password: password.as_ref(),
+        link: &link,
         prefix: "test:",
         ttl: MINUTE,
         jitter: Duration::ZERO,

@@ -299,3 +299,33 @@ async fn customers_read_their_own_writes() {
     }
     customers.join_all().await;
 }
+
+#[tokio::test]
+async fn an_erased_cart_is_seen_by_nobody_and_its_customer_begins_anew() {
+    let (store, carts) = over_fake();
+    for n in 1..=3 {
+        add(&carts, n, 1).await;
+    }
+    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(3), "a copy is there");
+    assert!(carts.erase(user()).await.unwrap());
+    assert_eq!(*carts.get_cart(&user()).await.unwrap(), Cart::never_filled(user()));
+    assert!(store.load(&user()).await.unwrap().is_none());
+    assert!(!carts.erase(user()).await.unwrap(), "there is none any more");
+    add(&carts, 4, 1).await;
+    let anew = carts.get_cart(&user()).await.unwrap();
+    assert_eq!((anew.version, quantities(&anew)), (Version(1), vec![(4, 1)]));
+}
+
+#[tokio::test]
+async fn an_erasure_of_which_the_cache_was_not_told_is_not_done() {
+    let store = Arc::new(FakeStore::default());
+    let over_none = carts(store.clone(), Arc::new(BadCache::Down));
+    add(&over_none, 1, 1).await;
+    let erased = over_none.erase(user()).await;
+    assert!(
+        matches!(erased, Err(CartError::Store(StoreError::Unavailable(_)))),
+        "{erased:?}"
+    );
+    // Made again when the cache is there.
+    assert!(!carts(store, memory_cache()).erase(user()).await.unwrap());
+}

@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use events::{DeadLetters, Parked};
 use proto::events::{CHECKOUT_TOPIC, GROUPS};
-use runtime::CrashPoints;
+use runtime::telemetry::visible;
 
 use super::{Failure, say};
 use crate::{cli::DlqCommand, settings::Settings, shop::bus::connect};
@@ -13,9 +13,7 @@ pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), 
     if nowhere {
         return Err(anyhow!("DATA_DIR {}: no shop has been open here", settings.data_dir.display()).into());
     }
-    let bus = connect(settings, &CrashPoints::none())
-        .await
-        .map_err(anyhow::Error::from)?;
+    let bus = connect(settings).await.map_err(anyhow::Error::from)?;
     let letters = DeadLetters::new(bus);
     let parked = parked(&letters).await?;
     match command {
@@ -53,10 +51,15 @@ fn find<'a>(parked: &'a [Parked], id: &str) -> anyhow::Result<Vec<&'a Parked>> {
 
 fn list(parked: &[Parked]) -> Result<(), Failure> {
     for letter in parked {
-        say(&format!(
-            "{}  {}  {}  {}",
-            letter.id, letter.parked_at, letter.group, letter.reason
-        ))?;
+        let Parked {
+            id,
+            parked_at,
+            group,
+            reason,
+            ..
+        } = letter;
+        let doubt = if letter.proven { "" } else { "NOT SIGNED BY THIS SHOP  " };
+        say_visibly(&format!("{id}  {parked_at}  {group}  {doubt}{reason}"))?;
     }
     let s = if parked.len() == 1 { "" } else { "s" };
     Ok(say(&format!("{} event{s} parked", parked.len()))?)
@@ -64,24 +67,32 @@ fn list(parked: &[Parked]) -> Result<(), Failure> {
 
 fn show(found: &[&Parked]) -> Result<(), Failure> {
     for letter in found {
-        say(&format!(
-            "id         {}\ngroup      {}\nreason     {}",
-            letter.id, letter.group, letter.reason
-        ))?;
-        say(&format!(
-            "parked at  {}\nstood at   {}",
-            letter.parked_at, letter.origin
-        ))?;
-        say(&format!("key        {}", letter.message.key))?;
-        for (name, value) in &letter.message.headers {
-            say(&format!("header     {name}: {value}"))?;
+        let message = &letter.message;
+        let line = |name: &str, value: &str| say_visibly(&format!("{name:<10} {value}"));
+        line("id", &letter.id)?;
+        line("group", &letter.group)?;
+        line("reason", &letter.reason)?;
+        if !letter.proven {
+            line(
+                "signed",
+                "no: whoever can write to the event bus may have written this letter",
+            )?;
         }
-        say(&format!(
-            "value      {}\n",
-            String::from_utf8_lossy(&letter.message.value)
-        ))?;
+        line("parked at", &letter.parked_at)?;
+        line("stood at", &letter.origin)?;
+        line("key", &message.key)?;
+        for (name, value) in &message.headers {
+            line("header", &format!("{name}: {value}"))?;
+        }
+        line("value", &String::from_utf8_lossy(&message.value))?;
+        say("")?;
     }
     Ok(())
+}
+
+/// What is in a letter was written by anybody, and is shown by a terminal.
+fn say_visibly(line: &str) -> Result<(), Failure> {
+    Ok(say(&visible(line))?)
 }
 
 async fn redrive(letters: &DeadLetters, found: &[&Parked]) -> Result<(), Failure> {
@@ -90,7 +101,7 @@ async fn redrive(letters: &DeadLetters, found: &[&Parked]) -> Result<(), Failure
             .redrive(CHECKOUT_TOPIC, letter)
             .await
             .context("the event bus cannot be written")?;
-        say(&format!("{}  sent through {} again", letter.id, letter.group))?;
+        say_visibly(&format!("{}  sent through {} again", letter.id, letter.group))?;
     }
     if found.is_empty() {
         say("nothing is parked")?;

@@ -12,6 +12,9 @@ pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log)
     let config = Config::new(services, settings)?;
     // Taken before anything starts, so that a signal that comes during the start stops the shop in order once it is open.
     let signals = Signals::take(config.settings.shutdown_timeout.0, log.clone())?;
+    if let Some(warning) = config.settings.hooks.warning() {
+        tracing::warn!("{warning}");
+    }
     let hooks = Hooks::default();
     let (clock, ids) = (hooks.runtime.clock.clone(), hooks.runtime.ids.clone());
     let shop = Shop::start(&config, hooks).await?;

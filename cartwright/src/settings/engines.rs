@@ -1,5 +1,9 @@
 //! Which engines a shop runs on: the embedded ones, or those whose addresses are set.
 
+mod kafka;
+mod postgres;
+mod redis;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,6 +11,9 @@ use runtime::config::{ConfigError, is_host_and_port};
 use storage::{Database, PostgresAddress, PostgresParts};
 
 use super::{ServiceName, Settings, by_service};
+use kafka::KafkaSecurity;
+use postgres::PostgresSecurity;
+use redis::RedisSecurity;
 
 by_service! {
     /// PostgreSQL databases of single services.
@@ -25,7 +32,7 @@ by_service! {
 pub struct Engines {
     /// PostgreSQL, for everything but carts: `postgres://user:password@host:5432/database` [default: SQLite files in
     /// `DATA_DIR`].
-    #[arg(long, env, global = true, hide_env_values = true)]
+    #[arg(long, env, global = true)]
     pub database_url: Option<String>,
     /// PostgreSQL's host, in place of `DATABASE_URL`.
     #[arg(long, env, global = true)]
@@ -37,15 +44,17 @@ pub struct Engines {
     #[arg(long, env, global = true, default_value = "cartwright", hide_short_help = true)]
     pub db_user: String,
     /// The password of `DB_USER`.
-    #[arg(long, env, global = true, hide_env_values = true, hide_short_help = true)]
+    #[arg(long, env, global = true, hide_short_help = true)]
     pub db_password: Option<String>,
     /// PostgreSQL's database, for `DB_HOST`.
     #[arg(long, env, global = true, default_value = "cartwright", hide_short_help = true)]
     pub db_name: String,
     #[command(flatten)]
+    pub postgres_security: PostgresSecurity,
+    #[command(flatten)]
     pub databases: Databases,
     /// MongoDB, for carts: `mongodb://host:27017/` [default: a SQLite file in `DATA_DIR`].
-    #[arg(long, env, global = true, hide_env_values = true)]
+    #[arg(long, env, global = true)]
     pub mongo_uri: Option<String>,
     /// The database of carts, in MongoDB.
     #[arg(long, env, global = true, default_value = "cartdb", hide_short_help = true)]
@@ -53,9 +62,8 @@ pub struct Engines {
     /// Redis, as the cache of carts: host:6379. Several cart processes need it [default: in this process].
     #[arg(long, env, global = true)]
     pub redis_addr: Option<String>,
-    /// The password of Redis.
-    #[arg(long, env, global = true, hide_env_values = true, hide_short_help = true)]
-    pub redis_password: Option<String>,
+    #[command(flatten)]
+    pub redis_security: RedisSecurity,
     /// Kafka, as the event bus: host:9092, more with commas between them [default: a SQLite file in `DATA_DIR`].
     #[arg(long, env, global = true)]
     pub kafka_brokers: Option<String>,
@@ -65,6 +73,8 @@ pub struct Engines {
     /// Another name of `KAFKA_BROKERS`.
     #[arg(long, env, global = true, hide_short_help = true)]
     pub kafka_addr: Option<String>,
+    #[command(flatten)]
+    pub kafka_security: KafkaSecurity,
     /// Put in front of topics, consumer groups and cache keys, for shops that share a Kafka or a Redis.
     #[arg(long, env, global = true)]
     pub namespace: Option<String>,
@@ -99,13 +109,15 @@ impl Engines {
                 "is set together with DATABASE_URL; set one of them",
             )),
             (Some(url), None) => PostgresAddress::from_url("DATABASE_URL", url).map(Some),
-            (None, Some(host)) => Ok(Some(PostgresAddress::from_parts(PostgresParts {
+            (None, Some(host)) => PostgresAddress::from_parts(PostgresParts {
                 host,
                 port: self.db_port,
                 user: &self.db_user,
                 password: set(self.db_password.as_ref()),
                 database: &self.db_name,
-            }))),
+                tls: self.postgres_security.tls(),
+            })
+            .map(Some),
             (None, None) => Ok(None),
         }
     }
@@ -118,10 +130,6 @@ impl Engines {
     /// Redis' address, if it is to be used.
     pub fn redis(&self) -> Option<&str> {
         set(self.redis_addr.as_ref())
-    }
-
-    pub fn redis_password(&self) -> Option<&str> {
-        set(self.redis_password.as_ref())
     }
 
     /// Kafka's brokers, if it is to be used, and which of its three names they were given by.
@@ -146,8 +154,15 @@ impl Engines {
         set(self.instance.as_ref())
     }
 
+    /// What is allowed and lets others read along.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let redis = self.redis().and_then(|_| self.redis_security.warning());
+        let kafka = self.kafka().and_then(|_| self.kafka_security.warning());
+        redis.into_iter().chain(kafka).collect()
+    }
+
     /// Finds what is wrong without asking anybody.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for service in ServiceName::ALL {
             self.postgres(service)?;
         }
@@ -164,10 +179,14 @@ impl Engines {
                 "must read like host:6379; the password is in REDIS_PASSWORD",
             ));
         }
-        if let Some((variable, brokers)) = self.kafka()
-            && !brokers.split(',').all(is_broker)
-        {
-            return Err(ConfigError::new(variable, "must read like host:9092,host:9092"));
+        self.postgres_security.check()?;
+        self.redis_security.check()?;
+        self.kafka_security.link()?;
+        if let Some((variable, brokers)) = self.kafka() {
+            if !brokers.split(',').all(is_broker) {
+                return Err(ConfigError::new(variable, "must read like host:9092,host:9092"));
+            }
+            self.kafka_security.check_brokers(variable, brokers)?;
         }
         self.mongo().map_or(Ok(()), cart::store::check_mongo_uri)
     }
@@ -204,8 +223,7 @@ impl Settings {
     pub(crate) fn cart_cache(&self) -> cart::Cache {
         match self.engines.redis() {
             Some(address) => cart::Cache::Redis {
-                address: address.to_owned(),
-                password: self.engines.redis_password().map(cart::Secret::new),
+                link: self.engines.redis_security.link(address),
                 prefix: self.engines.namespace().to_owned(),
             },
             None => cart::Cache::Memory,

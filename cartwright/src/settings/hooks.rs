@@ -27,8 +27,14 @@ pub enum Purpose {
 }
 
 impl TestHooks {
+    /// What is said of them before anything starts, if one is set.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let hooks = self.set().join(" and ");
+        (!hooks.is_empty()).then(|| format!("{hooks}: this process is under test and may abort at any time"))
+    }
+
     /// The hooks that are set, by their variables.
-    pub(super) fn set(&self) -> Vec<&'static str> {
+    fn set(&self) -> Vec<&'static str> {
         let hooks = [
             ("CARTWRIGHT_CRASH_AT", self.cartwright_crash_at.is_some()),
             ("CARTWRIGHT_CRASH_TRACE", self.cartwright_crash_trace.is_some()),

@@ -2,6 +2,11 @@
 
 use clap::{ArgMatches, Command, parser::ValueSource};
 
+use super::{
+    redaction::{REDACTED, shown},
+    secrets::Secret,
+};
+
 /// Every setting with its effective value and its source.
 #[derive(Debug, Clone)]
 pub struct Sources(Vec<Setting>);
@@ -10,31 +15,40 @@ pub struct Sources(Vec<Setting>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     pub variable: String,
-    /// `None` when it is not set and has no default.
+    /// `None` when it is not set and has no default. Nothing that is secret is in it.
     pub value: Option<String>,
     pub source: &'static str,
+    /// Whether something of the value is not shown.
+    is_redacted: bool,
 }
 
-/// What stands for a value that is not shown.
-const REDACTED: &str = "(redacted)";
+const FLAG: &str = "flag";
 
 impl Sources {
     pub(crate) fn read(definition: &Command, matches: &ArgMatches) -> Self {
         // Given after a command, a flag is among that command's matches.
         let innermost = matches.subcommand().map_or(matches, |(_, inner)| inner);
-        let shown = definition.get_arguments().filter(|arg| !arg.is_hide_set());
-        let settings = shown.filter_map(|arg| {
+        let given = |id: &str| innermost.get_raw(id).and_then(|mut values| values.next());
+        let visible = definition.get_arguments().filter(|arg| !arg.is_hide_set());
+        let settings = visible.filter_map(|arg| {
             let variable = arg.get_env()?.to_string_lossy().into_owned();
             let id = arg.get_id().as_str();
-            let source = match innermost.value_source(id) {
-                Some(ValueSource::EnvVariable) => "environment",
-                Some(ValueSource::CommandLine) => "flag",
-                Some(ValueSource::DefaultValue) => "default",
-                _ => "not set",
+            let file = Secret::of(&variable).and_then(|_| given(&format!("{id}_file")));
+            let raw = given(id).map(|value| value.to_string_lossy().into_owned());
+            let (raw, source) = match innermost.value_source(id) {
+                _ if file.is_some_and(|file| !file.is_empty()) => (None, "file"),
+                Some(ValueSource::EnvVariable) => (raw, "environment"),
+                Some(ValueSource::CommandLine) => (raw, FLAG),
+                Some(ValueSource::DefaultValue) => (raw, "default"),
+                _ => (None, "not set"),
             };
-            let raw = innermost.get_raw(id).and_then(|mut values| values.next());
-            let value = raw.map(|value| redacted(&variable, &value.to_string_lossy()));
+            let value = match (&raw, source) {
+                (Some(raw), _) => Some(redacted(&variable, raw)),
+                (None, "file") => Some(REDACTED.to_owned()),
+                (None, _) => None,
+            };
             Some(Setting {
+                is_redacted: value != raw,
                 variable,
                 value,
                 source,
@@ -46,31 +60,33 @@ impl Sources {
     pub fn iter(&self) -> impl Iterator<Item = &Setting> {
         self.0.iter()
     }
+
+    /// The secrets that everybody on this machine reads in its list of processes: what to say of each.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        let open = self.0.iter().filter_map(|setting| {
+            let secret = Secret::of(&setting.variable).filter(|_| setting.source == FLAG && setting.is_redacted)?;
+            Some((
+                secret,
+                format!("--{}", setting.variable.to_lowercase().replace('_', "-")),
+            ))
+        });
+        open.map(|(secret, flag)| {
+            format!(
+                "{flag} shows in the list of processes; give the secret in a file that {} names",
+                secret.file
+            )
+        })
+    }
 }
 
-/// Secrets whole, and in a URL the password and the parameters, which may hold another.
+/// Secrets whole, and what an address has of them.
 fn redacted(variable: &str, value: &str) -> String {
-    if variable.contains("SECRET") || variable.contains("PASSWORD") {
-        return REDACTED.to_owned();
+    let is_path = variable == "DATA_DIR" || variable.ends_with("_FILE");
+    match Secret::of(variable) {
+        Some(secret) if !secret.is_address() && !value.is_empty() => REDACTED.to_owned(),
+        None if is_path && !value.contains(['@', '?']) => value.to_owned(),
+        Some(_) | None => shown(value),
     }
-    let Some((scheme, rest)) = value.split_once("://") else {
-        // A login does not belong there, and somebody wrote one.
-        let place = value.rsplit_once('@').map(|(_, place)| format!("{REDACTED}@{place}"));
-        return place.unwrap_or_else(|| value.to_owned());
-    };
-    let (login, rest) = match rest.rsplit_once('@') {
-        Some((login, rest)) => {
-            // One that was not encoded may have any of them in it.
-            let user = login.split([':', '/', '?']).next().unwrap_or_default();
-            (format!("{user}:{REDACTED}@"), rest)
-        }
-        None => (String::new(), rest),
-    };
-    let (place, parameters) = match rest.split_once('?') {
-        Some((place, _)) => (place, format!("?{REDACTED}")),
-        None => (rest, String::new()),
-    };
-    format!("{scheme}://{login}{place}{parameters}")
 }
 
 #[cfg(test)]
@@ -80,18 +96,15 @@ mod tests {
     #[test]
     fn secrets_do_not_show() {
         assert_eq!(redacted("JWT_SECRET", "s"), REDACTED);
+        assert_eq!(redacted("EVENT_SIGNING_KEY", "s"), REDACTED);
+        assert_eq!(redacted("KAFKA_SASL_PASSWORD", "s"), REDACTED);
         assert_eq!(
             redacted("DATABASE_URL", "postgres://u:p@h/db"),
-            "postgres://u:(redacted)@h/db"
+            "postgres://(redacted)@h/db"
         );
-        for hidden in [
-            "postgres://h/db?user=u&password=p",
-            "mongodb://h/?tlsCertificateKeyFilePassword=p@h",
-        ] {
-            assert!(!redacted("MONGO_URI", hidden).contains("=p"), "{hidden}");
-        }
+        assert_eq!(redacted("REDIS_ADDR", "u:p@h:1"), "(redacted)@h:1");
         assert_eq!(redacted("MONGO_URI", "mongodb://h:1/db"), "mongodb://h:1/db");
         assert_eq!(redacted("HOST", "127.0.0.1"), "127.0.0.1");
-        assert_eq!(redacted("REDIS_ADDR", "u:p@h:1"), "(redacted)@h:1");
+        assert_eq!(redacted("REDIS_CA_FILE", "/etc/a=b.pem"), "/etc/a=b.pem");
     }
 }

@@ -1,13 +1,18 @@
 //! The event bus of this process.
 
+mod signing;
+
 use std::sync::Arc;
 
 use events::{EventBus, KafkaBus, KafkaOptions, SqliteBus};
-use proto::events::{CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS};
+use proto::events::{CART_GROUP, CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS, NOTIFICATION_GROUP, ORDERS_GROUP};
 use runtime::{CrashPoints, Probe, Runtime, telemetry::chain};
 use storage::OpenError;
 
-use crate::{Config, settings::Settings};
+use crate::{
+    Config, ServiceName,
+    settings::{Engines, Settings},
+};
 
 /// How this program is called in Kafka's logs.
 const CLIENT_ID: &str = "cartwright";
@@ -23,14 +28,36 @@ impl Bus {
         self.bus.clone()
     }
 
-    /// What Kafka carries can wait: while it is away, purchases go on and their events stay in the outbox.
-    pub(super) fn probe(&self) -> Probe {
+    /// Whether the bus answers, and whether the group of this service makes progress on it. What a bus carries can wait: while
+    /// it is away, purchases go on and their events stay in the outbox.
+    pub(super) fn probes(&self, service: ServiceName) -> Vec<Probe> {
         let bus = self.bus.clone();
-        let probe = Probe::new(self.engine, move || {
+        let answers = Probe::new(self.engine, move || {
             let bus = bus.clone();
             async move { bus.is_up().await }
         });
-        probe.optional()
+        let goes_on = group_of(service).map(|group| {
+            let bus = self.bus.clone();
+            Probe::new(format!("group {group}"), move || {
+                let goes_on = !bus.stalled().contains(group);
+                async move { goes_on }
+            })
+        });
+        std::iter::once(answers).chain(goes_on).map(Probe::optional).collect()
+    }
+}
+
+/// The group that a service is a member of.
+const fn group_of(service: ServiceName) -> Option<&'static str> {
+    match service {
+        ServiceName::Cart => Some(CART_GROUP),
+        ServiceName::Orders => Some(ORDERS_GROUP),
+        ServiceName::Notification => Some(NOTIFICATION_GROUP),
+        ServiceName::Product
+        | ServiceName::Inventory
+        | ServiceName::Payment
+        | ServiceName::Checkout
+        | ServiceName::Gateway => None,
     }
 }
 
@@ -39,39 +66,56 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
     if !config.services.iter().any(|service| service.uses_events()) {
         return Ok(None);
     }
-    let bus = connect(&config.settings, &runtime.crash).await?;
-    let engine = match config.settings.engines.kafka() {
-        Some(_) => "kafka",
-        None => "event-bus",
+    let settings = &config.settings;
+    let (bus, engine): (Arc<dyn EventBus>, _) = match settings.engines.kafka() {
+        Some(_) => (Arc::new(kafka(settings).await?), "kafka"),
+        None => {
+            let bus = SqliteBus::open(&settings.file("bus"), &runtime.crash).await?;
+            (Arc::new(signing::embedded(bus, settings).await?), "event-bus")
+        }
     };
+    if !bus.signatures().are_made() {
+        tracing::warn!(
+            "EVENT_SIGNING_KEY is not set: events are neither signed nor checked, and whoever can write to Kafka can make orders"
+        );
+    }
     let dead_letters = GROUPS.map(|group| events::dead_letter_topic(CHECKOUT_TOPIC, group));
     let topics = dead_letters.iter().map(|topic| (topic.as_str(), 1));
     for (topic, partitions) in topics.chain([(CHECKOUT_TOPIC, CHECKOUT_PARTITIONS)]) {
         let made = bus.ensure_topic(topic, partitions).await;
-        made.map_err(|error| OpenError::Engine {
-            variable: config
-                .settings
-                .engines
-                .kafka()
-                .map_or("DATA_DIR", |(variable, _)| variable),
-            problem: format!("topic {topic} cannot be used: {}", chain(&error)),
-        })?;
+        made.map_err(|error| unusable(&settings.engines, &format!("topic {topic}"), &chain(&error)))?;
     }
     Ok(Some(Bus { bus, engine }))
 }
 
-/// The bus alone, as it is.
-pub(crate) async fn connect(settings: &Settings, crash: &CrashPoints) -> Result<Arc<dyn EventBus>, OpenError> {
-    Ok(match settings.engines.kafka() {
-        Some((variable, brokers)) => {
-            let options = KafkaOptions {
-                variable,
-                prefix: settings.engines.namespace().to_owned(),
-                client_id: CLIENT_ID.to_owned(),
-                ..KafkaOptions::at(brokers)
-            };
-            Arc::new(KafkaBus::open(options).await?)
-        }
-        None => Arc::new(SqliteBus::open(&settings.file("bus"), crash).await?),
-    })
+fn unusable(engines: &Engines, what: &str, why: &str) -> OpenError {
+    OpenError::Engine {
+        variable: engines.kafka().map_or("DATA_DIR", |(variable, _)| variable),
+        problem: format!("{what} cannot be used: {why}"),
+    }
+}
+
+/// The bus alone, as it is: nothing is made, no key either.
+pub(crate) async fn connect(settings: &Settings) -> Result<Arc<dyn EventBus>, OpenError> {
+    if settings.engines.kafka().is_some() {
+        return Ok(Arc::new(kafka(settings).await?));
+    }
+    let bus = SqliteBus::open(&settings.file("bus"), &CrashPoints::none()).await?;
+    Ok(Arc::new(signing::beside(bus, settings)?))
+}
+
+async fn kafka(settings: &Settings) -> Result<KafkaBus, OpenError> {
+    let (variable, brokers) = settings.engines.kafka().unwrap_or_default();
+    let link = settings.engines.kafka_security.link();
+    let options = KafkaOptions {
+        variable,
+        prefix: settings.engines.namespace().to_owned(),
+        client_id: CLIENT_ID.to_owned(),
+        link: link.map_err(|error| OpenError::Engine {
+            variable: error.variable,
+            problem: error.wants,
+        })?,
+        ..KafkaOptions::at(brokers)
+    };
+    Ok(KafkaBus::open(options).await?.signed(signing::on_kafka(settings)?))
 }

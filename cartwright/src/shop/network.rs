@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use runtime::{
-    Faults, Probe,
+    CrashPoints, Faults, Probe,
     channel::{Incoming, Peer, Policy},
     config::{ConfigError, is_host_and_port},
 };
 
 use super::StartError;
-use crate::{Config, ServiceName};
+use crate::{Config, ServiceName, settings::Settings};
 
 /// How long a call between services may take that sets no deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -38,14 +38,7 @@ impl Network {
                 peers.insert(service, peer);
                 incoming.insert(service, connections);
             } else {
-                let variable = address_variable(service);
-                // The value is not repeated: who writes a login there is not told all of it.
-                let wrong = || ConfigError::new(variable, "must read like host:50051, more with commas between them");
-                if !address.split(',').all(|replica| is_host_and_port(replica.trim())) {
-                    return Err(wrong());
-                }
-                let peer = Peer::tcp(address, policy.clone()).map_err(|_| wrong())?;
-                peers.insert(service, peer);
+                peers.insert(service, elsewhere(service, address, policy.clone())?);
             }
         }
         Ok(Self { peers, incoming })
@@ -102,7 +95,30 @@ impl Network {
     }
 }
 
-const fn address_variable(service: ServiceName) -> &'static str {
+/// The channel to a service in another process.
+fn elsewhere(service: ServiceName, address: &str, policy: Policy) -> Result<Peer, ConfigError> {
+    let variable = address_variable(service);
+    // The value is not repeated: who writes a login there is not told all of it.
+    let wrong = || ConfigError::new(variable, "must read like host:50051, more with commas between them");
+    if !address.split(',').all(|replica| is_host_and_port(replica.trim())) {
+        return Err(wrong());
+    }
+    Peer::tcp(address, policy).map_err(|_| wrong())
+}
+
+/// The channel to a service of a shop that runs, for a command beside it.
+pub(crate) fn of_running(service: ServiceName, settings: &Settings, deadline: Duration) -> Result<Peer, ConfigError> {
+    let policy = Policy {
+        deadline,
+        crash: CrashPoints::none(),
+        faults: Faults::none(),
+    };
+    let address = settings.addresses.of(service).map_or("", String::as_str);
+    elsewhere(service, address, policy)
+}
+
+/// Where the address of a service is set.
+pub(crate) const fn address_variable(service: ServiceName) -> &'static str {
     match service {
         ServiceName::Product => "PRODUCT_SERVICE_ADDR",
         ServiceName::Cart => "CART_SERVICE_ADDR",

@@ -9,7 +9,10 @@ use proto::{
 use storage::{from_page_token, to_page_token};
 use uuid::Uuid;
 
-use crate::domain::{Checkout, CheckoutId, Entry, ExpectedTotal, Failure, Line, Status};
+use crate::{
+    app::erasure::DeadEvents,
+    domain::{Checkout, CheckoutId, Entry, ExpectedTotal, Failure, Line, Status},
+};
 
 pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> wire::Checkout {
     let status = checkout.status();
@@ -109,6 +112,10 @@ pub(super) fn status_filter(status: i32) -> Result<Option<Status>, Refusal> {
         CheckoutStatus::Completed => Some(Status::Completed),
         CheckoutStatus::Failed => Some(Status::Failed),
     })
+}
+
+pub(super) const fn dead_events(drop_parked: bool) -> DeadEvents {
+    if drop_parked { DeadEvents::Drop } else { DeadEvents::Keep }
 }
 
 /// What a request lists: its page tokens belong to that.

@@ -7,8 +7,8 @@ use storage::StoreError;
 use tonic::Status;
 
 use crate::{
-    app::initiate_checkout::InitiateError,
-    domain::{PriceChange, Refusal as CartRefusal},
+    app::{erasure::EraseError, initiate_checkout::InitiateError},
+    domain::{CheckoutId, PriceChange, Refusal as CartRefusal},
 };
 
 pub(super) fn initiate(error: InitiateError) -> Status {
@@ -35,6 +35,40 @@ pub(super) fn initiate(error: InitiateError) -> Status {
         }
         InitiateError::Store(error) => store(&error),
         InitiateError::Busy | InitiateError::Stopping => status::unavailable(),
+    }
+}
+
+pub(super) fn erase(error: EraseError) -> Status {
+    let in_progress = |checkout: Option<CheckoutId>, message: String| {
+        let refusal = Refusal::new(Reason::CheckoutInProgress, message);
+        match checkout {
+            Some(checkout) => refusal.with(Fact::CheckoutId, checkout.to_string()).into(),
+            None => refusal.into(),
+        }
+    };
+    match error {
+        EraseError::Unfinished(checkout) => in_progress(
+            Some(checkout),
+            format!("checkout {checkout} has not ended; erase this customer again when it has"),
+        ),
+        EraseError::Undelivered(checkout) => in_progress(
+            checkout,
+            "an event of this customer has not come to all services yet; erase the customer again".to_owned(),
+        ),
+        EraseError::Parked(parked) => in_progress(
+            parked.message.key.parse().map(CheckoutId).ok(),
+            format!(
+                "event {id} is parked by {group}; send it through again with `cartwright dlq redrive {id}`, or let it go \
+                 with --drop-parked",
+                id = parked.id,
+                group = parked.group
+            ),
+        ),
+        EraseError::Store(error) => store(&error),
+        EraseError::Bus(error) => {
+            tracing::error!(error = chain(&error), "events of a customer who is erased could not be removed");
+            status::unavailable()
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The journal in PostgreSQL, with the outbox in the same schema. Any number of processes may use it at once.
 
+mod erasure;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +29,7 @@ pub const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     outbox::postgres::SCHEMA,
     include_str!("../../migrations/postgres/0002_holds.sql"),
+    include_str!("../../migrations/postgres/0003_erasure.sql"),
 ]);
 
 /// Sagas that nobody drives. The time of the statement, unlike that of the clock, is one that an index can be searched for.

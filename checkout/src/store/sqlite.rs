@@ -1,5 +1,7 @@
 //! The journal in SQLite, with the outbox in the same file.
 
+mod erasure;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +27,7 @@ pub const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     outbox::sqlite::SCHEMA,
     include_str!("../../migrations/sqlite/0002_holds.sql"),
+    include_str!("../../migrations/sqlite/0003_erasure.sql"),
 ]);
 
 /// The database's clock, in milliseconds.

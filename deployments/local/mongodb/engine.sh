@@ -47,9 +47,12 @@ mongodb_patch() {
 mongodb_start() {
   local as_user
   as_user mongodb
+  give_certificate mongodb
   choose_port "$state/mongodb/port" "${CARTWRIGHT_MONGODB_PORT:-}" 17017
+  choose_port "$state/mongodb/tls-port" "${CARTWRIGHT_MONGODB_TLS_PORT:-}" 17018
   own mongodb "$state/mongodb/data"
-  detach mongodb "$(mongodb_binary)" -listen "127.0.0.1:$(port mongodb)" -data "$state/mongodb/data"
+  detach mongodb "$(mongodb_binary)" -listen "127.0.0.1:$(port mongodb)" -data "$state/mongodb/data" \
+    -tls "127.0.0.1:$(cat "$state/mongodb/tls-port")" -certificate "$state/mongodb/server.pem" -key "$state/mongodb/server.key"
 }
 
 # OP_MSG with {ping: 1, $db: "admin"}; the answer has {ok: 1.0}.
@@ -66,4 +69,8 @@ mongodb_stop_signal() {
 
 mongodb_variable() {
   echo "MONGO_URI=mongodb://127.0.0.1:$(port mongodb)/"
+}
+
+mongodb_secured() {
+  echo "MONGO_URI=mongodb://localhost:$(cat "$state/mongodb/tls-port")/?tls=true&tlsCAFile=$tls/ca.pem"
 }

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,14 +21,35 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:27017", "the address to listen on")
 	data := flag.String("data", "data", "the directory of the SQLite files; it must exist")
+	secured := flag.String("tls", "", "the address to listen on by TLS")
+	certificate := flag.String("certificate", "", "the certificate (PEM) for TLS")
+	key := flag.String("key", "", "the key (PEM) of the certificate")
 	flag.Parse()
-	if err := serve(*listen, *data); err != nil {
+	listeners, err := open(*listen, *secured, *certificate, *key)
+	if err == nil {
+		err = serve(listeners, *data)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mongodb:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(listen, data string) error {
+// open takes the addresses: the plain one, and the one for TLS if there is one.
+func open(listen, secured, certificate, key string) ([]net.Listener, error) {
+	plain, err := net.Listen("tcp", listen)
+	if err != nil || secured == "" {
+		return []net.Listener{plain}, err
+	}
+	pair, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := tls.Listen("tcp", secured, &tls.Config{Certificates: []tls.Certificate{pair}})
+	return []net.Listener{plain, listener}, err
+}
+
+func serve(listeners []net.Listener, data string) error {
 	directory, err := filepath.Abs(data)
 	if err != nil {
 		return err
@@ -46,16 +68,19 @@ func serve(listen, data string) error {
 	}
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	listener, err := net.Listen("tcp", listen)
+	backend, err := url.Parse(server.MongoDBURI())
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(stop, func() { listener.Close() })
-	accepted := make(chan error, 1)
-	go func() {
-		defer cancel()
-		accepted <- accept(listener, server)
-	}()
+	commands := &turns{backend: backend.Host}
+	accepted := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		context.AfterFunc(stop, func() { listener.Close() })
+		go func() {
+			defer cancel()
+			accepted <- accept(listener, commands)
+		}()
+	}
 	if err := server.Run(stop); err != nil {
 		return err
 	}
@@ -63,12 +88,7 @@ func serve(listen, data string) error {
 }
 
 // accept serves connections until the listener is closed.
-func accept(listener net.Listener, server *ferretdb.FerretDB) error {
-	backend, err := url.Parse(server.MongoDBURI())
-	if err != nil {
-		return err
-	}
-	commands := turns{backend: backend.Host}
+func accept(listener net.Listener, commands *turns) error {
 	for {
 		client, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {

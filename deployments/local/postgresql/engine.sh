@@ -35,9 +35,11 @@ postgresql_start() {
   ! is_of_another_boot postgresql || postgresql_was_killed
   postgresql_await_burial
   postgresql_access | show postgresql "$home/pg_hba.conf"
+  give_certificate postgresql
   choose_port "$home/port" "${CARTWRIGHT_POSTGRESQL_PORT:-}" 15432
   detach postgresql "$programs/postgres" -D "$home/data" -c listen_addresses=127.0.0.1 \
-    -c "port=$(port postgresql)" -c "unix_socket_directories=$home/socket" -c "hba_file=$home/pg_hba.conf" -c max_connections=500
+    -c "port=$(port postgresql)" -c "unix_socket_directories=$home/socket" -c "hba_file=$home/pg_hba.conf" -c max_connections=500 \
+    -c ssl=on -c "ssl_cert_file=$home/server.pem" -c "ssl_key_file=$home/server.key"
 }
 
 # Who gets in from where.
@@ -121,4 +123,17 @@ postgresql_crash_signal() {
 
 postgresql_variable() {
   echo "DATABASE_URL=postgres://cartwright:$(cat "$state/postgresql/password")@127.0.0.1:$(port postgresql)/cartwright"
+}
+
+postgresql_secured() {
+  cat <<VARIABLES
+DATABASE_URL=
+DB_HOST=localhost
+DB_PORT=$(port postgresql)
+DB_USER=cartwright
+DB_PASSWORD_FILE=$state/postgresql/password
+DB_NAME=cartwright
+DB_SSLMODE=verify-full
+DB_CA_FILE=$tls/ca.pem
+VARIABLES
 }

@@ -34,6 +34,8 @@ struct Now {
     since: Instant,
     /// The bytes of the head that has begun, or of the answer that is not taken.
     held: Option<Held>,
+    /// The head that has begun is one of too many.
+    is_too_much: bool,
     /// What hyper answered by itself to a head that it refused.
     refusal: Option<Vec<u8>>,
 }
@@ -69,6 +71,7 @@ impl Phases {
                 began: opened,
                 since: opened,
                 held: None,
+                is_too_much: false,
                 refusal: None,
             }),
             capacity,
@@ -83,10 +86,12 @@ impl Phases {
     /// So many bytes have come.
     pub(super) fn came(&self, bytes: usize) {
         let mut now = self.now();
+        let now = &mut *now;
         now.turn(Phase::Idle, Phase::Head);
         if now.phase == Phase::Head {
-            let none = || self.0.capacity.request();
-            now.held.get_or_insert_with(none).grow(bytes);
+            let held = now.held.get_or_insert_with(|| self.0.capacity.request());
+            held.grow(bytes);
+            now.is_too_much = held.is_too_much();
         }
     }
 
@@ -146,6 +151,7 @@ impl Phases {
         let now = self.now();
         match now.phase {
             Phase::Idle => Some((now.began + patience.keep_alive, Overdue::Idle)),
+            Phase::Head if now.is_too_much => Some((now.began, Overdue::Head)),
             Phase::Head => Some((now.began + patience.head, Overdue::Head)),
             Phase::Answer => None,
             Phase::Flush => {

@@ -144,6 +144,7 @@ fake!(cart::CartService {
     clear_cart: ClearCartRequest => ClearCartResponse, |s| cart::ClearCartResponse { cart: s.cart.clone() };
     hold: HoldRequest => HoldResponse, |s| cart::HoldResponse { cart: s.cart.clone() };
     give_back: GiveBackRequest => GiveBackResponse, |s| cart::GiveBackResponse { cart: s.cart.clone() };
+    erase_user: EraseUserRequest => EraseUserResponse, |_| cart::EraseUserResponse::default();
 });
 
 fake!(checkout::CheckoutService {
@@ -153,11 +154,15 @@ fake!(checkout::CheckoutService {
         |s| checkout::GetCheckoutResponse { checkout: s.checkout.clone() };
     list_checkouts: ListCheckoutsRequest => ListCheckoutsResponse,
         |_| checkout::ListCheckoutsResponse::default();
+    prepare_erasure: PrepareErasureRequest => PrepareErasureResponse,
+        |_| checkout::PrepareErasureResponse::default();
+    erase_user: EraseUserRequest => EraseUserResponse, |_| checkout::EraseUserResponse::default();
 });
 
 fake!(orders::OrdersService {
     get_order: GetOrderRequest => GetOrderResponse, |s| orders::GetOrderResponse { order: s.order.clone() };
     list_orders: ListOrdersRequest => ListOrdersResponse, |s| s.orders.clone();
+    erase_user: EraseUserRequest => EraseUserResponse, |_| orders::EraseUserResponse::default();
 });
 
 #[allow(clippy::unnecessary_wraps, reason = "the fields of messages are optional")]

@@ -10,6 +10,7 @@ mod checkout;
 mod errors;
 mod facts;
 mod fakes;
+mod hostile;
 mod limits;
 mod orders;
 mod products;

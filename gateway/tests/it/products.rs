@@ -10,7 +10,7 @@ use crate::{
     shop::{Shop, anonymous},
 };
 
-fn laptop() -> Product {
+pub(crate) fn laptop() -> Product {
     Product {
         id: 1,
         name: "Laptop".to_owned(),

@@ -40,7 +40,8 @@ const TELL: &str = "
     INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at)
     SELECT event_id, $4, $5, $6, $7, $8 FROM noted
     WHERE NOT EXISTS (SELECT FROM erased_checkouts WHERE checkout_id = $6)";
-const FORGET: &str = "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
+const FORGET: &str =
+    "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
 /// What is being told at this moment was told before the next statement; what comes later sees who is forgotten.
 const WAIT_FOR_TELLERS: &str = "LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE";
 const ERASE: &str = "
@@ -127,12 +128,7 @@ async fn tell(tx: &mut PgConnection, notification: Notification, now: Timestamp)
     })
 }
 
-async fn erase(
-    tx: &mut PgConnection,
-    user: UserId,
-    checkouts: Vec<CheckoutId>,
-    limit: u32,
-) -> Result<u64, StoreError> {
+async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, limit: u32) -> Result<u64, StoreError> {
     let ids: Vec<Uuid> = checkouts.into_iter().map(|checkout| checkout.0).collect();
     sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
     sqlx::query(WAIT_FOR_TELLERS).execute(&mut *tx).await?;

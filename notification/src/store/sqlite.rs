@@ -172,6 +172,9 @@ mod tests {
         let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ERASE}")));
         let plan = explain.bind("u").bind(1).fetch_all(store.db.reader()).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-        assert!(!plan.iter().any(|step| step.starts_with("SCAN notifications")), "{plan:?}");
+        assert!(
+            !plan.iter().any(|step| step.starts_with("SCAN notifications")),
+            "{plan:?}"
+        );
     }
 }

@@ -78,6 +78,8 @@ macro_rules! store_contract {
         a_text_of_two_megabytes_comes_back_as_it_was
         pages_have_every_notification_once_and_the_newest_first
         a_page_may_begin_at_any_time
+        who_is_erased_has_no_notification_and_gets_none_later
+        what_is_told_during_an_erasure_is_told_before_it_or_never
     })+ };
     (@ $adapter:ident $fixture:ident $($case:ident)+) => {
         mod $adapter {
@@ -232,6 +234,41 @@ async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
     let behind = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
     assert_eq!(behind(Timestamp::MIN).await.unwrap().items, []);
     assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [told]);
+}
+
+async fn who_is_erased_has_no_notification_and_gets_none_later(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let told: Vec<_> = (1..=5).map(|n| notification(n, "ann", 5)).collect();
+    for notification in &told {
+        tell(&store, notification).await;
+    }
+    let of_bob = notification(6, "bob", 5);
+    tell(&store, &of_bob).await;
+    let (late, new) = (notification(7, "ann", 5), notification(8, "ann", 5));
+    let checkouts = [told[0].checkout_id, late.checkout_id];
+    let erase = async |limit| store.erase(&user("ann"), &checkouts, limit).await.unwrap();
+    assert_eq!((erase(3).await, erase(3).await, erase(3).await), (3, 2, 0));
+    assert_eq!(all(&store, "ann").await, []);
+    assert_eq!(all(&store, "bob").await, [of_bob]);
+    // The events come again, or for the first time.
+    assert_eq!(tell(&store, &told[0]).await, Told::Before);
+    assert_eq!(tell(&store, &late).await, Told::Before);
+    assert_eq!(all(&store, "ann").await, []);
+    // Who has the same id now is a new customer.
+    assert_eq!(tell(&store, &new).await, Told::Now);
+    assert_eq!(all(&store, "ann").await, [new]);
+}
+
+async fn what_is_told_during_an_erasure_is_told_before_it_or_never(fixture: &dyn Fixture) {
+    let stores = [fixture.open().await, fixture.open().await];
+    let told: Vec<_> = (0..64).map(|n| notification(n, "ann", 5)).collect();
+    let checkouts: Vec<_> = told.iter().map(|told| told.checkout_id).collect();
+    let tellers = join_all((0..).zip(&told).map(|(n, told): (usize, _)| tell(&stores[n % 2], told)));
+    let ann = user("ann");
+    let erasure = stores[0].erase(&ann, &checkouts, 1000);
+    let (_, erased) = tokio::join!(tellers, erasure);
+    erased.unwrap();
+    assert_eq!(all(&stores[1], "ann").await, []);
 }
 
 #[tokio::test]

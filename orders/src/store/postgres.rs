@@ -49,7 +49,8 @@ const RECORD: &str = "
             WITH ORDINALITY AS line (product_id, product_name, quantity, price, subtotal, number)
     )
     SELECT EXISTS (SELECT 1 FROM noted) AS noted, EXISTS (SELECT 1 FROM placed) AS placed";
-const FORGET: &str = "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
+const FORGET: &str =
+    "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
 /// What is being recorded at this moment is there before the next statement; what comes later sees who is forgotten.
 const WAIT_FOR_RECORDERS: &str = "LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE";
 const ERASE: &str = "
@@ -192,12 +193,7 @@ async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp
     Ok(if taken { Recorded::IdTaken } else { Recorded::Known })
 }
 
-async fn erase(
-    tx: &mut PgConnection,
-    user: UserId,
-    checkouts: Vec<CheckoutId>,
-    limit: u32,
-) -> Result<u64, StoreError> {
+async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, limit: u32) -> Result<u64, StoreError> {
     let ids: Vec<Uuid> = checkouts.into_iter().map(|checkout| checkout.0).collect();
     sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
     sqlx::query(WAIT_FOR_RECORDERS).execute(&mut *tx).await?;

@@ -82,6 +82,8 @@ macro_rules! store_contract {
         pages_have_every_order_once_and_the_newest_first
         the_last_page_says_that_it_is_the_last
         a_page_may_begin_at_any_time
+        the_orders_of_an_erased_customer_are_nobodys_whenever_they_come
+        what_is_recorded_during_an_erasure_is_nobodys
     })+ };
     (@ $adapter:ident $fixture:ident $($case:ident)+) => {
         mod $adapter {
@@ -353,6 +355,46 @@ async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
     let behind = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
     assert_eq!(behind(Timestamp::MIN).await.unwrap().items, []);
     assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [order]);
+}
+
+async fn the_orders_of_an_erased_customer_are_nobodys_whenever_they_come(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let placed: Vec<_> = (1..=5).map(|n| order(n, "ann", 5)).collect();
+    for (event, order) in (1..).zip(&placed) {
+        record(&store, order, event).await;
+    }
+    let of_bob = order(6, "bob", 5);
+    record(&store, &of_bob, 6).await;
+    let (late, new) = (order(7, "ann", 5), order(8, "ann", 5));
+    let checkouts = [placed[0].checkout_id(), late.checkout_id()];
+    let erase = async |limit| store.erase(&user("ann"), &checkouts, limit).await.unwrap();
+    assert_eq!((erase(3).await, erase(3).await, erase(3).await), (3, 2, 0));
+    assert_eq!(record(&store, &late, 7).await, Recorded::Created, "the books need it");
+    assert_eq!(all(&store, "ann").await, []);
+    assert_eq!(all(&store, "bob").await, [of_bob]);
+    for order in placed.iter().chain([&late]) {
+        let nobody = UserId::erased(order.checkout_id());
+        let kept = store.find(&nobody, order.id()).await.unwrap().unwrap();
+        assert_eq!((kept.lines(), kept.total()), (order.lines(), order.total()));
+    }
+    // Who has the same id now is a new customer.
+    record(&store, &new, 8).await;
+    assert_eq!(all(&store, "ann").await, [new]);
+}
+
+async fn what_is_recorded_during_an_erasure_is_nobodys(fixture: &dyn Fixture) {
+    let stores = [fixture.open().await, fixture.open().await];
+    let orders: Vec<_> = (0..64).map(|n| order(n, "ann", 5)).collect();
+    let checkouts: Vec<_> = orders.iter().map(Order::checkout_id).collect();
+    let recorders = (0..).zip(&orders).map(async |(n, order): (usize, _)| {
+        let event = u128::try_from(n).unwrap();
+        record(&stores[n % 2], order, event).await
+    });
+    let ann = user("ann");
+    let (recorded, erased) = tokio::join!(join_all(recorders), stores[0].erase(&ann, &checkouts, 1000));
+    erased.unwrap();
+    assert!(recorded.iter().all(|recorded| *recorded == Recorded::Created));
+    assert_eq!(all(&stores[1], "ann").await, []);
 }
 
 #[tokio::test]

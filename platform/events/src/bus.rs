@@ -37,6 +37,17 @@ pub struct Delivery {
     pub message: Message,
 }
 
+/// What became of messages that were to be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erased {
+    /// None of them is there.
+    Gone,
+    /// A group has not read all of them: nothing was removed.
+    Unread,
+    /// The log lets no single message go: they stay for as long as it keeps any.
+    Kept,
+}
+
 /// The groups of this process that make no progress while there is something to do: the bus does not let them read, commit or
 /// park, it does not give them what it has, or an event cannot be applied for long.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +86,9 @@ pub trait EventBus: Send + Sync {
     async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
     /// All that is on a topic now, partition by partition in order; nothing for a topic that is not there.
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError>;
+    /// Removes the messages with these keys, and what these groups have parked of them, once all of the groups have read them.
+    /// The others keep their places.
+    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError>;
     /// Which groups its consumers say are stalled.
     fn stalled(&self) -> &Stalled;
     /// How messages on this bus are signed and checked, by those who publish and consume events.

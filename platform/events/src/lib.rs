@@ -12,8 +12,8 @@ mod relay;
 mod signature;
 
 pub use bus::{
-    BusError, Delivery, EventBus, Position, Stalled, Subscription,
-    kafka::{KafkaBus, KafkaOptions},
+    BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription,
+    kafka::{KAFKA_TLS, KafkaBus, KafkaLink, KafkaLogin, KafkaMechanism, KafkaOptions, KafkaTls},
     sqlite::SqliteBus,
 };
 pub use consumer::{Consumer, Handler, HandlerError};

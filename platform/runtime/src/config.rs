@@ -73,6 +73,28 @@ pub fn is_host_and_port(text: &str) -> bool {
     (is_name || bare.parse::<std::net::Ipv6Addr>().is_ok()) && port.parse::<u16>().is_ok()
 }
 
+/// Whether a text is a host: a name, an address, or the directory of a socket; nothing of a login or of a URL is in it.
+pub fn is_host(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '/');
+    let is_name = !text.is_empty() && text.chars().all(fits) && (text.starts_with('/') || !text.contains('/'));
+    is_name || text.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+/// Refuses a file in which there is no certificate, before anything is opened.
+pub fn check_ca_file(variable: &'static str, file: impl AsRef<std::path::Path>) -> Result<(), ConfigError> {
+    let text = std::fs::read(file).map_err(|error| {
+        let kind = error.kind();
+        ConfigError::new(variable, format!("the file with certificates cannot be read ({kind})"))
+    })?;
+    if String::from_utf8_lossy(&text).contains("-----BEGIN CERTIFICATE-----") {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        variable,
+        "the file has no certificate in it; it must be PEM",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +156,37 @@ mod tests {
         ] {
             assert!(!is_host_and_port(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_host_has_no_login_and_no_port() {
+        for good in ["h", "127.0.0.1", "::1", "a-b.c_d", "/var/run/postgresql"] {
+            assert!(is_host(good), "{good}");
+        }
+        for wrong in [
+            "",
+            "h:1",
+            "u@h",
+            "u:p@h",
+            "u%40h",
+            "postgres://h",
+            "h/d",
+            "h?password=p",
+        ] {
+            assert!(!is_host(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_told_by_its_variable() {
+        let nothing = check_ca_file("REDIS_CA_FILE", "/nowhere/at/all")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            nothing.starts_with("REDIS_CA_FILE: ") && nothing.contains("cannot be read"),
+            "{nothing}"
+        );
+        let other = check_ca_file("REDIS_CA_FILE", file!().replace("platform/runtime/", "")).unwrap_err();
+        assert!(other.to_string().contains("has no certificate"), "{other}");
     }
 }

@@ -57,8 +57,8 @@ impl Places {
 
     /// A place for this caller, at once or not at all.
     pub fn take(&self, caller: &impl Hash) -> Result<Place, Full> {
-        let share = Taken::one_more(&self.taken, caller, self.share).ok_or(Full::Share)?;
         let permit = self.free.clone().try_acquire_owned().map_err(|_| Full::All)?;
+        let share = Taken::one_more(&self.taken, caller, self.share).ok_or(Full::Share)?;
         Ok(Place {
             _share: share,
             _permit: permit,

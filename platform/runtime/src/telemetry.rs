@@ -1,10 +1,12 @@
 //! Logs, and how they reach standard error without holding up anybody.
 
 mod output;
+mod visible;
 
 use std::{
     any::Any,
     error::Error,
+    fmt::Debug,
     fs::File,
     io::{IsTerminal, Write},
     iter,
@@ -14,10 +16,11 @@ use std::{
     time::Duration,
 };
 
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing::{field::Field, level_filters::LevelFilter};
+use tracing_subscriber::{field::MakeExt, fmt, fmt::format};
 
 pub use output::Output;
+pub use visible::visible;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,8 @@ impl Log {
         // An error here says that there is a subscriber already.
         let installed = match format {
             LogFormat::Text => {
-                tracing::subscriber::set_global_default(builder.with_ansi(std::io::stderr().is_terminal()).finish())
+                let builder = builder.with_ansi(std::io::stderr().is_terminal());
+                tracing::subscriber::set_global_default(builder.fmt_fields(fields()).finish())
             }
             LogFormat::Json => tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish()),
         };
@@ -111,6 +115,16 @@ fn standard(stream: BorrowedFd<'_>) -> Box<dyn Write + Send> {
     }
 }
 
+/// The message of a line, and its fields as `name=value`, with nothing in them that a terminal obeys: what others have said may
+/// be part of either.
+fn fields() -> impl for<'writer> fmt::FormatFields<'writer> + Send + Sync + 'static {
+    let write = |writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug| match field.name() {
+        "message" => write!(writer, "{}", visible(&format!("{value:?}"))),
+        name => write!(writer, "{name}={}", visible(&format!("{value:?}"))),
+    };
+    format::debug_fn(write).delimited(" ")
+}
+
 /// A log line as it is written: whole.
 struct Line(Output);
 
@@ -138,4 +152,46 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let sources = iter::successors(Some(error), |error| (*error).source());
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(line)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_for_a_terminal_obeys_nothing_that_others_have_said() {
+        let written = Written::default();
+        let (kept, hostile) = (written.clone(), "a\u{1b}[2J\r\nERROR b\u{9b}31m\u{202e}c");
+        let subscriber = fmt()
+            .with_writer(move || kept.clone())
+            .with_ansi(false)
+            .fmt_fields(fields())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let _inside = tracing::info_span!("span", said = %hostile).entered();
+            tracing::warn!(shown = %hostile, quoted = hostile, debug = ?hostile, "{hostile}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line = text.trim_end_matches('\n');
+        let is_obeyed = |c: &char| c.is_control() || *c == '\u{202e}';
+        assert_eq!(line.chars().find(is_obeyed), None, "{line:?}");
+        for word in ["said=a", "shown=a", "quoted=\"a", "debug=\"a", r"\u{1b}[2J\r\nERROR b"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+    }
 }

@@ -9,8 +9,9 @@ use std::{
 use crate::{OpenError, private};
 
 const LOCK_FILE: &str = "cartwright.lock";
-/// How the names of all other files end that are made in there.
-const ENDINGS: [&str; 5] = [".db", ".db-wal", ".db-shm", ".db-journal", ".key"];
+/// How the names of databases end that are made in there, and of what SQLite puts beside them.
+const DATABASE: [&str; 4] = [".db", ".db-wal", ".db-shm", ".db-journal"];
+const KEY: &str = ".key";
 
 /// A data directory that this process holds until the value is dropped. The lock is the operating system's: it goes with
 /// the process, however that ends.
@@ -56,7 +57,8 @@ impl DataDir {
         writeln!(lock, "process {}", std::process::id()).map_err(io)?;
         for entry in fs::read_dir(path).map_err(io)? {
             let entry = entry.map_err(io)?;
-            if is_ours(&entry.file_name().to_string_lossy()) {
+            // A key that was open to others is not closed but refused, by whoever wants it: it may be known to them.
+            if is_database(&entry.file_name().to_string_lossy()) {
                 private::tighten(&entry.path()).map_err(|source| OpenError::File {
                     path: entry.path(),
                     source,
@@ -81,7 +83,11 @@ impl DataDir {
 
 /// Whether a file of this name is one that a shop makes in its data directory.
 fn is_ours(name: &str) -> bool {
-    name == LOCK_FILE || ENDINGS.into_iter().any(|ending| name.ends_with(ending))
+    name == LOCK_FILE || name.ends_with(KEY) || is_database(name)
+}
+
+fn is_database(name: &str) -> bool {
+    DATABASE.into_iter().any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]

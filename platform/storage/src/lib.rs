@@ -20,8 +20,8 @@ pub use heartbeat::Heartbeat;
 pub use migrations::Migrations;
 pub use page_token::{from_page_token, to_page_token};
 pub use postgres::{
-    Postgres, PostgresAddress, PostgresBounded, PostgresOptions, PostgresParts, PostgresReader, SqlTimestamp,
-    timestamptz,
+    PgSslMode, Postgres, PostgresAddress, PostgresBounded, PostgresOptions, PostgresParts, PostgresReader, PostgresTls,
+    SqlTimestamp, timestamptz,
 };
 pub use sqlite::{Sqlite, SqliteBounded, SqliteOptions};
 

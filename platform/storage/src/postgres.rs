@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{Heartbeat, Migrations, OpenError, StoreError};
 
-pub use address::{PostgresAddress, PostgresParts};
+pub use address::{PgSslMode, PostgresAddress, PostgresParts, PostgresTls};
 pub use bounded::PostgresBounded;
 pub use reader::PostgresReader;
 pub use time::{SqlTimestamp, timestamptz};
@@ -71,6 +71,7 @@ impl Postgres {
     /// Returns within 15 s, also when nobody answers.
     pub async fn open(options: PostgresOptions<'_>) -> Result<Self, OpenError> {
         let PostgresOptions { address, schema, .. } = options;
+        address.warn();
         let connect = session(address, schema);
         let mut connection = first_connection(address, &connect).await?;
         let migrated = timeout(START_PATIENCE, migrate(&mut connection, schema, options.migrations)).await;

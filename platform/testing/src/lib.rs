@@ -3,7 +3,7 @@
 
 pub mod postgres;
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use uuid::Uuid;
 
@@ -35,19 +35,31 @@ impl Engine {
     /// # Panics
     /// When the engine is required and its address is not set.
     pub fn address(self) -> Option<String> {
-        let address = variable(self.variable());
-        if address.is_none() {
-            assert!(
-                variable("CARTWRIGHT_TEST_REQUIRE_ENGINES").is_none_or(|value| value != "1"),
-                "{} is not set, and CARTWRIGHT_TEST_REQUIRE_ENGINES=1 requires it; `deployments/local/up` starts the engines",
-                self.variable()
-            );
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            // Not by `eprintln!`, which the test harness swallows for tests that pass. Nobody may be there to read it.
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {} is not set", self.variable());
-        }
-        address
+        told(self.variable())
     }
+}
+
+/// Where the engines that `deployments/local` has started describe their second way in, by TLS and with a login. `None`, and
+/// a panic, as for [`Engine::address`].
+///
+/// # Panics
+/// When engines are required and nobody said where that is.
+pub fn tls_dir() -> Option<PathBuf> {
+    told("CARTWRIGHT_TEST_TLS_DIR").map(PathBuf::from)
+}
+
+fn told(name: &str) -> Option<String> {
+    let value = variable(name);
+    if value.is_none() {
+        assert!(
+            variable("CARTWRIGHT_TEST_REQUIRE_ENGINES").is_none_or(|value| value != "1"),
+            "{name} is not set, and CARTWRIGHT_TEST_REQUIRE_ENGINES=1 requires it; `deployments/local/up` starts the engines"
+        );
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        // Not by `eprintln!`, which the test harness swallows for tests that pass. Nobody may be there to read it.
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not set");
+    }
+    value
 }
 
 #[allow(

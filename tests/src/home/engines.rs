@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc};
 use proto::events::{CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
 };
@@ -103,6 +103,20 @@ impl Places {
         Ok(KafkaBus::open(options).await?)
     }
 
+    pub(super) async fn compress_events(&self, codec: &str) -> Result<()> {
+        let topic = format!("{}{CHECKOUT_TOPIC}", self.name);
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.addresses.kafka_brokers)
+            .create()?;
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
+            .set("compression.type", codec)
+            .set("retention.ms", "-1");
+        for altered in admin.alter_configs([&config], &AdminOptions::new()).await? {
+            altered.map_err(|(_, error)| error)?;
+        }
+        Ok(())
+    }
+
     async fn cart_collection(&self) -> Result<mongodb::Collection<Document>> {
         let client = mongodb::Client::with_uri_str(&self.addresses.mongo_uri).await?;
         Ok(client.database(&self.name).collection("carts"))
@@ -151,6 +165,13 @@ impl Places {
             }
         }
         Ok(carts)
+    }
+
+    /// The keys of this shop in Redis in which a text stands.
+    pub(super) async fn cache_keys_with(&self, text: &str) -> Result<Vec<String>> {
+        let mut redis = self.redis().await?;
+        let pattern = format!("{}*{text}*", self.name);
+        Ok(redis::cmd("KEYS").arg(pattern).query_async(&mut redis).await?)
     }
 
     /// Forgets everything in Redis.

@@ -1,5 +1,7 @@
 //! Engines that cannot be used: one line that names the variable, soon, and an exit that is not 0.
 
+mod secured;
+
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -152,7 +154,7 @@ async fn the_part_of_an_address_that_is_wrong_is_told() -> Result<()> {
     shop.stop().await?;
     let cases = [
         ("DB_HOST", "127.0.0.2", "DB_HOST", "cannot be reached"),
-        ("DB_PASSWORD", "a-secret", "DB_PASSWORD", "does not let user"),
+        ("DB_PASSWORD", "a-secret", "DB_PASSWORD", "does not let this user in"),
         ("DB_NAME", "nowhere", "DB_NAME", "has no database nowhere"),
         ("KAFKA_ADDR", NOWHERE, "KAFKA_ADDR", "no broker answers"),
     ];

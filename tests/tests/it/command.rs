@@ -1,5 +1,10 @@
 //! The command as its user sees it: what it says when something is wrong, and what the other commands do.
 
+mod banner;
+mod doors;
+mod files;
+mod keys;
+mod links;
 mod secrets;
 
 use std::{
@@ -14,7 +19,7 @@ use sqlx::{Connection, SqliteConnection};
 use system_tests::{
     books,
     home::{Home, Profile},
-    process::{ShopProcess, command, said_twice},
+    process::{GRPC_HOST, ShopProcess, command, said_twice},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
@@ -59,7 +64,32 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("HTTP_PORT", "70000", "HTTP_PORT"),
         ("CART_PORT", "-1", "CART_PORT"),
         ("HOST", "nowhere", "HOST"),
+        ("GRPC_HOST", "localhost", "GRPC_HOST"),
+        ("GRPC_HOST", "0.0.0.0", "GRPC_PLAINTEXT=trusted-network"),
+        ("GRPC_HOST", "::", "GRPC_PLAINTEXT=trusted-network"),
+        ("ADMIN_HOST", "0.0.0.0", "GRPC_PLAINTEXT=trusted-network"),
+        ("GRPC_PLAINTEXT", "yes", "trusted-network"),
+        ("PAYMENT_PROVIDER", "stripe", "must be simulated"),
+        (
+            "CARTWRIGHT_CRASH_AT",
+            "commit:cart.save:before",
+            "CARTWRIGHT_TEST_HOOKS",
+        ),
+        ("CARTWRIGHT_CRASH_TRACE", "trace", "CARTWRIGHT_TEST_HOOKS"),
+        ("CARTWRIGHT_TEST_HOOKS", "yes", "abort-this-process"),
         ("JWT_SECRET", "short", "32 bytes"),
+        ("JWT_SECRET", "                                ", "blanks"),
+        (
+            "JWT_SECRET",
+            "********************************",
+            "one byte again and again",
+        ),
+        ("JWT_SECRET_PREVIOUS", "short", "32 bytes"),
+        (
+            "JWT_SECRET_PREVIOUS",
+            "\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t",
+            "blanks",
+        ),
         ("RESERVATION_TTL", "soon", "250ms"),
         ("RESERVATION_TTL", "0s", "more than 0"),
         ("CHECKOUT_TIMEOUT", "10h", "50s"),
@@ -154,6 +184,7 @@ async fn a_port_in_use_is_named() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let port = taken.local_addr()?.port().to_string();
+    let _elsewhere = tokio::net::TcpListener::bind((GRPC_HOST, taken.local_addr()?.port())).await?;
     for variable in ["HTTP_PORT", "ADMIN_PORT", "ORDERS_PORT"] {
         let output = run(folder.path(), &["serve"], &[(variable, &port)]).await?;
         assert_refused(&output, 1, &[variable, &port, "0 picks a free port"]);
@@ -312,47 +343,6 @@ async fn the_demonstration_comes_out_right() -> anyhow::Result<()> {
     ] {
         assert!(text.contains(word), "{word} is not in the story");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_printed_lines_make_a_purchase() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let data = folder.path().join("data");
-    let banner = folder.path().join("banner");
-    let mut serve = command(Path::new(BINARY), &data);
-    serve.stdout(std::fs::File::create(&banner)?);
-    let mut child = serve.spawn()?;
-    let lines = async {
-        loop {
-            let text = std::fs::read_to_string(&banner)?;
-            if text.contains("/api/v1/orders") {
-                return anyhow::Ok(text);
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let text = tokio::time::timeout(std::time::Duration::from_secs(30), lines)
-        .await
-        .context("no banner")??;
-    let script: Vec<_> = text
-        .lines()
-        .filter(|line| line.starts_with("curl") || line.starts_with("TOKEN="))
-        .collect();
-    assert_eq!(script.len(), 5, "{text}");
-    let run = tokio::process::Command::new("bash")
-        .args(["-c", &script[..4].join("\necho\n")])
-        .output()
-        .await?;
-    assert!(printed(&run).contains("\"status\":\"COMPLETED\""), "{}", printed(&run));
-    books::settle(&data).await?;
-    let orders = format!("{}\n{}", script[0], script[4]);
-    let run = tokio::process::Command::new("bash")
-        .args(["-c", &orders])
-        .output()
-        .await?;
-    assert!(printed(&run).contains("\"status\":\"CONFIRMED\""), "{}", printed(&run));
-    child.kill().await?;
     Ok(())
 }
 

@@ -13,7 +13,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use system_tests::{engine_set::EngineSet, home::Profile};
+use tempfile::TempDir;
 
+const DEPLOYMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deployments");
 const ENGINES: [&str; 4] = ["postgresql", "mongodb", "redis", "kafka"];
 /// What an engine writes itself. All else is written by the scripts, and must not be within its reach.
 const ITS_OWN: [&str; 2] = ["data", "socket"];
@@ -101,7 +103,7 @@ fn no_link_can_be_planted(engines: &EngineSet) -> Result<()> {
 fn engines_are_not_started_where_others_could_plant_links() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
-    let said = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deployments/local/up"))
+    let said = Command::new(format!("{DEPLOYMENTS}/local/up"))
         .arg("redis")
         .env("CARTWRIGHT_ENGINES_DIR", folder.path().join("engines"))
         .output()?;
@@ -110,7 +112,67 @@ fn engines_are_not_started_where_others_could_plant_links() -> Result<()> {
     Ok(())
 }
 
-/// Whether the role of the shop may do this.
+/// A PostgreSQL of a test's own, which ends with it.
+struct Postgresql {
+    directory: TempDir,
+}
+
+impl Postgresql {
+    /// None when there are no engines: then that is said.
+    fn up() -> Result<Option<Self>> {
+        if !Profile::Engines.is_there() {
+            return Ok(None);
+        }
+        let open = fs::Permissions::from_mode(0o755);
+        let directory = tempfile::Builder::new().permissions(open).tempdir()?;
+        let engine = Self { directory };
+        engine.run("up", &["postgresql"])?;
+        Ok(Some(engine))
+    }
+
+    fn run(&self, script: &str, arguments: &[&str]) -> Result<String> {
+        let said = Command::new(format!("{DEPLOYMENTS}/local/{script}"))
+            .args(arguments)
+            .env("CARTWRIGHT_ENGINES_DIR", self.directory.path())
+            .env_remove("CARTWRIGHT_POSTGRESQL_PORT")
+            .output()?;
+        ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        Ok(String::from_utf8(said.stdout)?)
+    }
+
+    fn file(&self, name: &str) -> Result<String> {
+        let text = fs::read_to_string(self.directory.path().join("postgresql").join(name))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The address of its database for a role.
+    fn address(&self, role: &str, password: &str) -> Result<String> {
+        let port = self.file("port")?;
+        Ok(format!("postgres://{role}:{password}@127.0.0.1:{port}/cartwright"))
+    }
+
+    /// What compose has the image do: `engines/postgresql`, with these secrets.
+    fn make_roles(&self, secrets: &Path) -> Result<()> {
+        let said = Command::new(format!("{DEPLOYMENTS}/engines/postgresql"))
+            .env("SECRETS_DIR", secrets)
+            .env("POSTGRES_USER", "administrator")
+            .env("POSTGRES_DB", "cartwright")
+            .env("PGHOST", self.directory.path().join("postgresql/socket"))
+            .env("PGPORT", self.file("port")?)
+            .env("PGPASSWORD", self.file("administrator")?)
+            .output()?;
+        ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        Ok(())
+    }
+}
+
+impl Drop for Postgresql {
+    fn drop(&mut self) {
+        let _ = self.run("down", &["--delete"]);
+    }
+}
+
+/// Whether a role may do this.
 async fn may(role: &mut PgConnection, statement: &str) -> bool {
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
         .execute(role)
@@ -120,11 +182,8 @@ async fn may(role: &mut PgConnection, statement: &str) -> bool {
 
 #[tokio::test]
 async fn the_role_of_the_shop_owns_its_database_and_nothing_else_in_postgresql() -> Result<()> {
-    if !Profile::Engines.is_there() {
-        return Ok(());
-    }
-    let engines = EngineSet::up().await?;
-    let mut role = PgConnection::connect(&engines.addresses().database_url).await?;
+    let Some(engine) = Postgresql::up()? else { return Ok(()) };
+    let mut role = PgConnection::connect(&engine.address("cartwright", &engine.file("password")?)?).await?;
     for needed in [
         "CREATE EXTENSION IF NOT EXISTS pg_trgm",
         "CREATE SCHEMA anything; DROP SCHEMA anything",
@@ -147,10 +206,57 @@ async fn the_role_of_the_shop_owns_its_database_and_nothing_else_in_postgresql()
     ] {
         ensure!(!may(&mut role, more).await, "the role may {more}");
     }
-    let url = &engines.addresses().database_url;
-    let (_, server) = url.rsplit_once('@').context("an address without a role")?;
-    let password = fs::read_to_string(engines.directory().join("postgresql/administrator"))?;
-    let network = PgConnection::connect(&format!("postgres://administrator:{password}@{server}")).await;
-    ensure!(network.is_err(), "the administrator gets in over the network");
+    let administrator = engine.address("administrator", &engine.file("administrator")?)?;
+    let over_the_network = PgConnection::connect(&administrator).await;
+    ensure!(over_the_network.is_err(), "the administrator gets in over the network");
+    Ok(())
+}
+
+/// The roles of compose, each with its schemas.
+const ROLES: [(&str, &[&str]); 6] = [
+    ("product", &["product"]),
+    ("inventory", &["inventory"]),
+    ("payment", &["payment", "provider"]),
+    ("checkout", &["checkout"]),
+    ("orders", &["orders"]),
+    ("notification", &["notification"]),
+];
+
+#[tokio::test]
+async fn each_role_of_compose_owns_its_schemas_and_sees_no_other() -> Result<()> {
+    let Some(engine) = Postgresql::up()? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    fs::copy(
+        format!("{DEPLOYMENTS}/make-secrets"),
+        folder.path().join("make-secrets"),
+    )?;
+    ensure!(Command::new(folder.path().join("make-secrets")).status()?.success());
+    let secrets = folder.path().join("secrets");
+    engine.make_roles(&secrets)?;
+    for (name, own) in ROLES {
+        let password = fs::read_to_string(secrets.join(format!("postgresql_{name}")))?;
+        let mut role = PgConnection::connect(&engine.address(name, &password)?).await?;
+        for schema in own {
+            let made = format!("CREATE TABLE {schema}.things (id int); INSERT INTO {schema}.things VALUES (1)");
+            ensure!(may(&mut role, &made).await, "{name} may not {made}");
+        }
+    }
+    // Once more, as for a volume that is there: nothing is lost by it.
+    engine.make_roles(&secrets)?;
+    for (name, own) in ROLES {
+        let password = fs::read_to_string(secrets.join(format!("postgresql_{name}")))?;
+        let mut role = PgConnection::connect(&engine.address(name, &password)?).await?;
+        for schema in ROLES.iter().flat_map(|(_, schemas)| *schemas) {
+            let read = format!("SELECT * FROM {schema}.things");
+            ensure!(may(&mut role, &read).await == own.contains(schema), "{name}: {read}");
+        }
+        for more in [
+            "CREATE SCHEMA another",
+            "CREATE TABLE public.things (id int)",
+            "CREATE ROLE another",
+        ] {
+            ensure!(!may(&mut role, more).await, "{name} may {more}");
+        }
+    }
     Ok(())
 }

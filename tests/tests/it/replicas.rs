@@ -6,6 +6,7 @@ mod load;
 mod peers;
 
 use std::{
+    net::Ipv4Addr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -13,7 +14,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use http::StatusCode;
 use serde_json::json;
-use system_tests::{books, home::Profile, process::SECRET, shops::until};
+use system_tests::{
+    books,
+    home::Profile,
+    process::{GRPC_HOST, SECRET},
+    shops::until,
+};
 use tokio::process::Command;
 
 use fleet::{BINARY, Fleet};
@@ -41,7 +47,27 @@ async fn sixteen_processes_are_one_shop() -> Result<()> {
     if !engines() {
         return Ok(());
     }
-    let mut fleet = Fleet::open(&[]).await?;
+    one_shop(Fleet::open(&[]).await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_processes_whose_services_listen_apart_from_the_gateway_are_one_shop() -> Result<()> {
+    if !engines() {
+        return Ok(());
+    }
+    let fleet = Fleet::one_of_each().await?;
+    for process in 0..fleet.replicas.len() {
+        for (service, address) in &fleet.process(process)?.addresses {
+            let is_gateway = service == "gateway";
+            assert_eq!(address.ip() == Ipv4Addr::LOCALHOST, is_gateway, "{service}: {address}");
+            assert_eq!(address.ip() == GRPC_HOST, !is_gateway, "{service}: {address}");
+        }
+    }
+    one_shop(fleet).await
+}
+
+/// It passes what others try on a shop, and a purchase of ours.
+async fn one_shop(mut fleet: Fleet) -> Result<()> {
     accept(&fleet).await?;
     let ada = fleet.customer("ada")?;
     let added = ada

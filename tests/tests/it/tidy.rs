@@ -8,6 +8,7 @@
     reason = "a tree that cannot be read fails the test"
 )]
 
+mod compose;
 mod crates;
 mod deployments;
 mod documents;

@@ -11,7 +11,7 @@ use mongodb::{
         SelectionCriteria, ServerAddress, WriteConcern,
     },
 };
-use runtime::config::{ConfigError, check_login, is_host_and_port};
+use runtime::config::{ConfigError, check_login, is_host, is_host_and_port};
 use storage::OpenError;
 use tokio::{
     net::TcpStream,
@@ -38,7 +38,25 @@ const AUTHENTICATION_FAILED: i32 = 18;
 pub fn check_mongo_uri(uri: &str) -> Result<(), ConfigError> {
     check_login(VARIABLE, uri)?;
     let parsed = ConnectionString::parse(uri).map(drop);
-    parsed.map_err(|error| ConfigError::new(VARIABLE, malformed(uri, &error)))
+    parsed.map_err(|error| ConfigError::new(VARIABLE, malformed(uri, &error)))?;
+    if hosts(uri).all(is_server) {
+        return Ok(());
+    }
+    let wants = "a host must be a name or an address; write it like mongodb://user:password@host:27017/";
+    Err(ConfigError::new(VARIABLE, wants))
+}
+
+/// What stands between the login and the database.
+fn hosts(uri: &str) -> impl Iterator<Item = &str> {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    place.split(['/', '?']).next().unwrap_or_default().split(',')
+}
+
+/// Whether it may be shown: a host, or an encoded path of a socket, and not a login whose signs are encoded, too.
+fn is_server(text: &str) -> bool {
+    let is_socket = text.to_ascii_lowercase().starts_with("%2f") && !text.contains("%40");
+    is_socket || is_host_and_port(text) || is_host(text.trim_matches(['[', ']']))
 }
 
 pub(super) fn problem(problem: impl Into<String>) -> OpenError {
@@ -167,7 +185,7 @@ async fn unreachable(hosts: &[ServerAddress], names: &str) -> String {
         refusal = match timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
             Ok(Ok(_)) => {
                 return format!(
-                    "something listens at {names}, but no MongoDB primary answers there; check tls, replicaSet and directConnection"
+                    "something listens at {names}, but no MongoDB primary answers there; check tls, tlsCAFile, replicaSet and directConnection"
                 );
             }
             Ok(Err(error)) => format!(" ({error})"),

@@ -139,6 +139,10 @@ impl CartService for Servers {
     async fn clear_cart(&self, _: Request<cart::ClearCartRequest>) -> Answer<cart::ClearCartResponse> {
         nobody_calls_this()
     }
+
+    async fn erase_user(&self, _: Request<cart::EraseUserRequest>) -> Answer<cart::EraseUserResponse> {
+        nobody_calls_this()
+    }
 }
 
 #[tonic::async_trait]

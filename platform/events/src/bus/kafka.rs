@@ -5,6 +5,7 @@
 
 mod client;
 mod closing;
+mod link;
 mod membership;
 mod producer;
 mod progress;
@@ -22,13 +23,14 @@ use rdkafka::{
 };
 use storage::OpenError;
 
+pub use self::link::{KAFKA_TLS, KafkaLink, KafkaLogin, KafkaMechanism, KafkaTls};
 use self::{
     client::Settings,
     producer::{Failure, Publisher},
     subscription::KafkaSubscription,
     topics::Topics,
 };
-use super::{BusError, Delivery, EventBus, Stalled, Subscription};
+use super::{BusError, Delivery, Erased, EventBus, Stalled, Subscription};
 use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
@@ -43,6 +45,8 @@ pub struct KafkaOptions {
     pub brokers: String,
     /// The setting that they come from, to be named when they cannot be used.
     pub variable: &'static str,
+    /// Who this is there, and what is between the two.
+    pub link: KafkaLink,
     /// Stands before the names of topics and groups on the wire, so that several shops share one Kafka.
     pub prefix: String,
     /// How this process is called in the broker's logs.
@@ -58,6 +62,7 @@ impl KafkaOptions {
         Self {
             brokers: brokers.into(),
             variable: "KAFKA_BROKERS",
+            link: KafkaLink::default(),
             prefix: String::new(),
             client_id: "events".to_owned(),
             max_work: Duration::from_mins(5),
@@ -92,7 +97,10 @@ impl KafkaBus {
         let answer = blocking(move || producer.client().fetch_metadata(None, OPEN_LIMIT)).await;
         if let Err(error) = answer.and_then(|answer| answer.map_err(BusError::new)) {
             let why = settings.log().because(&error.0);
-            return Err(fails(format!("no broker answers at {brokers}: {why}")));
+            return Err(match settings.log().refusal() {
+                Some(refusal) => refusal.of(&brokers, &why),
+                None => fails(format!("no broker answers at {brokers}: {why}")),
+            });
         }
         let topics = Arc::new(Topics::new(settings.clone(), publisher.clone()));
         Ok(Self {
@@ -149,6 +157,11 @@ impl EventBus for KafkaBus {
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError> {
         let (settings, topic) = (self.settings.clone(), self.settings.on_wire(topic));
         blocking(move || reader::read_all(&settings, &topic)).await?
+    }
+
+    async fn erase(&self, _: &str, _: &[&str], _: &[String]) -> Result<Erased, BusError> {
+        // A broker deletes from the beginning of a partition only.
+        Ok(Erased::Kept)
     }
 
     fn stalled(&self) -> &Stalled {

@@ -6,14 +6,18 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use async_trait::async_trait;
 use futures::FutureExt;
 use runtime::CrashPoints;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
-use super::{BusError, Delivery, EventBus, Position, Stalled, Subscription};
-use crate::{Message, Signatures, Topic, dead_letters::adopt, message::partition_of};
+use super::{BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription};
+use crate::{Message, Signatures, Topic, dead_letter_topic, dead_letters::adopt, message::partition_of};
 
-const MIGRATIONS: Migrations = Migrations(&[include_str!("../../migrations/sqlite/bus.sql")]);
+const MIGRATIONS: Migrations = Migrations(&[
+    include_str!("../../migrations/sqlite/bus.sql"),
+    include_str!("../../migrations/sqlite/bus_keys.sql"),
+]);
 /// Messages of one partition in one delivery, at most.
 const FETCH: i64 = 100;
 /// The floor under the wake-ups: how long a message of another process may wait.
@@ -29,6 +33,15 @@ macro_rules! messages {
         "SELECT partition, \"offset\", CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM messages"
     };
 }
+
+/// Whether a group (`?3`, of which there are `?4`) has not read a message of these keys (`?1`) on a topic (`?2`).
+const UNREAD: &str = "SELECT EXISTS (SELECT 1 FROM messages m
+    WHERE m.key IN (SELECT value FROM json_each(?1)) AND m.topic = ?2
+        AND (SELECT count(*) FROM group_offsets g
+            WHERE g.topic = m.topic AND g.partition = m.partition AND g.next_offset > m.\"offset\"
+                AND g.consumer_group IN (SELECT value FROM json_each(?3))) < ?4)";
+const ERASE: &str = "DELETE FROM messages
+    WHERE key IN (SELECT value FROM json_each(?1)) AND topic IN (SELECT value FROM json_each(?2))";
 
 /// A handle on the log. Clones share it.
 #[derive(Debug, Clone)]
@@ -200,6 +213,28 @@ impl EventBus for SqliteBus {
         .fetch_all(self.db.reader())
         .await?;
         rows.iter().map(delivery).collect()
+    }
+
+    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError> {
+        let dead_letters = groups.iter().map(|group| dead_letter_topic(topic, group));
+        let topics: Vec<_> = dead_letters.chain([topic.to_owned()]).collect();
+        let of_groups = i64::try_from(groups.len()).map_err(BusError::new)?;
+        let (topics, keys) = (json!(topics).to_string(), json!(keys).to_string());
+        let (topic, groups) = (topic.to_owned(), json!(groups).to_string());
+        let erase = self.db.write("bus.erase", move |tx| {
+            async move {
+                let unread = sqlx::query_scalar(UNREAD).bind(&keys).bind(topic).bind(groups);
+                if unread.bind(of_groups).fetch_one(&mut *tx).await? {
+                    return Ok(Erased::Unread);
+                }
+                sqlx::query(ERASE).bind(keys).bind(topics).execute(tx).await?;
+                Ok(Erased::Gone)
+            }
+            .boxed()
+        });
+        let erased = erase.await?;
+        self.db.scrub().await?;
+        Ok(erased)
     }
 
     fn stalled(&self) -> &Stalled {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use events::{Delivery, EventBus, Message, Topic};
+use events::{Delivery, Erased, EventBus, Message, Topic, dead_letter_topic};
 use futures::future::{join, join_all};
 use tokio::sync::watch;
 
@@ -32,6 +32,7 @@ macro_rules! bus_contract {
         a_topic_that_was_just_made_keeps_all_that_is_confirmed,
         two_members_of_a_group_leave_nothing_out,
         a_member_that_joins_and_one_that_leaves_break_no_order,
+        what_is_erased_goes_once_all_have_read_it_or_stays_whole,
     })+ };
 }
 
@@ -368,4 +369,42 @@ async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Fi
         () = second => {}
     }
     assert_eq!(by_key(&first_times(&all.borrow())), in_order(&keys, n));
+}
+
+async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn Fixture) {
+    let (bus, topic) = ready(fixture).await;
+    let letters = dead_letter_topic(topic.name, "one");
+    bus.ensure_topic(&letters, 1).await.unwrap();
+    bus.publish(topic.name, messages(&["a", "b", "c"], 3)).await.unwrap();
+    bus.publish(&letters, messages(&["a", "b"], 1)).await.unwrap();
+    let before = bus.read_all(topic.name).await.unwrap();
+    let (groups, keys) = (["one", "two"], ["a".to_owned(), "c".to_owned()]);
+    let mut read_by = Vec::new();
+    for group in groups {
+        let erased = bus.erase(topic.name, &groups, &keys).await.unwrap();
+        assert_ne!(erased, Erased::Gone, "{group} has read nothing yet");
+        assert_eq!(bus.read_all(topic.name).await.unwrap(), before);
+        let mut subscription = bus.subscribe(group, topic).await.unwrap();
+        let all = read(subscription.as_mut(), 9).await;
+        subscription.commit(&last(&all)).await.unwrap();
+        read_by.push(subscription);
+    }
+    let kept: Vec<_> = match bus.erase(topic.name, &groups, &keys).await.unwrap() {
+        Erased::Kept => before,
+        erased => {
+            assert_eq!(erased, Erased::Gone);
+            let letters = bus.read_all(&letters).await.unwrap();
+            assert!(letters.iter().all(|letter| letter.message.key == "b"), "{letters:?}");
+            // The others stand where they stood.
+            before.into_iter().filter(|delivery| delivery.message.key == "b").collect()
+        }
+    };
+    assert_eq!(bus.read_all(topic.name).await.unwrap(), kept);
+    // Members go on behind what they have read, and a new group gets what is left.
+    bus.publish(topic.name, vec![event("a", 9).to_message()]).await.unwrap();
+    for subscription in &mut read_by {
+        assert_eq!(number(&read(subscription.as_mut(), 1).await[0].message), 9);
+    }
+    let all = read(bus.subscribe("new", topic).await.unwrap().as_mut(), kept.len() + 1).await;
+    assert_eq!(all.len(), kept.len() + 1);
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
-use events::{EventBus, KafkaBus, KafkaOptions, SqliteBus};
+use events::{EventBus, KafkaBus, KafkaOptions, Signatures, SqliteBus};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
@@ -22,10 +22,21 @@ pub(crate) trait Fixture: Send + Sync {
     where
         Self: Sized;
     /// The bus, as a process that starts now finds it. There is no topic on it at first.
-    async fn open(&self) -> Arc<dyn EventBus>;
+    async fn open(&self) -> Arc<dyn EventBus> {
+        self.open_signed(Signatures::default()).await
+    }
+    /// The same, whose events are signed.
+    async fn open_signed(&self, signatures: Signatures) -> Arc<dyn EventBus>;
 }
 
 pub(crate) struct SqliteFixture(tempfile::TempDir);
+
+impl SqliteFixture {
+    pub(crate) async fn log(&self) -> SqliteBus {
+        let path = self.0.path().join("bus.db");
+        SqliteBus::open(&path, &CrashPoints::none()).await.unwrap()
+    }
+}
 
 #[async_trait]
 impl Fixture for SqliteFixture {
@@ -33,9 +44,8 @@ impl Fixture for SqliteFixture {
         Some(Self(tempfile::tempdir().unwrap()))
     }
 
-    async fn open(&self) -> Arc<dyn EventBus> {
-        let path = self.0.path().join("bus.db");
-        Arc::new(SqliteBus::open(&path, &CrashPoints::none()).await.unwrap())
+    async fn open_signed(&self, signatures: Signatures) -> Arc<dyn EventBus> {
+        Arc::new(self.log().await.signed(signatures))
     }
 }
 
@@ -84,8 +94,8 @@ impl Fixture for KafkaFixture {
         })
     }
 
-    async fn open(&self) -> Arc<dyn EventBus> {
-        Arc::new(KafkaBus::open(self.options()).await.unwrap())
+    async fn open_signed(&self, signatures: Signatures) -> Arc<dyn EventBus> {
+        Arc::new(KafkaBus::open(self.options()).await.unwrap().signed(signatures))
     }
 }
 

@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bus;
+mod codecs;
 mod consumer;
+mod damage;
 mod dead_letters;
 mod fixtures;
 mod kafka;
 mod leader;
 mod outbox;
 mod relay;
+mod signed;
+mod stalled;
 mod support;
 mod unreadable;
 

@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use events::{
-    BusError, Consumer, DeadLetters, Delivery, Event, EventBus, Handler, HandlerError, Message, Parked, Position,
-    Signatures, Stalled, Subscription, Topic,
+    BusError, Consumer, DeadLetters, Delivery, Erased, Event, EventBus, Handler, HandlerError, Message, Parked,
+    Position, Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, CrashPoints, RequestContext, Tasks};
@@ -178,6 +178,10 @@ impl EventBus for FlakyBus {
 
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError> {
         self.inner.read_all(topic).await
+    }
+
+    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError> {
+        self.inner.erase(topic, groups, keys).await
     }
 
     fn stalled(&self) -> &Stalled {

@@ -99,7 +99,13 @@ impl HttpBody for Arriving {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         match (&frame, &mut this.on_its_way) {
-            (Some(Ok(frame)), Some(on_its_way)) => on_its_way.grow(frame.data_ref().map_or(0, Bytes::len)),
+            (Some(Ok(frame)), Some(on_its_way)) => {
+                if !on_its_way.grow(frame.data_ref().map_or(0, Bytes::len)) {
+                    return Poll::Ready(Some(Err(Status::unavailable(
+                        "too much is being sent at once; call again",
+                    ))));
+                }
+            }
             (None | Some(Err(_)), on_its_way) => *on_its_way = None,
             (Some(Ok(_)), None) => {}
         }

@@ -13,9 +13,11 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::places::{Full, Place, Places};
 
-/// What may be on its way on all connections, in bytes, before those that wait for their client are hurried: parts of
-/// requests that have not come whole, answers that have not been taken.
+/// What may be on its way on all connections, in bytes, before those that wait for their client are hurried: answers that
+/// have not been taken, and half as much of requests that have not come whole.
 const ROOM: usize = 32 * 1024 * 1024;
+/// A request of which no more has come is small, and may go on coming even when there is no room.
+const SMALL: usize = 8 * 1024;
 /// At so many times the room nobody gets an answer made.
 const OVERFULL: usize = 4;
 /// All connections are told at most this often that there is too little for all.
@@ -106,16 +108,22 @@ impl Capacity {
         }
     }
 
-    /// Ends when there is too little for all. Connections that have waited for their client longer than
-    /// [`Self::SHORT_PATIENCE`] should end then.
+    /// Ends when there is too little for all, again and again while that is so. Connections that have waited for their client
+    /// longer than [`Self::SHORT_PATIENCE`] should end then.
     pub async fn crowded(&self) {
-        self.0.crowded.notified().await;
+        if self.is_full() {
+            tokio::time::sleep(CALM).await;
+        } else {
+            self.0.crowded.notified().await;
+        }
     }
 
     fn is_full(&self) -> bool {
-        let requests = self.0.requests.load(Ordering::Relaxed);
-        let answers = self.0.answers.load(Ordering::Relaxed);
-        requests.saturating_add(answers) >= self.0.room
+        self.is_full_of_requests() || self.0.answers.load(Ordering::Relaxed) >= self.0.room
+    }
+
+    fn is_full_of_requests(&self) -> bool {
+        self.0.requests.load(Ordering::Relaxed) >= self.0.room / 2
     }
 
     fn tell(&self) {
@@ -144,6 +152,11 @@ impl Held {
             self.of.tell();
         }
     }
+
+    /// Whether a request of which so much has come should be given up at once: there are too many of its kind.
+    pub fn is_too_much(&self) -> bool {
+        self.bytes > SMALL && self.of.is_full_of_requests()
+    }
 }
 
 impl Drop for Held {
@@ -168,15 +181,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_tells_those_that_have_one() {
-        let capacity = Capacity::new(1, 1);
+        let capacity = Capacity::new(2, 1);
         let mut crowded = Box::pin(capacity.crowded());
-        let _first = capacity.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
+        let from = |last| IpAddr::from([192, 0, 2, last]);
+        let _first = capacity.admit(from(1)).unwrap();
         assert!(crowded.as_mut().now_or_never().is_none());
-        let again = capacity.admit(IpAddr::from([192, 0, 2, 1])).unwrap_err();
-        assert_eq!(again, Full::Share);
-        assert!(crowded.as_mut().now_or_never().is_none(), "there may be others");
-        let other = capacity.admit(IpAddr::from([192, 0, 2, 2])).unwrap_err();
-        assert_eq!(other, Full::All);
+        assert_eq!(capacity.admit(from(1)).unwrap_err(), Full::Share);
+        assert!(crowded.as_mut().now_or_never().is_none(), "there is one for others");
+        let _second = capacity.admit(from(2)).unwrap();
+        assert_eq!(capacity.admit(from(3)).unwrap_err(), Full::All);
         assert!(crowded.now_or_never().is_some());
     }
 
@@ -184,12 +197,16 @@ mod tests {
     async fn who_finds_no_room_waits_until_there_is_some_and_the_slow_wait_first() {
         let capacity = Capacity::with_room(Places::new(1, 1), 100);
         let (slow, swift) = (|| true, || false);
+        let mut crowded = Box::pin(capacity.crowded());
+        let answer = capacity.answer(60);
+        assert!(crowded.as_mut().now_or_never().is_none());
         let mut request = capacity.request();
         request.grow(60);
-        let mut crowded = Box::pin(capacity.crowded());
-        assert!(crowded.as_mut().now_or_never().is_none());
-        let answer = capacity.answer(60);
-        assert!(crowded.now_or_never().is_some(), "both count");
+        assert!(crowded.now_or_never().is_some(), "requests have half of the room");
+        assert!(!request.is_too_much(), "it is small");
+        request.grow(10_000);
+        assert!(request.is_too_much());
+        capacity.crowded().await;
         assert!(
             capacity.room(slow).now_or_never().is_some(),
             "there is room for answers"

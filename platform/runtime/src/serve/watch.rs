@@ -19,6 +19,8 @@ use super::capacity::{Capacity, Held};
 const GREETING: usize = 24 + 9;
 /// A client that has not taken an answer after so long is slow.
 const SLOW: Duration = Duration::from_millis(100);
+/// So many pieces of answers that were not taken are many.
+const UNREAD: usize = 16;
 
 /// How long a connection of gRPC may take for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,9 +145,12 @@ impl Watch {
         }
     }
 
-    /// Waits until there is room for one more answer.
+    /// Waits until there is room for one more answer. Who is slow and has much to take gets no more made meanwhile.
     pub(super) async fn room(&self) {
         let is_slow = || oldest(&self.now().answers).is_some_and(|age| age >= SLOW);
+        while is_slow() && self.now().answers.len() >= UNREAD {
+            tokio::time::sleep(SLOW).await;
+        }
         self.0.capacity.room(is_slow).await;
     }
 
@@ -282,8 +287,10 @@ pub(super) struct OnItsWay {
 }
 
 impl OnItsWay {
-    pub(super) fn grow(&mut self, bytes: usize) {
+    /// Notes that there is more of it. False when there is too much of its kind.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
         self.held.grow(bytes);
+        !self.held.is_too_much()
     }
 }
 

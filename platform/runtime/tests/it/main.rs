@@ -7,5 +7,6 @@
 )]
 
 mod calls;
+mod hostile;
 mod lifecycle;
 mod server;

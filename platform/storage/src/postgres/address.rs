@@ -1,20 +1,22 @@
 //! Where a PostgreSQL database is, and what is wrong when it cannot be used.
 
-use std::{fmt, io::ErrorKind};
+mod url;
 
-use runtime::config::{ConfigError, check_login};
-use sqlx::{
-    migrate::MigrateError,
-    postgres::{PgConnectOptions, PgSslMode},
-};
+use std::{fmt, io::ErrorKind, path::Path};
+
+use runtime::config::{ConfigError, check_login, is_host};
+use sqlx::{migrate::MigrateError, postgres::PgConnectOptions};
 
 use crate::OpenError;
+pub use sqlx::postgres::PgSslMode;
 
 /// A database, and the variables that name it. The password does not show.
 #[derive(Clone)]
 pub struct PostgresAddress {
     connect: Box<PgConnectOptions>,
     variables: Variables,
+    /// What is odd about it, though it can be used.
+    warnings: Vec<&'static str>,
 }
 
 /// Which variable to correct.
@@ -23,6 +25,8 @@ struct Variables {
     address: &'static str,
     login: &'static str,
     database: &'static str,
+    tls: &'static str,
+    ca_file: &'static str,
 }
 
 /// The parts of an address that has no URL.
@@ -33,6 +37,33 @@ pub struct PostgresParts<'a> {
     pub user: &'a str,
     pub password: Option<&'a str>,
     pub database: &'a str,
+    pub tls: PostgresTls<'a>,
+}
+
+/// What a server has to show.
+#[derive(Debug, Clone, Copy)]
+pub struct PostgresTls<'a> {
+    pub mode: PgSslMode,
+    /// The certificates (PEM) of who vouches for it, beside the public authorities.
+    pub ca_file: Option<&'a Path>,
+}
+
+impl PostgresTls<'_> {
+    /// With `require` they are looked at when a file says whose they must be, as `libpq` does.
+    pub const fn looks_at_certificates(&self) -> bool {
+        match self.mode() {
+            PgSslMode::VerifyCa | PgSslMode::VerifyFull => true,
+            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer | PgSslMode::Require => false,
+        }
+    }
+
+    /// What sqlx is told: alone it looks at no certificate with `require`.
+    const fn mode(&self) -> PgSslMode {
+        match (self.mode, self.ca_file) {
+            (PgSslMode::Require, Some(_)) => PgSslMode::VerifyCa,
+            (mode, _) => mode,
+        }
+    }
 }
 
 impl PostgresAddress {
@@ -44,36 +75,78 @@ impl PostgresAddress {
             return Err(ConfigError::new(variable, wants));
         }
         check_login(variable, url)?;
+        let (url, has_unknown) = url::known_part(url);
         // What the parser says may quote the URL, with its password.
-        let connect = url.parse().map_err(|_| ConfigError::new(variable, wants))?;
-        Ok(Self {
-            connect: Box::new(connect),
+        let connect: PgConnectOptions = url.parse().map_err(|_| ConfigError::new(variable, wants))?;
+        let mode = url::mode(variable, &url, connect.get_ssl_mode())?;
+        let address = Self {
+            connect: Box::new(connect.ssl_mode(mode)),
             variables: Variables {
                 address: variable,
                 login: variable,
                 database: variable,
+                tls: variable,
+                ca_file: variable,
             },
-        })
+            warnings: has_unknown
+                .then_some("parameters of the URL that are not known are ignored")
+                .into_iter()
+                .collect(),
+        };
+        address.checked()
     }
 
     /// The same from its parts, which are `DB_HOST` and its neighbours.
-    pub fn from_parts(parts: PostgresParts<'_>) -> Self {
-        let connect = PgConnectOptions::new_without_pgpass()
+    pub fn from_parts(parts: PostgresParts<'_>) -> Result<Self, ConfigError> {
+        let mut connect = PgConnectOptions::new_without_pgpass()
             .host(parts.host)
             .port(parts.port)
             .username(parts.user)
             .database(parts.database)
-            .ssl_mode(PgSslMode::Prefer);
-        Self {
-            connect: Box::new(match parts.password {
-                Some(password) => connect.password(password),
-                None => connect,
-            }),
+            .ssl_mode(parts.tls.mode());
+        if let Some(file) = parts.tls.ca_file {
+            connect = connect.ssl_root_cert(file);
+        }
+        if let Some(password) = parts.password {
+            connect = connect.password(password);
+        }
+        let address = Self {
+            connect: Box::new(connect),
             variables: Variables {
                 address: "DB_HOST",
                 login: "DB_PASSWORD",
                 database: "DB_NAME",
+                tls: "DB_SSLMODE",
+                ca_file: "DB_CA_FILE",
             },
+            warnings: Vec::new(),
+        };
+        address.checked()
+    }
+
+    /// Refuses what would be shown as a host or a database and may be a login.
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        if !is_host(self.connect.get_host().trim_start_matches('[').trim_end_matches(']')) {
+            let wants = "must be a host alone: a name or an address, without user, password and port";
+            return Err(ConfigError::new(self.variables.address, wants));
+        }
+        let database = self.connect.get_database().unwrap_or_default();
+        if database.contains(['@', ':', '/', '?', '%', '=']) {
+            let wants = "must be the name of a database, without '@', ':', '/', '?', '%' and '='";
+            return Err(ConfigError::new(self.variables.database, wants));
+        }
+        if matches!(self.connect.get_ssl_mode(), PgSslMode::VerifyCa) {
+            self.warnings.push(
+                "verify-ca takes every certificate that a public authority has signed, whatever name is in it; set verify-full",
+            );
+        }
+        Ok(self)
+    }
+
+    /// Says what is odd about it.
+    pub(crate) fn warn(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{}: {warning}", self.variables.tls);
         }
     }
 
@@ -82,7 +155,7 @@ impl PostgresAddress {
     pub fn with_database(&self, database: &str) -> Self {
         Self {
             connect: Box::new((*self.connect).clone().database(database)),
-            variables: self.variables,
+            ..self.clone()
         }
     }
 
@@ -104,27 +177,28 @@ impl PostgresAddress {
 
     /// Why a connection was not made, and what to do.
     pub(crate) fn explain(&self, error: &sqlx::Error) -> OpenError {
-        let user = self.connect.get_username();
-        let database = self.connect.get_database().unwrap_or(user);
+        let database = self.connect.get_database().unwrap_or("of that user");
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code)
             .unwrap_or_default();
-        let variable = match &*code {
-            "28P01" | "28000" => self.variables.login,
-            "3D000" => self.variables.database,
+        let variable = match (&*code, error) {
+            ("28P01" | "28000", _) => self.variables.login,
+            ("3D000", _) => self.variables.database,
+            (_, sqlx::Error::Tls(_)) => self.variables.tls,
+            (_, sqlx::Error::Io(source)) if is_stranger(source) => self.variables.ca_file,
             _ => self.variables.address,
         };
         let problem = match (&*code, error) {
             // invalid_password, invalid_authorization_specification
-            // The user of a URL is not repeated: it may be what the password was written for.
-            ("28P01" | "28000", _) if self.variables.login == self.variables.address => {
-                "does not let this user in; check the user and the password".to_owned()
-            }
-            ("28P01" | "28000", _) => format!("does not let user {user} in; check the user and the password"),
+            // The user is not repeated: it may be what the password was written for.
+            ("28P01" | "28000", _) => "does not let this user in; check the user and the password".to_owned(),
             // invalid_catalog_name
             ("3D000", _) => format!("has no database {database}; create it, or name another"),
             ("53300", _) => "has no connection left; raise its max_connections, or run fewer processes".to_owned(),
+            (_, sqlx::Error::Io(source)) if is_stranger(source) => {
+                format!("has a certificate that nobody known vouches for ({source}); name the file of who does")
+            }
             (_, sqlx::Error::Io(source)) if source.kind() == ErrorKind::InvalidData => {
                 format!("is not who the address says ({source}); see sslmode and sslrootcert")
             }
@@ -144,6 +218,11 @@ impl PostgresAddress {
             format!("schema {schema} cannot be brought up to date ({error})")
         })
     }
+}
+
+/// Whether a certificate was refused because it is not known who signed it, and not for the name in it.
+fn is_stranger(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::InvalidData && error.to_string().contains("UnknownIssuer")
 }
 
 /// `host:port/database`

@@ -287,3 +287,34 @@ async fn bounded_readers_cannot_write() {
     let written = readers.run(|reader| insert(reader, 1).boxed()).await;
     assert!(matches!(written, Err(BoundedError::Store(_))), "{written:?}");
 }
+
+#[tokio::test]
+async fn what_was_removed_or_replaced_is_in_no_file_once_it_was_scrubbed() {
+    const SECRET: &[u8] = b"ann-7f3a9c51";
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let in_a_file = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let mut bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        bytes.any(|bytes| bytes.windows(SECRET.len()).any(|window| window == SECRET))
+    };
+    for key in 0..64 {
+        let text = SECRET.repeat(if key % 8 == 0 { 1000 } else { 1 });
+        let write = db.write("test.insert", move |tx| {
+            async move {
+                let insert = sqlx::query("INSERT INTO t (k, v) VALUES (?, ?)").bind(key).bind(text);
+                insert.execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        write.await.unwrap();
+    }
+    assert!(in_a_file());
+    for sql in ["DELETE FROM t WHERE k % 2 = 0", "UPDATE t SET v = x'00'"] {
+        db.write("test.remove", |tx| execute(tx, sql).boxed()).await.unwrap();
+    }
+    db.scrub().await.unwrap();
+    assert!(!in_a_file());
+    assert_eq!(keys(&db).await.len(), 32, "what was not removed is there");
+}

@@ -64,7 +64,9 @@ async fn under(attack: Attack, binary: &Path, profile: Profile) -> anyhow::Resul
             attackers = Some(attack.begin(&shop));
         }
         let mut bought = buy(&shop, phase, length).await?;
-        drop(attackers.take());
+        if let Some(attackers) = attackers.take() {
+            attackers.end().await;
+        }
         bought.times.sort_unstable();
         println!(
             "{name:<34} {phase:<7} {:>9} {:>9} {:>9} {:>11} {:>8}",

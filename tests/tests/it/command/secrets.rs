@@ -1,6 +1,6 @@
 //! What the command does with what is secret: logins, keys, tokens.
 
-use std::{path::Path, process::Output};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -9,7 +9,7 @@ use system_tests::process::{ShopProcess, command};
 use super::{BINARY, assert_refused, printed, run, said};
 
 /// Logins as people write them: not encoded, or where none belongs.
-const LOGINS: [&str; 8] = [
+const LOGINS: [&str; 10] = [
     "pepper:s3cr3t@h",
     "pepper:s3cr3t@h:1",
     "pepper:12/s3cr3t@h/d",
@@ -18,7 +18,163 @@ const LOGINS: [&str; 8] = [
     "pepper:s3cr3t/12@h:1/d",
     "pepper:a@b/s3cr3t@h/d",
     "pepper:s3cr3t@h:port/d",
+    "pepper:s3cr3t%40h:1",
+    "pepper%3As3cr3t%40h",
 ];
+
+/// The same in forms that some engine takes.
+const TAKEN: [&str; 8] = [
+    "h:1?password=s3cr3t",
+    "h:1/d?user=pepper&password=s3cr3t",
+    "h:1/d?password=a@s3cr3t",
+    "h:1/d?pasword=s3cr3t",
+    "host=h password=s3cr3t",
+    "pepper:a@b:s3cr3t@h:1/d",
+    "h1:1,pepper:s3cr3t@h2:1",
+    ":s3cr3t",
+];
+
+#[tokio::test]
+async fn no_form_of_a_login_shows_in_the_configuration_or_in_help() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let variables = [
+        "DATABASE_URL",
+        "CHECKOUT_DATABASE_URL",
+        "DB_HOST",
+        "DB_USER",
+        "DB_NAME",
+        "MONGO_URI",
+        "MONGO_DB_NAME",
+        "REDIS_ADDR",
+        "REDIS_USER",
+        "KAFKA_BROKERS",
+        "KAFKA_ADDR",
+        "KAFKA_SASL_USERNAME",
+        "CART_SERVICE_ADDR",
+        "NAMESPACE",
+        "INSTANCE",
+    ];
+    for form in LOGINS.into_iter().chain(TAKEN) {
+        for scheme in ["", "postgres://", "mongodb://", "redis://"] {
+            let value = format!("{scheme}{form}");
+            let all: Vec<_> = variables.iter().map(|variable| (*variable, value.as_str())).collect();
+            for arguments in [
+                &["config"][..],
+                &["--help"],
+                &["serve", "--help"],
+                &["serve"],
+                &["dlq", "list"],
+            ] {
+                let output = run(folder.path(), arguments, &all).await?;
+                for text in [said(&output), printed(&output)] {
+                    assert!(!text.contains("s3cr3t"), "{arguments:?} with {value}: {text}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_wrong_flag_repeats_no_login() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    for form in LOGINS.into_iter().chain(TAKEN).filter(|form| !form.contains(' ')) {
+        let (value, flag) = (format!("postgres://{form}"), format!("--http-port={form}"));
+        for arguments in [
+            &["serve", &value][..],
+            &[&value],
+            &["serve", &flag],
+            &["serve", "--http-port", &value],
+        ] {
+            let output = run(folder.path(), arguments, &[]).await?;
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+            assert!(!said(&output).contains("s3cr3t"), "{arguments:?}: {}", said(&output));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_may_come_from_a_file_and_shows_nowhere() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str, text: &str| -> anyhow::Result<String> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let key = file("key", "a s3cr3t that has more than 32 bytes in it\n")?;
+    let by_file = [("JWT_SECRET", ""), ("JWT_SECRET_FILE", &key)];
+    let token = run(folder.path(), &["token", "--user", "7"], &by_file).await?;
+    let given = [("JWT_SECRET", "a s3cr3t that has more than 32 bytes in it")];
+    let mut serve = command(Path::new(BINARY), folder.path());
+    serve.envs(given);
+    let shop = ShopProcess::open(serve).await?;
+    let customer = cartwright::http::Customer {
+        gateway: shop.gateway.context("no gateway")?,
+        token: Some(printed(&token)),
+    };
+    assert_eq!(customer.get("/api/v1/cart").await?.status.as_u16(), 200);
+    shop.stop().await?;
+
+    let shown = run(folder.path(), &["config"], &by_file).await?;
+    assert!(!printed(&shown).contains("s3cr3t"), "{}", printed(&shown));
+    assert!(
+        printed(&shown).contains("(redacted)               file"),
+        "{}",
+        printed(&shown)
+    );
+
+    let twice = run(folder.path(), &["serve"], &[given[0], by_file[1]]).await?;
+    assert_refused(&twice, 64, &["JWT_SECRET_FILE: is set, and so is"]);
+    let empty = file("empty", "\n")?;
+    for (value, words) in [("/a/s3cr3t", "cannot be read"), (&empty, "is empty")] {
+        for command in [&["serve"][..], &["config"], &["token", "--user", "7"]] {
+            let output = run(
+                folder.path(),
+                command,
+                &[("JWT_SECRET", ""), ("JWT_SECRET_FILE", value)],
+            )
+            .await?;
+            assert_refused(&output, 64, &["JWT_SECRET_FILE: the file", words]);
+            assert!(!said(&output).contains("s3cr3t"), "{}", said(&output));
+        }
+    }
+    let wrong_url = file("url", "postgres://pepper:s3cr3t/12@h:1/d")?;
+    let output = run(folder.path(), &["serve"], &[("ORDERS_DATABASE_URL_FILE", &wrong_url)]).await?;
+    assert_refused(&output, 64, &["ORDERS_DATABASE_URL"]);
+    assert!(!said(&output).contains("s3cr3t"), "{}", said(&output));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_that_is_given_as_a_flag_is_warned_of() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let flags = [
+        "--jwt-secret=a s3cr3t that has more than 32 bytes in it",
+        "--redis-password",
+        "s3cr3t",
+        "--mongo-uri=mongodb://pepper:s3cr3t@127.0.0.1:1",
+    ];
+    let mut token = vec!["token", "--user", "7"];
+    token.extend(flags);
+    let output = run(folder.path(), &token, &[]).await?;
+    for (flag, file) in [
+        ("--jwt-secret", "JWT_SECRET_FILE"),
+        ("--redis-password", "REDIS_PASSWORD_FILE"),
+        ("--mongo-uri", "MONGO_URI_FILE"),
+    ] {
+        let line = format!("{flag} shows in the list of processes; give the secret in a file that {file} names");
+        assert!(said(&output).contains(&line), "{}", said(&output));
+    }
+    assert!(!said(&output).contains("s3cr3t"), "{}", said(&output));
+
+    let mut serve = command(Path::new(BINARY), folder.path());
+    serve.arg("serve").arg(flags[0]);
+    let (_, log) = ShopProcess::open(serve).await?.stop().await?;
+    assert!(log.contains("--jwt-secret shows in the list of processes"), "{log}");
+    assert!(!log.contains("s3cr3t"), "{log}");
+    Ok(())
+}
 
 #[tokio::test]
 async fn nothing_of_a_login_shows_in_what_is_said_of_an_address() -> anyhow::Result<()> {
@@ -72,6 +228,7 @@ async fn a_key_that_cannot_be_used_is_said_in_a_line() -> anyhow::Result<()> {
     std::fs::create_dir_all(no_file.join("jwt.key"))?;
     std::fs::create_dir(&short)?;
     std::fs::write(short.join("jwt.key"), "short")?;
+    std::fs::set_permissions(short.join("jwt.key"), Permissions::from_mode(0o600))?;
     for arguments in [&["serve"][..], &["token", "--user", "1"]] {
         for (data, word) in [(&no_file, "cannot be used"), (&short, "is damaged")] {
             let output = run(data, arguments, &[("JWT_SECRET", "")]).await?;

@@ -1,5 +1,7 @@
 //! Who is in the shop, and what they do there.
 
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+
 use anyhow::{Context, ensure};
 use cartwright::http::Customer;
 use futures::future::{join, join_all, join3};
@@ -15,7 +17,11 @@ use serde_json::{Value, json};
 use system_tests::{home::Home, process::ShopProcess, shops::until};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Said, scenario::Scenario, template::end_the_outage};
+use super::{
+    Said,
+    scenario::{BINARY, Scenario},
+    template::end_the_outage,
+};
 
 /// There are two pieces of it, and both are wanted: by alice, who cannot be charged yet, and one of them by bob.
 pub(super) const WANTED: i64 = 50;
@@ -31,6 +37,7 @@ pub(super) struct People<'a> {
     pub(super) bob: Customer,
     products: Channel,
     inventory: Channel,
+    addresses: BTreeMap<String, SocketAddr>,
     home: &'a Home,
 }
 
@@ -45,6 +52,7 @@ impl<'a> People<'a> {
             bob: shop.customer("bob")?,
             products: channel("product")?,
             inventory: channel("inventory")?,
+            addresses: shop.addresses.clone(),
             home,
         })
     }
@@ -85,9 +93,12 @@ impl<'a> People<'a> {
             }
             Scenario::Browsing => self.browse(said).await,
             Scenario::Delivery => self.deliver(said).await,
+            Scenario::Erasure => self.erase_alice(said).await,
             Scenario::LongAgo => {
                 let gone = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM outbox)";
                 self.until("the old event is gone", "checkout", gone).await?;
+                let gone = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM carts WHERE user_id = 'carol')";
+                self.until("the old cart is gone", "cart", gone).await?;
                 note(said, "alice", buy(&self.alice, scenario.method()).await)
             }
         }
@@ -203,6 +214,19 @@ impl<'a> People<'a> {
         Ok(())
     }
 
+    /// Makes alice nobody, by the command beside the shop.
+    async fn erase_alice(&self, said: &mut Said) -> anyhow::Result<()> {
+        let mut command = self.home.command(Path::new(BINARY));
+        command.args(["erase", "--user", "alice", "--yes"]);
+        for (service, address) in &self.addresses {
+            command.env(format!("{}_SERVICE_ADDR", service.to_uppercase()), address.to_string());
+        }
+        let erased = command.output().await?;
+        ensure!(erased.status.success(), "{erased:?}");
+        said.push(("erasure", json!("done")));
+        Ok(())
+    }
+
     pub(super) async fn offer(&self, id: i64) -> anyhow::Result<UpsertProductResponse> {
         let product = UpsertProductRequest {
             id,
@@ -238,7 +262,12 @@ pub(super) async fn fill_cart(customer: &Customer, product: i64, quantity: i64) 
 
 /// The answer of a purchase that has ended; none as long as it has not.
 pub(super) async fn buy(customer: &Customer, method: &str) -> anyhow::Result<Option<Value>> {
-    let body = json!({"idempotency_key": KEY, "payment_method": method});
+    buy_with(customer, KEY, method).await
+}
+
+/// The same, under another key.
+pub(super) async fn buy_with(customer: &Customer, key: &str, method: &str) -> anyhow::Result<Option<Value>> {
+    let body = json!({"idempotency_key": key, "payment_method": method});
     let reply = customer.post("/api/v1/checkout", &body).await?;
     Ok((reply.status == StatusCode::CREATED).then(|| reply.json()))
 }

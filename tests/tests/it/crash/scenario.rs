@@ -5,7 +5,7 @@ use std::path::Path;
 use system_tests::home::Home;
 use tokio::process::Command;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 
 /// What every shop commits when it opens.
 const OPENING: [&str; 3] = ["commit:bus.topic:", "commit:checkout.disown:", "commit:outbox.prune:"];
@@ -31,12 +31,14 @@ pub(super) enum Scenario {
     Browsing,
     /// A new product, and the first pieces of it.
     Delivery,
-    /// A purchase of long ago, whose event is not kept any longer.
+    /// A purchase of long ago, whose event is not kept any longer, and a cart that was left for as long.
     LongAgo,
+    /// Alice, who has bought and was declined, is erased.
+    Erasure,
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Success,
         Self::OutOfStock,
         Self::Declined,
@@ -50,6 +52,7 @@ impl Scenario {
         Self::Browsing,
         Self::Delivery,
         Self::LongAgo,
+        Self::Erasure,
     ];
 
     /// With what alice pays.
@@ -63,7 +66,8 @@ impl Scenario {
             | Self::StockAway
             | Self::Browsing
             | Self::Delivery
-            | Self::LongAgo => "pm_card_ok",
+            | Self::LongAgo
+            | Self::Erasure => "pm_card_ok",
             Self::Declined | Self::CartAway => "pm_card_declined",
             Self::ReplyLost => "pm_card_charged_reply_lost",
             Self::ProviderDown => "pm_card_unavailable",
@@ -80,7 +84,7 @@ impl Scenario {
             Self::Declined | Self::CartAway => &[("alice", Some("CARD_DECLINED"))],
             Self::HoldLost | Self::TakenUp => &[("alice", Some("RESERVATION_EXPIRED")), ("bob", None)],
             Self::StockAway => &[("alice", None), ("bob", Some("CARD_DECLINED"))],
-            Self::Browsing | Self::Delivery => &[],
+            Self::Browsing | Self::Delivery | Self::Erasure => &[],
         }
     }
 
@@ -89,6 +93,7 @@ impl Scenario {
         let others: &[_] = match self {
             Self::Browsing => &["products", "product", "cart", "orders", "order", "checkout", "emptied"],
             Self::Delivery => &["product", "stock"],
+            Self::Erasure => &["erasure"],
             Self::Success
             | Self::OutOfStock
             | Self::Declined
@@ -135,7 +140,8 @@ impl Scenario {
             | Self::StockAway
             | Self::Browsing
             | Self::Delivery
-            | Self::LongAgo => 0,
+            | Self::LongAgo
+            | Self::Erasure => 0,
         }
     }
 

@@ -9,7 +9,7 @@ use system_tests::{
 };
 
 use super::{
-    people::{PRICE, People, WANTED, buy, fill_cart},
+    people::{PRICE, People, WANTED, buy, buy_with, fill_cart},
     scenario::Scenario,
 };
 
@@ -59,6 +59,15 @@ pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Res
             books::settle(&home).await?;
         }
         Scenario::Delivery => {}
+        Scenario::Erasure => {
+            buy_now(&people.alice, 1).await?;
+            books::settle(&home).await?;
+            fill_cart(&people.alice, 2, 1).await?;
+            let declined = buy_with(&people.alice, "another key", "pm_card_declined").await?;
+            let declined = declined.context("no answer in time")?;
+            ensure!(declined["status"] == "FAILED", "{declined}");
+            books::settle(&home).await?;
+        }
     }
     close(shop).await?;
     match scenario {
@@ -77,14 +86,22 @@ pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Res
             };
             begin(&outage, &home).await?;
         }
-        Scenario::LongAgo => send_to_the_past(&home).await?,
+        Scenario::LongAgo => {
+            send_to_the_past(&home).await?;
+            if profile == Profile::Embedded {
+                // As a version leaves it that signed no events.
+                std::fs::remove_file(home.folder().join("events.key"))?;
+            }
+            leave_an_old_cart(&home).await?;
+        }
         Scenario::Success
         | Scenario::OutOfStock
         | Scenario::Declined
         | Scenario::ReplyLost
         | Scenario::Duplicate
         | Scenario::ProviderDown
-        | Scenario::Browsing => {}
+        | Scenario::Browsing
+        | Scenario::Erasure => {}
         // As a process of an earlier version leaves what it writes.
         Scenario::Delivery => {
             home.execute("product", "UPDATE products SET search_folded = NULL")
@@ -159,6 +176,20 @@ async fn send_to_the_past(home: &Home) -> anyhow::Result<()> {
     };
     let sql = format!("UPDATE outbox SET published_at = published_at - {eight_days}");
     home.execute("checkout", &sql).await
+}
+
+/// Somebody left a cart and did not come back. Where MongoDB keeps carts, it drops them by itself.
+async fn leave_an_old_cart(home: &Home) -> anyhow::Result<()> {
+    if home.profile() == Profile::Engines {
+        return Ok(());
+    }
+    let document = r#"{"user":"carol","cart_id":"00000000-0000-0000-0000-000000000001","version":1,"lines":[],
+        "updated_at":0,"last_hold":0,"applied_floor":null,"applied":[]}"#;
+    let sql = format!(
+        "INSERT INTO carts (user_id, cart_id, version, document, updated_at)
+         VALUES ('carol', '00000000-0000-0000-0000-000000000001', 1, '{document}', 0)"
+    );
+    home.execute("cart", &sql).await
 }
 
 /// The process goes while alice waits to be charged, for what bob has bought by then.

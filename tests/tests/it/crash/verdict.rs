@@ -64,6 +64,17 @@ fn facts(scenario: Scenario, answers: &BTreeMap<&&str, &Value>) -> Vec<Fact> {
             let kept = "SELECT count(*) FROM outbox".to_owned();
             vec![("events that are kept", "checkout", kept, vec![0])]
         }
+        Scenario::Erasure => {
+            let of_alice = |table| format!("SELECT count(*) FROM {table} WHERE user_id = 'alice'");
+            let nobodys = "SELECT count(*) FROM checkouts WHERE user_id = 'erased:' || id".to_owned();
+            vec![
+                ("alice's cart", "cart", of_alice("carts"), vec![0]),
+                ("alice's orders", "orders", of_alice("orders"), vec![0]),
+                ("alice's notifications", "notification", of_alice("notifications"), vec![0]),
+                ("alice's checkouts", "checkout", of_alice("checkouts"), vec![0]),
+                ("nobody's checkouts", "checkout", nobodys, vec![2]),
+            ]
+        }
         Scenario::Success
         | Scenario::OutOfStock
         | Scenario::Declined

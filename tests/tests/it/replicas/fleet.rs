@@ -12,7 +12,7 @@ use http::StatusCode;
 use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
 use system_tests::{
     home::{Home, Profile},
-    process::{ShopProcess, customer},
+    process::{GRPC_HOST, ShopProcess, customer},
     shops::until,
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -54,6 +54,12 @@ impl Fleet {
     pub(super) async fn open(settings: &[(&'static str, &'static str)]) -> Result<Self> {
         let of = |service| ["a", "b"].map(|letter| (format!("{service}-{letter}"), vec![service]));
         Self::of(SERVICES.into_iter().flat_map(of).collect(), settings).await
+    }
+
+    /// One process of each service.
+    pub(super) async fn one_of_each() -> Result<Self> {
+        let of = |service: &'static str| (service.to_owned(), vec![service]);
+        Self::of(SERVICES.into_iter().map(of).collect(), &[]).await
     }
 
     /// Two of one service, and one with all the rest.
@@ -120,8 +126,12 @@ impl Fleet {
     /// Where the replicas of a service listen, running or not.
     pub(super) fn addresses(&self, service: &str) -> Vec<SocketAddr> {
         let of = self.ports.iter().filter(|((_, other), _)| *other == service);
-        of.map(|(_, port)| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
-            .collect()
+        let host = if service == "gateway" {
+            Ipv4Addr::LOCALHOST
+        } else {
+            GRPC_HOST
+        };
+        of.map(|(_, port)| SocketAddr::from((host, *port))).collect()
     }
 
     async fn stock_up(&self) -> Result<()> {

@@ -75,6 +75,29 @@ fn technologies_named_in(name: &str) -> Vec<String> {
     findings
 }
 
+/// The demonstration is a customer of the simulated provider.
+const KNOW_TEST_METHODS: [&str; 2] = ["payment/src/provider/simulated", "cartwright/src/commands/demo.rs"];
+
+#[test]
+fn test_methods_belong_to_the_simulated_provider_alone() {
+    let mut findings = Vec::new();
+    for file in files(&[".rs"]).into_iter().filter(|file| !file.is_test()) {
+        let may = KNOW_TEST_METHODS.iter().any(|path| file.path.starts_with(path));
+        if may || file.path.starts_with("tests/") {
+            continue;
+        }
+        for (number, line) in file.lines().take_while(|(number, _)| *number < file.tests_begin()) {
+            if line.contains("\"pm_") {
+                findings.push(format!("{}:{number}: names a test method", file.path));
+            }
+        }
+    }
+    assert_none(
+        &findings,
+        "another provider would not know the test methods of the simulated one",
+    );
+}
+
 #[test]
 fn every_service_has_a_domain_use_cases_and_ports() {
     let there: Vec<String> = ["domain", "app", "ports"]

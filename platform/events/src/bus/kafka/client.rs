@@ -13,7 +13,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::KafkaOptions;
+use super::{KafkaOptions, link::Refusal};
 
 /// How long a message may wait for its delivery report.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(8);
@@ -66,6 +66,7 @@ impl Settings {
             .set("socket.timeout.ms", "10000")
             .set("socket.keepalive.enable", "true")
             .set("topic.metadata.refresh.interval.ms", "30000");
+        self.options.link.set(&mut config);
         config
     }
 
@@ -132,6 +133,8 @@ pub(super) struct Log(Arc<Mutex<LastTrouble>>);
 #[derive(Default)]
 struct LastTrouble {
     what: Option<(String, Instant)>,
+    /// What a broker, or TLS on the way to it, has refused last.
+    refusal: Option<Refusal>,
     warned: Option<Instant>,
 }
 
@@ -155,6 +158,10 @@ impl Log {
         } else {
             tracing::debug!(what, "trouble with Kafka");
         }
+    }
+
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).refusal
     }
 
     /// An error, with what librdkafka has just said: most of its errors tell only that it did not work.
@@ -181,6 +188,9 @@ impl ClientContext for Log {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(refusal) = Refusal::told_by(&error, reason) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some(refusal);
+        }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             // Each of them has said why.
             tracing::debug!(reason, "trouble with Kafka");

@@ -67,7 +67,7 @@ impl Attack {
         }
     }
 
-    /// Sends them all; they go on until what this returns is dropped.
+    /// Sends them all; they go on until they are told to end.
     pub(super) fn begin(self, shop: &ShopProcess) -> Attackers {
         let tasks = Tasks::new();
         let (gateway, products) = (shop.gateway, shop.addresses["product"]);
@@ -125,9 +125,9 @@ impl Attack {
 /// Those who are at it.
 pub(super) struct Attackers(Tasks);
 
-impl Drop for Attackers {
-    fn drop(&mut self) {
-        self.0.cancel();
+impl Attackers {
+    pub(super) async fn end(self) {
+        self.0.stop(PAUSE * 100).await;
     }
 }
 

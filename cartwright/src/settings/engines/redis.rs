@@ -1,0 +1,69 @@
+//! How Redis is spoken to.
+
+use cart::{RedisLink, RedisTls};
+use clap::{ArgAction, Args};
+use runtime::config::{ConfigError, check_ca_file};
+
+use super::set;
+
+/// The settings of the link to `REDIS_ADDR`.
+#[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
+pub struct RedisSecurity {
+    /// The user of Redis' ACL that this is [default: the one that has no name].
+    #[arg(long, env, global = true, hide_short_help = true)]
+    pub redis_user: Option<String>,
+    /// The password of Redis, or of `REDIS_USER`.
+    #[arg(long, env, global = true, hide_short_help = true)]
+    pub redis_password: Option<String>,
+    /// Whether Redis is spoken to by TLS.
+    #[arg(long, env, global = true, default_value_t = false, action = ArgAction::Set, hide_short_help = true)]
+    pub redis_tls: bool,
+    /// The certificates (PEM) of who vouches for Redis [default: those of the system].
+    #[arg(long, env, global = true, hide_short_help = true)]
+    pub redis_ca_file: Option<String>,
+}
+
+impl RedisSecurity {
+    /// Finds what does not fit together.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if set(self.redis_user.as_ref()).is_some() && set(self.redis_password.as_ref()).is_none() {
+            return Err(ConfigError::new(
+                "REDIS_USER",
+                "is set without REDIS_PASSWORD; set both",
+            ));
+        }
+        match set(self.redis_ca_file.as_ref()) {
+            Some(_) if !self.redis_tls => Err(ConfigError::new(
+                "REDIS_CA_FILE",
+                "is set, but there is no TLS; set REDIS_TLS=true, or unset this",
+            )),
+            Some(file) => check_ca_file("REDIS_CA_FILE", file),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn link(&self, address: &str) -> RedisLink {
+        RedisLink {
+            address: address.to_owned(),
+            user: set(self.redis_user.as_ref()).map(str::to_owned),
+            password: set(self.redis_password.as_ref()).map(cart::Secret::new),
+            tls: if self.redis_tls {
+                RedisTls::On {
+                    ca_file: set(self.redis_ca_file.as_ref()).map(Into::into),
+                }
+            } else {
+                RedisTls::Off
+            },
+        }
+    }
+
+    /// What is allowed and should not be.
+    pub(super) fn warning(&self) -> Option<String> {
+        let is_open = !self.redis_tls && set(self.redis_password.as_ref()).is_some();
+        is_open.then(|| {
+            "REDIS_TLS=false: who is in the network between this and Redis reads its password and the carts; set REDIS_TLS=true"
+                .to_owned()
+        })
+    }
+}

@@ -1,0 +1,191 @@
+//! Secrets: each may be in a file, and none of them shows.
+
+use std::fs;
+
+use clap::Args;
+use runtime::config::ConfigError;
+
+use super::Settings;
+
+/// The names of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Secret {
+    /// The variable that may have it in it.
+    pub(super) variable: &'static str,
+    /// The variable that may name a file instead.
+    pub(super) file: &'static str,
+}
+
+/// Lists the secrets: the setting and the variable of the file, and where in [`Settings`] the secret itself is.
+macro_rules! secrets {
+    ($($field:ident $file:literal => $($place:ident).+;)*) => {
+        /// Files with secrets in them, in place of the variables of these names without `_FILE`.
+        #[derive(Debug, Clone, Args)]
+        #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
+        pub struct SecretFiles {
+            $(
+                #[arg(long, env = $file, global = true, hide_short_help = true,
+                    help = "A file that has this secret in it, in place of the setting without `file`")]
+                pub $field: Option<String>,
+            )*
+        }
+
+        /// All of them.
+        pub(super) const SECRETS: &[Secret] = &[$(Secret { variable: variable_of($file), file: $file }),*];
+
+        impl Settings {
+            /// Reads the secrets that are in files. What is said of a file does not repeat its name: it may be the secret.
+            pub(crate) fn read_secrets(&mut self) -> Result<(), ConfigError> {
+                $(
+                    let file = self.secret_files.$field.as_deref().filter(|file| !file.is_empty());
+                    if let Some(file) = file {
+                        let secret = &mut self.$($place).+;
+                        if secret.as_ref().is_some_and(|secret| !secret.is_empty()) {
+                            let twice = "is set, and so is the variable without _FILE; set one of them";
+                            return Err(ConfigError::new($file, twice));
+                        }
+                        *secret = Some(read($file, file)?);
+                    }
+                )*
+                Ok(())
+            }
+        }
+    };
+}
+
+secrets! {
+    jwt_secret_file "JWT_SECRET_FILE" => tokens.jwt_secret;
+    jwt_secret_previous_file "JWT_SECRET_PREVIOUS_FILE" => tokens.jwt_secret_previous;
+    event_signing_key_file "EVENT_SIGNING_KEY_FILE" => signing.event_signing_key;
+    event_signing_key_previous_file "EVENT_SIGNING_KEY_PREVIOUS_FILE" => signing.event_signing_key_previous;
+    database_url_file "DATABASE_URL_FILE" => engines.database_url;
+    product_database_url_file "PRODUCT_DATABASE_URL_FILE" => engines.databases.product_database_url;
+    inventory_database_url_file "INVENTORY_DATABASE_URL_FILE" => engines.databases.inventory_database_url;
+    payment_database_url_file "PAYMENT_DATABASE_URL_FILE" => engines.databases.payment_database_url;
+    orders_database_url_file "ORDERS_DATABASE_URL_FILE" => engines.databases.orders_database_url;
+    checkout_database_url_file "CHECKOUT_DATABASE_URL_FILE" => engines.databases.checkout_database_url;
+    notification_database_url_file "NOTIFICATION_DATABASE_URL_FILE" => engines.databases.notification_database_url;
+    db_password_file "DB_PASSWORD_FILE" => engines.db_password;
+    mongo_uri_file "MONGO_URI_FILE" => engines.mongo_uri;
+    redis_password_file "REDIS_PASSWORD_FILE" => engines.redis_security.redis_password;
+    kafka_sasl_password_file "KAFKA_SASL_PASSWORD_FILE" => engines.kafka_security.kafka_sasl_password;
+}
+
+/// The name without `_FILE`.
+const fn variable_of(file: &'static str) -> &'static str {
+    file.split_at(file.len() - "_FILE".len()).0
+}
+
+impl Secret {
+    /// The one whose value this variable has, if it is one.
+    pub(super) fn of(variable: &str) -> Option<&'static Self> {
+        SECRETS.iter().find(|secret| secret.variable == variable)
+    }
+
+    /// Whether it is an address, of which the login alone is secret.
+    pub(super) fn is_address(self) -> bool {
+        self.variable.ends_with("_URL") || self.variable.ends_with("_URI")
+    }
+}
+
+/// The text of the file without the end of its last line.
+fn read(variable: &'static str, file: &str) -> Result<String, ConfigError> {
+    let wrong = |wants: String| ConfigError::new(variable, wants);
+    let text = fs::read(file).map_err(|error| wrong(format!("the file cannot be read ({})", kind(&error))))?;
+    let mut text = String::from_utf8(text).map_err(|_| wrong("the file must be text, in UTF-8".to_owned()))?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.is_empty() {
+        return Err(wrong("the file is empty".to_owned()));
+    }
+    if text.contains('\0') {
+        return Err(wrong("the file must be text, without NUL".to_owned()));
+    }
+    Ok(text)
+}
+
+/// What went wrong, without a path.
+fn kind(error: &std::io::Error) -> String {
+    error.kind().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    fn settings(tweak: impl FnOnce(&mut Settings)) -> Settings {
+        let mut settings = Settings::defaults();
+        tweak(&mut settings);
+        settings
+    }
+
+    /// A file with this in it.
+    fn file(text: &[u8]) -> tempfile::TempPath {
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    #[test]
+    fn every_setting_whose_name_says_that_it_is_secret_may_come_from_a_file() {
+        let words = ["SECRET", "PASSWORD", "KEY", "TOKEN", "_URL", "_URI"];
+        let command = Settings::augment_args(Command::new("all"));
+        let variables = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+        let secret: Vec<_> = variables
+            .filter(|name| words.iter().any(|word| name.contains(word)) && !name.ends_with("_FILE"))
+            .collect();
+        assert!(secret.len() >= 12);
+        for variable in secret {
+            assert!(
+                Secret::of(variable).is_some(),
+                "{variable} may not come from a file: list it above"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_is_what_is_in_its_file_but_for_the_end_of_the_last_line() {
+        for (text, secret) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), (" s \n\n", " s \n")] {
+            let file = file(text.as_bytes());
+            let name = file.to_str().unwrap().to_owned();
+            let mut settings = settings(|settings| settings.secret_files.db_password_file = Some(name));
+            settings.read_secrets().unwrap();
+            assert_eq!(settings.engines.db_password.as_deref(), Some(secret));
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_no_secret_is_told_by_its_variable_and_not_repeated() {
+        let (empty, binary, nul) = (file(b"\n"), file(b"\xff\xfe"), file(b"a\0b"));
+        let paths = [&empty, &binary, &nul].map(|path| path.to_str().unwrap().to_owned());
+        for path in paths.into_iter().chain(["/s3cr3t".to_owned()]) {
+            let mut settings = settings(|settings| settings.secret_files.jwt_secret_file = Some(path.clone()));
+            let said = settings.read_secrets().unwrap_err().to_string();
+            assert!(said.starts_with("JWT_SECRET_FILE: the file "), "{said}");
+            assert!(!said.contains(&path) && !said.contains("s3cr3t"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_given_twice_is_refused() {
+        let file = file(b"b");
+        let name = file.to_str().unwrap().to_owned();
+        let mut twice = settings(|settings| {
+            settings.engines.mongo_uri = Some("a".to_owned());
+            settings.secret_files.mongo_uri_file = Some(name);
+        });
+        assert_eq!(twice.read_secrets().unwrap_err().variable, "MONGO_URI_FILE");
+        let mut nothing = settings(|settings| {
+            settings.engines.mongo_uri = Some("a".to_owned());
+            settings.secret_files.mongo_uri_file = Some(String::new());
+        });
+        nothing.read_secrets().unwrap();
+        assert_eq!(nothing.engines.mongo_uri.as_deref(), Some("a"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Lets the purchases of a customer be nobody's.
+//!
+//! A purchase is erased here last, when the other services have forgotten it: as long as it is this customer's here, it is
+//! found again, so an erasure that was cut off anywhere is made again from its beginning.
+
+use std::sync::Arc;
+
+use events::{BusError, DeadLetters, Erased, EventBus, Parked};
+use proto::events::{CHECKOUT_TOPIC, GROUPS};
+use serde_json::Value;
+use storage::StoreError;
+
+use crate::{
+    domain::{CheckoutId, UserId},
+    ports::{CustomerRecords, Ended, Forgotten, Journal},
+};
+
+/// Why nothing was erased. It can be tried again once that is over.
+#[derive(Debug)]
+pub enum EraseError {
+    /// This purchase goes on.
+    Unfinished(CheckoutId),
+    /// The event of this purchase, or of one beside it, has not come to everybody yet.
+    Undelivered(Option<CheckoutId>),
+    /// An event of this user could not be applied, and waits for somebody to send it through again.
+    Parked(Box<Parked>),
+    Store(StoreError),
+    Bus(BusError),
+}
+
+impl From<StoreError> for EraseError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<BusError> for EraseError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(error)
+    }
+}
+
+/// What was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erasure {
+    pub checkouts: u64,
+    /// The log lets no single events go and keeps those of these purchases.
+    pub log_keeps_events: bool,
+}
+
+/// What is to become of events of a user that could not be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadEvents {
+    /// An order may still have to be made of them: the user stays until they were sent through again.
+    Keep,
+    Drop,
+}
+
+/// Erases customers. Clones share everything.
+#[derive(Clone)]
+pub struct Eraser {
+    journal: Arc<dyn Journal>,
+    records: Arc<dyn CustomerRecords>,
+    bus: Arc<dyn EventBus>,
+}
+
+impl Eraser {
+    pub fn new(journal: Arc<dyn Journal>, records: Arc<dyn CustomerRecords>, bus: Arc<dyn EventBus>) -> Self {
+        Self { journal, records, bus }
+    }
+
+    /// The purchases of this user that are to be erased next; none when there are none left. What is in the way of that is said
+    /// here, before any service has forgotten anything.
+    pub async fn prepare(&self, user: &UserId, dead: DeadEvents) -> Result<Vec<CheckoutId>, EraseError> {
+        let checkouts = self.ended(user).await?;
+        match self.parked(user, &checkouts).await?.pop() {
+            Some(parked) if dead == DeadEvents::Keep => Err(EraseError::Parked(Box::new(parked))),
+            Some(_) | None => Ok(checkouts),
+        }
+    }
+
+    /// Erases those of these purchases that are this user's, with their events; and events of the user that belong to no
+    /// purchase, if they may go.
+    pub async fn erase(&self, user: &UserId, named: &[CheckoutId], dead: DeadEvents) -> Result<Erasure, EraseError> {
+        let mut theirs = self.ended(user).await?;
+        theirs.retain(|checkout| named.contains(checkout));
+        let mut keys: Vec<_> = theirs.iter().map(ToString::to_string).collect();
+        if dead == DeadEvents::Drop {
+            keys.extend(self.keys_of_nobody(user).await?);
+        }
+        let log_keeps_events = match self.bus.erase(CHECKOUT_TOPIC, &GROUPS, &keys).await? {
+            Erased::Gone => false,
+            Erased::Kept => !keys.is_empty(),
+            Erased::Unread => return Err(EraseError::Undelivered(theirs.first().copied())),
+        };
+        match self.records.forget(user, &theirs).await? {
+            Forgotten::Done(checkouts) => Ok(Erasure {
+                checkouts,
+                log_keeps_events,
+            }),
+            Forgotten::Unpublished(checkout) => Err(EraseError::Undelivered(Some(checkout))),
+        }
+    }
+
+    async fn ended(&self, user: &UserId) -> Result<Vec<CheckoutId>, EraseError> {
+        match self.records.ended(user, proto::convert::MAX_ERASED).await? {
+            Ended::All(checkouts) => Ok(checkouts),
+            Ended::Unfinished(checkout) => Err(EraseError::Unfinished(checkout)),
+        }
+    }
+
+    /// What is parked of these purchases, or names this user.
+    async fn parked(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Vec<Parked>, EraseError> {
+        let letters = DeadLetters::new(self.bus.clone());
+        let is_theirs = |letter: &Parked| {
+            let key = &letter.message.key;
+            checkouts.iter().any(|checkout| checkout.to_string() == *key) || names(letter, user)
+        };
+        let mut parked = Vec::new();
+        for group in GROUPS {
+            let letters = letters.list(CHECKOUT_TOPIC, group).await?;
+            parked.extend(letters.into_iter().filter(is_theirs));
+        }
+        Ok(parked)
+    }
+
+    /// The keys of parked events that name this user and belong to no purchase. Under the key of a purchase stand events of its
+    /// customer, whoever that is.
+    async fn keys_of_nobody(&self, user: &UserId) -> Result<Vec<String>, EraseError> {
+        let mut keys = Vec::new();
+        for letter in self.parked(user, &[]).await? {
+            let key = letter.message.key;
+            let known = match key.parse().map(CheckoutId) {
+                Ok(id) => self.journal.get(id).await?.is_some(),
+                Err(_) => false,
+            };
+            if !known {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// Whether an event says that it is of this user. Of one that cannot be read nobody knows.
+fn names(letter: &Parked, user: &UserId) -> bool {
+    let value: Option<Value> = serde_json::from_slice(&letter.message.value).ok();
+    value.is_some_and(|value| value["user_id"] == user.0)
+}

@@ -1,0 +1,101 @@
+//! What the journal in SQLite keeps of customers.
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use sqlx::{Row, SqliteConnection};
+use storage::StoreError;
+use uuid::fmt::Hyphenated;
+
+use super::SqliteJournal;
+use crate::{
+    domain::{CheckoutId, UserId},
+    ports::{CustomerRecords, Ended, Forgotten},
+};
+
+/// Those that have not ended come first.
+const ENDED: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FROM checkouts WHERE user_id = ?
+    ORDER BY has_ended, id LIMIT ?";
+const UNPUBLISHED: &str = "SELECT key FROM outbox
+    WHERE published_at IS NULL AND key IN (SELECT value FROM json_each(?)) LIMIT 1";
+/// The plus keeps the index of the users out of it: a user may have many more.
+const FORGET: &str = "UPDATE checkouts
+    SET user_id = ?1 || id, idempotency_key = 'erased', fingerprint = 'erased', payment_method = 'erased', cart_id = NULL
+    WHERE id IN (SELECT value FROM json_each(?2)) AND +user_id = ?3 AND state IN ('COMPLETED', 'FAILED')";
+const FORGET_EVENTS: &str = "DELETE FROM outbox
+    WHERE published_at IS NOT NULL AND key IN (SELECT value FROM json_each(?))";
+
+#[async_trait]
+impl CustomerRecords for SqliteJournal {
+    async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError> {
+        let rows = sqlx::query(ENDED)
+            .bind(&user.0)
+            .bind(i64::try_from(limit).map_err(StoreError::corrupt)?)
+            .fetch_all(self.0.reader())
+            .await?;
+        let mut ended = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id: Hyphenated = row.try_get("id")?;
+            let id = CheckoutId(id.into_uuid());
+            if !row.try_get("has_ended")? {
+                return Ok(Ended::Unfinished(id));
+            }
+            ended.push(id);
+        }
+        Ok(Ended::All(ended))
+    }
+
+    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Forgotten, StoreError> {
+        let (user, ids) = (user.clone(), checkouts.iter().map(ToString::to_string).collect());
+        let forgotten = self
+            .0
+            .write("checkout.erase", move |tx| forget(tx, user, ids).boxed())
+            .await?;
+        self.0.scrub().await?;
+        Ok(forgotten)
+    }
+}
+
+async fn forget(tx: &mut SqliteConnection, user: UserId, ids: Vec<String>) -> Result<Forgotten, StoreError> {
+    let ids = serde_json::json!(ids).to_string();
+    let unpublished: Option<Hyphenated> = sqlx::query_scalar(UNPUBLISHED)
+        .bind(&ids)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if let Some(id) = unpublished {
+        return Ok(Forgotten::Unpublished(CheckoutId(id.into_uuid())));
+    }
+    let forgotten = sqlx::query(FORGET)
+        .bind(proto::convert::ERASED_USER)
+        .bind(&ids)
+        .bind(user.0)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(FORGET_EVENTS).bind(&ids).execute(tx).await?;
+    Ok(Forgotten::Done(forgotten.rows_affected()))
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_customer_is_found_by_indexes() {
+        let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        for migration in super::super::MIGRATIONS.0 {
+            sqlx::raw_sql(*migration).execute(&mut db).await.unwrap();
+        }
+        for (sql, index) in [
+            (ENDED, "(user_id=?)"),
+            (UNPUBLISHED, "outbox_unpublished"),
+            (FORGET, "(id=?)"),
+            (FORGET_EVENTS, "outbox_by_key (key=?)"),
+        ] {
+            let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+            let rows = plan.fetch_all(&mut db).await.unwrap();
+            let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            assert!(steps.iter().any(|step| step.contains(index)), "{sql}: {steps:?}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Clients that take connections and memory, and give nothing: over real sockets.
+
+use std::{net::SocketAddr, time::Duration};
+
+use gateway::Patience;
+use proto::product::v1::{GetProductsResponse, Product};
+use runtime::{Runtime, places::Places, serve::Capacity};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+};
+
+use crate::{products::laptop, shop::Shop};
+
+/// Far longer than any of these should take.
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(200);
+const PATIENT: Patience = Patience {
+    keep_alive: LONG,
+    head: LONG,
+    progress: LONG,
+    answer: LONG,
+};
+const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
+const PRODUCTS: &str = "GET /api/v1/products HTTP/1.1\r\nhost: shop\r\n\r\n";
+/// More than the system buffers of a connection that nobody reads.
+const PAGE: usize = 16 * 1024 * 1024;
+
+async fn serve(shop: &Shop, capacity: Capacity, patience: Patience) -> gateway::Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    gateway::serve(shop.router.clone(), listener, patience, capacity, &Runtime::system()).unwrap()
+}
+
+fn roomy() -> Capacity {
+    Capacity::new(100, 100)
+}
+
+/// Products that take this much to list.
+fn pages(shop: &Shop, size: usize) {
+    shop.fakes.script().products = GetProductsResponse {
+        products: (0..4)
+            .map(|id| Product {
+                id: id + 1,
+                // A character that takes more room in JSON than in a message, which may have 4 MiB.
+                description: "\u{1}".repeat(size / 4 / 6),
+                ..laptop()
+            })
+            .collect(),
+        ..GetProductsResponse::default()
+    };
+}
+
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// All that comes until the connection is closed, or reset.
+async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut answer))
+        .await
+        .expect("the connection is closed");
+    answer
+}
+
+async fn ask(mut stream: TcpStream, request: &str) -> String {
+    let _ = stream.write_all(request.as_bytes()).await;
+    String::from_utf8(until_closed(&mut stream).await).unwrap()
+}
+
+#[tokio::test]
+async fn requests_behind_an_answer_that_nobody_reads_wait() {
+    let shop = Shop::open().await;
+    pages(&shop, PAGE);
+    let gateway = serve(&shop, roomy(), PATIENT).await;
+    let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
+    greedy.write_all(PRODUCTS.repeat(20).as_bytes()).await.unwrap();
+    shop.fakes.entered().await;
+    // Whoever reads gets its answers meanwhile, one after another.
+    let mut other = TcpStream::connect(gateway.address).await.unwrap();
+    let last = PRODUCTS.replace("host", "connection: close\r\nhost");
+    let requests = format!("{}{last}", PRODUCTS.repeat(2));
+    other.write_all(requests.as_bytes()).await.unwrap();
+    let answers = until_closed(&mut other).await;
+    let answers = String::from_utf8(answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3);
+    assert_eq!(
+        shop.fakes.script().calls.len(),
+        1 + 3,
+        "one answer waits, and no second one is made"
+    );
+    drop(greedy);
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let shop = Shop::open().await;
+    pages(&shop, PAGE);
+    let patience = Patience {
+        progress: SHORT,
+        ..PATIENT
+    };
+    let gateway = serve(&shop, roomy(), patience).await;
+    let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
+    greedy.write_all(PRODUCTS.as_bytes()).await.unwrap();
+    let reset = tokio::time::timeout(LONG, greedy.ready(tokio::io::Interest::ERROR)).await;
+    assert!(
+        reset.unwrap().unwrap().is_error(),
+        "it is closed before anything is read"
+    );
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
+    let shop = Shop::open().await;
+    pages(&shop, PAGE);
+    let patience = Patience {
+        answer: SHORT,
+        ..PATIENT
+    };
+    let gateway = serve(&shop, roomy(), patience).await;
+    let mut slow = TcpStream::connect(gateway.address).await.unwrap();
+    slow.write_all(PRODUCTS.as_bytes()).await.unwrap();
+    let mut read = 0;
+    let mut some = vec![0; 1024];
+    let reading = async {
+        while let Ok(bytes @ 1..) = slow.read(&mut some).await {
+            read += bytes;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, reading)
+        .await
+        .expect("the connection is closed");
+    assert!(read < PAGE, "{read} bytes");
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so_and_closed() {
+    let shop = Shop::open().await;
+    let gateway = serve(&shop, Capacity::new(2, 1), PATIENT).await;
+    let silent = TcpStream::connect(gateway.address).await.unwrap();
+    let refused = until_closed(&mut TcpStream::connect(gateway.address).await.unwrap()).await;
+    let refused = String::from_utf8(refused).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("RATE_LIMIT_EXCEEDED"), "{refused}");
+    assert!(refused.contains("connection: close"), "{refused}");
+    let other = connect_from([127, 0, 0, 2], gateway.address).await;
+    let refused = until_closed(&mut connect_from([127, 0, 0, 3], gateway.address).await).await;
+    let refused = String::from_utf8(refused).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("SERVICE_UNAVAILABLE"), "{refused}");
+    let answer = ask(other, HEALTH).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(silent);
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
+    let shop = Shop::open().await;
+    pages(&shop, PAGE);
+    let gateway = serve(&shop, Capacity::new(3, 3), PATIENT).await;
+    let mut held = Vec::new();
+    for begun in ["", "GET /heal", PRODUCTS] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    shop.fakes.entered().await;
+    let gets_in = async {
+        let customer = async || ask(TcpStream::connect(gateway.address).await.unwrap(), HEALTH).await;
+        while !customer().await.starts_with("HTTP/1.1 200 ") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, gets_in).await.expect("a customer gets in");
+    drop(held);
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn heads_that_do_not_end_share_a_bounded_room() {
+    let shop = Shop::open().await;
+    let room = Capacity::with_room(Places::new(100, 100), 256 * 1024);
+    let gateway = serve(&shop, room, PATIENT).await;
+    let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx: {}", "a".repeat(30_000));
+    let heads = (0..20).map(|_| async {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        // A head that goes on: each byte finds out whether there is room.
+        let (mut from, mut to) = stream.split();
+        let mut answer = String::new();
+        let goes_on = async {
+            to.write_all(head.as_bytes()).await?;
+            while to.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(SHORT).await;
+            }
+            std::io::Result::Ok(())
+        };
+        tokio::select! {
+            _ = from.read_to_string(&mut answer) => answer,
+            _ = goes_on => String::new(),
+        }
+    });
+    let answers = futures::future::select_all(heads.map(Box::pin));
+    let (first, ..) = tokio::time::timeout(LONG / 2, answers).await.expect("not all may stay");
+    assert!(first.is_empty() || first.starts_with("HTTP/1.1 408 "), "{first}");
+    let customer = TcpStream::connect(gateway.address).await.unwrap();
+    assert!(ask(customer, HEALTH).await.starts_with("HTTP/1.1 200 "));
+    gateway.stop(LONG).await;
+}
+
+#[test]
+fn the_usual_patience_is_what_the_documents_say() {
+    let usual = Patience {
+        keep_alive: Duration::from_secs(75),
+        head: Duration::from_secs(10),
+        progress: Duration::from_secs(30),
+        answer: Duration::from_mins(2),
+    };
+    assert_eq!(Patience::default(), usual);
+}

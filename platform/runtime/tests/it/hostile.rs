@@ -1,0 +1,254 @@
+//! Callers that take without giving: what they may have, and for how long.
+
+use std::{net::SocketAddr, time::Duration};
+
+use runtime::{
+    Faults, Runtime, Service,
+    channel::Peer,
+    serve::{Capacity, Limits, Patience, Running},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+use tonic::{Code, transport::Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::server::{Behaviour, Echo, call, policy, serve};
+
+/// Far longer than any of these should take.
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(200);
+const PATIENT: Patience = Patience {
+    handshake: LONG,
+    idle: LONG,
+    answer: LONG,
+    age: LONG,
+    grace: LONG,
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+async fn open(echo: &Echo, capacity: Capacity, patience: Patience) -> (Running, Peer) {
+    let runtime = Runtime {
+        limits: Limits { capacity, patience },
+        ..Runtime::system()
+    };
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (running, _, tcp) = serve(service, Faults::none(), &runtime).await;
+    (running, tcp)
+}
+
+fn roomy() -> Capacity {
+    Capacity::new(100, 100)
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The client's greeting, with this window for each answer.
+fn greeting(window: u32) -> Vec<u8> {
+    let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
+    [PREFACE, &frame(4, 0, 0, &initial_window_size)].concat()
+}
+
+/// A call without a message in it worth naming.
+fn asking(stream: u32) -> Vec<u8> {
+    let path = b"/test.v1.EchoService/Echo";
+    let mut headers = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    headers.extend_from_slice(path);
+    headers.extend_from_slice(b"\x01\x04echo\x00\x02te\x08trailers\x0f\x10\x10application/grpc");
+    [frame(1, 4, stream, &headers), frame(0, 1, stream, &[0; 5])].concat()
+}
+
+async fn connect(address: SocketAddr, hello: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(hello).await.unwrap();
+    stream
+}
+
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Waits until the server closes the connection.
+async fn closed(mut stream: TcpStream) {
+    // Either way it is closed.
+    let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut Vec::new()))
+        .await
+        .expect("the connection is closed");
+}
+
+/// Whether the server serves it: it speaks first.
+async fn is_taken_in(stream: &mut TcpStream) -> bool {
+    let read = tokio::time::timeout(LONG, stream.read(&mut [0; 9])).await.unwrap();
+    read.is_ok_and(|bytes| bytes > 0)
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_begin_is_closed_and_one_that_calls_stays() {
+    let echo = Echo::new();
+    let patience = Patience {
+        handshake: SHORT,
+        ..PATIENT
+    };
+    let (running, peer) = open(&echo, roomy(), patience).await;
+    let mut used = connect(running.address, &greeting(65_535)).await;
+    used.write_all(&asking(1)).await.unwrap();
+    for hello in [&b""[..], &PREFACE[..10], PREFACE] {
+        closed(connect(running.address, hello).await).await;
+    }
+    call(&peer).await.unwrap();
+    used.write_all(&asking(3)).await.unwrap();
+    while echo.calls() < 3 {
+        assert!(is_taken_in(&mut used).await, "it is still there");
+    }
+    running.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn a_connection_without_calls_is_dismissed_in_time() {
+    let echo = Echo::new();
+    let patience = Patience { idle: SHORT, ..PATIENT };
+    let patience = Patience {
+        handshake: SHORT,
+        ..patience
+    };
+    let (running, peer) = open(&echo, roomy(), patience).await;
+    call(&peer).await.unwrap();
+    closed(connect(running.address, &greeting(65_535)).await).await;
+    // A client of ours connects anew, without a call that fails.
+    call(&peer).await.unwrap();
+    running.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_costs_its_connection_whatever_the_window() {
+    for window in [0, 1] {
+        let echo = Echo::new();
+        let patience = Patience {
+            answer: SHORT,
+            ..PATIENT
+        };
+        let (running, peer) = open(&echo, roomy(), patience).await;
+        call(&peer).await.unwrap();
+        let mut greedy = connect(running.address, &greeting(window)).await;
+        for stream in [1, 3, 5] {
+            greedy.write_all(&asking(stream)).await.unwrap();
+        }
+        closed(greedy).await;
+        assert_eq!(echo.calls(), 4);
+        call(&peer).await.unwrap();
+        running.stop(LONG).await;
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_its_time_costs_no_connection() {
+    let echo = Echo::new();
+    let patience = Patience {
+        handshake: SHORT,
+        idle: SHORT,
+        answer: SHORT,
+        ..PATIENT
+    };
+    let (running, _) = open(&echo, roomy(), patience).await;
+    echo.behave(Behaviour::Hang);
+    let mut slow = policy(Faults::none());
+    slow.deadline = 5 * SHORT;
+    let peer = Peer::tcp(&running.address.to_string(), slow).unwrap();
+    let code = call(&peer).await.unwrap_err().code();
+    assert!(matches!(code, Code::DeadlineExceeded), "{code:?}");
+    assert_eq!(echo.calls(), 1, "no connection was lost, or it had been sent again");
+    running.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn a_connection_with_only_a_stream_ends_when_it_is_old_and_its_client_is_told() {
+    let echo = Echo::new();
+    let patience = Patience { age: SHORT, ..PATIENT };
+    let (running, peer) = open(&echo, roomy(), patience).await;
+    let address = format!("http://{}", running.address);
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let asked = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+    let mut watch = asked.unwrap().into_inner();
+    watch.message().await.unwrap().expect("it serves");
+    call(&peer).await.unwrap();
+    assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+    call(&peer).await.unwrap();
+    running.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_the_connections_and_those_beyond_are_closed_at_once() {
+    let (running, _) = open(&Echo::new(), Capacity::new(3, 2), PATIENT).await;
+    let address = running.address;
+    let mut first = connect(address, b"").await;
+    let mut second = connect(address, b"").await;
+    assert!(is_taken_in(&mut first).await && is_taken_in(&mut second).await);
+    closed(connect(address, b"").await).await;
+    let mut other = connect_from([127, 0, 0, 2], address).await;
+    assert!(is_taken_in(&mut other).await);
+    closed(connect_from([127, 0, 0, 3], address).await).await;
+    // A place that was left is there again.
+    drop(other);
+    let again = async {
+        while !is_taken_in(&mut connect_from([127, 0, 0, 3], address).await).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, again).await.unwrap();
+    running.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
+    let echo = Echo::new();
+    let (running, peer) = open(&echo, Capacity::new(3, 3), PATIENT).await;
+    let silent = connect(running.address, b"").await;
+    let idle = connect(running.address, &greeting(65_535)).await;
+    let mut unread = connect(running.address, &greeting(0)).await;
+    unread.write_all(&asking(1)).await.unwrap();
+    let calls = async {
+        while call(&peer).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, calls).await.expect("a newcomer gets in");
+    // Not necessarily all of them had to go; but no newcomer waits for their patience to end.
+    drop((silent, idle, unread));
+    running.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_have_so_much_room_and_no_more() {
+    let echo = Echo::new();
+    // An answer has 5 bytes. A new one is made while less than four times the room is on its way.
+    let capacity = Capacity::with_room(runtime::places::Places::new(100, 100), 10);
+    let (running, peer) = open(&echo, capacity, PATIENT).await;
+    let mut greedy = connect(running.address, &greeting(0)).await;
+    for stream in 0..50 {
+        greedy.write_all(&asking(2 * stream + 1)).await.unwrap();
+    }
+    closed(greedy).await;
+    assert!(echo.calls() < 50, "{} answers were made", echo.calls());
+    call(&peer).await.unwrap();
+    running.stop(LONG).await;
+}
+
+#[test]
+fn the_usual_patience_is_what_the_documents_say() {
+    let usual = Patience {
+        handshake: Duration::from_secs(10),
+        idle: Duration::from_mins(2),
+        answer: Duration::from_secs(30),
+        age: Duration::from_mins(5),
+        grace: Duration::from_secs(90),
+    };
+    assert_eq!(Patience::default(), usual);
+}

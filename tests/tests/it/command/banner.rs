@@ -1,0 +1,125 @@
+//! What `serve` says once it answers.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use system_tests::{
+    books,
+    process::{SECRET, command},
+};
+
+use super::{BINARY, printed};
+
+/// How long a shop may take to open.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The banner of a shop with a gateway ends with it.
+const END: &str = "/api/v1/orders";
+
+/// Starts a shop that writes its banner into a file of this folder, and waits for that.
+pub(super) async fn banner_of(
+    mut serve: tokio::process::Command,
+    folder: &Path,
+) -> anyhow::Result<(tokio::process::Child, String)> {
+    let banner = folder.join("banner");
+    let child = serve.stdout(File::create(&banner)?).spawn()?;
+    let lines = async {
+        loop {
+            let text = std::fs::read_to_string(&banner)?;
+            if text.contains(END) {
+                return anyhow::Ok(text);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let text = tokio::time::timeout(PATIENCE, lines).await.context("no banner")??;
+    Ok((child, text))
+}
+
+#[tokio::test]
+async fn the_printed_lines_make_a_purchase() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let (mut child, text) = banner_of(command(Path::new(BINARY), &data), folder.path()).await?;
+    let script: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("curl") || line.starts_with("TOKEN="))
+        .collect();
+    assert_eq!(script.len(), 5, "{text}");
+    // The lines say `cartwright`.
+    symlink(BINARY, folder.path().join("cartwright"))?;
+    let path = std::env::join_paths(
+        [folder.path().to_owned()]
+            .into_iter()
+            .chain(std::env::split_paths(&std::env::var_os("PATH").context("no PATH")?)),
+    )?;
+    let run = async |lines: &[&str]| {
+        tokio::process::Command::new("bash")
+            .args(["-c", &lines.join("\necho\n")])
+            .env("PATH", &path)
+            .env("JWT_SECRET", SECRET)
+            .output()
+            .await
+    };
+    let bought = printed(&run(&script[..4]).await?);
+    assert!(bought.contains("\"status\":\"COMPLETED\""), "{bought}");
+    books::settle(&data).await?;
+    let orders = printed(&run(&[script[0], script[4]]).await?);
+    assert!(orders.contains("\"status\":\"CONFIRMED\""), "{orders}");
+    child.kill().await?;
+    Ok(())
+}
+
+/// The line with the token in the banner that a shop prints to a terminal.
+fn token_line_on_a_terminal(mut serve: Command) -> anyhow::Result<String> {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&terminal)?;
+    unlockpt(&terminal)?;
+    let name = ptsname(&terminal, Vec::new())?;
+    let end = File::options().read(true).write(true).open(name.to_str()?)?;
+    let mut child = serve.stdout(Stdio::from(end)).stderr(Stdio::null()).spawn()?;
+    // Its copy of the terminal goes as well: the end of the process is the end of what there is to read.
+    drop(serve);
+    let (mut reader, mut text, mut part) = (File::from(terminal), String::new(), [0; 4096]);
+    while !text.contains(END) {
+        // Reading fails when the process has ended.
+        let read = reader.read(&mut part).context(text.clone())?;
+        text.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+    child.kill()?;
+    child.wait()?;
+    let line = text.lines().find(|line| line.starts_with("TOKEN="));
+    Ok(line.context(text.clone())?.trim().to_owned())
+}
+
+#[tokio::test]
+async fn a_token_is_printed_only_to_a_terminal_and_only_of_a_made_key() -> anyhow::Result<()> {
+    const NO_TOKEN: &str = "TOKEN=$(cartwright token --user 1)";
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let serve = |secret: Option<&str>| {
+        let mut serve = command(Path::new(BINARY), &data);
+        serve.env_remove("JWT_SECRET");
+        if let Some(secret) = secret {
+            serve.env("JWT_SECRET", secret);
+        }
+        serve
+    };
+    for secret in [None, Some(SECRET)] {
+        let (mut child, text) = banner_of(serve(secret), folder.path()).await?;
+        child.kill().await?;
+        ensure!(text.contains(NO_TOKEN) && !text.contains("eyJ"), "{text}");
+    }
+    let made = token_line_on_a_terminal(serve(None).into_std())?;
+    assert!(made.starts_with("TOKEN=eyJ"), "{made}");
+    let set = token_line_on_a_terminal(serve(Some(SECRET)).into_std())?;
+    assert_eq!(set, NO_TOKEN);
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The data directory: whose it is, who may read it, and what lies in it that should not.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
+
+use anyhow::ensure;
+use serde_json::json;
+use system_tests::process::{ShopProcess, command};
+
+use super::{BINARY, assert_refused, run};
+
+fn mode(path: &Path) -> anyhow::Result<u32> {
+    Ok(fs::symlink_metadata(path)?.permissions().mode() & 0o777)
+}
+
+/// That nobody else may enter the directory or open any file in it; how many there are.
+fn assert_private(data: &Path) -> anyhow::Result<usize> {
+    assert_eq!(mode(data)?, 0o700);
+    let mut files = 0;
+    for entry in fs::read_dir(data)? {
+        let path = entry?.path();
+        assert_eq!(mode(&path)?, 0o600, "{}", path.display());
+        files += 1;
+    }
+    Ok(files)
+}
+
+async fn buy(shop: &ShopProcess, key: &str) -> anyhow::Result<()> {
+    let ada = shop.customer("ada")?;
+    let line = json!({"product_id": 2, "quantity": 1});
+    ada.post("/api/v1/cart/items", &line).await?;
+    let checkout = ada.post("/api/v1/checkout", &json!({"idempotency_key": key})).await?;
+    ensure!(checkout.json()["status"] == "COMPLETED", "{checkout:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_data_directory_and_its_files_are_for_their_user_alone() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("new/data");
+    // Whatever the user's own habits are.
+    let mut serve = command(Path::new("/bin/bash"), &data);
+    serve.args(["-c", &format!("umask 0; exec {BINARY} serve")]);
+    let shop = ShopProcess::open(serve).await?;
+    buy(&shop, "first").await?;
+    assert!(
+        assert_private(&data)? > 10,
+        "while it is open, with the files beside the databases"
+    );
+    shop.stop().await?;
+    assert_private(&data)?;
+    // As an earlier version left them.
+    for entry in fs::read_dir(&data)? {
+        fs::set_permissions(entry?.path(), Permissions::from_mode(0o644))?;
+    }
+    fs::set_permissions(&data, Permissions::from_mode(0o755))?;
+    let mut serve = command(Path::new(BINARY), &data);
+    serve.env("LOG_LEVEL", "info");
+    let shop = ShopProcess::open(serve).await?;
+    buy(&shop, "second").await?;
+    assert_private(&data)?;
+    let (_, said) = shop.stop().await?;
+    assert!(said.contains("now it is closed to them (mode 700)"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_in_the_data_directory_overwrites_nothing() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let precious = folder.path().join("precious");
+    for content in ["precious", ""] {
+        fs::write(&precious, content)?;
+        for name in ["cartwright.lock", "cart.db", "bus.db", "provider.db", "jwt.key"] {
+            let data = folder.path().join(format!("{name}-{}", content.len()));
+            fs::create_dir(&data)?;
+            symlink(&precious, data.join(name))?;
+            let mut serve = command(Path::new(BINARY), &data);
+            let output = serve.arg("serve").env_remove("JWT_SECRET").output().await?;
+            assert_refused(&output, 1, &[name, "it is a link"]);
+            assert_eq!(fs::read_to_string(&precious)?, content, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_that_is_a_link_to_one_of_ours_is_taken() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (disk, link) = (folder.path().join("disk"), folder.path().join("data"));
+    fs::create_dir(&disk)?;
+    symlink(&disk, &link)?;
+    let shop = ShopProcess::open(command(Path::new(BINARY), &link)).await?;
+    buy(&shop, "k").await?;
+    shop.stop().await?;
+    assert_private(&disk)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_directory_of_other_things_is_left_as_it_is() -> anyhow::Result<()> {
+    let home = tempfile::tempdir()?;
+    fs::write(home.path().join("letters"), "")?;
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755))?;
+    for arguments in [&["serve"][..], &["serve", "gateway"]] {
+        let mut serve = command(Path::new(BINARY), home.path());
+        let output = serve.args(arguments).env_remove("JWT_SECRET").output().await?;
+        assert_refused(&output, 1, &["holds other things", "chmod 700"]);
+    }
+    assert_eq!(mode(home.path())?, 0o755);
+    assert_eq!(fs::read_dir(home.path())?.count(), 1);
+    // Closed by hand it is taken.
+    fs::set_permissions(home.path(), Permissions::from_mode(0o700))?;
+    ShopProcess::open(command(Path::new(BINARY), home.path()))
+        .await?
+        .stop()
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_others_may_read_signs_nothing() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let key = folder.path().join("jwt.key");
+    fs::write(&key, "0123456789abcdef0123456789abcdef")?;
+    for loose in [0o666, 0o644, 0o640] {
+        fs::set_permissions(&key, Permissions::from_mode(loose))?;
+        for arguments in [&["serve"][..], &["serve", "gateway"], &["token", "--user", "1"]] {
+            let mut command = command(Path::new(BINARY), folder.path());
+            let output = command.args(arguments).env_remove("JWT_SECRET").output().await?;
+            assert_refused(&output, 1, &["jwt.key", "others may read or write it", "chmod 600"]);
+        }
+        assert_eq!(mode(&key)?, loose);
+    }
+    // Nobody asks for it while another key is set.
+    ensure!(
+        run(folder.path(), &["token", "--user", "1"], &[])
+            .await?
+            .status
+            .success()
+    );
+    Ok(())
+}

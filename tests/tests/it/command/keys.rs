@@ -1,0 +1,88 @@
+//! The keys of tokens: made once, and replaced without a customer noticing.
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::{Context, ensure};
+use cartwright::http::Customer;
+use futures::future::try_join_all;
+use system_tests::process::{ShopProcess, command};
+
+use super::{BINARY, printed};
+
+/// A token of customer 7, made in this directory with these variables.
+async fn token(data: &Path, variables: &[(&str, &str)]) -> anyhow::Result<String> {
+    let mut command = command(Path::new(BINARY), data);
+    let command = command.args(["token", "--user", "7"]).env_remove("JWT_SECRET");
+    let output = command.envs(variables.iter().copied()).output().await?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(printed(&output))
+}
+
+/// A gateway alone: it answers who has no token it knows, and says so before it asks any service.
+async fn gateway(data: &Path, variables: &[(&str, &str)]) -> anyhow::Result<ShopProcess> {
+    let mut serve = command(Path::new(BINARY), data);
+    serve.args(["serve", "gateway"]).env_remove("JWT_SECRET");
+    serve.envs(variables.iter().copied());
+    for service in ["PRODUCT", "CART", "CHECKOUT", "ORDERS"] {
+        serve.env(format!("{service}_SERVICE_ADDR"), "127.0.0.1:1");
+    }
+    ShopProcess::open(serve).await
+}
+
+/// Whether the gateway knows the token. Its services are away.
+async fn knows(gateway: &ShopProcess, token: &str) -> anyhow::Result<bool> {
+    let customer = Customer {
+        gateway: gateway.gateway.context("no gateway")?,
+        token: Some(token.to_owned()),
+    };
+    let status = customer.get("/api/v1/cart").await?.status.as_u16();
+    ensure!([401, 503].contains(&status), "{status}");
+    Ok(status == 503)
+}
+
+#[tokio::test]
+async fn gateways_that_make_the_key_at_once_sign_with_the_one_that_is_kept() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    for round in 0..3 {
+        let data = folder.path().join(round.to_string());
+        let gateways = try_join_all((0..8).map(|_| gateway(&data, &[]))).await?;
+        let token = token(&data, &[]).await?;
+        for gateway in gateways {
+            assert!(knows(&gateway, &token).await?);
+            gateway.stop().await?;
+        }
+        let names: BTreeSet<_> = std::fs::read_dir(&data)?
+            .map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()))
+            .collect::<anyhow::Result<_>>()?;
+        assert_eq!(names, BTreeSet::from(["jwt.key".to_owned()]));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_while_the_tokens_of_the_one_before_are_taken() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let key = folder.path().join("jwt.key");
+    gateway(folder.path(), &[]).await?.stop().await?;
+    let old = token(folder.path(), &[]).await?;
+    // As the README says: the made key becomes the previous one, and a new one is made.
+    let previous = std::fs::read_to_string(&key)?;
+    std::fs::remove_file(&key)?;
+    let rotating = [("JWT_SECRET_PREVIOUS", previous.as_str())];
+    let shop = gateway(folder.path(), &rotating).await?;
+    let new = token(folder.path(), &rotating).await?;
+    assert_ne!(std::fs::read_to_string(&key)?, previous);
+    assert!(knows(&shop, &old).await? && knows(&shop, &new).await?);
+    shop.stop().await?;
+    // Once the old tokens have expired.
+    let shop = gateway(folder.path(), &[("JWT_SECRET_PREVIOUS", "")]).await?;
+    assert!(!knows(&shop, &old).await? && knows(&shop, &new).await?);
+    shop.stop().await?;
+    // The same with keys that are set.
+    let set = [("JWT_SECRET", "a key that takes the place of the others"), rotating[0]];
+    let shop = gateway(folder.path(), &set).await?;
+    let newest = token(folder.path(), &set).await?;
+    assert!(knows(&shop, &old).await? && knows(&shop, &newest).await? && !knows(&shop, &new).await?);
+    shop.stop().await?;
+    Ok(())
+}

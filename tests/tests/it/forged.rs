@@ -1,0 +1,248 @@
+//! Who can write to the event bus, and has not the key of events, buys nothing.
+
+use std::{path::Path, process::Stdio};
+
+use anyhow::{Context, Result, ensure};
+use events::{DeadLetters, Event, EventBus, Message, Parked};
+use proto::events::{CHECKOUT_TOPIC, CheckoutCompleted, GROUPS, ORDERS_GROUP};
+use runtime::{Ids, RequestContext};
+use serde_json::{Value, json};
+use system_tests::{
+    books,
+    home::{Home, Profile},
+    process::ShopProcess,
+    shops::{Shop, until},
+};
+use uuid::Uuid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+/// Of the shops on Kafka here; the others make their own.
+const KEY: &str = "a key of events, of more than 32 bytes";
+
+on_every_profile! {
+    a_forged_event_is_parked_and_the_next_purchase_is_an_order,
+    an_event_of_ours_that_is_copied_changes_nothing,
+    what_others_wrote_commands_no_terminal_that_shows_it,
+}
+
+async fn open(profile: Profile) -> Result<Shop> {
+    let tweak = |settings: &mut cartwright::settings::Settings| {
+        if profile == Profile::Engines {
+            settings.signing.event_signing_key = Some(KEY.to_owned());
+        }
+    };
+    Shop::with_settings(profile, tweak).await
+}
+
+/// Fifty laptops for 0.50, as anybody would write it who has read one event.
+fn bargain(user: &str) -> Message {
+    let (checkout, order) = (Uuid::from_u128(71), Uuid::from_u128(72));
+    let ids = Ids::random();
+    let data = json!({
+        "checkout_id": checkout, "order_id": order, "user_id": user, "currency": "USD", "total_amount": 0.50,
+        "items": [{"product_id": 1, "product_name": "Laptop", "quantity": 50, "unit_price": 0.01, "subtotal": 0.50}],
+        "payment_id": "p", "cart_version": 1, "completed_at": "2026-01-01T00:00:00Z",
+    });
+    let event = Event {
+        id: ids.next(),
+        kind: CheckoutCompleted::KIND.to_owned(),
+        name: CheckoutCompleted::NAME.to_owned(),
+        source: "/checkout".to_owned(),
+        time: "2026-01-01T00:00:00Z".parse().unwrap_or_default(),
+        key: checkout.to_string(),
+        context: RequestContext::new(&ids),
+        data: data.to_string().into(),
+    };
+    event.to_message()
+}
+
+/// What a group has parked, once that is so many.
+async fn parked(letters: &DeadLetters, group: &str, count: usize) -> Result<Vec<Parked>> {
+    until("the messages are parked", async || {
+        let found = letters.list(CHECKOUT_TOPIC, group).await?;
+        Ok((found.len() >= count).then_some(found))
+    })
+    .await
+}
+
+async fn orders(shop: &Shop, user: &str) -> Result<Value> {
+    shop.buyer(user)?.read("/api/v1/orders").await
+}
+
+async fn a_forged_event_is_parked_and_the_next_purchase_is_an_order(profile: Profile) -> Result<()> {
+    let shop = open(profile).await?;
+    shop.settle().await?;
+    let bus = shop.home().bus().await?;
+    bus.publish(CHECKOUT_TOPIC, vec![bargain("mallory")]).await?;
+    let letters = DeadLetters::new(bus);
+    for group in GROUPS {
+        let found = parked(&letters, group, 1).await?;
+        assert!(found[0].reason.starts_with("it is not signed"), "{group}: {found:?}");
+    }
+    // An operator who takes it for a mishap buys nothing for anybody, either.
+    let first = parked(&letters, ORDERS_GROUP, 1).await?.remove(0);
+    letters.redrive(CHECKOUT_TOPIC, &first).await?;
+    until("it is parked again", async || {
+        let again = letters.list(CHECKOUT_TOPIC, ORDERS_GROUP).await?.pop();
+        Ok(again.filter(|letter| letter.origin != first.origin))
+    })
+    .await?;
+    assert_eq!(orders(&shop, "mallory").await?, json!([]));
+
+    let ada = shop.buyer("ada")?;
+    let bought = ada.buy_one(1, 1, "key", "pm_card_ok").await?;
+    until("the order is there", async || {
+        Ok((orders(&shop, "ada").await?[0]["id"] == bought["order_id"]).then_some(()))
+    })
+    .await?;
+    shop.balance().await?;
+    for group in GROUPS {
+        assert_eq!(parked(&letters, group, 1).await?.len(), 1, "{group}: nothing of hers");
+    }
+    assert_eq!(orders(&shop, "mallory").await?, json!([]));
+    Ok(())
+}
+
+async fn an_event_of_ours_that_is_copied_changes_nothing(profile: Profile) -> Result<()> {
+    let shop = open(profile).await?;
+    let ada = shop.buyer("ada")?;
+    ada.buy_one(2, 1, "key", "pm_card_ok").await?;
+    shop.settle().await?;
+    ada.add(2, 3).await?;
+    let before = (orders(&shop, "ada").await?, ada.read("/api/v1/cart").await?);
+    let bus = shop.home().bus().await?;
+    let ours = bus.read_all(CHECKOUT_TOPIC).await?.pop().context("no event")?.message;
+    let copies = vec![
+        ours.clone(),
+        ours.clone(),
+        Message {
+            key: Uuid::from_u128(9).to_string(),
+            ..ours.clone()
+        },
+        ours.clone().with_header("ce_id", Uuid::from_u128(10).to_string()),
+        Message {
+            value: bargain("ada").value,
+            ..ours
+        },
+    ];
+    bus.publish(CHECKOUT_TOPIC, copies).await?;
+    let letters = DeadLetters::new(bus);
+    for group in GROUPS {
+        // Two of the changed ones have the id of the event, and are one letter.
+        let found = parked(&letters, group, 2).await?;
+        assert!(
+            found
+                .iter()
+                .all(|letter| letter.reason.starts_with("its signature is wrong")),
+            "{group}: {found:?}"
+        );
+    }
+    shop.settle().await?;
+    assert_eq!((orders(&shop, "ada").await?, ada.read("/api/v1/cart").await?), before);
+    shop.balance().await
+}
+
+async fn what_others_wrote_commands_no_terminal_that_shows_it(profile: Profile) -> Result<()> {
+    let home = Home::new(profile).await?;
+    let mut serve = home.command(Path::new(BINARY));
+    serve.env("LOG_FORMAT", "text");
+    let shop = ShopProcess::open(serve).await?;
+    let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}\r\nid         faked\u{9b}31m\u{202e}";
+    let message = Message {
+        key: hostile.to_owned(),
+        headers: vec![
+            ("ce_time".to_owned(), hostile.to_owned()),
+            (hostile.to_owned(), hostile.to_owned()),
+        ],
+        value: hostile.into(),
+    };
+    home.bus().await?.publish(CHECKOUT_TOPIC, vec![message]).await?;
+    books::settle(&home).await?;
+    let dlq = async |arguments: &[&str]| {
+        let mut command = home.command(Path::new(BINARY));
+        let output = command
+            .arg("dlq")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .output()
+            .await?;
+        ensure!(output.status.success(), "{output:?}");
+        anyhow::Ok(String::from_utf8(output.stdout)?)
+    };
+    let listed = dlq(&["list"]).await?;
+    let id = listed.split_whitespace().next().context("no id")?;
+    let shown = dlq(&["show", id]).await?;
+    let (_, logged) = shop.stop().await?;
+    assert!(logged.contains("parked an event"), "{logged}");
+    for text in [&listed, &shown, &logged] {
+        let obeyed = |c: &char| (c.is_control() && *c != '\n') || *c == '\u{202e}';
+        assert_eq!(text.chars().find(obeyed), None, "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("id         faked")), "{text}");
+    }
+    assert!(shown.contains(r"\u{1b}[2J") && shown.contains(r"\r\nid"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_a_version_that_signed_nothing_still_become_orders() -> Result<()> {
+    let mut shop = open(Profile::Embedded).await?;
+    shop.stop().await;
+    // As such a version leaves its folder when it dies between a purchase and its order.
+    std::fs::remove_file(shop.data_dir().join("events.key"))?;
+    shop.home()
+        .bus()
+        .await?
+        .publish(CHECKOUT_TOPIC, vec![bargain("ada")])
+        .await?;
+    shop.start().await?;
+    shop.settle().await?;
+    assert_eq!(orders(&shop, "ada").await?[0]["status"], "CONFIRMED");
+    // From here on there is a key.
+    shop.stop().await;
+    shop.home()
+        .bus()
+        .await?
+        .publish(CHECKOUT_TOPIC, vec![bargain("mallory")])
+        .await?;
+    shop.start().await?;
+    shop.settle().await?;
+    assert_eq!(orders(&shop, "mallory").await?, json!([]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_on_kafka_without_a_key_of_events_says_so_once() -> Result<()> {
+    if !Profile::Engines.is_there() {
+        return Ok(());
+    }
+    for (key, times) in [("", 1), (KEY, 0)] {
+        let home = Home::new(Profile::Engines).await?;
+        let mut serve = home.command(Path::new(BINARY));
+        serve.env("EVENT_SIGNING_KEY", key);
+        let (_, said) = ShopProcess::open(serve).await?.stop().await?;
+        assert_eq!(said.matches("EVENT_SIGNING_KEY is not set").count(), times, "{said}");
+        assert!(!said.contains(KEY));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_is_an_order_whatever_codec_its_topic_is_set_to() -> Result<()> {
+    if !Profile::Engines.is_there() {
+        return Ok(());
+    }
+    let shop = open(Profile::Engines).await?;
+    let ada = shop.buyer("ada")?;
+    for (n, codec) in ["gzip", "zstd", "snappy", "lz4"].into_iter().enumerate() {
+        shop.home().compress_events(codec).await?;
+        let bought = ada.buy_one(2, 1, codec, "pm_card_ok").await?;
+        until("the order is there", async || {
+            let orders = orders(&shop, "ada").await?;
+            let orders = orders.as_array().context("no list")?.clone();
+            Ok((orders.len() == n + 1 && orders.iter().any(|order| order["id"] == bought["order_id"])).then_some(()))
+        })
+        .await
+        .context(codec)?;
+    }
+    shop.balance().await
+}

@@ -1,0 +1,246 @@
+//! Callers that take connections and memory and give nothing, and the customers beside them.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use futures::future::{join_all, try_join_all};
+use http::StatusCode;
+use proto::product::v1::{GetProductsRequest, UpsertProductRequest, product_service_client::ProductServiceClient};
+use serde_json::json;
+use system_tests::{
+    home::Profile,
+    process::{ShopProcess, command},
+    shops::{Shop, call_raw, reason_of},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+/// Far longer than anything here is kept waiting for.
+const LONG: Duration = Duration::from_mins(2);
+const MIB: u64 = 1024 * 1024;
+
+/// Buys something as a customer whose connections are new.
+async fn buy(shop: &ShopProcess, name: &str) -> Result<()> {
+    let customer = shop.customer(name)?;
+    let item = json!({"product_id": 2, "quantity": 1});
+    let added = customer.post("/api/v1/cart/items", &item).await?;
+    ensure!(added.status == StatusCode::CREATED, "{added:?}");
+    let bought = customer
+        .post("/api/v1/checkout", &json!({"idempotency_key": name}))
+        .await?;
+    ensure!(bought.json()["status"] == "COMPLETED", "{bought:?}");
+    Ok(())
+}
+
+/// Waits until the other side closes a connection, in whatever way.
+async fn is_closed(mut stream: TcpStream) -> Result<()> {
+    let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut Vec::new())).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_on_a_grpc_port_keep_no_customer_away_however_few_files_may_be_open() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut few = command(Path::new("/usr/bin/prlimit"), folder.path());
+    few.args(["--nofile=200:200", BINARY]);
+    let shop = ShopProcess::open(few).await?;
+    let port = shop.addresses["checkout"];
+    let silent = try_join_all((0..220).map(|_| TcpStream::connect(port))).await?;
+    for name in ["ada", "bob", "cy"] {
+        buy(&shop, name).await?;
+    }
+    try_join_all(silent.into_iter().map(is_closed)).await?;
+    buy(&shop, "dan").await?;
+    let (_, said) = shop.stop().await?;
+    let warnings = said.lines().count();
+    ensure!(warnings < 20, "{warnings} lines:\n{said}");
+    ensure!(said.contains("raise its limit"), "{said}");
+    Ok(())
+}
+
+/// Products whose pages take a lot, through a channel of their own.
+async fn long_pages(shop: &ShopProcess) -> Result<ProductServiceClient<Channel>> {
+    let mut products = ProductServiceClient::new(channel(shop.addresses["product"], 1 << 20).await?);
+    for number in 0..100 {
+        let product = UpsertProductRequest {
+            name: format!("Thing {number}"),
+            description: "It is what it is. ".repeat(100),
+            price: Some(proto::money::v1::Money {
+                currency_code: "USD".to_owned(),
+                minor_units: 100,
+            }),
+            ..UpsertProductRequest::default()
+        };
+        products.upsert_product(product).await?;
+    }
+    Ok(products)
+}
+
+async fn channel(address: SocketAddr, window: u32) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint.initial_stream_window_size(window).connect().await?)
+}
+
+const PAGE: GetProductsRequest = GetProductsRequest {
+    page_size: 100,
+    page_token: String::new(),
+    query: String::new(),
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_a_caller_does_not_take_hold_bounded_memory_and_go_with_its_connection() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    let mut products = long_pages(&shop).await?;
+    let page = products.get_products(PAGE).await?.into_inner();
+    ensure!(page.products.len() == 100);
+    let before = shop.resident_memory()?;
+    let port = shop.addresses["product"];
+    let greedy = join_all((0..2).map(|_| async move {
+        let greedy = ProductServiceClient::new(channel(port, 0).await?);
+        // Had all been made and kept, they would be some 340 MiB.
+        let calls = (0..900).map(|_| {
+            let mut greedy = greedy.clone();
+            async move { greedy.get_products(PAGE).await }
+        });
+        let answers = tokio::time::timeout(LONG, join_all(calls)).await?;
+        anyhow::Ok(answers.iter().filter(|answer| answer.is_err()).count())
+    }));
+    let mut greedy = std::pin::pin!(greedy);
+    let (mut most, mut buyers) = (before, 0);
+    let lost = loop {
+        let name = format!("buyer-{buyers}");
+        let bought = async {
+            buy(&shop, &name).await?;
+            anyhow::Ok(products.get_products(PAGE).await?.into_inner().products.len())
+        };
+        let mut bought = std::pin::pin!(bought);
+        tokio::select! {
+            biased;
+            listed = &mut bought => {
+                ensure!(listed? == 100);
+                buyers += 1;
+                most = most.max(shop.resident_memory()?);
+            }
+            lost = &mut greedy => {
+                bought.await?;
+                break lost;
+            }
+        }
+    };
+    for lost in lost {
+        ensure!(lost? == 900, "the connection with the answers is gone");
+    }
+    println!("{buyers} purchases beside it; {} MiB more", (most - before) / MIB);
+    ensure!(buyers > 0, "nobody bought anything");
+    ensure!(most - before < 160 * MIB, "{} MiB more", (most - before) / MIB);
+    shop.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_nobody_reads_are_not_made() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    long_pages(&shop).await?;
+    let gateway = shop.gateway.expect("the whole shop");
+    buy(&shop, "ada").await?;
+    let before = shop.resident_memory()?;
+    let request = "GET /api/v1/products?page_size=100 HTTP/1.1\r\nhost: shop\r\n\r\n";
+    let unread = try_join_all((0..10).map(|_| async {
+        let mut stream = TcpStream::connect(gateway).await?;
+        stream.write_all(request.repeat(500).as_bytes()).await?;
+        anyhow::Ok(stream)
+    }))
+    .await?;
+    let mut most = before;
+    for number in 0..20 {
+        buy(&shop, &format!("buyer-{number}")).await?;
+        most = most.max(shop.resident_memory()?);
+    }
+    println!("{} MiB more", (most - before) / MIB);
+    ensure!(most - before < 64 * MIB, "{} MiB more", (most - before) / MIB);
+    drop(unread);
+    shop.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_that_do_not_end_hold_bounded_memory() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    let gateway = shop.gateway.expect("the whole shop");
+    buy(&shop, "ada").await?;
+    let before = shop.resident_memory()?;
+    let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx: {}", "a".repeat(30_000));
+    let head = &head;
+    let heads = join_all((0..2_000).map(|_| async move {
+        let mut stream = TcpStream::connect(gateway).await?;
+        stream.write_all(head.as_bytes()).await?;
+        is_closed(stream).await
+    }));
+    let mut heads = std::pin::pin!(heads);
+    let (mut most, mut buyers) = (before, 0);
+    loop {
+        let name = format!("buyer-{buyers}");
+        let mut bought = std::pin::pin!(buy(&shop, &name));
+        tokio::select! {
+            biased;
+            bought = &mut bought => {
+                bought?;
+                buyers += 1;
+                most = most.max(shop.resident_memory()?);
+            }
+            _ = &mut heads => {
+                bought.await?;
+                break;
+            }
+        }
+    }
+    println!("{buyers} purchases beside it; {} MiB more", (most - before) / MIB);
+    ensure!(buyers > 0, "nobody bought anything");
+    ensure!(most - before < 160 * MIB, "{} MiB more", (most - before) / MIB);
+    shop.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_more_than_256_kib_is_refused_by_every_service() -> Result<()> {
+    let shop = Shop::open(Profile::Embedded).await?;
+    // A field that no message has, which readers pass over.
+    let mut message = vec![0xa2, 0xf7, 0x01, 0x80, 0x80, 0x10];
+    message.resize(256 * 1024 + 6, 0);
+    let message = Bytes::from(message);
+    let methods = [
+        "/product.v1.ProductService/GetProducts",
+        "/cart.v1.CartService/GetCart",
+        "/inventory.v1.InventoryService/GetStock",
+        "/payment.v1.PaymentService/GetPayment",
+        "/checkout.v1.CheckoutService/GetCheckout",
+        "/orders.v1.OrdersService/ListOrders",
+        "/notification.v1.NotificationService/ListNotifications",
+    ];
+    let mut refused = 0;
+    let services = cartwright::ServiceName::ALL.into_iter();
+    for service in services.filter(|service| *service != cartwright::ServiceName::Gateway) {
+        let channel = shop.channel(service)?;
+        let of_service = format!("/{}.", service.as_str());
+        let own = methods.iter().filter(|method| method.starts_with(&of_service));
+        for method in own.chain(&["/grpc.health.v1.Health/Check"]) {
+            let status = call_raw(&channel, method, message.clone()).await?.unwrap_err();
+            let expected = (Code::ResourceExhausted, "PAYLOAD_TOO_LARGE".to_owned());
+            ensure!(reason_of(&status)? == expected, "{method}: {status:?}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 2 * methods.len());
+    Ok(())
+}
