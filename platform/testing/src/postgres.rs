@@ -63,7 +63,7 @@ pub async fn full_scans(url: &str, schema: &str, least: i64) -> sqlx::Result<Vec
     Ok(scanned)
 }
 
-/// How many rows of a table were read since [`count_scans`], in whatever way. Drop the store first, as for [`full_scans`].
+/// How many rows of a table were ever read, in whatever way. Drop the store first, as for [`full_scans`].
 pub async fn rows_read(url: &str, schema: &str, table: &str) -> sqlx::Result<i64> {
     let mut connection = after_all_sessions(url, schema).await?;
     let read = sqlx::query_scalar(

@@ -26,8 +26,8 @@ pub(super) struct Search {
 /// What it takes of a database.
 #[async_trait]
 pub(super) trait Marking<Time> {
-    /// Marks some of the rows that are not; whether there were any.
-    async fn mark_some(&self) -> Result<bool, StoreError>;
+    /// Marks some of the rows behind `after` that are not, in the order of ids; the last one, if there was any.
+    async fn mark_some(&self, after: i64) -> Result<Option<i64>, StoreError>;
     /// What is found among rows that are marked; and whether all are.
     async fn search(&self, search: Search) -> Result<(Vec<ProductRow<Time>>, bool), BoundedError>;
     /// Held by the one who marks: the others wait for that instead of taking connections.
@@ -48,7 +48,11 @@ pub(super) async fn mark_at_start<Time: Send>(store: &(impl Marking<Time> + Sync
 
 async fn mark_all<Time: Send>(store: &(impl Marking<Time> + Sync)) -> Result<(), StoreError> {
     let _alone = store.marking().lock().await;
-    while store.mark_some().await? {}
+    // From where it got to: looking again among those that are marked by now would take longer each time.
+    let mut after = 0;
+    while let Some(last) = store.mark_some(after).await? {
+        after = last;
+    }
     Ok(())
 }
 

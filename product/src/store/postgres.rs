@@ -98,7 +98,9 @@ const SEARCH_FAR: &str = concat!(
 const ARE_ALL_MARKED: &str = "SELECT NOT EXISTS (SELECT FROM products WHERE search_marked IS NULL)";
 /// Locked in order, so that two processes that mark at the same time do not wait for one another.
 const UNMARKED: &str =
-    "SELECT id, search_text FROM products WHERE search_marked IS NULL ORDER BY id LIMIT $1 FOR UPDATE";
+    "SELECT id, search_text FROM products WHERE search_marked IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE";
+/// The server does not know yet how many rows have no marks, and would sort all of them each time.
+const IN_ORDER: &str = "SET LOCAL enable_sort = off";
 const MARK: &str = "UPDATE products SET search_marked = marked.text
     FROM unnest($1::bigint[], $2::text[]) AS marked (id, text) WHERE products.id = marked.id";
 const FIND: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = ANY($1) ORDER BY id");
@@ -137,13 +139,18 @@ impl PostgresCatalogue {
 
 #[async_trait]
 impl Marking<SqlTimestamp> for PostgresCatalogue {
-    async fn mark_some(&self) -> Result<bool, StoreError> {
-        let write = self.db.write("product.fold", |tx| {
+    async fn mark_some(&self, after: i64) -> Result<Option<i64>, StoreError> {
+        let write = self.db.write("product.fold", move |tx| {
             async move {
-                let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED).bind(AT_ONCE).fetch_all(&mut *tx).await?;
+                sqlx::query(IN_ORDER).execute(&mut *tx).await?;
+                let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
+                    .bind(after)
+                    .bind(AT_ONCE)
+                    .fetch_all(&mut *tx)
+                    .await?;
                 let (ids, texts): (Vec<_>, Vec<_>) = rows.into_iter().map(|(id, text)| (id, to_marked(&text))).unzip();
                 sqlx::query(MARK).bind(&ids).bind(texts).execute(tx).await?;
-                Ok(!ids.is_empty())
+                Ok(ids.last().copied())
             }
             .boxed()
         });

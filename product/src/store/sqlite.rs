@@ -38,7 +38,8 @@ const SEARCH: &str = concat!(
       ORDER BY products_search.rowid LIMIT ?4"
 );
 const ARE_ALL_MARKED: &str = "SELECT NOT EXISTS (SELECT 1 FROM products WHERE search_marked IS NULL)";
-const UNMARKED: &str = "SELECT id, search_text FROM products WHERE search_marked IS NULL ORDER BY id LIMIT ?";
+const UNMARKED: &str =
+    "SELECT id, search_text FROM products WHERE search_marked IS NULL AND id > ? ORDER BY id LIMIT ?";
 const FIND: &str = concat!(
     "SELECT ",
     columns!(),
@@ -82,10 +83,14 @@ impl SqliteCatalogue {
 
 #[async_trait]
 impl Marking<i64> for SqliteCatalogue {
-    async fn mark_some(&self) -> Result<bool, StoreError> {
-        let write = self.db.write("product.fold", |tx| {
+    async fn mark_some(&self, after: i64) -> Result<Option<i64>, StoreError> {
+        let write = self.db.write("product.fold", move |tx| {
             async move {
-                let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED).bind(AT_ONCE).fetch_all(&mut *tx).await?;
+                let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
+                    .bind(after)
+                    .bind(AT_ONCE)
+                    .fetch_all(&mut *tx)
+                    .await?;
                 for (id, text) in &rows {
                     sqlx::query("UPDATE products SET search_marked = ? WHERE id = ?")
                         .bind(to_marked(text))
@@ -93,7 +98,7 @@ impl Marking<i64> for SqliteCatalogue {
                         .execute(&mut *tx)
                         .await?;
                 }
-                Ok(!rows.is_empty())
+                Ok(rows.last().map(|(id, _)| *id))
             }
             .boxed()
         });
