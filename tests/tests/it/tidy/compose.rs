@@ -293,9 +293,9 @@ fn compose_gives_secrets_as_files_and_to_each_only_its_own() {
         if let Some(secret) = used.iter().find(another) {
             findings.push(format!("{COMPOSE}: {name} has {secret}, which is another's"));
         }
-        for user in ["DB_USER", "REDIS_USER", "KAFKA_SASL_USERNAME"] {
-            let user = &is["environment"][user];
-            if !user.is_null() && user != name {
+        for variable in ["DB_USER", "REDIS_USER", "KAFKA_SASL_USERNAME"] {
+            let login = &is["environment"][variable];
+            if !login.is_null() && login != name {
                 findings.push(format!("{COMPOSE}: {name} logs in as somebody else"));
             }
         }
