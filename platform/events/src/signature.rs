@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_signed_is_known_by_this_key_and_by_the_one_before() {
         let signed = signatures(b'a', &[]).sign("t", message());
-        for checks in [signatures(b'a', &[]), signatures(b'b', &[b'a']), Signatures::default()] {
+        for checks in [signatures(b'a', &[]), signatures(b'b', b"a"), Signatures::default()] {
             assert_eq!(checks.check("t", &signed), Ok(()));
         }
         assert_eq!(signatures(b'b', &[]).check("t", &signed), Err(Unproven::Wrong));
@@ -265,7 +265,7 @@ mod tests {
     fn a_key_that_can_be_guessed_is_none_and_no_key_shows() {
         assert_eq!(SigningKey::new(&[b' '; 40]).unwrap_err(), WeakKey);
         assert_eq!(SigningKey::new(&[b'k'; 31]).unwrap_err(), WeakKey);
-        let shown = format!("{:?}", signatures(b'k', &[b'l']));
+        let shown = format!("{:?}", signatures(b'k', b"l"));
         assert!(!shown.contains("kkk") && !shown.contains("107"), "{shown}");
     }
 }

@@ -109,12 +109,7 @@ async fn an_event_of_ours_at_another_place_is_parked(fixture: &dyn Fixture) {
 
 async fn a_key_is_changed_without_parking_anything(fixture: &dyn Fixture) {
     // Who publishes gets the new key when all who consume accept it.
-    let steps = [
-        keys(b'k', &[]),
-        keys(b'k', &[b'l']),
-        keys(b'l', &[b'k']),
-        keys(b'l', &[]),
-    ];
+    let steps = [keys(b'k', &[]), keys(b'k', b"l"), keys(b'l', b"k"), keys(b'l', &[])];
     for (n, (before, after)) in (0..).zip(steps.iter().zip(&steps[1..])) {
         // Published before the step, and read after it.
         let bus = ready(fixture, before.clone()).await;

@@ -75,7 +75,7 @@ async fn a_group_that_is_not_given_what_there_is_has_stalled_and_an_idle_one_has
     bus.publish(TOPIC.name, vec![event("a", 0).to_message()]).await.unwrap();
     recorder.applied(1).await;
     // Nothing comes any more, and nobody says why.
-    kafka.request_errors(RDKafkaApiKey::Fetch, &[NOT_HERE; 10_000]);
+    kafka.request_errors(RDKafkaApiKey::Fetch, &vec![NOT_HERE; 10_000]);
     bus.publish(TOPIC.name, vec![event("a", 1).to_message()]).await.unwrap();
     until_stalled(bus.as_ref(), true).await;
     kafka.clear_request_errors(RDKafkaApiKey::Fetch);
