@@ -127,10 +127,11 @@ async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
     slow.write_all(PRODUCTS.as_bytes()).await.unwrap();
     let mut read = 0;
     let mut some = vec![0; 1024];
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
     let reading = async {
         while let Ok(bytes @ 1..) = slow.read(&mut some).await {
             read += bytes;
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            pace.tick().await;
         }
     };
     tokio::time::timeout(LONG, reading).await.unwrap();
@@ -195,8 +196,9 @@ async fn heads_that_do_not_end_share_a_bounded_room() {
         let mut answer = String::new();
         let goes_on = async {
             to.write_all(head.as_bytes()).await?;
+            let mut pace = tokio::time::interval(SHORT);
             while to.write_all(b"a").await.is_ok() {
-                tokio::time::sleep(SHORT).await;
+                pace.tick().await;
             }
             std::io::Result::Ok(())
         };
