@@ -56,7 +56,7 @@ pub enum InvalidDetails {
     Price,
     /// Not USD.
     Currency,
-    /// Over 2,000 characters, or with control characters.
+    /// Over 2,000 characters, with control characters, or of another scheme than http and https.
     ImageUrl,
 }
 
@@ -75,7 +75,7 @@ impl Details {
         if !price.is_positive() || price.minor_units() > MAX_PRICE_MINOR_UNITS {
             return Err(InvalidDetails::Price);
         }
-        if is_longer(&image_url, MAX_IMAGE_URL) || image_url.contains(char::is_control) {
+        if !is_image_url(&image_url) {
             return Err(InvalidDetails::ImageUrl);
         }
         Ok(Self {
@@ -107,6 +107,17 @@ impl Details {
     pub fn search_text(&self) -> String {
         format!("{}\n{}", self.name.to_lowercase(), self.description.to_lowercase())
     }
+}
+
+/// Whether a page may show this as an image: a reference without a scheme, or one of http or https. Others, such as
+/// `javascript:`, can be programs.
+pub fn is_image_url(text: &str) -> bool {
+    let before_path = text.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_shown = match before_path.split_once(':') {
+        None => true,
+        Some((scheme, _)) => ["http", "https"].iter().any(|shown| scheme.eq_ignore_ascii_case(shown)),
+    };
+    is_shown && !is_longer(text, MAX_IMAGE_URL) && !text.contains(char::is_control)
 }
 
 fn is_longer(text: &str, characters: usize) -> bool {
@@ -151,7 +162,26 @@ mod tests {
         }
         let euro = Money::new(1, "EUR".parse().unwrap());
         assert_eq!(details("n", "", euro, ""), Err(InvalidDetails::Currency));
-        for image_url in ["http://a\r\nb", &"u".repeat(2_001)] {
+        for image_url in [
+            "",
+            "/lamp.png",
+            "lamp.png?size=1:2",
+            "//images.test/a",
+            "HTTPS://images.test/a:b",
+        ] {
+            assert!(details("n", "", cent, image_url).is_ok(), "{image_url:?}");
+        }
+        for image_url in [
+            "http://a\r\nb",
+            &"u".repeat(2_001),
+            "javascript:alert(1)",
+            "JavaScript:alert(1)",
+            " javascript:alert(1)",
+            "java\tscript:alert(1)",
+            "data:text/html,x",
+            "vbscript:x",
+            "file:///etc/passwd",
+        ] {
             assert_eq!(
                 details("n", "", cent, image_url),
                 Err(InvalidDetails::ImageUrl),

@@ -35,7 +35,7 @@ pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
         InvalidDetails::Currency => Refusal::field("price.currency_code", "price must be in USD"),
         InvalidDetails::ImageUrl => Refusal::field(
             "image_url",
-            "image_url must be at most 2000 characters without control characters",
+            "image_url must be an address of http or https, or a path, of at most 2000 characters without control characters",
         ),
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use money::{CurrencyError, Money};
 use storage::StoreError;
 
-use crate::domain::{Details, Product, ProductId};
+use crate::domain::{Details, Product, ProductId, is_image_url};
 
 /// What a [`ProductRow`] is read from.
 macro_rules! columns {
@@ -25,6 +25,12 @@ pub(super) fn product<Time>(
         minor_units,
         currency.parse().map_err(|e: CurrencyError| StoreError::corrupt(e))?,
     );
+    // What an earlier version took is not shown.
+    let image_url = if is_image_url(&image_url) {
+        image_url
+    } else {
+        String::new()
+    };
     let details = Details::new(name, description, price, image_url)
         .map_err(|invalid| StoreError::corrupt(format!("product {id}: invalid {invalid:?}")))?;
     Ok(Product {

@@ -1,6 +1,8 @@
 //! What every adapter of `Catalogue` must do.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod fixture;
+
+use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -8,17 +10,15 @@ use money::Money;
 use product::{
     domain::{Details, Product, ProductId, Query, folded},
     ports::Catalogue,
-    store::{PostgresCatalogue, SqliteCatalogue},
 };
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
 };
 use proto::convert::MAX_PRODUCT_ID;
-use runtime::CrashPoints;
-use sqlx::{Connection, SqliteConnection};
-use storage::PostgresAddress;
-use testing::Engine;
+
+use fixture::SqliteFixture;
+pub(crate) use fixture::{Fixture, PostgresFixture};
 
 macro_rules! catalogue_contract {
     ($($adapter:ident: $fixture:ty),+ $(,)?) => { $(
@@ -41,6 +41,7 @@ macro_rules! catalogue_contract {
             what_was_replaced_is_found_by_its_new_words_only,
             words_are_found_in_any_order_and_in_any_writing,
             what_an_earlier_version_wrote_is_found,
+            an_image_that_an_earlier_version_took_is_not_shown,
             searches_find_what_the_rule_finds_page_by_page,
             a_search_of_any_words_has_an_answer,
             found_are_those_that_exist_in_order,
@@ -59,68 +60,6 @@ macro_rules! catalogue_contract {
 }
 
 catalogue_contract!(sqlite: super::SqliteFixture, postgres: super::PostgresFixture);
-
-/// A place for one catalogue, which may be opened again and again.
-#[async_trait::async_trait]
-pub(crate) trait Fixture: Send + Sync {
-    /// `None` when its engine is not there, which was said.
-    fn new() -> Option<Self>
-    where
-        Self: Sized;
-
-    /// The catalogue, as a process that starts now opens it.
-    async fn open(&self) -> Arc<dyn Catalogue>;
-
-    /// Runs statements behind the catalogue's back.
-    async fn execute(&self, sql: &'static str);
-}
-
-struct SqliteFixture(tempfile::TempDir);
-
-#[async_trait::async_trait]
-impl Fixture for SqliteFixture {
-    fn new() -> Option<Self> {
-        Some(Self(tempfile::tempdir().unwrap()))
-    }
-
-    async fn open(&self) -> Arc<dyn Catalogue> {
-        let path = self.0.path().join("product.db");
-        Arc::new(SqliteCatalogue::open(&path, &CrashPoints::none()).await.unwrap().0)
-    }
-
-    async fn execute(&self, sql: &'static str) {
-        let url = format!("sqlite://{}", self.0.path().join("product.db").display());
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-    }
-}
-
-/// A schema of its own.
-pub(crate) struct PostgresFixture {
-    pub(crate) url: String,
-    pub(crate) schema: String,
-}
-
-#[async_trait::async_trait]
-impl Fixture for PostgresFixture {
-    fn new() -> Option<Self> {
-        Some(Self {
-            url: Engine::PostgreSql.address()?,
-            schema: testing::unique_name(),
-        })
-    }
-
-    async fn open(&self) -> Arc<dyn Catalogue> {
-        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let catalogue = PostgresCatalogue::open(&address, &self.schema, &CrashPoints::none()).await;
-        Arc::new(catalogue.unwrap().0)
-    }
-
-    async fn execute(&self, sql: &'static str) {
-        testing::postgres::execute(&self.url, &self.schema, sql).await.unwrap();
-    }
-}
 
 pub(crate) fn id(id: i64) -> ProductId {
     ProductId::new(id).unwrap()
@@ -434,6 +373,15 @@ async fn what_an_earlier_version_wrote_is_found(fixture: &dyn Fixture) {
         .await;
     assert_eq!(names(&*store, "desk").await, Vec::<String>::new());
     assert_eq!(names(&*store, "TABLE").await, ["Desk"]);
+}
+
+async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    fixture
+        .execute("UPDATE products SET image_url = 'javascript:alert(1)' WHERE id = 1")
+        .await;
+    let product = store.find(&[id(1)]).await.unwrap().remove(0);
+    assert_eq!((product.details.name(), product.details.image_url()), ("Laptop", ""));
 }
 
 /// Few letters, so that much is found: words of them, their signs, and their writings without blanks.

@@ -131,6 +131,27 @@ fn tls_problem(error: &RedisError) -> Option<String> {
     (error.is_io_error() && of_tls).then_some(said)
 }
 
+/// What TLS says of who answers there.
+fn stranger(address: &str, why: &str) -> OpenError {
+    if why.contains("UnknownIssuer") {
+        let known = "has a certificate that nobody known vouches for";
+        return problem(
+            CA_FILE,
+            format!("Redis at {address} {known} ({why}); name the file of who does"),
+        );
+    }
+    if why.contains("certificate") {
+        return problem(
+            ADDRESS,
+            format!("Redis at {address} is not who the address says ({why})"),
+        );
+    }
+    problem(
+        TLS,
+        format!("what answers at {address} does not speak TLS ({why}); see REDIS_TLS"),
+    )
+}
+
 fn explain(link: &RedisLink, error: &RedisError) -> OpenError {
     let (address, has_tls) = (&link.address, !matches!(link.tls, RedisTls::Off));
     if error.kind() == ErrorKind::AuthenticationFailed {
@@ -154,27 +175,8 @@ fn explain(link: &RedisLink, error: &RedisError) -> OpenError {
             format!("Redis at {address} does not let this user do what is needed: {error}"),
         );
     }
-    match tls_problem(error) {
-        Some(why) if why.contains("UnknownIssuer") => {
-            let known = "has a certificate that nobody known vouches for";
-            return problem(
-                CA_FILE,
-                format!("Redis at {address} {known} ({why}); name the file of who does"),
-            );
-        }
-        Some(why) if why.contains("certificate") => {
-            return problem(
-                ADDRESS,
-                format!("Redis at {address} is not who the address says ({why})"),
-            );
-        }
-        Some(why) => {
-            return problem(
-                TLS,
-                format!("what answers at {address} does not speak TLS ({why}); see REDIS_TLS"),
-            );
-        }
-        None => {}
+    if let Some(why) = tls_problem(error) {
+        return stranger(address, &why);
     }
     if error.is_io_error() {
         let tls = if has_tls {
