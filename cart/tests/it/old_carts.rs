@@ -43,7 +43,7 @@ async fn a_sweep_drops_what_nobody_has_changed_for_90_days(fixture: &impl Fixtur
     let (store, now) = (fixture.open().await, Clock::system().now());
     let carts = [
         ("new", Duration::ZERO, true),
-        ("young", 90 * DAY - MINUTE, true),
+        ("young", 89 * DAY + 1439 * MINUTE, true),
         ("old", 90 * DAY + SECOND, false),
         ("ancient", 1000 * DAY, false),
     ];

@@ -67,12 +67,11 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
         return Ok(None);
     }
     let settings = &config.settings;
-    let (bus, engine): (Arc<dyn EventBus>, _) = match settings.engines.kafka() {
-        Some(_) => (Arc::new(kafka(settings).await?), "kafka"),
-        None => {
-            let bus = SqliteBus::open(&settings.file("bus"), &runtime.crash).await?;
-            (Arc::new(signing::embedded(bus, settings).await?), "event-bus")
-        }
+    let (bus, engine): (Arc<dyn EventBus>, _) = if settings.engines.kafka().is_some() {
+        (Arc::new(kafka(settings).await?), "kafka")
+    } else {
+        let bus = SqliteBus::open(&settings.file("bus"), &runtime.crash).await?;
+        (Arc::new(signing::embedded(bus, settings).await?), "event-bus")
     };
     if !bus.signatures().are_made() {
         tracing::warn!(

@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(read("3S"), Some(Duration::from_secs(3)));
         assert_eq!(read(""), None);
         assert_eq!(read("5x"), None);
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read("99999999H"), Some(Duration::from_hours(99_999_999)));
         assert_eq!(read("999999999H"), None);
     }
 

@@ -185,10 +185,6 @@ mod tests {
         security
     }
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
     #[test]
     fn a_login_is_whole_or_is_not_there() {
         let refused = |tweak: fn(&mut KafkaSecurity)| security(tweak).link().unwrap_err().variable;
@@ -196,8 +192,14 @@ mod tests {
             refused(|it| it.kafka_sasl_mechanism = Some(SaslMechanism::Plain)),
             MECHANISM
         );
-        assert_eq!(refused(|it| it.kafka_sasl_username = text("u")), "KAFKA_SASL_USERNAME");
-        assert_eq!(refused(|it| it.kafka_sasl_password = text("p")), "KAFKA_SASL_PASSWORD");
+        assert_eq!(
+            refused(|it| it.kafka_sasl_username = Some("u".to_owned())),
+            "KAFKA_SASL_USERNAME"
+        );
+        assert_eq!(
+            refused(|it| it.kafka_sasl_password = Some("p".to_owned())),
+            "KAFKA_SASL_PASSWORD"
+        );
         for missing in [MECHANISM, "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"] {
             let part = |name: &str| (missing != name).then(|| name.to_owned());
             let security = security(|it| {
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_ca_file_without_tls_is_refused() {
-        let security = security(|it| it.kafka_ca_file = text("/ca.pem"));
+        let security = security(|it| it.kafka_ca_file = Some("/ca.pem".to_owned()));
         assert_eq!(security.link().unwrap_err().variable, "KAFKA_CA_FILE");
     }
 
