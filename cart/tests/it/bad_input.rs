@@ -38,7 +38,8 @@ const BAD_VERSIONS: [i64; 2] = [-1, i64::MIN];
 
 #[tokio::test]
 async fn add_item_refuses_what_makes_no_sense() {
-    let mut client = Shop::open().await.client;
+    let shop = Shop::open().await;
+    let mut client = shop.client.clone();
     let good = AddItemRequest {
         user_id: "u".to_owned(),
         product_id: 1,
@@ -97,7 +98,8 @@ async fn add_item_refuses_what_makes_no_sense() {
 
 #[tokio::test]
 async fn get_cart_refuses_what_makes_no_sense() {
-    let mut client = Shop::open().await.client;
+    let shop = Shop::open().await;
+    let mut client = shop.client.clone();
     for user_id in bad_users() {
         check(client.get_cart(GetCartRequest { user_id, fresh: false }).await, USER);
     }
@@ -105,7 +107,8 @@ async fn get_cart_refuses_what_makes_no_sense() {
 
 #[tokio::test]
 async fn update_quantity_refuses_what_makes_no_sense() {
-    let mut client = Shop::open().await.client;
+    let shop = Shop::open().await;
+    let mut client = shop.client.clone();
     let good = UpdateQuantityRequest {
         user_id: "u".to_owned(),
         product_id: 1,
@@ -156,7 +159,8 @@ async fn update_quantity_refuses_what_makes_no_sense() {
 
 #[tokio::test]
 async fn remove_item_refuses_what_makes_no_sense() {
-    let mut client = Shop::open().await.client;
+    let shop = Shop::open().await;
+    let mut client = shop.client.clone();
     let good = RemoveItemRequest {
         user_id: "u".to_owned(),
         product_id: 1,
@@ -195,7 +199,8 @@ async fn remove_item_refuses_what_makes_no_sense() {
 
 #[tokio::test]
 async fn clear_cart_refuses_what_makes_no_sense() {
-    let mut client = Shop::open().await.client;
+    let shop = Shop::open().await;
+    let mut client = shop.client.clone();
     for user_id in bad_users() {
         check(
             client
@@ -218,7 +223,8 @@ async fn clear_cart_refuses_what_makes_no_sense() {
 
 #[tokio::test]
 async fn strange_but_valid_users_have_carts() {
-    let mut client = Shop::open().await.client;
+    let shop = Shop::open().await;
+    let mut client = shop.client.clone();
     for user_id in [
         "ü".repeat(128),
         " ".to_owned(),

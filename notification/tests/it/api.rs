@@ -163,7 +163,7 @@ async fn events_on_the_bus_become_notifications_at_the_interface() {
 async fn what_is_no_user_id_is_an_invalid_argument() {
     let api = start([]).await;
     let message = "user_id must be 1 to 128 characters without control characters";
-    for wrong in ["", "a\u{0}", "a\nb", &"x".repeat(129), &"x".repeat(2_000_000)] {
+    for wrong in ["", "a\u{0}", "a\nb", &"x".repeat(129), &"x".repeat(200_000)] {
         let status = api.list(wrong, 0, "").await.unwrap_err();
         assert_refused(&status, Reason::InvalidArgument, Some("user_id"), message);
     }
@@ -187,7 +187,7 @@ async fn what_is_no_page_is_an_invalid_argument() {
     }
     let good = api.list("ann", 1, "").await.unwrap().next_page_token;
     let message = "page_token must be the next_page_token of another page of this list";
-    for wrong in ["0", "?", " ", &good[1..], &format!("{good}="), &"A".repeat(1_000_000)] {
+    for wrong in ["0", "?", " ", &good[1..], &format!("{good}="), &"A".repeat(200_000)] {
         let status = api.list("ann", 0, wrong).await.unwrap_err();
         assert_refused(&status, Reason::InvalidArgument, Some("page_token"), message);
     }

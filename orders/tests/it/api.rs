@@ -211,7 +211,7 @@ async fn what_is_no_order_id_is_an_invalid_argument() {
             &format!("invalid order_id: {wrong}"),
         );
     }
-    let status = api.get("ann", &"é".repeat(1_000_000)).await.unwrap_err();
+    let status = api.get("ann", &"é".repeat(100_000)).await.unwrap_err();
     let repeated = format!("invalid order_id: {}…", "é".repeat(100));
     assert_refused(&status, Reason::InvalidArgument, Some("order_id"), &repeated);
     api.stop().await;
@@ -221,7 +221,7 @@ async fn what_is_no_order_id_is_an_invalid_argument() {
 async fn what_is_no_user_id_is_an_invalid_argument() {
     let api = start([]).await;
     let message = "user_id must be 1 to 128 characters without control characters";
-    for wrong in ["", "a\u{0}", "a\nb", &"x".repeat(129), &"x".repeat(2_000_000)] {
+    for wrong in ["", "a\u{0}", "a\nb", &"x".repeat(129), &"x".repeat(200_000)] {
         for status in [
             api.get(wrong, &id(1)).await.unwrap_err(),
             api.list(wrong, 0, "").await.unwrap_err(),
@@ -255,7 +255,7 @@ async fn what_is_no_page_is_an_invalid_argument() {
         " ",
         &good[1..],
         &format!("{good}="),
-        &"A".repeat(1_000_000),
+        &"A".repeat(200_000),
         &id(1),
     ] {
         let status = api.list("ann", 0, wrong).await.unwrap_err();

@@ -33,6 +33,9 @@ use watch::Watch;
 pub const MAX_MESSAGE_IN: usize = 256 * 1024;
 /// The largest message that a service gives, and that its callers take, in bytes.
 pub const MAX_MESSAGE_OUT: usize = 4 * 1024 * 1024;
+/// Calls in flight on one connection, of others and of this process: that one carries all that its peer has in hand.
+const CALLS: u32 = 128;
+const CALLS_IN_PROCESS: u32 = 1024;
 /// Connections of a process that sets nothing else.
 const CONNECTIONS: usize = 1024;
 
@@ -41,6 +44,8 @@ const CONNECTIONS: usize = 1024;
 pub struct Limits {
     pub capacity: Capacity,
     pub patience: Patience,
+    /// In flight on one connection.
+    pub calls: u32,
 }
 
 impl Default for Limits {
@@ -48,6 +53,7 @@ impl Default for Limits {
         Self {
             capacity: Capacity::new(CONNECTIONS, CONNECTIONS / 2),
             patience: Patience::default(),
+            calls: CALLS,
         }
     }
 }
@@ -224,6 +230,7 @@ impl Server {
                 idle: patience.age,
                 ..patience
             },
+            calls: CALLS_IN_PROCESS,
         };
         loop {
             let next = async { incoming.lock().await.recv().await };
@@ -244,6 +251,11 @@ impl Server {
         C: AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone> + Unpin + Send + 'static,
     {
         let watch = Watch::new(limits.capacity, limits.patience, &self.around.ending.stop);
-        connection::serve(connection, watch, self.around.clone(), self.tasks.clone())
+        connection::serve(
+            connection,
+            limits.calls,
+            (watch, self.around.clone()),
+            self.tasks.clone(),
+        )
     }
 }

@@ -86,7 +86,9 @@ async fn go_shopping(customer: &Customer, home: &Home) -> Result<()> {
 
 /// The tables, keys and files in which a text stands. What a database keeps as bytes is shown in hexadecimal digits.
 async fn places_of(text: &str, home: &Home) -> Result<Vec<String>> {
-    let digits: String = text.bytes().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
+    let digits: String = text
+        .bytes()
+        .fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
     let mut places = home.cache_keys_with(text).await?;
     for (table, rows) in home.contents().await? {
         if rows

@@ -30,7 +30,7 @@ async fn a_request_that_is_wrong_is_told_where() {
         (|r| r.user_id = "u".repeat(129), "user_id"),
         (|r| r.user_id = "a\nb".to_owned(), "user_id"),
         (|r| r.idempotency_key = "k".repeat(256), "idempotency_key"),
-        (|r| r.idempotency_key = "x".repeat(1 << 20), "idempotency_key"),
+        (|r| r.idempotency_key = "x".repeat(200_000), "idempotency_key"),
         (|r| r.idempotency_key = "\0".to_owned(), "idempotency_key"),
         (|r| r.idempotency_key = "k\u{7f}".to_owned(), "idempotency_key"),
         (|r| r.payment_method = "Visa".to_owned(), "payment_method"),

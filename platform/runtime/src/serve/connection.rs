@@ -19,8 +19,6 @@ use super::{
 };
 use crate::Tasks;
 
-/// Calls in flight on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 128;
 /// The headers of one request, in bytes, as they are counted: decoded, with 32 bytes more for each.
 const MAX_HEADERS: u32 = 16 * 1024;
 /// The memory of header compression.
@@ -39,8 +37,8 @@ const MAX_RESET_BY_US: usize = 256;
 const ARE_YOU_THERE: Duration = Duration::from_secs(30);
 const I_AM: Duration = Duration::from_secs(20);
 
-/// Serves a connection until it ends, or has to.
-pub(super) async fn serve<C>(io: C, watch: Watch, around: Arc<Around>, tasks: Tasks)
+/// Serves a connection, with so many calls at once, until it ends, or has to.
+pub(super) async fn serve<C>(io: C, at_once: u32, (watch, around): (Watch, Arc<Around>), tasks: Tasks)
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
@@ -53,7 +51,7 @@ where
         inner: io,
         watch: watch.clone(),
     });
-    let mut connection = std::pin::pin!(builder(tasks).serve_connection(io, calls));
+    let mut connection = std::pin::pin!(builder(tasks, at_once).serve_connection(io, calls));
     let ending = &around.ending;
     let mut is_stopping = false;
     loop {
@@ -86,11 +84,11 @@ where
     }
 }
 
-fn builder(tasks: Tasks) -> http2::Builder<OnTasks> {
+fn builder(tasks: Tasks, at_once: u32) -> http2::Builder<OnTasks> {
     let mut builder = http2::Builder::new(OnTasks(tasks));
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_concurrent_streams(at_once)
         .max_header_list_size(MAX_HEADERS)
         .header_table_size(HEADER_TABLE)
         .max_frame_size(MAX_FRAME)
