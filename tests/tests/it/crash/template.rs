@@ -104,7 +104,7 @@ pub(super) async fn prepare(profile: Profile, scenario: Scenario) -> anyhow::Res
         | Scenario::Erasure => {}
         // As a process of an earlier version leaves what it writes.
         Scenario::Delivery => {
-            home.execute("product", "UPDATE products SET search_folded = NULL")
+            home.execute("product", "UPDATE products SET search_marked = NULL")
                 .await?;
         }
     }
