@@ -31,7 +31,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 async fn open(echo: &Echo, capacity: Capacity, patience: Patience) -> (Running, Peer) {
     let runtime = Runtime {
-        limits: Limits { capacity, patience, ..Limits::default() },
+        limits: Limits {
+            capacity,
+            patience,
+            ..Limits::default()
+        },
         ..Runtime::system()
     };
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
