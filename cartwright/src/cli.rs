@@ -59,7 +59,7 @@ pub(crate) enum Command {
         /// Who is to be erased.
         #[arg(long)]
         user: String,
-        /// Do it. Without this, it is only said what would be done.
+        /// Do it. Without this, it is only said whether anything is in the way.
         #[arg(long)]
         yes: bool,
         /// Also where events of this customer are parked; they go as well, if the bus lets single ones go.
