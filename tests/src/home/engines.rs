@@ -1,6 +1,9 @@
 //! A shop's places in the real engines: a database in PostgreSQL, one in MongoDB, a namespace in Kafka and Redis.
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use cartwright::settings::Engines;
@@ -12,6 +15,8 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -19,6 +24,7 @@ use crate::engine_set::Addresses;
 
 /// How long Kafka may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
 
 /// The places of one shop.
 pub(super) struct Places {
@@ -199,7 +205,17 @@ impl Places {
         for (partition, offset) in (0..).zip(offsets) {
             places.add_partition_offset(&self.topic(), partition, Offset::Offset(offset))?;
         }
-        tokio::task::spawn_blocking(move || consumer.commit(&places, CommitMode::Sync)).await??;
+        // A member that has stopped leaves its group a moment later; until then the group takes no offsets of others.
+        let began = Instant::now();
+        let commit = move || {
+            loop {
+                match consumer.commit(&places, CommitMode::Sync) {
+                    Err(error) if is_of_members(&error) && began.elapsed() < PATIENCE => thread::sleep(POLL),
+                    done => return done,
+                }
+            }
+        };
+        tokio::task::spawn_blocking(commit).await??;
         Ok(())
     }
 
@@ -265,4 +281,9 @@ async fn on_server(url: &str, sql: String) -> Result<()> {
         .context(sql)?;
     connection.close().await?;
     Ok(())
+}
+
+/// Whether a group has members, so that only these may write its offsets.
+fn is_of_members(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownMemberId)
 }
