@@ -125,7 +125,7 @@ impl DeadLetters {
 
     /// Sends a parked event through its group again. A crash in between sends it twice, which the group's inbox absorbs.
     pub async fn redrive(&self, topic: &str, letter: &Parked) -> Result<(), BusError> {
-        let times = (redrives(&letter.message) + 1).to_string();
+        let times = redrives(&letter.message).saturating_add(1).to_string();
         let mut again = letter
             .message
             .clone()

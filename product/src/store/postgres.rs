@@ -61,13 +61,13 @@ const PAGE: &str = concat!(
     columns!(),
     " FROM products WHERE id > $1 ORDER BY id LIMIT $2"
 );
-/// Whether a product has all phrases. Unlike LIKE, position has no wildcards.
+/// Whether a product has all phrases; one that is not marked yet has none. Unlike LIKE, position has no wildcards.
 macro_rules! has_all {
     ($phrases:literal) => {
         concat!(
             "NOT EXISTS (SELECT FROM unnest(",
             $phrases,
-            "::text[]) AS phrase WHERE position(phrase IN search_marked) = 0)"
+            "::text[]) AS phrase WHERE position(phrase IN coalesce(search_marked, '')) = 0)"
         )
     };
 }
