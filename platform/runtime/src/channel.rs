@@ -30,7 +30,7 @@ use tower::{BoxError, Service as _, service_fn};
 use uuid::Uuid;
 
 use crate::{CrashPoints, Fault, Faults, Ids, RequestContext, serve::MAX_MESSAGE_OUT, service::Answer};
-use replicas::Replicas;
+use replicas::{Replica, Replicas};
 
 /// The buffer of an in-process connection, in bytes each way.
 const DUPLEX_BUFFER: usize = 64 * 1024;
@@ -41,6 +41,9 @@ const CALL_ID_HEADER: HeaderName = HeaderName::from_static("x-call-id");
 const MAX_ANSWER: usize = MAX_MESSAGE_OUT + 5;
 /// How often a call is sent whose connection is lost.
 const SENDS: u32 = 2;
+/// Channels to one address, each with a connection of its own once it is needed. Between them they carry all that a caller
+/// may have in hand: 1,024 calls, while a service takes 128 on one.
+const CHANNELS: usize = 8;
 
 /// Where the server's halves of in-process connections come out.
 pub type Incoming = mpsc::UnboundedReceiver<DuplexStream>;
@@ -90,27 +93,28 @@ impl Peer {
             }
         });
         let channel = Endpoint::from_static("http://in-process").connect_with_connector_lazy(connect);
-        (Self::new(vec![channel], policy), incoming)
+        (Self::new(vec![vec![channel]], policy), incoming)
     }
 
     /// A channel over TCP to the replicas of a service, `host:port` each with commas between them; calls take turns. It
-    /// connects when it is first used, and again whenever a connection was lost.
+    /// connects when it is first used, again whenever a connection was lost, and once more while there are many calls.
     pub fn tcp(addresses: &str, policy: Policy) -> Result<Self, tonic::transport::Error> {
-        let channel = |address: &str| {
+        let channels = |address: &str| {
             let endpoint = Endpoint::from_shared(format!("http://{}", address.trim()))?
                 .connect_timeout(CONNECT_TIMEOUT)
                 .tcp_nodelay(true)
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(5));
-            Ok(endpoint.connect_lazy())
+            Ok((0..CHANNELS).map(|_| endpoint.connect_lazy()).collect())
         };
-        let channels = addresses.split(',').map(channel).collect::<Result<_, _>>()?;
-        Ok(Self::new(channels, policy))
+        let addresses = addresses.split(',').map(channels).collect::<Result<_, _>>()?;
+        Ok(Self::new(addresses, policy))
     }
 
-    fn new(channels: Vec<Channel>, policy: Policy) -> Self {
+    /// With the channels of each address.
+    fn new(addresses: Vec<Vec<Channel>>, policy: Policy) -> Self {
         Self {
-            replicas: Arc::new(Replicas::new(channels)),
+            replicas: Arc::new(Replicas::new(addresses)),
             policy,
             ids: Ids::random(),
         }
@@ -228,7 +232,7 @@ impl Call<'_> {
         let mut tried = None;
         for _ in 1..SENDS {
             let replica = self.replicas.next(tried);
-            match self.send(replica.channel()).await {
+            match self.send(replica).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     tracing::debug!(
@@ -242,14 +246,15 @@ impl Call<'_> {
             }
         }
         let replica = self.replicas.next(tried);
-        let answer = self.send(replica.channel()).await;
+        let answer = self.send(replica).await;
         if answer.is_err() {
             replica.lost();
         }
         answer
     }
 
-    async fn send(&self, mut channel: Channel) -> Result<Answer, BoxError> {
+    async fn send(&self, replica: &Replica) -> Result<Answer, BoxError> {
+        let (mut channel, _in_flight) = replica.channel();
         let request = Request::from_parts(self.parts.clone(), Body::new(Full::new(self.body.clone())));
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
         let (parts, body) = channel.call(request).await?.into_parts();

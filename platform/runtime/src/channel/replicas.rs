@@ -14,28 +14,46 @@ use tonic::transport::Channel;
 /// How long a replica is passed over whose connection was lost, while there are others.
 const PASSED_OVER: Duration = Duration::from_secs(1);
 
-/// A connection to each of them; at least one.
+/// So many calls a connection gets before the next one is made: half of what a service takes on one, so that no call waits
+/// behind others that hang.
+const MANY: usize = 64;
+
+/// Each of them by its address; at least one.
 pub(super) struct Replicas {
     all: Vec<Replica>,
     turn: AtomicUsize,
 }
 
-/// One of them.
+/// One of them, and the channels to it: at least one. Those that are not needed never connect.
 pub(super) struct Replica {
     index: usize,
-    channel: Channel,
+    lines: Vec<Line>,
     lost_at: Mutex<Option<Instant>>,
 }
 
+/// A channel, and how many calls are in flight on it.
+struct Line {
+    channel: Channel,
+    calls: AtomicUsize,
+}
+
+/// A call in flight, until it is dropped.
+pub(super) struct InFlight<'a>(&'a AtomicUsize);
+
 impl Replicas {
-    pub(super) fn new(channels: Vec<Channel>) -> Self {
-        let replica = |(index, channel)| Replica {
-            index,
+    /// The channels of each address.
+    pub(super) fn new(addresses: Vec<Vec<Channel>>) -> Self {
+        let line = |channel| Line {
             channel,
+            calls: AtomicUsize::new(0),
+        };
+        let replica = |(index, channels): (usize, Vec<Channel>)| Replica {
+            index,
+            lines: channels.into_iter().map(line).collect(),
             lost_at: Mutex::new(None),
         };
         Self {
-            all: channels.into_iter().enumerate().map(replica).collect(),
+            all: addresses.into_iter().enumerate().map(replica).collect(),
             turn: AtomicUsize::new(0),
         }
     }
@@ -55,8 +73,15 @@ impl Replicas {
 }
 
 impl Replica {
-    pub(super) fn channel(&self) -> Channel {
-        self.channel.clone()
+    /// The channel for one more call: the first one that has not many, or else the one that has fewest.
+    pub(super) fn channel(&self) -> (Channel, InFlight<'_>) {
+        let has = |line: &&Line| line.calls.load(Ordering::Relaxed);
+        let first = self.lines.iter().find(|line| has(line) < MANY);
+        let line = first
+            .or_else(|| self.lines.iter().min_by_key(has))
+            .unwrap_or(&self.lines[0]);
+        line.calls.fetch_add(1, Ordering::Relaxed);
+        (line.channel.clone(), InFlight(&line.calls))
     }
 
     pub(super) const fn index(&self) -> usize {
@@ -74,14 +99,27 @@ impl Replica {
     }
 }
 
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tonic::transport::Endpoint;
 
     use super::*;
 
+    /// Replicas with two channels each.
     fn replicas(count: usize) -> Replicas {
-        Replicas::new(vec![Endpoint::from_static("http://nowhere").connect_lazy(); count])
+        let channels = || (0..2).map(|_| Endpoint::from_static("http://nowhere").connect_lazy());
+        Replicas::new((0..count).map(|_| channels().collect()).collect())
+    }
+
+    fn in_flight(replica: &Replica) -> Vec<usize> {
+        let lines = replica.lines.iter();
+        lines.map(|line| line.calls.load(Ordering::Relaxed)).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -102,5 +140,25 @@ mod tests {
         two.all[1].lost();
         assert!((0..4).all(|_| two.next(Some(0)).index() == 1));
         assert_eq!(replicas(1).next(Some(0)).index(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_connection_carries_what_it_can_and_the_next_one_is_made_for_what_is_more() {
+        let replicas = replicas(1);
+        let replica = replicas.next(None);
+        for _ in 0..MANY + 1 {
+            drop(replica.channel());
+        }
+        let calls: Vec<_> = (0..MANY).map(|_| replica.channel()).collect();
+        assert_eq!(
+            in_flight(replica),
+            [MANY, 0],
+            "calls that follow one another need one connection"
+        );
+        let more: Vec<_> = (0..MANY + 4).map(|_| replica.channel()).collect();
+        assert_eq!(in_flight(replica), [MANY + 2, MANY + 2]);
+        drop(calls);
+        drop(more);
+        assert_eq!(in_flight(replica), [0, 0]);
     }
 }

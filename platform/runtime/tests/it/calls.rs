@@ -5,7 +5,7 @@ use std::time::Duration;
 use runtime::{Fault, Faults, Ids, RequestContext, Runtime, Service, channel::Peer};
 use tonic::Code;
 
-use crate::server::{Behaviour, Echo, call, policy, serve};
+use crate::server::{Behaviour, Echo, OTHER, call, call_method, policy, serve};
 
 #[tokio::test]
 async fn a_call_is_answered_over_memory_and_over_tcp() {
@@ -104,6 +104,24 @@ async fn a_call_whose_replica_has_gone_is_sent_to_another_one() {
         call(&peer).await.unwrap();
     }
     assert_eq!((first.calls(), second.calls()), (2, 6));
+}
+
+#[tokio::test]
+async fn calls_that_hang_keep_no_other_call_to_their_service_from_its_answer() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (running, ..) = serve(service, Faults::none(), &runtime).await;
+    let mut patient = policy(Faults::none());
+    patient.deadline = Duration::from_mins(1);
+    let peer = Peer::tcp(&running.address.to_string(), patient).unwrap();
+    echo.behave(Behaviour::Hang);
+    let hanging = futures::future::join_all((0..200).map(|_| call(&peer)));
+    let other = tokio::time::timeout(Duration::from_secs(10), call_method(&peer, OTHER.clone()));
+    tokio::select! {
+        biased;
+        ended = hanging => panic!("{ended:?}"),
+        answered = other => answered.expect("it does not wait for those that hang").unwrap(),
+    }
 }
 
 #[tokio::test]

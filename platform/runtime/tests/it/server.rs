@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -17,16 +17,19 @@ use runtime::{
     channel::{Peer, Policy, call_id},
     serve::{self, Interface, Running},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Barrier};
 use tonic::{Request, Response, Status, body::Body, server::NamedService};
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
 /// What the method does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Behaviour {
     Answer,
+    /// Whatever is called but [`OTHER`] gets no answer.
     Hang,
+    /// An answer of so many bytes, once as many calls have come as the barrier waits for.
+    AllAtOnce(usize, Arc<Barrier>),
     Panic,
 }
 
@@ -73,22 +76,27 @@ impl tower::Service<http::Request<Body>> for Echo {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let echo = self.clone();
+        let is_other = request.uri().path() == OTHER.path();
         let method = tower::service_fn(move |request: Request<()>| {
             let echo = echo.clone();
             async move {
                 echo.calls.fetch_add(1, Ordering::SeqCst);
                 echo.ids.lock().unwrap().push(call_id(request.metadata()));
                 *echo.seen.lock().unwrap() = RequestContext::current();
-                let behaviour = *echo.behaviour.lock().unwrap();
+                let behaviour = echo.behaviour.lock().unwrap().clone();
                 match behaviour {
-                    Behaviour::Answer => Ok::<_, Status>(Response::new(())),
-                    Behaviour::Hang => std::future::pending().await,
+                    Behaviour::Hang if !is_other => std::future::pending().await,
+                    Behaviour::Answer | Behaviour::Hang => Ok::<_, Status>(Response::new(String::new())),
+                    Behaviour::AllAtOnce(size, all) => {
+                        all.wait().await;
+                        Ok(Response::new("a".repeat(size)))
+                    }
                     Behaviour::Panic => panic!("as the test wanted"),
                 }
             }
         });
         async move {
-            let mut grpc = tonic::server::Grpc::new(ProstCodec::<(), ()>::default());
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::<String, ()>::default());
             Ok(grpc.unary(method, request).await)
         }
         .boxed()
@@ -120,9 +128,16 @@ pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -
 
 /// One call.
 pub(crate) async fn call(peer: &Peer) -> Result<(), Status> {
+    call_method(peer, PathAndQuery::from_static("/test.v1.EchoService/Echo")).await
+}
+
+/// The method that always answers.
+pub(crate) static OTHER: LazyLock<PathAndQuery> =
+    LazyLock::new(|| PathAndQuery::from_static("/test.v1.EchoService/Other"));
+
+pub(crate) async fn call_method(peer: &Peer, path: PathAndQuery) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(peer.clone());
     grpc.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
-    let path = PathAndQuery::from_static("/test.v1.EchoService/Echo");
     grpc.unary(Request::new(()), path, ProstCodec::<(), ()>::default())
         .await
         .map(Response::into_inner)
