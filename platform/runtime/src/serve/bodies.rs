@@ -27,12 +27,25 @@ fn over() -> Status {
     Status::unavailable("the stream ends here; call again")
 }
 
-/// The answer to a call, which is in flight until its last frame was taken. Each piece is watched until it has left.
+/// What a client is told for whose answer there is no room.
+fn too_much() -> Status {
+    Status::unavailable("too many answers have not been taken; call again")
+}
+
+/// The last frame of an answer that goes no further.
+fn end<D>(status: &Status) -> Result<Frame<D>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
+}
+
+/// The answer to a call, which is in flight until its last frame was taken. Each piece is watched until it has left; one for
+/// which there is no room is not given, and a status ends the answer in its place.
 pub(super) struct Answering {
     pub(super) body: Body,
     pub(super) in_flight: Option<TaskTrackerToken>,
     pub(super) _call: Call,
     pub(super) watch: Watch,
+    pub(super) complete: fn(Status) -> Status,
 }
 
 impl HttpBody for Answering {
@@ -44,6 +57,16 @@ impl HttpBody for Answering {
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if matches!(frame, None | Some(Err(_))) {
             this.in_flight = None;
+        }
+        let bytes_of = |frame: &Result<Frame<Bytes>, Status>| Some(frame.as_ref().ok()?.data_ref()?.len());
+        if frame
+            .as_ref()
+            .and_then(bytes_of)
+            .is_some_and(|bytes| this.watch.refuses(bytes))
+        {
+            this.in_flight = None;
+            this.body = Body::empty();
+            return Poll::Ready(Some(end(&(this.complete)(too_much()))));
         }
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
@@ -187,12 +210,7 @@ impl HttpBody for Until {
         this.has_ended = true;
         Poll::Ready(Some(match this.end {
             End::Failure => Err(stopping()),
-            End::Trailers(complete) => {
-                let mut trailers = HeaderMap::new();
-                complete(over())
-                    .add_header(&mut trailers)
-                    .map(|()| Frame::trailers(trailers))
-            }
+            End::Trailers(complete) => end(&complete(over())),
         }))
     }
 

@@ -53,9 +53,9 @@ impl<I: Clone + Send + Sync + 'static> hyper::service::Service<Request<Incoming>
         request.extensions_mut().insert(self.info.clone());
         let context = RequestContext::from_headers(request.headers(), &self.around.ids);
         let answer = answer(self.around.clone(), self.watch.clone(), kind, request);
-        let watch = self.watch.clone();
+        let (watch, complete) = (self.watch.clone(), self.around.complete);
         context
-            .scope(answer.map(|answer| Ok(answer.given(call, watch))))
+            .scope(answer.map(move |answer| Ok(answer.given(call, watch, complete))))
             .boxed()
     }
 }
@@ -67,13 +67,14 @@ struct Given {
 }
 
 impl Given {
-    fn given(self, call: Call, watch: Watch) -> Response<Answering> {
+    fn given(self, call: Call, watch: Watch, complete: fn(Status) -> Status) -> Response<Answering> {
         let in_flight = self.in_flight;
         self.answer.map(|body| Answering {
             body,
             in_flight,
             _call: call,
             watch,
+            complete,
         })
     }
 }
@@ -84,13 +85,14 @@ async fn answer(around: Arc<Around>, watch: Watch, kind: Kind, request: Request<
     let asked = request.headers().get(GRPC_TIMEOUT).and_then(grpc_timeout);
     let limit = asked.map_or(HANDLER_TIMEOUT, |asked| asked.min(HANDLER_TIMEOUT));
     let path = request.uri().path().to_owned();
-    let on_its_way = Some(watch.request());
-    let request = request.map(|body| {
-        let body = Body::new(Arriving { body, on_its_way });
-        Body::new(Until::arrived(body, &ending.late))
-    });
     let handler = async {
         watch.room().await;
+        // Only now: while there is no room the request waits for the server, not for its client.
+        let on_its_way = Some(watch.request());
+        let request = request.map(|body| {
+            let body = Body::new(Arriving { body, on_its_way });
+            Body::new(Until::arrived(body, &ending.late))
+        });
         let Ok(answer) = around.routes.clone().oneshot(request).await;
         answer
     };

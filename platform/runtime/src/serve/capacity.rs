@@ -16,9 +16,10 @@ use crate::places::{Full, Place, Places};
 /// What may be on its way on all connections, in bytes, before those that wait for their client are hurried: answers that
 /// have not been taken, and half as much of requests that have not come whole.
 const ROOM: usize = 32 * 1024 * 1024;
-/// A request of which no more has come is small, and may go on coming even when there is no room.
+/// A request of which no more has come is small, and may go on coming even when there is no room. An answer that has no more
+/// is given even then.
 const SMALL: usize = 8 * 1024;
-/// At so many times the room nobody gets an answer made.
+/// At so many times the room nobody gets an answer made, and none is given that is not small.
 const OVERFULL: usize = 4;
 /// All connections are told at most this often that there is too little for all.
 const CALM: Duration = Duration::from_millis(250);
@@ -66,6 +67,11 @@ impl Capacity {
         Self::with_room(Places::new(usize::MAX, usize::MAX), usize::MAX)
     }
 
+    /// Whether there are callers who could take too much.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.0.room < usize::MAX
+    }
+
     /// Takes a place for a connection from there.
     pub(super) fn admit(&self, from: IpAddr) -> Result<Place, Full> {
         let place = self.0.places.take(&network(from));
@@ -87,6 +93,17 @@ impl Capacity {
         held
     }
 
+    /// Whether an answer of so many bytes should not be given: far too many have not been taken, and it is not small. Who had
+    /// room when a call began need not have any when its answer is made.
+    pub fn refuses(&self, bytes: usize) -> bool {
+        bytes > SMALL && self.0.answers.load(Ordering::Relaxed) >= self.most()
+    }
+
+    /// So many bytes of answers are far too many.
+    fn most(&self) -> usize {
+        self.0.room.saturating_mul(OVERFULL)
+    }
+
     fn hold(&self, what: fn(&Shared) -> &AtomicUsize) -> Held {
         Held {
             of: self.clone(),
@@ -99,7 +116,7 @@ impl Capacity {
     pub(super) async fn room(&self, is_slow: impl Fn() -> bool + Send) {
         loop {
             let answers = self.0.answers.load(Ordering::Relaxed);
-            let most = self.0.room.saturating_mul(if is_slow() { 1 } else { OVERFULL });
+            let most = if is_slow() { self.0.room } else { self.most() };
             if answers < most {
                 return;
             }
@@ -111,11 +128,13 @@ impl Capacity {
     /// Ends when there is too little for all, again and again while that is so. Connections that have waited for their client
     /// longer than [`Self::SHORT_PATIENCE`] should end then.
     pub async fn crowded(&self) {
-        if self.is_full() {
+        while self.is_full() {
             tokio::time::sleep(CALM).await;
-        } else {
-            self.0.crowded.notified().await;
+            if self.is_full() {
+                return;
+            }
         }
+        self.0.crowded.notified().await;
     }
 
     fn is_full(&self) -> bool {
@@ -211,12 +230,17 @@ mod tests {
             capacity.room(slow).now_or_never().is_some(),
             "there is room for answers"
         );
+        assert!(!capacity.refuses(10_000));
         let more = capacity.answer(60);
         assert!(capacity.room(swift).now_or_never().is_some());
         let mut room = Box::pin(capacity.room(slow));
         assert!(room.as_mut().now_or_never().is_none());
         let most = capacity.answer(400);
         assert!(capacity.room(swift).now_or_never().is_none());
+        assert!(
+            capacity.refuses(10_000) && !capacity.refuses(100),
+            "small ones are given"
+        );
         drop((answer, more, most));
         room.await;
     }

@@ -84,7 +84,7 @@ struct Now {
     read: usize,
     calls: usize,
     streams: usize,
-    /// Since when there has been no call.
+    /// Since when there has been no call, and nothing on its way.
     quiet_since: Instant,
     leaving_since: Option<Instant>,
     next: u64,
@@ -145,13 +145,22 @@ impl Watch {
         }
     }
 
-    /// Waits until there is room for one more answer. Who is slow and has much to take gets no more made meanwhile.
+    /// Waits until there is room for one more answer. Who is slow and has much to take gets no more made meanwhile. Within the
+    /// process nobody waits: one connection carries the calls of all customers there, and a slow one is a busy process.
     pub(super) async fn room(&self) {
+        if !self.0.capacity.is_bounded() {
+            return;
+        }
         let is_slow = || oldest(&self.now().answers).is_some_and(|age| age >= SLOW);
         while is_slow() && self.now().answers.len() >= UNREAD {
             tokio::time::sleep(SLOW).await;
         }
         self.0.capacity.room(is_slow).await;
+    }
+
+    /// Whether there is no room for a piece of an answer of this size.
+    pub(super) fn refuses(&self, bytes: usize) -> bool {
+        self.0.capacity.refuses(bytes)
     }
 
     /// A request that arrives.
@@ -217,20 +226,22 @@ impl Watch {
         if now.read < GREETING {
             return (self.0.opened.elapsed() >= within(patience.handshake)).then_some(Overdue::Silent);
         }
-        if oldest(&now.answers).is_some_and(|age| age >= within(patience.answer)) {
+        let is_unread = oldest(&now.answers).is_some_and(|age| age >= within(patience.answer));
+        if is_unread && self.0.capacity.is_bounded() {
             return Some(Overdue::Unread);
         }
-        if let Some(since) = now.leaving_since {
-            let grace = if now.calls == 0 {
-                patience.handshake
-            } else {
-                patience.grace
-            };
-            return (since.elapsed() >= within(grace)).then_some(Overdue::Lingering);
-        }
-        let late = most.zip(oldest(&now.requests)).is_some_and(|(most, age)| age >= most);
-        if late {
+        let is_late = most.zip(oldest(&now.requests)).is_some_and(|(most, age)| age >= most);
+        if is_late {
             return Some(Overdue::Unfinished);
+        }
+        if let Some(since) = now.leaving_since {
+            let is_done = now.calls == 0 && now.answers.is_empty();
+            let is_lingering = if is_done {
+                since.max(now.quiet_since).elapsed() >= within(patience.handshake)
+            } else {
+                since.elapsed() >= patience.grace
+            };
+            return is_lingering.then_some(Overdue::Lingering);
         }
         // Streams about the server are worth a connection while there are enough.
         let is_quiet = now.calls == 0 && (now.streams == 0 || most.is_some());
@@ -296,6 +307,70 @@ impl OnItsWay {
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
-        (self.which)(&mut self.watch.now()).remove(&self.id);
+        let mut now = self.watch.now();
+        (self.which)(&mut now).remove(&self.id);
+        now.quiet_since = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn watch(capacity: Capacity) -> Watch {
+        let watch = Watch::new(capacity, Patience::default(), &CancellationToken::new());
+        watch.came(GREETING);
+        watch
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_within_the_process_waits_for_no_answer_that_is_not_taken_and_is_not_cut_for_it() {
+        let (ours, theirs) = (watch(Capacity::unbounded()), watch(Capacity::new(1, 1)));
+        let answers: Vec<_> = [&ours, &theirs]
+            .into_iter()
+            .flat_map(|watch| (0..UNREAD).map(|_| watch.answer(1)))
+            .collect();
+        tokio::time::advance(SLOW).await;
+        assert!(theirs.room().now_or_never().is_none());
+        assert!(ours.room().now_or_never().is_some());
+        tokio::time::advance(Patience::default().answer).await;
+        assert_eq!(theirs.judge(None), Some(Overdue::Unread));
+        assert_eq!(ours.judge(None), None);
+        drop(answers);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_leaves_may_take_its_last_answer_first() {
+        let usual = Patience::default();
+        let watch = watch(Capacity::new(1, 1));
+        let call = watch.call(Kind::Work);
+        watch.leave();
+        tokio::time::advance(usual.handshake).await;
+        let answer = watch.answer(1);
+        drop(call);
+        tokio::time::advance(usual.handshake).await;
+        assert_eq!(watch.judge(None), None, "its answer is on its way");
+        drop(answer);
+        assert_eq!(
+            watch.judge(Some(Capacity::SHORT_PATIENCE)),
+            None,
+            "it has just been taken"
+        );
+        tokio::time::advance(usual.handshake).await;
+        assert_eq!(watch.judge(None), Some(Overdue::Lingering));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_worked_on_keeps_its_connection_when_there_is_too_little_for_all() {
+        let usual = Patience::default();
+        let watch = watch(Capacity::new(1, 1));
+        let _call = watch.call(Kind::Work);
+        watch.leave();
+        tokio::time::advance(usual.handshake).await;
+        assert_eq!(watch.judge(Some(Capacity::SHORT_PATIENCE)), None);
+        tokio::time::advance(usual.grace).await;
+        assert_eq!(watch.judge(None), Some(Overdue::Lingering));
     }
 }

@@ -1,15 +1,17 @@
 //! Callers that take without giving: what they may have, and for how long.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use runtime::{
     Faults, Runtime, Service,
     channel::Peer,
+    places::Places,
     serve::{Capacity, Limits, Patience, Running},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    sync::Barrier,
 };
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -233,7 +235,7 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 async fn answers_that_nobody_takes_have_so_much_room_and_no_more() {
     let echo = Echo::new();
     // An answer has 5 bytes. A new one is made while less than four times the room is on its way.
-    let capacity = Capacity::with_room(runtime::places::Places::new(100, 100), 10);
+    let capacity = Capacity::with_room(Places::new(100, 100), 10);
     let (running, peer) = open(&echo, capacity, PATIENT).await;
     let mut greedy = connect(running.address, &greeting(0)).await;
     for stream in 0..50 {
@@ -242,6 +244,61 @@ async fn answers_that_nobody_takes_have_so_much_room_and_no_more() {
     closed(greedy).await;
     assert!(echo.calls() < 50, "{} answers were made", echo.calls());
     call(&peer).await.unwrap();
+    running.stop(LONG).await;
+}
+
+/// How many calls were answered with nothing but a status, on a connection that is read to its end.
+async fn refused(mut stream: TcpStream) -> usize {
+    let mut frames = Vec::new();
+    let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut frames))
+        .await
+        .unwrap();
+    let (mut rest, mut refused) = (&frames[..], 0);
+    while let [_, high, low, kind, flags, ..] = *rest {
+        // Headers that end their stream.
+        refused += usize::from(kind == 1 && flags & 1 == 1);
+        rest = rest
+            .get(9 + usize::from(u16::from_be_bytes([high, low]))..)
+            .unwrap_or_default();
+    }
+    refused
+}
+
+#[tokio::test]
+async fn large_answers_that_are_made_at_the_same_time_are_refused_when_there_is_no_room_for_all() {
+    let echo = Echo::new();
+    let room = 10 * 1024;
+    let capacity = Capacity::with_room(Places::new(100, 100), room);
+    let (running, peer) = open(&echo, capacity, PATIENT).await;
+    // All find room when they come, and none when the first four of them have been answered.
+    echo.behave(Behaviour::AllAtOnce(room, Arc::new(Barrier::new(16))));
+    let mut greedy = connect(running.address, &greeting(0)).await;
+    for stream in 0..16 {
+        greedy.write_all(&asking(2 * stream + 1)).await.unwrap();
+    }
+    assert_eq!(refused(greedy).await, 16 - 4);
+    echo.behave(Behaviour::Answer);
+    call(&peer).await.unwrap();
+    running.stop(LONG).await;
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_room_costs_its_client_no_connection() {
+    let echo = Echo::new();
+    let capacity = Capacity::with_room(Places::new(100, 100), 10);
+    let untaken = capacity.answer(1000);
+    let (running, _) = open(&echo, capacity, PATIENT).await;
+    let mut waiting = connect(running.address, &greeting(65_535)).await;
+    waiting.write_all(&asking(1)).await.unwrap();
+    // Those that let the server wait are closed meanwhile, one after another.
+    for _ in 0..2 {
+        closed(connect(running.address, b"").await).await;
+    }
+    assert_eq!(echo.calls(), 0);
+    drop(untaken);
+    while echo.calls() == 0 {
+        assert!(is_taken_in(&mut waiting).await, "it is still there");
+    }
     running.stop(LONG).await;
 }
 
