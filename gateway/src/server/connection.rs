@@ -159,7 +159,13 @@ fn requests(
                 phases.turn_comes().await;
                 phases.answer()
             };
-            let answer = router.call(request).await?;
+            // What has changed something is told so, whatever room that takes; the rest can be asked again.
+            let asked = request.method().is_safe().then(|| request.uri().path().to_owned());
+            let mut answer = router.call(request).await?;
+            let size = answer.body().size_hint().lower();
+            if let Some(path) = asked.filter(|_| phases.has_no_room(size)) {
+                answer = refusal::in_place_of(&answer, &path);
+            }
             answering.made(answer.body().size_hint().lower());
             Ok(answer.map(|body| AnswerBody {
                 body,

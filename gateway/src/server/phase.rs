@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use hyper::body::{Body, Frame, SizeHint};
@@ -12,6 +13,9 @@ use runtime::serve::{Capacity, Held};
 use tokio::{sync::Notify, time::Instant};
 
 use super::Patience;
+
+/// What a client has to take of an answer in a millisecond, in bytes, while there is too little for all.
+const LEAST_SPEED: u64 = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -32,6 +36,8 @@ struct Now {
     began: Instant,
     /// Since something came or went in it.
     since: Instant,
+    /// The bytes that went in it.
+    taken: u64,
     /// The bytes of the head that has begun, or of the answer that is not taken.
     held: Option<Held>,
     /// The head that has begun is one of too many.
@@ -70,6 +76,7 @@ impl Phases {
                 phase: Phase::Idle,
                 began: opened,
                 since: opened,
+                taken: 0,
                 held: None,
                 is_too_much: false,
                 refusal: None,
@@ -95,9 +102,11 @@ impl Phases {
         }
     }
 
-    /// Something that was to be sent has been taken.
-    pub(super) fn took(&self) {
-        self.now().since = Instant::now();
+    /// So many bytes that were to be sent have been taken.
+    pub(super) fn took(&self, bytes: usize) {
+        let mut now = self.now();
+        now.since = Instant::now();
+        now.taken += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
     /// All that was to be sent has been taken.
@@ -166,16 +175,22 @@ impl Phases {
         loop {
             self.0.capacity.crowded().await;
             let now = self.now();
-            let (since, overdue) = match now.phase {
+            let (due, overdue) = match now.phase {
                 Phase::Idle => (now.began, Overdue::Idle),
                 Phase::Head => (now.began, Overdue::Head),
                 Phase::Answer => continue,
-                Phase::Flush => (now.since, Overdue::Unread),
+                // Who takes some now and then takes too little.
+                Phase::Flush => (now.since.min(now.began + at_least_speed(now.taken)), Overdue::Unread),
             };
-            if since.elapsed() >= Capacity::SHORT_PATIENCE {
+            if due.elapsed() >= Capacity::SHORT_PATIENCE {
                 return overdue;
             }
         }
+    }
+
+    /// Whether there is no room for an answer of this size.
+    pub(super) fn has_no_room(&self, bytes: u64) -> bool {
+        self.0.capacity.refuses(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// A request has come as far as its body; its answer ends with what this returns.
@@ -194,9 +209,15 @@ impl Now {
             self.phase = to;
             self.began = Instant::now();
             self.since = self.began;
+            self.taken = 0;
         }
         turns
     }
+}
+
+/// How long so many bytes take at the least speed.
+const fn at_least_speed(bytes: u64) -> Duration {
+    Duration::from_millis(bytes / LEAST_SPEED)
 }
 
 /// A request that is being answered, until it is dropped.
@@ -242,5 +263,51 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::places::Places;
+    use tokio::time::interval;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_little_now_and_then_is_given_up_when_there_is_too_little_for_all() {
+        let capacity = Capacity::with_room(Places::new(1, 1), 100);
+        let (phases, _others) = (Phases::new(capacity.clone()), capacity.answer(100));
+        let answering = phases.answer();
+        answering.made(10_000);
+        drop(answering);
+        let mut pace = interval(Capacity::SHORT_PATIENCE / 10);
+        let taking = async {
+            for _ in 0..100 {
+                pace.tick().await;
+                phases.took(1);
+            }
+        };
+        tokio::select! {
+            overdue = phases.crowded_out() => assert_eq!(overdue, Overdue::Unread),
+            () = taking => panic!("it lives for ever"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_an_answer_swiftly_may_finish_when_there_is_too_little_for_all() {
+        let capacity = Capacity::with_room(Places::new(1, 1), 100);
+        let (phases, _others) = (Phases::new(capacity.clone()), capacity.answer(100));
+        drop(phases.answer());
+        let mut pace = interval(Capacity::SHORT_PATIENCE / 10);
+        let taking = async {
+            for _ in 0..100 {
+                pace.tick().await;
+                phases.took(26 * 1024);
+            }
+        };
+        tokio::select! {
+            overdue = phases.crowded_out() => panic!("{overdue:?}"),
+            () = taking => assert!(phases.is_asked()),
+        }
     }
 }

@@ -3,9 +3,12 @@
 
 use std::io;
 
-use axum::http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, DATE},
+use axum::{
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONNECTION, CONTENT_LENGTH, DATE},
+    },
+    response::{IntoResponse, Response},
 };
 use jiff::{Timestamp, fmt::rfc2822};
 use proto::Reason;
@@ -42,6 +45,22 @@ pub(super) fn at_the_door(full: Full, runtime: &Runtime) -> Vec<u8> {
         Full::All => Problem::of(Reason::ServiceUnavailable),
     };
     whole(&problem, &runtime.ids.next().to_string(), runtime.clock.now())
+}
+
+/// What is said in place of an answer for which there is no room.
+pub(super) fn in_place_of(answer: &Response, path: &str) -> Response {
+    let problem = Problem::of(Reason::ServiceUnavailable);
+    let request_id = answer.headers().get(&REQUEST_ID_HEADER);
+    let mut refusal = problem.status().into_response();
+    problem.show(
+        &mut refusal,
+        path,
+        request_id.and_then(|id| id.to_str().ok()).unwrap_or_default(),
+    );
+    if let Some(id) = request_id {
+        refusal.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
+    }
+    refusal
 }
 
 /// Answers with the problem, as the last that is said on the connection.

@@ -37,7 +37,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(buf.len()));
         }
         let took = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.phases.took();
+        self.phases.took(took);
         Poll::Ready(Ok(took))
     }
 
@@ -51,7 +51,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(first.len()));
         }
         let took = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.phases.took();
+        self.phases.took(took);
         Poll::Ready(Ok(took))
     }
 

@@ -184,6 +184,31 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 }
 
 #[tokio::test]
+async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_are_given() {
+    let shop = Shop::open().await;
+    pages(&shop, PAGE);
+    let capacity = Capacity::with_room(Places::new(100, 100), PAGE);
+    let gateway = serve(&shop, capacity.clone(), PATIENT).await;
+    let customer = async |request: &str| ask(TcpStream::connect(gateway.address).await.unwrap(), request).await;
+    let products = PRODUCTS.replace("host", "connection: close\r\nx-request-id: mine\r\nhost");
+    let untaken = capacity.answer(4 * PAGE);
+    let refused = customer(&products).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused:.100}");
+    for said in [
+        "SERVICE_UNAVAILABLE",
+        "retry-after: 1",
+        "x-request-id: mine",
+        "/api/v1/products",
+    ] {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    assert!(customer(HEALTH).await.starts_with("HTTP/1.1 200 "));
+    drop(untaken);
+    assert!(customer(&products).await.starts_with("HTTP/1.1 200 "));
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
 async fn heads_that_do_not_end_share_a_bounded_room() {
     let shop = Shop::open().await;
     let room = Capacity::with_room(Places::new(100, 100), 256 * 1024);
