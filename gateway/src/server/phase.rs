@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyper::body::{Body, Frame, SizeHint};
-use runtime::serve::{Capacity, Held};
+use runtime::serve::{Capacity, Held, Idle};
 use tokio::{sync::Notify, time::Instant};
 
 use super::Patience;
@@ -38,6 +38,8 @@ struct Now {
     since: Instant,
     /// The bytes that went in it.
     taken: u64,
+    /// While nothing is asked.
+    idle: Option<Idle>,
     /// The bytes of the head that has begun, or of the answer that is not taken.
     held: Option<Held>,
     /// The head that has begun is one of too many.
@@ -55,6 +57,8 @@ struct Shared {
     now: Mutex<Now>,
     capacity: Capacity,
     flushed: Notify,
+    /// Told when others need this connection's place.
+    leave: Arc<Notify>,
 }
 
 /// Why a connection is given up.
@@ -71,18 +75,21 @@ pub(super) enum Overdue {
 impl Phases {
     pub(super) fn new(capacity: Capacity) -> Self {
         let opened = Instant::now();
+        let leave = Arc::new(Notify::new());
         Self(Arc::new(Shared {
             now: Mutex::new(Now {
                 phase: Phase::Idle,
                 began: opened,
                 since: opened,
                 taken: 0,
+                idle: Some(capacity.idle(&leave)),
                 held: None,
                 is_too_much: false,
                 refusal: None,
             }),
             capacity,
             flushed: Notify::new(),
+            leave,
         }))
     }
 
@@ -94,7 +101,9 @@ impl Phases {
     pub(super) fn came(&self, bytes: usize) {
         let mut now = self.now();
         let now = &mut *now;
-        now.turn(Phase::Idle, Phase::Head);
+        if now.turn(Phase::Idle, Phase::Head) {
+            now.idle = None;
+        }
         if now.phase == Phase::Head {
             let held = now.held.get_or_insert_with(|| self.0.capacity.request());
             held.grow(bytes);
@@ -114,6 +123,7 @@ impl Phases {
         let mut now = self.now();
         if now.turn(Phase::Flush, Phase::Idle) {
             now.held = None;
+            now.idle = Some(self.0.capacity.idle(&self.0.leave));
             self.0.flushed.notify_one();
         }
     }
@@ -170,19 +180,23 @@ impl Phases {
         }
     }
 
-    /// Ends when there is too little for all, and the client has let this connection wait too long for that.
+    /// Ends when there is too little for all, and the client has let this connection wait too long for that; or when the place
+    /// of this connection is needed, which nobody uses.
     pub(super) async fn crowded_out(&self) -> Overdue {
         loop {
-            self.0.capacity.crowded().await;
+            let is_needed = tokio::select! {
+                () = self.0.capacity.crowded() => false,
+                () = self.0.leave.notified() => true,
+            };
             let now = self.now();
-            let (due, overdue) = match now.phase {
-                Phase::Idle => (now.began, Overdue::Idle),
+            let (since, overdue) = match now.phase {
+                Phase::Idle if is_needed => (now.began, Overdue::Idle),
                 Phase::Head => (now.began, Overdue::Head),
-                Phase::Answer => continue,
                 // Who takes some now and then takes too little.
                 Phase::Flush => (now.since.min(now.began + at_least_speed(now.taken)), Overdue::Unread),
+                Phase::Idle | Phase::Answer => continue,
             };
-            if due.elapsed() >= Capacity::SHORT_PATIENCE {
+            if since.elapsed() >= Capacity::SHORT_PATIENCE {
                 return overdue;
             }
         }
@@ -198,6 +212,7 @@ impl Phases {
         let mut now = self.now();
         now.phase = Phase::Answer;
         now.held = None;
+        now.idle = None;
         Answering(self.clone())
     }
 }

@@ -184,6 +184,41 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 }
 
 #[tokio::test]
+async fn idle_connections_make_room_for_no_more_than_come() {
+    let shop = Shop::open().await;
+    let capacity = Capacity::with_room(Places::new(3, 3), 1024);
+    let gateway = serve(&shop, capacity.clone(), PATIENT).await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let request = HEALTH.replace("close", "keep-alive");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        idle.push(stream);
+    }
+    // That memory is short is no reason: they hold none.
+    let untaken = capacity.answer(1024);
+    let newcomer = async {
+        let customer = async || ask(TcpStream::connect(gateway.address).await.unwrap(), HEALTH).await;
+        while !customer().await.starts_with("HTTP/1.1 200 ") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, newcomer).await.expect("a customer gets in");
+    drop(untaken);
+    let mut answers = Vec::new();
+    for stream in idle {
+        answers.push(ask(stream, HEALTH).await.starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(
+        answers,
+        [false, true, true],
+        "the one that was idle for longest has gone"
+    );
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
 async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_are_given() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);

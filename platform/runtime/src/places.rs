@@ -50,15 +50,17 @@ impl Places {
     pub fn new(number: usize, share: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))),
-            share: share.max(1),
+            // A share of all is none.
+            share: if share < number { share.max(1) } else { usize::MAX },
             taken: Arc::default(),
         }
     }
 
-    /// A place for this caller, at once or not at all.
+    /// A place for this caller, at once or not at all. Who has its share is told that, whether or not there is a place: it
+    /// would not have had one.
     pub fn take(&self, caller: &impl Hash) -> Result<Place, Full> {
-        let permit = self.free.clone().try_acquire_owned().map_err(|_| Full::All)?;
         let share = Taken::one_more(&self.taken, caller, self.share).ok_or(Full::Share)?;
+        let permit = self.free.clone().try_acquire_owned().map_err(|_| Full::All)?;
         Ok(Place {
             _share: share,
             _permit: permit,
@@ -104,6 +106,11 @@ mod tests {
         assert_eq!(places.take(&"greedy").unwrap_err(), Full::Share);
         let other = places.take(&"other").unwrap();
         assert_eq!(places.take(&"third").unwrap_err(), Full::All);
+        assert_eq!(
+            places.take(&"greedy").unwrap_err(),
+            Full::Share,
+            "no other place would help"
+        );
         greedy.pop();
         let third = places.take(&"third").unwrap();
         assert_eq!(places.take(&"greedy").unwrap_err(), Full::All);

@@ -7,6 +7,7 @@ mod connection;
 mod descriptors;
 mod door;
 mod ending;
+mod idle;
 mod watch;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -26,6 +27,7 @@ pub use capacity::{Capacity, Held, network};
 pub use descriptors::Descriptors;
 pub use door::{Arrival, Door, Port};
 use ending::Ending;
+pub use idle::Idle;
 pub use watch::Patience;
 use watch::Watch;
 

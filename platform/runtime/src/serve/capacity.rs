@@ -11,6 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
+use super::idle::{Idle, Queue};
 use crate::places::{Full, Place, Places};
 
 /// What may be on its way on all connections, in bytes, before those that wait for their client are hurried: answers that
@@ -26,8 +27,9 @@ const CALM: Duration = Duration::from_millis(250);
 /// How often who waits for room looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The connections and the memory that some ports share. While there are too few for all, the connections that wait for
-/// their client have little time to do so ([`Capacity::crowded`]). Clones share it.
+/// The connections and the memory that some ports share. While there is too little for all, the connections that wait for
+/// what their client has begun have little time to do so ([`Capacity::crowded`]); idle ones go when their place is needed
+/// ([`Capacity::idle`]). Clones share it.
 #[derive(Debug, Clone)]
 pub struct Capacity(Arc<Shared>);
 
@@ -39,6 +41,7 @@ struct Shared {
     answers: AtomicUsize,
     crowded: Notify,
     told: Mutex<Option<Instant>>,
+    idle: Queue,
 }
 
 impl Capacity {
@@ -59,6 +62,7 @@ impl Capacity {
             answers: AtomicUsize::new(0),
             crowded: Notify::new(),
             told: Mutex::new(None),
+            idle: Queue::default(),
         }))
     }
 
@@ -77,8 +81,15 @@ impl Capacity {
         let place = self.0.places.take(&network(from));
         if matches!(place, Err(Full::All)) {
             self.tell();
+            self.0.idle.one_leaves();
         }
         place
+    }
+
+    /// Notes that a connection is idle, until the answer is dropped: it holds no memory, and so may stay while there is too
+    /// little of that. When its place is needed, `leave` is told.
+    pub fn idle(&self, leave: &Arc<Notify>) -> Idle {
+        self.0.idle.join(leave)
     }
 
     /// Notes how many bytes of a request have come, until the answer is dropped. None at first.

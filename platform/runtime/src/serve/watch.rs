@@ -10,10 +10,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::capacity::{Capacity, Held};
+use super::{
+    Idle,
+    capacity::{Capacity, Held},
+};
 
 /// A client begins with so many bytes at least: the preface and the head of its settings.
 const GREETING: usize = 24 + 9;
@@ -61,7 +67,7 @@ pub(super) enum Overdue {
     Unfinished,
     /// It was told to leave and has not left.
     Lingering,
-    /// There is no call, or it is too old: it is told to leave.
+    /// There is no call, or it is too old, or its place is needed: it is told to leave.
     Dismissed,
 }
 
@@ -76,6 +82,8 @@ struct Shared {
     opened: Instant,
     /// Ends streams that go on until their client or the service ends them.
     streams: CancellationToken,
+    /// Told when others need this connection's place.
+    leave: Arc<Notify>,
     now: Mutex<Now>,
 }
 
@@ -87,6 +95,8 @@ struct Now {
     /// Since when there has been no call, and nothing on its way.
     quiet_since: Instant,
     leaving_since: Option<Instant>,
+    /// While there is no call.
+    idle: Option<Idle>,
     next: u64,
     requests: BTreeMap<u64, Instant>,
     answers: BTreeMap<u64, Instant>,
@@ -96,6 +106,8 @@ impl Watch {
     /// `stop` ends all streams.
     pub(super) fn new(capacity: Capacity, patience: Patience, stop: &CancellationToken) -> Self {
         let opened = Instant::now();
+        let leave = Arc::new(Notify::new());
+        let idle = capacity.idle(&leave);
         Self(Arc::new(Shared {
             capacity,
             patience: Patience {
@@ -104,12 +116,14 @@ impl Watch {
             },
             opened,
             streams: stop.child_token(),
+            leave,
             now: Mutex::new(Now {
                 read: 0,
                 calls: 0,
                 streams: 0,
                 quiet_since: opened,
                 leaving_since: None,
+                idle: Some(idle),
                 next: 0,
                 requests: BTreeMap::new(),
                 answers: BTreeMap::new(),
@@ -138,7 +152,12 @@ impl Watch {
 
     /// A call is in progress, until this is dropped.
     pub(super) fn call(&self, kind: Kind) -> Call {
-        *kind.count(&mut self.now()) += 1;
+        let mut now = self.now();
+        *kind.count(&mut now) += 1;
+        if kind == Kind::Work {
+            now.idle = None;
+        }
+        drop(now);
         Call {
             watch: self.clone(),
             kind,
@@ -208,17 +227,30 @@ impl Watch {
         let mut looks = interval((least / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let most = tokio::select! {
-                _ = looks.tick() => None,
-                () = self.0.capacity.crowded() => Some(Capacity::SHORT_PATIENCE),
+            let overdue = tokio::select! {
+                _ = looks.tick() => self.judge(None),
+                () = self.0.capacity.crowded() => self.judge(Some(Capacity::SHORT_PATIENCE)),
+                () = self.0.leave.notified() => self.make_room(),
             };
-            if let Some(overdue) = self.judge(most) {
+            if let Some(overdue) = overdue {
                 return overdue;
             }
         }
     }
 
-    /// What has taken too long. When there is too little for all, nothing may take longer than `most`.
+    /// Others need the place of this connection, which had no call when that was found out.
+    fn make_room(&self) -> Option<Overdue> {
+        let now = self.now();
+        let has_begun = now.read >= GREETING;
+        let is_quiet = now.calls == 0 && now.quiet_since.elapsed() >= Capacity::SHORT_PATIENCE;
+        match (has_begun, is_quiet && now.leaving_since.is_none()) {
+            (false, _) => Some(Overdue::Silent),
+            (true, true) => Some(Overdue::Dismissed),
+            (true, false) => None,
+        }
+    }
+
+    /// What has taken too long. When there is too little for all, nothing that was begun may take longer than `most`.
     fn judge(&self, most: Option<Duration>) -> Option<Overdue> {
         let now = self.now();
         let patience = &self.0.patience;
@@ -244,8 +276,8 @@ impl Watch {
             return is_lingering.then_some(Overdue::Lingering);
         }
         // Streams about the server are worth a connection while there are enough.
-        let is_quiet = now.calls == 0 && (now.streams == 0 || most.is_some());
-        let is_idle = is_quiet && now.quiet_since.elapsed() >= within(patience.idle);
+        let is_quiet = now.calls == 0 && now.streams == 0;
+        let is_idle = is_quiet && now.quiet_since.elapsed() >= patience.idle;
         let is_old = self.0.opened.elapsed() >= patience.age;
         (is_idle || is_old).then_some(Overdue::Dismissed)
     }
@@ -285,6 +317,9 @@ impl Drop for Call {
         let mut now = self.watch.now();
         *self.kind.count(&mut now) -= 1;
         now.quiet_since = Instant::now();
+        if now.calls == 0 && now.idle.is_none() {
+            now.idle = Some(self.watch.0.capacity.idle(&self.watch.0.leave));
+        }
     }
 }
 

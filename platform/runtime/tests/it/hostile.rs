@@ -231,6 +231,63 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
     running.stop(LONG).await;
 }
 
+const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
+
+/// Reads frames until one of these kinds comes.
+async fn next_of(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
+    loop {
+        let mut head = [0; 9];
+        tokio::time::timeout(LONG, stream.read_exact(&mut head))
+            .await
+            .unwrap()
+            .unwrap();
+        let [_, high, low, kind, ..] = head;
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+        stream.read_exact(&mut payload).await.unwrap();
+        if kinds.contains(&kind) {
+            return kind;
+        }
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_no_more_than_come() {
+    let echo = Echo::new();
+    let (running, peer) = open(&echo, Capacity::new(3, 3), PATIENT).await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect(running.address, &greeting(65_535)).await;
+        stream.write_all(&asking(1)).await.unwrap();
+        assert_eq!(next_of(&mut stream, &[HEADERS, GOAWAY]).await, HEADERS);
+        idle.push(stream);
+    }
+    let mut oldest = idle.remove(0);
+    let calls = async {
+        while call(&peer).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let leaves = async {
+        next_of(&mut oldest, &[GOAWAY]).await;
+        drop(oldest);
+    };
+    let (newcomer, ()) = tokio::join!(tokio::time::timeout(LONG, calls), leaves);
+    newcomer.expect("it gets in");
+    for mut stream in idle {
+        stream.write_all(&asking(3)).await.unwrap();
+        // The end of the first answer, and the second one.
+        for _ in 0..2 {
+            assert_eq!(
+                next_of(&mut stream, &[HEADERS, GOAWAY]).await,
+                HEADERS,
+                "it need not leave"
+            );
+        }
+    }
+    running.stop(LONG).await;
+}
+
 #[tokio::test]
 async fn answers_that_nobody_takes_have_so_much_room_and_no_more() {
     let echo = Echo::new();
@@ -256,7 +313,7 @@ async fn refused(mut stream: TcpStream) -> usize {
     let (mut rest, mut refused) = (&frames[..], 0);
     while let [_, high, low, kind, flags, ..] = *rest {
         // Headers that end their stream.
-        refused += usize::from(kind == 1 && flags & 1 == 1);
+        refused += usize::from(kind == HEADERS && flags & 1 == 1);
         rest = rest
             .get(9 + usize::from(u16::from_be_bytes([high, low]))..)
             .unwrap_or_default();

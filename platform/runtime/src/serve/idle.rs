@@ -1,0 +1,102 @@
+//! Connections that nobody uses at the moment. When all are taken, those that have been so for longest make room: as many as
+//! there are newcomers who need it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::Capacity;
+
+/// So many may be on their way out at once. Who is refused meanwhile finds the place of one of these when it comes again.
+const AT_ONCE: usize = 4;
+
+/// Those that are idle, longest first. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queue(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    idle: BTreeMap<u64, (Instant, Arc<Notify>)>,
+    leaving: usize,
+}
+
+/// An idle connection, until this is dropped.
+#[derive(Debug)]
+pub struct Idle {
+    queue: Queue,
+    id: u64,
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection has become idle. It is told through `leave` when it should make room.
+    pub(super) fn join(&self, leave: &Arc<Notify>) -> Idle {
+        let mut waiting = self.waiting();
+        let id = waiting.next;
+        waiting.next += 1;
+        waiting.idle.insert(id, (Instant::now(), leave.clone()));
+        drop(waiting);
+        Idle {
+            queue: self.clone(),
+            id,
+        }
+    }
+
+    /// Tells the one that has been idle for longest to make room, if that is long enough.
+    pub(super) fn one_leaves(&self) {
+        let mut waiting = self.waiting();
+        if waiting.leaving >= AT_ONCE {
+            return;
+        }
+        let longest = waiting.idle.first_entry();
+        let long_enough = longest.filter(|entry| entry.get().0.elapsed() >= Capacity::SHORT_PATIENCE);
+        if let Some((_, leave)) = long_enough.map(|entry| entry.remove()) {
+            waiting.leaving += 1;
+            leave.notify_one();
+        }
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.waiting();
+        if waiting.idle.remove(&self.id).is_none() {
+            waiting.leaving -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_are_idle_for_longest_leave_and_no_more_at_once_than_are_needed() {
+        let queue = Queue::default();
+        let leave: Vec<_> = (0..AT_ONCE + 2).map(|_| Arc::new(Notify::new())).collect();
+        let mut idle: Vec<_> = leave.iter().map(|leave| Some(queue.join(leave))).collect();
+        // Who has left: each is told once.
+        let told = || leave.iter().map(|leave| leave.notified().now_or_never().is_some());
+        queue.one_leaves();
+        assert!(told().all(|told| !told), "they have just become idle");
+        advance(Capacity::SHORT_PATIENCE).await;
+        idle[0] = None;
+        queue.one_leaves();
+        assert!(told().enumerate().all(|(number, told)| told == (number == 1)));
+        (0..AT_ONCE + 2).for_each(|_| queue.one_leaves());
+        assert_eq!(told().filter(|told| *told).count(), AT_ONCE - 1);
+        idle[1] = None;
+        queue.one_leaves();
+        assert_eq!(told().filter(|told| *told).count(), 1, "there is one on its way less");
+    }
+}
