@@ -186,7 +186,7 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 #[tokio::test]
 async fn idle_connections_make_room_for_no_more_than_come() {
     let shop = Shop::open().await;
-    let capacity = Capacity::with_room(Places::new(3, 3), 1024);
+    let capacity = Capacity::with_room(Places::new(4, 4), 1024);
     let gateway = serve(&shop, capacity.clone(), PATIENT).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
@@ -196,8 +196,13 @@ async fn idle_connections_make_room_for_no_more_than_come() {
         assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
         idle.push(stream);
     }
-    // That memory is short is no reason: they hold none.
+    // That memory is short is no reason: they hold none. Who came later and has begun a request has to go.
     let untaken = capacity.answer(1024);
+    let mut begun = TcpStream::connect(gateway.address).await.unwrap();
+    begun.write_all(b"GET /heal").await.unwrap();
+    until_closed(&mut begun).await;
+    drop(untaken);
+    let last = TcpStream::connect(gateway.address).await.unwrap();
     let newcomer = async {
         let customer = async || ask(TcpStream::connect(gateway.address).await.unwrap(), HEALTH).await;
         while !customer().await.starts_with("HTTP/1.1 200 ") {
@@ -205,7 +210,7 @@ async fn idle_connections_make_room_for_no_more_than_come() {
         }
     };
     tokio::time::timeout(LONG, newcomer).await.expect("a customer gets in");
-    drop(untaken);
+    drop(last);
     let mut answers = Vec::new();
     for stream in idle {
         answers.push(ask(stream, HEALTH).await.starts_with("HTTP/1.1 200 "));

@@ -254,7 +254,8 @@ async fn next_of(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
 #[tokio::test]
 async fn idle_connections_make_room_for_no_more_than_come() {
     let echo = Echo::new();
-    let (running, peer) = open(&echo, Capacity::new(3, 3), PATIENT).await;
+    let capacity = Capacity::with_room(Places::new(4, 4), 1000);
+    let (running, peer) = open(&echo, capacity.clone(), PATIENT).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
         let mut stream = connect(running.address, &greeting(65_535)).await;
@@ -262,6 +263,11 @@ async fn idle_connections_make_room_for_no_more_than_come() {
         assert_eq!(next_of(&mut stream, &[HEADERS, GOAWAY]).await, HEADERS);
         idle.push(stream);
     }
+    // That memory is short is no reason: they hold none. Who came later and has not begun has to go.
+    let untaken = capacity.answer(1000);
+    closed(connect(running.address, b"").await).await;
+    drop(untaken);
+    let _last = connect(running.address, &greeting(65_535)).await;
     let mut oldest = idle.remove(0);
     let calls = async {
         while call(&peer).await.is_err() {
