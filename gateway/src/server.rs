@@ -12,6 +12,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+mod behind;
 mod connection;
 mod phase;
 mod refusal;

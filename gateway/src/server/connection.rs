@@ -30,6 +30,7 @@ use tokio::{
 
 use super::{
     Patience,
+    behind::Size,
     phase::{AnswerBody, Overdue, Phases},
     refusal,
     socket::Socket,
@@ -150,20 +151,21 @@ fn requests(
     service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ClientAddress(from));
         // At once, if it may be: what the socket sees next belongs to this answer.
-        let at_once = phases.is_free().then(|| phases.answer());
+        let size = Size::of(&request);
+        let at_once = phases.is_free().then(|| phases.answer(size));
         let (phases, router) = (phases.clone(), router.clone());
         async move {
             let answering = if let Some(answering) = at_once {
                 answering
             } else {
                 phases.turn_comes().await;
-                phases.answer()
+                phases.answer(size)
             };
             // What has changed something is told so, whatever room that takes; the rest can be asked again.
             let asked = request.method().is_safe().then(|| request.uri().path().to_owned());
             let mut answer = router.call(request).await?;
-            let size = answer.body().size_hint().lower();
-            if let Some(path) = asked.filter(|_| phases.has_no_room(size)) {
+            let bytes = answer.body().size_hint().lower();
+            if let Some(path) = asked.filter(|_| phases.has_no_room(bytes)) {
                 answer = refusal::in_place_of(&answer, &path);
             }
             answering.made(answer.body().size_hint().lower());

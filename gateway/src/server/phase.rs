@@ -12,7 +12,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use runtime::serve::{Capacity, Held, Idle};
 use tokio::{sync::Notify, time::Instant};
 
-use super::Patience;
+use super::{
+    Patience,
+    behind::{Behind, Size},
+};
 
 /// What a client has to take of an answer in a millisecond, in bytes, while there is too little for all.
 const LEAST_SPEED: u64 = 256;
@@ -42,6 +45,10 @@ struct Now {
     idle: Option<Idle>,
     /// The bytes of the head that has begun, or of the answer that is not taken.
     held: Option<Held>,
+    /// How many have come of the head that has begun.
+    came: usize,
+    /// What has come behind the request that is answered.
+    behind: Option<Behind>,
     /// The head that has begun is one of too many.
     is_too_much: bool,
     /// What hyper answered by itself to a head that it refused.
@@ -84,6 +91,8 @@ impl Phases {
                 taken: 0,
                 idle: Some(capacity.idle(&leave)),
                 held: None,
+                came: 0,
+                behind: None,
                 is_too_much: false,
                 refusal: None,
             }),
@@ -108,6 +117,9 @@ impl Phases {
             let held = now.held.get_or_insert_with(|| self.0.capacity.request());
             held.grow(bytes);
             now.is_too_much = held.is_too_much();
+            now.came += bytes;
+        } else if let Some(behind) = &mut now.behind {
+            behind.came(bytes);
         }
     }
 
@@ -121,11 +133,19 @@ impl Phases {
     /// All that was to be sent has been taken.
     pub(super) fn flushed(&self) {
         let mut now = self.now();
-        if now.turn(Phase::Flush, Phase::Idle) {
+        if !now.turn(Phase::Flush, Phase::Idle) {
+            return;
+        }
+        if let Some((held, came)) = now.behind.take().and_then(Behind::rest) {
+            // The next request has begun already.
+            now.turn(Phase::Idle, Phase::Head);
+            (now.held, now.came) = (Some(held), came);
+        } else {
             now.held = None;
             now.idle = Some(self.0.capacity.idle(&self.0.leave));
-            self.0.flushed.notify_one();
         }
+        drop(now);
+        self.0.flushed.notify_one();
     }
 
     /// Whether the client has taken all answers.
@@ -207,12 +227,15 @@ impl Phases {
         self.0.capacity.refuses(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// A request has come as far as its body; its answer ends with what this returns.
-    pub(super) fn answer(&self) -> Answering {
+    /// A request of this size has come as far as its body; its answer ends with what this returns.
+    pub(super) fn answer(&self, request: Size) -> Answering {
         let mut now = self.now();
+        let came = std::mem::take(&mut now.came);
         now.phase = Phase::Answer;
+        now.behind = Some(Behind::new(self.0.capacity.request(), came, request));
         now.held = None;
         now.idle = None;
+        now.is_too_much = false;
         Answering(self.clone())
     }
 }
@@ -288,11 +311,16 @@ mod tests {
 
     use super::*;
 
+    const SMALL: Size = Size {
+        head: 100,
+        body: Some(0),
+    };
+
     #[tokio::test(start_paused = true)]
     async fn who_takes_little_now_and_then_is_given_up_when_there_is_too_little_for_all() {
         let capacity = Capacity::with_room(Places::new(1, 1), 100);
         let (phases, _others) = (Phases::new(capacity.clone()), capacity.answer(100));
-        let answering = phases.answer();
+        let answering = phases.answer(SMALL);
         answering.made(10_000);
         drop(answering);
         let mut pace = interval(Capacity::SHORT_PATIENCE / 10);
@@ -312,7 +340,7 @@ mod tests {
     async fn who_takes_an_answer_swiftly_may_finish_when_there_is_too_little_for_all() {
         let capacity = Capacity::with_room(Places::new(1, 1), 100);
         let (phases, _others) = (Phases::new(capacity.clone()), capacity.answer(100));
-        drop(phases.answer());
+        drop(phases.answer(SMALL));
         let mut pace = interval(Capacity::SHORT_PATIENCE / 10);
         let taking = async {
             for _ in 0..100 {

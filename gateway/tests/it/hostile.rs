@@ -249,6 +249,28 @@ async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_a
 }
 
 #[tokio::test]
+async fn a_head_that_begins_behind_a_request_is_given_up_like_any_other() {
+    let shop = Shop::open().await;
+    let patience = Patience {
+        head: SHORT,
+        keep_alive: 2 * LONG,
+        ..PATIENT
+    };
+    let gateway = serve(&shop, roomy(), patience).await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let request = HEALTH.replace("close", "keep-alive");
+    let behind = format!("GET /health HTTP/1.1\r\nx: {}", "a".repeat(4000));
+    stream.write_all((request + &behind).as_bytes()).await.unwrap();
+    let answers = String::from_utf8(until_closed(&mut stream).await).unwrap();
+    let statuses: Vec<_> = answers
+        .match_indices("HTTP/1.1 ")
+        .map(|(at, _)| &answers[at + 9..at + 12])
+        .collect();
+    assert_eq!(statuses, ["200", "408"], "{answers}");
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test]
 async fn heads_that_do_not_end_share_a_bounded_room() {
     let shop = Shop::open().await;
     let room = Capacity::with_room(Places::new(100, 100), 256 * 1024);
