@@ -127,13 +127,14 @@ impl Shop {
             Some(listener) => {
                 let capacity = gateway_capacity(settings, descriptors);
                 let router = gateway::router(gateway_config(config)?, network.gateway(), health.clone(), &runtime);
-                let gateway = gateway::serve(router, listener, patience(settings), capacity, &runtime);
+                let gateway = gateway::serve("gateway", router, listener, patience(settings), capacity, &runtime);
                 Some(gateway.map_err(anyhow::Error::from)?)
             }
             None => None,
         };
         let capacity = Capacity::new(descriptors.admin, descriptors.admin);
-        let admin = gateway::serve(health.routes(), listeners.admin, patience(settings), capacity, &runtime);
+        let (router, listener) = (health.routes(), listeners.admin);
+        let admin = gateway::serve("admin", router, listener, patience(settings), capacity, &runtime);
         let admin = admin.map_err(anyhow::Error::from)?;
         Ok(Self {
             services,

@@ -23,6 +23,7 @@ use connection::Server;
 /// A gateway that answers.
 #[derive(Debug)]
 pub struct Running {
+    name: &'static str,
     /// Where it listens.
     pub address: SocketAddr,
     port: Port,
@@ -55,8 +56,10 @@ impl Default for Patience {
     }
 }
 
-/// Serves the router on `listener` until it is stopped, to as many connections as there is capacity for.
+/// Serves the router on `listener` until it is stopped, to as many connections as there is capacity for. `name` is that of
+/// the port, for the log.
 pub fn serve(
+    name: &'static str,
     router: Router,
     listener: TcpListener,
     patience: Patience,
@@ -72,15 +75,16 @@ pub fn serve(
         runtime: runtime.clone(),
     };
     let (port, accepting) = (Port::new(listener), tasks.clone());
-    let name = Name {
-        service: "gateway",
+    let task = Name {
+        service: name,
         task: "server",
     };
     let of_server = port.clone();
-    let server = tasks.keep_running(name, Wellbeing::default(), move || {
-        accept(server.clone(), of_server.clone(), accepting.clone())
+    let server = tasks.keep_running(task, Wellbeing::default(), move || {
+        accept(name, server.clone(), of_server.clone(), accepting.clone())
     });
     Ok(Running {
+        name,
         address,
         port,
         tasks,
@@ -94,15 +98,15 @@ impl Running {
     pub async fn stop(self, limit: Duration) {
         self.port.close();
         if !self.tasks.stop(limit).await {
-            tracing::warn!(?limit, "the gateway stopped with requests still running");
+            tracing::warn!(port = self.name, ?limit, "stopped with requests still running");
             self.server.abort();
         }
     }
 }
 
 /// The connections end with this task, whichever way it ends.
-async fn accept(server: Server, port: Port, tasks: Tasks) {
-    let Some(door) = Door::of(&port, server.capacity.clone(), "gateway") else {
+async fn accept(name: &'static str, server: Server, port: Port, tasks: Tasks) {
+    let Some(door) = Door::of(&port, server.capacity.clone(), name) else {
         return;
     };
     let runtime = server.runtime.clone();

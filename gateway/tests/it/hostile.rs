@@ -28,7 +28,15 @@ const PAGE: usize = 16 * 1024 * 1024;
 
 async fn serve(shop: &Shop, capacity: Capacity, patience: Patience) -> gateway::Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    gateway::serve(shop.router.clone(), listener, patience, capacity, &Runtime::system()).unwrap()
+    gateway::serve(
+        "gateway",
+        shop.router.clone(),
+        listener,
+        patience,
+        capacity,
+        &Runtime::system(),
+    )
+    .unwrap()
 }
 
 fn roomy() -> Capacity {
@@ -149,6 +157,13 @@ async fn a_connection_too_many_is_told_so_and_closed() {
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(refused.contains("RATE_LIMIT_EXCEEDED"), "{refused}");
     assert!(refused.contains("connection: close"), "{refused}");
+    // Who has sent a request already can read why it is refused: the connection ends, and is not reset.
+    let mut hasty = TcpStream::connect(gateway.address).await.unwrap();
+    hasty.write_all(HEALTH.as_bytes()).await.unwrap();
+    let mut refused = String::new();
+    let read = tokio::time::timeout(LONG, hasty.read_to_string(&mut refused)).await;
+    read.unwrap().expect("it ends in good order");
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     let other = connect_from([127, 0, 0, 2], gateway.address).await;
     let refused = until_closed(&mut connect_from([127, 0, 0, 3], gateway.address).await).await;
     let refused = String::from_utf8(refused).unwrap();

@@ -38,7 +38,15 @@ const PATIENT: Patience = Patience {
 async fn serve_with(shop: &Shop, patience: Patience) -> gateway::Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let capacity = Capacity::new(1000, 1000);
-    gateway::serve(shop.router.clone(), listener, patience, capacity, &Runtime::system()).unwrap()
+    gateway::serve(
+        "gateway",
+        shop.router.clone(),
+        listener,
+        patience,
+        capacity,
+        &Runtime::system(),
+    )
+    .unwrap()
 }
 
 /// Sends a request and reads until `end` has come.

@@ -8,8 +8,10 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::Instant,
+    task::JoinSet,
+    time::{Instant, timeout},
 };
 
 use super::Capacity;
@@ -17,6 +19,11 @@ use crate::places::{Full, Place};
 
 /// How long to wait when no connection can be taken, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// So many connections that are refused are read at once until their client has closed them, and for so long and so much:
+/// closing before that would reset the connection, and the last words could be lost.
+const REFUSED_AT_ONCE: usize = 16;
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const DISCARDED: u64 = 64 * 1024;
 /// What goes wrong again and again is logged at most this often.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -47,12 +54,14 @@ pub struct Arrival {
 /// What is said to a connection that is refused.
 type LastWords = Box<dyn Fn(Full) -> Vec<u8> + Send>;
 
-/// Takes connections from a port, as many as there is capacity for. Those beyond are closed at once.
+/// Takes connections from a port, as many as there is capacity for. Those beyond are closed at once, or as soon as they have
+/// read the last words.
 pub struct Door {
     listener: Arc<TcpListener>,
     capacity: Capacity,
     name: &'static str,
     last_words: Option<LastWords>,
+    refused: JoinSet<()>,
     failures: Seldom,
     refusals: Seldom,
 }
@@ -72,6 +81,7 @@ impl Door {
             capacity,
             name,
             last_words: None,
+            refused: JoinSet::new(),
             failures: Seldom::default(),
             refusals: Seldom::default(),
         })
@@ -113,12 +123,21 @@ impl Door {
                     };
                     tracing::warn!(service = self.name, %from, why, refused = since, "a connection was refused");
                 }
-                // Whatever fits into the empty buffer of a new connection; nobody waits for it.
-                if let Some(last_words) = &self.last_words {
-                    let _ = stream.try_write(&last_words(full));
-                }
+                self.refuse(stream, full);
                 None
             }
+        }
+    }
+
+    fn refuse(&mut self, stream: TcpStream, full: Full) {
+        let Some(last_words) = &self.last_words else {
+            return;
+        };
+        // Whatever fits into the empty buffer of a new connection.
+        let _ = stream.try_write(&last_words(full));
+        while self.refused.try_join_next().is_some() {}
+        if self.refused.len() < REFUSED_AT_ONCE {
+            self.refused.spawn(hang_up(stream));
         }
     }
 
@@ -134,6 +153,17 @@ impl Door {
             tracing::warn!(service = self.name, %error, failed = since, "no connection can be accepted");
         }
         tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Says that nothing more is said, and reads what the client sends until it closes.
+async fn hang_up(mut stream: TcpStream) {
+    let hung_up = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(DISCARDED), &mut tokio::io::sink()).await
+    };
+    if !matches!(timeout(LAST_WORDS, hung_up).await, Ok(Ok(_))) {
+        tracing::debug!("a refused connection may not have read why");
     }
 }
 
