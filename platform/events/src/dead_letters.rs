@@ -8,8 +8,10 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{BusError, Delivery, EventBus, Message, Signatures};
+use crate::{BusError, Delivery, EventBus, LookedAt, Message, Signatures};
 
+/// How the headers begin that are about letters.
+const OF_LETTERS: &str = "dlq-";
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
@@ -35,7 +37,8 @@ pub fn dead_letter_topic(topic: &str, group: &str) -> String {
 /// A parked event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// The event's id; for a message without a proper one, its place as `topic/partition/offset`.
+    /// The event's id; for a message without a proper one, and for one that nobody who has the key of events has signed, its
+    /// place as `topic/partition/offset`.
     pub id: String,
     pub group: String,
     pub reason: String,
@@ -74,7 +77,12 @@ impl DeadLetters {
         now: Timestamp,
     ) -> Result<(), BusError> {
         let origin = place(topic, delivery);
-        let letter = small_enough(delivery.message.clone())
+        let mut event = delivery.message.clone();
+        if self.bus.signatures().check(topic, &event).is_err() {
+            // Whoever wrote it may have written that it was sent through again, too, and this letter will be signed.
+            event.headers.retain(|(name, _)| !name.starts_with(OF_LETTERS));
+        }
+        let letter = small_enough(event)
             .with_header(REASON, reason.chars().take(MAX_REASON).collect::<String>())
             .with_header(PARKED_AT, now.to_string())
             .with_header(ORIGIN, origin);
@@ -93,8 +101,18 @@ impl DeadLetters {
 
     /// What a group has parked and nobody has sent through again, oldest first.
     pub async fn list(&self, topic: &str, group: &str) -> Result<Vec<Parked>, BusError> {
+        Ok(self.look_at(topic, group).await?.0)
+    }
+
+    /// The same, and how far that was looked at.
+    pub async fn look_at(&self, topic: &str, group: &str) -> Result<(Vec<Parked>, LookedAt), BusError> {
         let own_topic = dead_letter_topic(topic, group);
         let all = self.bus.read_all(&own_topic).await?;
+        let looked_at = LookedAt {
+            group: group.to_owned(),
+            // A topic of letters has one partition.
+            next_letter: all.last().map_or(0, |last| last.position.offset.saturating_add(1)),
+        };
         let (notes, letters): (Vec<_>, Vec<_>) = all
             .into_iter()
             .partition(|delivery| delivery.message.header(REDRIVEN).is_some());
@@ -120,7 +138,7 @@ impl DeadLetters {
                 let is_open = sent.is_none_or(|sent| redrives(&letter.message) >= *sent);
                 is_open && seen.insert((letter.id.clone(), letter.proven))
             });
-        Ok(open.collect())
+        Ok((open.collect(), looked_at))
     }
 
     /// Sends a parked event through its group again. A crash in between sends it twice, which the group's inbox absorbs.
@@ -186,13 +204,17 @@ impl Parked {
         // A letter that cannot be read is one all the same, and so is what somebody else wrote there.
         let unreadable = || message.unreadable().unwrap_or_default().to_owned();
         let origin = header(ORIGIN).unwrap_or(place);
+        let proven = signatures.knows_letter(own_topic, &message);
+        // A letter that we have written may hold an event that has taken the id of another one.
+        let topic = origin.split('/').next().unwrap_or_default();
+        let id = event_id(&message).filter(|_| !proven || signatures.check(topic, &message).is_ok());
         Self {
-            id: event_id(&message).map_or_else(|| origin.clone(), str::to_owned),
+            id: id.unwrap_or(&origin).to_owned(),
             group: group.to_owned(),
             reason: header(REASON).unwrap_or_else(unreadable),
             parked_at: header(PARKED_AT).unwrap_or_default(),
             origin,
-            proven: signatures.knows_letter(own_topic, &message),
+            proven,
             message,
         }
     }
