@@ -146,7 +146,7 @@ mod tests {
     async fn one_connection_carries_what_it_can_and_the_next_one_is_made_for_what_is_more() {
         let replicas = replicas(1);
         let replica = replicas.next(None);
-        for _ in 0..MANY + 1 {
+        for _ in 0..=MANY {
             drop(replica.channel());
         }
         let calls: Vec<_> = (0..MANY).map(|_| replica.channel()).collect();

@@ -2,7 +2,7 @@
 //! there are newcomers who need it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::OccupiedEntry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -57,7 +57,7 @@ impl Queue {
         }
         let longest = waiting.idle.first_entry();
         let long_enough = longest.filter(|entry| entry.get().0.elapsed() >= Capacity::SHORT_PATIENCE);
-        if let Some((_, leave)) = long_enough.map(|entry| entry.remove()) {
+        if let Some((_, leave)) = long_enough.map(OccupiedEntry::remove) {
             waiting.leaving += 1;
             leave.notify_one();
         }
