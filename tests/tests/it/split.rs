@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{Context, bail, ensure};
+use futures::stream::{FuturesUnordered, StreamExt};
 use http::StatusCode;
 use serde_json::json;
 use system_tests::{
@@ -61,5 +62,48 @@ async fn a_shop_in_three_processes_sells_and_says_when_a_part_is_away() -> anyho
     );
     front.stop().await?;
     sales.stop().await?;
+    Ok(())
+}
+
+/// More than one connection between two processes carries.
+const WAITING: usize = 256;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkouts_of_one_customer_that_wait_keep_nobody_else_from_theirs() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let place = |name: &str| folder.path().join(name);
+    let goods = start(&place("goods"), &["product", "inventory", "payment"], &[]).await?;
+    let sales = ["checkout", "cart", "orders", "notification"];
+    let sales = start(&place("sales"), &sales, &[&goods]).await?;
+    let front = start(&place("front"), &["gateway"], &[&goods, &sales]).await?;
+    let (greedy, other) = (front.customer("greedy")?, front.customer("other")?);
+    let added = greedy
+        .post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
+        .await?;
+    ensure!(added.status == StatusCode::CREATED, "{added:?}");
+    goods.freeze().await?;
+
+    let purchase = json!({"idempotency_key": "one"});
+    let mut purchases: FuturesUnordered<_> = (0..WAITING + 10)
+        .map(|_| greedy.post("/api/v1/checkout", &purchase))
+        .collect();
+    // Once some are refused, all that this customer may have are waiting.
+    for _ in 0..10 {
+        let refused = purchases.next().await.context("the others wait")??;
+        ensure!(refused.status == StatusCode::TOO_MANY_REQUESTS, "{refused:?}");
+    }
+    let unknown = "/api/v1/checkout/01900000-0000-7000-8000-000000000001";
+    let answered = tokio::select! {
+        biased;
+        answered = other.get(unknown) => answered?,
+        ended = purchases.next() => bail!("it waits for those: {ended:?}"),
+    };
+    assert_eq!(answered.status, StatusCode::NOT_FOUND, "{answered:?}");
+    goods.thaw().await?;
+    let mut bought = 0;
+    while let Some(answer) = purchases.next().await {
+        bought += usize::from(answer?.json()["status"] == "COMPLETED");
+    }
+    assert!(bought > 0, "they wait for their own purchase only");
     Ok(())
 }
