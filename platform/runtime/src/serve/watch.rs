@@ -238,16 +238,14 @@ impl Watch {
         }
     }
 
-    /// Others need the place of this connection, which had no call when that was found out.
+    /// Others need the place of this connection, which had had no call for a while when that was found out.
     fn make_room(&self) -> Option<Overdue> {
         let now = self.now();
-        let has_begun = now.read >= GREETING;
-        let is_quiet = now.calls == 0 && now.quiet_since.elapsed() >= Capacity::SHORT_PATIENCE;
-        match (has_begun, is_quiet && now.leaving_since.is_none()) {
-            (false, _) => Some(Overdue::Silent),
-            (true, true) => Some(Overdue::Dismissed),
-            (true, false) => None,
+        if now.read < GREETING {
+            return Some(Overdue::Silent);
         }
+        let may_leave = now.calls == 0 && now.leaving_since.is_none();
+        may_leave.then_some(Overdue::Dismissed)
     }
 
     /// What has taken too long. When there is too little for all, nothing that was begun may take longer than `most`.
