@@ -15,6 +15,8 @@ const OF_LETTERS: &str = "dlq-";
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
+/// On a letter: nobody who has the key of events has signed the event, so that its id may be another one's.
+const UNPROVEN: &str = "dlq-unproven";
 /// On a message that was sent through again: the only group that is to look at it.
 const FOR_GROUP: &str = "dlq-for-group";
 /// On a message that was sent through again, and on the note of it: how often it was.
@@ -77,12 +79,13 @@ impl DeadLetters {
         now: Timestamp,
     ) -> Result<(), BusError> {
         let origin = place(topic, delivery);
-        let mut event = delivery.message.clone();
-        if self.bus.signatures().check(topic, &event).is_err() {
+        let mut letter = small_enough(delivery.message.clone());
+        if self.bus.signatures().check(topic, &delivery.message).is_err() {
             // Whoever wrote it may have written that it was sent through again, too, and this letter will be signed.
-            event.headers.retain(|(name, _)| !name.starts_with(OF_LETTERS));
+            letter.headers.retain(|(name, _)| !name.starts_with(OF_LETTERS));
+            letter = letter.with_header(UNPROVEN, "true");
         }
-        let letter = small_enough(event)
+        let letter = letter
             .with_header(REASON, reason.chars().take(MAX_REASON).collect::<String>())
             .with_header(PARKED_AT, now.to_string())
             .with_header(ORIGIN, origin);
@@ -149,9 +152,9 @@ impl DeadLetters {
             .clone()
             .with_header(FOR_GROUP, &letter.group)
             .with_header(REDRIVES, &times);
-        again
-            .headers
-            .retain(|(name, _)| ![REASON, PARKED_AT, ORIGIN, Signatures::of_letter()].contains(&name.as_str()));
+        again.headers.retain(|(name, _)| {
+            ![REASON, PARKED_AT, ORIGIN, UNPROVEN, Signatures::of_letter()].contains(&name.as_str())
+        });
         self.bus.publish(topic, vec![again]).await?;
         let headers = vec![(REDRIVEN.to_owned(), letter.id.clone()), (REDRIVES.to_owned(), times)];
         let note = Message {
@@ -205,9 +208,7 @@ impl Parked {
         let unreadable = || message.unreadable().unwrap_or_default().to_owned();
         let origin = header(ORIGIN).unwrap_or(place);
         let proven = signatures.knows_letter(own_topic, &message);
-        // A letter that we have written may hold an event that has taken the id of another one.
-        let topic = origin.split('/').next().unwrap_or_default();
-        let id = event_id(&message).filter(|_| !proven || signatures.check(topic, &message).is_ok());
+        let id = event_id(&message).filter(|_| message.header(UNPROVEN).is_none());
         Self {
             id: id.unwrap_or(&origin).to_owned(),
             group: group.to_owned(),
