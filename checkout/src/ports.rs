@@ -104,10 +104,12 @@ pub trait Journal: Send + Sync {
 pub trait CustomerRecords: Send + Sync {
     /// Checkouts of this user, oldest first, at most `limit`: if none of the user's goes on.
     async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError>;
+    /// One of these checkouts whose event waits to be published.
+    async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError>;
     /// Makes those of these checkouts nobody's that are this user's and have ended: what they belong to begins with
     /// [`proto::convert::ERASED_USER`] and goes on with their id, so that a key of the user's is free again, and no two of them
-    /// can be told to be of one customer. Their published events go from the outbox.
-    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Forgotten, StoreError>;
+    /// can be told to be of one customer. Their published events go from the outbox. Returns how many were made nobody's.
+    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError>;
 }
 
 /// The checkouts of a user.
@@ -116,15 +118,6 @@ pub enum Ended {
     All(Vec<CheckoutId>),
     /// This one goes on.
     Unfinished(CheckoutId),
-}
-
-/// What became of checkouts that were to be nobody's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forgotten {
-    /// So many are.
-    Done(u64),
-    /// The event of this one waits to be published: nothing was changed.
-    Unpublished(CheckoutId),
 }
 
 /// A peer gave no answer that can be relied on: it may or may not have done what it was asked to.

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use events::{BusError, DeadLetters, Erased, EventBus, Parked};
+use events::{BusError, DeadLetters, Erased, EventBus, LookedAt, Parked};
 use proto::events::{CHECKOUT_TOPIC, GROUPS};
 use serde_json::Value;
 use storage::StoreError;
 
 use crate::{
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Forgotten, Journal},
+    ports::{CustomerRecords, Ended, Journal},
 };
 
 /// Why nothing was erased. It can be tried again once that is over.
@@ -56,6 +56,23 @@ pub enum DeadEvents {
     Drop,
 }
 
+/// Parked events, and how far the letters of each group were looked at.
+#[derive(Default)]
+struct Found {
+    letters: Vec<Parked>,
+    looked_at: Vec<LookedAt>,
+}
+
+impl Found {
+    /// An error if one of them is in the way.
+    fn allow(&self, dead: DeadEvents) -> Result<(), EraseError> {
+        match self.letters.last() {
+            Some(parked) if dead == DeadEvents::Keep => Err(EraseError::Parked(Box::new(parked.clone()))),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// Erases customers. Clones share everything.
 #[derive(Clone)]
 pub struct Eraser {
@@ -73,10 +90,8 @@ impl Eraser {
     /// here, before any service has forgotten anything.
     pub async fn prepare(&self, user: &UserId, dead: DeadEvents) -> Result<Vec<CheckoutId>, EraseError> {
         let checkouts = self.ended(user).await?;
-        match self.parked(user, &checkouts).await?.pop() {
-            Some(parked) if dead == DeadEvents::Keep => Err(EraseError::Parked(Box::new(parked))),
-            Some(_) | None => Ok(checkouts),
-        }
+        self.parked(user, &checkouts).await?.allow(dead)?;
+        Ok(checkouts)
     }
 
     /// Erases those of these purchases that are this user's, with their events; and events of the user that belong to no
@@ -84,22 +99,24 @@ impl Eraser {
     pub async fn erase(&self, user: &UserId, named: &[CheckoutId], dead: DeadEvents) -> Result<Erasure, EraseError> {
         let mut theirs = self.ended(user).await?;
         theirs.retain(|checkout| named.contains(checkout));
-        let mut keys: Vec<_> = theirs.iter().map(ToString::to_string).collect();
-        if dead == DeadEvents::Drop {
-            keys.extend(self.keys_of_nobody(user).await?);
+        // First whether all is published, or an event could still come to the log behind the erasure there.
+        if let Some(checkout) = self.records.unpublished(&theirs).await? {
+            return Err(EraseError::Undelivered(Some(checkout)));
         }
-        let log_keeps_events = match self.bus.erase(CHECKOUT_TOPIC, &GROUPS, &keys).await? {
+        // What is parked from here on, the log does not erase.
+        let parked = self.parked(user, &theirs).await?;
+        parked.allow(dead)?;
+        let mut keys: Vec<_> = theirs.iter().map(ToString::to_string).collect();
+        keys.extend(self.keys_of_nobody(user, &parked.letters).await?);
+        let log_keeps_events = match self.bus.erase(CHECKOUT_TOPIC, &parked.looked_at, &keys).await? {
             Erased::Gone => false,
             Erased::Kept => !keys.is_empty(),
             Erased::Unread => return Err(EraseError::Undelivered(theirs.first().copied())),
         };
-        match self.records.forget(user, &theirs).await? {
-            Forgotten::Done(checkouts) => Ok(Erasure {
-                checkouts,
-                log_keeps_events,
-            }),
-            Forgotten::Unpublished(checkout) => Err(EraseError::Undelivered(Some(checkout))),
-        }
+        Ok(Erasure {
+            checkouts: self.records.forget(user, &theirs).await?,
+            log_keeps_events,
+        })
     }
 
     async fn ended(&self, user: &UserId) -> Result<Vec<CheckoutId>, EraseError> {
@@ -110,32 +127,33 @@ impl Eraser {
     }
 
     /// What is parked of these purchases, or names this user.
-    async fn parked(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Vec<Parked>, EraseError> {
-        let letters = DeadLetters::new(self.bus.clone());
+    async fn parked(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Found, EraseError> {
+        let dead_letters = DeadLetters::new(self.bus.clone());
         let is_theirs = |letter: &Parked| {
             let key = &letter.message.key;
             checkouts.iter().any(|checkout| checkout.to_string() == *key) || names(letter, user)
         };
-        let mut parked = Vec::new();
+        let mut found = Found::default();
         for group in GROUPS {
-            let letters = letters.list(CHECKOUT_TOPIC, group).await?;
-            parked.extend(letters.into_iter().filter(is_theirs));
+            let (letters, looked_at) = dead_letters.look_at(CHECKOUT_TOPIC, group).await?;
+            found.letters.extend(letters.into_iter().filter(is_theirs));
+            found.looked_at.push(looked_at);
         }
-        Ok(parked)
+        Ok(found)
     }
 
-    /// The keys of parked events that name this user and belong to no purchase. Under the key of a purchase stand events of its
-    /// customer, whoever that is.
-    async fn keys_of_nobody(&self, user: &UserId) -> Result<Vec<String>, EraseError> {
+    /// The keys of those of these events that name this user and belong to no purchase. Under the key of a purchase stand events
+    /// of its customer, whoever that is.
+    async fn keys_of_nobody(&self, user: &UserId, parked: &[Parked]) -> Result<Vec<String>, EraseError> {
         let mut keys = Vec::new();
-        for letter in self.parked(user, &[]).await? {
-            let key = letter.message.key;
+        for letter in parked.iter().filter(|letter| names(letter, user)) {
+            let key = &letter.message.key;
             let known = match key.parse().map(CheckoutId) {
                 Ok(id) => self.journal.get(id, None).await?.is_some(),
                 Err(_) => false,
             };
             if !known {
-                keys.push(key);
+                keys.push(key.clone());
             }
         }
         Ok(keys)

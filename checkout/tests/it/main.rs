@@ -5,6 +5,7 @@
 mod api;
 mod bench;
 mod carts;
+mod erasure;
 mod events;
 mod faults;
 mod journal_contract;

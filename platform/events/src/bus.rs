@@ -42,10 +42,18 @@ pub struct Delivery {
 pub enum Erased {
     /// None of them is there.
     Gone,
-    /// A group has not read all of them: nothing was removed.
+    /// A group has not read all of them, or has parked one that was not looked at: nothing was removed.
     Unread,
     /// The log lets no single message go: they stay for as long as it keeps any.
     Kept,
+}
+
+/// A group, and how far its dead letters were looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookedAt {
+    pub group: String,
+    /// The offset of the first letter that was not looked at.
+    pub next_letter: u64,
 }
 
 /// The groups of this process that make no progress while there is something to do: the bus does not let them read, commit or
@@ -75,9 +83,17 @@ impl Stalled {
     }
 }
 
+/// A log that lets messages go before their time, if it can.
+#[async_trait]
+pub trait Erase: Send + Sync {
+    /// Removes the messages with these keys, and what these groups have parked of them, in one step: if all of the groups have
+    /// read them, and have parked none of them that was not looked at. The others keep their places.
+    async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError>;
+}
+
 /// A durable log. Messages of one key are delivered in the order of their publication, each at least once to every group.
 #[async_trait]
-pub trait EventBus: Send + Sync {
+pub trait EventBus: Erase {
     /// Makes the topic if it is not there. One that is there keeps its partitions, or keys would change theirs.
     async fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<(), BusError>;
     /// Appends the messages in this order; returns when all of them are durable.
@@ -86,9 +102,6 @@ pub trait EventBus: Send + Sync {
     async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
     /// All that is on a topic now, partition by partition in order; nothing for a topic that is not there.
     async fn read_all(&self, topic: &str) -> Result<Vec<Delivery>, BusError>;
-    /// Removes the messages with these keys, and what these groups have parked of them, once all of the groups have read them.
-    /// The others keep their places.
-    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError>;
     /// Which groups its consumers say are stalled.
     fn stalled(&self) -> &Stalled;
     /// How messages on this bus are signed and checked, by those who publish and consume events.

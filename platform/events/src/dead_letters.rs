@@ -8,11 +8,15 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{BusError, Delivery, EventBus, Message, Signatures};
+use crate::{BusError, Delivery, EventBus, LookedAt, Message, Signatures};
 
+/// How the headers begin that are about letters.
+const OF_LETTERS: &str = "dlq-";
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
+/// On a letter: nobody who has the key of events has signed the event, so that its id may be another one's.
+const UNPROVEN: &str = "dlq-unproven";
 /// On a message that was sent through again: the only group that is to look at it.
 const FOR_GROUP: &str = "dlq-for-group";
 /// On a message that was sent through again, and on the note of it: how often it was.
@@ -35,7 +39,8 @@ pub fn dead_letter_topic(topic: &str, group: &str) -> String {
 /// A parked event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// The event's id; for a message without a proper one, its place as `topic/partition/offset`.
+    /// The event's id; for a message without a proper one, and for one that nobody who has the key of events has signed, its
+    /// place as `topic/partition/offset`.
     pub id: String,
     pub group: String,
     pub reason: String,
@@ -74,7 +79,13 @@ impl DeadLetters {
         now: Timestamp,
     ) -> Result<(), BusError> {
         let origin = place(topic, delivery);
-        let letter = small_enough(delivery.message.clone())
+        let mut letter = small_enough(delivery.message.clone());
+        if self.bus.signatures().check(topic, &delivery.message).is_err() {
+            // Whoever wrote it may have written that it was sent through again, too, and this letter will be signed.
+            letter.headers.retain(|(name, _)| !name.starts_with(OF_LETTERS));
+            letter = letter.with_header(UNPROVEN, "true");
+        }
+        let letter = letter
             .with_header(REASON, reason.chars().take(MAX_REASON).collect::<String>())
             .with_header(PARKED_AT, now.to_string())
             .with_header(ORIGIN, origin);
@@ -93,8 +104,18 @@ impl DeadLetters {
 
     /// What a group has parked and nobody has sent through again, oldest first.
     pub async fn list(&self, topic: &str, group: &str) -> Result<Vec<Parked>, BusError> {
+        Ok(self.look_at(topic, group).await?.0)
+    }
+
+    /// The same, and how far that was looked at.
+    pub async fn look_at(&self, topic: &str, group: &str) -> Result<(Vec<Parked>, LookedAt), BusError> {
         let own_topic = dead_letter_topic(topic, group);
         let all = self.bus.read_all(&own_topic).await?;
+        let looked_at = LookedAt {
+            group: group.to_owned(),
+            // A topic of letters has one partition.
+            next_letter: all.last().map_or(0, |last| last.position.offset.saturating_add(1)),
+        };
         let (notes, letters): (Vec<_>, Vec<_>) = all
             .into_iter()
             .partition(|delivery| delivery.message.header(REDRIVEN).is_some());
@@ -120,7 +141,7 @@ impl DeadLetters {
                 let is_open = sent.is_none_or(|sent| redrives(&letter.message) >= *sent);
                 is_open && seen.insert((letter.id.clone(), letter.proven))
             });
-        Ok(open.collect())
+        Ok((open.collect(), looked_at))
     }
 
     /// Sends a parked event through its group again. A crash in between sends it twice, which the group's inbox absorbs.
@@ -131,9 +152,9 @@ impl DeadLetters {
             .clone()
             .with_header(FOR_GROUP, &letter.group)
             .with_header(REDRIVES, &times);
-        again
-            .headers
-            .retain(|(name, _)| ![REASON, PARKED_AT, ORIGIN, Signatures::of_letter()].contains(&name.as_str()));
+        again.headers.retain(|(name, _)| {
+            ![REASON, PARKED_AT, ORIGIN, UNPROVEN, Signatures::of_letter()].contains(&name.as_str())
+        });
         self.bus.publish(topic, vec![again]).await?;
         let headers = vec![(REDRIVEN.to_owned(), letter.id.clone()), (REDRIVES.to_owned(), times)];
         let note = Message {
@@ -186,13 +207,15 @@ impl Parked {
         // A letter that cannot be read is one all the same, and so is what somebody else wrote there.
         let unreadable = || message.unreadable().unwrap_or_default().to_owned();
         let origin = header(ORIGIN).unwrap_or(place);
+        let proven = signatures.knows_letter(own_topic, &message);
+        let id = event_id(&message).filter(|_| message.header(UNPROVEN).is_none());
         Self {
-            id: event_id(&message).map_or_else(|| origin.clone(), str::to_owned),
+            id: id.unwrap_or(&origin).to_owned(),
             group: group.to_owned(),
             reason: header(REASON).unwrap_or_else(unreadable),
             parked_at: header(PARKED_AT).unwrap_or_default(),
             origin,
-            proven: signatures.knows_letter(own_topic, &message),
+            proven,
             message,
         }
     }

@@ -12,7 +12,7 @@ mod relay;
 mod signature;
 
 pub use bus::{
-    BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription,
+    BusError, Delivery, Erase, Erased, EventBus, LookedAt, Position, Stalled, Subscription,
     kafka::{KAFKA_TLS, KafkaBus, KafkaLink, KafkaLogin, KafkaMechanism, KafkaOptions, KafkaTls},
     sqlite::SqliteBus,
 };

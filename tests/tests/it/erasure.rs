@@ -223,11 +223,11 @@ async fn a_customer_whose_purchase_goes_on_is_not_erased(profile: Profile) -> Re
     ensure!(bought?["status"] == "COMPLETED", "the purchase was disturbed");
     let erased = erase(&shop, &home, &["--yes"]).await?;
     ensure!(erased.status.success(), "{erased:?}");
-    // Its event may have been on its way when it was erased.
     books::settle(&home).await?;
     books::balance(&home).await?;
     let mut places = places_of(ANN, &home).await?;
-    places.retain(|place| place != "bus.messages");
+    // Kafka keeps it. From the log of an embedded shop it goes, however short before the erasure it was published.
+    places.retain(|place| profile == Profile::Embedded || place != "bus.messages");
     assert_eq!(places, [""; 0]);
     shop.stop().await?;
     Ok(())

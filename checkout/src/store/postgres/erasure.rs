@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::PostgresJournal;
 use crate::{
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Forgotten},
+    ports::{CustomerRecords, Ended},
 };
 
 /// Those that have not ended come first.
@@ -44,7 +44,16 @@ impl CustomerRecords for PostgresJournal {
         Ok(Ended::All(ended))
     }
 
-    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Forgotten, StoreError> {
+    async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
+        let keys: Vec<_> = checkouts.iter().map(ToString::to_string).collect();
+        let found: Option<Uuid> = sqlx::query_scalar(UNPUBLISHED)
+            .bind(keys)
+            .fetch_optional(self.0.reader())
+            .await?;
+        Ok(found.map(CheckoutId))
+    }
+
+    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError> {
         let (user, ids) = (user.clone(), checkouts.iter().map(|checkout| checkout.0).collect());
         self.0
             .write("checkout.erase", move |tx| forget(tx, user, ids).boxed())
@@ -52,15 +61,8 @@ impl CustomerRecords for PostgresJournal {
     }
 }
 
-async fn forget(tx: &mut PgConnection, user: UserId, ids: Vec<Uuid>) -> Result<Forgotten, StoreError> {
+async fn forget(tx: &mut PgConnection, user: UserId, ids: Vec<Uuid>) -> Result<u64, StoreError> {
     let keys: Vec<_> = ids.iter().map(ToString::to_string).collect();
-    let unpublished: Option<Uuid> = sqlx::query_scalar(UNPUBLISHED)
-        .bind(&keys)
-        .fetch_optional(&mut *tx)
-        .await?;
-    if let Some(id) = unpublished {
-        return Ok(Forgotten::Unpublished(CheckoutId(id)));
-    }
     let forgotten = sqlx::query(FORGET)
         .bind(proto::convert::ERASED_USER)
         .bind(ids)
@@ -68,5 +70,5 @@ async fn forget(tx: &mut PgConnection, user: UserId, ids: Vec<Uuid>) -> Result<F
         .execute(&mut *tx)
         .await?;
     sqlx::query(FORGET_EVENTS).bind(keys).execute(tx).await?;
-    Ok(Forgotten::Done(forgotten.rows_affected()))
+    Ok(forgotten.rows_affected())
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 use storage::StoreError;
 use uuid::fmt::Hyphenated;
@@ -9,7 +10,7 @@ use uuid::fmt::Hyphenated;
 use super::SqliteJournal;
 use crate::{
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Forgotten},
+    ports::{CustomerRecords, Ended},
 };
 
 /// Those that have not ended come first.
@@ -44,7 +45,16 @@ impl CustomerRecords for SqliteJournal {
         Ok(Ended::All(ended))
     }
 
-    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Forgotten, StoreError> {
+    async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
+        let ids: Vec<_> = checkouts.iter().map(ToString::to_string).collect();
+        let found: Option<Hyphenated> = sqlx::query_scalar(UNPUBLISHED)
+            .bind(json!(ids).to_string())
+            .fetch_optional(self.0.reader())
+            .await?;
+        Ok(found.map(|id| CheckoutId(id.into_uuid())))
+    }
+
+    async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError> {
         let (user, ids) = (user.clone(), checkouts.iter().map(ToString::to_string).collect());
         let forgotten = self
             .0
@@ -55,15 +65,8 @@ impl CustomerRecords for SqliteJournal {
     }
 }
 
-async fn forget(tx: &mut SqliteConnection, user: UserId, ids: Vec<String>) -> Result<Forgotten, StoreError> {
-    let ids = serde_json::json!(ids).to_string();
-    let unpublished: Option<Hyphenated> = sqlx::query_scalar(UNPUBLISHED)
-        .bind(&ids)
-        .fetch_optional(&mut *tx)
-        .await?;
-    if let Some(id) = unpublished {
-        return Ok(Forgotten::Unpublished(CheckoutId(id.into_uuid())));
-    }
+async fn forget(tx: &mut SqliteConnection, user: UserId, ids: Vec<String>) -> Result<u64, StoreError> {
+    let ids = json!(ids).to_string();
     let forgotten = sqlx::query(FORGET)
         .bind(proto::convert::ERASED_USER)
         .bind(&ids)
@@ -71,7 +74,7 @@ async fn forget(tx: &mut SqliteConnection, user: UserId, ids: Vec<String>) -> Re
         .execute(&mut *tx)
         .await?;
     sqlx::query(FORGET_EVENTS).bind(&ids).execute(tx).await?;
-    Ok(Forgotten::Done(forgotten.rows_affected()))
+    Ok(forgotten.rows_affected())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use self::{
     subscription::KafkaSubscription,
     topics::Topics,
 };
-use super::{BusError, Delivery, Erased, EventBus, Stalled, Subscription};
+use super::{BusError, Delivery, Erase, Erased, EventBus, LookedAt, Stalled, Subscription};
 use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
@@ -159,11 +159,6 @@ impl EventBus for KafkaBus {
         blocking(move || reader::read_all(&settings, &topic)).await?
     }
 
-    async fn erase(&self, _: &str, _: &[&str], _: &[String]) -> Result<Erased, BusError> {
-        // A broker deletes from the beginning of a partition only.
-        Ok(Erased::Kept)
-    }
-
     fn stalled(&self) -> &Stalled {
         &self.stalled
     }
@@ -181,6 +176,14 @@ impl EventBus for KafkaBus {
         blocking(move || producer.client().fetch_metadata(topic.as_deref(), PROBE_LIMIT).is_ok())
             .await
             .unwrap_or(false)
+    }
+}
+
+#[async_trait]
+impl Erase for KafkaBus {
+    async fn erase(&self, _: &str, _: &[LookedAt], _: &[String]) -> Result<Erased, BusError> {
+        // A broker deletes from the beginning of a partition only.
+        Ok(Erased::Kept)
     }
 }
 

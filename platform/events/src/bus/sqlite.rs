@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
-use super::{BusError, Delivery, Erased, EventBus, Position, Stalled, Subscription};
+use super::{BusError, Delivery, Erase, Erased, EventBus, LookedAt, Position, Stalled, Subscription};
 use crate::{Message, Signatures, Topic, dead_letter_topic, dead_letters::adopt, message::partition_of};
 
 const MIGRATIONS: Migrations = Migrations(&[
@@ -40,8 +40,11 @@ const UNREAD: &str = "SELECT EXISTS (SELECT 1 FROM messages m
         AND (SELECT count(*) FROM group_offsets g
             WHERE g.topic = m.topic AND g.partition = m.partition AND g.next_offset > m.\"offset\"
                 AND g.consumer_group IN (SELECT value FROM json_each(?3))) < ?4)";
-const ERASE: &str = "DELETE FROM messages
-    WHERE key IN (SELECT value FROM json_each(?1)) AND topic IN (SELECT value FROM json_each(?2))";
+/// Whether there is a message of these keys (`?1`) on topics (of `?2`) that have been looked at up to an offset.
+const PARKED: &str = "SELECT EXISTS (SELECT 1 FROM messages m JOIN json_each(?2) letters ON letters.key = m.topic
+    WHERE m.key IN (SELECT value FROM json_each(?1)) AND m.\"offset\" >= letters.value)";
+const ERASE: &str = "DELETE FROM messages WHERE key IN (SELECT value FROM json_each(?1))
+    AND (topic = ?2 OR topic IN (SELECT key FROM json_each(?3)))";
 
 /// A handle on the log. Clones share it.
 #[derive(Debug, Clone)]
@@ -215,28 +218,6 @@ impl EventBus for SqliteBus {
         rows.iter().map(delivery).collect()
     }
 
-    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError> {
-        let dead_letters = groups.iter().map(|group| dead_letter_topic(topic, group));
-        let topics: Vec<_> = dead_letters.chain([topic.to_owned()]).collect();
-        let of_groups = i64::try_from(groups.len()).map_err(BusError::new)?;
-        let (topics, keys) = (json!(topics).to_string(), json!(keys).to_string());
-        let (topic, groups) = (topic.to_owned(), json!(groups).to_string());
-        let erase = self.db.write("bus.erase", move |tx| {
-            async move {
-                let unread = sqlx::query_scalar(UNREAD).bind(&keys).bind(topic).bind(groups);
-                if unread.bind(of_groups).fetch_one(&mut *tx).await? {
-                    return Ok(Erased::Unread);
-                }
-                sqlx::query(ERASE).bind(keys).bind(topics).execute(tx).await?;
-                Ok(Erased::Gone)
-            }
-            .boxed()
-        });
-        let erased = erase.await?;
-        self.db.scrub().await?;
-        Ok(erased)
-    }
-
     fn stalled(&self) -> &Stalled {
         &self.stalled
     }
@@ -247,6 +228,41 @@ impl EventBus for SqliteBus {
 
     async fn is_up(&self) -> bool {
         self.stalled.is_empty() && self.db.is_up().await
+    }
+}
+
+#[async_trait]
+impl Erase for SqliteBus {
+    async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError> {
+        let topic = topic.to_owned();
+        let letters: BTreeMap<_, _> = groups
+            .iter()
+            .map(|looked| (dead_letter_topic(&topic, &looked.group), looked.next_letter))
+            .collect();
+        let groups: Vec<_> = groups.iter().map(|looked| &looked.group).collect();
+        let of_groups = i64::try_from(groups.len()).map_err(BusError::new)?;
+        let (letters, groups) = (json!(letters).to_string(), json!(groups).to_string());
+        let keys = json!(keys).to_string();
+        let erase = self.db.write("bus.erase", move |tx| {
+            async move {
+                let unread = sqlx::query_scalar(UNREAD).bind(&keys).bind(&topic).bind(groups);
+                let parked = sqlx::query_scalar(PARKED).bind(&keys).bind(&letters);
+                if unread.bind(of_groups).fetch_one(&mut *tx).await? || parked.fetch_one(&mut *tx).await? {
+                    return Ok(Erased::Unread);
+                }
+                sqlx::query(ERASE)
+                    .bind(keys)
+                    .bind(topic)
+                    .bind(letters)
+                    .execute(tx)
+                    .await?;
+                Ok(Erased::Gone)
+            }
+            .boxed()
+        });
+        let erased = erase.await?;
+        self.db.scrub().await?;
+        Ok(erased)
     }
 }
 

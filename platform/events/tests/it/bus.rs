@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use events::{Delivery, Erased, EventBus, Message, Topic, dead_letter_topic};
+use events::{Delivery, Erased, EventBus, LookedAt, Message, Topic, dead_letter_topic};
 use futures::future::{join, join_all};
 use tokio::sync::watch;
 
@@ -378,9 +378,15 @@ async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn 
     bus.publish(topic.name, messages(&["a", "b", "c"], 3)).await.unwrap();
     bus.publish(&letters, messages(&["a", "b"], 1)).await.unwrap();
     let before = bus.read_all(topic.name).await.unwrap();
-    let (groups, keys) = (["one", "two"], ["a".to_owned(), "c".to_owned()]);
+    let keys = ["a".to_owned(), "c".to_owned()];
+    let looked_at = |group: &str, next_letter| LookedAt {
+        group: group.to_owned(),
+        next_letter,
+    };
+    // The second letter is of another key.
+    let groups = [looked_at("one", 1), looked_at("two", 0)];
     let mut read_by = Vec::new();
-    for group in groups {
+    for group in ["one", "two"] {
         let erased = bus.erase(topic.name, &groups, &keys).await.unwrap();
         assert_ne!(erased, Erased::Gone, "{group} has read nothing yet");
         assert_eq!(bus.read_all(topic.name).await.unwrap(), before);
@@ -389,6 +395,13 @@ async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn 
         subscription.commit(&last(&all)).await.unwrap();
         read_by.push(subscription);
     }
+    let erased = bus
+        .erase(topic.name, &groups.map(|group| looked_at(&group.group, 0)), &keys)
+        .await
+        .unwrap();
+    assert_ne!(erased, Erased::Gone, "a letter was not looked at");
+    assert_eq!(bus.read_all(topic.name).await.unwrap(), before);
+    let groups = [looked_at("one", 1), looked_at("two", 0)];
     let kept: Vec<_> = match bus.erase(topic.name, &groups, &keys).await.unwrap() {
         Erased::Kept => before,
         Erased::Unread => panic!("all have read them"),

@@ -23,6 +23,7 @@ macro_rules! signed_suite {
         a_forged_event_is_parked_again_however_often_it_is_sent_through_again,
         a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again,
         nobody_hides_a_letter_or_writes_one_that_looks_like_ours,
+        a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own,
     })+ };
 }
 
@@ -204,6 +205,28 @@ async fn nobody_hides_a_letter_or_writes_one_that_looks_like_ours(fixture: &dyn 
     assert_eq!(found, [(ours.id.as_str(), true), (forged.as_str(), false)]);
     // Nothing says where it stood, so that the place of the letter itself does.
     assert!(letters[1].origin.starts_with(&own_topic), "{}", letters[1].origin);
+}
+
+async fn a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own(fixture: &dyn Fixture) {
+    let bus = ready(fixture, keys(b'k', &[])).await;
+    let forged = event("a", 0)
+        .to_message()
+        .with_header("dlq-redrives", u32::MAX.to_string())
+        .with_header("dlq-redriven", event("a", 0).id.to_string())
+        .with_header("dlq-for-group", "g");
+    bus.publish(TOPIC.name, vec![forged, signed(b'k', 0)]).await.unwrap();
+    let refuses = || Recorder::new(|_, _| Err(HandlerError::Poisoned("not yet".to_owned())));
+    let consumer = consume("g", &bus, refuses());
+    let both = parked(&bus, "g", 2).await;
+    stop(consumer).await;
+    let ours = event("a", 0).id.to_string();
+    assert!(both[0].id.starts_with(TOPIC.name), "known by its place: {}", both[0].id);
+    assert_eq!(both[1].id, ours);
+    // Nor does sending the one through again close the other.
+    let letters = DeadLetters::new(bus.clone());
+    letters.redrive(TOPIC.name, &both[0]).await.unwrap();
+    let left = letters.list(TOPIC.name, "g").await.unwrap();
+    assert_eq!(left.iter().map(|letter| &letter.id).collect::<Vec<_>>(), [&ours]);
 }
 
 #[tokio::test]

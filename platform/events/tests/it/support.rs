@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use events::{
-    BusError, Consumer, DeadLetters, Delivery, Erased, Event, EventBus, Handler, HandlerError, Message, Parked,
-    Position, Signatures, Stalled, Subscription, Topic,
+    BusError, Consumer, DeadLetters, Delivery, Erase, Erased, Event, EventBus, Handler, HandlerError, LookedAt,
+    Message, Parked, Position, Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, CrashPoints, RequestContext, Tasks};
@@ -180,10 +180,6 @@ impl EventBus for FlakyBus {
         self.inner.read_all(topic).await
     }
 
-    async fn erase(&self, topic: &str, groups: &[&str], keys: &[String]) -> Result<Erased, BusError> {
-        self.inner.erase(topic, groups, keys).await
-    }
-
     fn stalled(&self) -> &Stalled {
         self.inner.stalled()
     }
@@ -194,6 +190,13 @@ impl EventBus for FlakyBus {
 
     async fn is_up(&self) -> bool {
         self.inner.is_up().await
+    }
+}
+
+#[async_trait]
+impl Erase for FlakyBus {
+    async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError> {
+        self.inner.erase(topic, groups, keys).await
     }
 }
 
