@@ -129,13 +129,20 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, &Process::this()?)
 }
 
-/// Closes a file to others that is ours; leaves everything else as it is.
+/// Closes a file to others that is ours; leaves everything else as it is. One that has gone meanwhile is open to nobody: the
+/// log beside a database goes with the last connection to it, which may be another process's.
 pub(crate) fn tighten(path: &Path) -> io::Result<()> {
-    let (found, us) = (fs::symlink_metadata(path)?, Process::this()?);
-    if !found.is_file() || !us.owns(&found) || us.beside_owner(&found) == Beside::Nobody {
-        return Ok(());
+    let us = Process::this()?;
+    let closed = fs::symlink_metadata(path).and_then(|found| {
+        if !found.is_file() || !us.owns(&found) || us.beside_owner(&found) == Beside::Nobody {
+            return Ok(());
+        }
+        close_to_others(path, &open(path, OFlags::RDONLY, &us)?, &us)
+    });
+    match closed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        closed => closed,
     }
-    close_to_others(path, &open(path, OFlags::RDONLY, &us)?, &us)
 }
 
 /// Reads a small file that must always have been for its owner alone, such as a key. One that was open to a group of ours is

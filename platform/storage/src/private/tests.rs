@@ -178,6 +178,7 @@ fn a_file_that_was_open_to_others_is_closed_to_them() {
     assert_eq!(mode(&lock), 0o666, "a link is not followed");
     tighten(&lock).unwrap();
     assert_eq!(mode(&lock), 0o600);
+    tighten(&folder.path().join("gone")).unwrap();
 }
 
 #[test]
