@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use runtime::channel::Peer;
+use runtime::{
+    channel::Peer,
+    config::{WeakKey, strong_key},
+};
 
 use crate::{
     Proxied,
@@ -38,44 +41,21 @@ pub struct Peers {
     pub orders: Peer,
 }
 
-/// An HS256 key of at least [`Secret::MIN_LEN`] bytes. It never shows in logs.
+/// An HS256 key that cannot be guessed. It never shows in logs.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
-/// A key that can be guessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WeakSecret {
-    #[error("must have at least {} bytes", Secret::MIN_LEN)]
-    TooShort,
-    #[error("must not be one byte again and again, or only blanks")]
-    Monotonous,
-}
-
 impl Secret {
-    /// RFC 7518 asks for a key as long as the hash.
-    pub const MIN_LEN: usize = 32;
-
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, WeakSecret> {
+    /// Blanks at its ends do not make it longer. They stay part of it: whoever else issues tokens signs with all of its bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, WeakKey> {
         let bytes = bytes.into();
-        let is_blank = || str::from_utf8(&bytes).is_ok_and(|text| text.chars().all(is_blank));
-        let is_one_byte = || bytes.iter().all(|byte| Some(byte) == bytes.first());
-        if bytes.len() < Self::MIN_LEN {
-            Err(WeakSecret::TooShort)
-        } else if is_blank() || is_one_byte() {
-            Err(WeakSecret::Monotonous)
-        } else {
-            Ok(Self(bytes))
-        }
+        strong_key(&bytes)?;
+        Ok(Self(bytes))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// What nobody sees who looks at a key.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c.is_control()
 }
 
 impl fmt::Debug for Secret {

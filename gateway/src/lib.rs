@@ -27,7 +27,7 @@ use axum::{
 use runtime::{Health, Runtime};
 
 pub use caller::Proxied;
-pub use config::{Config, Peers, Secret, WeakSecret};
+pub use config::{Config, Peers, Secret};
 pub use server::{Patience, Running, serve};
 
 use limits::Limits;

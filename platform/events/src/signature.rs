@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use runtime::config::{WeakKey, strong_key};
 use sha2::Sha256;
 
 use crate::Message;
@@ -26,25 +27,17 @@ const ATTRIBUTES: [&str; 7] = [
     "x-request-id",
 ];
 
-/// A key of at least [`SigningKey::MIN_LEN`] bytes.
+/// A key that cannot be guessed.
 #[derive(Clone)]
 pub struct SigningKey(Hmac<Sha256>);
 
-/// Why bytes are no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must have at least {} bytes that are not blanks", SigningKey::MIN_LEN)]
-pub struct WeakKey;
-
 impl SigningKey {
-    pub const MIN_LEN: usize = 32;
-
-    /// Blanks at the ends count for nothing.
+    /// Blanks at its ends are no part of it.
     pub fn new(key: &[u8]) -> Result<Self, WeakKey> {
-        if key.trim_ascii().len() < Self::MIN_LEN {
-            return Err(WeakKey);
-        }
         // It takes keys of any length.
-        Hmac::new_from_slice(key).map(Self).map_err(|_| WeakKey)
+        Hmac::new_from_slice(strong_key(key)?)
+            .map(Self)
+            .map_err(|_| WeakKey::TooShort)
     }
 }
 
@@ -181,7 +174,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> SigningKey {
-        SigningKey::new(&[byte; 32]).unwrap()
+        SigningKey::new(format!("a key of events with the number {byte}").as_bytes()).unwrap()
     }
 
     fn signatures(signs: u8, also: &[u8]) -> Signatures {
@@ -262,10 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_signed_is_known_by_the_key_without_what_a_file_has_at_its_end() {
+        let with = |key: &str| Signatures::new("", SigningKey::new(key.as_bytes()).unwrap(), Vec::new());
+        let key = "a key of events, of more than 32 bytes";
+        let signed = with(key).sign("t", message());
+        for carried in ["\n", "\r\n", " ", "\n\n"] {
+            assert_eq!(
+                with(&format!("{key}{carried}")).check("t", &signed),
+                Ok(()),
+                "{carried:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_key_that_can_be_guessed_is_none_and_no_key_shows() {
-        assert_eq!(SigningKey::new(&[b' '; 40]).unwrap_err(), WeakKey);
-        assert_eq!(SigningKey::new(&[b'k'; 31]).unwrap_err(), WeakKey);
+        for (weak, why) in [([b' '; 40], WeakKey::TooShort), ([b'k'; 40], WeakKey::Monotonous)] {
+            assert_eq!(SigningKey::new(&weak).unwrap_err(), why);
+        }
         let shown = format!("{:?}", signatures(b'k', b"l"));
-        assert!(!shown.contains("kkk") && !shown.contains("107"), "{shown}");
+        assert!(!shown.contains("107") && !shown.contains("108"), "{shown}");
     }
 }

@@ -1,6 +1,10 @@
 //! Values that settings have.
 
+mod key;
+
 use std::{fmt, str::FromStr, time::Duration};
+
+pub use key::{MIN_KEY_LEN, WeakKey, strong_key};
 
 /// A duration that reads like `250ms`, `5m` or `1h 30m`; `0` is none at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,6 +21,7 @@ use tracing_subscriber::{field::MakeExt, fmt, fmt::format};
 
 pub use output::Output;
 pub use visible::visible;
+use visible::visible_json;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Log {
         let output = self.0.clone();
         let builder = fmt()
             .with_max_level(level)
-            .with_writer(move || Line(output.clone()))
+            .with_writer(move || Line(output.clone(), format))
             // It would be said by `eprintln!`, which panics where standard error is gone.
             .log_internal_errors(false)
             .with_target(true);
@@ -126,11 +127,15 @@ fn fields() -> impl for<'writer> fmt::FormatFields<'writer> + Send + Sync + 'sta
 }
 
 /// A log line as it is written: whole.
-struct Line(Output);
+struct Line(Output, LogFormat);
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.say(line.to_vec());
+        self.0.say(match self.1 {
+            // Its fields were made visible one by one, and it has colours of our own.
+            LogFormat::Text => line.to_vec(),
+            LogFormat::Json => visible_json(&String::from_utf8_lossy(line)).into_bytes(),
+        });
         Ok(line.len())
     }
 
@@ -192,6 +197,35 @@ mod tests {
         assert_eq!(line.chars().find(is_obeyed), None, "{line:?}");
         for word in ["said=a", "shown=a", "quoted=\"a", "debug=\"a", r"\u{1b}[2J\r\nERROR b"] {
             assert!(line.contains(word), "{word}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_json_obeys_nothing_either_and_says_the_same() {
+        let written = Written::default();
+        let output = Output::new(Box::new(written.clone()), |_| {});
+        let (line, hostile) = (output.clone(), "a\u{1b}[2J\r\nERROR b\u{7f}\u{9b}31m\u{202e}c");
+        let subscriber = fmt()
+            .with_writer(move || Line(line.clone(), LogFormat::Json))
+            .json()
+            .flatten_event(true)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let _inside = tracing::info_span!("span", said = %hostile).entered();
+            tracing::warn!(shown = %hostile, quoted = hostile, "{hostile}");
+        });
+        assert!(output.flush(Duration::from_secs(10)));
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line = text.trim_end_matches('\n');
+        let is_obeyed = |c: &char| c.is_control() || *c == '\u{202e}';
+        assert_eq!(line.chars().find(is_obeyed), None, "{line:?}");
+        let read: serde_json::Value = serde_json::from_str(line).unwrap();
+        for said in ["/shown", "/quoted", "/message", "/span/said"] {
+            assert_eq!(
+                read.pointer(said).and_then(serde_json::Value::as_str),
+                Some(hostile),
+                "{said}: {line}"
+            );
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Directories and files that are for this process's user alone.
 //!
 //! Whoever can write beside them may have put a link there, or a file of their own: no link is followed, and what belongs to
-//! another user is not taken.
+//! another user than root is not taken. A group that this process is in is trusted as whoever started it is: what is open to
+//! that group is closed to it again, and used.
+
+mod rights;
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, Permissions},
@@ -13,12 +16,10 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
-    process::geteuid,
 };
 
-const ROOT: u32 = 0;
-/// What a group and all others may do.
-const OTHERS: u32 = 0o077;
+use rights::{Beside, Process, ROOT};
+
 const WRITTEN_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 /// More than any file that is read here.
@@ -27,34 +28,62 @@ const MOST: u64 = 64 * 1024;
 /// Makes a directory that nobody else may enter, or sees to it that nobody else may enter the one that is there.
 ///
 /// One that others may enter is closed to them only if it is `known` or empty: a path that was set to the wrong place, such
-/// as a home directory, is left as it is and refused.
+/// as a home directory, is left as it is, and refused unless only a group of ours may enter it.
 pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let us = Process::this()?;
     let link = fs::symlink_metadata(path)?;
-    if link.is_symlink() && ![ROOT, me()].contains(&link.uid()) {
-        return Err(foreign("it is a link that", link.uid()));
+    if link.is_symlink() && ![ROOT, us.user].contains(&link.uid()) {
+        return Err(foreign("it is a link that", link.uid(), &us));
     }
     let found = fs::metadata(path)?;
-    if found.uid() == ROOT && me() != ROOT && found.mode() & WRITTEN_BY_ALL == 0 {
-        // A mount point, most often: root may do anything anyway, and the files are closed to all others.
+    let is_open_to_all = found.mode() & WRITTEN_BY_ALL != 0;
+    if !us.owns(&found) {
+        return match found.uid() {
+            // A mount point, most often: root may do anything anyway, and the files are closed to all others.
+            ROOT if !is_open_to_all => Ok(()),
+            ROOT => Err(for_everybody(path, &found)),
+            other => Err(foreign("it", other, &us)),
+        };
+    }
+    let beside = us.beside_owner(&found);
+    if beside == Beside::Nobody {
         return Ok(());
     }
-    if found.uid() != me() {
-        return Err(foreign("it", found.uid()));
-    }
-    if found.mode() & OTHERS == 0 {
+    let is_sticky = found.mode() & STICKY != 0;
+    if !is_sticky && holds_only(path, known)? {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        tracing::info!(path = %path.display(), "the directory was open to others; now it is closed to them (mode 700)");
         return Ok(());
     }
-    if found.mode() & STICKY != 0 || !holds_only(path, known)? {
-        return Err(io::Error::other(format!(
+    match beside {
+        Beside::OwnGroup | Beside::Nobody => {
+            tracing::warn!(
+                path = %path.display(),
+                group = found.gid(),
+                "a group of this process may enter the directory; it holds other things, so it is left as it is"
+            );
+            Ok(())
+        }
+        Beside::ForeignGroup | Beside::All if is_open_to_all && (is_sticky || found.uid() == ROOT) => {
+            Err(for_everybody(path, &found))
+        }
+        Beside::ForeignGroup | Beside::All => Err(io::Error::other(format!(
             "it is open to others (mode {:03o}) and holds other things; name a directory for the shop alone, which is made if \
              it is not there, or close this one with chmod 700",
             found.mode() & 0o777
-        )));
+        ))),
     }
-    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    tracing::info!(path = %path.display(), "the directory was open to others; now it is closed to them (mode 700)");
-    Ok(())
+}
+
+/// Where everybody makes files, such as /tmp: to close it would lock all others out, and it is nobody's to close but root's.
+fn for_everybody(path: &Path, found: &Metadata) -> io::Error {
+    io::Error::other(format!(
+        "it is open to others (mode {:03o}): everybody may write in it; name a directory in it for the shop alone, which is \
+         made if it is not there: DATA_DIR={}",
+        found.mode() & 0o7777,
+        path.join("shop").display()
+    ))
 }
 
 /// What an empty file system has in it from the start.
@@ -76,10 +105,11 @@ fn holds_only(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<bool> {
 
 /// Opens a file to read and write, and makes it when it is not there. One of ours that others may read is closed to them.
 pub fn create(path: &Path) -> io::Result<File> {
-    let file = open(path, OFlags::RDWR | OFlags::CREATE)?;
+    let us = Process::this()?;
+    let file = open(path, OFlags::RDWR | OFlags::CREATE, &us)?;
     let found = file.metadata()?;
-    check(&found)?;
-    close_to_others(path, &file, &found)?;
+    check(&found, &us)?;
+    close_to_others(path, &file, &us)?;
     Ok(file)
 }
 
@@ -87,35 +117,54 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// again would end the locks that this process has on it.
 pub fn prepare(path: &Path) -> io::Result<()> {
     match create_new(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(&fs::symlink_metadata(path)?),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            check(&fs::symlink_metadata(path)?, &Process::this()?)
+        }
         made => made.map(drop),
     }
 }
 
 /// Makes a file that is not there yet.
 pub fn create_new(path: &Path) -> io::Result<File> {
-    open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+    open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, &Process::this()?)
 }
 
-/// Closes a file to others that is ours; leaves everything else as it is.
+/// Closes a file to others that is ours; leaves everything else as it is. One that has gone meanwhile is open to nobody: the
+/// log beside a database goes with the last connection to it, which may be another process's.
 pub(crate) fn tighten(path: &Path) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
-    if !found.is_file() || found.uid() != me() || found.mode() & OTHERS == 0 {
-        return Ok(());
+    let us = Process::this()?;
+    let closed = fs::symlink_metadata(path).and_then(|found| {
+        if !found.is_file() || !us.owns(&found) || us.beside_owner(&found) == Beside::Nobody {
+            return Ok(());
+        }
+        close_to_others(path, &open(path, OFlags::RDONLY, &us)?, &us)
+    });
+    match closed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        closed => closed,
     }
-    let file = open(path, OFlags::RDONLY)?;
-    close_to_others(path, &file, &file.metadata()?)
 }
 
-/// Reads a small file that must always have been for its owner alone, such as a key.
+/// Reads a small file that must always have been for its owner alone, such as a key. One that was open to a group of ours is
+/// closed to that, if it is ours, and read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open(path, OFlags::RDONLY)?;
-    let mode = file.metadata()?.mode();
-    if mode & OTHERS != 0 {
+    let us = Process::this()?;
+    let file = open(path, OFlags::RDONLY, &us)?;
+    let found = file.metadata()?;
+    let who = match us.beside_owner(&found) {
+        Beside::Nobody => None,
+        Beside::OwnGroup => {
+            close_to_group(path, &file, &us)?;
+            None
+        }
+        Beside::ForeignGroup => Some(format!("group {}, which this process is not in,", found.gid())),
+        Beside::All => Some("others".to_owned()),
+    };
+    if let Some(who) = who {
         return Err(io::Error::other(format!(
-            "others may read or write it (mode {:03o}); close it with chmod 600 if nobody else was there, and replace it if \
+            "{who} may read or write it (mode {:03o}); close it with chmod 600 if nobody else was there, and replace it if \
              somebody was",
-            mode & 0o777
+            found.mode() & 0o777
         )));
     }
     let mut text = Vec::new();
@@ -123,21 +172,46 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A regular file of this user. Nothing is waited for, as opening a pipe would.
-fn open(path: &Path, how: OFlags) -> io::Result<File> {
+/// Closes a key of ours to our group. Where that cannot be done, such as on a volume that is mounted to be read only, it stays
+/// what it is to whoever runs this process.
+fn close_to_group(path: &Path, file: &File, us: &Process) -> io::Result<()> {
+    let found = file.metadata()?;
+    if !us.owns(&found) {
+        return Ok(());
+    }
+    let (path, group) = (path.display(), found.gid());
+    match file.set_permissions(Permissions::from_mode(0o600)) {
+        Ok(()) => tracing::warn!(
+            %path,
+            group,
+            "a group of this process could read or write the key; now it is closed to that (mode 600). If somebody else is in \
+             the group, replace the key"
+        ),
+        Err(error) => tracing::warn!(
+            %path,
+            group,
+            %error,
+            "a group of this process can read or write the key, and it cannot be closed to that"
+        ),
+    }
+    Ok(())
+}
+
+/// A regular file of this user, or one of root's that is closed to others. Nothing is waited for, as opening a pipe would.
+fn open(path: &Path, how: OFlags, us: &Process) -> io::Result<File> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
     let file = File::from(opened.map_err(|error| match error {
         Errno::LOOP => link(),
         error => error.into(),
     })?);
-    check_owner(&file.metadata()?)?;
+    check_owner(&file.metadata()?, us)?;
     Ok(file)
 }
 
 /// Whether what is written there is written in this file of ours and nowhere else.
-fn check(found: &Metadata) -> io::Result<()> {
-    check_owner(found)?;
+fn check(found: &Metadata, us: &Process) -> io::Result<()> {
+    check_owner(found, us)?;
     if found.nlink() > 1 {
         return Err(io::Error::other(
             "it has another name as well (a hard link): what is written here would be written there; copy the file instead",
@@ -146,15 +220,15 @@ fn check(found: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-fn check_owner(found: &Metadata) -> io::Result<()> {
+fn check_owner(found: &Metadata, us: &Process) -> io::Result<()> {
     if found.is_symlink() {
         return Err(link());
     }
     if !found.is_file() {
         return Err(io::Error::other("it is no regular file; move it away"));
     }
-    if found.uid() != me() {
-        return Err(foreign("it", found.uid()));
+    if !us.trusts(found) {
+        return Err(foreign("it", found.uid(), us));
     }
     Ok(())
 }
@@ -163,23 +237,20 @@ fn link() -> io::Error {
     io::Error::other("it is a link, and links are not followed here; put the file itself in its place")
 }
 
-fn close_to_others(path: &Path, file: &File, found: &Metadata) -> io::Result<()> {
-    if found.mode() & OTHERS != 0 {
+fn close_to_others(path: &Path, file: &File, us: &Process) -> io::Result<()> {
+    let found = file.metadata()?;
+    if us.owns(&found) && us.beside_owner(&found) != Beside::Nobody {
         file.set_permissions(Permissions::from_mode(0o600))?;
         tracing::info!(path = %path.display(), "the file was open to others; now it is closed to them (mode 600)");
     }
     Ok(())
 }
 
-fn me() -> u32 {
-    geteuid().as_raw()
-}
-
-fn foreign(what: &str, owner: u32) -> io::Error {
+fn foreign(what: &str, owner: u32, us: &Process) -> io::Error {
     io::Error::other(format!(
         "{what} belongs to user {owner}, and this process runs as user {}; start it as that user, or give the file away with \
          chown",
-        me()
+        us.user
     ))
 }
 

@@ -79,16 +79,23 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("CARTWRIGHT_TEST_HOOKS", "yes", "abort-this-process"),
         ("JWT_SECRET", "short", "32 bytes"),
         ("JWT_SECRET", "                                ", "blanks"),
-        (
-            "JWT_SECRET",
-            "********************************",
-            "one byte again and again",
-        ),
+        ("JWT_SECRET", "********************************", "again and again"),
         ("JWT_SECRET_PREVIOUS", "short", "32 bytes"),
         (
             "JWT_SECRET_PREVIOUS",
             "\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t",
             "blanks",
+        ),
+        ("EVENT_SIGNING_KEY", "short", "32 bytes"),
+        (
+            "EVENT_SIGNING_KEY",
+            "********************************",
+            "again and again",
+        ),
+        (
+            "EVENT_SIGNING_KEY_PREVIOUS",
+            "********************************",
+            "again and again",
         ),
         ("RESERVATION_TTL", "soon", "250ms"),
         ("RESERVATION_TTL", "0s", "more than 0"),

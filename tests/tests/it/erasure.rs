@@ -1,6 +1,6 @@
 //! Erasure: what a shop keeps of a customer goes, by a command beside it.
 
-use std::{path::Path, process::Output};
+use std::{net::SocketAddr, ops::Range, path::Path, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use cartwright::http::Customer;
@@ -14,6 +14,10 @@ use system_tests::{
     process::ShopProcess,
     shops::until,
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 /// Ids that stand nowhere else, so that they can be searched for as text.
@@ -25,6 +29,8 @@ on_every_profile! {
     a_customer_whose_purchase_goes_on_is_not_erased,
     a_customer_of_whom_an_event_is_parked_is_erased_once_it_was_sent_through_again_or_may_go,
     a_shop_that_is_away_in_part_is_not_taken_for_one_that_has_erased,
+    what_is_bought_while_its_customer_is_erased_is_erased_with_the_rest,
+    a_customer_who_does_not_stop_shopping_is_not_taken_for_an_erased_one,
 }
 
 /// Runs `cartwright erase` beside a shop.
@@ -293,6 +299,81 @@ async fn a_shop_that_is_away_in_part_is_not_taken_for_one_that_has_erased(profil
         erased.status.success() && printed(&erased).contains("1 cart removed"),
         "{erased:?}"
     );
+    books::balance(&home).await?;
+    shop.stop().await?;
+    Ok(())
+}
+
+/// Stands before a service and lets this be bought, once for each key, whenever somebody sends that service something.
+/// Ends with the caller's connection; nothing is bought any more once the keys are used up.
+async fn shop_before(service: SocketAddr, listener: TcpListener, ann: &Customer, mut keys: Range<u32>) -> Result<()> {
+    let (mut caller, _) = listener.accept().await?;
+    let mut service = TcpStream::connect(service).await?;
+    let mut part = vec![0; 1 << 16];
+    let (mut from_service, mut to_service) = service.split();
+    let (mut from_caller, mut to_caller) = caller.split();
+    let there = async {
+        loop {
+            let read = from_caller.read(&mut part).await?;
+            if read == 0 {
+                return anyhow::Ok(());
+            }
+            if let Some(key) = keys.next() {
+                add(ann, 1).await?;
+                buy(ann, &format!("meanwhile-{key}"), "pm_card_ok").await?;
+            }
+            to_service.write_all(&part[..read]).await?;
+        }
+    };
+    let back = async { Ok(tokio::io::copy(&mut from_service, &mut to_caller).await.map(drop)?) };
+    tokio::select! {
+        done = there => done,
+        done = back => done,
+    }
+}
+
+/// Erases a customer who has bought something, and who buys more for each key while the cart, the last thing, is erased.
+async fn erase_while_shopping(home: &Home, shop: &mut ShopProcess, keys: Range<u32>) -> Result<Output> {
+    let ann = shop.customer(ANN)?;
+    add(&ann, 1).await?;
+    buy(&ann, "before", "pm_card_ok").await?;
+    books::settle(home).await?;
+    let door = TcpListener::bind("127.0.0.1:0").await?;
+    let cart = shop.addresses.insert("cart".to_owned(), door.local_addr()?);
+    let shopping = shop_before(cart.context("no cart")?, door, &ann, keys);
+    let (shopped, erased) = tokio::join!(shopping, erase(shop, home, &["--yes"]));
+    shopped?;
+    erased
+}
+
+async fn what_is_bought_while_its_customer_is_erased_is_erased_with_the_rest(profile: Profile) -> Result<()> {
+    let home = Home::new(profile).await?;
+    let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let erased = erase_while_shopping(&home, &mut shop, 0..1).await?;
+    ensure!(erased.status.success(), "{erased:?}");
+    let made_nobodys = "checkout      2 checkouts made nobody's";
+    ensure!(
+        printed(&erased).lines().any(|line| line == made_nobodys),
+        "one before, one meanwhile: {erased:?}"
+    );
+    books::settle(&home).await?;
+    let mut places = places_of(ANN, &home).await?;
+    places.retain(|place| place != "bus.messages");
+    assert_eq!(places, [""; 0]);
+    books::balance(&home).await?;
+    shop.stop().await?;
+    Ok(())
+}
+
+async fn a_customer_who_does_not_stop_shopping_is_not_taken_for_an_erased_one(profile: Profile) -> Result<()> {
+    let home = Home::new(profile).await?;
+    let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let said = refusal(&erase_while_shopping(&home, &mut shop, 0..1000).await?)?;
+    ensure!(
+        said.contains("goes on shopping") && said.contains("erase this customer again"),
+        "{said}"
+    );
+    books::settle(&home).await?;
     books::balance(&home).await?;
     shop.stop().await?;
     Ok(())

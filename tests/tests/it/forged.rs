@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
-use events::{DeadLetters, Event, Message, Parked};
+use events::{DeadLetters, Event, Message, Parked, Signatures, SigningKey};
 use proto::events::{CHECKOUT_TOPIC, CheckoutCompleted, GROUPS, ORDERS_GROUP};
 use runtime::{Ids, RequestContext};
 use serde_json::{Value, json};
@@ -75,6 +75,20 @@ async fn effects(shop: &Shop) -> Result<Contents> {
     let consumers = ["cart.", "orders.", "notification."];
     all.retain(|table, _| consumers.iter().any(|store| table.starts_with(store)));
     Ok(all)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_events_is_the_same_with_the_end_of_a_line_behind_it() -> Result<()> {
+    let with_end = |settings: &mut cartwright::settings::Settings| {
+        settings.signing.event_signing_key = Some(format!("{KEY}\r\n"));
+    };
+    let shop = Shop::with_settings(Profile::Embedded, with_end).await?;
+    let signatures = Signatures::new("", SigningKey::new(KEY.as_bytes())?, Vec::new());
+    let ours = signatures.sign(CHECKOUT_TOPIC, bargain("ada"));
+    shop.home().bus().await?.publish(CHECKOUT_TOPIC, vec![ours]).await?;
+    shop.settle().await?;
+    assert_eq!(orders(&shop, "ada").await?[0]["status"], "CONFIRMED");
+    Ok(())
 }
 
 async fn a_forged_event_is_parked_and_the_next_purchase_is_an_order(profile: Profile) -> Result<()> {
@@ -154,9 +168,18 @@ async fn an_event_of_ours_that_is_copied_changes_nothing(profile: Profile) -> Re
 }
 
 async fn what_others_wrote_commands_no_terminal_that_shows_it(profile: Profile) -> Result<()> {
+    for format in ["text", "json"] {
+        what_others_wrote_commands_no_terminal(profile, format)
+            .await
+            .context(format)?;
+    }
+    Ok(())
+}
+
+async fn what_others_wrote_commands_no_terminal(profile: Profile, format: &str) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut serve = home.command(Path::new(BINARY));
-    serve.env("LOG_FORMAT", "text");
+    serve.env("LOG_FORMAT", format);
     let shop = ShopProcess::open(serve).await?;
     let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}\r\nid         faked\u{9b}31m\u{202e}";
     let message = Message {
@@ -184,7 +207,12 @@ async fn what_others_wrote_commands_no_terminal_that_shows_it(profile: Profile) 
     let id = listed.split_whitespace().next().context("no id")?;
     let shown = dlq(&["show", id]).await?;
     let (_, logged) = shop.stop().await?;
-    assert!(logged.contains("parked an event"), "{logged}");
+    let line = logged.lines().find(|line| line.contains("parked an event"));
+    let line = line.context(logged.clone())?;
+    if format == "json" {
+        let line: Value = serde_json::from_str(line)?;
+        assert_eq!(line["key"], hostile, "it means the same");
+    }
     for text in [&listed, &shown, &logged] {
         let obeyed = |c: &char| (c.is_control() && *c != '\n') || *c == '\u{202e}';
         assert_eq!(text.chars().find(obeyed), None, "{text:?}");

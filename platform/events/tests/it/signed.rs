@@ -30,7 +30,7 @@ macro_rules! signed_suite {
 signed_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
 fn key(byte: u8) -> SigningKey {
-    SigningKey::new(&[byte; 32]).unwrap()
+    SigningKey::new(format!("a key of events with the number {byte}").as_bytes()).unwrap()
 }
 
 fn keys(signs: u8, also: &[u8]) -> Signatures {

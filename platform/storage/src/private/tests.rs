@@ -5,6 +5,10 @@ use std::{
 
 use super::*;
 
+fn me() -> u32 {
+    Process::this().unwrap().user
+}
+
 /// As one who was not asked for: the user with the fewest rights.
 const NOBODY: u32 = 65_534;
 
@@ -18,6 +22,17 @@ fn set_mode(path: &Path, mode: u32) {
 
 fn said<T>(outcome: io::Result<T>) -> String {
     outcome.map(drop).unwrap_err().to_string()
+}
+
+/// A directory in which everybody makes files, as root has them. Who is not root finds one.
+fn public_directory(folder: &Path) -> PathBuf {
+    if me() != ROOT {
+        return "/tmp".into();
+    }
+    let path = folder.join("public");
+    fs::create_dir(&path).unwrap();
+    set_mode(&path, 0o1777);
+    path
 }
 
 /// A file that belongs to somebody else. Who is not root cannot give one away, and finds one of root's.
@@ -113,7 +128,7 @@ fn a_file_that_must_always_have_been_private_is_refused_when_it_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     fs::write(&key, "secret").unwrap();
-    for loose in [0o666, 0o640, 0o604, 0o602] {
+    for loose in [0o666, 0o644, 0o604, 0o602] {
         set_mode(&key, loose);
         let refused = said(read(&key));
         assert!(
@@ -124,6 +139,29 @@ fn a_file_that_must_always_have_been_private_is_refused_when_it_was_not() {
     }
     set_mode(&key, 0o600);
     assert_eq!(read(&key).unwrap(), b"secret");
+}
+
+#[test]
+fn a_key_that_a_volume_has_opened_to_a_group_of_ours_is_closed_and_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "secret").unwrap();
+    for opened in [0o660, 0o640, 0o620] {
+        set_mode(&key, opened);
+        assert_eq!(read(&key).unwrap(), b"secret");
+        assert_eq!(mode(&key), 0o600);
+    }
+    // Only root can give a file to a group that it is not in.
+    if me() == ROOT {
+        chown(&key, None, Some(NOBODY)).unwrap();
+        set_mode(&key, 0o660);
+        let refused = said(read(&key));
+        assert!(
+            refused.contains("group 65534, which this process is not in,") && refused.contains("chmod 600"),
+            "{refused}"
+        );
+        assert_eq!(mode(&key), 0o660, "the file is left as it is");
+    }
 }
 
 #[test]
@@ -140,6 +178,7 @@ fn a_file_that_was_open_to_others_is_closed_to_them() {
     assert_eq!(mode(&lock), 0o666, "a link is not followed");
     tighten(&lock).unwrap();
     assert_eq!(mode(&lock), 0o600);
+    tighten(&folder.path().join("gone")).unwrap();
 }
 
 #[test]
@@ -166,10 +205,30 @@ fn only_a_directory_of_the_shops_own_is_closed_to_others() {
     assert_eq!(mode(&home), 0o755, "the directory is left as it is");
     set_mode(&home, 0o700);
     directory(&home, is_db).unwrap();
+    // What a volume has opened to a group of ours.
+    set_mode(&ours, 0o2770);
+    directory(&ours, is_db).unwrap();
+    assert_eq!(mode(&ours), 0o700);
+    set_mode(&home, 0o770);
+    directory(&home, is_db).unwrap();
+    assert_eq!(mode(&home), 0o770, "the directory is left as it is");
     // Where everybody makes files, such as /tmp, closing the door would lock others out.
     set_mode(&ours, 0o1777);
     assert!(said(directory(&ours, is_db)).contains("open to others"));
     assert_eq!(mode(&ours), 0o1777);
+}
+
+#[test]
+fn who_names_the_directory_of_everybody_is_told_to_name_one_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let public = public_directory(folder.path());
+    let refused = said(directory(&public, is_db));
+    let advice = format!("DATA_DIR={}/shop", public.display());
+    assert!(refused.contains(&advice), "{refused}");
+    for wrong in ["chmod", "chown"] {
+        assert!(!refused.contains(wrong), "{refused}");
+    }
+    assert_eq!(mode(&public), 0o1777);
 }
 
 #[test]

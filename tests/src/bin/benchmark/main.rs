@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 mod client;
+mod compare;
 mod hostile;
 mod purchases;
 mod redis;
@@ -23,14 +24,24 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let (profile, clients) = match arguments.split_first() {
         Some((what, [])) if what == "redis" => return redis::measure(&binary).await,
-        Some((what, rest)) if what == "hostile" => return hostile(&binary, rest).await,
-        Some((what, clients)) if what == "engines" => (Profile::Engines, clients),
-        Some(_) | None => (Profile::Embedded, arguments.as_slice()),
+        Some((what, rest)) if what == "hostile" => {
+            let (profile, other) = profile_of(rest);
+            return hostile::measure(other.first().map_or(&binary, Path::new), profile).await;
+        }
+        Some((what, rest)) if what == "compare" => {
+            let (profile, other) = profile_of(rest);
+            let other = other
+                .first()
+                .context("`benchmark compare` wants the binary of another build")?;
+            return compare::measure(&binary, Path::new(other), profile).await;
+        }
+        Some(_) | None => profile_of(&arguments),
     };
     let number = |argument: &String| {
         let wants = || {
             format!(
-                "'{argument}' is wrong: there is `benchmark [engines] [CLIENTS…]`, `benchmark redis`, and `benchmark hostile [engines] [BINARY]`"
+                "'{argument}' is wrong: there is `benchmark [engines] [CLIENTS…]`, `benchmark compare [engines] BINARY`, `benchmark redis`, \
+                 and `benchmark hostile [engines] [BINARY]`"
             )
         };
         argument.parse::<usize>().with_context(wants)
@@ -39,13 +50,12 @@ async fn main() -> anyhow::Result<()> {
     purchases::measure(&binary, profile, &clients?).await
 }
 
-/// Of the binary beside this one, or of another one.
-async fn hostile(binary: &Path, arguments: &[String]) -> anyhow::Result<()> {
-    let (profile, rest) = match arguments.split_first() {
+/// The stores that are meant, and the other arguments.
+fn profile_of(arguments: &[String]) -> (Profile, &[String]) {
+    match arguments.split_first() {
         Some((what, rest)) if what == "engines" => (Profile::Engines, rest),
         Some(_) | None => (Profile::Embedded, arguments),
-    };
-    hostile::measure(rest.first().map_or(binary, Path::new), profile).await
+    }
 }
 
 /// Of sorted times, the longest of the shortest so many of a hundred, in milliseconds with one decimal.

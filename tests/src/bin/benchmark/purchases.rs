@@ -37,21 +37,17 @@ pub(crate) async fn measure(binary: &Path, profile: Profile, given: &[usize]) ->
         "clients", "checkouts", "checkouts/s", "p50 ms", "p99 ms", "RSS MiB"
     );
     for clients in if given.is_empty() { &CLIENTS } else { given } {
-        let run = load(binary, profile, *clients).await?;
+        let run = load(binary, profile, *clients, CHECKOUTS).await?;
         println!(
             "{clients:<10} {:>12} {:>12} {:>10} {:>10} {:>10}",
             run.latencies.len(),
-            per_second(run.latencies.len(), run.took),
+            run.per_second(),
             percentile(&run.latencies, 50),
             percentile(&run.latencies, 99),
             run.memory >> 20
         );
     }
     Ok(())
-}
-
-fn per_second(count: usize, took: Duration) -> u128 {
-    u128::try_from(count).unwrap_or_default() * 1000 / took.as_millis().max(1)
 }
 
 /// From the start of the process, on an empty directory, to the answer of a purchase.
@@ -66,20 +62,28 @@ async fn start_to_checkout(binary: &Path, profile: Profile) -> anyhow::Result<Du
     Ok(took)
 }
 
-struct Run {
-    took: Duration,
+pub(crate) struct Run {
+    pub(crate) took: Duration,
     /// Of the checkout requests, sorted.
-    latencies: Vec<Duration>,
+    pub(crate) latencies: Vec<Duration>,
     memory: u64,
 }
 
-/// Purchases of one line each, by clients that each wait for their answer before the next; then the books must balance.
-async fn load(binary: &Path, profile: Profile, clients: usize) -> anyhow::Result<Run> {
+impl Run {
+    /// Purchases.
+    pub(crate) fn per_second(&self) -> u128 {
+        u128::try_from(self.latencies.len()).unwrap_or_default() * 1000 / self.took.as_millis().max(1)
+    }
+}
+
+/// So many purchases of one line each, by clients that each wait for their answer before the next; then the books must
+/// balance.
+pub(crate) async fn load(binary: &Path, profile: Profile, clients: usize, purchases: usize) -> anyhow::Result<Run> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(binary)).await?;
     receive_goods(shop.addresses["inventory"]).await?;
     let began = Instant::now();
-    let each = CHECKOUTS / clients;
+    let each = purchases / clients;
     let latencies = try_join_all((0..clients).map(|client| {
         let shop = &shop;
         async move {

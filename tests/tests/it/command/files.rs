@@ -10,7 +10,7 @@ use anyhow::ensure;
 use serde_json::json;
 use system_tests::process::{ShopProcess, command};
 
-use super::{BINARY, assert_refused, run};
+use super::{BINARY, assert_refused, run, said};
 
 fn mode(path: &Path) -> anyhow::Result<u32> {
     Ok(fs::symlink_metadata(path)?.permissions().mode() & 0o777)
@@ -124,11 +124,61 @@ async fn a_directory_of_other_things_is_left_as_it_is() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_directory_in_which_everybody_writes_is_refused_with_one_in_it_to_name() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let public = folder.path().join("public");
+    fs::create_dir(&public)?;
+    fs::write(public.join("letters"), "")?;
+    let advised = public.join("shop");
+    let advice = format!("DATA_DIR={}", advised.display());
+    // As root has /tmp.
+    fs::set_permissions(&public, Permissions::from_mode(0o1777))?;
+    for arguments in [&["serve"][..], &["serve", "gateway"]] {
+        let mut serve = command(Path::new(BINARY), &public);
+        let output = serve.args(arguments).env_remove("JWT_SECRET").output().await?;
+        assert_refused(&output, 1, &["everybody may write in it", &advice]);
+        ensure!(!said(&output).contains("chmod"), "{}", said(&output));
+    }
+    assert_eq!(mode(&public)?, 0o777);
+    let shop = ShopProcess::open(command(Path::new(BINARY), &advised)).await?;
+    buy(&shop, "k").await?;
+    shop.stop().await?;
+    assert_private(&advised)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_volume_that_is_opened_to_our_group_at_every_mount_is_taken_at_every_start() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let open = async || {
+        let mut serve = command(Path::new(BINARY), &data);
+        serve.env_remove("JWT_SECRET");
+        ShopProcess::open(serve).await
+    };
+    open().await?.stop().await?;
+    for _ in 0..2 {
+        for entry in fs::read_dir(&data)? {
+            fs::set_permissions(entry?.path(), Permissions::from_mode(0o660))?;
+        }
+        fs::set_permissions(&data, Permissions::from_mode(0o2770))?;
+        let shop = open().await?;
+        assert_private(&data)?;
+        let (_, log) = shop.stop().await?;
+        for key in ["jwt.key", "events.key"] {
+            let is_told = |line: &str| line.contains(key) && line.contains("now it is closed to that (mode 600)");
+            assert!(log.lines().any(is_told), "{key}: {log}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_key_that_others_may_read_signs_nothing() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let key = folder.path().join("jwt.key");
     fs::write(&key, "0123456789abcdef0123456789abcdef")?;
-    for loose in [0o666, 0o644, 0o640] {
+    for loose in [0o666, 0o644, 0o604] {
         fs::set_permissions(&key, Permissions::from_mode(loose))?;
         for arguments in [&["serve"][..], &["serve", "gateway"], &["token", "--user", "1"]] {
             let mut command = command(Path::new(BINARY), folder.path());
