@@ -1,8 +1,8 @@
 //! Directories and files that are for this process's user alone.
 //!
 //! Whoever can write beside them may have put a link there, or a file of their own: no link is followed, and what belongs to
-//! another user than root is not taken. A group that this process is in is trusted as whoever started it is: what is open to
-//! that group is closed to it again, and used.
+//! another user than root is not taken. What was open to others is closed to them. A key that was open is refused, because
+//! somebody may know it or have put theirs in its place: only the group of a volume is trusted as whoever mounted that is.
 
 mod rights;
 
@@ -18,7 +18,7 @@ use rustix::{
     io::Errno,
 };
 
-use rights::{Beside, Process, ROOT};
+use rights::{Beside, Process, ROOT, SET_GROUP, has_access_list};
 
 const WRITTEN_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
@@ -52,12 +52,13 @@ pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
     }
     let is_sticky = found.mode() & STICKY != 0;
     if !is_sticky && holds_only(path, known)? {
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        // The mark of a volume stays: by it the keys in there are taken.
+        fs::set_permissions(path, Permissions::from_mode(0o700 | found.mode() & SET_GROUP))?;
         tracing::info!(path = %path.display(), "the directory was open to others; now it is closed to them (mode 700)");
         return Ok(());
     }
     match beside {
-        Beside::OwnGroup | Beside::Nobody => {
+        Beside::Nobody | Beside::Volume | Beside::OwnGroup => {
             tracing::warn!(
                 path = %path.display(),
                 group = found.gid(),
@@ -105,7 +106,7 @@ fn holds_only(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<bool> {
 
 /// Opens a file to read and write, and makes it when it is not there. One of ours that others may read is closed to them.
 pub fn create(path: &Path) -> io::Result<File> {
-    let us = Process::this()?;
+    let us = Process::beside_file(path)?;
     let file = open(path, OFlags::RDWR | OFlags::CREATE, &us)?;
     let found = file.metadata()?;
     check(&found, &us)?;
@@ -118,7 +119,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 pub fn prepare(path: &Path) -> io::Result<()> {
     match create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            check(&fs::symlink_metadata(path)?, &Process::this()?)
+            check(&fs::symlink_metadata(path)?, &Process::beside_file(path)?)
         }
         made => made.map(drop),
     }
@@ -126,14 +127,18 @@ pub fn prepare(path: &Path) -> io::Result<()> {
 
 /// Makes a file that is not there yet.
 pub fn create_new(path: &Path) -> io::Result<File> {
-    open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, &Process::this()?)
+    open(
+        path,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL,
+        &Process::beside_file(path)?,
+    )
 }
 
 /// Closes a file to others that is ours; leaves everything else as it is. One that has gone meanwhile is open to nobody: the
 /// log beside a database goes with the last connection to it, which may be another process's.
 pub(crate) fn tighten(path: &Path) -> io::Result<()> {
-    let us = Process::this()?;
-    let closed = fs::symlink_metadata(path).and_then(|found| {
+    let closed = Process::beside_file(path).and_then(|us| {
+        let found = fs::symlink_metadata(path)?;
         if !found.is_file() || !us.owns(&found) || us.beside_owner(&found) == Beside::Nobody {
             return Ok(());
         }
@@ -145,18 +150,20 @@ pub(crate) fn tighten(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a small file that must always have been for its owner alone, such as a key. One that was open to a group of ours is
-/// closed to that, if it is ours, and read.
+/// Reads a small file that must always have been for its owner alone, such as a key. One that was open to the group of the
+/// volume that it lies in is closed to that, if it is ours, and read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let us = Process::this()?;
+    let us = Process::beside_file(path)?;
     let file = open(path, OFlags::RDONLY, &us)?;
     let found = file.metadata()?;
     let who = match us.beside_owner(&found) {
         Beside::Nobody => None,
-        Beside::OwnGroup => {
+        Beside::Volume if has_access_list(&file)? => Some("those in its access list (getfacl)".to_owned()),
+        Beside::Volume => {
             close_to_group(path, &file, &us)?;
             None
         }
+        Beside::OwnGroup => Some(format!("all of group {}", found.gid())),
         Beside::ForeignGroup => Some(format!("group {}, which this process is not in,", found.gid())),
         Beside::All => Some("others".to_owned()),
     };
@@ -172,7 +179,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Closes a key of ours to our group. Where that cannot be done, such as on a volume that is mounted to be read only, it stays
+/// Closes a key of ours to the group of its volume. Where that cannot be done, such as on a volume that is mounted to be read only, it stays
 /// what it is to whoever runs this process.
 fn close_to_group(path: &Path, file: &File, us: &Process) -> io::Result<()> {
     let found = file.metadata()?;
@@ -184,14 +191,14 @@ fn close_to_group(path: &Path, file: &File, us: &Process) -> io::Result<()> {
         Ok(()) => tracing::warn!(
             %path,
             group,
-            "a group of this process could read or write the key; now it is closed to that (mode 600). If somebody else is in \
+            "the group of the volume could read or write the key; now it is closed to that (mode 600). If somebody else is in \
              the group, replace the key"
         ),
         Err(error) => tracing::warn!(
             %path,
             group,
             %error,
-            "a group of this process can read or write the key, and it cannot be closed to that"
+            "the group of the volume can read or write the key, and it cannot be closed to that"
         ),
     }
     Ok(())

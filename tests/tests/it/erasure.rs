@@ -1,6 +1,8 @@
 //! Erasure: what a shop keeps of a customer goes, by a command beside it.
 
-use std::{net::SocketAddr, ops::Range, path::Path, process::Output};
+mod shopper;
+
+use std::{ops::Range, path::Path, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use cartwright::http::Customer;
@@ -14,10 +16,8 @@ use system_tests::{
     process::ShopProcess,
     shops::until,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+
+use shopper::Shopper;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 /// Ids that stand nowhere else, so that they can be searched for as text.
@@ -304,46 +304,18 @@ async fn a_shop_that_is_away_in_part_is_not_taken_for_one_that_has_erased(profil
     Ok(())
 }
 
-/// Stands before a service and lets this be bought, once for each key, whenever somebody sends that service something.
-/// Ends with the caller's connection; nothing is bought any more once the keys are used up.
-async fn shop_before(service: SocketAddr, listener: TcpListener, ann: &Customer, mut keys: Range<u32>) -> Result<()> {
-    let (mut caller, _) = listener.accept().await?;
-    let mut service = TcpStream::connect(service).await?;
-    let mut part = vec![0; 1 << 16];
-    let (mut from_service, mut to_service) = service.split();
-    let (mut from_caller, mut to_caller) = caller.split();
-    let there = async {
-        loop {
-            let read = from_caller.read(&mut part).await?;
-            if read == 0 {
-                return anyhow::Ok(());
-            }
-            if let Some(key) = keys.next() {
-                add(ann, 1).await?;
-                buy(ann, &format!("meanwhile-{key}"), "pm_card_ok").await?;
-            }
-            to_service.write_all(&part[..read]).await?;
-        }
-    };
-    let back = async { Ok(tokio::io::copy(&mut from_service, &mut to_caller).await.map(drop)?) };
-    tokio::select! {
-        done = there => done,
-        done = back => done,
-    }
-}
-
 /// Erases a customer who has bought something, and who buys more for each key while the cart, the last thing, is erased.
 async fn erase_while_shopping(home: &Home, shop: &mut ShopProcess, keys: Range<u32>) -> Result<Output> {
     let ann = shop.customer(ANN)?;
     add(&ann, 1).await?;
     buy(&ann, "before", "pm_card_ok").await?;
     books::settle(home).await?;
-    let door = TcpListener::bind("127.0.0.1:0").await?;
-    let cart = shop.addresses.insert("cart".to_owned(), door.local_addr()?);
-    let shopping = shop_before(cart.context("no cart")?, door, &ann, keys);
-    let (shopped, erased) = tokio::join!(shopping, erase(shop, home, &["--yes"]));
-    shopped?;
-    erased
+    let cart = *shop.addresses.get("cart").context("no cart")?;
+    Shopper::accompany(ann, keys, cart, async |in_front| {
+        shop.addresses.insert("cart".to_owned(), in_front);
+        erase(shop, home, &["--yes"]).await
+    })
+    .await
 }
 
 async fn what_is_bought_while_its_customer_is_erased_is_erased_with_the_rest(profile: Profile) -> Result<()> {

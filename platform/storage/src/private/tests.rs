@@ -141,27 +141,95 @@ fn a_file_that_must_always_have_been_private_is_refused_when_it_was_not() {
     assert_eq!(read(&key).unwrap(), b"secret");
 }
 
+/// A directory that was given to a group of ours, as volumes are, with a key in it.
+fn volume(folder: &Path) -> (PathBuf, PathBuf) {
+    let volume = folder.join("volume");
+    fs::create_dir(&volume).unwrap();
+    set_mode(&volume, 0o2770);
+    let key = volume.join("key");
+    fs::write(&key, "secret").unwrap();
+    (volume, key)
+}
+
+/// That the key is not taken, and is left as it is.
+fn assert_refused(key: &Path, who: &str) {
+    let left = mode(key);
+    let refused = said(read(key));
+    assert!(
+        refused.starts_with(who) && refused.contains("may read or write it") && refused.contains("chmod 600"),
+        "{refused}"
+    );
+    assert_eq!(mode(key), left, "the file is left as it is");
+}
+
 #[test]
 fn a_key_that_a_volume_has_opened_to_a_group_of_ours_is_closed_and_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("key");
-    fs::write(&key, "secret").unwrap();
+    let (volume, key) = volume(folder.path());
     for opened in [0o660, 0o640, 0o620] {
         set_mode(&key, opened);
+        set_mode(&volume, 0o2770);
+        // As whoever asks for it does first: the directory is closed, and is a volume still.
+        directory(&volume, |name| name == "key").unwrap();
+        assert_eq!(mode(&volume), 0o2700);
         assert_eq!(read(&key).unwrap(), b"secret");
         assert_eq!(mode(&key), 0o600);
     }
     // Only root can give a file to a group that it is not in.
     if me() == ROOT {
-        chown(&key, None, Some(NOBODY)).unwrap();
+        for path in [&volume, &key] {
+            chown(path, None, Some(NOBODY)).unwrap();
+        }
+        set_mode(&volume, 0o2770);
         set_mode(&key, 0o660);
-        let refused = said(read(&key));
-        assert!(
-            refused.contains("group 65534, which this process is not in,") && refused.contains("chmod 600"),
-            "{refused}"
-        );
-        assert_eq!(mode(&key), 0o660, "the file is left as it is");
+        assert_refused(&key, "group 65534, which this process is not in,");
     }
+}
+
+#[test]
+fn a_key_that_a_group_of_ours_may_read_outside_of_a_volume_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (volume, key) = volume(folder.path());
+    let group = fs::metadata(&key).unwrap().gid();
+    // Without the mark, whoever may enter the directory.
+    for closed in [0o770, 0o700] {
+        set_mode(&volume, closed);
+        for opened in [0o660, 0o640, 0o620] {
+            set_mode(&key, opened);
+            assert_refused(&key, &format!("all of group {group} "));
+        }
+    }
+    // With the mark of another group than the key's, or in a directory of somebody else, which only root can make.
+    if me() == ROOT {
+        chown(&volume, None, Some(NOBODY)).unwrap();
+        set_mode(&volume, 0o2770);
+        assert_refused(&key, &format!("all of group {group} "));
+        chown(&volume, Some(NOBODY), Some(group)).unwrap();
+        set_mode(&volume, 0o2770);
+        assert_refused(&key, &format!("all of group {group} "));
+    }
+    set_mode(&key, 0o600);
+    assert_eq!(read(&key).unwrap(), b"secret");
+}
+
+#[test]
+fn a_key_with_an_access_list_that_names_others_is_refused_on_a_volume_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, key) = volume(folder.path());
+    // The version, and then kind, rights and id of each entry: owner, user 65534, group, mask, others.
+    let none = u32::MAX;
+    let entries = [(1, 6, none), (2, 4, NOBODY), (4, 0, none), (16, 4, none), (32, 0, none)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (kind, rights, id) in entries {
+        list.extend([u16::to_le_bytes(kind), u16::to_le_bytes(rights)].concat());
+        list.extend(id.to_le_bytes());
+    }
+    rustix::fs::setxattr(&key, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty()).unwrap();
+    assert_eq!(mode(&key), 0o640, "the mask shows as the rights of the group");
+    assert_refused(&key, "those in its access list");
+    // What the refusal advises ends what the list grants.
+    set_mode(&key, 0o600);
+    assert_eq!(read(&key).unwrap(), b"secret");
 }
 
 #[test]
@@ -208,7 +276,7 @@ fn only_a_directory_of_the_shops_own_is_closed_to_others() {
     // What a volume has opened to a group of ours.
     set_mode(&ours, 0o2770);
     directory(&ours, is_db).unwrap();
-    assert_eq!(mode(&ours), 0o700);
+    assert_eq!(mode(&ours), 0o2700);
     set_mode(&home, 0o770);
     directory(&home, is_db).unwrap();
     assert_eq!(mode(&home), 0o770, "the directory is left as it is");

@@ -178,12 +178,19 @@ async fn a_key_that_others_may_read_signs_nothing() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let key = folder.path().join("jwt.key");
     fs::write(&key, "0123456789abcdef0123456789abcdef")?;
-    for loose in [0o666, 0o644, 0o604] {
+    // To everybody, and to a group of ours: where this is no volume, all users of the machine may be in it.
+    for (loose, who) in [
+        (0o666, "others"),
+        (0o644, "others"),
+        (0o604, "others"),
+        (0o640, "all of group"),
+        (0o660, "all of group"),
+    ] {
         fs::set_permissions(&key, Permissions::from_mode(loose))?;
         for arguments in [&["serve"][..], &["serve", "gateway"], &["token", "--user", "1"]] {
             let mut command = command(Path::new(BINARY), folder.path());
             let output = command.args(arguments).env_remove("JWT_SECRET").output().await?;
-            assert_refused(&output, 1, &["jwt.key", "others may read or write it", "chmod 600"]);
+            assert_refused(&output, 1, &["jwt.key", who, "may read or write it", "chmod 600"]);
         }
         assert_eq!(mode(&key)?, loose);
     }
