@@ -8,14 +8,14 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{BusError, Delivery, EventBus, LookedAt, Message, Signatures};
+use crate::{BusError, Delivery, EventBus, LookedAt, Message, Signatures, message::ID};
 
 /// How the headers begin that are about letters.
 const OF_LETTERS: &str = "dlq-";
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
-/// On a letter: nobody who has the key of events has signed the event, so that its id may be another one's.
+/// On a letter: the event is not whole, or nobody who has the key of events has signed it. Its id may be another one's.
 const UNPROVEN: &str = "dlq-unproven";
 /// On a message that was sent through again: the only group that is to look at it.
 const FOR_GROUP: &str = "dlq-for-group";
@@ -24,7 +24,6 @@ const REDRIVES: &str = "dlq-redrives";
 /// On a dead-letter topic: the letter with this id was sent through again.
 const REDRIVEN: &str = "dlq-redriven";
 
-const ID: &str = "ce_id";
 /// The longest reason that is kept, and the longest key of what is not kept whole, in characters.
 const MAX_REASON: usize = 2_000;
 /// Key, headers and value of the largest message that is kept whole, in bytes: what is said of it comes on top, and a bus takes
@@ -79,10 +78,20 @@ impl DeadLetters {
         now: Timestamp,
     ) -> Result<(), BusError> {
         let origin = place(topic, delivery);
-        let mut letter = small_enough(delivery.message.clone());
-        if self.bus.signatures().check(topic, &delivery.message).is_err() {
-            // Whoever wrote it may have written that it was sent through again, too, and this letter will be signed.
-            letter.headers.retain(|(name, _)| !name.starts_with(OF_LETTERS));
+        let (event, signatures) = (&delivery.message, self.bus.signatures());
+        // This letter will be signed: it repeats nothing that somebody else may have written about letters.
+        let kept: &[&str] = if signatures.knows_letter(topic, event) {
+            &[FOR_GROUP, REDRIVES]
+        } else {
+            &[]
+        };
+        let rest = rest_of_large(event);
+        let is_ours = rest.is_none() && signatures.check(topic, event).is_ok();
+        let mut letter = rest.unwrap_or_else(|| event.clone());
+        letter
+            .headers
+            .retain(|(name, _)| !name.starts_with(OF_LETTERS) || kept.contains(&name.as_str()));
+        if !is_ours {
             letter = letter.with_header(UNPROVEN, "true");
         }
         let letter = letter
@@ -116,9 +125,9 @@ impl DeadLetters {
             // A topic of letters has one partition.
             next_letter: all.last().map_or(0, |last| last.position.offset.saturating_add(1)),
         };
-        let (notes, letters): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .partition(|delivery| delivery.message.header(REDRIVEN).is_some());
+        let (notes, letters): (Vec<_>, Vec<_>) = all.into_iter().partition(|Delivery { message, .. }| {
+            message.header(REDRIVEN).is_some() && message.header(ORIGIN).is_none()
+        });
         let signatures = self.bus.signatures();
         let mut sent_again: BTreeMap<(&str, bool), u32> = BTreeMap::new();
         for Delivery { message: note, .. } in &notes {
@@ -155,7 +164,8 @@ impl DeadLetters {
         again.headers.retain(|(name, _)| {
             ![REASON, PARKED_AT, ORIGIN, UNPROVEN, Signatures::of_letter()].contains(&name.as_str())
         });
-        self.bus.publish(topic, vec![again]).await?;
+        // What is said of it here is signed as well, for the next letter, if it is parked again.
+        self.publish(topic, again).await?;
         let headers = vec![(REDRIVEN.to_owned(), letter.id.clone()), (REDRIVES.to_owned(), times)];
         let note = Message {
             key: letter.message.key.clone(),
@@ -170,9 +180,13 @@ impl DeadLetters {
 pub(crate) fn adopt(signatures: &Signatures, topic: &str, message: Message) -> Message {
     let origin = message.header(ORIGIN).and_then(|place| place.split('/').next());
     match origin.map(str::to_owned) {
+        // It was not ours when it was parked.
+        Some(_) if message.header(UNPROVEN).is_some() => signatures.sign_letter(topic, message),
         // The event in it comes from another topic, and goes back there when it is sent through again.
         Some(origin) => signatures.sign_letter(topic, signatures.sign(&origin, message)),
         None if message.header(REDRIVEN).is_some() => signatures.sign_letter(topic, message),
+        // As it was sent through again.
+        None if message.header(FOR_GROUP).is_some() => signatures.sign_letter(topic, signatures.sign(topic, message)),
         None => signatures.sign(topic, message),
     }
 }
@@ -183,20 +197,15 @@ fn place(topic: &str, delivery: &Delivery) -> String {
     format!("{topic}/{}/{}", position.partition, position.offset)
 }
 
-/// Without what is too large to be parked beside what a letter says. It can be read where it stood.
-fn small_enough(mut message: Message) -> Message {
+/// What is parked of a message that is too large to be parked whole beside what a letter says. It can be read where it stood.
+fn rest_of_large(message: &Message) -> Option<Message> {
     let headers = message.headers.iter().map(|(name, value)| name.len() + value.len());
-    if message.key.len() + message.value.len() + headers.sum::<usize>() > MAX_PARKED {
-        message = Message {
-            key: message.key.chars().take(MAX_REASON).collect(),
-            headers: event_id(&message)
-                .map(|id| (ID.to_owned(), id.to_owned()))
-                .into_iter()
-                .collect(),
-            value: bytes::Bytes::new(),
-        };
-    }
-    message
+    let size = message.key.len() + message.value.len() + headers.sum::<usize>();
+    (size > MAX_PARKED).then(|| Message {
+        key: message.key.chars().take(MAX_REASON).collect(),
+        headers: Vec::new(),
+        value: bytes::Bytes::new(),
+    })
 }
 
 impl Parked {
@@ -232,4 +241,32 @@ fn redrives(message: &Message) -> u32 {
 /// What is no id names nothing: two messages that have the same wrong one are two letters.
 fn event_id(message: &Message) -> Option<&str> {
     message.header(ID).filter(|id| Uuid::try_parse(id).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SigningKey;
+
+    #[test]
+    fn a_first_key_makes_no_event_ours_that_was_parked_as_none() {
+        let key = SigningKey::new(b"a key of events, of more than 32 bytes").unwrap();
+        let signatures = Signatures::new("", key, Vec::new());
+        let event = Message {
+            key: "k".to_owned(),
+            headers: Vec::new(),
+            value: "{}".into(),
+        };
+        let letter = event.clone().with_header(ORIGIN, "t/0/7");
+        let again = event.with_header(FOR_GROUP, "g").with_header(REDRIVES, "1");
+        for (message, topic, is_ours) in [
+            (letter.clone(), "t.g.dlq", true),
+            (letter.with_header(UNPROVEN, "true"), "t.g.dlq", false),
+            (again, "t", true),
+        ] {
+            let adopted = adopt(&signatures, topic, message);
+            assert_eq!(signatures.check("t", &adopted).is_ok(), is_ours, "{adopted:?}");
+            assert!(signatures.knows_letter(topic, &adopted), "{adopted:?}");
+        }
+    }
 }

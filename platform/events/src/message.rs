@@ -5,6 +5,8 @@ use bytes::Bytes;
 /// On a message whose headers cannot be read, in their place: why, and what is there instead, as far as it is text.
 const UNREADABLE: &str = "bus-unreadable";
 const RAW_HEADERS: &str = "bus-raw-headers";
+/// The id of an event.
+pub(crate) const ID: &str = "ce_id";
 
 /// A message as the bus sees it: nothing in it has been understood yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +43,10 @@ impl Message {
         }
     }
 
-    /// Why the message could not be read, if it could not.
+    /// Why the message could not be read, if it could not. What says so beside the id of an event was read: somebody else has
+    /// written that.
     pub fn unreadable(&self) -> Option<&str> {
-        self.header(UNREADABLE)
+        self.header(UNREADABLE).filter(|_| self.header(ID).is_none())
     }
 
     /// The first header of this name.

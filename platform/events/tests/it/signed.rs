@@ -24,6 +24,7 @@ macro_rules! signed_suite {
         a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again,
         nobody_hides_a_letter_or_writes_one_that_looks_like_ours,
         a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own,
+        a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it,
     })+ };
 }
 
@@ -227,6 +228,39 @@ async fn a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_i
     letters.redrive(TOPIC.name, &both[0]).await.unwrap();
     let left = letters.list(TOPIC.name, "g").await.unwrap();
     assert_eq!(left.iter().map(|letter| &letter.id).collect::<Vec<_>>(), [&ours]);
+}
+
+async fn a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it(fixture: &dyn Fixture) {
+    let bus = ready(fixture, keys(b'k', &[])).await;
+    let copy = |n| {
+        signed(b'k', n)
+            .with_header("bus-unreadable", "it cannot be read")
+            .with_header("dlq-redriven", event("a", 0).id.to_string())
+            .with_header("dlq-redrives", u32::MAX.to_string())
+            .with_header("dlq-unproven", "true")
+            .with_header("dlq-origin", "somewhere/0/0")
+    };
+    let sent = vec![copy(0), copy(1), signed(b'k', 0), signed(b'k', 1)];
+    bus.publish(TOPIC.name, sent).await.unwrap();
+    let refuses = Recorder::new(|_, _| Err(HandlerError::Poisoned("not yet".to_owned())));
+    let consumer = consume("g", &bus, refuses);
+    let found = parked(&bus, "g", 2).await;
+    stop(consumer).await;
+    let ids = [0, 1].map(|n| event("a", n).id.to_string());
+    assert_eq!(
+        found.iter().map(|letter| &letter.id).collect::<Vec<_>>(),
+        [&ids[0], &ids[1]]
+    );
+    assert!(reasons(&found).iter().all(|reason| reason == "not yet"), "{found:?}");
+    // Each is sent through again as any other, and that closes it.
+    let recorder = Recorder::new(|_, _| Ok(()));
+    let consumer = consume("g", &bus, recorder.clone());
+    for letter in &found {
+        DeadLetters::new(bus.clone()).redrive(TOPIC.name, letter).await.unwrap();
+    }
+    recorder.applied(2).await;
+    assert!(parked(&bus, "g", 0).await.is_empty());
+    stop(consumer).await;
 }
 
 #[tokio::test]

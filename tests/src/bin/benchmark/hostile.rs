@@ -31,7 +31,7 @@ const PRODUCTS: i64 = 30_000;
 /// Products that are made at once.
 const MAKERS: i64 = 64;
 /// What a process may open, where an attack is about that.
-const FEW_FILES: u32 = 256;
+const FEW_FILES: u32 = 300;
 
 /// Each attack on a shop of its own, while sixteen customers buy; prints as it goes on. At the end of each the books must
 /// balance.
