@@ -6,7 +6,9 @@ use hyper::{
 };
 use runtime::serve::Held;
 
-/// So many bytes more may be due to how a client writes its head: with blanks that are not counted here.
+/// So many bytes more may be due to how a client writes its head: with blanks around values and empty lines before it, which
+/// hyper leaves out. A client that writes so keeps its connection; and so a half head that has no more is taken for none: its
+/// connection is idle, which is closed in its time, and among the first when places are needed.
 const LITTLE: usize = 1024;
 
 /// How large a request is, as far as that can be told from its head.

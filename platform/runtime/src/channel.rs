@@ -30,7 +30,7 @@ use tower::{BoxError, Service as _, service_fn};
 use uuid::Uuid;
 
 use crate::{CrashPoints, Fault, Faults, Ids, RequestContext, serve::MAX_MESSAGE_OUT, service::Answer};
-use replicas::{Replica, Replicas};
+use replicas::{Line, Replicas};
 
 /// The buffer of an in-process connection, in bytes each way.
 const DUPLEX_BUFFER: usize = 64 * 1024;
@@ -39,8 +39,6 @@ const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
 const CALL_ID_HEADER: HeaderName = HeaderName::from_static("x-call-id");
 /// The largest answer that is read, in bytes: a message in its frame.
 const MAX_ANSWER: usize = MAX_MESSAGE_OUT + 5;
-/// How often a call is sent whose connection is lost.
-const SENDS: u32 = 2;
 /// Channels to one address, each with a connection of its own once it is needed. Between them they carry all that a caller
 /// may have in hand: 1,024 calls, while a service takes 128 on one.
 const CHANNELS: usize = 8;
@@ -227,34 +225,30 @@ impl Call<'_> {
         }
     }
 
-    /// Sends it, and once more by another connection when the first one is lost.
+    /// Sends it, and once more when its connection is lost or cannot be made.
     async fn deliver(&self) -> Result<Answer, BoxError> {
-        let mut tried = None;
-        for _ in 1..SENDS {
-            let replica = self.replicas.next(tried);
-            match self.send(replica).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    tracing::debug!(
-                        call = self.parts.uri.path(),
-                        error,
-                        "a connection was lost; sending again"
-                    );
-                    replica.lost();
-                    tried = Some(replica.index());
-                }
-            }
-        }
-        let replica = self.replicas.next(tried);
-        let answer = self.send(replica).await;
+        let replica = self.replicas.next(None);
+        let error = match self.send(replica.line()).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        tracing::debug!(
+            call = self.parts.uri.path(),
+            error,
+            "a connection was lost; sending again"
+        );
+        self.send(self.replicas.next(Some(replica.index())).line_in_use()).await
+    }
+
+    async fn send(&self, line: Line<'_>) -> Result<Answer, BoxError> {
+        let answer = self.exchange(line.channel()).await;
         if answer.is_err() {
-            replica.lost();
+            line.lost();
         }
         answer
     }
 
-    async fn send(&self, replica: &Replica) -> Result<Answer, BoxError> {
-        let (mut channel, _in_flight) = replica.channel();
+    async fn exchange(&self, mut channel: Channel) -> Result<Answer, BoxError> {
         let request = Request::from_parts(self.parts.clone(), Body::new(Full::new(self.body.clone())));
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
         let (parts, body) = channel.call(request).await?.into_parts();

@@ -38,10 +38,11 @@ fn end<D>(status: &Status) -> Result<Frame<D>, Status> {
     status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
 }
 
-/// The answer to a call, which is in flight until its last frame was taken. Each piece is watched until it has left; one for
-/// which there is no room is not given, and a status ends the answer in its place.
+/// The answer to a call, which is in flight until its last frame was taken. Each piece is watched until it has left. If it may
+/// be withheld, a piece for which there is no room is not given, and a status ends the answer in its place.
 pub(super) struct Answering {
     pub(super) body: Body,
+    pub(super) may_be_withheld: bool,
     pub(super) in_flight: Option<TaskTrackerToken>,
     pub(super) _call: Call,
     pub(super) watch: Watch,
@@ -62,7 +63,7 @@ impl HttpBody for Answering {
         if frame
             .as_ref()
             .and_then(bytes_of)
-            .is_some_and(|bytes| this.watch.refuses(bytes))
+            .is_some_and(|bytes| this.may_be_withheld && this.watch.refuses(bytes))
         {
             this.in_flight = None;
             this.body = Body::empty();

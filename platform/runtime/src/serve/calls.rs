@@ -12,12 +12,14 @@ use tower::ServiceExt;
 use super::{
     bodies::{Answering, Arriving, Until},
     ending::Ending,
-    watch::{Call, Kind, Watch},
+    watch::{Kind, Watch},
 };
 use crate::{Ids, RequestContext, channel::grpc_timeout, service::Answer};
 
 /// Health and reflection: what streams there goes on until its client or the service ends it, and nothing is lost with it.
 const ABOUT_THE_SERVER: &str = "/grpc.";
+/// How methods are called that only ask.
+const ASKING: [&str; 3] = ["Get", "List", "BatchGet"];
 /// The longest that a handler may run, whatever the caller's deadline.
 const HANDLER_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -44,18 +46,29 @@ impl<I: Clone + Send + Sync + 'static> hyper::service::Service<Request<Incoming>
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let kind = if request.uri().path().starts_with(ABOUT_THE_SERVER) {
+        let path = request.uri().path();
+        let kind = if path.starts_with(ABOUT_THE_SERVER) {
             Kind::Stream
         } else {
             Kind::Work
         };
+        let may_be_withheld = kind == Kind::Stream || only_asks(path);
         let call = self.watch.call(kind);
         request.extensions_mut().insert(self.info.clone());
         let context = RequestContext::from_headers(request.headers(), &self.around.ids);
         let answer = answer(self.around.clone(), self.watch.clone(), kind, request);
         let (watch, complete) = (self.watch.clone(), self.around.complete);
         context
-            .scope(answer.map(move |answer| Ok(answer.given(call, watch, complete))))
+            .scope(answer.map(move |Given { answer, in_flight }| {
+                Ok(answer.map(|body| Answering {
+                    body,
+                    may_be_withheld,
+                    in_flight,
+                    _call: call,
+                    watch,
+                    complete,
+                }))
+            }))
             .boxed()
     }
 }
@@ -66,17 +79,11 @@ struct Given {
     in_flight: Option<tokio_util::task::task_tracker::TaskTrackerToken>,
 }
 
-impl Given {
-    fn given(self, call: Call, watch: Watch, complete: fn(Status) -> Status) -> Response<Answering> {
-        let in_flight = self.in_flight;
-        self.answer.map(|body| Answering {
-            body,
-            in_flight,
-            _call: call,
-            watch,
-            complete,
-        })
-    }
+/// Whether a call only asks, so that its answer may be withheld: it can be asked for again. A call that has changed something
+/// is told so, whatever room that takes: a cart may have more than 64 KiB, with what checkouts hold of it.
+fn only_asks(path: &str) -> bool {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    ASKING.iter().any(|asking| method.starts_with(asking))
 }
 
 async fn answer(around: Arc<Around>, watch: Watch, kind: Kind, request: Request<Incoming>) -> Given {
@@ -125,5 +132,20 @@ fn completed(answer: Answer, complete: fn(Status) -> Status) -> Answer {
     match Status::from_header_map(headers) {
         Some(status) => complete(status).into_http(),
         None => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_that_change_something_are_told_from_those_that_only_ask() {
+        for asks in ["cart.v1.CartService/GetCart", "orders.v1.OrdersService/ListOrders"] {
+            assert!(only_asks(&format!("/{asks}")), "{asks}");
+        }
+        for changes in ["cart.v1.CartService/AddItem", "cart.v1.CartService/GiveBack"] {
+            assert!(!only_asks(&format!("/{changes}")), "{changes}");
+        }
     }
 }

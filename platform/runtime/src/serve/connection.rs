@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use hyper::{rt::Executor, server::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,9 +25,9 @@ const MAX_HEADERS: u32 = 16 * 1024;
 /// The memory of header compression.
 const HEADER_TABLE: u32 = 4 * 1024;
 const MAX_FRAME: u32 = 16 * 1024;
-/// What a client may send before it is read: on one stream a whole message, on all of a connection some.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What a client may send before it is read, on one stream and on all of a connection: one message of the largest size. What
+/// waits here for its turn is counted by nobody.
+const WINDOW: u32 = 256 * 1024;
 /// What is buffered of an answer beyond the piece that was made.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that the client has reset and that were not looked at yet, and those that it had reset by breaking the protocol;
@@ -75,6 +76,14 @@ where
                     watch.leave();
                     connection.as_mut().graceful_shutdown();
                 }
+                Overdue::Unused => {
+                    connection.as_mut().graceful_shutdown();
+                    // Sends that, as far as it can be sent at once, and takes a call that has just come.
+                    if connection.as_mut().now_or_never().is_some() || watch.is_unused() {
+                        return;
+                    }
+                    watch.leave();
+                }
                 Overdue::Silent | Overdue::Unread | Overdue::Unfinished | Overdue::Lingering => {
                     tracing::debug!(?why, "a connection was cut");
                     return;
@@ -92,8 +101,8 @@ fn builder(tasks: Tasks, at_once: u32) -> http2::Builder<OnTasks> {
         .max_header_list_size(MAX_HEADERS)
         .header_table_size(HEADER_TABLE)
         .max_frame_size(MAX_FRAME)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_RESET_BY_CLIENT)
         .max_local_error_reset_streams(MAX_RESET_BY_US)

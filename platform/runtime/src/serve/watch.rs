@@ -69,6 +69,8 @@ pub(super) enum Overdue {
     Lingering,
     /// There is no call, or it is too old, or its place is needed: it is told to leave.
     Dismissed,
+    /// Its place is needed, and there is nothing on it that could be waited for.
+    Unused,
 }
 
 /// Watches one connection. Clones share it.
@@ -143,6 +145,11 @@ impl Watch {
 
     pub(super) fn has_begun(&self) -> bool {
         self.now().read > 0
+    }
+
+    /// Whether there is neither a call nor a stream.
+    pub(super) fn is_unused(&self) -> bool {
+        self.now().is_unused()
     }
 
     /// Cancelled when streams are to end.
@@ -244,6 +251,9 @@ impl Watch {
         if now.read < GREETING {
             return Some(Overdue::Silent);
         }
+        if now.is_unused() && now.answers.is_empty() {
+            return Some(Overdue::Unused);
+        }
         let may_leave = now.calls == 0 && now.leaving_since.is_none();
         may_leave.then_some(Overdue::Dismissed)
     }
@@ -274,10 +284,15 @@ impl Watch {
             return is_lingering.then_some(Overdue::Lingering);
         }
         // Streams about the server are worth a connection while there are enough.
-        let is_quiet = now.calls == 0 && now.streams == 0;
-        let is_idle = is_quiet && now.quiet_since.elapsed() >= patience.idle;
+        let is_idle = now.is_unused() && now.quiet_since.elapsed() >= patience.idle;
         let is_old = self.0.opened.elapsed() >= patience.age;
         (is_idle || is_old).then_some(Overdue::Dismissed)
+    }
+}
+
+impl Now {
+    const fn is_unused(&self) -> bool {
+        self.calls == 0 && self.streams == 0
     }
 }
 
@@ -393,6 +408,23 @@ mod tests {
         );
         tokio::time::advance(usual.handshake).await;
         assert_eq!(watch.judge(None), Some(Overdue::Lingering));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_place_is_needed_is_not_waited_for_when_nothing_is_on_it() {
+        let watch = watch(Capacity::new(1, 1));
+        assert_eq!(watch.make_room(), Some(Overdue::Unused));
+        let answer = watch.answer(1);
+        assert_eq!(watch.make_room(), Some(Overdue::Dismissed));
+        drop(answer);
+        let stream = watch.call(Kind::Stream);
+        assert_eq!(watch.make_room(), Some(Overdue::Dismissed), "its client is told first");
+        watch.leave();
+        assert_eq!(watch.make_room(), None);
+        drop(stream);
+        assert_eq!(watch.make_room(), Some(Overdue::Unused));
+        let _call = watch.call(Kind::Work);
+        assert_eq!(watch.make_room(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,13 @@
 //! One call and what becomes of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use runtime::{Fault, Faults, Ids, RequestContext, Runtime, Service, channel::Peer};
+use runtime::{
+    Fault, Faults, Ids, RequestContext, Runtime, Service,
+    channel::Peer,
+    serve::{Capacity, Limits},
+};
+use tokio::sync::Barrier;
 use tonic::Code;
 
 use crate::server::{Behaviour, Echo, OTHER, call, call_method, policy, serve};
@@ -122,6 +127,31 @@ async fn calls_that_hang_keep_no_other_call_to_their_service_from_its_answer() {
         ended = hanging => panic!("{ended:?}"),
         answered = other => answered.expect("it does not wait for those that hang").unwrap(),
     }
+}
+
+#[tokio::test]
+async fn a_service_that_has_a_place_for_one_connection_answers_all_calls_that_come_at_the_same_time() {
+    const CALLS: usize = 120;
+    let runtime = Runtime {
+        limits: Limits {
+            capacity: Capacity::new(1, 1),
+            ..Limits::default()
+        },
+        ..Runtime::system()
+    };
+    let echo = Echo::new();
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (running, ..) = serve(service, Faults::none(), &runtime).await;
+    let mut patient = policy(Faults::none());
+    patient.deadline = Duration::from_secs(30);
+    let peer = Peer::tcp(&running.address.to_string(), patient).unwrap();
+    call(&peer).await.unwrap();
+    // None is answered before all have come.
+    echo.behave(Behaviour::AllAtOnce(0, Arc::new(Barrier::new(CALLS))));
+    for answer in futures::future::join_all((0..CALLS).map(|_| call(&peer))).await {
+        answer.unwrap();
+    }
+    assert_eq!(echo.calls(), 1 + CALLS);
 }
 
 #[tokio::test]

@@ -63,11 +63,21 @@ fn greeting(window: u32) -> Vec<u8> {
 
 /// A call without a message in it worth naming.
 fn asking(stream: u32) -> Vec<u8> {
-    let path = b"/test.v1.EchoService/Echo";
+    calling("Echo", stream)
+}
+
+/// The same, of this method.
+fn calling(method: &str, stream: u32) -> Vec<u8> {
+    [beginning(method, stream), frame(0, 1, stream, &[0; 5])].concat()
+}
+
+/// The head of a call.
+fn beginning(method: &str, stream: u32) -> Vec<u8> {
+    let path = format!("/test.v1.EchoService/{method}");
     let mut headers = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
-    headers.extend_from_slice(path);
+    headers.extend_from_slice(path.as_bytes());
     headers.extend_from_slice(b"\x01\x04echo\x00\x02te\x08trailers\x0f\x10\x10application/grpc");
-    [frame(1, 4, stream, &headers), frame(0, 1, stream, &[0; 5])].concat()
+    frame(1, 4, stream, &headers)
 }
 
 async fn connect(address: SocketAddr, hello: &[u8]) -> TcpStream {
@@ -234,17 +244,23 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 const HEADERS: u8 = 1;
 const GOAWAY: u8 = 7;
 
+/// Its kind, its stream and its payload.
+async fn next_frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    tokio::time::timeout(LONG, stream.read_exact(&mut head))
+        .await
+        .unwrap()
+        .unwrap();
+    let [_, high, low, kind, _, of_stream @ ..] = head;
+    let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+    stream.read_exact(&mut payload).await.unwrap();
+    (kind, u32::from_be_bytes(of_stream), payload)
+}
+
 /// Reads frames until one of these kinds comes.
 async fn next_of(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
     loop {
-        let mut head = [0; 9];
-        tokio::time::timeout(LONG, stream.read_exact(&mut head))
-            .await
-            .unwrap()
-            .unwrap();
-        let [_, high, low, kind, ..] = head;
-        let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
-        stream.read_exact(&mut payload).await.unwrap();
+        let (kind, ..) = next_frame(stream).await;
         if kinds.contains(&kind) {
             return kind;
         }
@@ -294,6 +310,46 @@ async fn idle_connections_make_room_for_no_more_than_come() {
     running.stop(LONG).await;
 }
 
+/// Waits until one of them is closed, and takes it out.
+async fn one_closes(held: &mut Vec<TcpStream>) {
+    let reads = held.iter_mut().map(|stream| {
+        Box::pin(async {
+            let mut bytes = [0; 64];
+            while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+        })
+    });
+    let ((), closed, _) = futures::future::select_all(reads).await;
+    held.remove(closed);
+}
+
+#[tokio::test]
+async fn idle_connections_that_do_not_leave_when_they_are_told_keep_no_newcomer_out() {
+    const HELD: usize = 12;
+    let (running, _) = open(&Echo::new(), Capacity::new(HELD, HELD), PATIENT).await;
+    let mut held = Vec::new();
+    for _ in 0..HELD {
+        let mut stream = connect(running.address, &greeting(65_535)).await;
+        assert!(is_taken_in(&mut stream).await);
+        held.push(stream);
+    }
+    // They have to be idle for a while first.
+    while tokio::time::timeout(SHORT, one_closes(&mut held)).await.is_err() {
+        closed(connect(running.address, b"").await).await;
+    }
+    // From here on nobody comes while one is waited for: it would remind those that were told.
+    let mut newcomers = Vec::new();
+    while newcomers.len() < HELD / 2 {
+        let mut newcomer = connect(running.address, &greeting(65_535)).await;
+        if is_taken_in(&mut newcomer).await {
+            newcomers.push(newcomer);
+        } else {
+            let closes = tokio::time::timeout(LONG / 2, one_closes(&mut held)).await;
+            closes.expect("it is not waited for");
+        }
+    }
+    running.stop(LONG).await;
+}
+
 #[tokio::test]
 async fn answers_that_nobody_takes_have_so_much_room_and_no_more() {
     let echo = Echo::new();
@@ -307,6 +363,43 @@ async fn answers_that_nobody_takes_have_so_much_room_and_no_more() {
     closed(greedy).await;
     assert!(echo.calls() < 50, "{} answers were made", echo.calls());
     call(&peer).await.unwrap();
+    running.stop(LONG).await;
+}
+
+const WINDOW_UPDATE: u8 = 8;
+const PING: u8 = 6;
+
+#[tokio::test]
+async fn what_waits_for_room_on_a_connection_is_one_message_of_the_largest_size_at_most() {
+    let echo = Echo::new();
+    let capacity = Capacity::with_room(Places::new(100, 100), 10);
+    let untaken = capacity.answer(1000);
+    let (running, _) = open(&echo, capacity, PATIENT).await;
+    let mut waiting = connect(running.address, &greeting(65_535)).await;
+    waiting.write_all(&beginning("Echo", 1)).await.unwrap();
+    // As much as may come without being asked for.
+    for _ in 0..4 {
+        waiting.write_all(&frame(0, 0, 1, &[0; 16_000])).await.unwrap();
+    }
+    let mut window = 65_535;
+    let mut asked = false;
+    loop {
+        let (kind, stream, payload) = next_frame(&mut waiting).await;
+        match (kind, stream) {
+            (WINDOW_UPDATE, 0) => {
+                window += u32::from_be_bytes(payload.try_into().unwrap());
+                if !asked {
+                    waiting.write_all(&frame(PING, 0, 0, &[0; 8])).await.unwrap();
+                    asked = true;
+                }
+            }
+            // It has seen all that came before.
+            (PING, _) if asked => break,
+            _ => {}
+        }
+    }
+    assert_eq!(window, 256 * 1024);
+    drop(untaken);
     running.stop(LONG).await;
 }
 
@@ -333,13 +426,16 @@ async fn large_answers_that_are_made_at_the_same_time_are_refused_when_there_is_
     let room = 10 * 1024;
     let capacity = Capacity::with_room(Places::new(100, 100), room);
     let (running, peer) = open(&echo, capacity, PATIENT).await;
-    // All find room when they come, and none when the first four of them have been answered.
-    echo.behave(Behaviour::AllAtOnce(room, Arc::new(Barrier::new(16))));
-    let mut greedy = connect(running.address, &greeting(0)).await;
-    for stream in 0..16 {
-        greedy.write_all(&asking(2 * stream + 1)).await.unwrap();
+    // All find room when they come, and none when the first four of them have been answered. What changes something is told
+    // so all the same.
+    for (method, withheld) in [("GetEcho", 16 - 4), ("Echo", 0)] {
+        echo.behave(Behaviour::AllAtOnce(room, Arc::new(Barrier::new(16))));
+        let mut greedy = connect(running.address, &greeting(0)).await;
+        for stream in 0..16 {
+            greedy.write_all(&calling(method, 2 * stream + 1)).await.unwrap();
+        }
+        assert_eq!(refused(greedy).await, withheld, "{method}");
     }
-    assert_eq!(refused(greedy).await, 16 - 4);
     echo.behave(Behaviour::Answer);
     call(&peer).await.unwrap();
     running.stop(LONG).await;
