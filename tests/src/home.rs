@@ -238,10 +238,13 @@ impl Home {
         key.map(|key| Signatures::new("", key, Vec::new())).unwrap_or_default()
     }
 
-    /// The event bus, as another process sees it.
+    /// The event bus, as a command beside the shop sees it: with the key of events that an embedded shop has made.
     pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
         Ok(match &self.places {
-            None => Arc::new(SqliteBus::open(&self.folder().join("bus.db"), &CrashPoints::none()).await?),
+            None => {
+                let bus = SqliteBus::open(&self.folder().join("bus.db"), &CrashPoints::none()).await?;
+                Arc::new(bus.signed(self.signatures()))
+            }
             Some(places) => Arc::new(places.bus().await?),
         })
     }

@@ -15,7 +15,8 @@ const OF_LETTERS: &str = "dlq-";
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
-/// On a letter: the event is not whole, or nobody who has the key of events has signed it. Its id may be another one's.
+/// On a letter: the event is not whole, or nobody who has the key of events has signed it and what it says of letters. Its id
+/// may be another one's.
 const UNPROVEN: &str = "dlq-unproven";
 /// On a message that was sent through again: the only group that is to look at it.
 const FOR_GROUP: &str = "dlq-for-group";
@@ -79,18 +80,18 @@ impl DeadLetters {
     ) -> Result<(), BusError> {
         let origin = place(topic, delivery);
         let (event, signatures) = (&delivery.message, self.bus.signatures());
-        // This letter will be signed: it repeats nothing that somebody else may have written about letters.
-        let kept: &[&str] = if signatures.knows_letter(topic, event) {
-            &[FOR_GROUP, REDRIVES]
-        } else {
-            &[]
-        };
         let rest = rest_of_large(event);
-        let is_ours = rest.is_none() && signatures.check(topic, event).is_ok();
+        let is_whole = rest.is_none();
         let mut letter = rest.unwrap_or_else(|| event.clone());
+        // This letter will be signed: it repeats nothing that somebody else may have written about letters.
+        let is_about_letters = |name: &str| name.starts_with(OF_LETTERS);
+        let kept = [FOR_GROUP, REDRIVES];
+        let is_proven = signatures.knows_letter(topic, event);
+        let claims = event.headers.iter().any(|(name, _)| is_about_letters(name));
         letter
             .headers
-            .retain(|(name, _)| !name.starts_with(OF_LETTERS) || kept.contains(&name.as_str()));
+            .retain(|(name, _)| !is_about_letters(name) || (is_proven && kept.contains(&name.as_str())));
+        let is_ours = is_whole && signatures.check(topic, event).is_ok() && (is_proven || !claims);
         if !is_ours {
             letter = letter.with_header(UNPROVEN, "true");
         }

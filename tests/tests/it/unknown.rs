@@ -191,7 +191,6 @@ impl Case {
     /// Checks that the purchase ended as it should, and that all books say so.
     async fn assert_ended(&self, shop: &Shop, plan: &Plan, outcome: &Value) -> Result<()> {
         let name = &self.name;
-        assert_eq!(plan.happened(name, self.call), self.times, "{name}");
         let (status, reason, reservation, ledger) = self.ending.books();
         let said = (
             outcome["status"].as_str(),
@@ -199,6 +198,15 @@ impl Case {
         );
         assert_eq!(said, (Some(status), reason), "{name}: {outcome}");
         let id = outcome["checkout_id"].as_str().context("no checkout_id")?;
+        // A saga that was slower than its lease is taken up by another driver, whose calls have no name and meet no fault.
+        let fence = format!("SELECT CAST(fence AS TEXT) FROM checkouts WHERE id = '{id}'");
+        let fence: Vec<(String,)> = shop.rows("checkout", fence).await?;
+        let happened = plan.happened(name, self.call);
+        if fence == [("1".to_owned(),)] {
+            assert_eq!(happened, self.times, "{name}");
+        } else {
+            assert!(happened <= self.times, "{name}: {fence:?}");
+        }
         assert_eq!(booked(shop, id).await?, ledger, "{name}");
         let state = format!("SELECT state FROM reservations WHERE checkout_id = '{id}'");
         let state: Vec<(String,)> = shop.rows("inventory", state).await?;
