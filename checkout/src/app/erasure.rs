@@ -56,7 +56,7 @@ pub enum DeadEvents {
     Drop,
 }
 
-/// Parked events, and how far the letters of each group were looked at.
+/// The parked events of a customer, and how far the dead letters of each group were read for them.
 #[derive(Default)]
 struct Found {
     letters: Vec<Parked>,
@@ -99,11 +99,11 @@ impl Eraser {
     pub async fn erase(&self, user: &UserId, named: &[CheckoutId], dead: DeadEvents) -> Result<Erasure, EraseError> {
         let mut theirs = self.ended(user).await?;
         theirs.retain(|checkout| named.contains(checkout));
-        // First whether all is published, or an event could still come to the log behind the erasure there.
+        // This comes first: an event that is published later would come to the log after the erasure there.
         if let Some(checkout) = self.records.unpublished(&theirs).await? {
             return Err(EraseError::Undelivered(Some(checkout)));
         }
-        // What is parked from here on, the log does not erase.
+        // The log erases nothing if a group parks an event after this.
         let parked = self.parked(user, &theirs).await?;
         parked.allow(dead)?;
         let mut keys: Vec<_> = theirs.iter().map(ToString::to_string).collect();

@@ -6,9 +6,9 @@ use hyper::{
 };
 use runtime::serve::Held;
 
-/// So many bytes more may be due to how a client writes its head: with blanks around values and empty lines before it, which
-/// hyper leaves out. A client that writes so keeps its connection; and so a half head that has no more is taken for none: its
-/// connection is idle, which is closed in its time, and among the first when places are needed.
+/// Up to this many bytes are not taken for the beginning of the next request. hyper leaves out blanks around values and empty
+/// lines before a head, so a client that writes these seems to have sent more than its request. A half head of this size is
+/// therefore not noticed: its connection counts as idle.
 const LITTLE: usize = 1024;
 
 /// How large a request is, as far as that can be told from its head.

@@ -212,7 +212,7 @@ impl Phases {
             let (since, overdue) = match now.phase {
                 Phase::Idle if is_needed => (now.began, Overdue::Idle),
                 Phase::Head => (now.began, Overdue::Head),
-                // Who takes some now and then takes too little.
+                // A client that takes some bytes now and then has to keep the least speed as well.
                 Phase::Flush => (now.since.min(now.began + at_least_speed(now.taken)), Overdue::Unread),
                 Phase::Idle | Phase::Answer => continue,
             };

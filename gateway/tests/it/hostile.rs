@@ -4,10 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use gateway::Patience;
 use proto::product::v1::{GetProductsResponse, Product};
-use runtime::{Runtime, places::Places, serve::Capacity};
+use runtime::{places::Places, serve::Capacity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{products::laptop, shop::Shop};
@@ -25,19 +25,6 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\nconnection: close\r\
 const PRODUCTS: &str = "GET /api/v1/products HTTP/1.1\r\nhost: shop\r\n\r\n";
 /// More than the system buffers of a connection that nobody reads.
 const PAGE: usize = 16 * 1024 * 1024;
-
-async fn serve(shop: &Shop, capacity: Capacity, patience: Patience) -> gateway::Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    gateway::serve(
-        "gateway",
-        shop.router.clone(),
-        listener,
-        patience,
-        capacity,
-        &Runtime::system(),
-    )
-    .unwrap()
-}
 
 fn roomy() -> Capacity {
     Capacity::new(100, 100)
@@ -82,7 +69,7 @@ async fn ask(mut stream: TcpStream, request: &str) -> String {
 async fn requests_behind_an_answer_that_nobody_reads_wait() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
-    let gateway = serve(&shop, roomy(), PATIENT).await;
+    let gateway = shop.listen(roomy(), PATIENT).await;
     let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
     greedy.write_all(PRODUCTS.repeat(20).as_bytes()).await.unwrap();
     shop.fakes.entered().await;
@@ -111,7 +98,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
         progress: SHORT,
         ..PATIENT
     };
-    let gateway = serve(&shop, roomy(), patience).await;
+    let gateway = shop.listen(roomy(), patience).await;
     let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
     greedy.write_all(PRODUCTS.as_bytes()).await.unwrap();
     let reset = tokio::time::timeout(LONG, greedy.ready(tokio::io::Interest::ERROR)).await;
@@ -130,7 +117,7 @@ async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
         answer: SHORT,
         ..PATIENT
     };
-    let gateway = serve(&shop, roomy(), patience).await;
+    let gateway = shop.listen(roomy(), patience).await;
     let mut slow = TcpStream::connect(gateway.address).await.unwrap();
     slow.write_all(PRODUCTS.as_bytes()).await.unwrap();
     let mut read = 0;
@@ -150,7 +137,7 @@ async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
 #[tokio::test]
 async fn a_connection_too_many_is_told_so_and_closed() {
     let shop = Shop::open().await;
-    let gateway = serve(&shop, Capacity::new(2, 1), PATIENT).await;
+    let gateway = shop.listen(Capacity::new(2, 1), PATIENT).await;
     let silent = TcpStream::connect(gateway.address).await.unwrap();
     let refused = until_closed(&mut TcpStream::connect(gateway.address).await.unwrap()).await;
     let refused = String::from_utf8(refused).unwrap();
@@ -179,7 +166,7 @@ async fn a_connection_too_many_is_told_so_and_closed() {
 async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
-    let gateway = serve(&shop, Capacity::new(3, 3), PATIENT).await;
+    let gateway = shop.listen(Capacity::new(3, 3), PATIENT).await;
     let mut held = Vec::new();
     for begun in ["", "GET /heal", PRODUCTS] {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -202,7 +189,7 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 async fn idle_connections_make_room_for_no_more_than_come() {
     let shop = Shop::open().await;
     let capacity = Capacity::with_room(Places::new(4, 4), 1024);
-    let gateway = serve(&shop, capacity.clone(), PATIENT).await;
+    let gateway = shop.listen(capacity.clone(), PATIENT).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -243,7 +230,7 @@ async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_a
     let shop = Shop::open().await;
     pages(&shop, PAGE);
     let capacity = Capacity::with_room(Places::new(100, 100), PAGE);
-    let gateway = serve(&shop, capacity.clone(), PATIENT).await;
+    let gateway = shop.listen(capacity.clone(), PATIENT).await;
     let customer = async |request: &str| ask(TcpStream::connect(gateway.address).await.unwrap(), request).await;
     let products = PRODUCTS.replace("host", "connection: close\r\nx-request-id: mine\r\nhost");
     let untaken = capacity.answer(4 * PAGE);
@@ -271,7 +258,7 @@ async fn a_head_that_begins_behind_a_request_is_given_up_like_any_other() {
         keep_alive: 2 * LONG,
         ..PATIENT
     };
-    let gateway = serve(&shop, roomy(), patience).await;
+    let gateway = shop.listen(roomy(), patience).await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let request = HEALTH.replace("close", "keep-alive");
     let behind = format!("GET /health HTTP/1.1\r\nx: {}", "a".repeat(4000));
@@ -289,7 +276,7 @@ async fn a_head_that_begins_behind_a_request_is_given_up_like_any_other() {
 async fn heads_that_do_not_end_share_a_bounded_room() {
     let shop = Shop::open().await;
     let room = Capacity::with_room(Places::new(100, 100), 256 * 1024);
-    let gateway = serve(&shop, room, PATIENT).await;
+    let gateway = shop.listen(room, PATIENT).await;
     let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx: {}", "a".repeat(30_000));
     let heads = (0..20).map(|_| async {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();

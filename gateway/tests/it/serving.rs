@@ -7,11 +7,11 @@ use std::{
 
 use axum::http::StatusCode;
 use gateway::{Patience, Proxied};
-use runtime::{Runtime, serve::Capacity};
+use runtime::serve::Capacity;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::Notify,
 };
 
@@ -36,17 +36,7 @@ const PATIENT: Patience = Patience {
 };
 
 async fn serve_with(shop: &Shop, patience: Patience) -> gateway::Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let capacity = Capacity::new(1000, 1000);
-    gateway::serve(
-        "gateway",
-        shop.router.clone(),
-        listener,
-        patience,
-        capacity,
-        &Runtime::system(),
-    )
-    .unwrap()
+    shop.listen(Capacity::new(1000, 1000), patience).await
 }
 
 /// Sends a request and reads until `end` has come.

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use gateway::{
-    Config, Peers, Proxied, Secret,
+    Config, Patience, Peers, Proxied, Secret,
     token::{self, Parties},
 };
 use http_body_util::BodyExt;
@@ -19,7 +19,7 @@ use proto::{
 use runtime::{
     Clock, CrashPoints, Faults, Health, Probe, Runtime, Service,
     channel::{Incoming, Peer, Policy},
-    serve::{self, Interface},
+    serve::{self, Capacity, Interface},
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -72,6 +72,20 @@ pub(crate) struct Reply {
 }
 
 impl Shop {
+    /// Serves the router on a port of its own.
+    pub(crate) async fn listen(&self, capacity: Capacity, patience: Patience) -> gateway::Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        gateway::serve(
+            "gateway",
+            self.router.clone(),
+            listener,
+            patience,
+            capacity,
+            &Runtime::system(),
+        )
+        .unwrap()
+    }
+
     pub(crate) async fn open() -> Self {
         Self::with(Setup::default()).await
     }

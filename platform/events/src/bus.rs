@@ -42,17 +42,17 @@ pub struct Delivery {
 pub enum Erased {
     /// None of them is there.
     Gone,
-    /// A group has not read all of them, or has parked one that was not looked at: nothing was removed.
+    /// A group has not read all of them, or has parked one after its letters were read: nothing was removed.
     Unread,
     /// The log lets no single message go: they stay for as long as it keeps any.
     Kept,
 }
 
-/// A group, and how far its dead letters were looked at.
+/// A group, and how far its dead letters were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookedAt {
     pub group: String,
-    /// The offset of the first letter that was not looked at.
+    /// The offset of the first letter that was not read.
     pub next_letter: u64,
 }
 
@@ -86,8 +86,9 @@ impl Stalled {
 /// A log that lets messages go before their time, if it can.
 #[async_trait]
 pub trait Erase: Send + Sync {
-    /// Removes the messages with these keys, and what these groups have parked of them, in one step: if all of the groups have
-    /// read them, and have parked none of them that was not looked at. The others keep their places.
+    /// Removes the messages with these keys from the topic, and from the dead letters of these groups, in one step. It removes
+    /// nothing unless each group has read all of them and has parked none of them at or after [`LookedAt::next_letter`]. Other
+    /// messages keep their places.
     async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError>;
 }
 

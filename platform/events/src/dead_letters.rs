@@ -15,8 +15,8 @@ const OF_LETTERS: &str = "dlq-";
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
-/// On a letter: the event is not whole, or nobody who has the key of events has signed it and what it says of letters. Its id
-/// may be another one's.
+/// On a letter: the event is not whole, or neither it nor its headers about letters are signed with the key of events. The id
+/// in it may be that of another event.
 const UNPROVEN: &str = "dlq-unproven";
 /// On a message that was sent through again: the only group that is to look at it.
 const FOR_GROUP: &str = "dlq-for-group";
@@ -79,23 +79,7 @@ impl DeadLetters {
         now: Timestamp,
     ) -> Result<(), BusError> {
         let origin = place(topic, delivery);
-        let (event, signatures) = (&delivery.message, self.bus.signatures());
-        let rest = rest_of_large(event);
-        let is_whole = rest.is_none();
-        let mut letter = rest.unwrap_or_else(|| event.clone());
-        // This letter will be signed: it repeats nothing that somebody else may have written about letters.
-        let is_about_letters = |name: &str| name.starts_with(OF_LETTERS);
-        let kept = [FOR_GROUP, REDRIVES];
-        let is_proven = signatures.knows_letter(topic, event);
-        let claims = event.headers.iter().any(|(name, _)| is_about_letters(name));
-        letter
-            .headers
-            .retain(|(name, _)| !is_about_letters(name) || (is_proven && kept.contains(&name.as_str())));
-        let is_ours = is_whole && signatures.check(topic, event).is_ok() && (is_proven || !claims);
-        if !is_ours {
-            letter = letter.with_header(UNPROVEN, "true");
-        }
-        let letter = letter
+        let letter = enclose(&delivery.message, topic, self.bus.signatures())
             .with_header(REASON, reason.chars().take(MAX_REASON).collect::<String>())
             .with_header(PARKED_AT, now.to_string())
             .with_header(ORIGIN, origin);
@@ -196,6 +180,26 @@ pub(crate) fn adopt(signatures: &Signatures, topic: &str, message: Message) -> M
 fn place(topic: &str, delivery: &Delivery) -> String {
     let position = delivery.position;
     format!("{topic}/{}/{}", position.partition, position.offset)
+}
+
+/// The event as a letter holds it. The letter will be signed, so it repeats headers about letters only if they are proven to be
+/// ours. What is not ours, or not whole, is marked.
+fn enclose(event: &Message, topic: &str, signatures: &Signatures) -> Message {
+    let is_about_letters = |name: &str| name.starts_with(OF_LETTERS);
+    let is_redriven = event.headers.iter().any(|(name, _)| is_about_letters(name));
+    // Whoever redrives an event with the key signs those headers.
+    let is_proven = signatures.knows_letter(topic, event);
+    let rest = rest_of_large(event);
+    let is_ours = rest.is_none() && signatures.check(topic, event).is_ok() && (is_proven || !is_redriven);
+    let mut enclosed = rest.unwrap_or_else(|| event.clone());
+    enclosed
+        .headers
+        .retain(|(name, _)| !is_about_letters(name) || (is_proven && [FOR_GROUP, REDRIVES].contains(&name.as_str())));
+    if is_ours {
+        enclosed
+    } else {
+        enclosed.with_header(UNPROVEN, "true")
+    }
 }
 
 /// What is parked of a message that is too large to be parked whole beside what a letter says. It can be read where it stood.

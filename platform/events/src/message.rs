@@ -43,8 +43,8 @@ impl Message {
         }
     }
 
-    /// Why the message could not be read, if it could not. What says so beside the id of an event was read: somebody else has
-    /// written that.
+    /// Why the bus could not read the message, if it could not. A message with the id of an event was read, so there this header
+    /// was written by somebody else, and is ignored.
     pub fn unreadable(&self) -> Option<&str> {
         self.header(UNREADABLE).filter(|_| self.header(ID).is_none())
     }

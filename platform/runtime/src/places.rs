@@ -50,14 +50,14 @@ impl Places {
     pub fn new(number: usize, share: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))),
-            // A share of all is none.
+            // A share of all places limits nobody.
             share: if share < number { share.max(1) } else { usize::MAX },
             taken: Arc::default(),
         }
     }
 
-    /// A place for this caller, at once or not at all. Who has its share is told that, whether or not there is a place: it
-    /// would not have had one.
+    /// A place for this caller, at once or not at all. A caller that has its share is told so even if all places are taken:
+    /// a free place would not help it.
     pub fn take(&self, caller: &impl Hash) -> Result<Place, Full> {
         let share = Taken::one_more(&self.taken, caller, self.share).ok_or(Full::Share)?;
         let permit = self.free.clone().try_acquire_owned().map_err(|_| Full::All)?;

@@ -28,7 +28,7 @@ const MOST: u64 = 64 * 1024;
 /// Makes a directory that nobody else may enter, or sees to it that nobody else may enter the one that is there.
 ///
 /// One that others may enter is closed to them only if it is `known` or empty: a path that was set to the wrong place, such
-/// as a home directory, is left as it is, and refused unless only a group of ours may enter it.
+/// as a home directory, is left as it is. It is refused, unless it is a volume that is given to a group of ours.
 pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let us = Process::this()?;
@@ -57,24 +57,23 @@ pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
         tracing::info!(path = %path.display(), "the directory was open to others; now it is closed to them (mode 700)");
         return Ok(());
     }
-    match beside {
-        Beside::Nobody | Beside::Volume | Beside::OwnGroup => {
-            tracing::warn!(
-                path = %path.display(),
-                group = found.gid(),
-                "a group of this process may enter the directory; it holds other things, so it is left as it is"
-            );
-            Ok(())
-        }
-        Beside::ForeignGroup | Beside::All if is_open_to_all && (is_sticky || found.uid() == ROOT) => {
-            Err(for_everybody(path, &found))
-        }
-        Beside::ForeignGroup | Beside::All => Err(io::Error::other(format!(
-            "it is open to others (mode {:03o}) and holds other things; name a directory for the shop alone, which is made if \
-             it is not there, or close this one with chmod 700",
-            found.mode() & 0o777
-        ))),
+    if beside == Beside::OwnGroup && found.mode() & SET_GROUP != 0 {
+        // It has the mark of a volume that is given to this group.
+        tracing::warn!(
+            path = %path.display(),
+            group = found.gid(),
+            "a group of this process may enter the directory; it holds other things, so it is left as it is"
+        );
+        return Ok(());
     }
+    if is_open_to_all && (is_sticky || found.uid() == ROOT) {
+        return Err(for_everybody(path, &found));
+    }
+    Err(io::Error::other(format!(
+        "it is open to others (mode {:03o}) and holds other things; name a directory for the shop alone, which is made if it is \
+         not there, or close this one with chmod 700",
+        found.mode() & 0o777
+    )))
 }
 
 /// Where everybody makes files, such as /tmp: to close it would lock all others out, and it is nobody's to close but root's.
@@ -179,8 +178,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Closes a key of ours to the group of its volume. Where that cannot be done, such as on a volume that is mounted to be read only, it stays
-/// what it is to whoever runs this process.
+/// Closes a key of ours to the group of its volume. Where that fails, as on a volume that is mounted read-only, the key is used
+/// all the same, with a warning.
 fn close_to_group(path: &Path, file: &File, us: &Process) -> io::Result<()> {
     let found = file.metadata()?;
     if !us.owns(&found) {

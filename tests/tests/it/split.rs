@@ -23,14 +23,19 @@ async fn start(data: &Path, services: &[&str], others: &[&ShopProcess]) -> anyho
     ShopProcess::open(serve).await
 }
 
+/// A shop in three processes: goods, sales, and the gateway in front.
+async fn start_three(folder: &Path) -> anyhow::Result<[ShopProcess; 3]> {
+    let goods = start(&folder.join("goods"), &["product", "inventory", "payment"], &[]).await?;
+    let sales = ["checkout", "cart", "orders", "notification"];
+    let sales = start(&folder.join("sales"), &sales, &[&goods]).await?;
+    let front = start(&folder.join("front"), &["gateway"], &[&goods, &sales]).await?;
+    Ok([goods, sales, front])
+}
+
 #[tokio::test]
 async fn a_shop_in_three_processes_sells_and_says_when_a_part_is_away() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let place = |name: &str| folder.path().join(name);
-    let goods = start(&place("goods"), &["product", "inventory", "payment"], &[]).await?;
-    let sales = ["checkout", "cart", "orders", "notification"];
-    let sales = start(&place("sales"), &sales, &[&goods]).await?;
-    let front = start(&place("front"), &["gateway"], &[&goods, &sales]).await?;
+    let [goods, sales, front] = start_three(folder.path()).await?;
     let ada = front.customer("ada")?;
 
     let added = ada
@@ -71,11 +76,7 @@ const WAITING: usize = 256;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checkouts_of_one_customer_that_wait_keep_nobody_else_from_theirs() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let place = |name: &str| folder.path().join(name);
-    let goods = start(&place("goods"), &["product", "inventory", "payment"], &[]).await?;
-    let sales = ["checkout", "cart", "orders", "notification"];
-    let sales = start(&place("sales"), &sales, &[&goods]).await?;
-    let front = start(&place("front"), &["gateway"], &[&goods, &sales]).await?;
+    let [goods, _sales, front] = start_three(folder.path()).await?;
     let (greedy, other) = (front.customer("greedy")?, front.customer("other")?);
     let added = greedy
         .post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))

@@ -11,21 +11,22 @@ use std::{
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-/// How long a replica is passed over whose connection was lost, while there are others; and a further connection to it.
+/// For how long a replica whose first connection was lost is passed over while there are other replicas, and a further
+/// connection that was lost is not used.
 const PASSED_OVER: Duration = Duration::from_secs(1);
 
-/// So many calls a connection gets before the next one is made: half of what a service takes on one, so that no call waits
-/// behind others that hang.
+/// A further connection is made when all others carry this many calls. It is half of what a service takes on one connection,
+/// so that no call waits behind calls that hang.
 const MANY: usize = 64;
 
-/// Each of them by its address; at least one.
+/// All replicas of one service: at least one.
 pub(super) struct Replicas {
     all: Vec<Replica>,
     turn: AtomicUsize,
 }
 
-/// One of them, and the connections to it: at least one. The further ones are made when they are needed. A replica may have
-/// no place for these, and be well.
+/// One replica and its connections: at least one. Further connections are made when they are needed. A replica that takes no
+/// further connection may still be well.
 pub(super) struct Replica {
     index: usize,
     connections: Vec<Connection>,
@@ -38,7 +39,7 @@ struct Connection {
     lost_at: Mutex<Option<Instant>>,
 }
 
-/// A connection that a call is in flight on, until this is dropped.
+/// A connection for one call, which is in flight on it until this is dropped.
 pub(super) struct Line<'a>(&'a Connection);
 
 impl Replicas {
@@ -79,8 +80,8 @@ impl Replica {
         self.index
     }
 
-    /// For one more call: the first connection that has not many, or else the one that has fewest. A further one that could
-    /// not be made, or was lost, is passed over for a while; the first one never is.
+    /// For a new call: the first connection with fewer than [`MANY`] calls, or else the connection with the fewest. A further
+    /// connection that was lost, or could not be made, is left out for a while. The first connection never is.
     pub(super) fn line(&self) -> Line<'_> {
         let first = &self.connections[0];
         let further = self.connections[1..].iter().filter(|further| !further.is_lost());
@@ -90,7 +91,7 @@ impl Replica {
         Line::on(with_few.or_else(fewest).unwrap_or(first))
     }
 
-    /// For a call that was lost once: a connection that carries calls, and need not be made. There may be no place for it.
+    /// For a call that is sent again: a connection that carries calls already, because the replica may take no further one.
     pub(super) fn line_in_use(&self) -> Line<'_> {
         let in_use = self.connections.iter().find(|connection| connection.is_in_use());
         Line::on(in_use.unwrap_or(&self.connections[0]))

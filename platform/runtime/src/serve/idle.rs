@@ -1,5 +1,5 @@
-//! Connections that nobody uses at the moment. When all are taken, those that have been so for longest make room: as many as
-//! there are newcomers who need it.
+//! Connections that are idle. When all places are taken, one idle connection is closed for each newcomer: the one that has been
+//! idle for longest.
 
 use std::{
     collections::{BTreeMap, btree_map::OccupiedEntry},
@@ -10,10 +10,11 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::Capacity;
 
-/// So many may be on their way out at once. Who is refused meanwhile finds the place of one of these when it comes again.
+/// At most this many are being closed at once. A newcomer that is refused meanwhile finds one of their places when it tries
+/// again.
 const AT_ONCE: usize = 4;
 
-/// Those that are idle, longest first. Clones share it.
+/// Idle connections, the one that has been idle for longest first. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Queue(Arc<Mutex<Waiting>>);
 
@@ -49,7 +50,7 @@ impl Queue {
         }
     }
 
-    /// Tells the one that has been idle for longest to make room, if that is long enough.
+    /// Tells the connection that has been idle for longest to close, if it has been idle for [`Capacity::SHORT_PATIENCE`].
     pub(super) fn one_leaves(&self) {
         let mut waiting = self.waiting();
         if waiting.leaving >= AT_ONCE {

@@ -277,8 +277,12 @@ fn only_a_directory_of_the_shops_own_is_closed_to_others() {
     set_mode(&ours, 0o2770);
     directory(&ours, is_db).unwrap();
     assert_eq!(mode(&ours), 0o2700);
-    set_mode(&home, 0o770);
+    set_mode(&home, 0o2770);
     directory(&home, is_db).unwrap();
+    assert_eq!(mode(&home), 0o2770, "the directory is left as it is");
+    // Without the mark of a volume, others may be in that group.
+    set_mode(&home, 0o770);
+    assert!(said(directory(&home, is_db)).contains("holds other things"));
     assert_eq!(mode(&home), 0o770, "the directory is left as it is");
     // Where everybody makes files, such as /tmp, closing the door would lock others out.
     set_mode(&ours, 0o1777);
