@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use proto::{inventory::v1::AddStockRequest, money::v1::Money, product::v1::UpsertProductRequest};
 use runtime::{
     Fault::{self, AnswerLost, NeverArrives, Slow, Twice},
@@ -191,6 +191,7 @@ impl Case {
     /// Checks that the purchase ended as it should, and that all books say so.
     async fn assert_ended(&self, shop: &Shop, plan: &Plan, outcome: &Value) -> Result<()> {
         let name = &self.name;
+        assert_eq!(plan.happened(name, self.call), self.times, "{name}");
         let (status, reason, reservation, ledger) = self.ending.books();
         let said = (
             outcome["status"].as_str(),
@@ -198,15 +199,6 @@ impl Case {
         );
         assert_eq!(said, (Some(status), reason), "{name}: {outcome}");
         let id = outcome["checkout_id"].as_str().context("no checkout_id")?;
-        // A saga that was slower than its lease is taken up by another driver, whose calls have no name and meet no fault.
-        let fence = format!("SELECT CAST(fence AS TEXT) FROM checkouts WHERE id = '{id}'");
-        let fence: Vec<(String,)> = shop.rows("checkout", fence).await?;
-        let happened = plan.happened(name, self.call);
-        if fence == [("1".to_owned(),)] {
-            assert_eq!(happened, self.times, "{name}");
-        } else {
-            assert!(happened <= self.times, "{name}: {fence:?}");
-        }
         assert_eq!(booked(shop, id).await?, ledger, "{name}");
         let state = format!("SELECT state FROM reservations WHERE checkout_id = '{id}'");
         let state: Vec<(String,)> = shop.rows("inventory", state).await?;
@@ -254,7 +246,11 @@ async fn offer(shop: &Shop, id: i64, pieces: i64) -> Result<()> {
     Ok(())
 }
 
-/// Makes all purchases at the same time.
+/// Purchases that are made at the same time. With all of them at once a slow machine is later than the lease of a saga; then
+/// recovery drives it, and its calls belong to no case.
+const AT_ONCE: usize = 12;
+
+/// Makes all purchases, some at the same time.
 async fn purchase_all(profile: Profile, cases: Vec<Case>) -> Result<()> {
     let mut plan = Plan::default();
     for case in &cases {
@@ -271,7 +267,8 @@ async fn purchase_all(profile: Profile, cases: Vec<Case>) -> Result<()> {
             .await?;
         case.assert_ended(&shop, &plan, &outcome).await
     });
-    try_join_all(purchases).await?;
+    let purchases = stream::iter(purchases).buffer_unordered(AT_ONCE);
+    purchases.try_collect::<()>().await?;
     let sold = cases.iter().filter(|case| case.ending == Ending::Bought).count();
     assert_eq!(shop.stock(2).await?, (500 - i64::try_from(sold)?, 0));
     shop.balance().await
@@ -329,12 +326,11 @@ async fn a_refund_is_made_once_whatever_becomes_of_its_calls(profile: Profile) -
     let ttl =
         |settings: &mut cartwright::settings::Settings| settings.reservation_ttl = Span(Duration::from_millis(300));
     let shop = Shop::with(profile, ttl, plan.faults()).await?;
-    try_join_all(
-        (100..)
-            .zip(&cases)
-            .map(|(product, case)| lose_the_stock(&shop, &plan, case, product)),
-    )
-    .await?;
+    let purchases = (100..)
+        .zip(&cases)
+        .map(|(product, case)| lose_the_stock(&shop, &plan, case, product));
+    let purchases = stream::iter(purchases).buffer_unordered(AT_ONCE);
+    purchases.try_collect::<()>().await?;
     shop.balance().await
 }
 
