@@ -76,14 +76,16 @@ impl Turns {
 }
 
 impl Turn {
-    /// What is answered while the turn lasts.
+    /// What is answered while the turn lasts. A failure that is seen only after that comes from the interrupt, as when
+    /// PostgreSQL ended the statement and a busy process hears of it before its own clock.
     pub(crate) async fn limit<T>(
         &self,
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, BoundedError> {
         match timeout_at(self.until, answer).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(BoundedError::Late),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) if Instant::now() < self.until => Err(error.into()),
+            Ok(Err(_)) | Err(_) => Err(BoundedError::Late),
         }
     }
 }
@@ -120,5 +122,19 @@ mod tests {
         assert!(matches!(late, Err(BoundedError::Late)));
         drop(first);
         turns.take().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interrupt_that_is_seen_before_the_end_of_the_turn_is_late_too() {
+        let turn = Turns::new(BOUNDS).take().await.unwrap();
+        let failure = || StoreError::Unavailable("ended by the server".into());
+        let early = turn.limit(async { Err::<(), _>(failure()) }).await;
+        assert!(matches!(early, Err(BoundedError::Store(_))), "{early:?}");
+        let both_at_once = async {
+            tokio::time::advance(BOUNDS.time).await;
+            Err::<(), _>(failure())
+        };
+        let late = turn.limit(both_at_once).await;
+        assert!(matches!(late, Err(BoundedError::Late)), "{late:?}");
     }
 }
