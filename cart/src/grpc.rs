@@ -8,6 +8,7 @@ use proto::cart::v1::{
     GetCartRequest, GetCartResponse, GiveBackRequest, GiveBackResponse, HoldRequest, HoldResponse, RemoveItemRequest,
     RemoveItemResponse, UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
 };
+use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -108,7 +109,9 @@ impl CartService for CartGrpc {
     async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldResponse>, Status> {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
-        let held = self.carts.hold(user, wanted(&request)?).await.map_err(refuse)?;
+        let wanted = wanted(&request)?;
+        about("checkout", &wanted.checkout.0);
+        let held = self.carts.hold(user, wanted).await.map_err(refuse)?;
         Ok(Response::new(HoldResponse {
             cart: Some(cart(&held)?),
         }))
@@ -118,6 +121,7 @@ impl CartService for CartGrpc {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
         let checkout = checkout(&request.checkout_id)?;
+        about("checkout", &checkout.0);
         let given = self.carts.give_back(user, checkout).await.map_err(refuse)?;
         Ok(Response::new(GiveBackResponse {
             cart: Some(cart(&given)?),

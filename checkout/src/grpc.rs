@@ -14,6 +14,7 @@ use proto::{
     convert::{checkout_ids, page_size, user_id},
     status::Refusal,
 };
+use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -72,6 +73,7 @@ impl CheckoutService for CheckoutGrpc {
         let user = UserId(user_id(&request.user_id)?.to_owned());
         let id = request.checkout_id.parse().map(CheckoutId);
         let id = id.map_err(|_| Refusal::field("checkout_id", "checkout_id must be a UUID"))?;
+        about("checkout", &id);
         let found = self.sagas.get(&user, id).await.map_err(|error| status::store(&error))?;
         let (checkout, history) = found.ok_or_else(status::not_found)?;
         Ok(Response::new(GetCheckoutResponse {

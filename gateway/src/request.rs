@@ -1,6 +1,6 @@
 //! What happens to every request: it gets its id, its panic is caught, and its problem is shown.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     extract::{Request, State},
@@ -10,17 +10,19 @@ use axum::{
 };
 use futures::FutureExt;
 use proto::Reason;
-use runtime::{Ids, REQUEST_ID_HEADER, RequestContext};
+use runtime::{Ids, REQUEST_ID_HEADER, RequestContext, telemetry::millis};
 use tracing::Instrument;
 
 use crate::{body::coding, problem::Problem};
+
+/// Probes ask for this every few seconds.
+const HEALTH: &str = "/health";
 
 /// Runs everything else in the context of the request, which peers get too.
 pub(crate) async fn scope(State(ids): State<Ids>, request: Request, next: Next) -> Response {
     let context = RequestContext::from_headers(request.headers(), &ids);
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    // A span of this level is there whatever the log's level is.
-    let span = tracing::error_span!("request", request_id = context.request_id);
+    let (span, began) = (context.span(), Instant::now());
     let answered = async {
         match coding::check(request.headers()) {
             Ok(()) => next.run(request).await,
@@ -39,7 +41,11 @@ pub(crate) async fn scope(State(ids): State<Ids>, request: Request, next: Next) 
     if let Ok(id) = HeaderValue::from_str(&context.request_id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
     }
-    let status = response.status().as_u16();
-    tracing::debug!(parent: &span, %method, path = uri.path(), status, "answered");
+    let (path, status, took_ms) = (uri.path(), response.status().as_u16(), millis(began.elapsed()));
+    if path.starts_with(HEALTH) {
+        tracing::debug!(parent: &span, %method, path, status, took_ms, "answered");
+    } else {
+        tracing::info!(parent: &span, %method, path, status, took_ms, "answered");
+    }
     response
 }

@@ -11,6 +11,7 @@ use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
+use tracing::Instrument;
 
 mod behind;
 mod connection;
@@ -117,7 +118,7 @@ async fn accept(name: &'static str, server: Server, port: Port, tasks: Tasks) {
             () = tasks.stopping() => break,
             Some(_) = connections.join_next() => {}
             arrival = door.next() => {
-                connections.spawn(server.clone().serve(arrival, tasks.clone()));
+                connections.spawn(server.clone().serve(arrival, tasks.clone()).in_current_span());
             }
         }
     }

@@ -7,6 +7,7 @@ use proto::inventory::v1::{
     AddStockRequest, AddStockResponse, ConfirmRequest, ConfirmResponse, GetStockRequest, GetStockResponse,
     ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, inventory_service_server::InventoryService,
 };
+use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
 use crate::app::Inventory;
@@ -34,6 +35,7 @@ impl InventoryService for Grpc {
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveResponse>, Status> {
         let request = request.into_inner();
         let checkout = convert::checkout_id(&request.checkout_id)?;
+        about("checkout", &checkout);
         let lines = convert::lines(&request.lines)?;
         let answer = self
             .inventory
@@ -48,6 +50,7 @@ impl InventoryService for Grpc {
 
     async fn confirm(&self, request: Request<ConfirmRequest>) -> Result<Response<ConfirmResponse>, Status> {
         let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
+        about("checkout", &checkout);
         let answer = self.inventory.confirm(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;
         Ok(Response::new(ConfirmResponse {}))
@@ -55,6 +58,7 @@ impl InventoryService for Grpc {
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
+        about("checkout", &checkout);
         let answer = self.inventory.release(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;
         Ok(Response::new(ReleaseResponse {}))

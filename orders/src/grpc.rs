@@ -7,6 +7,7 @@ use proto::orders::v1::{
     EraseUserRequest, EraseUserResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
     orders_service_server::OrdersService,
 };
+use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
 use crate::{app::Orders, domain::CheckoutId};
@@ -27,6 +28,7 @@ impl OrdersService for Grpc {
         let request = request.into_inner();
         let user = convert::user_id(&request.user_id)?;
         let id = convert::order_id(&request.order_id)?;
+        about("order", &id.0);
         let order = self.orders.get(&user, id).await.map_err(|e| status::store_failed(&e))?;
         let order = order.ok_or_else(|| status::not_found(id))?;
         Ok(Response::new(GetOrderResponse {

@@ -8,6 +8,7 @@ use proto::payment::v1::{
     ChargeRequest, ChargeResponse, GetPaymentRequest, GetPaymentResponse, RefundRequest, RefundResponse,
     payment_service_server::PaymentService,
 };
+use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
 use crate::app::Payments;
@@ -26,6 +27,7 @@ impl PaymentService for Grpc {
     async fn charge(&self, request: Request<ChargeRequest>) -> Result<Response<ChargeResponse>, Status> {
         let request = request.into_inner();
         let checkout = convert::checkout_id(&request.checkout_id)?;
+        about("checkout", &checkout);
         let terms = convert::terms(request.amount, &request.payment_method)?;
         let charged = self
             .0
@@ -39,6 +41,7 @@ impl PaymentService for Grpc {
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
         let checkout = convert::checkout_id(&request.get_ref().checkout_id)?;
+        about("checkout", &checkout);
         let refunded = self
             .0
             .refund(checkout)
@@ -51,6 +54,7 @@ impl PaymentService for Grpc {
 
     async fn get_payment(&self, request: Request<GetPaymentRequest>) -> Result<Response<GetPaymentResponse>, Status> {
         let checkout = convert::checkout_id(&request.get_ref().checkout_id)?;
+        about("checkout", &checkout);
         let found = self
             .0
             .get_payment(checkout)

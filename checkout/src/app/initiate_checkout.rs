@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::telemetry::about;
 use storage::StoreError;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -89,6 +90,7 @@ impl Sagas {
             needs_attention: false,
             version: 1,
         };
+        about("checkout", &new.id);
         // Watched before it begins, so that its end is not missed and need not be looked up.
         let ending = self.endings.watch(new.id);
         match self.begin(new.clone(), &request, place).await? {
@@ -159,6 +161,7 @@ impl Sagas {
     }
 
     async fn replay(&self, known: Checkout, request: &Request, until: Instant) -> Result<Initiated, InitiateError> {
+        about("checkout", &known.id);
         if known.fingerprint != request.fingerprint() {
             return Err(InitiateError::KeyReused);
         }

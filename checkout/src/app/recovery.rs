@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use runtime::{RequestContext, Tasks, telemetry::chain};
+use runtime::{
+    RequestContext, Tasks,
+    telemetry::{about, chain},
+};
+use tracing::Instrument;
 
 use super::Sagas;
 
@@ -29,12 +33,15 @@ pub async fn run(sagas: Sagas, tasks: Tasks) {
         {
             Ok(claimed) => {
                 for claim in claimed {
-                    tracing::info!(checkout = %claim.checkout.id, state = claim.checkout.state.name(), "taking up a saga");
                     let (sagas, context) = (sagas.clone(), RequestContext::new(&sagas.ids));
-                    tasks.spawn(context.scope(async move {
+                    let span = context.span();
+                    let work = async move {
+                        about("checkout", &claim.checkout.id);
+                        tracing::info!(state = claim.checkout.state.name(), "taking up a saga");
                         let place = sagas.place().await;
                         sagas.drive(claim, place).await;
-                    }));
+                    };
+                    tasks.spawn(context.scope(work).instrument(span));
                 }
             }
             Err(error) => tracing::warn!(error = chain(&error), "no sagas could be claimed; trying again"),

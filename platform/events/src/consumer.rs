@@ -1,14 +1,26 @@
 //! Consumers: apply every event once in effect, in order per key.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
-use runtime::{Clock, CrashPoints, Tasks, telemetry::chain};
+use runtime::{
+    Clock, CrashPoints, REQUEST_ID_HEADER, TRACEPARENT_HEADER, Tasks,
+    telemetry::{chain, millis},
+    trace_id,
+};
+use tracing::{Instrument, Span};
 
 use crate::{
-    BusError, DeadLetters, Delivery, Event, EventBus, Position, Subscription, Topic,
+    BusError, DeadLetters, Delivery, Event, EventBus, Message, Position, Subscription, Topic,
     kind::{self, Knowledge},
+    message::ID,
 };
 
 const BACKOFF: Duration = Duration::from_millis(50);
@@ -107,21 +119,37 @@ impl Consumer {
         }
         let work = keys.into_values().map(|of_one_key| async move {
             for delivery in of_one_key {
-                if let Err(reason) = self.apply_in_time(delivery).await {
-                    dead_letters
-                        .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
-                        .await?;
-                    tracing::error!(
-                        group = self.group,
-                        key = delivery.message.key,
-                        reason,
-                        "parked an event"
-                    );
-                }
+                let span = self.span(&delivery.message);
+                self.apply_or_park(delivery, dead_letters).instrument(span).await?;
             }
             Ok(())
         });
         join_all(work).await.into_iter().collect()
+    }
+
+    /// The span of all that is done with an event.
+    fn span(&self, message: &Message) -> Span {
+        tracing::error_span!(
+            "event",
+            group = self.group,
+            key = message.key,
+            event = message.header(ID),
+            request_id = message.header(REQUEST_ID_HEADER.as_str()),
+            trace_id = message.header(TRACEPARENT_HEADER.as_str()).and_then(trace_id),
+        )
+    }
+
+    async fn apply_or_park(&self, delivery: &Delivery, dead_letters: &DeadLetters) -> Result<(), BusError> {
+        let began = Instant::now();
+        if let Err(reason) = self.apply_in_time(delivery).await {
+            dead_letters
+                .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
+                .await?;
+            tracing::error!(reason, "parked an event");
+        } else {
+            tracing::info!(took_ms = millis(began.elapsed()), "applied an event");
+        }
+        Ok(())
     }
 
     /// Applies one event, and says so when that takes long. An error is the reason to park it.
@@ -133,13 +161,7 @@ impl Consumer {
         self.bus.stalled().set(self.group);
         let Position { partition, offset } = delivery.position;
         let topic = self.topic.name;
-        tracing::warn!(
-            group = self.group,
-            topic,
-            partition,
-            offset,
-            "an event cannot be applied; still trying"
-        );
+        tracing::warn!(topic, partition, offset, "an event cannot be applied; still trying");
         applied.await
     }
 
@@ -174,7 +196,7 @@ impl Consumer {
                 Ok(Err(HandlerError::Poisoned(reason))) => return Err(reason),
                 Err(_) => return Err("applying it panicked".to_owned()),
                 Ok(Err(error @ HandlerError::Transient(_))) => {
-                    tracing::warn!(group = self.group, event = %event.id, error = chain(&error), "trying again");
+                    tracing::warn!(error = chain(&error), "trying again");
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
 use crate::Ids;
@@ -51,6 +52,18 @@ impl RequestContext {
         CURRENT.scope(self, work).await
     }
 
+    /// The span of all that is done for this request. `subject` is filled in once it is known
+    /// ([`about`](crate::telemetry::about)).
+    pub fn span(&self) -> Span {
+        // A span of this level is there whatever the log's level is.
+        tracing::error_span!(
+            "request",
+            request_id = self.request_id,
+            trace_id = trace_id(&self.traceparent),
+            subject = Empty
+        )
+    }
+
     pub fn write_to(&self, headers: &mut HeaderMap) {
         for (name, value) in [
             (REQUEST_ID_HEADER, &self.request_id),
@@ -65,6 +78,11 @@ impl RequestContext {
 
 fn is_request_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+}
+
+/// The id of the trace, of a `traceparent` that is well-formed.
+pub fn trace_id(traceparent: &str) -> Option<&str> {
+    is_traceparent(traceparent).then(|| traceparent.split('-').nth(1))?
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero.
@@ -108,5 +126,12 @@ mod tests {
             "00-00000000000000000000000000000000-0000000000000001-01"
         ));
         assert!(!is_traceparent("garbage"));
+    }
+
+    #[test]
+    fn the_id_of_a_trace_is_read_from_its_parent() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(trace_id(parent), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!(trace_id("00-garbage-00f067aa0ba902b7-01"), None);
     }
 }

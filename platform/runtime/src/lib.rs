@@ -17,7 +17,7 @@ mod tasks;
 pub mod telemetry;
 
 pub use clock::Clock;
-pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT_HEADER};
+pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT_HEADER, trace_id};
 pub use crash::CrashPoints;
 pub use faults::{Fault, Faults};
 pub use health::{Health, Probe};

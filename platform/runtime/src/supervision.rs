@@ -11,6 +11,7 @@ use std::{
 
 use futures::FutureExt;
 use tokio::{task::JoinHandle, time::Instant};
+use tracing::Instrument;
 
 use crate::{Tasks, telemetry::panic_text};
 
@@ -60,8 +61,10 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let tasks = self.clone();
-        self.spawn(async move {
-            let Name { service, task } = name;
+        let Name { service, task } = name;
+        // All that is logged in there says of which service it is.
+        let span = tracing::error_span!(parent: None, "task", service, task);
+        let work = async move {
             let mut backoff = BACKOFF;
             let mut unwell = None;
             while !tasks.is_stopping() {
@@ -82,17 +85,12 @@ impl Tasks {
                     Ok(()) => "it ended by itself",
                     Err(panic) => panic_text(panic.as_ref()),
                 };
-                tracing::error!(
-                    service,
-                    task,
-                    why,
-                    ?backoff,
-                    "a background task ended; starting it again"
-                );
+                tracing::error!(why, ?backoff, "a background task ended; starting it again");
                 tasks.sleep(backoff).await;
                 backoff = (backoff * 2).min(MAX_BACKOFF);
             }
-        })
+        };
+        self.spawn(work.instrument(span))
     }
 }
 

@@ -4,6 +4,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 /// A group of tasks that are told to stop together and waited for together.
 #[derive(Debug, Clone, Default)]
@@ -17,14 +18,14 @@ impl Tasks {
         Self::default()
     }
 
-    /// Starts a task. It should end soon after [`Tasks::stopping`] does.
+    /// Starts a task, in the span of whoever starts it. It should end soon after [`Tasks::stopping`] does.
     #[allow(clippy::disallowed_methods, reason = "the tracker is what makes it not detached")]
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tracker.spawn(task)
+        self.tracker.spawn(task.in_current_span())
     }
 
     /// Ends when the tasks are to stop.

@@ -6,7 +6,7 @@ mod visible;
 use std::{
     any::Any,
     error::Error,
-    fmt::Debug,
+    fmt::{Debug, Display},
     fs::File,
     io::{IsTerminal, Write},
     iter,
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tracing::{field::Field, level_filters::LevelFilter};
+use tracing::{Span, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{field::MakeExt, fmt, fmt::format};
 
 pub use output::Output;
@@ -151,6 +151,16 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
         (None, Some(text)) => text,
         (None, None) => "something that is no text",
     }
+}
+
+/// Says what the request is about that the running task works for, such as a checkout, in all log lines from here on.
+pub fn about(what: &str, id: &impl Display) {
+    Span::current().record("subject", format!("{what} {id}"));
+}
+
+/// How long something took, in whole milliseconds, for a log line.
+pub fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error with all of its sources, for a log line.

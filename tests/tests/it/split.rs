@@ -1,12 +1,13 @@
 //! One shop in three processes, each with a data directory of its own, over TCP.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, bail, ensure};
 use futures::stream::{FuturesUnordered, StreamExt};
-use http::StatusCode;
-use serde_json::json;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use system_tests::{
+    books,
     process::{ShopProcess, command},
     shops::until,
 };
@@ -16,7 +17,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 /// Starts some services that find the others where those listen.
 async fn start(data: &Path, services: &[&str], others: &[&ShopProcess]) -> anyhow::Result<ShopProcess> {
     let mut serve = command(Path::new(BINARY), data);
-    serve.arg("serve").args(services);
+    serve.arg("serve").args(services).env("LOG_LEVEL", "info");
     for (name, address) in others.iter().flat_map(|process| &process.addresses) {
         serve.env(format!("{}_SERVICE_ADDR", name.to_uppercase()), address.to_string());
     }
@@ -67,6 +68,67 @@ async fn a_shop_in_three_processes_sells_and_says_when_a_part_is_away() -> anyho
     );
     front.stop().await?;
     sales.stop().await?;
+    Ok(())
+}
+
+/// The services that have a line with this request id in these logs.
+fn services_that_logged(request_id: &str, logs: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for line in logs
+        .iter()
+        .flat_map(|log| log.lines())
+        .filter(|line| line.starts_with('{'))
+    {
+        let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let spans = line["spans"].as_array().cloned().unwrap_or_default();
+        let field = |name| spans.iter().find_map(|span| span[name].as_str());
+        if field("request_id") == Some(request_id) {
+            ensure!(field("trace_id").is_some_and(|id| id.len() == 32), "{line}");
+            found.insert(field("service").with_context(|| line.to_string())?.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn a_purchase_is_found_in_the_logs_of_all_services_by_its_request_id() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let goods = start(&folder.path().join("goods"), &["product", "inventory", "payment"], &[]).await?;
+    let sales = ["checkout", "cart", "orders", "notification"];
+    let sales = start(&folder.path().join("sales"), &sales, &[&goods]).await?;
+    let front = start(&folder.path().join("front"), &["gateway"], &[&goods, &sales]).await?;
+    let ada = front.customer("ada")?;
+    ada.post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
+        .await?;
+    let purchase = json!({"idempotency_key": "logged"});
+    let mut request = ada.request(Method::POST, "/api/v1/checkout", Some(&purchase))?;
+    request.headers_mut().insert("x-request-id", "find-this-one".parse()?);
+    let bought = cartwright::http::send(ada.gateway, request).await?.json();
+    assert_eq!(bought["status"], "COMPLETED", "{bought}");
+    let told = format!("/api/v1/orders/{}", bought["order_id"].as_str().unwrap_or_default());
+    until("the order is there", async || {
+        Ok((ada.get(&told).await?.status == StatusCode::OK).then_some(()))
+    })
+    .await?;
+    books::settle(folder.path().join("sales").as_path()).await?;
+    let mut logs = Vec::new();
+    for process in [front, sales, goods] {
+        logs.push(process.stop().await?.1);
+    }
+    let all = [
+        "cart",
+        "checkout",
+        "gateway",
+        "inventory",
+        "notification",
+        "orders",
+        "payment",
+        "product",
+    ];
+    let found = services_that_logged("find-this-one", &logs)?;
+    assert_eq!(found, all.map(str::to_owned).into());
+    let about = format!("checkout {}", bought["checkout_id"].as_str().unwrap_or_default());
+    assert!(logs[2].contains(&about), "inventory and payment say what it was about");
     Ok(())
 }
 

@@ -5,16 +5,17 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use tokio::time::timeout;
-use tonic::{Status, body::Body, service::Routes};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use super::{
     bodies::{Answering, Arriving, Until},
     ending::Ending,
     watch::{Kind, Watch},
 };
-use crate::{Ids, RequestContext, channel::grpc_timeout, service::Answer};
+use crate::{Ids, RequestContext, channel::grpc_timeout, service::Answer, telemetry::millis};
 
 /// Health and reflection: what streams there goes on until its client or the service ends it, and nothing is lost with it.
 const ABOUT_THE_SERVER: &str = "/grpc.";
@@ -56,7 +57,7 @@ impl<I: Clone + Send + Sync + 'static> hyper::service::Service<Request<Incoming>
         let call = self.watch.call(kind);
         request.extensions_mut().insert(self.info.clone());
         let context = RequestContext::from_headers(request.headers(), &self.around.ids);
-        let answer = answer(self.around.clone(), self.watch.clone(), kind, request);
+        let answer = answer(self.around.clone(), self.watch.clone(), kind, request).instrument(context.span());
         let (watch, complete) = (self.watch.clone(), self.around.complete);
         context
             .scope(answer.map(move |Given { answer, in_flight }| {
@@ -91,7 +92,7 @@ async fn answer(around: Arc<Around>, watch: Watch, kind: Kind, request: Request<
     let in_flight = (kind == Kind::Work).then(|| ending.in_flight.token());
     let asked = request.headers().get(GRPC_TIMEOUT).and_then(grpc_timeout);
     let limit = asked.map_or(HANDLER_TIMEOUT, |asked| asked.min(HANDLER_TIMEOUT));
-    let path = request.uri().path().to_owned();
+    let (path, began) = (request.uri().path().to_owned(), Instant::now());
     let handler = async {
         watch.room().await;
         // Only now: while there is no room the request waits for the server, not for its client.
@@ -111,6 +112,11 @@ async fn answer(around: Arc<Around>, watch: Watch, kind: Kind, request: Request<
         }
         Err(_) => complete(Status::deadline_exceeded("no answer within the deadline")).into_http(),
     };
+    let (code, took_ms) = (code(&answer), millis(began.elapsed()));
+    match kind {
+        Kind::Work => tracing::info!(call = path, ?code, took_ms, "answered"),
+        Kind::Stream => tracing::debug!(call = path, ?code, took_ms, "answered"),
+    }
     let answer = match kind {
         Kind::Work => answer,
         Kind::Stream => answer.map(|body| Body::new(Until::streamed(body, watch.streams(), *complete))),
@@ -119,11 +125,17 @@ async fn answer(around: Arc<Around>, watch: Watch, kind: Kind, request: Request<
 }
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The code of an answer as far as it is known: one whose body begins says it behind that, and is `Ok` here.
+fn code(answer: &Answer) -> Code {
+    let code = answer.headers().get(STATUS);
+    code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
+}
 
 /// An answer that failed before its body began has its status in the headers.
 fn completed(answer: Answer, complete: fn(Status) -> Status) -> Answer {
     const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-    const STATUS: HeaderName = HeaderName::from_static("grpc-status");
     let headers: &HeaderMap<HeaderValue> = answer.headers();
     let failed = headers.get(STATUS).is_some_and(|code| code != "0");
     if !failed || headers.contains_key(DETAILS) {
