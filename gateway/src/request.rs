@@ -32,7 +32,7 @@ pub(crate) async fn scope(State(ids): State<Ids>, request: Request, next: Next) 
     let handler = context.clone().scope(answered).instrument(span.clone());
     let handler = AssertUnwindSafe(handler).catch_unwind();
     let mut response = handler.await.unwrap_or_else(|_| {
-        tracing::error!(parent: &span, %method, path = uri.path(), "a handler panicked");
+        span.in_scope(|| tracing::error!(%method, path = uri.path(), "a handler panicked"));
         Problem::of(Reason::Internal).into_response()
     });
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -42,10 +42,13 @@ pub(crate) async fn scope(State(ids): State<Ids>, request: Request, next: Next) 
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
     }
     let (path, status, took_ms) = (uri.path(), response.status().as_u16(), millis(began.elapsed()));
-    if path.starts_with(HEALTH) {
-        tracing::debug!(parent: &span, %method, path, status, took_ms, "answered");
-    } else {
-        tracing::info!(parent: &span, %method, path, status, took_ms, "answered");
-    }
+    // Not by `parent`: a line of JSON lists the spans that are entered.
+    span.in_scope(|| {
+        if path.starts_with(HEALTH) {
+            tracing::debug!(%method, path, status, took_ms, "answered");
+        } else {
+            tracing::info!(%method, path, status, took_ms, "answered");
+        }
+    });
     response
 }
