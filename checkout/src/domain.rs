@@ -67,12 +67,13 @@ impl PaymentMethod {
 }
 
 /// Why a purchase did not happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub reason: Reason,
     /// For people.
     pub message: String,
     /// What was short, for `OUT_OF_STOCK`.
+    #[serde(default)]
     pub shortages: Vec<Shortage>,
 }
 
@@ -199,15 +200,6 @@ pub struct Checkout {
     pub needs_attention: bool,
     /// Rises by one with every entry of the history.
     pub version: i64,
-}
-
-/// One step that was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The state by name.
-    pub state: String,
-    pub at: Timestamp,
-    pub detail: String,
 }
 
 /// What customers see of a saga's state.

@@ -5,6 +5,7 @@ mod status;
 
 use std::time::Duration;
 
+use ::saga::{Filter, SagaId};
 use proto::{
     checkout::v1::{
         EraseUserRequest, EraseUserResponse, GetCheckoutRequest, GetCheckoutResponse, InitiateCheckoutRequest,
@@ -18,13 +19,12 @@ use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{Sagas, erasure::Eraser},
-    domain::{self, CheckoutId, IdempotencyKey, PaymentMethod, UserId},
-    ports::Filter,
+    app::{Checkouts, erasure::Eraser},
+    domain::{self, Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Status as Shown, UserId},
 };
 
 pub(crate) struct CheckoutGrpc {
-    sagas: Sagas,
+    checkouts: Checkouts,
     eraser: Eraser,
     /// How long a caller waits for its saga.
     patience: Duration,
@@ -33,13 +33,13 @@ pub(crate) struct CheckoutGrpc {
 
 impl CheckoutGrpc {
     pub(crate) const fn new(
-        sagas: Sagas,
+        checkouts: Checkouts,
         eraser: Eraser,
         patience: Duration,
         default_method: Option<PaymentMethod>,
     ) -> Self {
         Self {
-            sagas,
+            checkouts,
             eraser,
             patience,
             default_method,
@@ -55,7 +55,7 @@ impl CheckoutService for CheckoutGrpc {
     ) -> Result<Response<InitiateCheckoutResponse>, Status> {
         let request = decode(request.get_ref(), self.default_method.as_ref())?;
         let initiated = self
-            .sagas
+            .checkouts
             .initiate(request, self.patience)
             .await
             .map_err(status::initiate)?;
@@ -71,13 +71,15 @@ impl CheckoutService for CheckoutGrpc {
     ) -> Result<Response<GetCheckoutResponse>, Status> {
         let request = request.into_inner();
         let user = UserId(user_id(&request.user_id)?.to_owned());
-        let id = request.checkout_id.parse().map(CheckoutId);
+        let id = request.checkout_id.parse().map(SagaId);
         let id = id.map_err(|_| Refusal::field("checkout_id", "checkout_id must be a UUID"))?;
         about("checkout", &id);
-        let found = self.sagas.get(&user, id).await.map_err(|error| status::store(&error))?;
-        let (checkout, history) = found.ok_or_else(status::not_found)?;
+        // To a user, another's is not there.
+        let found = self.checkouts.engine.get(id, Some(&user.0)).await;
+        let found = found.map_err(|error| status::store(&error))?;
+        let (saga, history) = found.ok_or_else(status::not_found)?;
         Ok(Response::new(GetCheckoutResponse {
-            checkout: Some(convert::checkout(&checkout, &history)),
+            checkout: Some(convert::checkout(&saga.into(), &history)),
         }))
     }
 
@@ -88,17 +90,16 @@ impl CheckoutService for CheckoutGrpc {
         let request = request.into_inner();
         let after = convert::page_token(&request)?;
         let filter = Filter {
-            status: convert::status_filter(request.status)?,
+            status: convert::status_filter(request.status)?.map(Shown::name),
             needs_attention: request.needs_attention,
             after,
             limit: page_size(request.page_size)?,
         };
-        let (checkouts, next) = self.sagas.list(filter).await.map_err(|error| status::store(&error))?;
+        let listed = self.checkouts.engine.list(filter).await;
+        let (sagas, next) = listed.map_err(|error| status::store(&error))?;
+        let checkouts = sagas.into_iter().map(Checkout::from);
         Ok(Response::new(ListCheckoutsResponse {
-            checkouts: checkouts
-                .iter()
-                .map(|checkout| convert::checkout(checkout, &[]))
-                .collect(),
+            checkouts: checkouts.map(|checkout| convert::checkout(&checkout, &[])).collect(),
             next_page_token: convert::next_page_token(next, &request),
         }))
     }

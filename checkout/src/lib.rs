@@ -1,6 +1,7 @@
-//! Purchases: the saga over stock, cart and payment, its journal, its outbox. A purchase happens once or not at all.
+//! Purchases: the saga over stock, cart and payment, its tables, its outbox. A purchase happens once or not at all.
 
 pub mod app;
+mod commits;
 mod config;
 pub mod domain;
 mod grpc;
@@ -11,6 +12,7 @@ pub mod store;
 
 use std::sync::Arc;
 
+use ::saga::Engine;
 use events::{EventBus, Relay, Topic, Wake};
 use proto::checkout::v1::checkout_service_server::CheckoutServiceServer;
 use runtime::{Runtime, Service, channel::Peer, telemetry::chain};
@@ -36,14 +38,25 @@ pub async fn build(
 ) -> Result<Service, OpenError> {
     let store = store::open(&config.store, &runtime.crash).await?;
     let wake = Wake::default();
-    let ports = ports::Ports {
-        journal: store.journal.clone(),
-        carts: Arc::new(peers::cart::GrpcCarts::new(peers.cart)),
-        catalogue: Arc::new(peers::product::GrpcCatalogue::new(peers.product)),
+    let carts = Arc::new(peers::cart::GrpcCarts::new(peers.cart));
+    let participants = saga::Participants {
+        carts: carts.clone(),
         stock: Arc::new(peers::inventory::GrpcStock::new(peers.inventory)),
         payments: Arc::new(peers::payment::GrpcPayments::new(peers.payment)),
     };
-    let sagas = app::Sagas::new(ports, wake.clone(), config.owner.clone(), runtime);
+    let parts = ::saga::Parts {
+        journal: store.journal,
+        calls: Arc::new(participants),
+        wake: wake.clone(),
+        owner: config.owner.clone(),
+    };
+    let engine = Engine::new(parts, runtime);
+    let checkouts = app::Checkouts {
+        engine: engine.clone(),
+        records: store.records.clone(),
+        carts,
+        catalogue: Arc::new(peers::product::GrpcCatalogue::new(peers.product)),
+    };
     let relay = Relay {
         outbox: store.outbox,
         bus: bus.clone(),
@@ -54,15 +67,18 @@ pub async fn build(
         retention: config.outbox_retention,
         crash: runtime.crash.clone(),
     };
-    let eraser = app::erasure::Eraser::new(store.journal, store.records, bus.clone());
-    let grpc = grpc::CheckoutGrpc::new(sagas.clone(), eraser, config.timeout, config.default_method);
+    let eraser = app::erasure::Eraser::new(engine.clone(), store.records, bus.clone());
+    let grpc = grpc::CheckoutGrpc::new(checkouts, eraser, config.timeout, config.default_method);
     let grpc = CheckoutServiceServer::new(grpc)
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
-    let (tasks, of_relay) = (runtime.tasks.clone(), runtime.tasks.clone());
+    let tasks = runtime.tasks.clone();
     Ok(Service::new("checkout", grpc, tasks.clone())
-        .background("recovery", move || app::recovery::run(sagas.clone(), tasks.clone()))
-        .background("relay", move || publish(bus.clone(), relay.clone(), of_relay.clone()))
+        .background("recovery", move || {
+            let engine = engine.clone();
+            async move { engine.recover().await }
+        })
+        .background("relay", move || publish(bus.clone(), relay.clone(), tasks.clone()))
         .probe(store.probe))
 }
 

@@ -1,6 +1,18 @@
-//! The saga: a pure state machine. Whatever runs it only does as it says and tells it what came of it.
+//! The saga of a purchase: a pure table. The engine does as it says and tells it what came of it.
+
+mod calls;
+mod event;
+mod machine;
+
+use ::saga::{Outcome, Step};
 
 use crate::domain::Failure;
+
+pub use calls::Participants;
+pub use machine::{CheckoutMachine, Data};
+
+/// What is to be done.
+pub type Next = ::saga::Next<State, Call>;
 
 /// How far a purchase is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,25 +49,6 @@ pub enum Call {
     Refund,
 }
 
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    Call(Call),
-    /// To record this state before anything else: it is the intent of a call.
-    Record(State),
-    Nothing,
-}
-
-/// What came of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    Done,
-    /// For a known reason of that participant. It has had, and will have, no effect.
-    Refused(Failure),
-    /// Anything may have happened.
-    Unknown,
-}
-
 /// What the saga does next, given what is known.
 pub fn next(state: &State) -> Next {
     match state {
@@ -67,14 +60,14 @@ pub fn next(state: &State) -> Next {
         State::Releasing(_) => Next::Call(Call::Release),
         State::GivingBack(_) => Next::Call(Call::GiveBack),
         State::Refunding(_) => Next::Call(Call::Refund),
-        State::Completed | State::Failed(_) => Next::Nothing,
+        State::Completed | State::Failed(_) => Next::End,
     }
 }
 
 /// The state after a call. Unknown changes nothing, and neither does a compensation that is refused: both are tried again.
 #[allow(clippy::match_same_arms, reason = "an arm for each row of the table")]
-pub fn apply(state: State, outcome: Outcome) -> State {
-    use Outcome::{Done, Refused, Unknown};
+pub fn apply(state: State, outcome: Outcome<Failure>) -> State {
+    use Outcome::{Done, Exhausted, Refused, Unknown};
     match (state, outcome) {
         (State::Initiated, Done) => State::InventoryReserved,
         (State::Initiated, Refused(failure)) => State::Failed(failure),
@@ -92,8 +85,36 @@ pub fn apply(state: State, outcome: Outcome) -> State {
         (state @ (State::Refunding(_) | State::GivingBack(_) | State::Releasing(_)), Refused(_)) => state,
         // Nothing was called from here.
         (state @ (State::CartHeld | State::Completed | State::Failed(_)), Done | Refused(_)) => state,
-        (state, Unknown) => state,
+        // No call gives up.
+        (state, Unknown | Exhausted) => state,
     }
+}
+
+/// The steps that a checkout may take.
+pub const STEPS: [Step; 12] = [
+    step("INITIATED", "INVENTORY_RESERVED"),
+    step("INITIATED", "FAILED"),
+    step("INVENTORY_RESERVED", "CART_HELD"),
+    step("INVENTORY_RESERVED", "RELEASING"),
+    step("CART_HELD", "PAYMENT_PENDING"),
+    step("PAYMENT_PENDING", "PAYMENT_COMPLETED"),
+    step("PAYMENT_PENDING", "GIVING_BACK"),
+    step("PAYMENT_COMPLETED", "COMPLETED"),
+    step("PAYMENT_COMPLETED", "REFUNDING"),
+    step("REFUNDING", "GIVING_BACK"),
+    step("GIVING_BACK", "RELEASING"),
+    step("RELEASING", "FAILED"),
+];
+
+/// Those that it could take, besides, before carts had holds: in version 1.
+pub const STEPS_WITHOUT_A_HOLD: [Step; 3] = [
+    step("INVENTORY_RESERVED", "PAYMENT_PENDING"),
+    step("PAYMENT_PENDING", "RELEASING"),
+    step("REFUNDING", "RELEASING"),
+];
+
+const fn step(from: &'static str, to: &'static str) -> Step {
+    Step { from, to }
 }
 
 impl State {
@@ -143,6 +164,29 @@ impl State {
             Self::Refunding(_) => "REFUNDING",
             Self::Completed => "COMPLETED",
             Self::Failed(_) => "FAILED",
+        }
+    }
+
+    /// What the history says of a step into this state, or of the beginning.
+    fn detail(&self, before: Option<&Self>) -> String {
+        match (self, before) {
+            (Self::Failed(failure), Some(Self::Releasing(_))) => {
+                format!(
+                    "{}: {}; the stock is released",
+                    failure.reason.as_str(),
+                    failure.message
+                )
+            }
+            (
+                Self::Failed(failure) | Self::Releasing(failure) | Self::GivingBack(failure) | Self::Refunding(failure),
+                _,
+            ) => format!("{}: {}", failure.reason.as_str(), failure.message),
+            (Self::Initiated, _) => "cart and prices are frozen".to_owned(),
+            (Self::InventoryReserved, _) => "the stock is held".to_owned(),
+            (Self::CartHeld, _) => "the pieces of the cart are held".to_owned(),
+            (Self::PaymentPending, _) => "about to charge".to_owned(),
+            (Self::PaymentCompleted, _) => "charged".to_owned(),
+            (Self::Completed, _) => "the stock is sold".to_owned(),
         }
     }
 

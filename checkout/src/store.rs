@@ -1,26 +1,31 @@
-//! Adapters of the journal, and what they have in common.
+//! Where the sagas are kept, and what else is asked of their tables.
 
 pub mod postgres;
-mod row;
 pub mod sqlite;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use ::saga::{
+    Journal,
+    journal::{postgres::PostgresJournal, sqlite::SqliteJournal},
+};
 use events::{Outbox, PostgresOutbox, SqliteOutbox};
 use runtime::{CrashPoints, Probe};
 use storage::{OpenError, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 
-use crate::{
-    config::Store,
-    ports::{CustomerRecords, Journal, Record},
-    saga::State,
-};
-use postgres::PostgresJournal;
-use sqlite::SqliteJournal;
+use crate::{config::Store, ports::CustomerRecords, saga::CheckoutMachine};
+use postgres::PostgresRecords;
+use sqlite::SqliteRecords;
+
+/// The event of a checkout that was begun before carts had holds, and got no hold later, takes its pieces off the free lines.
+/// Until the cart has read that event, nobody may buy these pieces again. The tables say whether the event is published, not
+/// whether the cart has read it: it counts as unread for this long, or until the cart has a later version than the one that
+/// was bought.
+const UNREAD_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// A journal, the outbox that shares its commits, and whether both are there.
 pub(crate) struct Opened {
-    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) journal: Arc<dyn Journal<CheckoutMachine>>,
     pub(crate) records: Arc<dyn CustomerRecords>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) probe: Probe,
@@ -39,7 +44,7 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, O
             .await?;
             Ok(Opened {
                 journal: Arc::new(SqliteJournal::new(db.clone())),
-                records: Arc::new(SqliteJournal::new(db.clone())),
+                records: Arc::new(SqliteRecords(db.clone())),
                 outbox: Arc::new(SqliteOutbox(db.clone())),
                 probe: Probe::new("checkout-store", move || {
                     let db = db.clone();
@@ -58,7 +63,7 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, O
             .await?;
             Ok(Opened {
                 journal: Arc::new(PostgresJournal::new(db.clone())),
-                records: Arc::new(PostgresJournal::new(db.clone())),
+                records: Arc::new(PostgresRecords(db.clone())),
                 outbox: Arc::new(PostgresOutbox(db.clone())),
                 probe: Probe::new("checkout-postgresql", move || {
                     let db = db.clone();
@@ -66,20 +71,5 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, O
                 }),
             })
         }
-    }
-}
-
-/// Names the commit of a record by the state that it leads to. The intent to charge goes with the steps before it.
-fn label(record: &Record) -> &'static str {
-    match record.steps.last().map(|(state, ..)| state) {
-        None => "checkout.retry",
-        Some(State::Initiated) => "checkout.begin",
-        Some(State::InventoryReserved | State::CartHeld | State::PaymentPending) => "checkout.reserved",
-        Some(State::PaymentCompleted) => "checkout.paid",
-        Some(State::Releasing(_)) => "checkout.releasing",
-        Some(State::GivingBack(_)) => "checkout.giving_back",
-        Some(State::Refunding(_)) => "checkout.refunding",
-        Some(State::Completed) => "checkout.completed",
-        Some(State::Failed(_)) => "checkout.failed",
     }
 }

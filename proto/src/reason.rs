@@ -1,5 +1,6 @@
 //! Every reason for which a call can be refused, with the facts that go with it.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tonic::Code;
 
 use crate::Fact;
@@ -33,6 +34,20 @@ macro_rules! reasons {
             }
         }
     };
+}
+
+/// By name.
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&name).ok_or_else(|| de::Error::custom(format!("{name:?} is no reason")))
+    }
 }
 
 reasons! {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use ::saga::{Engine, SagaId};
 use events::{BusError, DeadLetters, Erased, EventBus, LookedAt, Parked};
 use proto::events::{CHECKOUT_TOPIC, GROUPS};
 use serde_json::Value;
@@ -12,7 +13,8 @@ use storage::StoreError;
 
 use crate::{
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Journal},
+    ports::{CustomerRecords, Ended},
+    saga::CheckoutMachine,
 };
 
 /// Why nothing was erased. It can be tried again once that is over.
@@ -76,14 +78,14 @@ impl Found {
 /// Erases customers. Clones share everything.
 #[derive(Clone)]
 pub struct Eraser {
-    journal: Arc<dyn Journal>,
+    engine: Engine<CheckoutMachine>,
     records: Arc<dyn CustomerRecords>,
     bus: Arc<dyn EventBus>,
 }
 
 impl Eraser {
-    pub fn new(journal: Arc<dyn Journal>, records: Arc<dyn CustomerRecords>, bus: Arc<dyn EventBus>) -> Self {
-        Self { journal, records, bus }
+    pub fn new(engine: Engine<CheckoutMachine>, records: Arc<dyn CustomerRecords>, bus: Arc<dyn EventBus>) -> Self {
+        Self { engine, records, bus }
     }
 
     /// The purchases of this user that are to be erased next; none when there are none left. What is in the way of that is said
@@ -148,8 +150,8 @@ impl Eraser {
         let mut keys = Vec::new();
         for letter in parked.iter().filter(|letter| names(letter, user)) {
             let key = &letter.message.key;
-            let known = match key.parse().map(CheckoutId) {
-                Ok(id) => self.journal.get(id, None).await?.is_some(),
+            let known = match key.parse().map(SagaId) {
+                Ok(id) => self.engine.get(id, None).await?.is_some(),
                 Err(_) => false,
             };
             if !known {

@@ -1,5 +1,6 @@
 //! The wire's messages from ours.
 
+use ::saga::{Entry, SagaId};
 use money::Money;
 use proto::{
     checkout::v1::{self as wire, CheckoutStatus},
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     app::erasure::DeadEvents,
-    domain::{Checkout, CheckoutId, Entry, ExpectedTotal, Failure, Line, Status},
+    domain::{Checkout, ExpectedTotal, Failure, Line, Status},
 };
 
 pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> wire::Checkout {
@@ -127,12 +128,12 @@ fn list(request: &wire::ListCheckoutsRequest) -> String {
     format!("checkouts {} {}", request.status, request.needs_attention)
 }
 
-pub(super) fn page_token(request: &wire::ListCheckoutsRequest) -> Result<Option<CheckoutId>, Refusal> {
+pub(super) fn page_token(request: &wire::ListCheckoutsRequest) -> Result<Option<SagaId>, Refusal> {
     if request.page_token.is_empty() {
         return Ok(None);
     }
     let place = from_page_token(&request.page_token, &list(request));
-    let id = place.and_then(|place| Uuid::from_slice(&place).ok()).map(CheckoutId);
+    let id = place.and_then(|place| Uuid::from_slice(&place).ok()).map(SagaId);
     let wrong = || {
         Refusal::field(
             "page_token",
@@ -142,7 +143,7 @@ pub(super) fn page_token(request: &wire::ListCheckoutsRequest) -> Result<Option<
     id.map(Some).ok_or_else(wrong)
 }
 
-pub(super) fn next_page_token(next: Option<CheckoutId>, request: &wire::ListCheckoutsRequest) -> String {
+pub(super) fn next_page_token(next: Option<SagaId>, request: &wire::ListCheckoutsRequest) -> String {
     next.map(|id| to_page_token(id.0.as_bytes(), &list(request)))
         .unwrap_or_default()
 }

@@ -10,6 +10,7 @@ mod migrations;
 mod page_token;
 mod postgres;
 pub mod private;
+mod row;
 mod sqlite;
 
 pub use bounded::{BoundedError, Bounds};
@@ -23,6 +24,7 @@ pub use postgres::{
     PgSslMode, Postgres, PostgresAddress, PostgresBounded, PostgresOptions, PostgresParts, PostgresReader, PostgresTls,
     SqlTimestamp, timestamptz,
 };
+pub use row::{Row, Transaction, Value};
 pub use sqlite::{Sqlite, SqliteBounded, SqliteOptions};
 
 /// Where a service keeps its tables.

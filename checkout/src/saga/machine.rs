@@ -1,0 +1,198 @@
+//! The saga as the engine sees it: its name, its tables, its columns.
+
+use ::saga::{Machine, Saga, Step, Table};
+use events::Event;
+use jiff::Timestamp;
+use money::{Currency, Money, Quantity};
+use runtime::Ids;
+use serde::{Deserialize, Serialize};
+use storage::{Row, StoreError, Value};
+
+use super::{Call, Next, STEPS, STEPS_WITHOUT_A_HOLD, State, event};
+use crate::{
+    commits,
+    domain::{CartRef, Checkout, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase, Status, UserId},
+};
+
+/// The kind of saga that a purchase is.
+#[derive(Debug)]
+pub enum CheckoutMachine {}
+
+/// What a purchase was begun with, and what it has learned since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    pub method: PaymentMethod,
+    pub purchase: Purchase,
+    /// Whether its pieces of the cart were held. Those of a checkout that was past that step before carts had holds were not.
+    pub held: bool,
+    /// Set from the charge on.
+    pub payment_id: Option<String>,
+}
+
+impl Machine for CheckoutMachine {
+    type State = State;
+    type Data = Data;
+    type Call = Call;
+
+    const KIND: &'static str = "checkout";
+    const CLAIM: &'static str = commits::CLAIM;
+    const RELEASE: &'static str = commits::RELEASE;
+    const SIGNAL: &'static str = commits::SIGNAL;
+    const VERSION: u32 = 2;
+    const TABLE: Table = Table {
+        name: "checkouts",
+        scope: "user_id",
+        key: "idempotency_key",
+        frozen: &[
+            "lines",
+            "total_minor",
+            "currency",
+            "payment_method",
+            "cart_id",
+            "cart_version",
+        ],
+        learned: &["held", "payment_id"],
+        history: "history",
+        history_id: "checkout_id",
+        ends: &["COMPLETED", "FAILED"],
+    };
+    const STEPS: &'static [(u32, &'static [Step])] = &[(1, &STEPS), (1, &STEPS_WITHOUT_A_HOLD), (2, &STEPS)];
+
+    fn next(state: &State, _data: &Data) -> Next {
+        super::next(state)
+    }
+
+    fn apply(state: State, outcome: ::saga::Outcome<Failure>) -> State {
+        super::apply(state, outcome)
+    }
+
+    fn shares_its_commit(state: &State) -> bool {
+        state.shares_its_commit()
+    }
+
+    fn status(state: &State, data: &Data) -> &'static str {
+        Status::of(state, data.payment_id.is_some()).name()
+    }
+
+    fn detail(state: &State, before: Option<&State>) -> String {
+        state.detail(before)
+    }
+
+    fn label(state: Option<&State>) -> &'static str {
+        commits::of(state)
+    }
+
+    fn event(saga: &Saga<Self>, now: Timestamp, ids: &Ids) -> Result<Option<(&'static str, Event)>, StoreError> {
+        event::of(saga, now, ids)
+    }
+
+    fn frozen(data: &Data) -> Result<Vec<Value>, StoreError> {
+        let Data { method, purchase, .. } = data;
+        let lines: Vec<_> = purchase.lines.iter().map(StoredLine::of).collect();
+        Ok(vec![
+            Value::json(&lines)?,
+            Value::Integer(purchase.total.minor_units()),
+            Value::text(purchase.total.currency().as_str()),
+            Value::text(method.as_str()),
+            Value::Uuid(purchase.cart.id),
+            Value::Integer(purchase.cart.version),
+        ])
+    }
+
+    fn learned(data: &Data) -> Result<Vec<Value>, StoreError> {
+        Ok(vec![Value::Flag(data.held), Value::Text(data.payment_id.clone())])
+    }
+
+    fn read(row: Row<'_>) -> Result<Data, StoreError> {
+        let currency: Currency = row.text("currency")?.parse().map_err(StoreError::corrupt)?;
+        let lines: Vec<StoredLine> = row.json("lines")?;
+        let lines = lines.into_iter().map(|line| line.line(currency));
+        let method = row.text("payment_method")?;
+        let method = PaymentMethod::new(&method)
+            .ok_or_else(|| StoreError::corrupt(format!("column payment_method holds {method:?}")))?;
+        Ok(Data {
+            method,
+            purchase: Purchase {
+                lines: lines.collect::<Result<_, _>>()?,
+                total: Money::new(row.integer("total_minor")?, currency),
+                cart: CartRef {
+                    id: row.uuid_or_null("cart_id")?,
+                    version: row.integer("cart_version")?,
+                },
+            },
+            held: row.flag("held")?,
+            payment_id: row.text_or_null("payment_id")?,
+        })
+    }
+}
+
+impl ::saga::State for State {
+    type Failure = Failure;
+
+    fn name(&self) -> &'static str {
+        Self::name(self)
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        Self::failure(self)
+    }
+
+    fn from_parts(name: &str, failure: Option<Failure>) -> Option<Self> {
+        Self::from_parts(name, failure)
+    }
+}
+
+/// A frozen line, as JSON. Prices are in minor units of the checkout's currency.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredLine {
+    product_id: i64,
+    name: String,
+    quantity: i64,
+    unit_price: i64,
+}
+
+impl StoredLine {
+    fn of(line: &Line) -> Self {
+        Self {
+            product_id: line.product.0,
+            name: line.name.clone(),
+            quantity: line.quantity.get(),
+            unit_price: line.unit_price.minor_units(),
+        }
+    }
+
+    fn line(self, currency: Currency) -> Result<Line, StoreError> {
+        Ok(Line {
+            product: ProductId(self.product_id),
+            name: self.name,
+            quantity: Quantity::new(self.quantity).map_err(StoreError::corrupt)?,
+            unit_price: Money::new(self.unit_price, currency),
+        })
+    }
+}
+
+impl From<Saga<CheckoutMachine>> for Checkout {
+    fn from(saga: Saga<CheckoutMachine>) -> Self {
+        let Data {
+            method,
+            purchase,
+            held,
+            payment_id,
+        } = saga.data;
+        Self {
+            id: CheckoutId(saga.id.0),
+            user: UserId(saga.scope),
+            fingerprint: saga.fingerprint,
+            method,
+            purchase,
+            state: saga.state,
+            held,
+            payment_id,
+            created_at: saga.created_at,
+            updated_at: saga.updated_at,
+            attempts: saga.attempts,
+            needs_attention: saga.needs_attention,
+            version: saga.version,
+        }
+    }
+}

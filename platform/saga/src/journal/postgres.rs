@@ -1,0 +1,445 @@
+//! The journal in PostgreSQL, with the outbox in the same schema. Any number of processes may use it at once.
+
+use std::{marker::PhantomData, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use events::outbox;
+use futures::FutureExt;
+use sqlx::{
+    AssertSqlSafe, PgConnection,
+    postgres::{PgRow, types::PgInterval},
+};
+use storage::{Postgres, Row, StoreError, Transaction, timestamptz};
+use uuid::Uuid;
+
+use super::{
+    Begun, Claimed, Filter, Journal, Lease, Own, OwnRows, Record, Signalled, Signals, Table,
+    row::{self, Changes, Due},
+};
+use crate::{
+    machine::{Machine, State},
+    saga::{Entry, Fence, Saga, SagaId, Signal},
+};
+
+/// The table of signals, for the schema of a service with sagas.
+pub const SCHEMA: &str = include_str!("../../migrations/postgres/signals.sql");
+
+/// The sagas of one kind in one schema. Clones share it.
+pub struct PostgresJournal<M: Machine> {
+    db: Postgres,
+    sql: Arc<Statements>,
+    own: Own<M>,
+    kind: PhantomData<fn() -> M>,
+}
+
+impl<M: Machine> Clone for PostgresJournal<M> {
+    fn clone(&self) -> Self {
+        Self {
+            db: self.db.clone(),
+            sql: self.sql.clone(),
+            own: self.own.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+/// The statements, for one table.
+struct Statements {
+    insert: Arc<str>,
+    find: Arc<str>,
+    get: Arc<str>,
+    record: Arc<str>,
+    wait: Arc<str>,
+    due: Arc<str>,
+    claim: Arc<str>,
+    release_all: Arc<str>,
+    send: Arc<str>,
+}
+
+impl Statements {
+    fn of<M: Machine>() -> Self {
+        let table = M::TABLE;
+        let (name, history, history_id) = (table.name, table.history, table.history_id);
+        let (columns, ends) = (row::columns(&table), row::ends(&table));
+        // Compared with the time of the statement, which an index can be searched for, unlike that of the clock.
+        let is_due = format!(
+            "state NOT IN {ends} AND lease_until <= statement_timestamp() AND wake_at <= statement_timestamp()"
+        );
+        Self {
+            insert: insert(&table).into(),
+            find: format!(
+                "SELECT {columns} FROM {name} WHERE {} = $1 AND {} = $2",
+                table.scope, table.key
+            )
+            .into(),
+            // One statement, so that all of it is of one moment.
+            get: format!(
+                "SELECT {columns}, reached, at, detail FROM {name}
+                 JOIN (SELECT {history_id} AS of_saga, version AS nth, state AS reached, at, detail FROM {history}) entries
+                    ON of_saga = id
+                 WHERE id = $1 AND ($2::text IS NULL OR {} = $2) ORDER BY nth",
+                table.scope
+            )
+            .into(),
+            record: record(
+                &table,
+                "wake_at = clock_timestamp() + $9, lease_until = clock_timestamp() + $10",
+                "",
+            )
+            .into(),
+            wait: record(
+                &table,
+                "owner = '', wake_at = $9, lease_until = $10",
+                "AND unread_signals = $4",
+            )
+            .into(),
+            due: format!("SELECT EXISTS (SELECT 1 FROM {name} WHERE {is_due} AND machine <= $1)").into(),
+            // The longest ownerless come first. What others write or claim at this moment is not waited for.
+            claim: format!(
+                "WITH due AS MATERIALIZED (
+                    SELECT id FROM {name} WHERE {is_due} AND machine <= $4
+                    ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 UPDATE {name} SET owner = $1, fence = fence + 1, lease_until = clock_timestamp() + $2
+                 WHERE id IN (SELECT id FROM due)
+                 RETURNING {columns}, fence"
+            )
+            .into(),
+            release_all: format!(
+                "UPDATE {name} SET lease_until = clock_timestamp(), wake_at = clock_timestamp()
+                 WHERE owner = $1 AND state NOT IN {ends}"
+            )
+            .into(),
+            send: format!(
+                "WITH known AS (SELECT id, state IN {ends} AS has_ended FROM {name} WHERE id = $1 FOR UPDATE),
+                 put AS (
+                    INSERT INTO saga_signals (saga_id, id, name, payload, sent_at)
+                    SELECT id, $2, $3, $4, clock_timestamp() FROM known WHERE NOT has_ended
+                    ON CONFLICT DO NOTHING RETURNING saga_id),
+                 woken AS (
+                    UPDATE {name} SET unread_signals = unread_signals + 1, wake_at = LEAST(wake_at, clock_timestamp()),
+                        lease_until = CASE owner WHEN '' THEN clock_timestamp() ELSE lease_until END
+                    WHERE id IN (SELECT saga_id FROM put))
+                 SELECT has_ended FROM known"
+            )
+            .into(),
+        }
+    }
+}
+
+/// Stores a saga with its first entry; no row when its key is taken. Waits for a transaction that is about to take the key.
+fn insert(table: &Table) -> String {
+    let columns = row::beginning_columns(table);
+    let places: Vec<_> = (1..=columns.len()).map(|nth| format!("${nth}")).collect();
+    format!(
+        "WITH begun AS (
+            INSERT INTO {name} ({columns}, fence, lease_until, wake_at)
+            VALUES ({places}, 1, clock_timestamp() + ${ttl}, clock_timestamp())
+            ON CONFLICT ({scope}, {key}) DO NOTHING
+            RETURNING id, version, state, created_at, fence),
+         first AS (
+            INSERT INTO {history} ({history_id}, version, state, at, detail)
+            SELECT id, version, state, created_at, ${detail} FROM begun)
+         SELECT fence FROM begun",
+        name = table.name,
+        scope = table.scope,
+        key = table.key,
+        history = table.history,
+        history_id = table.history_id,
+        ttl = columns.len() + 1,
+        detail = columns.len() + 2,
+        columns = columns.join(", "),
+        places = places.join(", "),
+    )
+}
+
+/// Moves a saga and its history on, and returns its version; no row when it was not there any more.
+fn record(table: &Table, lease: &str, condition: &str) -> String {
+    let set: Vec<_> = row::changed_columns(table)
+        .into_iter()
+        .zip(11..)
+        .map(|(column, nth)| format!("{column} = ${nth}"))
+        .collect();
+    format!(
+        "WITH moved AS (
+            UPDATE {name} SET {set}, unread_signals = unread_signals - $4, {lease}
+            WHERE id = $1 AND version = $2 AND fence = $3 {condition}
+            RETURNING id, version),
+         entries AS (
+            INSERT INTO {history} ({history_id}, version, state, at, detail)
+            SELECT id, $2 + nth, reached, at, detail
+            FROM moved, UNNEST($5::text[], $6::timestamptz[], $7::text[])
+                WITH ORDINALITY AS step (reached, at, detail, nth)),
+         used AS (
+            UPDATE saga_signals SET read_at = clock_timestamp()
+            WHERE saga_id = (SELECT id FROM moved) AND id = ANY($8::uuid[]))
+         SELECT version FROM moved",
+        name = table.name,
+        history = table.history,
+        history_id = table.history_id,
+        set = set.join(", "),
+    )
+}
+
+impl<M: Machine> PostgresJournal<M> {
+    pub fn new(db: Postgres) -> Self {
+        Self {
+            db,
+            sql: Arc::new(Statements::of::<M>()),
+            own: None,
+            kind: PhantomData,
+        }
+    }
+
+    /// A journal with rows of the service that change with its sagas.
+    pub fn with_own_rows(self, own: Arc<dyn OwnRows<M>>) -> Self {
+        Self { own: Some(own), ..self }
+    }
+
+    async fn known(
+        &self,
+        db: impl sqlx::PgExecutor<'_>,
+        scope: &str,
+        key: &str,
+    ) -> Result<Option<Saga<M>>, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(self.sql.find.clone()))
+            .bind(scope)
+            .bind(key)
+            .fetch_optional(db)
+            .await?;
+        row.as_ref().map(saga).transpose()
+    }
+
+    async fn insert(
+        self,
+        tx: &mut PgConnection,
+        (new, key): (Saga<M>, String),
+        lease: Lease,
+    ) -> Result<Begun<M>, StoreError> {
+        if let Some(own) = &self.own {
+            if let Some(known) = self.known(&mut *tx, &new.scope, &key).await? {
+                return Ok(Begun::Exists(Box::new(known)));
+            }
+            if !own.begin(Transaction::Postgres(&mut *tx), &new).await? {
+                return Ok(Begun::Refused);
+            }
+        }
+        let mut insert = sqlx::query(AssertSqlSafe(self.sql.insert.clone()));
+        for value in row::beginning(&new, &key, &lease)? {
+            insert = value.bind_to_postgres(insert);
+        }
+        let insert = insert.bind(interval(lease.ttl)).bind(row::first_detail(&new));
+        if let Some(begun) = insert.fetch_optional(&mut *tx).await? {
+            return Ok(Begun::Created(Fence(Row::Postgres(&begun).integer("fence")?)));
+        }
+        if self.own.is_some() {
+            // Rolls back what the service's own rows have become. Whoever asks again finds the other saga.
+            return Err(StoreError::Conflict);
+        }
+        // The insert has waited for the one that was first. This statement sees it, which that one does not.
+        let known = self.known(&mut *tx, &new.scope, &key).await?;
+        Ok(Begun::Exists(Box::new(known.ok_or(StoreError::Conflict)?)))
+    }
+
+    async fn write_record(
+        self,
+        tx: &mut PgConnection,
+        claimed: Claimed<M>,
+        record: Record<M>,
+        lease: Lease,
+    ) -> Result<i64, StoreError> {
+        let before = &claimed.saga;
+        let changes = Changes::of(&record, before, &lease)?;
+        let states: Vec<_> = record.steps.iter().map(|(state, ..)| state.name()).collect();
+        let times: Vec<_> = record.steps.iter().map(|(_, at, _)| timestamptz(*at)).collect();
+        let details: Vec<_> = record.steps.iter().map(|(.., detail)| detail.as_str()).collect();
+        let sql = match changes.due {
+            Due::In(..) => &self.sql.record,
+            Due::At(_) => &self.sql.wait,
+        };
+        let mut update = sqlx::query(AssertSqlSafe(sql.clone()))
+            .bind(before.id.0)
+            .bind(before.version)
+            .bind(claimed.fence.0)
+            .bind(i64::try_from(record.used.len()).map_err(StoreError::corrupt)?)
+            .bind(states)
+            .bind(times)
+            .bind(details)
+            .bind(&record.used);
+        update = match changes.due {
+            Due::In(wakes, is_free) => update.bind(interval(wakes)).bind(interval(is_free)),
+            Due::At(until) => update.bind(timestamptz(until)).bind(timestamptz(until)),
+        };
+        for value in changes.values {
+            update = value.bind_to_postgres(update);
+        }
+        if update.fetch_optional(&mut *tx).await?.is_none() {
+            return Err(StoreError::Conflict);
+        }
+        if let Some(own) = &self.own
+            && !record.steps.is_empty()
+        {
+            own.record(Transaction::Postgres(&mut *tx), before, &record).await?;
+        }
+        if let Some((topic, event)) = &record.event {
+            outbox::postgres::append(tx, topic, event).await?;
+        }
+        Ok(changes.version)
+    }
+
+    async fn claim(self, tx: &mut PgConnection, lease: Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(self.sql.claim.clone()))
+            .bind(lease.owner)
+            .bind(interval(lease.ttl))
+            .bind(i64::from(limit))
+            .bind(i64::from(M::VERSION))
+            .fetch_all(tx)
+            .await?;
+        let claimed = rows
+            .iter()
+            .filter_map(|row| row::claimed(Row::Postgres(row)).transpose());
+        claimed.collect()
+    }
+}
+
+#[async_trait]
+impl<M: Machine> Journal<M> for PostgresJournal<M> {
+    async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError> {
+        let label = M::label(Some(&new.state));
+        let (this, new, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
+        self.db
+            .write(label, move |tx| this.insert(tx, new, lease).boxed())
+            .await
+    }
+
+    async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError> {
+        self.known(self.db.reader(), scope, key).await
+    }
+
+    async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(self.sql.get.clone()))
+            .bind(id.0)
+            .bind(of)
+            .fetch_all(self.db.reader())
+            .await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let entries = rows.iter().map(|row| row::entry(Row::Postgres(row)));
+        Ok(Some((saga(first)?, entries.collect::<Result<_, _>>()?)))
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Vec<Saga<M>>, StoreError> {
+        // Ids are UUIDv7: in order of time. The conditions are part of the text, so that each gets a plan of its own: some
+        // statuses are rare, others are those of nearly all.
+        let status = filter.status.map(|status| format!(" AND status = '{status}'"));
+        let attention = filter.needs_attention.then_some(" AND needs_attention");
+        let sql: Arc<str> = format!(
+            "SELECT {columns} FROM {name} WHERE id > $1{status}{attention} ORDER BY id LIMIT $2",
+            columns = row::columns(&M::TABLE),
+            name = M::TABLE.name,
+            status = status.unwrap_or_default(),
+            attention = attention.unwrap_or_default(),
+        )
+        .into();
+        let limit = usize::try_from(filter.limit).map_err(StoreError::corrupt)?;
+        let mut after = filter.after.map_or(Uuid::nil(), |id| id.0);
+        let mut found = Vec::new();
+        loop {
+            let rows = sqlx::query(AssertSqlSafe(sql.clone()))
+                .bind(after)
+                .bind(i64::from(filter.limit))
+                .fetch_all(self.db.reader())
+                .await?;
+            // Those that cannot be read leave their places to others.
+            found.extend(rows.iter().filter_map(|row| row::readable(saga(row))));
+            match rows.last() {
+                Some(last) if rows.len() == limit && found.len() < limit => after = Row::Postgres(last).uuid("id")?,
+                Some(_) | None => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn record(&self, claimed: &Claimed<M>, record: &Record<M>, lease: &Lease) -> Result<i64, StoreError> {
+        let label = row::label(record);
+        let (this, claimed, record, lease) = (self.clone(), claimed.clone(), record.clone(), lease.clone());
+        self.db
+            .write(label, move |tx| this.write_record(tx, claimed, record, lease).boxed())
+            .await
+    }
+
+    async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError> {
+        // Mostly there is nothing due: look before a transaction is made of it.
+        let is_due: bool = sqlx::query_scalar(AssertSqlSafe(self.sql.due.clone()))
+            .bind(i64::from(M::VERSION))
+            .fetch_one(self.db.reader())
+            .await?;
+        if !is_due {
+            return Ok(Vec::new());
+        }
+        let (this, lease) = (self.clone(), lease.clone());
+        self.db
+            .write(M::CLAIM, move |tx| this.claim(tx, lease, limit).boxed())
+            .await
+    }
+
+    async fn release_all(&self, owner: &str) -> Result<(), StoreError> {
+        let (sql, owner) = (self.sql.release_all.clone(), owner.to_owned());
+        let write = self.db.write(M::RELEASE, move |tx| {
+            async move {
+                sqlx::query(AssertSqlSafe(sql)).bind(owner).execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        write.await
+    }
+}
+
+#[async_trait]
+impl<M: Machine> Signals for PostgresJournal<M> {
+    async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
+        let (sql, signal) = (self.sql.send.clone(), signal.clone());
+        let write = self.db.write(M::SIGNAL, move |tx| {
+            async move {
+                let has_ended: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(to.0)
+                    .bind(signal.id)
+                    .bind(signal.name)
+                    .bind(signal.payload)
+                    .fetch_optional(tx)
+                    .await?;
+                Ok(match has_ended {
+                    None => Signalled::Unknown,
+                    Some(true) => Signalled::Ended,
+                    Some(false) => Signalled::Sent,
+                })
+            }
+            .boxed()
+        });
+        write.await
+    }
+
+    async fn unread(&self, of: SagaId) -> Result<Vec<Signal>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, payload FROM saga_signals WHERE saga_id = $1 AND read_at IS NULL ORDER BY sent_at, id",
+        )
+        .bind(of.0)
+        .fetch_all(self.db.reader())
+        .await?;
+        rows.iter().map(|row| row::signal(Row::Postgres(row))).collect()
+    }
+}
+
+fn saga<M: Machine>(row: &PgRow) -> Result<Saga<M>, StoreError> {
+    row::saga(Row::Postgres(row))
+}
+
+/// At most a century, which is for ever.
+fn interval(duration: Duration) -> PgInterval {
+    const CENTURY: i64 = 100 * 365 * 24 * 3600 * 1_000_000;
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(duration.as_micros()).map_or(CENTURY, |micros| micros.min(CENTURY)),
+    }
+}

@@ -1,0 +1,420 @@
+//! The journal in SQLite, with the outbox in the same file.
+
+use std::{marker::PhantomData, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use events::outbox;
+use futures::FutureExt;
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteRow};
+use storage::{Row, Sqlite, StoreError, Transaction};
+
+use super::{
+    Begun, Claimed, Filter, Journal, Lease, Own, OwnRows, Record, Signalled, Signals,
+    row::{self, Changes, Due},
+};
+use crate::{
+    machine::{Machine, State},
+    saga::{Entry, Fence, Saga, SagaId, Signal},
+};
+
+/// The table of signals, for the schema of a service with sagas.
+pub const SCHEMA: &str = include_str!("../../migrations/sqlite/signals.sql");
+
+/// The database's clock, in milliseconds.
+const NOW: &str = "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)";
+
+/// The sagas of one kind in one database. Clones share it.
+pub struct SqliteJournal<M: Machine> {
+    db: Sqlite,
+    sql: Arc<Statements>,
+    own: Own<M>,
+    kind: PhantomData<fn() -> M>,
+}
+
+impl<M: Machine> Clone for SqliteJournal<M> {
+    fn clone(&self) -> Self {
+        Self {
+            db: self.db.clone(),
+            sql: self.sql.clone(),
+            own: self.own.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+/// The statements, for one table.
+struct Statements {
+    insert: Arc<str>,
+    find: Arc<str>,
+    get: Arc<str>,
+    history: Arc<str>,
+    list: Arc<str>,
+    step: Arc<str>,
+    record: Arc<str>,
+    wait: Arc<str>,
+    due: Arc<str>,
+    claim: Arc<str>,
+    release_all: Arc<str>,
+    has_ended: Arc<str>,
+    wake: Arc<str>,
+}
+
+impl Statements {
+    fn of<M: Machine>() -> Self {
+        let table = M::TABLE;
+        let (name, history, history_id) = (table.name, table.history, table.history_id);
+        let (columns, ends) = (row::columns(&table), row::ends(&table));
+        let begins = row::beginning_columns(&table);
+        let set: Vec<_> = row::changed_columns(&table)
+            .iter()
+            .map(|column| format!("{column} = ?"))
+            .collect();
+        let set = set.join(", ");
+        let due = format!("state NOT IN {ends} AND wake_at <= {NOW} AND lease_until <= {NOW}");
+        Self {
+            insert: format!(
+                "INSERT INTO {name} ({}, fence, lease_until, wake_at) VALUES ({}1, {NOW} + ?, 0)",
+                begins.join(", "),
+                "?, ".repeat(begins.len()),
+            )
+            .into(),
+            find: format!(
+                "SELECT {columns} FROM {name} WHERE {} = ? AND {} = ?",
+                table.scope, table.key
+            )
+            .into(),
+            get: format!(
+                "SELECT {columns} FROM {name} WHERE id = ?1 AND (?2 IS NULL OR {} = ?2)",
+                table.scope
+            )
+            .into(),
+            history: format!(
+                "SELECT state AS reached, at, detail FROM {history} WHERE {history_id} = ? ORDER BY version"
+            )
+            .into(),
+            // Ids are UUIDv7: in order of time.
+            list: format!(
+                "SELECT {columns} FROM {name}
+                 WHERE id > ?1 AND (?2 IS NULL OR status = ?2) AND (NOT ?3 OR needs_attention = 1)
+                 ORDER BY id LIMIT ?4"
+            )
+            .into(),
+            step: format!("INSERT INTO {history} ({history_id}, version, state, at, detail) VALUES (?, ?, ?, ?, ?)")
+                .into(),
+            record: format!(
+                "UPDATE {name} SET {set}, unread_signals = unread_signals - ?, wake_at = {NOW} + ?, lease_until = {NOW} + ?
+                 WHERE id = ? AND version = ? AND fence = ?"
+            )
+            .into(),
+            wait: format!(
+                "UPDATE {name} SET {set}, unread_signals = unread_signals - ?, owner = '', wake_at = ?, lease_until = ?
+                 WHERE id = ? AND version = ? AND fence = ? AND unread_signals = ?"
+            )
+            .into(),
+            due: format!("SELECT 1 FROM {name} WHERE {due} AND machine <= ? LIMIT 1").into(),
+            claim: format!(
+                "UPDATE {name} SET owner = ?, fence = fence + 1, lease_until = {NOW} + ?
+                 WHERE id IN (SELECT id FROM {name} WHERE {due} AND machine <= ? ORDER BY wake_at LIMIT ?)
+                 RETURNING {columns}, fence"
+            )
+            .into(),
+            release_all: format!(
+                "UPDATE {name} SET lease_until = 0, wake_at = 0 WHERE owner = ? AND state NOT IN {ends}"
+            )
+            .into(),
+            has_ended: format!("SELECT state IN {ends} FROM {name} WHERE id = ?").into(),
+            wake: format!(
+                "UPDATE {name} SET unread_signals = unread_signals + 1, wake_at = min(wake_at, {NOW}),
+                    lease_until = CASE owner WHEN '' THEN {NOW} ELSE lease_until END WHERE id = ?"
+            )
+            .into(),
+        }
+    }
+}
+
+impl<M: Machine> SqliteJournal<M> {
+    pub fn new(db: Sqlite) -> Self {
+        Self {
+            db,
+            sql: Arc::new(Statements::of::<M>()),
+            own: None,
+            kind: PhantomData,
+        }
+    }
+
+    /// A journal with rows of the service that change with its sagas.
+    pub fn with_own_rows(self, own: Arc<dyn OwnRows<M>>) -> Self {
+        Self { own: Some(own), ..self }
+    }
+
+    async fn insert(
+        self,
+        tx: &mut SqliteConnection,
+        (new, key): (Saga<M>, String),
+        lease: Lease,
+    ) -> Result<Begun<M>, StoreError> {
+        let known = sqlx::query(AssertSqlSafe(self.sql.find.clone()))
+            .bind(&new.scope)
+            .bind(&key)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if let Some(known) = known {
+            return Ok(Begun::Exists(Box::new(row::saga(Row::Sqlite(&known))?)));
+        }
+        if let Some(own) = &self.own
+            && !own.begin(Transaction::Sqlite(&mut *tx), &new).await?
+        {
+            return Ok(Begun::Refused);
+        }
+        let mut insert = sqlx::query(AssertSqlSafe(self.sql.insert.clone()));
+        for value in row::beginning(&new, &key, &lease)? {
+            insert = value.bind_to_sqlite(insert);
+        }
+        insert.bind(millis(lease.ttl)).execute(&mut *tx).await?;
+        let first = (&new.state, new.created_at, row::first_detail(&new));
+        self.insert_step(tx, new.id, new.version, (first.0, first.1, &first.2))
+            .await?;
+        Ok(Begun::Created(Fence(1)))
+    }
+
+    async fn insert_step(
+        &self,
+        tx: &mut SqliteConnection,
+        id: SagaId,
+        version: i64,
+        (state, at, detail): (&M::State, Timestamp, &str),
+    ) -> Result<(), StoreError> {
+        sqlx::query(AssertSqlSafe(self.sql.step.clone()))
+            .bind(id.to_string())
+            .bind(version)
+            .bind(state.name())
+            .bind(at.as_millisecond())
+            .bind(detail)
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
+    async fn write_record(
+        self,
+        tx: &mut SqliteConnection,
+        claimed: Claimed<M>,
+        record: Record<M>,
+        lease: Lease,
+    ) -> Result<i64, StoreError> {
+        let before = &claimed.saga;
+        let changes = Changes::of(&record, before, &lease)?;
+        let used = i64::try_from(record.used.len()).map_err(StoreError::corrupt)?;
+        let (sql, wake_at, lease_until) = match changes.due {
+            Due::In(wakes, is_free) => (&self.sql.record, millis(wakes), millis(is_free)),
+            Due::At(until) => (&self.sql.wait, until.as_millisecond(), until.as_millisecond()),
+        };
+        let mut update = sqlx::query(AssertSqlSafe(sql.clone()));
+        for value in changes.values {
+            update = value.bind_to_sqlite(update);
+        }
+        update = update.bind(used).bind(wake_at).bind(lease_until);
+        update = update
+            .bind(before.id.to_string())
+            .bind(before.version)
+            .bind(claimed.fence.0);
+        if let Due::At(_) = changes.due {
+            update = update.bind(used);
+        }
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Err(StoreError::Conflict);
+        }
+        for (version, (state, at, detail)) in (before.version + 1..).zip(&record.steps) {
+            self.insert_step(&mut *tx, before.id, version, (state, *at, detail))
+                .await?;
+        }
+        if !record.used.is_empty() {
+            let used: Vec<_> = record.used.iter().map(ToString::to_string).collect();
+            sqlx::query(
+                "UPDATE saga_signals SET read_at = CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
+                 WHERE saga_id = ? AND id IN (SELECT value FROM json_each(?))",
+            )
+            .bind(before.id.to_string())
+            .bind(json!(used).to_string())
+            .execute(&mut *tx)
+            .await?;
+        }
+        if let Some(own) = &self.own
+            && !record.steps.is_empty()
+        {
+            own.record(Transaction::Sqlite(&mut *tx), before, &record).await?;
+        }
+        if let Some((topic, event)) = &record.event {
+            outbox::sqlite::append(tx, topic, event).await?;
+        }
+        Ok(changes.version)
+    }
+
+    async fn claim(self, tx: &mut SqliteConnection, lease: Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(self.sql.claim.clone()))
+            .bind(lease.owner)
+            .bind(millis(lease.ttl))
+            .bind(M::VERSION)
+            .bind(limit)
+            .fetch_all(tx)
+            .await?;
+        let claimed = rows.iter().filter_map(|row| row::claimed(Row::Sqlite(row)).transpose());
+        claimed.collect()
+    }
+
+    async fn put_signal(self, tx: &mut SqliteConnection, to: SagaId, signal: Signal) -> Result<Signalled, StoreError> {
+        let has_ended: Option<bool> = sqlx::query_scalar(AssertSqlSafe(self.sql.has_ended.clone()))
+            .bind(to.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        match has_ended {
+            None => return Ok(Signalled::Unknown),
+            Some(true) => return Ok(Signalled::Ended),
+            Some(false) => {}
+        }
+        let put = sqlx::query(
+            "INSERT INTO saga_signals (saga_id, id, name, payload, sent_at)
+             VALUES (?, ?, ?, ?, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)) ON CONFLICT DO NOTHING",
+        )
+        .bind(to.to_string())
+        .bind(signal.id.to_string())
+        .bind(signal.name)
+        .bind(signal.payload)
+        .execute(&mut *tx)
+        .await?;
+        if put.rows_affected() > 0 {
+            sqlx::query(AssertSqlSafe(self.sql.wake.clone()))
+                .bind(to.to_string())
+                .execute(tx)
+                .await?;
+        }
+        Ok(Signalled::Sent)
+    }
+}
+
+#[async_trait]
+impl<M: Machine> Journal<M> for SqliteJournal<M> {
+    async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError> {
+        let label = M::label(Some(&new.state));
+        let (this, new, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
+        self.db
+            .write(label, move |tx| this.insert(tx, new, lease).boxed())
+            .await
+    }
+
+    async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(self.sql.find.clone()))
+            .bind(scope)
+            .bind(key)
+            .fetch_optional(self.db.reader())
+            .await?;
+        row.as_ref().map(saga).transpose()
+    }
+
+    async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
+        // Both reads see the same moment.
+        let mut tx = self.db.reader().begin().await?;
+        let row = sqlx::query(AssertSqlSafe(self.sql.get.clone()))
+            .bind(id.to_string())
+            .bind(of)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let history = sqlx::query(AssertSqlSafe(self.sql.history.clone()))
+            .bind(id.to_string())
+            .fetch_all(&mut *tx)
+            .await?;
+        let entries = history.iter().map(|row| row::entry(Row::Sqlite(row)));
+        Ok(Some((saga(&row)?, entries.collect::<Result<_, _>>()?)))
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Vec<Saga<M>>, StoreError> {
+        let limit = usize::try_from(filter.limit).map_err(StoreError::corrupt)?;
+        let mut after = filter.after.map(|id| id.to_string()).unwrap_or_default();
+        let mut found = Vec::new();
+        loop {
+            let rows = sqlx::query(AssertSqlSafe(self.sql.list.clone()))
+                .bind(&after)
+                .bind(filter.status)
+                .bind(filter.needs_attention)
+                .bind(filter.limit)
+                .fetch_all(self.db.reader())
+                .await?;
+            // Those that cannot be read leave their places to others.
+            found.extend(rows.iter().filter_map(|row| row::readable(saga(row))));
+            match rows.last() {
+                Some(last) if rows.len() == limit && found.len() < limit => {
+                    after = Row::Sqlite(last).uuid("id")?.to_string();
+                }
+                Some(_) | None => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn record(&self, claimed: &Claimed<M>, record: &Record<M>, lease: &Lease) -> Result<i64, StoreError> {
+        let label = row::label(record);
+        let (this, claimed, record, lease) = (self.clone(), claimed.clone(), record.clone(), lease.clone());
+        self.db
+            .write(label, move |tx| this.write_record(tx, claimed, record, lease).boxed())
+            .await
+    }
+
+    async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError> {
+        // Mostly there is nothing due: look before a write is made of it.
+        let due: Option<i64> = sqlx::query_scalar(AssertSqlSafe(self.sql.due.clone()))
+            .bind(M::VERSION)
+            .fetch_optional(self.db.reader())
+            .await?;
+        if due.is_none() {
+            return Ok(Vec::new());
+        }
+        let (this, lease) = (self.clone(), lease.clone());
+        self.db
+            .write(M::CLAIM, move |tx| this.claim(tx, lease, limit).boxed())
+            .await
+    }
+
+    async fn release_all(&self, owner: &str) -> Result<(), StoreError> {
+        let (sql, owner) = (self.sql.release_all.clone(), owner.to_owned());
+        let write = self.db.write(M::RELEASE, move |tx| {
+            async move {
+                sqlx::query(AssertSqlSafe(sql)).bind(owner).execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        });
+        write.await
+    }
+}
+
+#[async_trait]
+impl<M: Machine> Signals for SqliteJournal<M> {
+    async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
+        let (this, signal) = (self.clone(), signal.clone());
+        self.db
+            .write(M::SIGNAL, move |tx| this.put_signal(tx, to, signal).boxed())
+            .await
+    }
+
+    async fn unread(&self, of: SagaId) -> Result<Vec<Signal>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, payload FROM saga_signals WHERE saga_id = ? AND read_at IS NULL ORDER BY sent_at, id",
+        )
+        .bind(of.to_string())
+        .fetch_all(self.db.reader())
+        .await?;
+        rows.iter().map(|row| row::signal(Row::Sqlite(row))).collect()
+    }
+}
+
+fn saga<M: Machine>(row: &SqliteRow) -> Result<Saga<M>, StoreError> {
+    row::saga(Row::Sqlite(row))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
