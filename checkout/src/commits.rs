@@ -1,7 +1,5 @@
 //! The names of this service's commits, for crash points.
 
-use crate::saga::State;
-
 pub(crate) const BEGIN: &str = "checkout.begin";
 /// An attempt without a known outcome.
 pub(crate) const RETRY: &str = "checkout.retry";
@@ -18,18 +16,3 @@ pub(crate) const RELEASE: &str = "checkout.disown";
 /// Nobody sends a checkout a signal yet.
 pub(crate) const SIGNAL: &str = "checkout.signal";
 pub(crate) const ERASE: &str = "checkout.erase";
-
-/// The commit that leads to this state; `None` for an attempt.
-pub(crate) const fn of(state: Option<&State>) -> &'static str {
-    match state {
-        None => RETRY,
-        Some(State::Initiated) => BEGIN,
-        Some(State::InventoryReserved | State::CartHeld | State::PaymentPending) => RESERVED,
-        Some(State::PaymentCompleted) => PAID,
-        Some(State::Releasing(_)) => RELEASING,
-        Some(State::GivingBack(_)) => GIVING_BACK,
-        Some(State::Refunding(_)) => REFUNDING,
-        Some(State::Completed) => COMPLETED,
-        Some(State::Failed(_)) => FAILED,
-    }
-}

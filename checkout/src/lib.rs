@@ -45,7 +45,7 @@ pub async fn build(
         payments: Arc::new(peers::payment::GrpcPayments::new(peers.payment)),
     };
     let parts = ::saga::Parts {
-        journal: store.journal,
+        journal: store.journal.clone(),
         calls: Arc::new(participants),
         wake: wake.clone(),
         owner: config.owner.clone(),
@@ -67,7 +67,7 @@ pub async fn build(
         retention: config.outbox_retention,
         crash: runtime.crash.clone(),
     };
-    let eraser = app::erasure::Eraser::new(engine.clone(), store.records, bus.clone());
+    let eraser = app::erasure::Eraser::new(store.journal, store.records, bus.clone());
     let grpc = grpc::CheckoutGrpc::new(checkouts, eraser, config.timeout, config.default_method);
     let grpc = CheckoutServiceServer::new(grpc)
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)

@@ -6,7 +6,7 @@ mod machine;
 
 use ::saga::{Outcome, Step};
 
-use crate::domain::Failure;
+use crate::{commits, domain::Failure};
 
 pub use calls::Participants;
 pub use machine::{CheckoutMachine, Data};
@@ -14,27 +14,29 @@ pub use machine::{CheckoutMachine, Data};
 /// What is to be done.
 pub type Next = ::saga::Next<State, Call>;
 
-/// How far a purchase is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// The lines are frozen.
-    Initiated,
-    /// The stock is held.
-    InventoryReserved,
-    /// The pieces of the cart are held, too: no other checkout can buy them.
-    CartHeld,
-    /// A charge may have happened: the intent was recorded before the call.
-    PaymentPending,
-    /// The money was taken: from here there is only forward.
-    PaymentCompleted,
-    /// The stock is being given back.
-    Releasing(Failure),
-    /// The pieces of the cart are being given back, then the stock.
-    GivingBack(Failure),
-    /// The money is being given back, then the pieces, then the stock.
-    Refunding(Failure),
-    Completed,
-    Failed(Failure),
+::saga::states! {
+    /// How far a purchase is.
+    pub enum State {
+        /// The lines are frozen.
+        Initiated = "INITIATED", commits::BEGIN;
+        /// The stock is held.
+        InventoryReserved = "INVENTORY_RESERVED", commits::RESERVED;
+        /// The pieces of the cart are held, too: no other checkout can buy them.
+        CartHeld = "CART_HELD", commits::RESERVED;
+        /// A charge may have happened: the intent was recorded before the call.
+        PaymentPending = "PAYMENT_PENDING", commits::RESERVED;
+        /// The money was taken: from here there is only forward.
+        PaymentCompleted = "PAYMENT_COMPLETED", commits::PAID;
+        Completed = "COMPLETED", commits::COMPLETED;
+    } undone for Failure {
+        /// The stock is being given back.
+        Releasing = "RELEASING", commits::RELEASING;
+        /// The pieces of the cart are being given back, then the stock.
+        GivingBack = "GIVING_BACK", commits::GIVING_BACK;
+        /// The money is being given back, then the pieces, then the stock.
+        Refunding = "REFUNDING", commits::REFUNDING;
+        Failed = "FAILED", commits::FAILED;
+    }
 }
 
 /// A call to a participant. The checkout's id is its key, so that it may be made any number of times.
@@ -92,30 +94,26 @@ pub fn apply(state: State, outcome: Outcome<Failure>) -> State {
 
 /// The steps that a checkout may take.
 pub const STEPS: [Step; 12] = [
-    step("INITIATED", "INVENTORY_RESERVED"),
-    step("INITIATED", "FAILED"),
-    step("INVENTORY_RESERVED", "CART_HELD"),
-    step("INVENTORY_RESERVED", "RELEASING"),
-    step("CART_HELD", "PAYMENT_PENDING"),
-    step("PAYMENT_PENDING", "PAYMENT_COMPLETED"),
-    step("PAYMENT_PENDING", "GIVING_BACK"),
-    step("PAYMENT_COMPLETED", "COMPLETED"),
-    step("PAYMENT_COMPLETED", "REFUNDING"),
-    step("REFUNDING", "GIVING_BACK"),
-    step("GIVING_BACK", "RELEASING"),
-    step("RELEASING", "FAILED"),
+    ("INITIATED", "INVENTORY_RESERVED"),
+    ("INITIATED", "FAILED"),
+    ("INVENTORY_RESERVED", "CART_HELD"),
+    ("INVENTORY_RESERVED", "RELEASING"),
+    ("CART_HELD", "PAYMENT_PENDING"),
+    ("PAYMENT_PENDING", "PAYMENT_COMPLETED"),
+    ("PAYMENT_PENDING", "GIVING_BACK"),
+    ("PAYMENT_COMPLETED", "COMPLETED"),
+    ("PAYMENT_COMPLETED", "REFUNDING"),
+    ("REFUNDING", "GIVING_BACK"),
+    ("GIVING_BACK", "RELEASING"),
+    ("RELEASING", "FAILED"),
 ];
 
 /// Those that it could take, besides, before carts had holds: in version 1.
 pub const STEPS_WITHOUT_A_HOLD: [Step; 3] = [
-    step("INVENTORY_RESERVED", "PAYMENT_PENDING"),
-    step("PAYMENT_PENDING", "RELEASING"),
-    step("REFUNDING", "RELEASING"),
+    ("INVENTORY_RESERVED", "PAYMENT_PENDING"),
+    ("PAYMENT_PENDING", "RELEASING"),
+    ("REFUNDING", "RELEASING"),
 ];
-
-const fn step(from: &'static str, to: &'static str) -> Step {
-    Step { from, to }
-}
 
 impl State {
     /// Whether the call that follows may be made before this state is on disk, so that what comes of it shares the commit.
@@ -151,22 +149,6 @@ impl State {
         matches!(self, Self::Completed | Self::Failed(_))
     }
 
-    /// The name under which it is stored.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Initiated => "INITIATED",
-            Self::InventoryReserved => "INVENTORY_RESERVED",
-            Self::CartHeld => "CART_HELD",
-            Self::PaymentPending => "PAYMENT_PENDING",
-            Self::PaymentCompleted => "PAYMENT_COMPLETED",
-            Self::Releasing(_) => "RELEASING",
-            Self::GivingBack(_) => "GIVING_BACK",
-            Self::Refunding(_) => "REFUNDING",
-            Self::Completed => "COMPLETED",
-            Self::Failed(_) => "FAILED",
-        }
-    }
-
     /// What the history says of a step into this state, or of the beginning.
     fn detail(&self, before: Option<&Self>) -> String {
         match (self, before) {
@@ -188,37 +170,6 @@ impl State {
             (Self::PaymentCompleted, _) => "charged".to_owned(),
             (Self::Completed, _) => "the stock is sold".to_owned(),
         }
-    }
-
-    pub const fn failure(&self) -> Option<&Failure> {
-        match self {
-            Self::Releasing(failure) | Self::GivingBack(failure) | Self::Refunding(failure) | Self::Failed(failure) => {
-                Some(failure)
-            }
-            Self::Initiated
-            | Self::InventoryReserved
-            | Self::CartHeld
-            | Self::PaymentPending
-            | Self::PaymentCompleted
-            | Self::Completed => None,
-        }
-    }
-
-    /// The state of this name; `None` for an unknown name, or when a failure is missing or not wanted.
-    pub fn from_parts(name: &str, failure: Option<Failure>) -> Option<Self> {
-        Some(match (name, failure) {
-            ("INITIATED", None) => Self::Initiated,
-            ("INVENTORY_RESERVED", None) => Self::InventoryReserved,
-            ("CART_HELD", None) => Self::CartHeld,
-            ("PAYMENT_PENDING", None) => Self::PaymentPending,
-            ("PAYMENT_COMPLETED", None) => Self::PaymentCompleted,
-            ("RELEASING", Some(failure)) => Self::Releasing(failure),
-            ("GIVING_BACK", Some(failure)) => Self::GivingBack(failure),
-            ("REFUNDING", Some(failure)) => Self::Refunding(failure),
-            ("COMPLETED", None) => Self::Completed,
-            ("FAILED", Some(failure)) => Self::Failed(failure),
-            _ => return None,
-        })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ::saga::{Engine, SagaId};
+use ::saga::{Journal, SagaId};
 use events::{BusError, DeadLetters, Erased, EventBus, LookedAt, Parked};
 use proto::events::{CHECKOUT_TOPIC, GROUPS};
 use serde_json::Value;
@@ -78,14 +78,18 @@ impl Found {
 /// Erases customers. Clones share everything.
 #[derive(Clone)]
 pub struct Eraser {
-    engine: Engine<CheckoutMachine>,
+    journal: Arc<dyn Journal<CheckoutMachine>>,
     records: Arc<dyn CustomerRecords>,
     bus: Arc<dyn EventBus>,
 }
 
 impl Eraser {
-    pub fn new(engine: Engine<CheckoutMachine>, records: Arc<dyn CustomerRecords>, bus: Arc<dyn EventBus>) -> Self {
-        Self { engine, records, bus }
+    pub fn new(
+        journal: Arc<dyn Journal<CheckoutMachine>>,
+        records: Arc<dyn CustomerRecords>,
+        bus: Arc<dyn EventBus>,
+    ) -> Self {
+        Self { journal, records, bus }
     }
 
     /// The purchases of this user that are to be erased next; none when there are none left. What is in the way of that is said
@@ -151,7 +155,7 @@ impl Eraser {
         for letter in parked.iter().filter(|letter| names(letter, user)) {
             let key = &letter.message.key;
             let known = match key.parse().map(SagaId) {
-                Ok(id) => self.engine.get(id, None).await?.is_some(),
+                Ok(id) => self.journal.get(id, None).await?.is_some(),
                 Err(_) => false,
             };
             if !known {

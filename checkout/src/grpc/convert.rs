@@ -1,6 +1,6 @@
 //! The wire's messages from ours.
 
-use ::saga::{Entry, SagaId};
+use ::saga::{Entry, SagaId, State as _};
 use money::Money;
 use proto::{
     checkout::v1::{self as wire, CheckoutStatus},

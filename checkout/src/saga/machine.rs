@@ -1,6 +1,6 @@
 //! The saga as the engine sees it: its name, its tables, its columns.
 
-use ::saga::{Machine, Saga, Step, Table};
+use ::saga::{Commits, Machine, Saga, Step, Table};
 use events::Event;
 use jiff::Timestamp;
 use money::{Currency, Money, Quantity};
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The kind of saga that a purchase is.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckoutMachine {}
 
 /// What a purchase was begun with, and what it has learned since.
@@ -35,9 +35,12 @@ impl Machine for CheckoutMachine {
     type Call = Call;
 
     const KIND: &'static str = "checkout";
-    const CLAIM: &'static str = commits::CLAIM;
-    const RELEASE: &'static str = commits::RELEASE;
-    const SIGNAL: &'static str = commits::SIGNAL;
+    const COMMITS: Commits = Commits {
+        retry: commits::RETRY,
+        claim: commits::CLAIM,
+        release: commits::RELEASE,
+        signal: commits::SIGNAL,
+    };
     const VERSION: u32 = 2;
     const TABLE: Table = Table {
         name: "checkouts",
@@ -76,10 +79,6 @@ impl Machine for CheckoutMachine {
 
     fn detail(state: &State, before: Option<&State>) -> String {
         state.detail(before)
-    }
-
-    fn label(state: Option<&State>) -> &'static str {
-        commits::of(state)
     }
 
     fn event(saga: &Saga<Self>, now: Timestamp, ids: &Ids) -> Result<Option<(&'static str, Event)>, StoreError> {
@@ -123,22 +122,6 @@ impl Machine for CheckoutMachine {
             held: row.flag("held")?,
             payment_id: row.text_or_null("payment_id")?,
         })
-    }
-}
-
-impl ::saga::State for State {
-    type Failure = Failure;
-
-    fn name(&self) -> &'static str {
-        Self::name(self)
-    }
-
-    fn failure(&self) -> Option<&Failure> {
-        Self::failure(self)
-    }
-
-    fn from_parts(name: &str, failure: Option<Failure>) -> Option<Self> {
-        Self::from_parts(name, failure)
     }
 }
 

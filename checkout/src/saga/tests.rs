@@ -1,9 +1,17 @@
 //! The table of the saga, and what holds for every path through it.
 
+use ::saga::{State as _, testing::Sample};
+use money::{Money, Quantity};
 use proptest::prelude::*;
 use proto::Reason;
+use storage::Migrations;
+use uuid::Uuid;
 
 use super::*;
+use crate::{
+    domain::{CartRef, Line, PaymentMethod, ProductId, Purchase},
+    store,
+};
 
 fn failure(reason: Reason) -> Failure {
     Failure {
@@ -22,20 +30,81 @@ fn changed() -> Failure {
 }
 
 fn states() -> Vec<State> {
-    let f = declined;
-    vec![
-        State::Initiated,
-        State::InventoryReserved,
-        State::CartHeld,
-        State::PaymentPending,
-        State::PaymentCompleted,
-        State::Releasing(f()),
-        State::GivingBack(f()),
-        State::Refunding(f()),
-        State::Completed,
-        State::Failed(f()),
-    ]
+    [CheckoutMachine::way(), CheckoutMachine::aside()].concat()
 }
+
+impl Sample for CheckoutMachine {
+    const SQLITE: Migrations = store::sqlite::MIGRATIONS;
+    const POSTGRES: Migrations = store::postgres::MIGRATIONS;
+
+    fn data(number: u32) -> Data {
+        let line = |product, quantity, price| Line {
+            product: ProductId(product),
+            name: format!("Ware \"{product}\" ü"),
+            quantity: Quantity::new(quantity).unwrap(),
+            unit_price: Money::usd(price),
+        };
+        let cart = CartRef {
+            id: Some(Uuid::NAMESPACE_OID),
+            version: number.into(),
+        };
+        Data {
+            method: PaymentMethod::new("pm_card_ok").unwrap(),
+            purchase: Purchase::new(vec![line(1, 2, 1000), line(2, 1, 250)], cart).unwrap(),
+            held: false,
+            payment_id: None,
+        }
+    }
+
+    fn way() -> Vec<State> {
+        vec![
+            State::Initiated,
+            State::InventoryReserved,
+            State::CartHeld,
+            State::PaymentPending,
+            State::PaymentCompleted,
+            State::Completed,
+        ]
+    }
+
+    fn aside() -> Vec<State> {
+        vec![
+            State::Releasing(declined()),
+            State::GivingBack(declined()),
+            State::Refunding(declined()),
+            State::Failed(declined()),
+        ]
+    }
+
+    fn refusals() -> Vec<(Call, Failure)> {
+        vec![
+            (Call::Reserve, failure(Reason::OutOfStock)),
+            (Call::Hold, changed()),
+            (Call::Charge, declined()),
+            (Call::Confirm, failure(Reason::ReservationExpired)),
+        ]
+    }
+
+    fn after(data: Data, state: &State) -> Data {
+        match state {
+            State::CartHeld => Data { held: true, ..data },
+            State::PaymentCompleted => Data {
+                payment_id: Some("pay_1".to_owned()),
+                ..data
+            },
+            State::Initiated
+            | State::InventoryReserved
+            | State::PaymentPending
+            | State::Completed
+            | State::Releasing(_)
+            | State::GivingBack(_)
+            | State::Refunding(_)
+            | State::Failed(_) => data,
+        }
+    }
+}
+
+::saga::suites!(CheckoutMachine);
 
 #[test]
 fn the_table_is_the_one_on_paper() {
@@ -87,11 +156,11 @@ fn every_state_has_the_call_that_is_on_paper() {
         Next::Record(State::PaymentPending),
         Next::Call(Call::Charge),
         Next::Call(Call::Confirm),
+        Next::End,
         Next::Call(Call::Release),
         Next::Call(Call::GiveBack),
         Next::Call(Call::Refund),
-        Next::Nothing,
-        Next::Nothing,
+        Next::End,
     ];
     assert_eq!(calls, on_paper);
 }
@@ -112,7 +181,7 @@ fn every_state_survives_storage() {
 #[test]
 fn only_terminal_states_have_nothing_to_do() {
     for state in states() {
-        assert_eq!(next(&state) == Next::Nothing, state.is_terminal(), "{state:?}");
+        assert_eq!(next(&state) == Next::End, state.is_terminal(), "{state:?}");
     }
 }
 
@@ -182,7 +251,7 @@ impl World {
 
     /// What a call is answered with when it arrives. The first answer is given again; where it cannot be, because it was
     /// undone, the reason is that of the participant.
-    fn answer(&mut self, call: Call, refuses: bool) -> Outcome {
+    fn answer(&mut self, call: Call, refuses: bool) -> Outcome<Failure> {
         let before = self.clone();
         let answer = match call {
             Call::Reserve => self.reserve(refuses),
@@ -279,7 +348,8 @@ impl Driver {
             self.write_down();
         }
         let call = match next(&self.known) {
-            Next::Nothing => return None,
+            Next::Wait(until) => panic!("a purchase waits for nothing: {until:?}"),
+            Next::End => return None,
             Next::Record(intent) => {
                 self.known = intent;
                 self.write_down();

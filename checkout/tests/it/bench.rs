@@ -2,25 +2,28 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use checkout::{
     app::{
-        Sagas,
+        Checkouts,
         initiate_checkout::{InitiateError, Initiated},
-        recovery,
     },
     domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Request, Status, UserId},
-    ports::{Filter, Journal, Ports},
-    saga::State,
+    ports::{CustomerRecords, Ended, Unheld},
+    saga::{CheckoutMachine, Participants, STEPS, STEPS_WITHOUT_A_HOLD, State},
 };
 use events::Wake;
 use runtime::{Runtime, Tasks};
+use saga::{Engine, Filter, Journal, Parts, SagaId, State as _, journal::memory};
+use storage::StoreError;
 
 use crate::{
     carts::wanted,
     ledger::Hold,
-    memory::MemoryJournal,
     world::{At, World},
 };
+
+pub(crate) type MemoryJournal = memory::MemoryJournal<CheckoutMachine>;
 
 /// Longer than any saga takes here.
 pub(crate) const PATIENCE: Duration = Duration::from_hours(24);
@@ -31,7 +34,7 @@ pub(crate) const TOTAL: i64 = 2250;
 pub(crate) struct Bench {
     pub(crate) world: Arc<World>,
     pub(crate) journal: MemoryJournal,
-    pub(crate) sagas: Sagas,
+    pub(crate) checkouts: Checkouts,
     pub(crate) runtime: Runtime,
     /// They outlive the process.
     clients: Tasks,
@@ -62,19 +65,28 @@ impl Bench {
     }
 
     fn life(owner: &str, world: Arc<World>, journal: MemoryJournal) -> Self {
-        let ports = Ports {
-            journal: Arc::new(journal.clone()),
+        let participants = Participants {
             carts: world.clone(),
-            catalogue: world.clone(),
             stock: world.clone(),
             payments: world.clone(),
         };
+        let parts = Parts {
+            journal: Arc::new(journal.clone()),
+            calls: Arc::new(participants),
+            wake: Wake::default(),
+            owner: owner.to_owned(),
+        };
         let runtime = Runtime::system();
-        let sagas = Sagas::new(ports, Wake::default(), owner.to_owned(), &runtime);
+        let checkouts = Checkouts {
+            engine: Engine::new(parts, &runtime),
+            records: Arc::new(Records(journal.clone())),
+            carts: world.clone(),
+            catalogue: world.clone(),
+        };
         Self {
             world,
             journal,
-            sagas,
+            checkouts,
             runtime,
             clients: Tasks::new(),
         }
@@ -87,13 +99,13 @@ impl Bench {
 
     /// Starts recovery, as a process does when it starts.
     pub(crate) fn recover(&self) {
-        let tasks = self.runtime.tasks.clone();
-        tasks.spawn(recovery::run(self.sagas.clone(), tasks.clone()));
+        let engine = self.checkouts.engine.clone();
+        self.runtime.tasks.spawn(async move { engine.recover().await });
     }
 
     /// Buys, however long that takes.
     pub(crate) async fn initiate(&self, request: Request) -> Result<Initiated, InitiateError> {
-        self.sagas.initiate(request, PATIENCE).await
+        self.checkouts.initiate(request, PATIENCE).await
     }
 
     pub(crate) async fn buy(&self, request: Request) -> Checkout {
@@ -104,27 +116,38 @@ impl Bench {
 
     /// Starts to buy, in the background.
     pub(crate) fn start_to_buy(&self, request: Request) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
-        let sagas = self.sagas.clone();
+        let checkouts = self.checkouts.clone();
         self.clients
-            .spawn(async move { sagas.initiate(request, PATIENCE).await })
+            .spawn(async move { checkouts.initiate(request, PATIENCE).await })
     }
 
     pub(crate) async fn checkouts(&self) -> Vec<Checkout> {
-        let all = Filter {
+        self.list(false).await
+    }
+
+    /// Those that somebody should look at.
+    pub(crate) async fn in_need(&self) -> Vec<Checkout> {
+        self.list(true).await
+    }
+
+    async fn list(&self, needs_attention: bool) -> Vec<Checkout> {
+        let filter = Filter {
             status: None,
-            needs_attention: false,
+            needs_attention,
             after: None,
             limit: 1000,
         };
-        self.journal.list(all).await.unwrap()
+        let found = self.journal.list(filter).await.unwrap();
+        found.into_iter().map(Checkout::from).collect()
     }
 
     pub(crate) async fn get(&self, id: CheckoutId) -> Checkout {
-        self.journal.get(id, None).await.unwrap().unwrap().0
+        let found = self.journal.get(SagaId(id.0), None).await.unwrap();
+        found.unwrap().0.into()
     }
 
     pub(crate) async fn history(&self, id: CheckoutId) -> Vec<String> {
-        let (_, history) = self.journal.get(id, None).await.unwrap().unwrap();
+        let (_, history) = self.journal.get(SagaId(id.0), None).await.unwrap().unwrap();
         history.into_iter().map(|entry| entry.state).collect()
     }
 
@@ -218,23 +241,9 @@ impl Bench {
         assert_eq!(i64::try_from(history.len()).unwrap(), checkout.version, "{what}");
         for step in history.windows(2) {
             let step = (step[0].as_str(), step[1].as_str());
-            let allowed = matches!(
-                step,
-                ("INITIATED", "INVENTORY_RESERVED" | "FAILED")
-                    | ("INVENTORY_RESERVED", "CART_HELD" | "RELEASING")
-                    | ("CART_HELD", "PAYMENT_PENDING")
-                    | ("PAYMENT_PENDING", "PAYMENT_COMPLETED" | "GIVING_BACK")
-                    | ("PAYMENT_COMPLETED", "COMPLETED" | "REFUNDING")
-                    | ("REFUNDING", "GIVING_BACK")
-                    | ("GIVING_BACK", "RELEASING")
-                    | ("RELEASING", "FAILED")
-            );
             // Steps that were taken before carts had holds.
             let is_of_before = checkout.purchase.cart.id.is_none() && !checkout.held;
-            let was_allowed = matches!(
-                step,
-                ("INVENTORY_RESERVED", "PAYMENT_PENDING") | ("PAYMENT_PENDING", "RELEASING")
-            );
+            let (allowed, was_allowed) = (STEPS.contains(&step), STEPS_WITHOUT_A_HOLD.contains(&step));
             assert!(allowed || is_of_before && was_allowed, "{what}: {step:?}");
         }
         let was_held = history.iter().any(|state| state == "CART_HELD");
@@ -256,4 +265,39 @@ pub(crate) fn reason(checkout: &Checkout) -> &'static str {
         panic!("not failed: {}", checkout.state.name());
     };
     failure.reason.as_str()
+}
+
+/// What the journal says of customers.
+struct Records(MemoryJournal);
+
+#[async_trait]
+impl CustomerRecords for Records {
+    async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError> {
+        let all = self.0.sagas().into_iter().map(Checkout::from);
+        let of_user = all.filter(|old| old.user == *user && old.purchase.cart.id.is_none() && !old.held);
+        let is_in_the_way = |old: &Checkout| match old.state {
+            State::Initiated | State::InventoryReserved | State::PaymentPending | State::PaymentCompleted => true,
+            State::Completed => old.purchase.cart.version >= cart_version,
+            State::CartHeld | State::Releasing(_) | State::GivingBack(_) | State::Refunding(_) | State::Failed(_) => {
+                false
+            }
+        };
+        let first = of_user.filter(is_in_the_way).min_by_key(|old| old.state.is_terminal());
+        Ok(first.map(|first| Unheld {
+            by: first.id,
+            has_ended: first.state.is_terminal(),
+        }))
+    }
+
+    async fn ended(&self, _: &UserId, _: usize) -> Result<Ended, StoreError> {
+        panic!("nobody is erased here")
+    }
+
+    async fn unpublished(&self, _: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
+        panic!("nobody is erased here")
+    }
+
+    async fn forget(&self, _: &UserId, _: &[CheckoutId]) -> Result<u64, StoreError> {
+        panic!("nobody is erased here")
+    }
 }

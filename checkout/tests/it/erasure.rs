@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use checkout::{
     app::erasure::{DeadEvents, EraseError, Eraser},
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended},
+    ports::{CustomerRecords, Ended, Unheld},
 };
 use events::{
     BusError, DeadLetters, Delivery, Erase, Erased, EventBus, LookedAt, Message, Position, Signatures, SqliteBus,
@@ -21,7 +21,7 @@ use storage::StoreError;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::memory::MemoryJournal;
+use crate::bench::MemoryJournal;
 
 const TOPIC: Topic = Topic {
     name: CHECKOUT_TOPIC,
@@ -37,6 +37,10 @@ struct Records {
 
 #[async_trait]
 impl CustomerRecords for Records {
+    async fn unheld(&self, _: &UserId, _: i64) -> Result<Option<Unheld>, StoreError> {
+        panic!("nobody buys here")
+    }
+
     async fn ended(&self, _: &UserId, _: usize) -> Result<Ended, StoreError> {
         Ok(Ended::All(vec![purchase()]))
     }

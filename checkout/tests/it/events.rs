@@ -5,6 +5,7 @@ use events::Event;
 use money::Currency;
 use proto::events::{CheckoutCompleted, CheckoutFailed, PurchasedItem};
 use runtime::{Ids, RequestContext};
+use saga::State as _;
 use uuid::Uuid;
 
 use crate::{
@@ -100,7 +101,9 @@ async fn an_event_carries_the_request_that_caused_it() {
     let context = RequestContext::new(&Ids::random());
     // Also when the saga outlives it.
     bench.world.script(At::Confirm, vec![Some(Fault::AnswerLost); 5]);
-    let initiate = bench.sagas.initiate(request("k"), std::time::Duration::from_millis(1));
+    let initiate = bench
+        .checkouts
+        .initiate(request("k"), std::time::Duration::from_millis(1));
     let answer = context.clone().scope(initiate).await.unwrap();
     assert!(!answer.checkout.state.is_terminal());
     bench.ended(answer.checkout.id).await;

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use checkout::{
     domain::{Checkout, Request, Status},
-    ports::{Filter, Journal},
     saga::State,
 };
+use saga::journal::memory::WriteFault;
 
 use crate::{
     bench::{Bench, TOTAL, paid_with, reason, request},
     ledger::payment_id,
-    memory::WriteFault,
     world::{At, FAULTS, Fault, PARTICIPANTS},
 };
 
@@ -199,14 +198,8 @@ async fn a_saga_beyond_its_budget_needs_attention_until_it_goes_on() {
         let bench = scene.bench();
         bench.world.always(at, Fault::NeverArrives);
         let buying = bench.start_to_buy(scene.request());
-        let attention = Filter {
-            status: None,
-            needs_attention: true,
-            after: None,
-            limit: 10,
-        };
         let began = tokio::time::Instant::now();
-        while bench.journal.list(attention).await.unwrap().is_empty() {
+        while bench.in_need().await.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let budget = began.elapsed();
@@ -226,7 +219,7 @@ async fn a_saga_beyond_its_budget_needs_attention_until_it_goes_on() {
         bench.world.heal();
         let checkout = buying.await.unwrap().unwrap().checkout;
         scene.assert_verdict(&checkout, &format!("{at:?}"));
-        assert!(bench.journal.list(attention).await.unwrap().is_empty());
+        assert!(bench.in_need().await.is_empty());
         bench.assert_sound(&format!("{at:?}")).await;
     }
 }

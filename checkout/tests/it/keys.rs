@@ -6,10 +6,10 @@ use checkout::{
 };
 use futures::future::join_all;
 use money::Money;
+use saga::{SagaId, journal::memory::WriteFault};
 
 use crate::{
     bench::{Bench, TOTAL, paid_with, reason, request},
-    memory::WriteFault,
     world::{At, Fault},
 };
 
@@ -54,8 +54,24 @@ async fn a_key_belongs_to_one_user() {
     };
     let second = bench.buy(other.clone()).await;
     assert_ne!(first.id, second.id);
-    assert!(bench.sagas.get(&other.user, first.id).await.unwrap().is_none());
-    assert!(bench.sagas.get(&other.user, second.id).await.unwrap().is_some());
+    assert!(
+        bench
+            .checkouts
+            .engine
+            .get(SagaId(first.id.0), Some(&other.user.0))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        bench
+            .checkouts
+            .engine
+            .get(SagaId(second.id.0), Some(&other.user.0))
+            .await
+            .unwrap()
+            .is_some()
+    );
     bench.assert_sound("two users").await;
 }
 

@@ -1,4 +1,4 @@
-//! Tests of checkout: its journal over all adapters, its saga over participants that remember and fail, and its interface
+//! Tests of checkout: its tables on both engines, its saga over participants that remember and fail, and its interface
 //! through a real client.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -8,10 +8,9 @@ mod carts;
 mod erasure;
 mod events;
 mod faults;
-mod journal_contract;
+mod journal;
 mod keys;
 mod ledger;
-mod memory;
 mod patience;
 mod purchases;
 mod recovery;

@@ -2,12 +2,9 @@
 
 use std::{future::Future, time::Duration};
 
-use checkout::{
-    app::{PLACES, initiate_checkout::InitiateError},
-    domain::Status,
-    saga::State,
-};
+use checkout::{app::initiate_checkout::InitiateError, domain::Status, saga::State};
 use futures::poll;
+use saga::PERMITS;
 use tokio::{task::yield_now, time::Instant};
 
 use crate::{
@@ -23,13 +20,13 @@ async fn a_client_whose_time_is_over_gets_the_checkout_as_it_stands_and_its_end_
     let gate = bench.world.gate_behind(At::Charge);
     let patience = Duration::from_secs(5);
     let began = Instant::now();
-    let first = bench.sagas.initiate(request("k"), patience).await.unwrap();
+    let first = bench.checkouts.initiate(request("k"), patience).await.unwrap();
     assert!(began.elapsed() >= patience && began.elapsed() < patience + A_MOMENT);
     assert_eq!(
         (first.replayed, first.checkout.status()),
         (false, Status::PaymentPending)
     );
-    let second = bench.sagas.initiate(request("k"), patience).await.unwrap();
+    let second = bench.checkouts.initiate(request("k"), patience).await.unwrap();
     assert!(began.elapsed() < (patience + A_MOMENT) * 2);
     assert!(second.replayed);
     assert_eq!(second.checkout, first.checkout);
@@ -47,7 +44,7 @@ async fn a_client_without_any_patience_is_answered_at_once() {
     let bench = Bench::new();
     let gate = bench.world.gate_before(At::Reserve);
     let began = Instant::now();
-    let answer = bench.sagas.initiate(request("k"), Duration::ZERO).await.unwrap();
+    let answer = bench.checkouts.initiate(request("k"), Duration::ZERO).await.unwrap();
     assert!(began.elapsed() < A_MOMENT);
     assert_eq!(answer.checkout.status(), Status::Initiated);
     gate.open();
@@ -74,17 +71,17 @@ async fn a_client_is_told_of_an_end_in_another_process() {
 #[tokio::test(start_paused = true)]
 async fn what_is_under_way_goes_on_before_more_begins() {
     let bench = Bench::new();
-    let gates: Vec<_> = (0..PLACES).map(|_| bench.world.gate_before(At::Reserve)).collect();
+    let gates: Vec<_> = (0..PERMITS).map(|_| bench.world.gate_before(At::Reserve)).collect();
     let key = |n| request(&format!("k{n}"));
-    let buying: Vec<_> = (0..PLACES).map(|n| bench.start_to_buy(key(n))).collect();
+    let buying: Vec<_> = (0..PERMITS).map(|n| bench.start_to_buy(key(n))).collect();
     for gate in &gates {
         gate.reached().await;
     }
     let patience = Duration::from_secs(5);
-    let one_more = bench.sagas.initiate(request("one more"), patience).await;
+    let one_more = bench.checkouts.initiate(request("one more"), patience).await;
     assert!(matches!(one_more, Err(InitiateError::Busy)), "{one_more:?}");
-    assert_eq!(bench.checkouts().await.len(), PLACES);
-    let known = bench.sagas.initiate(key(0), Duration::ZERO).await.unwrap();
+    assert_eq!(bench.checkouts().await.len(), PERMITS);
+    let known = bench.checkouts.initiate(key(0), Duration::ZERO).await.unwrap();
     assert!(known.replayed, "it takes no place to ask for what is under way");
     let waiting = bench.start_to_buy(request("one more"));
     yield_now().await;
@@ -103,14 +100,17 @@ async fn a_purchase_that_is_tried_again_later_leaves_its_place_to_others() {
     let bench = Bench::new();
     bench.world.always(At::Confirm, Fault::NeverArrives);
     let patience = Duration::from_secs(5);
-    for n in 0..PLACES {
-        let stuck = bench.sagas.initiate(request(&format!("k{n}")), Duration::ZERO).await;
+    for n in 0..PERMITS {
+        let stuck = bench
+            .checkouts
+            .initiate(request(&format!("k{n}")), Duration::ZERO)
+            .await;
         assert!(!stuck.unwrap().checkout.state.is_terminal());
     }
     tokio::time::sleep(Duration::from_mins(1)).await;
     // Nobody confirms what was declined.
     let other = bench
-        .sagas
+        .checkouts
         .initiate(paid_with("other", "pm_card_declined"), patience)
         .await;
     assert_eq!(other.unwrap().checkout.status(), Status::Failed);
@@ -141,7 +141,7 @@ async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
             for polls in 0..40 {
                 let bench = Bench::new();
                 bench.world.script(At::Charge, [fault]);
-                let done = drop_after(polls, bench.sagas.initiate(paid_with("k", method), PATIENCE)).await;
+                let done = drop_after(polls, bench.checkouts.initiate(paid_with("k", method), PATIENCE)).await;
                 // What has begun by now ends, with nobody there to ask for it.
                 tokio::time::sleep(Duration::from_mins(1)).await;
                 let what = format!("{method}, {fault:?}, dropped after {polls} polls");
@@ -184,7 +184,7 @@ async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() 
     let bench = Bench::new();
     bench.world.always(At::Confirm, Fault::NeverArrives);
     let waiting = bench
-        .sagas
+        .checkouts
         .initiate(request("k"), Duration::from_mins(2))
         .await
         .unwrap();
@@ -204,7 +204,7 @@ async fn what_is_tried_again_goes_over_to_another_process_at_once_when_its_own_s
     let bench = Bench::new();
     bench.world.always(At::Confirm, Fault::NeverArrives);
     let moment = Duration::from_secs(10);
-    let waiting = bench.sagas.initiate(request("k"), moment).await.unwrap();
+    let waiting = bench.checkouts.initiate(request("k"), moment).await.unwrap();
     let other = bench.another("other");
     other.recover();
     bench.world.heal();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use checkout::{domain::Status, saga::State};
+use saga::State as _;
 
 use crate::{
     bench::{Bench, TOTAL, paid_with, reason, request},

@@ -7,14 +7,13 @@ use std::time::Duration;
 use checkout::{
     app::initiate_checkout::InitiateError,
     domain::{Refusal, Request},
-    ports::Journal,
     saga::State,
 };
 use proto::events::CheckoutCompleted;
+use saga::{Journal, SagaId, State as _, journal::memory::WriteFault};
 
 use crate::{
     bench::{Bench, PATIENCE, paid_with, request},
-    memory::WriteFault,
     world::{At, Fault, PARTICIPANTS},
 };
 use left::{
@@ -122,7 +121,7 @@ async fn a_saga_that_cannot_be_read_does_not_keep_the_others_from_their_end() {
     let gone = lease("gone", Duration::ZERO);
     let mut all = all_that_can_be_left();
     let spoilt = leave(&bench, "spoilt", &all.remove(0), &gone).await;
-    bench.journal.spoil(spoilt);
+    bench.journal.spoil(SagaId(spoilt.0));
     let mut sound = Vec::new();
     for (n, left) in all.iter().enumerate() {
         bench.world.restock(1000);
@@ -162,7 +161,11 @@ async fn a_driver_that_was_thought_dead_changes_nothing_when_it_goes_on() {
                 let zombie = bench.start_to_buy(paid_with("k", method));
                 let next = bench.another("me");
                 next.recover();
-                let end = bench.sagas.initiate(paid_with("k", method), PATIENCE).await.unwrap();
+                let end = bench
+                    .checkouts
+                    .initiate(paid_with("k", method), PATIENCE)
+                    .await
+                    .unwrap();
                 let calls = bench.world.calls();
                 gate.open();
                 let answer = zombie.await.unwrap().unwrap();
@@ -184,7 +187,7 @@ async fn take_over(bench: &Bench, at: At, behind: bool, method: &str) {
     };
     let buying = bench.start_to_buy(paid_with("k", method));
     gate.reached().await;
-    bench.journal.disown("me").await.unwrap();
+    bench.journal.release_all("me").await.unwrap();
     let other = bench.another("other");
     other.recover();
     let id = bench.only().await.id;
@@ -244,7 +247,7 @@ async fn a_driver_whose_fence_has_moved_on_does_not_charge() {
     let gate = bench.world.gate_behind(At::Reserve);
     let buying = bench.start_to_buy(request("k"));
     gate.reached().await;
-    bench.journal.disown("me").await.unwrap();
+    bench.journal.release_all("me").await.unwrap();
     let other = lease("other", Duration::from_hours(1));
     let claimed = bench.journal.claim_due(&other, 10).await.unwrap();
     assert_eq!(claimed.len(), 1);
@@ -252,7 +255,7 @@ async fn a_driver_whose_fence_has_moved_on_does_not_charge() {
     tokio::time::sleep(Duration::from_mins(30)).await;
     assert_eq!(bench.world.calls(), [At::Cart, At::Prices, At::Reserve, At::Hold]);
     let stays = bench.only().await;
-    assert_eq!(stays, claimed[0].checkout, "it has written nothing");
+    assert_eq!(stays, claimed[0].saga.clone().into(), "it has written nothing");
     // The client still waits: whoever has the saga now may end it.
     let next = bench.another("other");
     next.recover();
@@ -320,13 +323,13 @@ async fn a_step_that_was_not_written_while_somebody_else_took_over_is_not_taken_
         let gate = bench.world.gate_behind(at);
         let buying = bench.start_to_buy(request("k"));
         gate.reached().await;
-        bench.journal.disown("me").await.unwrap();
+        bench.journal.release_all("me").await.unwrap();
         let other = lease("other", Duration::from_hours(1));
         let claimed = bench.journal.claim_due(&other, 10).await.unwrap();
         bench.journal.fail_nth_write(0, WriteFault::Lost);
         gate.open();
         tokio::time::sleep(Duration::from_mins(1)).await;
-        assert_eq!(bench.only().await, claimed[0].checkout);
+        assert_eq!(bench.only().await, claimed[0].saga.clone().into());
         assert_eq!(bench.world.calls_of(At::Charge), usize::from(at == At::Charge));
         let next = bench.another("other");
         next.recover();

@@ -47,6 +47,7 @@ pub struct Parts<M: Machine> {
 }
 
 /// Drives the sagas of one kind in this process. Clones share it.
+#[derive(Clone)]
 pub struct Engine<M: Machine> {
     journal: Arc<dyn Journal<M>>,
     calls: Arc<dyn Calls<M>>,
@@ -59,23 +60,6 @@ pub struct Engine<M: Machine> {
     permits: Arc<Semaphore>,
     /// Told when something may have become due here.
     due: Arc<Notify>,
-}
-
-impl<M: Machine> Clone for Engine<M> {
-    fn clone(&self) -> Self {
-        Self {
-            journal: self.journal.clone(),
-            calls: self.calls.clone(),
-            wake: self.wake.clone(),
-            lease: self.lease.clone(),
-            clock: self.clock.clone(),
-            ids: self.ids.clone(),
-            tasks: self.tasks.clone(),
-            waiters: self.waiters.clone(),
-            permits: self.permits.clone(),
-            due: self.due.clone(),
-        }
-    }
 }
 
 /// What a saga is begun under.

@@ -38,19 +38,10 @@ pub struct Table {
 }
 
 /// A saga, and the right to drive it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Claimed<M: Machine> {
     pub saga: Saga<M>,
     pub fence: Fence,
-}
-
-impl<M: Machine> Clone for Claimed<M> {
-    fn clone(&self) -> Self {
-        Self {
-            saga: self.saga.clone(),
-            fence: self.fence,
-        }
-    }
 }
 
 /// Who claims, and for how long.
@@ -71,7 +62,7 @@ pub enum Begun<M: Machine> {
 }
 
 /// What a driver persists, all of it or nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Record<M: Machine> {
     /// Steps taken, in order, with what the history says of each.
     pub steps: Vec<(M::State, Timestamp, String)>,
@@ -93,18 +84,6 @@ impl<M: Machine> Record<M> {
             then: Then::GoOn,
             used: Vec::new(),
             event: None,
-        }
-    }
-}
-
-impl<M: Machine> Clone for Record<M> {
-    fn clone(&self) -> Self {
-        Self {
-            steps: self.steps.clone(),
-            data: self.data.clone(),
-            then: self.then,
-            used: self.used.clone(),
-            event: self.event.clone(),
         }
     }
 }

@@ -8,8 +8,10 @@ mod engine;
 pub mod journal;
 mod machine;
 mod saga;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use engine::{Answered, BeginError, Engine, Identity, PERMITS, Parts};
 pub use journal::{Begun, Claimed, Filter, Journal, Lease, OwnRows, Record, Retry, Signalled, Signals, Table, Then};
-pub use machine::{Calls, Machine, Next, Outcome, Schedule, State, Step};
+pub use machine::{Calls, Commits, Machine, Next, Outcome, Schedule, State, Step};
 pub use saga::{Entry, Fence, Saga, SagaId, Signal};

@@ -21,9 +21,65 @@ pub trait State: Clone + Debug + PartialEq + Send + Sync + 'static {
 
     /// The name under which it is stored.
     fn name(&self) -> &'static str;
+    /// Names the commit that leads to it, for crash points: `checkout.begin`.
+    fn commit(&self) -> &'static str;
     fn failure(&self) -> Option<&Self::Failure>;
     /// The state of this name; `None` for an unknown name, or when a failure is missing or not wanted.
     fn from_parts(name: &str, failure: Option<Self::Failure>) -> Option<Self>;
+}
+
+/// The states of a saga, each with the name under which it is stored and that of the commit that leads to it. Those of the
+/// second part carry why the saga is undone.
+#[macro_export]
+macro_rules! states {
+    (
+        $(#[$doc:meta])*
+        $visibility:vis enum $states:ident {
+            $($(#[$plain_doc:meta])* $plain:ident = $plain_name:literal, $plain_commit:expr;)*
+        } undone for $failure:ty {
+            $($(#[$undo_doc:meta])* $undo:ident = $undo_name:literal, $undo_commit:expr;)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        $visibility enum $states {
+            $($(#[$plain_doc])* $plain,)*
+            $($(#[$undo_doc])* $undo($failure),)*
+        }
+
+        impl $crate::State for $states {
+            type Failure = $failure;
+
+            fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$plain => $plain_name,)*
+                    $(Self::$undo(_) => $undo_name,)*
+                }
+            }
+
+            fn commit(&self) -> &'static str {
+                match self {
+                    $(Self::$plain => $plain_commit,)*
+                    $(Self::$undo(_) => $undo_commit,)*
+                }
+            }
+
+            fn failure(&self) -> Option<&$failure> {
+                match self {
+                    $(Self::$plain => None,)*
+                    $(Self::$undo(why) => Some(why),)*
+                }
+            }
+
+            fn from_parts(name: &str, failure: Option<$failure>) -> Option<Self> {
+                Some(match (name, failure) {
+                    $(($plain_name, None) => Self::$plain,)*
+                    $(($undo_name, Some(why)) => Self::$undo(why),)*
+                    _ => return None,
+                })
+            }
+        }
+    };
 }
 
 /// What is to be done.
@@ -76,15 +132,22 @@ impl Schedule {
     };
 }
 
-/// A step that a saga may take, by the names of its states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Step {
-    pub from: &'static str,
-    pub to: &'static str,
+/// A step that a saga may take, by the names of its states: from, to.
+pub type Step = (&'static str, &'static str);
+
+/// The names of commits, for crash points, besides those of its states: `checkout.claim`.
+#[derive(Debug, Clone, Copy)]
+pub struct Commits {
+    /// An attempt without a known outcome.
+    pub retry: &'static str,
+    pub claim: &'static str,
+    /// All leases of an owner that has started again are given back.
+    pub release: &'static str,
+    pub signal: &'static str,
 }
 
 /// One kind of saga. All functions are pure.
-pub trait Machine: Sized + Send + Sync + 'static {
+pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
     type State: State;
     /// What the saga was begun with, and what it has learned since.
     type Data: Clone + Debug + PartialEq + Send + Sync + 'static;
@@ -92,10 +155,7 @@ pub trait Machine: Sized + Send + Sync + 'static {
 
     /// Names the kind in logs.
     const KIND: &'static str;
-    /// Name the commits of claims, of leases given back at a start, and of signals, for crash points: `checkout.claim`.
-    const CLAIM: &'static str;
-    const RELEASE: &'static str;
-    const SIGNAL: &'static str;
+    const COMMITS: Commits;
     /// Rises when states or steps change. A process takes up no saga of a version that it does not know.
     const VERSION: u32;
     /// The tables, and the columns of [`Self::Data`].
@@ -134,9 +194,6 @@ pub trait Machine: Sized + Send + Sync + 'static {
     fn detail(_state: &Self::State, _before: Option<&Self::State>) -> String {
         String::new()
     }
-
-    /// Names the commit that leads to this state, or notes an attempt (`None`), for crash points: `checkout.begin`.
-    fn label(state: Option<&Self::State>) -> &'static str;
 
     /// The event that tells of this state and commits with it, and its topic.
     fn event(_saga: &Saga<Self>, _now: Timestamp, _ids: &Ids) -> Result<Option<(&'static str, Event)>, StoreError> {

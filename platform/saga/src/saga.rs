@@ -21,7 +21,7 @@ impl std::fmt::Display for SagaId {
 pub struct Fence(pub i64);
 
 /// A saga and how far it is.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Saga<M: Machine> {
     pub id: SagaId,
     /// Whose the key is.
@@ -39,49 +39,6 @@ pub struct Saga<M: Machine> {
     pub version: i64,
     /// The request that began it; `None` for sagas of versions that did not keep it.
     pub context: Option<RequestContext>,
-}
-
-// Not derived, which would ask for them of the machine itself.
-impl<M: Machine> Clone for Saga<M> {
-    fn clone(&self) -> Self {
-        Self {
-            scope: self.scope.clone(),
-            fingerprint: self.fingerprint.clone(),
-            state: self.state.clone(),
-            data: self.data.clone(),
-            context: self.context.clone(),
-            ..*self
-        }
-    }
-}
-
-impl<M: Machine> PartialEq for Saga<M> {
-    fn eq(&self, other: &Self) -> bool {
-        let Self {
-            id,
-            scope,
-            fingerprint,
-            state,
-            data,
-            created_at,
-            updated_at,
-            attempts,
-            needs_attention,
-            version,
-            context,
-        } = self;
-        (id, scope, fingerprint, state, data)
-            == (&other.id, &other.scope, &other.fingerprint, &other.state, &other.data)
-            && (created_at, updated_at, attempts, needs_attention, version, context)
-                == (
-                    &other.created_at,
-                    &other.updated_at,
-                    &other.attempts,
-                    &other.needs_attention,
-                    &other.version,
-                    &other.context,
-                )
-    }
 }
 
 impl<M: Machine> Saga<M> {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use checkout::{
     domain::{CartRef, Checkout, CheckoutId, Line, Purchase},
-    ports::{Begun, Claimed, Journal, Lease, Record},
-    saga::State,
+    saga::{CheckoutMachine, Data, State},
 };
 use jiff::Timestamp;
 use proto::Reason;
 use runtime::Ids;
+use saga::{Begun, Claimed, Journal, Lease, Record, Saga, SagaId, State as _};
 
 use crate::{
     bench::{Bench, paid_with, reason},
@@ -262,24 +262,29 @@ pub(super) async fn leave(bench: &Bench, key: &str, left: &Left, lease: &Lease) 
         ..view.cart
     };
     let now = Timestamp::from_second(1_700_000_000).unwrap();
-    let checkout = Checkout {
-        id: CheckoutId(Ids::random().next()),
-        user: request.user.clone(),
+    let saga: Saga<CheckoutMachine> = Saga {
+        id: SagaId(Ids::random().next()),
+        scope: request.user.0.clone(),
         fingerprint: request.fingerprint(),
-        method: request.method.clone(),
-        purchase: Purchase::new(view.lines.iter().map(line).collect(), cart).unwrap(),
         state: State::Initiated,
-        held: false,
-        payment_id: None,
+        data: Data {
+            method: request.method.clone(),
+            purchase: Purchase::new(view.lines.iter().map(line).collect(), cart).unwrap(),
+            held: false,
+            payment_id: None,
+        },
         created_at: now,
         updated_at: now,
         attempts: 0,
         needs_attention: false,
         version: 1,
+        context: None,
     };
+    let checkout = Checkout::from(saga.clone());
     let id = checkout.id;
     (left.before)(&mut bench.world.ledger(), &checkout);
-    let Begun::Created(fence) = bench.journal.begin(&checkout, &request, lease).await.unwrap() else {
+    let begun = bench.journal.begin(&saga, request.key.as_str(), lease).await.unwrap();
+    let Begun::Created(fence) = begun else {
         panic!("the key is taken");
     };
     let mut path = path_to(&left.state);
@@ -288,13 +293,16 @@ pub(super) async fn leave(bench: &Bench, key: &str, left: &Left, lease: &Lease) 
     }
     if !path.is_empty() {
         let paid = path.contains(&State::PaymentCompleted);
-        let record = Record {
+        let data = Data {
             held: path.contains(&State::CartHeld),
-            steps: path.into_iter().map(|state| (state, now, String::new())).collect(),
             payment_id: paid.then(|| payment_id(id)),
-            ..Record::default()
+            ..saga.data.clone()
         };
-        let claimed = Claimed { checkout, fence };
+        let record = Record {
+            steps: path.into_iter().map(|state| (state, now, String::new())).collect(),
+            ..Record::new(data)
+        };
+        let claimed = Claimed { saga, fence };
         bench.journal.record(&claimed, &record, lease).await.unwrap();
     }
     id

@@ -101,13 +101,8 @@ struct Tables<M: Machine> {
 }
 
 /// All sagas of one kind. Clones share them.
+#[derive(Clone)]
 pub struct MemoryJournal<M: Machine>(Arc<Mutex<Tables<M>>>);
-
-impl<M: Machine> Clone for MemoryJournal<M> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
 
 impl<M: Machine> Default for MemoryJournal<M> {
     fn default() -> Self {

@@ -25,22 +25,12 @@ use crate::{
 pub const SCHEMA: &str = include_str!("../../migrations/postgres/signals.sql");
 
 /// The sagas of one kind in one schema. Clones share it.
+#[derive(Clone)]
 pub struct PostgresJournal<M: Machine> {
     db: Postgres,
     sql: Arc<Statements>,
     own: Own<M>,
     kind: PhantomData<fn() -> M>,
-}
-
-impl<M: Machine> Clone for PostgresJournal<M> {
-    fn clone(&self) -> Self {
-        Self {
-            db: self.db.clone(),
-            sql: self.sql.clone(),
-            own: self.own.clone(),
-            kind: PhantomData,
-        }
-    }
 }
 
 /// The statements, for one table.
@@ -304,7 +294,7 @@ impl<M: Machine> PostgresJournal<M> {
 #[async_trait]
 impl<M: Machine> Journal<M> for PostgresJournal<M> {
     async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError> {
-        let label = M::label(Some(&new.state));
+        let label = new.state.commit();
         let (this, new, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
         self.db
             .write(label, move |tx| this.insert(tx, new, lease).boxed())
@@ -378,13 +368,13 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
         }
         let (this, lease) = (self.clone(), lease.clone());
         self.db
-            .write(M::CLAIM, move |tx| this.claim(tx, lease, limit).boxed())
+            .write(M::COMMITS.claim, move |tx| this.claim(tx, lease, limit).boxed())
             .await
     }
 
     async fn release_all(&self, owner: &str) -> Result<(), StoreError> {
         let (sql, owner) = (self.sql.release_all.clone(), owner.to_owned());
-        let write = self.db.write(M::RELEASE, move |tx| {
+        let write = self.db.write(M::COMMITS.release, move |tx| {
             async move {
                 sqlx::query(AssertSqlSafe(sql)).bind(owner).execute(tx).await?;
                 Ok(())
@@ -399,7 +389,7 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
 impl<M: Machine> Signals for PostgresJournal<M> {
     async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
         let (sql, signal) = (self.sql.send.clone(), signal.clone());
-        let write = self.db.write(M::SIGNAL, move |tx| {
+        let write = self.db.write(M::COMMITS.signal, move |tx| {
             async move {
                 let has_ended: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
                     .bind(to.0)

@@ -188,7 +188,8 @@ pub(super) fn first_detail<M: Machine>(new: &Saga<M>) -> String {
 
 /// Names the commit of a record.
 pub(super) fn label<M: Machine>(record: &Record<M>) -> &'static str {
-    M::label(record.steps.last().map(|(state, ..)| state))
+    let last = record.steps.last();
+    last.map_or(M::COMMITS.retry, |(state, ..)| state.commit())
 }
 
 pub(super) fn signal(row: Row<'_>) -> Result<Signal, StoreError> {

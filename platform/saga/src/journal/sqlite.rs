@@ -26,22 +26,12 @@ pub const SCHEMA: &str = include_str!("../../migrations/sqlite/signals.sql");
 const NOW: &str = "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)";
 
 /// The sagas of one kind in one database. Clones share it.
+#[derive(Clone)]
 pub struct SqliteJournal<M: Machine> {
     db: Sqlite,
     sql: Arc<Statements>,
     own: Own<M>,
     kind: PhantomData<fn() -> M>,
-}
-
-impl<M: Machine> Clone for SqliteJournal<M> {
-    fn clone(&self) -> Self {
-        Self {
-            db: self.db.clone(),
-            sql: self.sql.clone(),
-            own: self.own.clone(),
-            kind: PhantomData,
-        }
-    }
 }
 
 /// The statements, for one table.
@@ -297,7 +287,7 @@ impl<M: Machine> SqliteJournal<M> {
 #[async_trait]
 impl<M: Machine> Journal<M> for SqliteJournal<M> {
     async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError> {
-        let label = M::label(Some(&new.state));
+        let label = new.state.commit();
         let (this, new, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
         self.db
             .write(label, move |tx| this.insert(tx, new, lease).boxed())
@@ -374,13 +364,13 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
         }
         let (this, lease) = (self.clone(), lease.clone());
         self.db
-            .write(M::CLAIM, move |tx| this.claim(tx, lease, limit).boxed())
+            .write(M::COMMITS.claim, move |tx| this.claim(tx, lease, limit).boxed())
             .await
     }
 
     async fn release_all(&self, owner: &str) -> Result<(), StoreError> {
         let (sql, owner) = (self.sql.release_all.clone(), owner.to_owned());
-        let write = self.db.write(M::RELEASE, move |tx| {
+        let write = self.db.write(M::COMMITS.release, move |tx| {
             async move {
                 sqlx::query(AssertSqlSafe(sql)).bind(owner).execute(tx).await?;
                 Ok(())
@@ -396,7 +386,7 @@ impl<M: Machine> Signals for SqliteJournal<M> {
     async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
         let (this, signal) = (self.clone(), signal.clone());
         self.db
-            .write(M::SIGNAL, move |tx| this.put_signal(tx, to, signal).boxed())
+            .write(M::COMMITS.signal, move |tx| this.put_signal(tx, to, signal).boxed())
             .await
     }
 

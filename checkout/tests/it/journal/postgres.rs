@@ -3,40 +3,51 @@
 use std::time::Duration;
 
 use checkout::{
-    domain::{CheckoutId, Status},
-    ports::{Begun, Claimed, Fence, Filter, Journal, Retry},
-    saga::State,
+    domain::{Status, UserId},
+    ports::CustomerRecords,
+    saga::{CheckoutMachine, State},
 };
 use futures::future::join;
 use proto::Reason;
 use runtime::Ids;
+use saga::{Begun, Claimed, Fence, Filter, Journal, Retry, SagaId, Then, testing::fixture::event};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testing::postgres;
 
-use super::fixture::{Fixture, HOUR, Old, PostgresFixture, begun, checkout, event, lease, request, steps};
+use super::fixture::{Fixture, HOUR, Place, begun, data, lease, new, steps};
 use crate::ledger::failure;
 
 /// More often than a statement is run before the server may plan it without looking at its values.
 const OFTEN: i64 = 8;
 
-impl PostgresFixture {
+impl Fixture {
+    /// The database, and the schema in it.
+    fn schema(&self) -> (&str, &str) {
+        match &self.place {
+            Place::Postgres { url, schema } => (url, schema),
+            Place::Sqlite { .. } => panic!("a file has none"),
+        }
+    }
+
     /// A session beside the journal, in a transaction.
     async fn session(&self, statement: &str) -> PgConnection {
-        let mut session = PgConnection::connect(&self.url).await.unwrap();
-        let sql = format!("SET search_path = \"{}\"; BEGIN; {statement}", self.schema);
+        let (url, schema) = self.schema();
+        let mut session = PgConnection::connect(url).await.unwrap();
+        let sql = format!("SET search_path = \"{schema}\"; BEGIN; {statement}");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut session).await.unwrap();
         session
     }
 
     /// Returns once a statement of the journal waits for a lock.
     async fn somebody_waits(&self) {
-        let mut session = PgConnection::connect(&self.url).await.unwrap();
+        let (url, schema) = self.schema();
+        let mut session = PgConnection::connect(url).await.unwrap();
         let waits = async {
             loop {
                 let waiting: i64 = sqlx::query_scalar(
                     "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
                 )
-                .bind(format!("cartwright-{}", self.schema))
+                .bind(format!("cartwright-{schema}"))
                 .fetch_one(&mut session)
                 .await
                 .unwrap();
@@ -51,10 +62,10 @@ impl PostgresFixture {
 
 #[tokio::test]
 async fn a_key_that_is_about_to_be_taken_is_waited_for() {
-    let Some(fixture) = PostgresFixture::new().await else {
+    let Some(fixture) = Fixture::postgres().await else {
         return;
     };
-    let journal = fixture.journal();
+    let journal = fixture.journal.clone();
     begun(journal.as_ref(), "k", HOUR).await;
     for (end, key) in [("COMMIT", "k1"), ("ROLLBACK", "k2")] {
         let first = Ids::random().next();
@@ -66,81 +77,59 @@ async fn a_key_that_is_about_to_be_taken_is_waited_for() {
              INSERT INTO history SELECT id, 1, state, created_at, '' FROM first"
         );
         let mut session = fixture.session(&taking).await;
-        let request = request("user-1", key);
-        let (new, lease) = (checkout(&request), lease("me", HOUR));
-        let begin = journal.begin(&new, &request, &lease);
+        let (new, lease) = (new("user-1"), lease("me", HOUR));
+        let begin = journal.begin(&new, key, &lease);
         let end = async {
             fixture.somebody_waits().await;
             sqlx::raw_sql(end).execute(&mut session).await.unwrap();
         };
         let (answer, ()) = join(begin, end).await;
         match answer.unwrap() {
-            Begun::Exists(known) => assert_eq!((key, known.id), ("k1", CheckoutId(first))),
+            Begun::Exists(known) => assert_eq!((key, known.id), ("k1", SagaId(first))),
             Begun::Created(Fence(fence)) => assert_eq!((key, fence), ("k2", 1)),
-            unheld @ Begun::Unheld { .. } => panic!("{unheld:?}"),
+            Begun::Refused => panic!("refused"),
         }
     }
 }
 
 #[tokio::test]
 async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
-    let Some(fixture) = PostgresFixture::new().await else {
+    let Some(fixture) = Fixture::postgres().await else {
         return;
     };
-    let journal = fixture.journal();
-    let busy = begun(journal.as_ref(), "busy", Duration::ZERO).await.checkout.id;
-    let free = begun(journal.as_ref(), "free", Duration::ZERO).await.checkout.id;
+    let journal = fixture.journal.clone();
+    let busy = begun(journal.as_ref(), "busy", Duration::ZERO).await.saga.id;
+    let free = begun(journal.as_ref(), "free", Duration::ZERO).await.saga.id;
     let lock = format!("SELECT 1 FROM checkouts WHERE id = '{busy}' FOR UPDATE");
     let mut session = fixture.session(&lock).await;
     let mine = lease("me", HOUR);
     let claims = async || {
         let claimed = journal.claim_due(&mine, 10).await.unwrap();
-        claimed.iter().map(|claim| claim.checkout.id).collect::<Vec<_>>()
+        claimed.iter().map(|claim| claim.saga.id).collect::<Vec<_>>()
     };
     assert_eq!(claims().await, [free]);
     sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
     assert_eq!(claims().await, [busy]);
 }
 
-/// One that runs on beside newer ones would take a saga on without its hold.
-#[tokio::test]
-async fn a_process_that_knows_no_holds_claims_no_saga_of_one_that_does() {
-    let Some(fixture) = PostgresFixture::new().await else {
-        return;
-    };
-    let journal = fixture.journal();
-    let new = begun(journal.as_ref(), "new", Duration::ZERO).await.checkout.id;
-    let claimed = fixture.leave_as_before(&Old::new("claimed", "PAYMENT_PENDING")).await;
-    let mine = lease("me", Duration::ZERO);
-    let all = journal.claim_due(&mine, 10).await.unwrap();
-    assert_eq!(all.len(), 2, "{all:?}");
-    let untouched = fixture.leave_as_before(&Old::new("untouched", "PAYMENT_PENDING")).await;
-    let mut session = fixture.session("SELECT").await;
-    for (id, may) in [(new, false), (claimed, false), (untouched, true)] {
-        let claim = format!("SAVEPOINT claim; UPDATE checkouts SET owner = 'old', fence = fence + 1 WHERE id = '{id}'");
-        let done = sqlx::raw_sql(AssertSqlSafe(claim)).execute(&mut session).await;
-        assert_eq!(done.is_ok(), may, "{id}: {done:?}");
-        sqlx::raw_sql("ROLLBACK TO claim").execute(&mut session).await.unwrap();
-    }
-}
-
 #[tokio::test]
 async fn no_statement_reads_a_table_from_end_to_end() {
-    let Some(fixture) = PostgresFixture::new().await else {
+    let Some(fixture) = Fixture::postgres().await else {
         return;
     };
     fill(&fixture).await;
-    postgres::count_scans(&fixture.url, &fixture.schema).await.unwrap();
-    let journal = fixture.journal();
+    let (url, schema) = fixture.schema();
+    let (url, schema) = (url.to_owned(), schema.to_owned());
+    postgres::count_scans(&url, &schema).await.unwrap();
+    let journal = fixture.journal.clone();
     for n in 0..OFTEN {
-        live(journal.as_ref(), n).await;
+        live(&fixture, n).await;
         read(journal.as_ref(), n).await;
     }
-    let (url, schema) = (fixture.url.clone(), fixture.schema.clone());
     drop((journal, fixture));
     let scanned = postgres::full_scans(&url, &schema, 10_000).await.unwrap();
     assert_eq!(scanned, []);
-    // Every begin of a new key has looked, and only at the few of its user.
+    // Whoever begins has looked, and only at the few of its user.
     let (searches, rows) = searches_for_unheld(&url, &schema).await;
     assert!(searches >= 2 * OFTEN, "{searches}");
     assert!(rows <= 200 * OFTEN, "{rows} rows in {searches} searches");
@@ -150,7 +139,7 @@ async fn no_statement_reads_a_table_from_end_to_end() {
 
 /// A million sagas that have ended, one in a hundred of them badly, and a few hundred that have not; each with a history. One
 /// in ten was begun before carts had holds.
-async fn fill(fixture: &PostgresFixture) {
+async fn fill(fixture: &Fixture) {
     let rows = "
         -- What is made here refers to what is made here, and need not survive.
         ALTER TABLE history DROP CONSTRAINT history_checkout_id_fkey;
@@ -170,7 +159,8 @@ async fn fill(fixture: &PostgresFixture) {
         INSERT INTO history (checkout_id, version, state, at, detail)
         SELECT lpad(to_hex(n), 32, '0')::uuid, 1, 'INITIATED', now(), '' FROM generate_series(1, 1000000) n;
         ALTER TABLE history ADD CONSTRAINT history_checkout_id_fkey FOREIGN KEY (checkout_id) REFERENCES checkouts NOT VALID";
-    postgres::execute(&fixture.url, &fixture.schema, rows).await.unwrap();
+    let (url, schema) = fixture.schema();
+    postgres::execute(url, schema, rows).await.unwrap();
 }
 
 /// How often the index of those without a hold was searched, and how many rows it gave.
@@ -187,45 +177,51 @@ async fn searches_for_unheld(url: &str, schema: &str) -> (i64, i64) {
 }
 
 /// A saga from its beginning to its end, by way of everything that is ever written of one.
-async fn live(journal: &dyn Journal, n: i64) {
-    let mine = lease("me", HOUR);
-    let began = begun(journal, &format!("new-{n}"), HOUR).await;
-    let mut record = steps([State::InventoryReserved, State::CartHeld, State::PaymentPending]);
-    record.retry = Some(Retry {
+async fn live(fixture: &Fixture, n: i64) {
+    let (journal, mine) = (fixture.journal.as_ref(), lease("me", HOUR));
+    let key = format!("new-{n}");
+    let began = begun(journal, &key, HOUR).await;
+    let mut record = steps(
+        data(7),
+        [State::InventoryReserved, State::CartHeld, State::PaymentPending],
+    );
+    record.then = Then::Retry(Retry {
         after: Duration::ZERO,
         attempts: 1,
         needs_attention: true,
     });
-    let over = lease("me", Duration::ZERO);
-    let version = journal.record(&began, &record, &over).await.unwrap();
+    let version = journal
+        .record(&began, &record, &lease("me", Duration::ZERO))
+        .await
+        .unwrap();
     let claimed = journal.claim_due(&mine, 100).await.unwrap();
-    assert_eq!((claimed.len(), claimed[0].checkout.version), (1, version));
-    journal.disown("me").await.unwrap();
-    let Claimed { checkout, fence } = journal.claim_due(&mine, 100).await.unwrap().remove(0);
-    let mut record = steps([State::PaymentCompleted, State::Completed]);
-    record.event = Some(event(&began));
-    let claimed = Claimed { checkout, fence };
+    assert_eq!((claimed.len(), claimed[0].saga.version), (1, version));
+    journal.release_all("me").await.unwrap();
+    let claimed = journal.claim_due(&mine, 100).await.unwrap().remove(0);
+    let mut record = steps(data(7), [State::PaymentCompleted, State::Completed]);
+    record.event = Some(("topic", event(&began.saga)));
     journal.record(&claimed, &record, &mine).await.unwrap();
     assert!(journal.claim_due(&mine, 100).await.unwrap().is_empty());
     // Of a customer who has bought much, some of it without a hold.
-    let old_customer = request("user-0001", &format!("new-{n}"));
-    let new = super::fixture::checkout(&old_customer);
-    let Begun::Created(fence) = journal.begin(&new, &old_customer, &mine).await.unwrap() else {
+    let records: &dyn CustomerRecords = fixture.records.as_ref();
+    for user in ["user-1", "user-0001"] {
+        records.unheld(&UserId(user.to_owned()), 1).await.unwrap();
+    }
+    let saga = new("user-0001");
+    let Begun::Created(fence) = journal.begin(&saga, &key, &mine).await.unwrap() else {
         panic!("not begun");
     };
-    let ended = steps([State::Failed(failure(Reason::OutOfStock))]);
-    let of_old_customer = Claimed { checkout: new, fence };
-    journal.record(&of_old_customer, &ended, &mine).await.unwrap();
-    let again = request("user-1", &format!("new-{n}"));
-    let known = journal.begin(&super::fixture::checkout(&again), &again, &mine).await;
-    assert!(matches!(known, Ok(Begun::Exists(known)) if known.id == claimed.checkout.id));
+    let ended = steps(data(7), [State::Failed(failure(Reason::OutOfStock))]);
+    journal.record(&Claimed { saga, fence }, &ended, &mine).await.unwrap();
+    let known = journal.begin(&new("user-1"), &key, &mine).await;
+    assert!(matches!(known, Ok(Begun::Exists(known)) if known.id == claimed.saga.id));
 }
 
 /// Everything that is ever read: first pages and later ones, of what there is much of and of what is rare.
-async fn read(journal: &dyn Journal, n: i64) {
-    let known = request("user-0001", &format!("key-{:07}", 1000 + n));
-    let found = journal.find(&known.user, &known.key).await.unwrap().unwrap();
-    assert_eq!(found.user, known.user);
+async fn read(journal: &dyn Journal<CheckoutMachine>, n: i64) {
+    let found = journal.find("user-0001", &format!("key-{:07}", 1000 + n)).await;
+    let found = found.unwrap().unwrap();
+    assert_eq!(found.scope, "user-0001");
     assert!(journal.get(found.id, None).await.unwrap().is_some());
     let statuses = [
         (None, 20),
@@ -237,7 +233,7 @@ async fn read(journal: &dyn Journal, n: i64) {
     for (status, expected) in statuses {
         for needs_attention in [false, true] {
             let mut page = Filter {
-                status,
+                status: status.map(Status::name),
                 needs_attention,
                 after: None,
                 limit: 20,
@@ -247,7 +243,7 @@ async fn read(journal: &dyn Journal, n: i64) {
                 if !needs_attention {
                     assert_eq!(found.len(), expected, "{page:?}");
                 }
-                page.after = found.last().map(|checkout| checkout.id).or(page.after);
+                page.after = found.last().map(|saga| saga.id).or(page.after);
             }
         }
     }

@@ -1,0 +1,160 @@
+//! Sagas that wait, and what they are told.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use jiff::{SignedDuration, Timestamp};
+use runtime::{Clock, Ids};
+use storage::StoreError;
+
+use super::claims::{claim, claim_when_due};
+use crate::{
+    Claimed, Journal, Record, SagaId, Signal, Signalled, Then,
+    testing::{
+        Sample,
+        fixture::{Fixture, HOUR, begun, good_end, lease, steps},
+    },
+};
+
+fn signal() -> Signal {
+    Signal {
+        id: Ids::random().next(),
+        name: "approved".to_owned(),
+        payload: "by \"ü\"".to_owned(),
+    }
+}
+
+fn wait<M: Sample>(until: Timestamp) -> Record<M> {
+    Record {
+        then: Then::Wait(until),
+        ..Record::new(M::data(1))
+    }
+}
+
+fn in_time(wait: SignedDuration) -> Timestamp {
+    Clock::system().now().checked_add(wait).unwrap()
+}
+
+/// Begins one that waits until this time.
+async fn waiting<M: Sample>(journal: &dyn Journal<M>, key: &str, until: Timestamp) -> Claimed<M> {
+    let begun = begun(journal, key, HOUR).await;
+    journal.record(&begun, &wait(until), &lease("me", HOUR)).await.unwrap();
+    begun
+}
+
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
+const SOON: SignedDuration = SignedDuration::from_millis(30);
+
+pub async fn a_saga_that_waits_has_no_owner_and_is_due_at_its_time<M: Sample>(fixture: Fixture<M>) {
+    let journal = fixture.journal();
+    waiting(journal.as_ref(), "long", in_time(A_DAY)).await;
+    let soon = waiting(journal.as_ref(), "soon", in_time(SOON)).await;
+    let claimed = claim_when_due(journal.as_ref()).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].saga, soon.saga);
+    // An owner that comes back takes nothing up that it does not have.
+    journal.release_all("me").await.unwrap();
+    assert!(claim(journal.as_ref()).await.is_empty());
+}
+
+pub async fn a_signal_makes_a_saga_due_that_waits<M: Sample>(fixture: Fixture<M>) {
+    let (journal, elsewhere) = (fixture.journal(), fixture.replica().await);
+    let waits = waiting(journal.as_ref(), "k", in_time(A_DAY)).await;
+    let other = waiting(journal.as_ref(), "other", in_time(A_DAY)).await;
+    let signal = signal();
+    assert_eq!(elsewhere.send(waits.saga.id, &signal).await.unwrap(), Signalled::Sent);
+    let claimed = claim(journal.as_ref()).await.remove(0);
+    assert_eq!(claimed.saga.id, waits.saga.id);
+    assert_eq!(journal.unread(waits.saga.id).await.unwrap(), [signal.clone()]);
+    assert_eq!(journal.unread(other.saga.id).await.unwrap(), []);
+    // Once it was used, the saga may wait again.
+    let again = Record {
+        used: vec![signal.id],
+        ..wait(in_time(A_DAY))
+    };
+    journal.record(&claimed, &again, &lease("other", HOUR)).await.unwrap();
+    assert_eq!(journal.unread(waits.saga.id).await.unwrap(), []);
+    assert!(claim(journal.as_ref()).await.is_empty());
+}
+
+pub async fn a_signal_that_comes_before_its_wait_lets_nobody_wait<M: Sample>(fixture: Fixture<M>) {
+    let journal = fixture.journal();
+    let begun = begun(journal.as_ref(), "k", HOUR).await;
+    let signal = signal();
+    journal.send(begun.saga.id, &signal).await.unwrap();
+    let mine = lease("me", HOUR);
+    let waits = journal.record(&begun, &wait(in_time(A_DAY)), &mine).await;
+    assert!(matches!(waits, Err(StoreError::Conflict)), "{waits:?}");
+    let used = Record {
+        used: vec![signal.id],
+        ..wait(in_time(A_DAY))
+    };
+    journal.record(&begun, &used, &mine).await.unwrap();
+}
+
+pub async fn a_signal_that_is_sent_again_is_the_same_one<M: Sample>(fixture: Fixture<M>) {
+    let journal = fixture.journal();
+    let waits = waiting(journal.as_ref(), "k", in_time(A_DAY)).await;
+    let (id, signal) = (waits.saga.id, signal());
+    let (there, sends) = (fixture.replica().await, signal.clone());
+    join_all((0..8).map(|_| there.send(id, &sends)))
+        .await
+        .into_iter()
+        .for_each(|sent| {
+            assert_eq!(sent.unwrap(), Signalled::Sent);
+        });
+    assert_eq!(journal.unread(id).await.unwrap(), [signal.clone()]);
+    let claimed = claim(journal.as_ref()).await.remove(0);
+    let used = Record {
+        used: vec![signal.id],
+        ..wait(in_time(A_DAY))
+    };
+    journal.record(&claimed, &used, &lease("other", HOUR)).await.unwrap();
+    // Also when it was used.
+    assert_eq!(journal.send(id, &signal).await.unwrap(), Signalled::Sent);
+    assert_eq!(journal.unread(id).await.unwrap(), []);
+    assert!(claim(journal.as_ref()).await.is_empty());
+}
+
+pub async fn a_signal_takes_no_saga_from_its_driver<M: Sample>(fixture: Fixture<M>) {
+    let journal = fixture.journal();
+    let begun = begun(journal.as_ref(), "k", HOUR).await;
+    journal.send(begun.saga.id, &signal()).await.unwrap();
+    assert!(claim(journal.as_ref()).await.is_empty());
+    let ended = steps([good_end::<M>()]);
+    journal.record(&begun, &ended, &lease("me", HOUR)).await.unwrap();
+}
+
+pub async fn a_signal_to_one_that_has_ended_or_never_was_is_answered_so<M: Sample>(fixture: Fixture<M>) {
+    let journal = fixture.journal();
+    let begun = begun(journal.as_ref(), "k", HOUR).await;
+    let ended = steps([good_end::<M>()]);
+    journal.record(&begun, &ended, &lease("me", HOUR)).await.unwrap();
+    assert_eq!(journal.send(begun.saga.id, &signal()).await.unwrap(), Signalled::Ended);
+    let unknown = SagaId(Ids::random().next());
+    assert_eq!(journal.send(unknown, &signal()).await.unwrap(), Signalled::Unknown);
+    assert_eq!(journal.unread(begun.saga.id).await.unwrap(), []);
+}
+
+pub async fn of_a_wait_and_a_signal_at_once_none_is_lost<M: Sample>(fixture: Fixture<M>) {
+    let (journal, elsewhere) = (fixture.journal(), fixture.replica().await);
+    for n in 0..32 {
+        let begun = begun(journal.as_ref(), &format!("k{n}"), HOUR).await;
+        let (record, mine, signal) = (wait(in_time(A_DAY)), lease("me", HOUR), signal());
+        let waits = journal.record(&begun, &record, &mine);
+        let (waits, sent) = join(waits, elsewhere.send(begun.saga.id, &signal)).await;
+        assert_eq!(sent.unwrap(), Signalled::Sent);
+        let is_due = claim(journal.as_ref())
+            .await
+            .iter()
+            .any(|claim| claim.saga.id == begun.saga.id);
+        match waits {
+            // It waits, and the signal has ended that.
+            Ok(_) => assert!(is_due, "the signal was lost"),
+            // It does not wait: its driver finds the signal.
+            Err(StoreError::Conflict) => assert!(!is_due, "its driver has it"),
+            Err(error) => panic!("{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(n % 3)).await;
+    }
+}

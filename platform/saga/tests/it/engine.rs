@@ -1,0 +1,1 @@
+//! The engine where time matters.
