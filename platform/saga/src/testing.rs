@@ -1,6 +1,11 @@
 //! The suites that every saga runs through: its table, its journal on every engine, every call failed, repeated, its answer
 //! lost, and the process aborted at every point. For test binaries only: `saga::suites!(TripMachine);`.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
 
 pub mod contract;
 pub mod crash;

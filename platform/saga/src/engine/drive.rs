@@ -120,10 +120,10 @@ impl<M: Machine> Engine<M> {
                 continue;
             }
             record.used.push(signal.id);
-            match M::signalled(&saga.state, &signal) {
-                Some(state) => return Some(Some(state)),
-                None => tracing::warn!(signal = signal.name, "a signal says nothing to this saga"),
+            if let Some(state) = M::signalled(&saga.state, &signal) {
+                return Some(Some(state));
             }
+            tracing::warn!(signal = signal.name, "a signal says nothing to this saga");
         }
         let now = self.clock.now();
         if until.is_some_and(|until| until <= now) {

@@ -1,5 +1,7 @@
 //! The journal in PostgreSQL, with the outbox in the same schema. Any number of processes may use it at once.
 
+mod statements;
+
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -13,13 +15,14 @@ use storage::{Postgres, Row, StoreError, Transaction, timestamptz};
 use uuid::Uuid;
 
 use super::{
-    Begun, Claimed, Filter, Journal, Lease, Own, OwnRows, Record, Signalled, Signals, Table,
+    Begun, Claimed, Filter, Journal, Lease, Own, OwnRows, Record, Signalled, Signals,
     row::{self, Changes, Due},
 };
 use crate::{
     machine::{Machine, State},
     saga::{Entry, Fence, Saga, SagaId, Signal},
 };
+use statements::Statements;
 
 /// The table of signals, for the schema of a service with sagas.
 pub const SCHEMA: &str = include_str!("../../migrations/postgres/signals.sql");
@@ -33,143 +36,6 @@ pub struct PostgresJournal<M: Machine> {
     kind: PhantomData<fn() -> M>,
 }
 
-/// The statements, for one table.
-struct Statements {
-    insert: Arc<str>,
-    find: Arc<str>,
-    get: Arc<str>,
-    record: Arc<str>,
-    wait: Arc<str>,
-    due: Arc<str>,
-    claim: Arc<str>,
-    release_all: Arc<str>,
-    send: Arc<str>,
-}
-
-impl Statements {
-    fn of<M: Machine>() -> Self {
-        let table = M::TABLE;
-        let (name, history, history_id) = (table.name, table.history, table.history_id);
-        let (columns, ends) = (row::columns(&table), row::ends(&table));
-        // Compared with the time of the statement, which an index can be searched for, unlike that of the clock.
-        let is_due = format!(
-            "state NOT IN {ends} AND lease_until <= statement_timestamp() AND wake_at <= statement_timestamp()"
-        );
-        Self {
-            insert: insert(&table).into(),
-            find: format!(
-                "SELECT {columns} FROM {name} WHERE {} = $1 AND {} = $2",
-                table.scope, table.key
-            )
-            .into(),
-            // One statement, so that all of it is of one moment.
-            get: format!(
-                "SELECT {columns}, reached, at, detail FROM {name}
-                 JOIN (SELECT {history_id} AS of_saga, version AS nth, state AS reached, at, detail FROM {history}) entries
-                    ON of_saga = id
-                 WHERE id = $1 AND ($2::text IS NULL OR {} = $2) ORDER BY nth",
-                table.scope
-            )
-            .into(),
-            record: record(
-                &table,
-                "wake_at = clock_timestamp() + $9, lease_until = clock_timestamp() + $10",
-                "",
-            )
-            .into(),
-            wait: record(
-                &table,
-                "owner = '', wake_at = $9, lease_until = $10",
-                "AND unread_signals = $4",
-            )
-            .into(),
-            due: format!("SELECT EXISTS (SELECT 1 FROM {name} WHERE {is_due} AND machine <= $1)").into(),
-            // The longest ownerless come first. What others write or claim at this moment is not waited for.
-            claim: format!(
-                "WITH due AS MATERIALIZED (
-                    SELECT id FROM {name} WHERE {is_due} AND machine <= $4
-                    ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED)
-                 UPDATE {name} SET owner = $1, fence = fence + 1, lease_until = clock_timestamp() + $2
-                 WHERE id IN (SELECT id FROM due)
-                 RETURNING {columns}, fence"
-            )
-            .into(),
-            release_all: format!(
-                "UPDATE {name} SET lease_until = clock_timestamp(), wake_at = clock_timestamp()
-                 WHERE owner = $1 AND state NOT IN {ends}"
-            )
-            .into(),
-            send: format!(
-                "WITH known AS (SELECT id, state IN {ends} AS has_ended FROM {name} WHERE id = $1 FOR UPDATE),
-                 put AS (
-                    INSERT INTO saga_signals (saga_id, id, name, payload, sent_at)
-                    SELECT id, $2, $3, $4, clock_timestamp() FROM known WHERE NOT has_ended
-                    ON CONFLICT DO NOTHING RETURNING saga_id),
-                 woken AS (
-                    UPDATE {name} SET unread_signals = unread_signals + 1, wake_at = LEAST(wake_at, clock_timestamp()),
-                        lease_until = CASE owner WHEN '' THEN clock_timestamp() ELSE lease_until END
-                    WHERE id IN (SELECT saga_id FROM put))
-                 SELECT has_ended FROM known"
-            )
-            .into(),
-        }
-    }
-}
-
-/// Stores a saga with its first entry; no row when its key is taken. Waits for a transaction that is about to take the key.
-fn insert(table: &Table) -> String {
-    let columns = row::beginning_columns(table);
-    let places: Vec<_> = (1..=columns.len()).map(|nth| format!("${nth}")).collect();
-    format!(
-        "WITH begun AS (
-            INSERT INTO {name} ({columns}, fence, lease_until, wake_at)
-            VALUES ({places}, 1, clock_timestamp() + ${ttl}, clock_timestamp())
-            ON CONFLICT ({scope}, {key}) DO NOTHING
-            RETURNING id, version, state, created_at, fence),
-         first AS (
-            INSERT INTO {history} ({history_id}, version, state, at, detail)
-            SELECT id, version, state, created_at, ${detail} FROM begun)
-         SELECT fence FROM begun",
-        name = table.name,
-        scope = table.scope,
-        key = table.key,
-        history = table.history,
-        history_id = table.history_id,
-        ttl = columns.len() + 1,
-        detail = columns.len() + 2,
-        columns = columns.join(", "),
-        places = places.join(", "),
-    )
-}
-
-/// Moves a saga and its history on, and returns its version; no row when it was not there any more.
-fn record(table: &Table, lease: &str, condition: &str) -> String {
-    let set: Vec<_> = row::changed_columns(table)
-        .into_iter()
-        .zip(11..)
-        .map(|(column, nth)| format!("{column} = ${nth}"))
-        .collect();
-    format!(
-        "WITH moved AS (
-            UPDATE {name} SET {set}, unread_signals = unread_signals - $4, {lease}
-            WHERE id = $1 AND version = $2 AND fence = $3 {condition}
-            RETURNING id, version),
-         entries AS (
-            INSERT INTO {history} ({history_id}, version, state, at, detail)
-            SELECT id, $2 + nth, reached, at, detail
-            FROM moved, UNNEST($5::text[], $6::timestamptz[], $7::text[])
-                WITH ORDINALITY AS step (reached, at, detail, nth)),
-         used AS (
-            UPDATE saga_signals SET read_at = clock_timestamp()
-            WHERE saga_id = (SELECT id FROM moved) AND id = ANY($8::uuid[]))
-         SELECT version FROM moved",
-        name = table.name,
-        history = table.history,
-        history_id = table.history_id,
-        set = set.join(", "),
-    )
-}
-
 impl<M: Machine> PostgresJournal<M> {
     pub fn new(db: Postgres) -> Self {
         Self {
@@ -181,6 +47,7 @@ impl<M: Machine> PostgresJournal<M> {
     }
 
     /// A journal with rows of the service that change with its sagas.
+    #[must_use]
     pub fn with_own_rows(self, own: Arc<dyn OwnRows<M>>) -> Self {
         Self { own: Some(own), ..self }
     }

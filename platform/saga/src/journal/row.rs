@@ -14,13 +14,12 @@ use crate::{
 
 /// The columns that [`saga`] reads.
 pub(super) fn columns(table: &Table) -> String {
-    let own = table.frozen.iter().chain(table.learned);
-    let own: String = own.map(|column| format!(", {column}")).collect();
-    format!(
+    let journal = format!(
         "id, {} AS scope, fingerprint, state, failure, created_at, updated_at, version, attempts, needs_attention, \
-         request_id, traceparent{own}",
+         request_id, traceparent",
         table.scope
-    )
+    );
+    [&[journal.as_str()], table.frozen, table.learned].concat().join(", ")
 }
 
 /// The states that nothing follows, as SQL: `('COMPLETED', 'FAILED')`.

@@ -1,5 +1,7 @@
 //! The journal in SQLite, with the outbox in the same file.
 
+mod statements;
+
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -18,12 +20,10 @@ use crate::{
     machine::{Machine, State},
     saga::{Entry, Fence, Saga, SagaId, Signal},
 };
+use statements::Statements;
 
 /// The table of signals, for the schema of a service with sagas.
 pub const SCHEMA: &str = include_str!("../../migrations/sqlite/signals.sql");
-
-/// The database's clock, in milliseconds.
-const NOW: &str = "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)";
 
 /// The sagas of one kind in one database. Clones share it.
 #[derive(Clone)]
@@ -32,96 +32,6 @@ pub struct SqliteJournal<M: Machine> {
     sql: Arc<Statements>,
     own: Own<M>,
     kind: PhantomData<fn() -> M>,
-}
-
-/// The statements, for one table.
-struct Statements {
-    insert: Arc<str>,
-    find: Arc<str>,
-    get: Arc<str>,
-    history: Arc<str>,
-    list: Arc<str>,
-    step: Arc<str>,
-    record: Arc<str>,
-    wait: Arc<str>,
-    due: Arc<str>,
-    claim: Arc<str>,
-    release_all: Arc<str>,
-    has_ended: Arc<str>,
-    wake: Arc<str>,
-}
-
-impl Statements {
-    fn of<M: Machine>() -> Self {
-        let table = M::TABLE;
-        let (name, history, history_id) = (table.name, table.history, table.history_id);
-        let (columns, ends) = (row::columns(&table), row::ends(&table));
-        let begins = row::beginning_columns(&table);
-        let set: Vec<_> = row::changed_columns(&table)
-            .iter()
-            .map(|column| format!("{column} = ?"))
-            .collect();
-        let set = set.join(", ");
-        let due = format!("state NOT IN {ends} AND wake_at <= {NOW} AND lease_until <= {NOW}");
-        Self {
-            insert: format!(
-                "INSERT INTO {name} ({}, fence, lease_until, wake_at) VALUES ({}1, {NOW} + ?, 0)",
-                begins.join(", "),
-                "?, ".repeat(begins.len()),
-            )
-            .into(),
-            find: format!(
-                "SELECT {columns} FROM {name} WHERE {} = ? AND {} = ?",
-                table.scope, table.key
-            )
-            .into(),
-            get: format!(
-                "SELECT {columns} FROM {name} WHERE id = ?1 AND (?2 IS NULL OR {} = ?2)",
-                table.scope
-            )
-            .into(),
-            history: format!(
-                "SELECT state AS reached, at, detail FROM {history} WHERE {history_id} = ? ORDER BY version"
-            )
-            .into(),
-            // Ids are UUIDv7: in order of time.
-            list: format!(
-                "SELECT {columns} FROM {name}
-                 WHERE id > ?1 AND (?2 IS NULL OR status = ?2) AND (NOT ?3 OR needs_attention = 1)
-                 ORDER BY id LIMIT ?4"
-            )
-            .into(),
-            step: format!("INSERT INTO {history} ({history_id}, version, state, at, detail) VALUES (?, ?, ?, ?, ?)")
-                .into(),
-            record: format!(
-                "UPDATE {name} SET {set}, unread_signals = unread_signals - ?, wake_at = {NOW} + ?, lease_until = {NOW} + ?
-                 WHERE id = ? AND version = ? AND fence = ?"
-            )
-            .into(),
-            wait: format!(
-                "UPDATE {name} SET {set}, unread_signals = unread_signals - ?, owner = '', wake_at = ?, lease_until = ?
-                 WHERE id = ? AND version = ? AND fence = ? AND unread_signals = ?"
-            )
-            .into(),
-            due: format!("SELECT 1 FROM {name} WHERE {due} AND machine <= ? LIMIT 1").into(),
-            claim: format!(
-                "UPDATE {name} SET owner = ?, fence = fence + 1, lease_until = {NOW} + ?
-                 WHERE id IN (SELECT id FROM {name} WHERE {due} AND machine <= ? ORDER BY wake_at LIMIT ?)
-                 RETURNING {columns}, fence"
-            )
-            .into(),
-            release_all: format!(
-                "UPDATE {name} SET lease_until = 0, wake_at = 0 WHERE owner = ? AND state NOT IN {ends}"
-            )
-            .into(),
-            has_ended: format!("SELECT state IN {ends} FROM {name} WHERE id = ?").into(),
-            wake: format!(
-                "UPDATE {name} SET unread_signals = unread_signals + 1, wake_at = min(wake_at, {NOW}),
-                    lease_until = CASE owner WHEN '' THEN {NOW} ELSE lease_until END WHERE id = ?"
-            )
-            .into(),
-        }
-    }
 }
 
 impl<M: Machine> SqliteJournal<M> {
@@ -135,6 +45,7 @@ impl<M: Machine> SqliteJournal<M> {
     }
 
     /// A journal with rows of the service that change with its sagas.
+    #[must_use]
     pub fn with_own_rows(self, own: Arc<dyn OwnRows<M>>) -> Self {
         Self { own: Some(own), ..self }
     }

@@ -39,7 +39,7 @@ impl<M: Sample> Books<M> {
 impl<M: Sample> Calls<M> for Books<M> {
     async fn call(&self, call: M::Call, saga: &mut Saga<M>) -> Outcome<<M::State as State>::Failure> {
         match &self.refuses {
-            Some((refused, why)) if *refused == call => return Outcome::Refused(why.clone()),
+            Some((not_made, why)) if *not_made == call => return Outcome::Refused(why.clone()),
             Some(_) | None => {}
         }
         let (mut effects, effect) = (self.effects(), format!("{call:?}"));
@@ -67,7 +67,7 @@ pub fn expected<M: Sample>(refuses: &Refusal<M>) -> (M::State, Vec<String>) {
                 told.unwrap_or_else(|| M::apply(state, Outcome::Done))
             }
             Next::Call(call) => match refuses {
-                Some((refused, why)) if *refused == call => M::apply(state, Outcome::Refused(why.clone())),
+                Some((not_made, why)) if *not_made == call => M::apply(state, Outcome::Refused(why.clone())),
                 Some(_) | None => {
                     effects.push(format!("{call:?}"));
                     M::apply(state, Outcome::Done)

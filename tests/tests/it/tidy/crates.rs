@@ -9,7 +9,7 @@ use super::{
     source::{read, root},
 };
 
-const PLATFORM: [&str; 5] = ["money", "storage", "events", "runtime", "testing"];
+const PLATFORM: [&str; 6] = ["money", "storage", "events", "saga", "runtime", "testing"];
 
 /// A member of the workspace.
 struct Member {

@@ -2,9 +2,10 @@
 
 use checkout::{
     domain::Failure,
-    saga::{Call, Next, Outcome, State, apply, next},
+    saga::{Call, Next, State, apply, next},
 };
 use proto::Reason;
+use saga::{Outcome, State as _};
 
 use super::{
     assert_none,
@@ -51,7 +52,8 @@ fn written(state: &State) -> [String; 3] {
             intent.name().to_owned(),
             "–".to_owned(),
         ],
-        Next::Nothing => ["–".to_owned(), "–".to_owned(), "–".to_owned()],
+        Next::Wait(_) => ["(wait)".to_owned(), after(Outcome::Done), "–".to_owned()],
+        Next::End => ["–".to_owned(), "–".to_owned(), "–".to_owned()],
     }
 }
 

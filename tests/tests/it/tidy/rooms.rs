@@ -146,7 +146,9 @@ fn ports_name_no_technology() {
 #[test]
 fn the_domain_is_pure() {
     let mut findings = Vec::new();
-    for file in room("domain").into_iter().chain(room("saga")) {
+    // Beside the table of a saga stand its calls and its columns.
+    let tables = room("saga").into_iter().filter(|file| file.path.ends_with("/saga.rs"));
+    for file in room("domain").into_iter().chain(tables) {
         for (number, line) in file.code_without_tests() {
             let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
             let named = IMPURE_WORDS.iter().filter(|word| words.contains(word));

@@ -25,10 +25,6 @@ const MAY_SLEEP: [(&str, &str); 14] = [
         "the one poll of the bench; time is paused there, so that looks cost none",
     ),
     (
-        "checkout/tests/it/journal_contract/claims.rs",
-        "a lease ends by the clock of the database, which no test can hold",
-    ),
-    (
         "payment/tests/it/bench.rs",
         "stands for a provider that is slower than the timeout: being late is what it is for",
     ),

@@ -44,9 +44,9 @@ pub async fn lists_come_in_pages_oldest_first<M: Sample>(fixture: Fixture<M>) {
 
 pub async fn lists_are_filtered_by_status_and_by_need_of_attention<M: Sample>(fixture: Fixture<M>) {
     let journal = fixture.journal();
-    let states = [M::way().split_off(1), M::aside()].concat();
+    let all = [M::way().split_off(1), M::aside()].concat();
     let mut listed = Vec::new();
-    for state in states {
+    for state in all {
         let claimed = begun(journal.as_ref(), state.name(), HOUR).await;
         listed.push(driven(journal.as_ref(), claimed, &steps([state])).await.saga);
     }

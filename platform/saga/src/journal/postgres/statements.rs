@@ -1,0 +1,148 @@
+//! The statements of a journal in PostgreSQL.
+
+use std::sync::Arc;
+
+use super::super::{Table, row};
+use crate::machine::Machine;
+
+/// The statements, for one table.
+pub(super) struct Statements {
+    pub(super) insert: Arc<str>,
+    pub(super) find: Arc<str>,
+    pub(super) get: Arc<str>,
+    pub(super) record: Arc<str>,
+    pub(super) wait: Arc<str>,
+    pub(super) due: Arc<str>,
+    pub(super) claim: Arc<str>,
+    pub(super) release_all: Arc<str>,
+    pub(super) send: Arc<str>,
+}
+
+impl Statements {
+    pub(super) fn of<M: Machine>() -> Self {
+        let table = M::TABLE;
+        let (name, history, history_id) = (table.name, table.history, table.history_id);
+        let (columns, ends) = (row::columns(&table), row::ends(&table));
+        // Compared with the time of the statement, which an index can be searched for, unlike that of the clock.
+        let is_due = format!(
+            "state NOT IN {ends} AND lease_until <= statement_timestamp() AND wake_at <= statement_timestamp()"
+        );
+        Self {
+            insert: insert(&table).into(),
+            find: format!(
+                "SELECT {columns} FROM {name} WHERE {} = $1 AND {} = $2",
+                table.scope, table.key
+            )
+            .into(),
+            // One statement, so that all of it is of one moment.
+            get: format!(
+                "SELECT {columns}, reached, at, detail FROM {name}
+                 JOIN (SELECT {history_id} AS of_saga, version AS nth, state AS reached, at, detail FROM {history}) entries
+                    ON of_saga = id
+                 WHERE id = $1 AND ($2::text IS NULL OR {} = $2) ORDER BY nth",
+                table.scope
+            )
+            .into(),
+            record: record(
+                &table,
+                "wake_at = clock_timestamp() + $9, lease_until = clock_timestamp() + $10",
+                "",
+            )
+            .into(),
+            wait: record(
+                &table,
+                "owner = '', wake_at = $9, lease_until = $10",
+                "AND unread_signals = $4",
+            )
+            .into(),
+            due: format!("SELECT EXISTS (SELECT 1 FROM {name} WHERE {is_due} AND machine <= $1)").into(),
+            // The longest ownerless come first. What others write or claim at this moment is not waited for.
+            claim: format!(
+                "WITH due AS MATERIALIZED (
+                    SELECT id FROM {name} WHERE {is_due} AND machine <= $4
+                    ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 UPDATE {name} SET owner = $1, fence = fence + 1, lease_until = clock_timestamp() + $2
+                 WHERE id IN (SELECT id FROM due)
+                 RETURNING {columns}, fence"
+            )
+            .into(),
+            release_all: format!(
+                "UPDATE {name} SET lease_until = clock_timestamp(), wake_at = clock_timestamp()
+                 WHERE owner = $1 AND state NOT IN {ends}"
+            )
+            .into(),
+            send: send(&table).into(),
+        }
+    }
+}
+
+/// Stores a saga with its first entry; no row when its key is taken. Waits for a transaction that is about to take the key.
+fn insert(table: &Table) -> String {
+    let columns = row::beginning_columns(table);
+    let places: Vec<_> = (1..=columns.len()).map(|nth| format!("${nth}")).collect();
+    format!(
+        "WITH begun AS (
+            INSERT INTO {name} ({columns}, fence, lease_until, wake_at)
+            VALUES ({places}, 1, clock_timestamp() + ${ttl}, clock_timestamp())
+            ON CONFLICT ({scope}, {key}) DO NOTHING
+            RETURNING id, version, state, created_at, fence),
+         first AS (
+            INSERT INTO {history} ({history_id}, version, state, at, detail)
+            SELECT id, version, state, created_at, ${detail} FROM begun)
+         SELECT fence FROM begun",
+        name = table.name,
+        scope = table.scope,
+        key = table.key,
+        history = table.history,
+        history_id = table.history_id,
+        ttl = columns.len() + 1,
+        detail = columns.len() + 2,
+        columns = columns.join(", "),
+        places = places.join(", "),
+    )
+}
+
+/// Moves a saga and its history on, and returns its version; no row when it was not there any more.
+fn record(table: &Table, lease: &str, condition: &str) -> String {
+    let set: Vec<_> = row::changed_columns(table)
+        .into_iter()
+        .zip(11..)
+        .map(|(column, nth)| format!("{column} = ${nth}"))
+        .collect();
+    format!(
+        "WITH moved AS (
+            UPDATE {name} SET {set}, unread_signals = unread_signals - $4, {lease}
+            WHERE id = $1 AND version = $2 AND fence = $3 {condition}
+            RETURNING id, version),
+         entries AS (
+            INSERT INTO {history} ({history_id}, version, state, at, detail)
+            SELECT id, $2 + nth, reached, at, detail
+            FROM moved, UNNEST($5::text[], $6::timestamptz[], $7::text[])
+                WITH ORDINALITY AS step (reached, at, detail, nth)),
+         used AS (
+            UPDATE saga_signals SET read_at = clock_timestamp()
+            WHERE saga_id = (SELECT id FROM moved) AND id = ANY($8::uuid[]))
+         SELECT version FROM moved",
+        name = table.name,
+        history = table.history,
+        history_id = table.history_id,
+        set = set.join(", "),
+    )
+}
+
+/// Leaves a signal for a saga that has not ended, and makes it due; says whether it has, no row if there is none.
+fn send(table: &Table) -> String {
+    let (name, ends) = (table.name, row::ends(table));
+    format!(
+        "WITH known AS (SELECT id, state IN {ends} AS has_ended FROM {name} WHERE id = $1 FOR UPDATE),
+                 put AS (
+                    INSERT INTO saga_signals (saga_id, id, name, payload, sent_at)
+                    SELECT id, $2, $3, $4, clock_timestamp() FROM known WHERE NOT has_ended
+                    ON CONFLICT DO NOTHING RETURNING saga_id),
+                 woken AS (
+                    UPDATE {name} SET unread_signals = unread_signals + 1, wake_at = LEAST(wake_at, clock_timestamp()),
+                        lease_until = CASE owner WHEN '' THEN clock_timestamp() ELSE lease_until END
+                    WHERE id IN (SELECT saga_id FROM put))
+                 SELECT has_ended FROM known"
+    )
+}
