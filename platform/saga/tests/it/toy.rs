@@ -82,11 +82,10 @@ impl Machine for Trip {
     fn apply(state: State, outcome: Outcome<String>) -> State {
         match (state, outcome) {
             (Asked, Outcome::Done) => Booked,
-            (Asked, Outcome::Refused(why)) => Cancelled(why),
             (Booked, Outcome::Done) => Cancelling("nobody approved it".to_owned()),
             (Approved, Outcome::Done) => Paid,
             (Approved, Outcome::Refused(why)) => Cancelling(why),
-            (Cancelling(why), Outcome::Done) => Cancelled(why),
+            (Asked, Outcome::Refused(why)) | (Cancelling(why), Outcome::Done) => Cancelled(why),
             (state, _) => state,
         }
     }
