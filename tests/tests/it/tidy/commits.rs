@@ -9,12 +9,11 @@ use super::{
 fn every_label_of_a_commit_is_in_a_list() {
     let mut findings = Vec::new();
     for File { path, text } in files(&["src/commits.rs"]) {
-        let lists: String = text
+        let lists = text
             .split("&[&str] = &[")
             .skip(1)
-            .filter_map(|list| list.split(']').next())
-            .collect();
-        let listed: Vec<_> = lists.split([',', '\n', ' ']).collect();
+            .filter_map(|list| list.split(']').next());
+        let listed: Vec<_> = lists.flat_map(|list| list.split(',').map(str::trim)).collect();
         let constants = text.lines().filter_map(|line| line.strip_prefix("pub const "));
         let labels = constants.filter_map(|constant| constant.split_once(": &str = "));
         let forgotten = labels.filter(|(name, _)| !listed.contains(name));
@@ -26,14 +25,12 @@ fn every_label_of_a_commit_is_in_a_list() {
 #[test]
 fn no_commit_is_named_where_it_is_made() {
     let is_product = |file: &File| file.path.contains("/src/") && !file.is_test();
+    let in_place = [".write(\"", "Kind::Commit, \""];
     let mut findings = Vec::new();
     for file in files(&[".rs"]).into_iter().filter(is_product) {
-        let lines = file.text.lines().take(file.tests_begin() - 1).map(str::trim);
-        let joined: String = lines.collect();
-        if [".write(\"", "Kind::Commit, \""]
-            .iter()
-            .any(|named| joined.contains(named))
-        {
+        let lines = file.text.lines().take(file.tests_begin() - 1);
+        let joined: String = lines.map(str::trim).collect();
+        if in_place.iter().any(|label| joined.contains(label)) {
             findings.push(format!("{}: names a commit", file.path));
         }
     }
