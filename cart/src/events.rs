@@ -84,7 +84,7 @@ fn unapplied(error: CartError) -> HandlerError {
 /// Consumes until the tasks are stopping. The topic is made first: who joins before it is there may get nothing of it.
 pub(crate) async fn consume(carts: Carts, bus: Arc<dyn events::EventBus>, runtime: Runtime) {
     let Runtime {
-        clock, crash, tasks, ..
+        clock, points, tasks, ..
     } = runtime;
     tokio::select! {
         () = ensure_topic(bus.as_ref(), &tasks) => {}
@@ -97,7 +97,7 @@ pub(crate) async fn consume(carts: Carts, bus: Arc<dyn events::EventBus>, runtim
         bus,
         handler,
         clock,
-        crash,
+        points,
     }
     .run(tasks)
     .await;

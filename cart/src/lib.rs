@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod cache;
+pub mod commits;
 mod config;
 mod document;
 pub mod domain;
@@ -81,7 +82,7 @@ struct Opened {
 async fn open_store(config: &Config, runtime: &Runtime) -> Result<Opened, OpenError> {
     let (name, engine, sweep): (_, Arc<dyn CartStore>, Option<Arc<dyn OldCarts>>) = match &config.store {
         Store::Sqlite(path) => {
-            let store = Arc::new(SqliteCartStore::open(path, &runtime.crash).await?);
+            let store = Arc::new(SqliteCartStore::open(path, &runtime.points).await?);
             ("cart-store", store.clone(), Some(store))
         }
         Store::Mongo { uri, database } => {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::Args;
 use payment::SuccessRate;
 use runtime::{
-    CrashPoints,
+    Points,
     config::{ConfigError, Span},
     telemetry::LogFormat,
 };
@@ -147,7 +147,7 @@ by_service! {
 pub struct Config {
     pub services: Vec<ServiceName>,
     pub settings: Settings,
-    pub crash: CrashPoints,
+    pub points: Points,
 }
 
 impl Config {
@@ -168,11 +168,11 @@ impl Config {
         if settings.engines.kafka().is_none() {
             check_events(&services)?;
         }
-        let crash = settings.hooks.crash_points()?;
+        let points = settings.hooks.points()?;
         Ok(Self {
             services,
             settings,
-            crash,
+            points,
         })
     }
 

@@ -92,7 +92,7 @@ impl Shop {
             ..hooks.runtime.limits
         };
         let runtime = Runtime {
-            crash: config.crash.clone(),
+            points: config.points.clone(),
             limits,
             ..hooks.runtime
         };

@@ -1,7 +1,7 @@
 //! Purchases: the saga over stock, cart and payment, its tables, its outbox. A purchase happens once or not at all.
 
 pub mod app;
-mod commits;
+pub mod commits;
 mod config;
 pub mod domain;
 mod grpc;
@@ -36,7 +36,7 @@ pub async fn build(
     bus: Arc<dyn EventBus>,
     runtime: &Runtime,
 ) -> Result<Service, OpenError> {
-    let store = store::open(&config.store, &runtime.crash).await?;
+    let store = store::open(&config.store, &runtime.points).await?;
     let wake = Wake::default();
     let carts = Arc::new(peers::cart::GrpcCarts::new(peers.cart));
     let participants = saga::Participants {
@@ -65,7 +65,7 @@ pub async fn build(
         poll: config.outbox_poll,
         batch: config.outbox_batch,
         retention: config.outbox_retention,
-        crash: runtime.crash.clone(),
+        points: runtime.points.clone(),
     };
     let eraser = app::erasure::Eraser::new(store.journal, store.records, bus.clone());
     let grpc = grpc::CheckoutGrpc::new(checkouts, eraser, config.timeout, config.default_method);

@@ -10,7 +10,7 @@ use ::saga::{
     journal::{postgres::PostgresJournal, sqlite::SqliteJournal},
 };
 use events::{Outbox, PostgresOutbox, SqliteOutbox};
-use runtime::{CrashPoints, Probe};
+use runtime::{Points, Probe};
 use storage::{OpenError, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 
 use crate::{config::Store, ports::CustomerRecords, saga::CheckoutMachine};
@@ -32,14 +32,14 @@ pub(crate) struct Opened {
 }
 
 /// Opens a store, and brings its schema up to date.
-pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, OpenError> {
+pub(crate) async fn open(store: &Store, points: &Points) -> Result<Opened, OpenError> {
     match store {
         Store::Sqlite(path) => {
             let migrations = sqlite::MIGRATIONS;
             let db = Sqlite::open(SqliteOptions {
                 path,
                 migrations,
-                crash,
+                points,
             })
             .await?;
             Ok(Opened {
@@ -58,7 +58,7 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<Opened, O
                 address,
                 schema,
                 migrations,
-                crash,
+                points,
             })
             .await?;
             Ok(Opened {

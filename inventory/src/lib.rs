@@ -1,6 +1,7 @@
 //! Stock, and the holds that checkouts have on it.
 
 mod app;
+pub mod commits;
 mod config;
 pub mod domain;
 mod grpc;
@@ -15,7 +16,7 @@ pub use config::{Config, Store};
 
 /// Opens the store and puts the service together. Nothing runs yet; what has run out is given back once it does.
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
-    let (store, probe) = store::open(&config.store, &runtime.crash).await?;
+    let (store, probe) = store::open(&config.store, &runtime.points).await?;
     let (swept, ttl, tasks) = (store.clone(), config.reservation_ttl, runtime.tasks.clone());
     let sweep = move || app::expire_holds(swept.clone(), ttl, tasks.clone());
     let inventory = app::Inventory::new(store, config.reservation_ttl);

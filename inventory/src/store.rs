@@ -6,7 +6,7 @@ mod sqlite;
 
 use std::sync::Arc;
 
-use runtime::{CrashPoints, Probe};
+use runtime::{Points, Probe};
 use storage::OpenError;
 
 use crate::{config::Store, ports::StockStore};
@@ -17,10 +17,10 @@ pub use sqlite::SqliteStockStore;
 const SCHEMA: &str = "inventory";
 
 /// Opens the store that was configured, with a probe for its health.
-pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn StockStore>, Probe), OpenError> {
+pub(crate) async fn open(store: &Store, points: &Points) -> Result<(Arc<dyn StockStore>, Probe), OpenError> {
     match store {
         Store::Sqlite(path) => {
-            let (store, db) = SqliteStockStore::open(path, crash).await?;
+            let (store, db) = SqliteStockStore::open(path, points).await?;
             let probe = Probe::new("inventory-store", move || {
                 let db = db.clone();
                 async move { db.is_up().await }
@@ -28,7 +28,7 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn 
             Ok((Arc::new(store), probe))
         }
         Store::Postgres(address) => {
-            let (store, db) = PostgresStockStore::open(address, SCHEMA, crash).await?;
+            let (store, db) = PostgresStockStore::open(address, SCHEMA, points).await?;
             let probe = Probe::new("inventory-postgresql", move || {
                 let db = db.clone();
                 async move { db.is_up().await }

@@ -2,6 +2,7 @@
 //! can list.
 
 mod app;
+pub mod commits;
 mod config;
 pub mod domain;
 mod events;
@@ -36,11 +37,11 @@ const TOPIC: Topic = Topic {
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, probe): (Arc<dyn NotificationStore>, _) = match &config.store {
         Store::Sqlite(path) => {
-            let store = SqliteNotificationStore::open(path, &runtime.crash).await?;
+            let store = SqliteNotificationStore::open(path, &runtime.points).await?;
             (Arc::new(store), "notification-store")
         }
         Store::Postgres(address) => {
-            let store = PostgresNotificationStore::open(address, "notification", &runtime.crash).await?;
+            let store = PostgresNotificationStore::open(address, "notification", &runtime.points).await?;
             (Arc::new(store), "notification-postgresql")
         }
     };
@@ -51,7 +52,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         bus,
         handler: Arc::new(Teller::new(notifications.clone())),
         clock: runtime.clock.clone(),
-        crash: runtime.crash.clone(),
+        points: runtime.points.clone(),
     };
     let grpc = NotificationServiceServer::new(grpc::Grpc::new(notifications))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)

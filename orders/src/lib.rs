@@ -1,6 +1,7 @@
 //! Orders: what customers bought, one for each purchase, created from the events of finished checkouts.
 
 mod app;
+pub mod commits;
 mod config;
 pub mod domain;
 mod events;
@@ -35,11 +36,11 @@ const TOPIC: Topic = Topic {
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, probe): (Arc<dyn OrderStore>, _) = match &config.store {
         Store::Sqlite(path) => {
-            let store = SqliteOrderStore::open(path, &runtime.crash).await?;
+            let store = SqliteOrderStore::open(path, &runtime.points).await?;
             (Arc::new(store), "orders-store")
         }
         Store::Postgres(address) => {
-            let store = PostgresOrderStore::open(address, "orders", &runtime.crash).await?;
+            let store = PostgresOrderStore::open(address, "orders", &runtime.points).await?;
             (Arc::new(store), "orders-postgresql")
         }
     };
@@ -50,7 +51,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         bus,
         handler: Arc::new(OrderPlacer::new(orders.clone())),
         clock: runtime.clock.clone(),
-        crash: runtime.crash.clone(),
+        points: runtime.points.clone(),
     };
     let grpc = OrdersServiceServer::new(grpc::Grpc::new(orders))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)

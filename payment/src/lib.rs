@@ -4,6 +4,7 @@
 //! by asking again under the same key.
 
 pub mod app;
+pub mod commits;
 mod config;
 pub mod domain;
 mod grpc;
@@ -28,11 +29,11 @@ use store::{PostgresPaymentStore, SqlitePaymentStore};
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, probe): (Arc<dyn PaymentStore>, _) = match &config.store {
         Store::Sqlite(path) => {
-            let store = SqlitePaymentStore::open(path, &runtime.crash).await?;
+            let store = SqlitePaymentStore::open(path, &runtime.points).await?;
             (Arc::new(store), "payment-store")
         }
         Store::Postgres(address) => {
-            let store = PostgresPaymentStore::open(address, "payment", &runtime.crash).await?;
+            let store = PostgresPaymentStore::open(address, "payment", &runtime.points).await?;
             (Arc::new(store), "payment-postgresql")
         }
     };
@@ -57,9 +58,9 @@ async fn simulated(
     runtime: &Runtime,
 ) -> Result<Arc<dyn PaymentProvider>, OpenError> {
     let ledger: Arc<dyn Ledger> = match &provider.ledger {
-        Store::Sqlite(path) => Arc::new(SqliteLedger::open(path, &runtime.crash).await?),
+        Store::Sqlite(path) => Arc::new(SqliteLedger::open(path, &runtime.points).await?),
         // Connections and a schema of its own: an outside company's books, which only happen to be near.
-        Store::Postgres(address) => Arc::new(PostgresLedger::open(address, "provider", &runtime.crash).await?),
+        Store::Postgres(address) => Arc::new(PostgresLedger::open(address, "provider", &runtime.points).await?),
     };
     let manner = Manner {
         success_rate: provider.success_rate,

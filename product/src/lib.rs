@@ -1,6 +1,7 @@
 //! The catalogue: what can be bought, and for how much.
 
 mod app;
+pub mod commits;
 mod config;
 pub mod domain;
 mod grpc;
@@ -15,7 +16,7 @@ pub use config::{Config, Store};
 
 /// Opens the store and puts the service together. Nothing runs yet.
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
-    let (catalogue, probe) = store::open(&config.store, &runtime.crash).await?;
+    let (catalogue, probe) = store::open(&config.store, &runtime.points).await?;
     let products = app::Products::new(catalogue, runtime.clock.clone());
     let grpc = ProductServiceServer::new(grpc::Grpc::new(products))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)

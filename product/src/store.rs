@@ -7,7 +7,7 @@ mod sqlite;
 
 use std::{sync::Arc, time::Duration};
 
-use runtime::{CrashPoints, Probe};
+use runtime::{Points, Probe};
 use storage::{Bounds, OpenError};
 
 use crate::{config::Store, ports::Catalogue};
@@ -26,10 +26,10 @@ const SEARCHES: Bounds = Bounds {
 };
 
 /// Opens the store that was configured, with a probe for its health.
-pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn Catalogue>, Probe), OpenError> {
+pub(crate) async fn open(store: &Store, points: &Points) -> Result<(Arc<dyn Catalogue>, Probe), OpenError> {
     match store {
         Store::Sqlite(path) => {
-            let (catalogue, db) = SqliteCatalogue::open(path, crash).await?;
+            let (catalogue, db) = SqliteCatalogue::open(path, points).await?;
             let probe = Probe::new("product-store", move || {
                 let db = db.clone();
                 async move { db.is_up().await }
@@ -37,7 +37,7 @@ pub(crate) async fn open(store: &Store, crash: &CrashPoints) -> Result<(Arc<dyn 
             Ok((Arc::new(catalogue), probe))
         }
         Store::Postgres(address) => {
-            let (catalogue, db) = PostgresCatalogue::open(address, SCHEMA, crash).await?;
+            let (catalogue, db) = PostgresCatalogue::open(address, SCHEMA, points).await?;
             let probe = Probe::new("product-postgresql", move || {
                 let db = db.clone();
                 async move { db.is_up().await }

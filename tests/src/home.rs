@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use cartwright::settings::Settings;
 use events::{EventBus, Signatures, SigningKey, SqliteBus};
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{FromRow, sqlite::SqliteRow};
 use tempfile::TempDir;
 use testing::Engine;
@@ -242,7 +242,7 @@ impl Home {
     pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
         Ok(match &self.places {
             None => {
-                let bus = SqliteBus::open(&self.folder().join("bus.db"), &CrashPoints::none()).await?;
+                let bus = SqliteBus::open(&self.folder().join("bus.db"), &Points::none()).await?;
                 Arc::new(bus.signed(self.signatures()))
             }
             Some(places) => Arc::new(places.bus().await?),

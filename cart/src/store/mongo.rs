@@ -15,10 +15,11 @@ use mongodb::{
     bson::{DateTime, Document, doc},
     error::{Error, ErrorKind, WriteFailure},
 };
-use runtime::{Clock, CrashPoints, Runtime, Tasks};
+use runtime::{Clock, Kind, Points, Runtime, Tasks};
 use storage::{Heartbeat, OpenError, StoreError};
 
 use crate::{
+    commits,
     config::Secret,
     domain::{Cart, UserId, Version},
     ports::{CartStore, Saved},
@@ -46,7 +47,7 @@ pub struct MongoCartStore {
     expires: bool,
     heartbeat: Heartbeat,
     clock: Clock,
-    crash: CrashPoints,
+    points: Points,
     tasks: Tasks,
 }
 
@@ -55,7 +56,7 @@ impl MongoCartStore {
     /// nobody answers.
     pub async fn open(uri: &Secret, database: &str, runtime: &Runtime) -> Result<Self, OpenError> {
         let Runtime {
-            clock, crash, tasks, ..
+            clock, points, tasks, ..
         } = runtime.clone();
         let carts = opening::connect(uri.reveal(), database).await?;
         let expires = expiry::ask_for(&carts).await?;
@@ -64,7 +65,7 @@ impl MongoCartStore {
             expires,
             heartbeat: Heartbeat::default(),
             clock,
-            crash,
+            points,
             tasks,
         })
     }
@@ -113,14 +114,14 @@ impl CartStore for MongoCartStore {
     async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError> {
         let document = encode(cart)?;
         let base = expected.map(|version| doc! { "_id": cart.user.as_str(), "version": version.0 });
-        let (carts, crash) = (self.carts.clone(), self.crash.clone());
+        let (carts, points) = (self.carts.clone(), self.points.clone());
         let write = async move {
-            crash.before("commit", "cart.save");
+            let commit = points.enter(Kind::Commit, commits::SAVE);
             let done = match base {
                 Some(base) => carts.replace_one(base, document).await?.matched_count == 1,
                 None => carts.insert_one(document).await.map(|_| true)?,
             };
-            crash.after("commit", "cart.save");
+            commit.done();
             Ok(done)
         };
         match self.run(write).await {
@@ -131,11 +132,11 @@ impl CartStore for MongoCartStore {
     }
 
     async fn erase(&self, user: &UserId) -> Result<bool, StoreError> {
-        let (carts, filter, crash) = (self.carts.clone(), doc! { "_id": user.as_str() }, self.crash.clone());
+        let (carts, filter, points) = (self.carts.clone(), doc! { "_id": user.as_str() }, self.points.clone());
         let erase = async move {
-            crash.before("commit", "cart.erase");
+            let commit = points.enter(Kind::Commit, commits::ERASE);
             let erased = carts.delete_one(filter).await?.deleted_count;
-            crash.after("commit", "cart.erase");
+            commit.done();
             Ok(erased == 1)
         };
         self.run(erase).await

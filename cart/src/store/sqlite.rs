@@ -5,10 +5,11 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
 use crate::{
+    commits,
     document::CartDocument,
     domain::{Cart, LIFETIME, UserId, Version},
     ports::{CartStore, OldCarts, Saved},
@@ -45,12 +46,12 @@ pub struct SqliteCartStore {
 }
 
 impl SqliteCartStore {
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<Self, OpenError> {
         Ok(Self {
             db: Sqlite::open(SqliteOptions {
                 path,
                 migrations: MIGRATIONS,
-                crash,
+                points,
             })
             .await?,
         })
@@ -76,7 +77,7 @@ impl CartStore for SqliteCartStore {
             user, cart_id, version, ..
         } = document;
         let updated_at = cart.updated_at.map(jiff::Timestamp::as_millisecond);
-        let write = self.db.write("cart.save", move |tx| {
+        let write = self.db.write(commits::SAVE, move |tx| {
             async move {
                 let query = match expected {
                     None => sqlx::query(
@@ -108,7 +109,7 @@ impl CartStore for SqliteCartStore {
 
     async fn erase(&self, user: &UserId) -> Result<bool, StoreError> {
         let user = user.as_str().to_owned();
-        let erase = self.db.write("cart.erase", move |tx| {
+        let erase = self.db.write(commits::ERASE, move |tx| {
             async move {
                 let erase = sqlx::query("DELETE FROM carts WHERE user_id = ?").bind(user);
                 Ok(erase.execute(tx).await?.rows_affected() == 1)
@@ -139,7 +140,7 @@ impl OldCarts for SqliteCartStore {
         if !any {
             return Ok(0);
         }
-        let drop = self.db.write("cart.expire", move |tx| {
+        let drop = self.db.write(commits::EXPIRE, move |tx| {
             async move {
                 let drop = sqlx::query(DROP_OLD).bind(now).bind(lifetime).bind(BATCH);
                 Ok(drop.execute(tx).await?.rows_affected())
@@ -160,7 +161,7 @@ mod tests {
     async fn old_carts_are_found_by_their_index() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cart.db");
-        let store = SqliteCartStore::open(&path, &CrashPoints::none()).await.unwrap();
+        let store = SqliteCartStore::open(&path, &Points::none()).await.unwrap();
         for sql in [ANY_OLD, DROP_OLD] {
             let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
             let plan = plan.fetch_all(store.db.reader()).await.unwrap();

@@ -288,7 +288,7 @@ async fn the_service_listens_on_its_own_port_too() {
     let shop = Shop::open().await;
     let policy = runtime::channel::Policy {
         deadline: crate::support::MINUTE,
-        crash: runtime::CrashPoints::none(),
+        points: runtime::Points::none(),
         faults: runtime::Faults::none(),
     };
     let peer = runtime::channel::Peer::tcp(&shop.address.to_string(), policy).unwrap();

@@ -31,7 +31,7 @@ use proto::{
     status::Refusal,
 };
 use runtime::{
-    CrashPoints, Faults, Runtime, Service,
+    Faults, Points, Runtime, Service,
     channel::{Peer, Policy},
     serve::{Interface, Running, start},
 };
@@ -130,7 +130,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn
 
 pub(crate) async fn sqlite_store(folder: &TempDir) -> Arc<SqliteCartStore> {
     Arc::new(
-        SqliteCartStore::open(&folder.path().join("cart.db"), &CrashPoints::none())
+        SqliteCartStore::open(&folder.path().join("cart.db"), &Points::none())
             .await
             .unwrap(),
     )
@@ -345,7 +345,7 @@ impl Shop {
         let runtime = Runtime::system().with_own_tasks();
         let products = Service::new("product", ProductServiceServer::new(server), runtime.tasks.clone());
         let (product, products) = serve(products, &runtime).await;
-        let bus = SqliteBus::open(&folder.path().join("bus.db"), &CrashPoints::none())
+        let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
             .await
             .unwrap();
         let bus: Arc<dyn EventBus> = Arc::new(bus);
@@ -392,7 +392,7 @@ impl Shop {
 async fn serve(service: Service, runtime: &Runtime) -> (Peer, Running) {
     let policy = Policy {
         deadline: 30 * SECOND,
-        crash: CrashPoints::none(),
+        points: Points::none(),
         faults: Faults::none(),
     };
     let (peer, incoming) = Peer::in_process(policy);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use runtime::{CrashPoints, config::ConfigError};
+use runtime::{Points, config::ConfigError};
 
 /// Where the process is to die.
 #[derive(Debug, Clone, Args)]
@@ -12,10 +12,10 @@ pub struct TestHooks {
     /// For tests: says that the process may be ended by what follows. Without it the others are refused.
     #[arg(long, env, global = true, hide = true)]
     pub cartwright_test_hooks: Option<Purpose>,
-    /// For tests: abort when this crash point is passed.
+    /// For tests: abort when this point is passed.
     #[arg(long, env, global = true, hide = true)]
     pub cartwright_crash_at: Option<String>,
-    /// For tests: write the crash points that are passed to this file.
+    /// For tests: write the points that are passed to this file.
     #[arg(long, env, global = true, hide = true)]
     pub cartwright_crash_trace: Option<PathBuf>,
 }
@@ -46,7 +46,7 @@ impl TestHooks {
             .collect()
     }
 
-    pub(super) fn crash_points(&self) -> Result<CrashPoints, ConfigError> {
+    pub(super) fn points(&self) -> Result<Points, ConfigError> {
         if let (Some(variable), None) = (self.set().first(), self.cartwright_test_hooks) {
             return Err(ConfigError::new(
                 variable,
@@ -54,7 +54,7 @@ impl TestHooks {
             ));
         }
         let (at, trace) = (self.cartwright_crash_at.clone(), self.cartwright_crash_trace.as_deref());
-        CrashPoints::armed(at, trace)
+        Points::armed(at, trace)
             .map_err(|e| ConfigError::new("CARTWRIGHT_CRASH_TRACE", format!("cannot be written: {e}")))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use events::{EventBus, KafkaBus, KafkaOptions, SqliteBus};
 use proto::events::{CART_GROUP, CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS, NOTIFICATION_GROUP, ORDERS_GROUP};
-use runtime::{CrashPoints, Probe, Runtime, telemetry::chain};
+use runtime::{Points, Probe, Runtime, telemetry::chain};
 use storage::OpenError;
 
 use crate::{
@@ -70,7 +70,7 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
     let (bus, engine): (Arc<dyn EventBus>, _) = if settings.engines.kafka().is_some() {
         (Arc::new(kafka(settings).await?), "kafka")
     } else {
-        let bus = SqliteBus::open(&settings.file("bus"), &runtime.crash).await?;
+        let bus = SqliteBus::open(&settings.file("bus"), &runtime.points).await?;
         (Arc::new(signing::embedded(bus, settings).await?), "event-bus")
     };
     if !bus.signatures().are_made() {
@@ -99,7 +99,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Arc<dyn EventBus>, Op
     if settings.engines.kafka().is_some() {
         return Ok(Arc::new(kafka(settings).await?));
     }
-    let bus = SqliteBus::open(&settings.file("bus"), &CrashPoints::none()).await?;
+    let bus = SqliteBus::open(&settings.file("bus"), &Points::none()).await?;
     Ok(Arc::new(signing::beside(bus, settings)?))
 }
 

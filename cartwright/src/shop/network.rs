@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use runtime::{
-    CrashPoints, Faults, Probe,
+    Faults, Points, Probe,
     channel::{Incoming, Peer, Policy},
     config::{ConfigError, is_host_and_port},
 };
@@ -25,7 +25,7 @@ impl Network {
     pub(super) fn new(config: &Config, faults: Faults) -> Result<Self, ConfigError> {
         let policy = Policy {
             deadline: DEADLINE,
-            crash: config.crash.clone(),
+            points: config.points.clone(),
             faults,
         };
         let (mut peers, mut incoming) = (BTreeMap::new(), BTreeMap::new());
@@ -110,7 +110,7 @@ fn elsewhere(service: ServiceName, address: &str, policy: Policy) -> Result<Peer
 pub(crate) fn of_running(service: ServiceName, settings: &Settings, deadline: Duration) -> Result<Peer, ConfigError> {
     let policy = Policy {
         deadline,
-        crash: CrashPoints::none(),
+        points: Points::none(),
         faults: Faults::none(),
     };
     let address = settings.addresses.of(service).map_or("", String::as_str);

@@ -16,7 +16,7 @@ use events::{
     Stalled, Subscription, Topic, dead_letter_topic,
 };
 use proto::events::{CHECKOUT_TOPIC, GROUPS, ORDERS_GROUP};
-use runtime::CrashPoints;
+use runtime::Points;
 use storage::StoreError;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -130,7 +130,7 @@ struct Shop {
 impl Shop {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let log = SqliteBus::open(&folder.path().join("bus.db"), &CrashPoints::default())
+        let log = SqliteBus::open(&folder.path().join("bus.db"), &Points::default())
             .await
             .unwrap();
         log.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();

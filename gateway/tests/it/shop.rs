@@ -17,7 +17,7 @@ use proto::{
     orders::v1::orders_service_server::OrdersServiceServer, product::v1::product_service_server::ProductServiceServer,
 };
 use runtime::{
-    Clock, CrashPoints, Faults, Health, Probe, Runtime, Service,
+    Clock, Faults, Health, Points, Probe, Runtime, Service,
     channel::{Incoming, Peer, Policy},
     serve::{self, Capacity, Interface},
 };
@@ -96,7 +96,7 @@ impl Shop {
         let tasks = || runtime.with_own_tasks().tasks;
         let policy = Policy {
             deadline: setup.deadline,
-            crash: CrashPoints::none(),
+            points: Points::none(),
             faults: Faults::none(),
         };
         let channel = || Peer::in_process(policy.clone());
@@ -144,7 +144,7 @@ impl Shop {
     pub(crate) fn deserted() -> Self {
         let policy = Policy {
             deadline: LONG,
-            crash: CrashPoints::none(),
+            points: Points::none(),
             faults: Faults::none(),
         };
         let gone = || Peer::in_process(policy.clone()).0;

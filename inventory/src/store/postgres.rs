@@ -15,13 +15,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::PgConnection;
 use storage::{Migrations, OpenError, Postgres, PostgresAddress, PostgresOptions, StoreError};
 use uuid::Uuid;
 
 use super::row::{self, StockRow};
 use crate::{
+    commits,
     domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, Settlement, Stock},
     ports::StockStore,
 };
@@ -51,16 +52,12 @@ pub struct PostgresStockStore {
 
 impl PostgresStockStore {
     /// Opens the schema, and writes the starting stock when it makes it.
-    pub async fn open(
-        address: &PostgresAddress,
-        schema: &str,
-        crash: &CrashPoints,
-    ) -> Result<(Self, Postgres), OpenError> {
+    pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<(Self, Postgres), OpenError> {
         let db = Postgres::open(PostgresOptions {
             address,
             schema,
             migrations: MIGRATIONS,
-            crash,
+            points,
         })
         .await?;
         Ok((Self { db: db.clone() }, db))
@@ -76,7 +73,7 @@ impl PostgresStockStore {
     ) -> Result<Option<Result<Timestamp, Refusal>>, StoreError> {
         let lines = lines.clone();
         self.db
-            .write("inventory.reserve", move |tx| {
+            .write(commits::RESERVE, move |tx| {
                 reservations::reserve(tx, checkout, lines, ttl, if_short).boxed()
             })
             .await
@@ -90,8 +87,8 @@ impl PostgresStockStore {
         if_short: IfShort,
     ) -> Result<Option<Result<(), Refusal>>, StoreError> {
         let label = match settlement {
-            Settlement::Confirm => "inventory.confirm",
-            Settlement::Release => "inventory.release",
+            Settlement::Confirm => commits::CONFIRM,
+            Settlement::Release => commits::RELEASE,
         };
         self.db
             .write(label, move |tx| {
@@ -123,7 +120,7 @@ impl PostgresStockStore {
 
     async fn give_back(&self, due: Vec<Uuid>) -> Result<u32, StoreError> {
         self.db
-            .write("inventory.expire", move |tx| reservations::expire(tx, due).boxed())
+            .write(commits::EXPIRE, move |tx| reservations::expire(tx, due).boxed())
             .await
     }
 
@@ -195,7 +192,7 @@ impl StockStore for PostgresStockStore {
         let attempt = || {
             let delivery = delivery.clone();
             self.db
-                .write("inventory.add_stock", move |tx| receive(tx, delivery).boxed())
+                .write(commits::ADD_STOCK, move |tx| receive(tx, delivery).boxed())
         };
         match attempt().await {
             // Somebody used the key at the same time. What they did with it is there now.

@@ -7,12 +7,13 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::SqliteConnection;
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
 use super::row::{self, StockRow};
 use crate::{
+    commits,
     domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, Settlement, Stock},
     ports::StockStore,
 };
@@ -38,11 +39,11 @@ pub struct SqliteStockStore {
 
 impl SqliteStockStore {
     /// Opens the file, and writes the starting stock when it makes it.
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<(Self, Sqlite), OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<(Self, Sqlite), OpenError> {
         let db = Sqlite::open(SqliteOptions {
             path,
             migrations: MIGRATIONS,
-            crash,
+            points,
         })
         .await?;
         Ok((Self { db: db.clone() }, db))
@@ -72,7 +73,7 @@ impl StockStore for SqliteStockStore {
     ) -> Result<Result<Timestamp, Refusal>, StoreError> {
         let lines = lines.clone();
         self.db
-            .write("inventory.reserve", move |tx| {
+            .write(commits::RESERVE, move |tx| {
                 reservations::reserve(tx, checkout, lines, ttl).boxed()
             })
             .await
@@ -80,7 +81,7 @@ impl StockStore for SqliteStockStore {
 
     async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
         self.db
-            .write("inventory.confirm", move |tx| {
+            .write(commits::CONFIRM, move |tx| {
                 reservations::settle(tx, checkout, Settlement::Confirm).boxed()
             })
             .await
@@ -88,7 +89,7 @@ impl StockStore for SqliteStockStore {
 
     async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
         self.db
-            .write("inventory.release", move |tx| {
+            .write(commits::RELEASE, move |tx| {
                 reservations::settle(tx, checkout, Settlement::Release).boxed()
             })
             .await
@@ -107,14 +108,14 @@ impl StockStore for SqliteStockStore {
             return Ok(0);
         }
         self.db
-            .write("inventory.expire", move |tx| reservations::expire(tx, limit).boxed())
+            .write(commits::EXPIRE, move |tx| reservations::expire(tx, limit).boxed())
             .await
     }
 
     async fn receive(&self, delivery: &Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {
         let delivery = delivery.clone();
         self.db
-            .write("inventory.add_stock", move |tx| receive(tx, delivery).boxed())
+            .write(commits::ADD_STOCK, move |tx| receive(tx, delivery).boxed())
             .await
     }
 }

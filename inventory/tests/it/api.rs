@@ -13,7 +13,7 @@ use proto::{
     status,
 };
 use runtime::{
-    Clock, CrashPoints, Faults, Ids, Runtime,
+    Clock, Faults, Ids, Points, Runtime,
     channel::{Peer, Policy},
     serve::{self, Interface, Running},
 };
@@ -43,7 +43,7 @@ impl Api {
         assert_eq!(service.name, "inventory");
         let policy = Policy {
             deadline: Duration::from_secs(30),
-            crash: CrashPoints::none(),
+            points: Points::none(),
             faults: Faults::none(),
         };
         let (peer, incoming) = Peer::in_process(policy);

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use storage::{
     Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError,
@@ -12,6 +12,7 @@ use storage::{
 use uuid::Uuid;
 
 use crate::{
+    commits,
     domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
     ports::{NotificationStore, Told},
 };
@@ -57,12 +58,12 @@ pub struct PostgresNotificationStore {
 }
 
 impl PostgresNotificationStore {
-    pub async fn open(address: &PostgresAddress, schema: &str, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<Self, OpenError> {
         let options = PostgresOptions {
             address,
             schema,
             migrations: MIGRATIONS,
-            crash,
+            points,
         };
         Ok(Self {
             db: Postgres::open(options).await?,
@@ -75,7 +76,7 @@ impl NotificationStore for PostgresNotificationStore {
     async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError> {
         let notification = notification.clone();
         self.db
-            .write("notification.tell", move |tx| tell(tx, notification, now).boxed())
+            .write(commits::TELL, move |tx| tell(tx, notification, now).boxed())
             .await
     }
 
@@ -98,9 +99,7 @@ impl NotificationStore for PostgresNotificationStore {
     async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError> {
         let (user, checkouts) = (user.clone(), checkouts.to_vec());
         self.db
-            .write("notification.erase", move |tx| {
-                erase(tx, user, checkouts, limit).boxed()
-            })
+            .write(commits::ERASE, move |tx| erase(tx, user, checkouts, limit).boxed())
             .await
     }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
 use uuid::Uuid;
 
 use crate::{
+    commits,
     domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
     ports::{NotificationStore, Told},
 };
@@ -34,11 +35,11 @@ pub struct SqliteNotificationStore {
 }
 
 impl SqliteNotificationStore {
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<Self, OpenError> {
         let db = Sqlite::open(SqliteOptions {
             path,
             migrations: MIGRATIONS,
-            crash,
+            points,
         })
         .await?;
         Ok(Self { db })
@@ -50,7 +51,7 @@ impl NotificationStore for SqliteNotificationStore {
     async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError> {
         let notification = notification.clone();
         self.db
-            .write("notification.tell", move |tx| tell(tx, notification, now).boxed())
+            .write(commits::TELL, move |tx| tell(tx, notification, now).boxed())
             .await
     }
 
@@ -73,9 +74,9 @@ impl NotificationStore for SqliteNotificationStore {
 
     async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError> {
         let (user, checkouts) = (user.clone(), checkouts.to_vec());
-        let write = self.db.write("notification.erase", move |tx| {
-            erase(tx, user, checkouts, limit).boxed()
-        });
+        let write = self
+            .db
+            .write(commits::ERASE, move |tx| erase(tx, user, checkouts, limit).boxed());
         let erased = write.await?;
         self.db.scrub().await?;
         Ok(erased)
@@ -160,9 +161,7 @@ mod tests {
     async fn a_page_is_answered_from_the_index() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notification.db");
-        let store = SqliteNotificationStore::open(&path, &CrashPoints::none())
-            .await
-            .unwrap();
+        let store = SqliteNotificationStore::open(&path, &Points::none()).await.unwrap();
         let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {PAGE}")));
         let explain = explain.bind("u").bind(i64::MAX).bind("").bind(21);
         let plan = explain.fetch_all(store.db.reader()).await.unwrap();

@@ -13,7 +13,7 @@ use proto::{
     status,
 };
 use runtime::{
-    CrashPoints, Faults, Runtime,
+    Faults, Points, Runtime,
     channel::{Peer, Policy},
     serve::{self, Interface, Running},
 };
@@ -40,14 +40,14 @@ fn database(folder: &tempfile::TempDir) -> PathBuf {
 async fn start(told: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::system();
-    let store = SqliteNotificationStore::open(&database(&folder), &CrashPoints::none())
+    let store = SqliteNotificationStore::open(&database(&folder), &Points::none())
         .await
         .unwrap();
     let teller = Teller::new(Notifications::new(Arc::new(store), runtime.clock.clone()));
     for (n, user) in told {
         teller.handle(&completed(n, &purchase(n, user))).await.unwrap();
     }
-    let bus = SqliteBus::open(&folder.path().join("bus.db"), &CrashPoints::none())
+    let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
         .await
         .unwrap();
     let bus: Arc<dyn EventBus> = Arc::new(bus);
@@ -60,10 +60,10 @@ async fn start(told: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
         ("notification", "notification.v1.NotificationService")
     );
     assert!(!service.probes.is_empty());
-    let (crash, faults) = (CrashPoints::none(), Faults::none());
+    let (points, faults) = (Points::none(), Faults::none());
     let (peer, incoming) = Peer::in_process(Policy {
         deadline: Duration::from_secs(30),
-        crash,
+        points,
         faults,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

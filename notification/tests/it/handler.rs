@@ -12,7 +12,7 @@ use notification::{
     store::SqliteNotificationStore,
 };
 use proto::events::{CheckoutCompleted, CheckoutFailed};
-use runtime::{Clock, CrashPoints, Tasks};
+use runtime::{Clock, Points, Tasks};
 use storage::{Cursor, Page, StoreError};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,11 +28,7 @@ struct Telling {
 async fn telling() -> Telling {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notification.db");
-    let store = Arc::new(
-        SqliteNotificationStore::open(&path, &CrashPoints::none())
-            .await
-            .unwrap(),
-    );
+    let store = Arc::new(SqliteNotificationStore::open(&path, &Points::none()).await.unwrap());
     let notifications = Notifications::new(store.clone(), Clock::from_fn(ended_at));
     Telling {
         handler: Arc::new(Teller::new(notifications)),
@@ -217,7 +213,7 @@ async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect(
         name: "checkouts",
         partitions: 3,
     };
-    let bus = SqliteBus::open(&telling.folder.path().join("bus.db"), &CrashPoints::none())
+    let bus = SqliteBus::open(&telling.folder.path().join("bus.db"), &Points::none())
         .await
         .unwrap();
     let bus: Arc<dyn EventBus> = Arc::new(bus);
@@ -234,14 +230,14 @@ async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect(
             handler: telling.handler.clone(),
             count,
         });
-        let (clock, crash) = (Clock::from_fn(ended_at), CrashPoints::none());
+        let (clock, points) = (Clock::from_fn(ended_at), Points::none());
         let consumer = Consumer {
             group,
             topic,
             bus: bus.clone(),
             handler,
             clock,
-            crash,
+            points,
         };
         let tasks = Tasks::new();
         tasks.spawn(consumer.run(tasks.clone()));

@@ -10,7 +10,7 @@ use notification::{
     ports::{NotificationStore, Told},
     store::{PostgresNotificationStore, SqliteNotificationStore},
 };
-use runtime::CrashPoints;
+use runtime::Points;
 use storage::{Cursor, PostgresAddress, StoreError};
 use testing::Engine;
 use uuid::Uuid;
@@ -36,11 +36,7 @@ impl Fixture for SqliteFixture {
 
     async fn open(&self) -> Arc<dyn NotificationStore> {
         let path = self.0.path().join("notification.db");
-        Arc::new(
-            SqliteNotificationStore::open(&path, &CrashPoints::none())
-                .await
-                .unwrap(),
-        )
+        Arc::new(SqliteNotificationStore::open(&path, &Points::none()).await.unwrap())
     }
 }
 
@@ -61,7 +57,7 @@ impl Fixture for PostgresFixture {
 
     async fn open(&self) -> Arc<dyn NotificationStore> {
         let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let store = PostgresNotificationStore::open(&address, &self.schema, &CrashPoints::none()).await;
+        let store = PostgresNotificationStore::open(&address, &self.schema, &Points::none()).await;
         Arc::new(store.unwrap())
     }
 }

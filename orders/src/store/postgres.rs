@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use money::{Currency, CurrencyError, Money, Quantity};
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use storage::{
     Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError,
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::head::Head;
 use crate::{
+    commits,
     domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
     ports::{OrderStore, Recorded},
 };
@@ -96,12 +97,12 @@ pub struct PostgresOrderStore {
 }
 
 impl PostgresOrderStore {
-    pub async fn open(address: &PostgresAddress, schema: &str, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<Self, OpenError> {
         let options = PostgresOptions {
             address,
             schema,
             migrations: MIGRATIONS,
-            crash,
+            points,
         };
         Ok(Self {
             db: Postgres::open(options).await?,
@@ -114,7 +115,7 @@ impl OrderStore for PostgresOrderStore {
     async fn record(&self, order: &Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
         let order = order.clone();
         self.db
-            .write("orders.record", move |tx| record(tx, order, event, now).boxed())
+            .write(commits::RECORD, move |tx| record(tx, order, event, now).boxed())
             .await
     }
 
@@ -146,7 +147,7 @@ impl OrderStore for PostgresOrderStore {
     async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError> {
         let (user, checkouts) = (user.clone(), checkouts.to_vec());
         self.db
-            .write("orders.erase", move |tx| erase(tx, user, checkouts, limit).boxed())
+            .write(commits::ERASE, move |tx| erase(tx, user, checkouts, limit).boxed())
             .await
     }
 

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use money::{Currency, CurrencyError, Money, Quantity};
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{QueryBuilder, Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
 use uuid::Uuid;
 
 use super::head::Head;
 use crate::{
+    commits,
     domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
     ports::{OrderStore, Recorded},
 };
@@ -47,11 +48,11 @@ pub struct SqliteOrderStore {
 }
 
 impl SqliteOrderStore {
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<Self, OpenError> {
         let db = Sqlite::open(SqliteOptions {
             path,
             migrations: MIGRATIONS,
-            crash,
+            points,
         })
         .await?;
         Ok(Self { db })
@@ -86,7 +87,7 @@ impl OrderStore for SqliteOrderStore {
     async fn record(&self, order: &Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
         let order = order.clone();
         self.db
-            .write("orders.record", move |tx| record(tx, order, event, now).boxed())
+            .write(commits::RECORD, move |tx| record(tx, order, event, now).boxed())
             .await
     }
 
@@ -125,7 +126,7 @@ impl OrderStore for SqliteOrderStore {
         let (user, checkouts) = (user.clone(), checkouts.to_vec());
         let write = self
             .db
-            .write("orders.erase", move |tx| erase(tx, user, checkouts, limit).boxed());
+            .write(commits::ERASE, move |tx| erase(tx, user, checkouts, limit).boxed());
         let erased = write.await?;
         self.db.scrub().await?;
         Ok(erased)
@@ -258,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_answered_from_the_index() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteOrderStore::open(&folder.path().join("orders.db"), &CrashPoints::none())
+        let store = SqliteOrderStore::open(&folder.path().join("orders.db"), &Points::none())
             .await
             .unwrap();
         let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {PAGE}")))

@@ -13,7 +13,7 @@ use proto::{
     status,
 };
 use runtime::{
-    CrashPoints, Faults, Runtime,
+    Faults, Points, Runtime,
     channel::{Peer, Policy},
     serve::{self, Interface, Running},
 };
@@ -40,14 +40,14 @@ fn database(folder: &tempfile::TempDir) -> PathBuf {
 async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::system();
-    let store = SqliteOrderStore::open(&database(&folder), &CrashPoints::none())
+    let store = SqliteOrderStore::open(&database(&folder), &Points::none())
         .await
         .unwrap();
     let placer = OrderPlacer::new(Orders::new(Arc::new(store), runtime.clock.clone()));
     for (n, user) in purchases {
         placer.handle(&event(n, &purchase(n, user))).await.unwrap();
     }
-    let bus = SqliteBus::open(&folder.path().join("bus.db"), &CrashPoints::none())
+    let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
         .await
         .unwrap();
     let bus: Arc<dyn EventBus> = Arc::new(bus);
@@ -59,7 +59,7 @@ async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api
     assert!(!service.probes.is_empty());
     let policy = Policy {
         deadline: Duration::from_secs(30),
-        crash: CrashPoints::none(),
+        points: Points::none(),
         faults: Faults::none(),
     };
     let (peer, incoming) = Peer::in_process(policy);

@@ -13,7 +13,7 @@ use orders::{
     store::SqliteOrderStore,
 };
 use proto::events::CheckoutCompleted;
-use runtime::{Clock, CrashPoints, Tasks};
+use runtime::{Clock, Points, Tasks};
 use storage::{Cursor, Page, StoreError};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ struct Placing {
 
 async fn placing() -> Placing {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteOrderStore::open(&folder.path().join("orders.db"), &CrashPoints::none())
+    let store = SqliteOrderStore::open(&folder.path().join("orders.db"), &Points::none())
         .await
         .unwrap();
     let store = Arc::new(store);
@@ -253,9 +253,7 @@ const TOPIC: Topic = Topic {
 };
 
 async fn bus(folder: &Path) -> Arc<dyn EventBus> {
-    let bus = SqliteBus::open(&folder.join("bus.db"), &CrashPoints::none())
-        .await
-        .unwrap();
+    let bus = SqliteBus::open(&folder.join("bus.db"), &Points::none()).await.unwrap();
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     Arc::new(bus)
 }
@@ -299,7 +297,7 @@ async fn read_from_the_start(
         bus: bus.clone(),
         handler,
         clock,
-        crash: CrashPoints::none(),
+        points: Points::none(),
     };
     let letters = dead_letter_topic(TOPIC.name, group);
     bus.ensure_topic(&letters, 1).await.unwrap();

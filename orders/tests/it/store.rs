@@ -11,7 +11,7 @@ use orders::{
     ports::{OrderStore, Recorded},
     store::{PostgresOrderStore, SqliteOrderStore},
 };
-use runtime::CrashPoints;
+use runtime::Points;
 use storage::{Cursor, PostgresAddress, StoreError};
 use testing::Engine;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ impl Fixture for SqliteFixture {
 
     async fn open(&self) -> Arc<dyn OrderStore> {
         let path = self.0.path().join("orders.db");
-        Arc::new(SqliteOrderStore::open(&path, &CrashPoints::none()).await.unwrap())
+        Arc::new(SqliteOrderStore::open(&path, &Points::none()).await.unwrap())
     }
 }
 
@@ -58,7 +58,7 @@ impl Fixture for PostgresFixture {
 
     async fn open(&self) -> Arc<dyn OrderStore> {
         let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let store = PostgresOrderStore::open(&address, &self.schema, &CrashPoints::none()).await;
+        let store = PostgresOrderStore::open(&address, &self.schema, &Points::none()).await;
         Arc::new(store.unwrap())
     }
 }

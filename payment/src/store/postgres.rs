@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{
     PgConnection, Row,
     postgres::{PgExecutor, PgRow},
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::row::{self, missing};
 use crate::{
+    commits,
     domain::{self, CheckoutId, Opened, Payment, PaymentId, Standing, State},
     ports::PaymentStore,
 };
@@ -47,12 +48,12 @@ const ADVANCE: &str = concat!(
 pub struct PostgresPaymentStore(Postgres);
 
 impl PostgresPaymentStore {
-    pub async fn open(address: &PostgresAddress, schema: &str, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<Self, OpenError> {
         let options = PostgresOptions {
             address,
             schema,
             migrations: MIGRATIONS,
-            crash,
+            points,
         };
         Ok(Self(Postgres::open(options).await?))
     }
@@ -66,18 +67,18 @@ impl PaymentStore for PostgresPaymentStore {
 
     async fn open(&self, intent: &Payment) -> Result<Payment, StoreError> {
         let intent = intent.clone();
-        self.0.write("payment.intent", |tx| keep(tx, intent).boxed()).await
+        self.0.write(commits::INTENT, |tx| keep(tx, intent).boxed()).await
     }
 
     async fn settle(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
         self.0
-            .write("payment.settle", move |tx| settle(tx, checkout, standing, at).boxed())
+            .write(commits::SETTLE, move |tx| settle(tx, checkout, standing, at).boxed())
             .await
     }
 
     async fn refund(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
         self.0
-            .write("payment.refund", move |tx| refund(tx, checkout, standing, at).boxed())
+            .write(commits::REFUND, move |tx| refund(tx, checkout, standing, at).boxed())
             .await
     }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteExecutor, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use uuid::Uuid;
 
 use super::row::{self, missing};
 use crate::{
+    commits,
     domain::{self, CheckoutId, Opened, Payment, PaymentId, Standing},
     ports::PaymentStore,
 };
@@ -23,12 +24,12 @@ const MIGRATIONS: Migrations = Migrations(&[include_str!("../../migrations/sqlit
 pub struct SqlitePaymentStore(Sqlite);
 
 impl SqlitePaymentStore {
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<Self, OpenError> {
         Ok(Self(
             Sqlite::open(SqliteOptions {
                 path,
                 migrations: MIGRATIONS,
-                crash,
+                points,
             })
             .await?,
         ))
@@ -43,12 +44,12 @@ impl PaymentStore for SqlitePaymentStore {
 
     async fn open(&self, intent: &Payment) -> Result<Payment, StoreError> {
         let intent = intent.clone();
-        self.0.write("payment.intent", |tx| keep(tx, intent).boxed()).await
+        self.0.write(commits::INTENT, |tx| keep(tx, intent).boxed()).await
     }
 
     async fn settle(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
         self.0
-            .write("payment.settle", move |tx| {
+            .write(commits::SETTLE, move |tx| {
                 async move {
                     let found = select(&mut *tx, checkout).await?.ok_or_else(missing)?;
                     advance(tx, found, standing, at).await
@@ -60,7 +61,7 @@ impl PaymentStore for SqlitePaymentStore {
 
     async fn refund(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
         self.0
-            .write("payment.refund", move |tx| {
+            .write(commits::REFUND, move |tx| {
                 async move {
                     match select(&mut *tx, checkout).await? {
                         Some(found) => advance(tx, found, standing, at).await,

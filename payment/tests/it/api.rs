@@ -16,7 +16,7 @@ use proto::{
     status::reason,
 };
 use runtime::{
-    CrashPoints, Faults, Runtime,
+    Faults, Points, Runtime,
     channel::{Peer, Policy},
     serve::{self, Interface, Running},
 };
@@ -51,7 +51,7 @@ impl Shop {
     async fn on(folder: TempDir, [store, ledger]: [Store; 2], provider_timeout: Duration) -> Self {
         let trace = folder.path().join("trace");
         let runtime = Runtime {
-            crash: CrashPoints::armed(None, Some(&trace)).unwrap(),
+            points: Points::armed(None, Some(&trace)).unwrap(),
             ..Runtime::system()
         };
         let probe = match &store {
@@ -76,7 +76,7 @@ impl Shop {
         assert!(format!("{:?}", service.probes).contains(probe));
         let policy = Policy {
             deadline: PATIENCE,
-            crash: CrashPoints::none(),
+            points: Points::none(),
             faults: Faults::none(),
         };
         let (peer, incoming) = Peer::in_process(policy);

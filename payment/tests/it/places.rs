@@ -8,7 +8,7 @@ use payment::{
     provider::simulated::{Ledger, PostgresLedger, SqliteLedger},
     store::{PostgresPaymentStore, SqlitePaymentStore},
 };
-use runtime::CrashPoints;
+use runtime::Points;
 use storage::PostgresAddress;
 use tempfile::TempDir;
 use testing::Engine;
@@ -46,15 +46,11 @@ impl Place for Files {
 
     async fn store(&self) -> Arc<dyn PaymentStore> {
         let path = self.0.path().join("payment.db");
-        Arc::new(SqlitePaymentStore::open(&path, &CrashPoints::none()).await.unwrap())
+        Arc::new(SqlitePaymentStore::open(&path, &Points::none()).await.unwrap())
     }
 
     async fn ledger(&self) -> Arc<dyn Ledger> {
-        Arc::new(
-            SqliteLedger::open(&self.provider(), &CrashPoints::none())
-                .await
-                .unwrap(),
-        )
+        Arc::new(SqliteLedger::open(&self.provider(), &Points::none()).await.unwrap())
     }
 
     async fn books(&self) -> Books {
@@ -86,12 +82,12 @@ impl Place for Schemas {
     }
 
     async fn store(&self) -> Arc<dyn PaymentStore> {
-        let store = PostgresPaymentStore::open(&self.address(), &self.payment, &CrashPoints::none()).await;
+        let store = PostgresPaymentStore::open(&self.address(), &self.payment, &Points::none()).await;
         Arc::new(store.unwrap())
     }
 
     async fn ledger(&self) -> Arc<dyn Ledger> {
-        let ledger = PostgresLedger::open(&self.address(), &self.provider, &CrashPoints::none()).await;
+        let ledger = PostgresLedger::open(&self.address(), &self.provider, &Points::none()).await;
         Arc::new(ledger.unwrap())
     }
 

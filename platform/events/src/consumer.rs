@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
 use runtime::{
-    Clock, CrashPoints, REQUEST_ID_HEADER, TRACEPARENT_HEADER, Tasks,
+    Clock, Kind, Points, REQUEST_ID_HEADER, TRACEPARENT_HEADER, Tasks,
     telemetry::{chain, millis},
     trace_id,
 };
@@ -68,7 +68,7 @@ pub struct Consumer {
     pub bus: Arc<dyn EventBus>,
     pub handler: Arc<dyn Handler>,
     pub clock: Clock,
-    pub crash: CrashPoints,
+    pub points: Points,
 }
 
 impl Consumer {
@@ -214,9 +214,9 @@ impl Consumer {
             .into_iter()
             .map(|(partition, offset)| Position { partition, offset })
             .collect();
-        self.crash.before("offset", self.group);
+        let commit = self.points.enter(Kind::Offset, self.group);
         subscription.commit(&positions).await?;
-        self.crash.after("offset", self.group);
+        commit.done();
         Ok(())
     }
 }

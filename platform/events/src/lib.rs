@@ -1,6 +1,7 @@
 //! Events that are neither lost nor applied twice: envelope, outbox, relay, bus, consumers with inbox and dead letters.
 
 pub mod bus;
+pub mod commits;
 mod consumer;
 mod dead_letters;
 mod envelope;

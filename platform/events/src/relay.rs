@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use runtime::{CrashPoints, Tasks, telemetry::chain};
+use runtime::{Kind, Points, Tasks, telemetry::chain};
 use storage::StoreError;
 use tokio::{sync::Notify, time::Instant};
 
@@ -44,7 +44,7 @@ pub struct Relay {
     pub batch: u32,
     /// How long published rows are kept.
     pub retention: Duration,
-    pub crash: CrashPoints,
+    pub points: Points,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -133,9 +133,9 @@ impl Relay {
                 .into_iter()
                 .map(|message| signatures.sign(&topic, message))
                 .collect();
-            self.crash.before("publish", &topic);
+            let publish = self.points.enter(Kind::Publish, &topic);
             self.bus.publish(&topic, messages).await?;
-            self.crash.after("publish", &topic);
+            publish.done();
         }
         let since = Instant::now();
         self.outbox.mark_published(fence, LEASE, &marks).await?;

@@ -29,7 +29,7 @@ use tonic::{
 use tower::{BoxError, Service as _, service_fn};
 use uuid::Uuid;
 
-use crate::{CrashPoints, Fault, Faults, Ids, RequestContext, serve::MAX_MESSAGE_OUT, service::Answer};
+use crate::{Fault, Faults, Ids, Kind, Points, RequestContext, serve::MAX_MESSAGE_OUT, service::Answer};
 use replicas::{Line, Replicas};
 
 /// The buffer of an in-process connection, in bytes each way.
@@ -51,7 +51,7 @@ pub type Incoming = mpsc::UnboundedReceiver<DuplexStream>;
 pub struct Policy {
     /// How long a call may take that has no deadline of its own.
     pub deadline: Duration,
-    pub crash: CrashPoints,
+    pub points: Points,
     pub faults: Faults,
 }
 
@@ -134,7 +134,7 @@ impl tower::Service<Request<Body>> for Peer {
         let deadline = prepare(&mut request, ids.next(), policy.deadline);
         async move {
             let name = call_name(request.uri().path());
-            policy.crash.before("call", &name);
+            let passage = policy.points.enter(Kind::Call, &name);
             let call = async {
                 let (parts, body) = request.into_parts();
                 let call = Call {
@@ -147,7 +147,10 @@ impl tower::Service<Request<Body>> for Peer {
             let answer = tokio::time::timeout(deadline, call)
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer within the deadline").into()));
-            policy.crash.after("call", &name);
+            // An answer that says no is one, too. Without any it is not known what happened.
+            if answer.is_ok() {
+                passage.done();
+            }
             answer
         }
         .boxed()

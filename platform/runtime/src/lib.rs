@@ -5,11 +5,11 @@ pub mod channel;
 mod clock;
 pub mod config;
 mod context;
-mod crash;
 mod faults;
 pub mod health;
 mod ids;
 pub mod places;
+mod points;
 pub mod serve;
 mod service;
 mod supervision;
@@ -18,33 +18,33 @@ pub mod telemetry;
 
 pub use clock::Clock;
 pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT_HEADER, trace_id};
-pub use crash::CrashPoints;
 pub use faults::{Fault, Faults};
 pub use health::{Health, Probe};
 pub use ids::Ids;
+pub use points::{Kind, Passage, Points};
 pub use service::Service;
 pub use supervision::{Name, Wellbeing};
 pub use tasks::Tasks;
 
-/// Time, ids, tasks, points of failure and limits, as values: a test holds them, and two shops can live in one process.
+/// Time, ids, tasks, points and limits, as values: a test holds them, and two shops can live in one process.
 #[derive(Clone)]
 pub struct Runtime {
     pub clock: Clock,
     pub ids: Ids,
     pub tasks: Tasks,
-    pub crash: CrashPoints,
+    pub points: Points,
     /// What its servers have for their callers.
     pub limits: serve::Limits,
 }
 
 impl Runtime {
-    /// The real clock, random ids, no crash points.
+    /// The real clock, random ids, no points that do anything.
     pub fn system() -> Self {
         Self {
             clock: Clock::system(),
             ids: Ids::random(),
             tasks: Tasks::new(),
-            crash: CrashPoints::none(),
+            points: Points::none(),
             limits: serve::Limits::default(),
         }
     }

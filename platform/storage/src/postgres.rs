@@ -8,7 +8,7 @@ mod time;
 use std::{io::ErrorKind, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use runtime::{CrashPoints, Tasks};
+use runtime::{Kind, Points, Tasks};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool,
     error::DatabaseError,
@@ -49,7 +49,7 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: PgPool,
-    crash: CrashPoints,
+    points: Points,
     /// Transactions that run; they end by themselves, soon.
     tasks: Tasks,
     heartbeat: Heartbeat,
@@ -62,7 +62,7 @@ pub struct PostgresOptions<'a> {
     /// Made if it is not there. A plain name: letters, digits and underscores.
     pub schema: &'a str,
     pub migrations: Migrations,
-    pub crash: &'a CrashPoints,
+    pub points: &'a Points,
 }
 
 impl Postgres {
@@ -82,7 +82,7 @@ impl Postgres {
         let _ = connection.close().await;
         Ok(Self {
             pool: pool(CONNECTIONS, connect),
-            crash: options.crash.clone(),
+            points: options.points.clone(),
             tasks: Tasks::new(),
             heartbeat: Heartbeat::default(),
         })
@@ -91,13 +91,13 @@ impl Postgres {
     /// Runs `work` in a transaction (READ COMMITTED) and answers after its commit. It runs to its end even when the caller
     /// goes away: no connection is ever left inside of one.
     ///
-    /// `work` that fails leaves nothing behind. `label` names the commit for crash points: `inventory.reserve`.
+    /// `work` that fails leaves nothing behind. `label` names the commit for its points: `inventory.reserve`.
     pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let (pool, crash) = (self.pool.clone(), self.crash.clone());
+        let (pool, points) = (self.pool.clone(), self.points.clone());
         let transaction = async move {
             let until = Instant::now() + ANSWER_TIMEOUT;
             let mut connection = pool.acquire().await?;
@@ -106,9 +106,9 @@ impl Postgres {
                 let done = async {
                     let mut tx = begun?;
                     let value = work(&mut tx).await?;
-                    crash.before("commit", label);
+                    let commit = points.enter(Kind::Commit, label);
                     tx.commit().await?;
-                    crash.after("commit", label);
+                    commit.done();
                     Ok(value)
                 };
                 Some(done.await)

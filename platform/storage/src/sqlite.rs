@@ -6,7 +6,7 @@ mod writer;
 use std::{path::Path, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use runtime::{CrashPoints, Tasks};
+use runtime::{Points, Tasks};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection, SqlitePool,
     migrate::MigrateError,
@@ -37,7 +37,7 @@ pub struct Sqlite {
 pub struct SqliteOptions<'a> {
     pub path: &'a Path,
     pub migrations: Migrations,
-    pub crash: &'a CrashPoints,
+    pub points: &'a Points,
 }
 
 impl Sqlite {
@@ -87,7 +87,7 @@ impl Sqlite {
             .await
             .map_err(failed)?;
         // The writer ends when the last clone of this value is dropped.
-        let writer = Writer::start(connection, connect, options.crash.clone(), &Tasks::new());
+        let writer = Writer::start(connection, connect, options.points.clone(), &Tasks::new());
         Ok(Self {
             writer,
             readers,
@@ -98,7 +98,7 @@ impl Sqlite {
     /// Runs `work` in a transaction and answers once that is on disk. Work that waits at the same time shares a commit.
     ///
     /// `work` that fails leaves nothing behind, and does not disturb the others of its group. It runs to its end even
-    /// when the caller goes away. `label` names the commit for crash points: `inventory.reserve`.
+    /// when the caller goes away. `label` names the commit for its points: `inventory.reserve`.
     pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::{FutureExt, lock::Mutex};
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::PgConnection;
 use storage::{
     BoundedError, Migrations, OpenError, Postgres, PostgresAddress, PostgresBounded, PostgresOptions, SqlTimestamp,
@@ -18,6 +18,7 @@ use super::{
     row::{ProductRow, columns, product},
 };
 use crate::{
+    commits,
     domain::{Details, Product, ProductId, Query},
     ports::Catalogue,
 };
@@ -115,16 +116,12 @@ pub struct PostgresCatalogue {
 
 impl PostgresCatalogue {
     /// Opens the schema, and writes the starting products when it makes it.
-    pub async fn open(
-        address: &PostgresAddress,
-        schema: &str,
-        crash: &CrashPoints,
-    ) -> Result<(Self, Postgres), OpenError> {
+    pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<(Self, Postgres), OpenError> {
         let db = Postgres::open(PostgresOptions {
             address,
             schema,
             migrations: MIGRATIONS,
-            crash,
+            points,
         })
         .await?;
         let catalogue = Self {
@@ -140,7 +137,7 @@ impl PostgresCatalogue {
 #[async_trait]
 impl Marking<SqlTimestamp> for PostgresCatalogue {
     async fn mark_some(&self, after: i64) -> Result<Option<i64>, StoreError> {
-        let write = self.db.write("product.fold", move |tx| {
+        let write = self.db.write(commits::FOLD, move |tx| {
             async move {
                 sqlx::query(IN_ORDER).execute(&mut *tx).await?;
                 let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
@@ -235,7 +232,7 @@ impl Catalogue for PostgresCatalogue {
 
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError> {
         let details = details.clone();
-        let write = self.db.write("product.upsert", move |tx| {
+        let write = self.db.write(commits::UPSERT, move |tx| {
             async move {
                 let row = match id {
                     Some(id) => write(tx, REPLACE, id.get(), (&details, now)).await?,

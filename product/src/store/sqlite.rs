@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use futures::{FutureExt, lock::Mutex};
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::SqliteConnection;
 use storage::{BoundedError, Migrations, OpenError, Sqlite, SqliteBounded, SqliteOptions, StoreError};
 
@@ -15,6 +15,7 @@ use super::{
     row::{ProductRow, columns, product},
 };
 use crate::{
+    commits,
     domain::{Details, Product, ProductId, Query},
     ports::Catalogue,
 };
@@ -64,11 +65,11 @@ pub struct SqliteCatalogue {
 
 impl SqliteCatalogue {
     /// Opens the file, and writes the starting products when it makes it.
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<(Self, Sqlite), OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<(Self, Sqlite), OpenError> {
         let db = Sqlite::open(SqliteOptions {
             path,
             migrations: MIGRATIONS,
-            crash,
+            points,
         })
         .await?;
         let catalogue = Self {
@@ -84,7 +85,7 @@ impl SqliteCatalogue {
 #[async_trait]
 impl Marking<i64> for SqliteCatalogue {
     async fn mark_some(&self, after: i64) -> Result<Option<i64>, StoreError> {
-        let write = self.db.write("product.fold", move |tx| {
+        let write = self.db.write(commits::FOLD, move |tx| {
             async move {
                 let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
                     .bind(after)
@@ -161,7 +162,7 @@ impl Catalogue for SqliteCatalogue {
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError> {
         let details = details.clone();
         self.db
-            .write("product.upsert", move |tx| put(tx, id, details, now).boxed())
+            .write(commits::UPSERT, move |tx| put(tx, id, details, now).boxed())
             .await
     }
 }

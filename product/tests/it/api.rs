@@ -14,7 +14,7 @@ use proto::{
     status,
 };
 use runtime::{
-    Clock, CrashPoints, Faults, Runtime,
+    Clock, Faults, Points, Runtime,
     channel::{Peer, Policy},
     serve::{self, Interface, Running},
 };
@@ -48,7 +48,7 @@ async fn start() -> Api {
     assert_eq!(service.name, "product");
     let policy = Policy {
         deadline: Duration::from_secs(10),
-        crash: CrashPoints::none(),
+        points: Points::none(),
         faults: Faults::none(),
     };
     let (peer, incoming) = Peer::in_process(policy);

@@ -8,14 +8,15 @@
     reason = "a tree that cannot be read fails the test"
 )]
 
+mod commits;
 mod compose;
 mod crates;
 mod deployments;
 mod documents;
-mod interfaces;
+pub(crate) mod interfaces;
 mod rooms;
 mod settings;
-pub(crate) mod source;
+mod source;
 mod words;
 
 /// Fails with all findings at once, each with its place.

@@ -20,7 +20,7 @@ use proto::{
     product::v1::product_service_server::ProductServiceServer,
 };
 use runtime::{
-    CrashPoints, Faults, Runtime, Service, Tasks,
+    Faults, Points, Runtime, Service, Tasks,
     channel::{Peer, Policy},
     serve::{self, Interface, Running},
 };
@@ -85,7 +85,7 @@ fn policy(world: &Arc<World>) -> Policy {
     };
     Policy {
         deadline: PATIENCE,
-        crash: CrashPoints::none(),
+        points: Points::none(),
         faults: Faults::from_fn(plan),
     }
 }
@@ -142,7 +142,7 @@ impl Shop {
         let runtime = Runtime::system();
         let answers = Arc::default();
         let (peers, mut running) = serve_peers(&world, &answers, &runtime).await;
-        let bus = SqliteBus::open(&folder.path().join("bus.db"), &runtime.crash)
+        let bus = SqliteBus::open(&folder.path().join("bus.db"), &runtime.points)
             .await
             .unwrap();
         let config = Config {

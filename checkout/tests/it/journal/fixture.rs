@@ -15,7 +15,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use money::{Money, Quantity};
 use proto::Reason;
-use runtime::{CrashPoints, Ids};
+use runtime::{Ids, Points};
 use saga::{
     Begun, Claimed, Journal, Lease, Record, Saga, SagaId, State as _,
     journal::{postgres::PostgresJournal, sqlite::SqliteJournal},
@@ -111,7 +111,7 @@ impl Fixture {
         let options = SqliteOptions {
             path: &path,
             migrations,
-            crash: &CrashPoints::none(),
+            points: &Points::none(),
         };
         let db = Sqlite::open(options).await.unwrap();
         Self {
@@ -127,7 +127,7 @@ impl Fixture {
             address: &address,
             schema: &schema,
             migrations,
-            crash: &CrashPoints::none(),
+            points: &Points::none(),
         };
         let db = Postgres::open(options).await.unwrap();
         Self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inventory::{ports::StockStore, store::PostgresStockStore};
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{Connection, PgConnection};
 use storage::PostgresAddress;
 use testing::Engine;
@@ -27,7 +27,7 @@ impl Fixture for PostgresFixture {
 
     async fn open(&self) -> Arc<dyn StockStore> {
         let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let store = PostgresStockStore::open(&address, &self.schema, &CrashPoints::none()).await;
+        let store = PostgresStockStore::open(&address, &self.schema, &Points::none()).await;
         Arc::new(store.unwrap().0)
     }
 

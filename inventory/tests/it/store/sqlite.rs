@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inventory::{ports::StockStore, store::SqliteStockStore};
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
 use super::{BOOKS, Fixture};
@@ -23,12 +23,7 @@ impl Fixture for SqliteFixture {
     }
 
     async fn open(&self) -> Arc<dyn StockStore> {
-        Arc::new(
-            SqliteStockStore::open(&self.path(), &CrashPoints::none())
-                .await
-                .unwrap()
-                .0,
-        )
+        Arc::new(SqliteStockStore::open(&self.path(), &Points::none()).await.unwrap().0)
     }
 
     async fn books(&self) -> Vec<(i64, i64, i64, i64, i64, i64)> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{
     PgConnection, Row,
     postgres::{PgExecutor, PgRow},
@@ -14,7 +14,7 @@ use super::{
     entry::{self, Entry},
     ledger::{Attempt, Booked, IdempotencyKey, Ledger, Order},
 };
-use crate::domain::Standing;
+use crate::{commits, domain::Standing};
 
 const MIGRATIONS: Migrations = Migrations(&[include_str!("../../../migrations/provider/postgres/0001_init.sql")]);
 
@@ -70,12 +70,12 @@ const GIVE_BACK: &str = concat!(
 pub struct PostgresLedger(Postgres);
 
 impl PostgresLedger {
-    pub async fn open(address: &PostgresAddress, schema: &str, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<Self, OpenError> {
         let options = PostgresOptions {
             address,
             schema,
             migrations: MIGRATIONS,
-            crash,
+            points,
         };
         Ok(Self(Postgres::open(options).await?))
     }
@@ -84,13 +84,15 @@ impl PostgresLedger {
 #[async_trait]
 impl Ledger for PostgresLedger {
     async fn charge(&self, order: Order) -> Result<Attempt, StoreError> {
-        self.0.write("provider.charge", |tx| attempt(tx, order).boxed()).await
+        self.0
+            .write(commits::PROVIDER_CHARGE, |tx| attempt(tx, order).boxed())
+            .await
     }
 
     async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<Standing, StoreError> {
         let key = key.clone();
         self.0
-            .write("provider.refund", move |tx| give_back(tx, key, at).boxed())
+            .write(commits::PROVIDER_REFUND, move |tx| give_back(tx, key, at).boxed())
             .await
     }
 

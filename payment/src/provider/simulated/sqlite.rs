@@ -5,7 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteExecutor, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
@@ -13,7 +13,7 @@ use super::{
     entry::{self, Entry},
     ledger::{Attempt, Booked, IdempotencyKey, Ledger, Order},
 };
-use crate::domain::Standing;
+use crate::{commits, domain::Standing};
 
 const MIGRATIONS: Migrations = Migrations(&[include_str!("../../../migrations/provider/sqlite/0001_init.sql")]);
 
@@ -22,12 +22,12 @@ const MIGRATIONS: Migrations = Migrations(&[include_str!("../../../migrations/pr
 pub struct SqliteLedger(Sqlite);
 
 impl SqliteLedger {
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<Self, OpenError> {
         Ok(Self(
             Sqlite::open(SqliteOptions {
                 path,
                 migrations: MIGRATIONS,
-                crash,
+                points,
             })
             .await?,
         ))
@@ -37,13 +37,15 @@ impl SqliteLedger {
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn charge(&self, order: Order) -> Result<Attempt, StoreError> {
-        self.0.write("provider.charge", |tx| attempt(tx, order).boxed()).await
+        self.0
+            .write(commits::PROVIDER_CHARGE, |tx| attempt(tx, order).boxed())
+            .await
     }
 
     async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<Standing, StoreError> {
         let key = key.clone();
         self.0
-            .write("provider.refund", move |tx| give_back(tx, key, at).boxed())
+            .write(commits::PROVIDER_REFUND, move |tx| give_back(tx, key, at).boxed())
             .await
     }
 

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use runtime::CrashPoints;
+use runtime::Points;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
 use super::{BusError, Delivery, Erase, Erased, EventBus, LookedAt, Position, Stalled, Subscription};
-use crate::{Message, Signatures, Topic, dead_letter_topic, dead_letters::adopt, message::partition_of};
+use crate::{Message, Signatures, Topic, commits, dead_letter_topic, dead_letters::adopt, message::partition_of};
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/bus.sql"),
@@ -56,11 +56,11 @@ pub struct SqliteBus {
 }
 
 impl SqliteBus {
-    pub async fn open(path: &Path, crash: &CrashPoints) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, points: &Points) -> Result<Self, OpenError> {
         let db = Sqlite::open(SqliteOptions {
             path,
             migrations: MIGRATIONS,
-            crash,
+            points,
         })
         .await?;
         Ok(Self {
@@ -81,7 +81,7 @@ impl SqliteBus {
     /// good as what comes after it.
     pub async fn sign_all(&self) -> Result<(), BusError> {
         let signatures = self.signatures.clone();
-        let write = self.db.write("bus.sign", move |tx| {
+        let write = self.db.write(commits::BUS_SIGN, move |tx| {
             async move {
                 let mut last = None;
                 loop {
@@ -156,7 +156,7 @@ impl From<sqlx::Error> for BusError {
 impl EventBus for SqliteBus {
     async fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
         let topic = topic.to_owned();
-        let write = self.db.write("bus.topic", move |tx| {
+        let write = self.db.write(commits::BUS_TOPIC, move |tx| {
             async move {
                 if partitions_of(tx, &topic).await? > 0 {
                     return Ok(());
@@ -178,7 +178,7 @@ impl EventBus for SqliteBus {
     async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), BusError> {
         let topic = topic.to_owned();
         self.db
-            .write("bus.publish", move |tx| append(tx, topic, messages).boxed())
+            .write(commits::BUS_PUBLISH, move |tx| append(tx, topic, messages).boxed())
             .await?;
         self.published.send_replace(());
         Ok(())
@@ -243,7 +243,7 @@ impl Erase for SqliteBus {
         let of_groups = i64::try_from(groups.len()).map_err(BusError::new)?;
         let (letters, groups) = (json!(letters).to_string(), json!(groups).to_string());
         let keys = json!(keys).to_string();
-        let erase = self.db.write("bus.erase", move |tx| {
+        let erase = self.db.write(commits::BUS_ERASE, move |tx| {
             async move {
                 let unread = sqlx::query_scalar(UNREAD).bind(&keys).bind(&topic).bind(groups);
                 let parked = sqlx::query_scalar(PARKED).bind(&keys).bind(&letters);
@@ -375,7 +375,7 @@ impl Subscription for SqliteSubscription {
 
     async fn commit(&mut self, done: &[Position]) -> Result<(), BusError> {
         let (group, topic, done) = (self.group.clone(), self.topic.clone(), done.to_vec());
-        let write = self.db.write("bus.offsets", move |tx| {
+        let write = self.db.write(commits::BUS_OFFSETS, move |tx| {
             async move {
                 for position in done {
                     let next = i64::try_from(position.offset).map_err(StoreError::corrupt)? + 1;

@@ -12,7 +12,7 @@ use sqlx::{
 use storage::{Postgres, StoreError, timestamptz};
 
 use super::{Fence, Outbox, Pending};
-use crate::{Event, Message};
+use crate::{Event, Message, commits};
 
 /// The tables, to be put into the schema of a service that publishes events.
 pub const SCHEMA: &str = include_str!("../../migrations/postgres/outbox.sql");
@@ -50,7 +50,7 @@ fn interval(duration: Duration) -> PgInterval {
 impl Outbox for PostgresOutbox {
     async fn acquire(&self, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
         let (owner, ttl) = (owner.to_owned(), interval(ttl));
-        let write = self.0.write("outbox.lease", move |tx| {
+        let write = self.0.write(commits::OUTBOX_LEASE, move |tx| {
             async move {
                 let fence: Option<i64> = sqlx::query_scalar(
                     "INSERT INTO outbox_lease AS held (one, owner, fence, until)
@@ -86,7 +86,7 @@ impl Outbox for PostgresOutbox {
 
     async fn mark_published(&self, fence: Fence, ttl: Duration, rows: &[i64]) -> Result<(), StoreError> {
         let (ttl, rows) = (interval(ttl), rows.to_vec());
-        let write = self.0.write("outbox.mark", move |tx| {
+        let write = self.0.write(commits::OUTBOX_MARK, move |tx| {
             async move {
                 let is_holder: bool = sqlx::query_scalar(
                     "WITH holder AS (UPDATE outbox_lease SET until = clock_timestamp() + $3 WHERE fence = $1 RETURNING 1),
@@ -108,7 +108,7 @@ impl Outbox for PostgresOutbox {
 
     async fn prune(&self, retention: Duration) -> Result<u64, StoreError> {
         let retention = interval(retention);
-        let write = self.0.write("outbox.prune", move |tx| {
+        let write = self.0.write(commits::OUTBOX_PRUNE, move |tx| {
             async move {
                 let pruned = sqlx::query(
                     "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox

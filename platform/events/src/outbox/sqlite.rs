@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use storage::{Sqlite, StoreError};
 
 use super::{Fence, Outbox, Pending};
-use crate::{Event, Message};
+use crate::{Event, Message, commits};
 
 /// The tables, to be put into the schema of a service that publishes events.
 pub const SCHEMA: &str = include_str!("../../migrations/sqlite/outbox.sql");
@@ -40,7 +40,7 @@ fn millis(duration: Duration) -> i64 {
 impl Outbox for SqliteOutbox {
     async fn acquire(&self, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
         let (owner, ttl) = (owner.to_owned(), millis(ttl));
-        let write = self.0.write("outbox.lease", move |tx| {
+        let write = self.0.write(commits::OUTBOX_LEASE, move |tx| {
             async move {
                 let fence: Option<i64> = sqlx::query_scalar(
                     "INSERT INTO outbox_lease (one, owner, fence, until)
@@ -85,7 +85,7 @@ impl Outbox for SqliteOutbox {
     async fn mark_published(&self, fence: Fence, ttl: Duration, rows: &[i64]) -> Result<(), StoreError> {
         let ttl = millis(ttl);
         let rows = serde_json::to_string(rows).map_err(StoreError::corrupt)?;
-        let write = self.0.write("outbox.mark", move |tx| {
+        let write = self.0.write(commits::OUTBOX_MARK, move |tx| {
             async move {
                 let extended = sqlx::query(
                     "UPDATE outbox_lease SET until = CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER) + ?
@@ -114,7 +114,7 @@ impl Outbox for SqliteOutbox {
 
     async fn prune(&self, retention: Duration) -> Result<u64, StoreError> {
         let retention = millis(retention);
-        let write = self.0.write("outbox.prune", move |tx| {
+        let write = self.0.write(commits::OUTBOX_PRUNE, move |tx| {
             async move {
                 let pruned = sqlx::query(
                     "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use events::{Event, EventBus, Handler, HandlerError, inbox};
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::{CrashPoints, RequestContext};
+use runtime::{Points, RequestContext};
 use storage::{Migrations, Sqlite, SqliteOptions};
 use tokio::sync::{Semaphore, watch};
 
@@ -146,7 +146,7 @@ impl Effects {
         let options = SqliteOptions {
             path: &path,
             migrations,
-            crash: &CrashPoints::none(),
+            points: &Points::none(),
         };
         let db = Sqlite::open(options).await.unwrap();
         Arc::new(Self {

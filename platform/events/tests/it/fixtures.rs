@@ -10,7 +10,7 @@ use rdkafka::{
     client::DefaultClientContext,
     metadata::MetadataTopic,
 };
-use runtime::CrashPoints;
+use runtime::Points;
 use testing::Engine;
 use tokio::runtime::Runtime;
 
@@ -34,7 +34,7 @@ pub(crate) struct SqliteFixture(tempfile::TempDir);
 impl SqliteFixture {
     pub(crate) async fn log(&self) -> SqliteBus {
         let path = self.0.path().join("bus.db");
-        SqliteBus::open(&path, &CrashPoints::none()).await.unwrap()
+        SqliteBus::open(&path, &Points::none()).await.unwrap()
     }
 }
 

@@ -8,7 +8,7 @@ use events::{
     outbox::{Fence, postgres, sqlite},
 };
 use futures::{FutureExt, future::join_all};
-use runtime::CrashPoints;
+use runtime::Points;
 use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions, StoreError};
 use testing::Engine;
 
@@ -48,12 +48,12 @@ impl Fixture for SqliteFixture {
 
     async fn open(&self) -> Arc<dyn Store> {
         let path = self.0.path().join("outbox.db");
-        let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
+        let (migrations, points) = (Migrations(&[sqlite::SCHEMA]), &Points::none());
         Arc::new(
             Sqlite::open(SqliteOptions {
                 path: &path,
                 migrations,
-                crash,
+                points,
             })
             .await
             .unwrap(),
@@ -106,7 +106,7 @@ impl Fixture for PostgresFixture {
             address: &self.address,
             schema: &self.schema,
             migrations: Migrations(&[postgres::SCHEMA]),
-            crash: &CrashPoints::none(),
+            points: &Points::none(),
         };
         Arc::new(Postgres::open(options).await.unwrap())
     }

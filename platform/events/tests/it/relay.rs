@@ -7,7 +7,7 @@ use std::{
 
 use events::{Event, EventBus, Outbox, Relay, SqliteOutbox, Topic, Wake, outbox::sqlite};
 use futures::{FutureExt, future::join_all};
-use runtime::{CrashPoints, Tasks};
+use runtime::{Points, Tasks};
 use storage::{Migrations, Sqlite, SqliteOptions};
 
 use crate::{
@@ -53,11 +53,11 @@ struct Setup {
 async fn setup(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
-    let (migrations, crash) = (Migrations(&[sqlite::SCHEMA]), &CrashPoints::none());
+    let (migrations, points) = (Migrations(&[sqlite::SCHEMA]), &Points::none());
     let db = Sqlite::open(SqliteOptions {
         path: &path,
         migrations,
-        crash,
+        points,
     })
     .await
     .unwrap();
@@ -89,7 +89,7 @@ impl Setup {
             poll,
             batch,
             retention: HOUR,
-            crash: CrashPoints::none(),
+            points: Points::none(),
         };
         let tasks = Tasks::new();
         tasks.spawn(relay.run(tasks.clone()));

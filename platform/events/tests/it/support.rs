@@ -13,7 +13,7 @@ use events::{
     Message, Parked, Position, Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
-use runtime::{Clock, CrashPoints, RequestContext, Tasks};
+use runtime::{Clock, Points, RequestContext, Tasks};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -261,14 +261,14 @@ impl Handler for Recorder {
 
 /// A member of a group that applies with this handler, until its tasks are stopped.
 pub(crate) fn consume(group: &'static str, bus: &Arc<dyn EventBus>, handler: Arc<dyn Handler>) -> Tasks {
-    let (clock, crash) = (Clock::from_fn(|| Timestamp::UNIX_EPOCH), CrashPoints::none());
+    let (clock, points) = (Clock::from_fn(|| Timestamp::UNIX_EPOCH), Points::none());
     let consumer = Consumer {
         group,
         topic: TOPIC,
         bus: bus.clone(),
         handler,
         clock,
-        crash,
+        points,
     };
     let tasks = Tasks::new();
     tasks.spawn(consumer.run(tasks.clone()));

@@ -4,14 +4,14 @@ use std::{path::Path, sync::Arc};
 
 use events::{EventBus, Outbox, SqliteBus, SqliteOutbox, outbox};
 use futures::FutureExt;
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{Connection, SqliteConnection};
 use storage::{Migrations, Sqlite, SqliteOptions};
 
 use crate::support::{Recorder, TOPIC, consume, event, parked, read, soon, stop};
 
 async fn open(path: &Path) -> Arc<dyn EventBus> {
-    Arc::new(SqliteBus::open(path, &CrashPoints::none()).await.unwrap())
+    Arc::new(SqliteBus::open(path, &Points::none()).await.unwrap())
 }
 
 /// Changes the file behind the bus' back.
@@ -123,7 +123,7 @@ async fn a_row_of_an_outbox_whose_headers_cannot_be_read_holds_no_others_up() {
     let options = SqliteOptions {
         path: &path,
         migrations: Migrations(&[outbox::sqlite::SCHEMA]),
-        crash: &CrashPoints::none(),
+        points: &Points::none(),
     };
     let db = Sqlite::open(options).await.unwrap();
     for n in 0..2 {

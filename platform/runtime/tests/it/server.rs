@@ -13,7 +13,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use http::uri::PathAndQuery;
 use runtime::{
-    CrashPoints, Faults, RequestContext, Runtime, Service,
+    Faults, Points, RequestContext, Runtime, Service,
     channel::{Peer, Policy, call_id},
     serve::{self, Interface, Running},
 };
@@ -106,7 +106,7 @@ impl tower::Service<http::Request<Body>> for Echo {
 pub(crate) fn policy(faults: Faults) -> Policy {
     Policy {
         deadline: Duration::from_millis(300),
-        crash: CrashPoints::none(),
+        points: Points::none(),
         faults,
     }
 }

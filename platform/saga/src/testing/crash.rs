@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use runtime::CrashPoints;
+use runtime::Points;
 use storage::{Sqlite, SqliteOptions};
 
 use super::{
@@ -82,7 +82,7 @@ pub fn at_every_point<M: Sample>(test: &str) {
 
 /// Plays a saga on what is in this directory, and judges it.
 fn one_life<M: Sample>(directory: &Path, abort_at: Option<String>, refusal: usize) {
-    let points = CrashPoints::armed(abort_at, Some(&directory.join(TRACE))).unwrap();
+    let points = Points::armed(abort_at, Some(&directory.join(TRACE))).unwrap();
     let books = Arc::new(Books::<M> {
         file: directory.join("books"),
         refuses: refusal.checked_sub(1).map(|nth| M::refusals().swap_remove(nth)),
@@ -91,7 +91,7 @@ fn one_life<M: Sample>(directory: &Path, abort_at: Option<String>, refusal: usiz
         let options = SqliteOptions {
             path: &directory.join("sagas.db"),
             migrations: M::SQLITE,
-            crash: &points,
+            points: &points,
         };
         let db = Sqlite::open(options).await.unwrap();
         live(Arc::new(SqliteJournal::new(db)), books.clone()).await

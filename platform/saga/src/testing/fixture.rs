@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use events::{Event, Outbox, PostgresOutbox, SqliteOutbox};
 use futures::FutureExt;
 use jiff::Timestamp;
-use runtime::{CrashPoints, Ids, RequestContext};
+use runtime::{Ids, Points, RequestContext};
 use sqlx::AssertSqlSafe;
 use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ pub async fn sqlite(folder: &TempDir, migrations: Migrations) -> Sqlite {
     let options = SqliteOptions {
         path: &path,
         migrations,
-        crash: &CrashPoints::none(),
+        points: &Points::none(),
     };
     Sqlite::open(options).await.unwrap()
 }
@@ -63,7 +63,7 @@ pub async fn postgres(url: &str, schema: &str, migrations: Migrations) -> Postgr
         address: &address,
         schema,
         migrations,
-        crash: &CrashPoints::none(),
+        points: &Points::none(),
     };
     Postgres::open(options).await.unwrap()
 }

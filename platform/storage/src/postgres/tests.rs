@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures::{FutureExt, future::join_all};
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::Row;
 use testing::Engine;
 
@@ -34,7 +34,7 @@ impl Place {
             address: &self.address,
             schema: &self.schema,
             migrations,
-            crash: &CrashPoints::none(),
+            points: &Points::none(),
         })
         .await
     }

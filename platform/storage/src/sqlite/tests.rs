@@ -13,7 +13,7 @@ async fn open(folder: &tempfile::TempDir) -> Sqlite {
     Sqlite::open(SqliteOptions {
         path: &path,
         migrations: SCHEMA,
-        crash: &CrashPoints::none(),
+        points: &Points::none(),
     })
     .await
     .unwrap()
@@ -163,18 +163,18 @@ async fn a_database_of_a_newer_version_is_left_alone() {
         "CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB) STRICT",
         "CREATE TABLE u (k)",
     ]);
-    let crash = CrashPoints::none();
+    let points = Points::none();
     Sqlite::open(SqliteOptions {
         path: &path,
         migrations: newer,
-        crash: &crash,
+        points: &points,
     })
     .await
     .unwrap();
     let error = Sqlite::open(SqliteOptions {
         path: &path,
         migrations: SCHEMA,
-        crash: &crash,
+        points: &points,
     })
     .await
     .unwrap_err();
@@ -189,7 +189,7 @@ async fn what_is_no_database_is_said_to_be_none() {
     let options = SqliteOptions {
         path: &path,
         migrations: SCHEMA,
-        crash: &CrashPoints::none(),
+        points: &Points::none(),
     };
     let error = Sqlite::open(options).await.unwrap_err();
     assert!(error.to_string().contains("test.db"), "{error}");

@@ -6,7 +6,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, ready},
 };
-use runtime::{CrashPoints, Tasks, telemetry::panic_text};
+use runtime::{Kind, Passage, Points, Tasks, telemetry::panic_text};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,7 +31,7 @@ struct Done {
 type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Done> + Send>;
 
 struct Job {
-    /// Names the commit for crash points; a heartbeat passes none.
+    /// Names the commit for its points; a heartbeat passes none.
     label: Option<&'static str>,
     run: Run,
 }
@@ -51,14 +51,14 @@ impl Writer {
     pub(super) fn start(
         connection: SqliteConnection,
         connect: SqliteConnectOptions,
-        crash: CrashPoints,
+        points: Points,
         tasks: &Tasks,
     ) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writing = Writing {
             connection: Some(connection),
             connect,
-            crash,
+            points,
         };
         tasks.spawn(writing.write_all(queue));
         Self(jobs)
@@ -106,7 +106,7 @@ struct Writing {
     /// None after a failure that leaves it unknown whether the connection is still inside a transaction.
     connection: Option<SqliteConnection>,
     connect: SqliteConnectOptions,
-    crash: CrashPoints,
+    points: Points,
 }
 
 impl Writing {
@@ -125,29 +125,15 @@ impl Writing {
 
     /// Runs one group, and answers it. Jobs that were not run are dropped, which tells their callers.
     async fn write_group(&mut self, jobs: Vec<Job>) {
-        let labels: Vec<_> = jobs.iter().map(|job| job.label).collect();
-        let mut answers = Vec::with_capacity(jobs.len());
-        let crash = &self.crash;
+        let size = jobs.len();
+        let mut answers = Vec::with_capacity(size);
         let committed = match connected(&mut self.connection, &self.connect).await {
-            Ok(connection) => {
-                commit_group(connection, jobs.into_iter(), &mut answers, || {
-                    for label in labels.iter().flatten() {
-                        crash.before("commit", label);
-                    }
-                })
-                .await
-            }
+            Ok(connection) => commit_group(connection, jobs.into_iter(), &mut answers, &self.points).await,
             Err(error) => Err(error),
         };
-        match &committed {
-            Ok(()) => labels
-                .iter()
-                .flatten()
-                .for_each(|label| self.crash.after("commit", label)),
-            Err(error) => {
-                tracing::error!(%error, jobs = labels.len(), "a group of transactions was not committed");
-                self.leave_transaction().await;
-            }
+        if let Err(error) = &committed {
+            tracing::error!(%error, jobs = size, "a group of transactions was not committed");
+            self.leave_transaction().await;
         }
         for answer in answers {
             answer(committed.as_ref().copied());
@@ -199,7 +185,7 @@ async fn commit_group(
     connection: &mut SqliteConnection,
     jobs: impl ExactSizeIterator<Item = Job>,
     answers: &mut Vec<Answer>,
-    before_commit: impl FnOnce(),
+    points: &Points,
 ) -> Result<(), sqlx::Error> {
     let alone = jobs.len() == 1;
     let mut next = if alone {
@@ -208,10 +194,12 @@ async fn commit_group(
         "BEGIN IMMEDIATE; SAVEPOINT job"
     };
     let mut last = "COMMIT";
+    let mut kept = Vec::with_capacity(jobs.len());
     for job in jobs {
         sqlx::query(next).execute(&mut *connection).await?;
         let done = (job.run)(connection).await;
         answers.push(done.answer);
+        kept.extend(job.label.filter(|_| done.keep));
         (next, last) = match (alone, done.keep) {
             (true, true) => ("", "COMMIT"),
             (true, false) => ("", "ROLLBACK"),
@@ -219,8 +207,9 @@ async fn commit_group(
             (false, false) => ("ROLLBACK TO job", "ROLLBACK TO job; COMMIT"),
         };
     }
-    before_commit();
+    let commits: Vec<_> = kept.iter().map(|label| points.enter(Kind::Commit, label)).collect();
     sqlx::query(last).execute(&mut *connection).await?;
+    commits.into_iter().for_each(Passage::done);
     Ok(())
 }
 
@@ -237,7 +226,7 @@ mod tests {
             .execute(&mut connection)
             .await
             .unwrap();
-        Writer::start(connection, connect, CrashPoints::none(), &Tasks::new())
+        Writer::start(connection, connect, Points::none(), &Tasks::new())
     }
 
     async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {

@@ -47,8 +47,8 @@ async fn plan(reader: &mut SqliteConnection, sql: &str) -> Vec<String> {
 async fn the_cost_of_a_page_does_not_rise_with_the_number_of_products() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("product.db");
-    let (_, db) = SqliteCatalogue::open(&path, &CrashPoints::none()).await.unwrap();
-    db.write("product.upsert", |tx| {
+    let (_, db) = SqliteCatalogue::open(&path, &Points::none()).await.unwrap();
+    db.write(commits::UPSERT, |tx| {
         async move {
             sqlx::query(PRODUCTS).execute(tx).await?;
             Ok(())
@@ -59,7 +59,7 @@ async fn the_cost_of_a_page_does_not_rise_with_the_number_of_products() {
     .unwrap();
     // The next start finds what is not marked yet.
     drop(db);
-    let (_, db) = SqliteCatalogue::open(&path, &CrashPoints::none()).await.unwrap();
+    let (_, db) = SqliteCatalogue::open(&path, &Points::none()).await.unwrap();
     let mut reader = db.reader().acquire().await.unwrap();
     let long = "x".repeat(100);
     let many = "lamp like all la li al a l m 3 an am amp ike lam";
@@ -89,7 +89,7 @@ async fn the_cost_of_a_page_does_not_rise_with_the_number_of_products() {
 async fn no_statement_that_reads_is_a_scan_or_sorts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("product.db");
-    let (_, db) = SqliteCatalogue::open(&path, &CrashPoints::none()).await.unwrap();
+    let (_, db) = SqliteCatalogue::open(&path, &Points::none()).await.unwrap();
     let mut reader = db.reader().acquire().await.unwrap();
     for sql in [PAGE, SEARCH, ARE_ALL_MARKED, UNMARKED, FIND] {
         for step in plan(&mut reader, sql).await {

@@ -6,7 +6,7 @@ use product::{
     ports::Catalogue,
     store::{PostgresCatalogue, SqliteCatalogue},
 };
-use runtime::CrashPoints;
+use runtime::Points;
 use sqlx::{Connection, SqliteConnection};
 use storage::PostgresAddress;
 use testing::Engine;
@@ -36,7 +36,7 @@ impl Fixture for SqliteFixture {
 
     async fn open(&self) -> Arc<dyn Catalogue> {
         let path = self.0.path().join("product.db");
-        Arc::new(SqliteCatalogue::open(&path, &CrashPoints::none()).await.unwrap().0)
+        Arc::new(SqliteCatalogue::open(&path, &Points::none()).await.unwrap().0)
     }
 
     async fn execute(&self, sql: &'static str) {
@@ -64,7 +64,7 @@ impl Fixture for PostgresFixture {
 
     async fn open(&self) -> Arc<dyn Catalogue> {
         let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let catalogue = PostgresCatalogue::open(&address, &self.schema, &CrashPoints::none()).await;
+        let catalogue = PostgresCatalogue::open(&address, &self.schema, &Points::none()).await;
         Arc::new(catalogue.unwrap().0)
     }
 

@@ -4,13 +4,12 @@ use checkout::{
     domain::Failure,
     saga::{Call, Next, State, apply, next},
 };
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use proto::Reason;
 use saga::{Outcome, State as _};
 
-use super::{
-    assert_none,
-    source::{files, read},
-};
+use super::{assert_none, source::read};
 
 fn failure() -> Failure {
     Failure {
@@ -98,23 +97,15 @@ fn the_table_of_the_saga_in_the_readme_is_the_saga() {
     assert_none(&findings, "the table in the README is the saga");
 }
 
-/// `(service, method)` of every call, from the .proto files.
-fn calls() -> Vec<(String, String)> {
+/// `(service, method)` of every call: `("cart.v1.CartService", "AddItem")`.
+pub(crate) fn calls() -> Vec<(String, String)> {
+    let interfaces = FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap();
     let mut calls = Vec::new();
-    for file in files(&[".proto"]) {
-        let (mut package, mut service) = (String::new(), String::new());
-        for line in file.text.lines().map(str::trim) {
-            let after = |word| {
-                line.strip_prefix(word)
-                    .map(|rest: &str| rest.split([' ', ';', '(']).next().unwrap().to_owned())
-            };
-            if let Some(name) = after("package ") {
-                package = name;
-            } else if let Some(name) = after("service ") {
-                service = format!("{package}.{name}");
-            } else if let Some(name) = after("rpc ") {
-                calls.push((service.clone(), name));
-            }
+    for file in &interfaces.file {
+        for service in &file.service {
+            let name = format!("{}.{}", file.package(), service.name());
+            let methods = service.method.iter().map(|method| method.name().to_owned());
+            calls.extend(methods.map(|method| (name.clone(), method)));
         }
     }
     calls
