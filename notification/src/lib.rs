@@ -17,7 +17,6 @@ use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
 
 pub use crate::{
-    app::Notifications,
     config::{Config, Store},
     events::Teller,
 };
@@ -44,16 +43,15 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
             (Arc::new(store), "notification-postgresql")
         }
     };
-    let notifications = Notifications::new(store.clone(), runtime.clock.clone());
     let consumer = Consumer {
         group: proto::events::NOTIFICATION_GROUP,
         topic: TOPIC,
         bus,
-        handler: Arc::new(Teller::new(notifications.clone())),
+        handler: Arc::new(Teller::new(store.clone(), runtime.clock.clone())),
         clock: runtime.clock.clone(),
         crash: runtime.crash.clone(),
     };
-    let grpc = NotificationServiceServer::new(grpc::Grpc::new(notifications))
+    let grpc = NotificationServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     let probe = Probe::new(probe, move || {

@@ -110,10 +110,7 @@ impl Value {
         Ok(Self::Json(Some(document)))
     }
 
-    pub fn bind_to_sqlite<'q>(
-        self,
-        query: Query<'q, SqliteDb, SqliteArguments>,
-    ) -> Query<'q, SqliteDb, SqliteArguments> {
+    pub fn bind_to_sqlite(self, query: Query<'_, SqliteDb, SqliteArguments>) -> Query<'_, SqliteDb, SqliteArguments> {
         match self {
             Self::Text(text) => query.bind(text),
             Self::Integer(integer) => query.bind(integer),
@@ -124,7 +121,7 @@ impl Value {
         }
     }
 
-    pub fn bind_to_postgres<'q>(self, query: Query<'q, PostgresDb, PgArguments>) -> Query<'q, PostgresDb, PgArguments> {
+    pub fn bind_to_postgres(self, query: Query<'_, PostgresDb, PgArguments>) -> Query<'_, PostgresDb, PgArguments> {
         match self {
             Self::Text(text) => query.bind(text),
             Self::Integer(integer) => query.bind(integer),
