@@ -53,8 +53,6 @@ impl NotificationService for Grpc {
             .collect();
         let erased = app::erase_user(self.store.as_ref(), &user, &checkouts).await;
         let erased = erased.map_err(|e| status::store_failed(&e))?;
-        Ok(Response::new(EraseUserResponse {
-            notifications: i64::try_from(erased).unwrap_or(i64::MAX),
-        }))
+        Ok(Response::new(EraseUserResponse { notifications: erased }))
     }
 }

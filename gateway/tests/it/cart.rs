@@ -106,6 +106,7 @@ async fn a_cart_that_was_never_filled_is_a_cart() {
     let shop = Shop::open().await;
     shop.fakes.script().cart = Some(Cart {
         user_id: USER.to_owned(),
+        total_price: usd(0),
         ..Cart::default()
     });
     let reply = shop.get("/api/v1/cart").await;
