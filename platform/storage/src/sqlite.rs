@@ -44,14 +44,14 @@ impl Sqlite {
     /// Opens the database, makes it if it is not there, and brings its schema up to date.
     pub async fn open(options: SqliteOptions<'_>) -> Result<Self, OpenError> {
         let path = options.path;
-        let failed = |source| OpenError::Database {
+        let failed = |cause| OpenError::Database {
             path: path.to_owned(),
-            source,
+            cause,
         };
         // SQLite gives the files beside it the same mode.
-        private::prepare(path).map_err(|source| OpenError::File {
+        private::prepare(path).map_err(|cause| OpenError::File {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         let connect = SqliteConnectOptions::new()
             .filename(path)
@@ -71,12 +71,12 @@ impl Sqlite {
             .migrator()
             .run_direct(None, &mut connection, false)
             .await
-            .map_err(|source| {
+            .map_err(|cause| {
                 let path = path.to_owned();
-                if matches!(source, MigrateError::VersionMissing(_)) {
+                if matches!(cause, MigrateError::VersionMissing(_)) {
                     OpenError::Newer { path }
                 } else {
-                    OpenError::Migration { path, source }
+                    OpenError::Migration { path, cause }
                 }
             })?;
         let readers = SqlitePoolOptions::new()
