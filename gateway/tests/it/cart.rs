@@ -118,6 +118,29 @@ async fn a_cart_that_was_never_filled_is_a_cart() {
 }
 
 #[tokio::test]
+async fn a_cart_without_a_total_or_with_a_time_that_is_none_is_an_internal_error() {
+    let shop = shop().await;
+    let no_time = prost_types::Timestamp {
+        seconds: i64::MAX,
+        nanos: 0,
+    };
+    for wrong in [
+        Cart {
+            total_price: None,
+            ..cart()
+        },
+        Cart {
+            updated_at: Some(no_time),
+            ..cart()
+        },
+    ] {
+        shop.fakes.script().cart = Some(wrong);
+        let reply = shop.get("/api/v1/cart").await;
+        reply.problem(500, "internal_error", "INTERNAL");
+    }
+}
+
+#[tokio::test]
 async fn what_checkouts_hold_is_shown_beside_what_is_free() {
     let shop = shop().await;
     let mut cart = cart();
