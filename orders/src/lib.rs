@@ -53,6 +53,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     let grpc = OrdersServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
+    let transactions = store.transactions();
     let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
@@ -60,5 +61,6 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     let tasks = runtime.tasks.clone();
     Ok(Service::new("orders", grpc, tasks.clone())
         .background("consumer", move || consumer.clone().run(tasks.clone()))
+        .waits_for(transactions)
         .probe(probe))
 }

@@ -117,6 +117,10 @@ impl StockStore for SqliteStockStore {
             .write("inventory.add_stock", move |tx| receive(tx, delivery).boxed())
             .await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn receive(tx: &mut SqliteConnection, delivery: Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {

@@ -30,6 +30,8 @@ pub struct Sqlite {
     writer: Writer,
     readers: SqlitePool,
     heartbeat: Heartbeat,
+    /// The writer.
+    tasks: Tasks,
 }
 
 /// What it takes to open one.
@@ -86,12 +88,13 @@ impl Sqlite {
             .connect_with(connect.clone().pragma("query_only", "on"))
             .await
             .map_err(failed)?;
-        // The writer ends when the last clone of this value is dropped.
-        let writer = Writer::start(connection, connect, options.crash.clone(), &Tasks::new());
+        let tasks = Tasks::new();
+        let writer = Writer::start(connection, connect, options.crash.clone(), &tasks);
         Ok(Self {
             writer,
             readers,
             heartbeat: Heartbeat::default(),
+            tasks,
         })
     }
 
@@ -105,6 +108,12 @@ impl Sqlite {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
         self.writer.write(Some(label), work).await
+    }
+
+    /// What is written for callers that may have gone away. Once it is to stop, what was given to the writer is written, and
+    /// nothing else is taken. Without that the writer ends when the last clone of this value is dropped.
+    pub fn transactions(&self) -> Tasks {
+        self.tasks.clone()
     }
 
     /// Leaves nothing in the file of what was removed or replaced before: the log in front of it is emptied. Fails while a

@@ -164,6 +164,10 @@ impl Catalogue for SqliteCatalogue {
             .write("product.upsert", move |tx| put(tx, id, details, now).boxed())
             .await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn put(
