@@ -176,6 +176,7 @@ impl Carts {
             }
         };
         let (cart, added) = changed;
+        // A call that comes again, and of which it was not noted, adds no line now.
         Ok((cart, added.unwrap_or(Added::ToLine)))
     }
 
@@ -218,10 +219,7 @@ impl Carts {
 
     /// Gives back what a checkout holds.
     pub async fn give_back(&self, user: UserId, checkout: CheckoutId) -> Result<Arc<Cart>, CartError> {
-        let given = self.alter(user, move |cart, _| {
-            cart.give_back(checkout);
-            Ok(())
-        });
+        let given = self.alter(user, move |cart, _| cart.give_back(checkout).map_err(Refused::Total));
         given.await.map(|(cart, ())| cart)
     }
 

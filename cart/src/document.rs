@@ -328,7 +328,7 @@ mod tests {
         let mut cart = with_a_hold();
         let error = read(&cart).unwrap_err();
         assert!(error.to_string().contains("missing field `lines`"), "{error}");
-        cart.give_back(CheckoutId(Uuid::from_u128(9)));
+        cart.give_back(CheckoutId(Uuid::from_u128(9))).unwrap();
         assert_eq!(read(&cart).unwrap().lines.len(), 1);
     }
 

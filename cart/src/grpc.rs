@@ -132,7 +132,7 @@ impl CartService for CartGrpc {
         let user = user(&request.into_inner().user_id)?;
         let erased = self.carts.erase(user).await.map_err(refuse)?;
         Ok(Response::new(EraseUserResponse {
-            carts: i64::from(erased),
+            carts: u64::from(erased),
         }))
     }
 }

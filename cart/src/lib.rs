@@ -44,6 +44,7 @@ pub async fn build(
         probe,
         sweep,
     } = open_store(&config, runtime).await?;
+    let transactions = store.transactions();
     let (cache, cache_probe) = open_cache(&config, runtime).await?;
     let products = Arc::new(peers::GrpcProducts::new(product));
     let carts = Carts::new(store, cache.clone(), products, runtime);
@@ -59,6 +60,7 @@ pub async fn build(
             let (cache, tasks) = (cache.clone(), tasks.clone());
             async move { cache.keep_up(tasks).await }
         })
+        .waits_for(transactions)
         .probe(probe);
     if let Some(store) = sweep {
         let (clock, tasks) = (runtime.clock.clone(), runtime.tasks.clone());

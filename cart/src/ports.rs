@@ -21,6 +21,10 @@ pub trait CartStore: Send + Sync {
     async fn erase(&self, user: &UserId) -> Result<bool, StoreError>;
     /// Whether the store answers: for a readiness probe.
     async fn is_up(&self) -> bool;
+    /// What it does for callers that may have gone away: waited for when the service stops.
+    fn transactions(&self) -> runtime::Tasks {
+        runtime::Tasks::new()
+    }
 }
 
 /// A store that does not let old carts go by itself.

@@ -10,7 +10,7 @@ pub mod shop;
 
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
 
-use runtime::telemetry::{Log, panic_text, visible};
+use runtime::telemetry::{Log, chain, panic_text, visible};
 
 pub use settings::{Config, ServiceName};
 pub use shop::{Hooks, Shop, StartError};
@@ -47,16 +47,13 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// An error with its sources, in one line and each said once: the text of many holds that of their source already.
+/// An error with its sources, in one line.
 fn line_of(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for text in error.chain().map(ToString::to_string) {
-        if !line.contains(&text) {
-            let separator = if line.is_empty() { "" } else { ": " };
-            line = format!("{line}{separator}{text}");
-        }
-    }
-    line.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    chain(error.as_ref())
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Tells the person who started the command why it ends. Standard error may be gone, or nobody may read it.

@@ -52,18 +52,19 @@ impl Default for Hooks {
     }
 }
 
-/// Why a shop did not start. Each says what to do.
+/// Why a shop did not start. Each says what to do, with the text of its cause, which is no source therefore: who prints a chain
+/// of sources would say it twice.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Configuration(#[from] ConfigError),
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("{variable} {address}: {source}; set another {variable} (0 picks a free port)")]
+    #[error("{variable} {address}: {cause}; set another {variable} (0 picks a free port)")]
     Listen {
         variable: &'static str,
         address: SocketAddr,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error(transparent)]
     Other(#[from] anyhow::Error),

@@ -5,12 +5,12 @@ mod status;
 
 use std::time::Duration;
 
-use ::saga::{Filter, SagaId};
+use ::saga::{Entry, Filter, SagaId};
 use proto::{
     checkout::v1::{
-        EraseUserRequest, EraseUserResponse, GetCheckoutRequest, GetCheckoutResponse, InitiateCheckoutRequest,
-        InitiateCheckoutResponse, ListCheckoutsRequest, ListCheckoutsResponse, PrepareErasureRequest,
-        PrepareErasureResponse, checkout_service_server::CheckoutService,
+        self as wire, EraseUserRequest, EraseUserResponse, GetCheckoutRequest, GetCheckoutResponse,
+        InitiateCheckoutRequest, InitiateCheckoutResponse, ListCheckoutsRequest, ListCheckoutsResponse,
+        PrepareErasureRequest, PrepareErasureResponse, checkout_service_server::CheckoutService,
     },
     convert::{checkout_ids, page_size, user_id},
     status::Refusal,
@@ -60,7 +60,7 @@ impl CheckoutService for CheckoutGrpc {
             .await
             .map_err(status::initiate)?;
         Ok(Response::new(InitiateCheckoutResponse {
-            checkout: Some(convert::checkout(&initiated.checkout, &[])),
+            checkout: Some(shown(&initiated.checkout, &[])?),
             replayed: initiated.replayed,
         }))
     }
@@ -79,7 +79,7 @@ impl CheckoutService for CheckoutGrpc {
         let found = found.map_err(|error| status::store(&error))?;
         let (saga, history) = found.ok_or_else(status::not_found)?;
         Ok(Response::new(GetCheckoutResponse {
-            checkout: Some(convert::checkout(&saga.into(), &history)),
+            checkout: Some(shown(&saga.into(), &history)?),
         }))
     }
 
@@ -97,9 +97,9 @@ impl CheckoutService for CheckoutGrpc {
         };
         let listed = self.checkouts.engine.list(filter).await;
         let (sagas, next) = listed.map_err(|error| status::store(&error))?;
-        let checkouts = sagas.into_iter().map(Checkout::from);
+        let checkouts = sagas.into_iter().map(|saga| shown(&saga.into(), &[]));
         Ok(Response::new(ListCheckoutsResponse {
-            checkouts: checkouts.map(|checkout| convert::checkout(&checkout, &[])).collect(),
+            checkouts: checkouts.collect::<Result<_, _>>()?,
             next_page_token: convert::next_page_token(next, &request),
         }))
     }
@@ -129,10 +129,14 @@ impl CheckoutService for CheckoutGrpc {
         let erased = self.eraser.erase(&user, &checkouts, dead).await;
         let erased = erased.map_err(status::erase)?;
         Ok(Response::new(EraseUserResponse {
-            checkouts: i64::try_from(erased.checkouts).unwrap_or(i64::MAX),
+            checkouts: erased.checkouts,
             log_keeps_events: erased.log_keeps_events,
         }))
     }
+}
+
+fn shown(checkout: &Checkout, history: &[Entry]) -> Result<wire::Checkout, Status> {
+    convert::checkout(checkout, history).map_err(|error| status::store(&error))
 }
 
 fn decode(

@@ -79,6 +79,7 @@ pub async fn build(
             async move { engine.recover().await }
         })
         .background("relay", move || publish(bus.clone(), relay.clone(), tasks.clone()))
+        .waits_for(store.transactions)
         .probe(store.probe))
 }
 

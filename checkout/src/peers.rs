@@ -27,15 +27,50 @@ fn answer<T>(result: Result<Response<T>, Status>, refusals: &[Reason]) -> Answer
         Err(status) => status,
     };
     match status::refused(&status) {
-        Some(reason) if refusals.contains(&reason) => {
-            let shortages = status::metadata(&status, "shortages").and_then(|json| serde_json::from_str(&json).ok());
-            let message = status.message().to_owned();
-            Answer::Refused(Failure {
-                reason,
-                message,
-                shortages: shortages.unwrap_or_default(),
-            })
-        }
+        Some(reason) if refusals.contains(&reason) => refusal(&status, reason),
         Some(_) | None => Answer::Unknown(status.into()),
+    }
+}
+
+/// A refusal with its facts. Only one of stock has shortages.
+fn refusal<T>(status: &Status, reason: Reason) -> Answer<T> {
+    let shortages = match status::metadata(status, "shortages") {
+        Some(json) => serde_json::from_str(&json),
+        None => Ok(Vec::new()),
+    };
+    match shortages {
+        Ok(shortages) => Answer::Refused(Failure {
+            reason,
+            message: status.message().to_owned(),
+            shortages,
+        }),
+        Err(error) => Answer::Unknown(unreadable(format!("the shortages: {error}"))),
+    }
+}
+
+/// A part of an answer that is not there, or is not what it must be. What the peer did or has is not known then.
+fn unreadable(part: impl std::fmt::Display) -> PeerError {
+    Status::data_loss(format!("the answer cannot be read: {part}")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::{Fact, status::Refusal};
+
+    use super::*;
+
+    #[test]
+    fn shortages_that_cannot_be_read_leave_the_outcome_unknown() {
+        let of = |shortages: &str| {
+            let refusal = Refusal::new(Reason::OutOfStock, "out of stock").with(Fact::Shortages, shortages);
+            answer::<()>(Err(refusal.into()), &[Reason::OutOfStock])
+        };
+        let short = of(r#"[{"product_id":1,"requested":2,"available":1}]"#);
+        assert!(
+            matches!(&short, Answer::Refused(failure) if failure.shortages.len() == 1),
+            "{short:?}"
+        );
+        let broken = of("[{");
+        assert!(matches!(broken, Answer::Unknown(_)), "{broken:?}");
     }
 }

@@ -61,6 +61,15 @@ impl<T> Answer<T> {
             Self::Unknown(error) => Answer::Unknown(error),
         }
     }
+
+    /// Reads what was answered. An answer that cannot be read leaves it unknown what was done.
+    pub fn and_then<U>(self, read: impl FnOnce(T) -> Result<U, PeerError>) -> Answer<U> {
+        match self.map(read) {
+            Answer::Done(Ok(value)) => Answer::Done(value),
+            Answer::Done(Err(error)) | Answer::Unknown(error) => Answer::Unknown(error),
+            Answer::Refused(failure) => Answer::Refused(failure),
+        }
+    }
 }
 
 /// What is known of a payment.

@@ -10,7 +10,7 @@ use ::saga::{
     journal::{postgres::PostgresJournal, sqlite::SqliteJournal},
 };
 use events::{Outbox, PostgresOutbox, SqliteOutbox};
-use runtime::{Points, Probe};
+use runtime::{Points, Probe, Tasks};
 use storage::{OpenError, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 
 use crate::{config::Store, ports::CustomerRecords, saga::CheckoutMachine};
@@ -28,6 +28,8 @@ pub(crate) struct Opened {
     pub(crate) journal: Arc<dyn Journal<CheckoutMachine>>,
     pub(crate) records: Arc<dyn CustomerRecords>,
     pub(crate) outbox: Arc<dyn Outbox>,
+    /// What runs for callers that may have gone away.
+    pub(crate) transactions: Tasks,
     pub(crate) probe: Probe,
 }
 
@@ -46,6 +48,7 @@ pub(crate) async fn open(store: &Store, points: &Points) -> Result<Opened, OpenE
                 journal: Arc::new(SqliteJournal::new(db.clone())),
                 records: Arc::new(SqliteRecords(db.clone())),
                 outbox: Arc::new(SqliteOutbox(db.clone())),
+                transactions: db.transactions(),
                 probe: Probe::new("checkout-store", move || {
                     let db = db.clone();
                     async move { db.is_up().await }
@@ -65,6 +68,7 @@ pub(crate) async fn open(store: &Store, points: &Points) -> Result<Opened, OpenE
                 journal: Arc::new(PostgresJournal::new(db.clone())),
                 records: Arc::new(PostgresRecords(db.clone())),
                 outbox: Arc::new(PostgresOutbox(db.clone())),
+                transactions: db.transactions(),
                 probe: Probe::new("checkout-postgresql", move || {
                     let db = db.clone();
                     async move { db.is_up().await }

@@ -3,7 +3,7 @@
 pub(crate) mod arrival;
 pub(crate) mod coding;
 
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
 
 use axum::{
     extract::{FromRequest, Request},
@@ -52,7 +52,7 @@ impl Fields {
 
     pub(crate) fn quantity(&mut self) -> i32 {
         let wrong = (Reason::InvalidQuantity, "quantity must be between 1 and 99");
-        i32::try_from(self.integer("quantity", 1..=99, wrong)).unwrap_or_default()
+        self.integer("quantity", 1..=99, wrong)
     }
 
     /// A text that may be absent.
@@ -98,23 +98,27 @@ impl Fields {
         Err(problem.with_errors(self.faults.into_iter().map(|f| f.error).collect()))
     }
 
-    fn integer(&mut self, field: &str, range: RangeInclusive<i64>, outside: (Reason, &str)) -> i64 {
+    /// Zero where there is a fault, which [`Fields::finish`] tells of.
+    fn integer<T>(&mut self, field: &str, range: RangeInclusive<T>, outside: (Reason, &str)) -> T
+    where
+        T: FromStr + PartialOrd + Default,
+    {
         let Some(raw) = self.values.remove(field) else {
             self.fault(Reason::InvalidRequest, field, format!("{field} is required"));
-            return 0;
+            return T::default();
         };
         if !is_integer(raw.get()) {
             self.fault(Reason::InvalidRequest, field, format!("{field} must be an integer"));
-            return 0;
+            return T::default();
         }
-        // What does not fit into 64 bits is an integer all the same, and out of range.
+        // What does not fit into the type is an integer all the same, and out of range.
         raw.get()
             .parse()
             .ok()
             .filter(|value| range.contains(value))
             .unwrap_or_else(|| {
                 self.fault(outside.0, field, outside.1.to_owned());
-                0
+                T::default()
             })
     }
 

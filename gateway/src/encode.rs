@@ -54,9 +54,12 @@ pub(crate) fn time(wire: Option<&prost_types::Timestamp>, name: &'static str) ->
     required(proto::convert::from_timestamp(wire), name).map(Time)
 }
 
-/// A time that a message may lack.
-pub(crate) fn optional_time(wire: Option<&prost_types::Timestamp>) -> Option<Time> {
-    proto::convert::from_timestamp(wire).map(Time)
+/// A time that a message may lack. One that is there and out of range is not lacking.
+pub(crate) fn optional_time(
+    wire: Option<&prost_types::Timestamp>,
+    name: &'static str,
+) -> Result<Option<Time>, Problem> {
+    wire.map(|wire| time(Some(wire), name)).transpose()
 }
 
 /// The name of an enum's value without the prefix that the wire gives it.

@@ -1,57 +1,31 @@
-//! The use cases.
-
-mod expire_holds;
+//! The use cases: gives stock back whose hold has run out. The other methods have no rule beside those of the port.
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use storage::StoreError;
+use runtime::Tasks;
+use runtime::telemetry::chain;
 
-use crate::{
-    domain::{CheckoutId, Delivery, KeyReused, Lines, ProductId, Refusal, Stock},
-    ports::StockStore,
-};
+use crate::ports::StockStore;
 
-pub(crate) use expire_holds::expire_holds;
+const INTERVAL: Duration = Duration::from_secs(1);
+/// However short holds are, the store is not asked more often than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+/// Holds in one transaction: few enough that reservations hardly wait for it.
+const BATCH: u32 = 200;
 
-/// The most products that are listed at once.
-const MAX_LISTED: u32 = 1_000;
-
-/// The inventory as its callers use it.
-#[derive(Clone)]
-pub(crate) struct Inventory {
-    store: Arc<dyn StockStore>,
-    ttl: Duration,
-}
-
-impl Inventory {
-    pub(crate) fn new(store: Arc<dyn StockStore>, ttl: Duration) -> Self {
-        Self { store, ttl }
-    }
-
-    /// Stock of these products, of all when none is named.
-    pub(crate) async fn stock(&self, products: &[ProductId]) -> Result<Vec<Stock>, StoreError> {
-        let named = if products.is_empty() { None } else { Some(products) };
-        self.store.stock(named, MAX_LISTED).await
-    }
-
-    pub(crate) async fn reserve(
-        &self,
-        checkout: CheckoutId,
-        lines: &Lines,
-    ) -> Result<Result<Timestamp, Refusal>, StoreError> {
-        self.store.reserve(checkout, lines, self.ttl).await
-    }
-
-    pub(crate) async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
-        self.store.confirm(checkout).await
-    }
-
-    pub(crate) async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
-        self.store.release(checkout).await
-    }
-
-    pub(crate) async fn receive(&self, delivery: &Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {
-        self.store.receive(delivery).await
+/// Looks for holds that have run out, every second or more often if they last less than that, until the tasks are to stop.
+pub(crate) async fn expire_holds(store: Arc<dyn StockStore>, ttl: Duration, tasks: Tasks) {
+    let interval = ttl.clamp(SHORTEST_INTERVAL, INTERVAL);
+    while tasks.sleep(interval).await {
+        let mut expired = BATCH;
+        while expired == BATCH && !tasks.is_stopping() {
+            expired = store.expire(BATCH).await.unwrap_or_else(|error| {
+                tracing::error!(
+                    causes = chain(&error),
+                    "holds that ran out could not be given back; trying again"
+                );
+                0
+            });
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod convert;
 mod status;
 
+use std::{sync::Arc, time::Duration};
+
 use proto::inventory::v1::{
     AddStockRequest, AddStockResponse, ConfirmRequest, ConfirmResponse, GetStockRequest, GetStockResponse,
     ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, inventory_service_server::InventoryService,
@@ -10,15 +12,20 @@ use proto::inventory::v1::{
 use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
-use crate::app::Inventory;
+use crate::ports::StockStore;
+
+/// The most products that are listed at once.
+const MAX_LISTED: u32 = 1_000;
 
 pub(crate) struct Grpc {
-    inventory: Inventory,
+    stock: Arc<dyn StockStore>,
+    /// How long stock is held that is not confirmed.
+    ttl: Duration,
 }
 
 impl Grpc {
-    pub(crate) const fn new(inventory: Inventory) -> Self {
-        Self { inventory }
+    pub(crate) const fn new(stock: Arc<dyn StockStore>, ttl: Duration) -> Self {
+        Self { stock, ttl }
     }
 }
 
@@ -26,7 +33,16 @@ impl Grpc {
 impl InventoryService for Grpc {
     async fn get_stock(&self, request: Request<GetStockRequest>) -> Result<Response<GetStockResponse>, Status> {
         let products = convert::product_ids(&request.into_inner().product_ids)?;
-        let stock = self.inventory.stock(&products).await.map_err(status::store_failed)?;
+        let named = if products.is_empty() {
+            None
+        } else {
+            Some(products.as_slice())
+        };
+        let stock = self
+            .stock
+            .stock(named, MAX_LISTED)
+            .await
+            .map_err(status::store_failed)?;
         Ok(Response::new(GetStockResponse {
             stock: stock.into_iter().map(convert::stock).collect(),
         }))
@@ -38,8 +54,8 @@ impl InventoryService for Grpc {
         about("checkout", &checkout);
         let lines = convert::lines(&request.lines)?;
         let answer = self
-            .inventory
-            .reserve(checkout, &lines)
+            .stock
+            .reserve(checkout, &lines, self.ttl)
             .await
             .map_err(status::store_failed)?;
         let expires_at = answer.map_err(status::refused)?;
@@ -51,7 +67,7 @@ impl InventoryService for Grpc {
     async fn confirm(&self, request: Request<ConfirmRequest>) -> Result<Response<ConfirmResponse>, Status> {
         let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
         about("checkout", &checkout);
-        let answer = self.inventory.confirm(checkout).await.map_err(status::store_failed)?;
+        let answer = self.stock.confirm(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;
         Ok(Response::new(ConfirmResponse {}))
     }
@@ -59,14 +75,14 @@ impl InventoryService for Grpc {
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
         about("checkout", &checkout);
-        let answer = self.inventory.release(checkout).await.map_err(status::store_failed)?;
+        let answer = self.stock.release(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;
         Ok(Response::new(ReleaseResponse {}))
     }
 
     async fn add_stock(&self, request: Request<AddStockRequest>) -> Result<Response<AddStockResponse>, Status> {
         let delivery = convert::delivery(&request.into_inner())?;
-        let answer = self.inventory.receive(&delivery).await.map_err(status::store_failed)?;
+        let answer = self.stock.receive(&delivery).await.map_err(status::store_failed)?;
         let stock = answer.map_err(status::key_reused)?;
         Ok(Response::new(AddStockResponse {
             stock: Some(convert::stock(stock)),

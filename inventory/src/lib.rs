@@ -19,11 +19,12 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
     let (store, probe) = store::open(&config.store, &runtime.points).await?;
     let (swept, ttl, tasks) = (store.clone(), config.reservation_ttl, runtime.tasks.clone());
     let sweep = move || app::expire_holds(swept.clone(), ttl, tasks.clone());
-    let inventory = app::Inventory::new(store, config.reservation_ttl);
-    let grpc = InventoryServiceServer::new(grpc::Grpc::new(inventory))
+    let transactions = store.transactions();
+    let grpc = InventoryServiceServer::new(grpc::Grpc::new(store, config.reservation_ttl))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     Ok(Service::new("inventory", grpc, runtime.tasks.clone())
+        .waits_for(transactions)
         .probe(probe)
         .background("expiry of holds", sweep))
 }

@@ -34,4 +34,9 @@ pub trait StockStore: Send + Sync {
 
     /// Adds goods received; says what there was of the product then.
     async fn receive(&self, delivery: &Delivery) -> Result<Result<Stock, KeyReused>, StoreError>;
+
+    /// What it does for callers that may have gone away: waited for when the service stops.
+    fn transactions(&self) -> runtime::Tasks {
+        runtime::Tasks::new()
+    }
 }

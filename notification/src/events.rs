@@ -1,24 +1,28 @@
 //! What the notifications do with events: customers hear of both ends that a checkout can have.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use events::{Event, Handler, HandlerError};
 use money::{Money, Quantity};
 use proto::events::{CheckoutCompleted, CheckoutFailed};
+use runtime::Clock;
 use serde::Deserialize;
 
 use crate::{
-    app::Notifications,
     domain::{self, CheckoutId, Kind, Notification, NotificationId, OrderId, UserId},
+    ports::{NotificationStore, Told},
 };
 
 /// Tells customers of their finished checkouts.
 pub struct Teller {
-    notifications: Notifications,
+    store: Arc<dyn NotificationStore>,
+    clock: Clock,
 }
 
 impl Teller {
-    pub const fn new(notifications: Notifications) -> Self {
-        Self { notifications }
+    pub const fn new(store: Arc<dyn NotificationStore>, clock: Clock) -> Self {
+        Self { store, clock }
     }
 }
 
@@ -34,7 +38,22 @@ impl Handler for Teller {
             CheckoutFailed::KIND => failed(event)?,
             other => return Err(poisoned(format!("it is of kind {other}"))),
         };
-        Ok(self.notifications.tell(&notification).await?)
+        match self.store.tell(&notification, self.clock.now()).await? {
+            Told::Now => {
+                let Notification {
+                    id,
+                    checkout_id,
+                    kind,
+                    user_id: _,
+                    text: _,
+                    created_at: _,
+                } = notification;
+                // Nothing personal goes into a log.
+                tracing::info!(event = %id.0, checkout = %checkout_id.0, kind = kind.as_str(), "told a customer");
+            }
+            Told::Before => {}
+        }
+        Ok(())
     }
 }
 

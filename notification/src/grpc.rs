@@ -3,21 +3,23 @@
 mod convert;
 mod status;
 
+use std::sync::Arc;
+
 use proto::notification::v1::{
     EraseUserRequest, EraseUserResponse, ListNotificationsRequest, ListNotificationsResponse,
     notification_service_server::NotificationService,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{app::Notifications, domain::CheckoutId};
+use crate::{app, domain::CheckoutId, ports::NotificationStore};
 
 pub(crate) struct Grpc {
-    notifications: Notifications,
+    store: Arc<dyn NotificationStore>,
 }
 
 impl Grpc {
-    pub(crate) const fn new(notifications: Notifications) -> Self {
-        Self { notifications }
+    pub(crate) const fn new(store: Arc<dyn NotificationStore>) -> Self {
+        Self { store }
     }
 }
 
@@ -32,7 +34,7 @@ impl NotificationService for Grpc {
         let size = proto::convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token, &user)?;
         let page = self
-            .notifications
+            .store
             .list(&user, after, size)
             .await
             .map_err(|e| status::store_failed(&e))?;
@@ -49,10 +51,8 @@ impl NotificationService for Grpc {
             .into_iter()
             .map(CheckoutId)
             .collect();
-        let erased = self.notifications.erase(&user, &checkouts).await;
+        let erased = app::erase_user(self.store.as_ref(), &user, &checkouts).await;
         let erased = erased.map_err(|e| status::store_failed(&e))?;
-        Ok(Response::new(EraseUserResponse {
-            notifications: i64::try_from(erased).unwrap_or(i64::MAX),
-        }))
+        Ok(Response::new(EraseUserResponse { notifications: erased }))
     }
 }

@@ -18,7 +18,6 @@ use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
 
 pub use crate::{
-    app::Notifications,
     config::{Config, Store},
     events::Teller,
 };
@@ -45,18 +44,18 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
             (Arc::new(store), "notification-postgresql")
         }
     };
-    let notifications = Notifications::new(store.clone(), runtime.clock.clone());
     let consumer = Consumer {
         group: proto::events::NOTIFICATION_GROUP,
         topic: TOPIC,
         bus,
-        handler: Arc::new(Teller::new(notifications.clone())),
+        handler: Arc::new(Teller::new(store.clone(), runtime.clock.clone())),
         clock: runtime.clock.clone(),
         points: runtime.points.clone(),
     };
-    let grpc = NotificationServiceServer::new(grpc::Grpc::new(notifications))
+    let grpc = NotificationServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
+    let transactions = store.transactions();
     let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
@@ -64,5 +63,6 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     let tasks = runtime.tasks.clone();
     Ok(Service::new("notification", grpc, tasks.clone())
         .background("consumer", move || consumer.clone().run(tasks.clone()))
+        .waits_for(transactions)
         .probe(probe))
 }

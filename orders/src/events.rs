@@ -1,24 +1,27 @@
 //! What the orders do with events: a purchase that happened is an order.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use events::{Event, Handler, HandlerError};
 use money::{Money, Quantity};
 use proto::events::{CheckoutCompleted, PurchasedItem};
+use runtime::Clock;
 
 use crate::{
-    app::Orders,
     domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
-    ports::Recorded,
+    ports::{OrderStore, Recorded},
 };
 
 /// Places the order of each purchase.
 pub struct OrderPlacer {
-    orders: Orders,
+    store: Arc<dyn OrderStore>,
+    clock: Clock,
 }
 
 impl OrderPlacer {
-    pub const fn new(orders: Orders) -> Self {
-        Self { orders }
+    pub const fn new(store: Arc<dyn OrderStore>, clock: Clock) -> Self {
+        Self { store, clock }
     }
 }
 
@@ -30,7 +33,7 @@ impl Handler for OrderPlacer {
 
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
         let order = order(&event.data)?;
-        match self.orders.place(&order, event.id).await? {
+        match self.store.record(&order, event.id, self.clock.now()).await? {
             Recorded::Created => {
                 tracing::info!(order = %order.id().0, checkout = %order.checkout_id().0, "placed an order");
                 Ok(())

@@ -3,6 +3,8 @@
 mod convert;
 mod status;
 
+use std::sync::Arc;
+
 use proto::orders::v1::{
     EraseUserRequest, EraseUserResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
     orders_service_server::OrdersService,
@@ -10,15 +12,15 @@ use proto::orders::v1::{
 use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
-use crate::{app::Orders, domain::CheckoutId};
+use crate::{app, domain::CheckoutId, ports::OrderStore};
 
 pub(crate) struct Grpc {
-    orders: Orders,
+    store: Arc<dyn OrderStore>,
 }
 
 impl Grpc {
-    pub(crate) const fn new(orders: Orders) -> Self {
-        Self { orders }
+    pub(crate) const fn new(store: Arc<dyn OrderStore>) -> Self {
+        Self { store }
     }
 }
 
@@ -29,7 +31,7 @@ impl OrdersService for Grpc {
         let user = convert::user_id(&request.user_id)?;
         let id = convert::order_id(&request.order_id)?;
         about("order", &id.0);
-        let order = self.orders.get(&user, id).await.map_err(|e| status::store_failed(&e))?;
+        let order = self.store.find(&user, id).await.map_err(|e| status::store_failed(&e))?;
         let order = order.ok_or_else(|| status::not_found(id))?;
         Ok(Response::new(GetOrderResponse {
             order: Some(convert::order(&order)),
@@ -42,7 +44,7 @@ impl OrdersService for Grpc {
         let size = proto::convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token, &user)?;
         let page = self
-            .orders
+            .store
             .list(&user, after, size)
             .await
             .map_err(|e| status::store_failed(&e))?;
@@ -59,10 +61,8 @@ impl OrdersService for Grpc {
             .into_iter()
             .map(CheckoutId)
             .collect();
-        let erased = self.orders.erase(&user, &checkouts).await;
+        let erased = app::erase_user(self.store.as_ref(), &user, &checkouts).await;
         let erased = erased.map_err(|e| status::store_failed(&e))?;
-        Ok(Response::new(EraseUserResponse {
-            orders: i64::try_from(erased).unwrap_or(i64::MAX),
-        }))
+        Ok(Response::new(EraseUserResponse { orders: erased }))
     }
 }

@@ -17,7 +17,6 @@ use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
 
 pub use crate::{
-    app::Orders,
     config::{Config, Store},
     events::OrderPlacer,
 };
@@ -44,18 +43,18 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
             (Arc::new(store), "orders-postgresql")
         }
     };
-    let orders = Orders::new(store.clone(), runtime.clock.clone());
     let consumer = Consumer {
         group: proto::events::ORDERS_GROUP,
         topic: TOPIC,
         bus,
-        handler: Arc::new(OrderPlacer::new(orders.clone())),
+        handler: Arc::new(OrderPlacer::new(store.clone(), runtime.clock.clone())),
         clock: runtime.clock.clone(),
         points: runtime.points.clone(),
     };
-    let grpc = OrdersServiceServer::new(grpc::Grpc::new(orders))
+    let grpc = OrdersServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
+    let transactions = store.transactions();
     let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
@@ -63,5 +62,6 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     let tasks = runtime.tasks.clone();
     Ok(Service::new("orders", grpc, tasks.clone())
         .background("consumer", move || consumer.clone().run(tasks.clone()))
+        .waits_for(transactions)
         .probe(probe))
 }

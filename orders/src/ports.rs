@@ -32,4 +32,8 @@ pub trait OrderStore: Send + Sync {
     async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError>;
     /// Whether the store answers: for a readiness probe.
     async fn is_up(&self) -> bool;
+    /// What it does for callers that may have gone away: waited for when the service stops.
+    fn transactions(&self) -> runtime::Tasks {
+        runtime::Tasks::new()
+    }
 }

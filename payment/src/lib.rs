@@ -15,7 +15,7 @@ pub mod store;
 use std::{sync::Arc, time::Duration};
 
 use proto::payment::v1::payment_service_server::PaymentServiceServer;
-use runtime::{Probe, Runtime, Service};
+use runtime::{Probe, Runtime, Service, Tasks};
 use storage::OpenError;
 
 pub use config::{Config, Provider, Simulation, Store, SuccessRate};
@@ -37,26 +37,30 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
             (Arc::new(store), "payment-postgresql")
         }
     };
-    let provider = match &config.provider {
+    let (provider, of_provider) = match &config.provider {
         Provider::Simulated(simulation) => simulated(simulation, config.provider_timeout, runtime).await?,
     };
     let payments = Payments::new(store.clone(), provider, config.provider_timeout, runtime);
     let grpc = PaymentServiceServer::new(grpc::Grpc::new(payments))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
+    let transactions = store.transactions();
     // The provider is not probed: when an outside company is away, the shop is still there to browse and to ask.
     let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
     });
-    Ok(Service::new("payment", grpc, runtime.tasks.clone()).probe(probe))
+    Ok(Service::new("payment", grpc, runtime.tasks.clone())
+        .waits_for(transactions)
+        .waits_for(of_provider)
+        .probe(probe))
 }
 
 async fn simulated(
     provider: &Simulation,
     timeout: Duration,
     runtime: &Runtime,
-) -> Result<Arc<dyn PaymentProvider>, OpenError> {
+) -> Result<(Arc<dyn PaymentProvider>, Tasks), OpenError> {
     let ledger: Arc<dyn Ledger> = match &provider.ledger {
         Store::Sqlite(path) => Arc::new(SqliteLedger::open(path, &runtime.points).await?),
         // Connections and a schema of its own: an outside company's books, which only happen to be near.
@@ -68,5 +72,6 @@ async fn simulated(
         max_latency: provider.max_latency,
         slow_reply: timeout.saturating_mul(2),
     };
-    Ok(Arc::new(SimulatedProvider::new(ledger, manner, runtime)))
+    let transactions = ledger.transactions();
+    Ok((Arc::new(SimulatedProvider::new(ledger, manner, runtime)), transactions))
 }

@@ -19,6 +19,10 @@ pub trait PaymentStore: Send + Sync {
     async fn refund(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError>;
     /// Whether the store answers.
     async fn is_up(&self) -> bool;
+    /// What it does for callers that may have gone away: waited for when the service stops.
+    fn transactions(&self) -> runtime::Tasks {
+        runtime::Tasks::new()
+    }
 }
 
 /// An outside company that moves money. It does each thing once per key: asked again, it gives the same answer.

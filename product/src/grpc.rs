@@ -3,24 +3,29 @@
 mod convert;
 mod status;
 
+use std::sync::Arc;
+
 use proto::product::v1::{
     BatchGetProductsRequest, BatchGetProductsResponse, GetProductRequest, GetProductResponse, GetProductsRequest,
     GetProductsResponse, UpsertProductRequest, UpsertProductResponse, product_service_server::ProductService,
 };
+use runtime::Clock;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::Products,
+    app,
     domain::{Details, Query},
+    ports::Catalogue,
 };
 
 pub(crate) struct Grpc {
-    products: Products,
+    catalogue: Arc<dyn Catalogue>,
+    clock: Clock,
 }
 
 impl Grpc {
-    pub(crate) const fn new(products: Products) -> Self {
-        Self { products }
+    pub(crate) const fn new(catalogue: Arc<dyn Catalogue>, clock: Clock) -> Self {
+        Self { catalogue, clock }
     }
 }
 
@@ -34,9 +39,7 @@ impl ProductService for Grpc {
         let size = proto::convert::page_size(request.page_size)?;
         let query = Query::new(&request.query).map_err(status::invalid_query)?;
         let after = convert::page_token(&request.page_token, &query)?;
-        let page = self
-            .products
-            .page(&query, after, size)
+        let page = app::list_products(self.catalogue.as_ref(), &query, after, size)
             .await
             .map_err(status::page_failed)?;
         Ok(Response::new(GetProductsResponse {
@@ -50,8 +53,8 @@ impl ProductService for Grpc {
 
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
         let id = convert::product_id("id", request.into_inner().id)?;
-        let product = self.products.get(id).await.map_err(status::store_failed)?;
-        let product = product.ok_or_else(status::product_not_found)?;
+        let mut found = self.catalogue.find(&[id]).await.map_err(status::store_failed)?;
+        let product = found.pop().ok_or_else(status::product_not_found)?;
         Ok(Response::new(GetProductResponse {
             product: Some(convert::product(&product)),
         }))
@@ -62,7 +65,7 @@ impl ProductService for Grpc {
         request: Request<BatchGetProductsRequest>,
     ) -> Result<Response<BatchGetProductsResponse>, Status> {
         let ids = convert::product_ids(&request.into_inner().ids)?;
-        let products = self.products.find(&ids).await.map_err(status::store_failed)?;
+        let products = self.catalogue.find(&ids).await.map_err(status::store_failed)?;
         Ok(Response::new(BatchGetProductsResponse {
             products: products.iter().map(convert::product).collect(),
         }))
@@ -81,7 +84,8 @@ impl ProductService for Grpc {
         let price = proto::convert::money("price", request.price)?;
         let details = Details::new(request.name, request.description, price, request.image_url)
             .map_err(status::invalid_details)?;
-        let product = self.products.upsert(id, &details).await.map_err(status::store_failed)?;
+        let product = self.catalogue.put(id, &details, self.clock.now()).await;
+        let product = product.map_err(status::store_failed)?;
         Ok(Response::new(UpsertProductResponse {
             product: Some(convert::product(&product)),
         }))

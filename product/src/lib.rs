@@ -17,9 +17,11 @@ pub use config::{Config, Store};
 /// Opens the store and puts the service together. Nothing runs yet.
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
     let (catalogue, probe) = store::open(&config.store, &runtime.points).await?;
-    let products = app::Products::new(catalogue, runtime.clock.clone());
-    let grpc = ProductServiceServer::new(grpc::Grpc::new(products))
+    let transactions = catalogue.transactions();
+    let grpc = ProductServiceServer::new(grpc::Grpc::new(catalogue, runtime.clock.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
-    Ok(Service::new("product", grpc, runtime.tasks.clone()).probe(probe))
+    Ok(Service::new("product", grpc, runtime.tasks.clone())
+        .waits_for(transactions)
+        .probe(probe))
 }

@@ -19,4 +19,9 @@ pub trait Catalogue: Send + Sync {
     /// Makes or replaces a product; without an `id` it gets a new one. What is replaced keeps its `created_at`, what is
     /// made was created at `now`.
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError>;
+
+    /// What it does for callers that may have gone away: waited for when the service stops.
+    fn transactions(&self) -> runtime::Tasks {
+        runtime::Tasks::new()
+    }
 }

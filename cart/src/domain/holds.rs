@@ -72,14 +72,19 @@ impl Cart {
 
     /// Returns what a checkout holds to the lines; nothing when it holds nothing. Lines may have more than 99 pieces
     /// afterwards, and the cart more than 50 lines. Of two names and prices the ones that were seen later stay.
-    pub fn give_back(&mut self, checkout: CheckoutId) {
-        let Some(hold) = self.take_hold(checkout) else { return };
+    ///
+    /// An error means that the stored cart breaks a rule: nothing is added to one that could not take all its holds back.
+    pub fn give_back(&mut self, checkout: CheckoutId) -> Result<(), MoneyError> {
+        let Some(hold) = self.take_hold(checkout) else {
+            return Ok(());
+        };
         for held in hold.lines {
             match self.lines.iter_mut().find(|line| line.product == held.product) {
-                Some(line) => merge(line, held),
+                Some(line) => merge(line, held)?,
                 None => self.lines.push(held),
             }
         }
+        Ok(())
     }
 
     /// Drops what a completed checkout holds. False when it holds nothing.
@@ -98,7 +103,7 @@ impl Cart {
 }
 
 /// The highest total that these lines can come to as holds are given back in any order: all pieces of a product at the
-/// highest of its prices. A cart in which this has a sum can take every hold back.
+/// highest of its prices. A cart in which this has a sum can take every hold back, in pieces and in price.
 pub(super) fn highest_total(lines: &[Line], holds: &[Hold]) -> Result<Money, MoneyError> {
     let mut highest: BTreeMap<ProductId, Line> = BTreeMap::new();
     for line in lines.iter().chain(holds.iter().flat_map(|hold| &hold.lines)) {
@@ -110,7 +115,7 @@ pub(super) fn highest_total(lines: &[Line], holds: &[Hold]) -> Result<Money, Mon
         if line.price.minor_units() > most.price.minor_units() {
             most.price = line.price;
         }
-        most.quantity = sum(most.quantity, line.quantity);
+        most.quantity = sum(most.quantity, line.quantity)?;
     }
     total_of(&highest.into_values().collect::<Vec<_>>())
 }
@@ -120,7 +125,7 @@ fn sums(bought: &[Bought]) -> BTreeMap<ProductId, i64> {
     let mut sums = BTreeMap::new();
     for bought in bought {
         let sum: &mut i64 = sums.entry(bought.product).or_default();
-        *sum = sum.saturating_add(bought.quantity.get());
+        *sum += bought.quantity.get();
     }
     sums
 }
@@ -148,17 +153,18 @@ fn split(lines: &[Line], wanted: &BTreeMap<ProductId, i64>) -> Option<(Vec<Line>
     (held.len() == wanted.len()).then_some((left, held))
 }
 
-fn merge(line: &mut Line, held: Line) {
-    line.quantity = sum(line.quantity, held.quantity);
+fn merge(line: &mut Line, held: Line) -> Result<(), MoneyError> {
+    line.quantity = sum(line.quantity, held.quantity)?;
     if held.seen_in > line.seen_in {
         (line.name, line.price, line.seen_in) = (held.name, held.price, held.seen_in);
     }
     line.added_at = line.added_at.min(held.added_at);
+    Ok(())
 }
 
-fn sum(a: Quantity, b: Quantity) -> Quantity {
-    // Checkouts hold pieces only after they reserved the stock, so no line comes near the million pieces of a quantity.
-    a.checked_add(b).unwrap_or(a)
+/// More pieces than a quantity can have are too many to have a price, too.
+fn sum(a: Quantity, b: Quantity) -> Result<Quantity, MoneyError> {
+    a.checked_add(b).map_err(|_| MoneyError::Overflow)
 }
 
 #[cfg(test)]

@@ -119,8 +119,7 @@ fn item(line: &Line) -> Result<proto::cart::v1::CartItem, MoneyError> {
         product_id: line.product.get(),
         product_name: line.name.clone(),
         price: Some(line.price.into()),
-        // At most a million, by its type.
-        quantity: i32::try_from(line.quantity.get()).unwrap_or(i32::MAX),
+        quantity: line.quantity.into(),
         subtotal: Some(line.subtotal()?.into()),
         added_at: Some(timestamp(line.added_at)),
     })

@@ -124,6 +124,10 @@ impl CartStore for SqliteCartStore {
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 #[async_trait]

@@ -73,7 +73,7 @@ async fn a_cart_of_which_a_checkout_holds_pieces_stays(fixture: &impl Fixture) {
     assert_eq!(kept.as_ref(), Some(&cart));
     // Once nothing is held, it is as old as it is.
     let (base, mut free) = (cart.version, cart);
-    free.give_back(CheckoutId(Uuid::from_u128(1)));
+    free.give_back(CheckoutId(Uuid::from_u128(1))).unwrap();
     free.version = base.next();
     store.save(&free, Some(base)).await.unwrap();
     sweep_at(fixture, now).await;

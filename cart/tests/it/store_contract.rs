@@ -73,7 +73,7 @@ async fn what_is_held_is_loaded(store: &dyn CartStore) {
     assert_eq!(store.save(&cart, None).await.unwrap(), Saved::Done);
     assert_eq!(store.load(&user()).await.unwrap().as_ref(), Some(&cart));
     cart.version = cart.version.next();
-    cart.give_back(CheckoutId(Uuid::from_u128(1)));
+    cart.give_back(CheckoutId(Uuid::from_u128(1))).unwrap();
     cart.drop_hold(CheckoutId(Uuid::from_u128(2)));
     assert_eq!(store.save(&cart, Some(Version(5))).await.unwrap(), Saved::Done);
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));

@@ -44,10 +44,10 @@ pub(super) struct Whom {
 /// What was removed, or belongs to nobody now.
 #[derive(Debug, Default)]
 struct Counts {
-    checkouts: i64,
-    orders: i64,
-    notifications: i64,
-    carts: i64,
+    checkouts: u64,
+    orders: u64,
+    notifications: u64,
+    carts: u64,
     log_keeps_events: bool,
 }
 
@@ -198,7 +198,7 @@ impl Counts {
 
     /// What was erased in each service.
     fn lines(&self) -> Vec<String> {
-        let of = |service: ServiceName, count: i64, one: &str, done: &str| {
+        let of = |service: ServiceName, count: u64, one: &str, done: &str| {
             let s = if count == 1 { "" } else { "s" };
             format!("{:<14}{count} {one}{s} {done}", service.as_str())
         };

@@ -52,10 +52,10 @@ impl Listeners {
 }
 
 async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen {
+    TcpListener::bind(address).await.map_err(|cause| StartError::Listen {
         variable,
         address,
-        source,
+        cause,
     })
 }
 
@@ -69,5 +69,25 @@ const fn port_variable(service: ServiceName) -> &'static str {
         ServiceName::Orders => "ORDERS_PORT",
         ServiceName::Notification => "NOTIFICATION_PORT",
         ServiceName::Gateway => "HTTP_PORT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_said_once_with_what_to_do() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let holder = listen("HTTP_PORT", any).await.unwrap();
+        let taken = holder.local_addr().unwrap();
+        let refused = listen("HTTP_PORT", taken).await.unwrap_err();
+        let said = runtime::telemetry::chain(&refused);
+        assert_eq!(said.matches("os error").count(), 1, "{said}");
+        assert!(said.starts_with(&format!("HTTP_PORT {taken}: ")), "{said}");
+        assert!(
+            said.ends_with("; set another HTTP_PORT (0 picks a free port)"),
+            "{said}"
+        );
     }
 }

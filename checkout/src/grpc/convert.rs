@@ -1,13 +1,13 @@
 //! The wire's messages from ours.
 
 use ::saga::{Entry, SagaId, State as _};
-use money::Money;
+use money::MoneyError;
 use proto::{
     checkout::v1::{self as wire, CheckoutStatus},
     convert::timestamp,
     status::Refusal,
 };
-use storage::{from_page_token, to_page_token};
+use storage::{StoreError, from_page_token, to_page_token};
 use uuid::Uuid;
 
 use crate::{
@@ -15,19 +15,21 @@ use crate::{
     domain::{Checkout, ExpectedTotal, Failure, Line, Status},
 };
 
-pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> wire::Checkout {
+/// A purchase that has no subtotals was never added up, and is corrupt.
+pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> Result<wire::Checkout, StoreError> {
     let status = checkout.status();
     let failure = if status == Status::Failed {
         checkout.state.failure().map(failure)
     } else {
         None
     };
-    wire::Checkout {
+    let items = checkout.purchase.lines.iter().map(item);
+    Ok(wire::Checkout {
         checkout_id: checkout.id.to_string(),
         user_id: checkout.user.0.clone(),
         status: wire_status(status).into(),
         order_id: checkout.id.order_id().to_string(),
-        items: checkout.purchase.lines.iter().map(item).collect(),
+        items: items.collect::<Result<_, _>>().map_err(StoreError::corrupt)?,
         total_amount: Some(checkout.purchase.total.into()),
         payment_id: checkout.payment_id.clone().unwrap_or_default(),
         failure,
@@ -35,19 +37,17 @@ pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> wire::Checkout
         updated_at: Some(timestamp(checkout.updated_at)),
         needs_attention: checkout.needs_attention,
         history: history.iter().filter_map(entry).collect(),
-    }
+    })
 }
 
-fn item(line: &Line) -> wire::CheckoutItem {
-    // The lines were added up when the purchase was made: they do not overflow.
-    let subtotal = line.subtotal().unwrap_or(Money::zero(line.unit_price.currency()));
-    wire::CheckoutItem {
+fn item(line: &Line) -> Result<wire::CheckoutItem, MoneyError> {
+    Ok(wire::CheckoutItem {
         product_id: line.product.0,
         product_name: line.name.clone(),
-        quantity: i32::try_from(line.quantity.get()).unwrap_or(i32::MAX),
+        quantity: line.quantity.into(),
         unit_price: Some(line.unit_price.into()),
-        subtotal: Some(subtotal.into()),
-    }
+        subtotal: Some(line.subtotal()?.into()),
+    })
 }
 
 fn failure(failure: &Failure) -> wire::Failure {
@@ -146,4 +146,24 @@ pub(super) fn page_token(request: &wire::ListCheckoutsRequest) -> Result<Option<
 pub(super) fn next_page_token(next: Option<SagaId>, request: &wire::ListCheckoutsRequest) -> String {
     next.map(|id| to_page_token(id.0.as_bytes(), &list(request)))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use money::{Money, Quantity};
+
+    use super::*;
+    use crate::domain::ProductId;
+
+    #[test]
+    fn a_line_that_has_no_subtotal_is_an_error_and_does_not_cost_nothing() {
+        let line = |unit_price| Line {
+            product: ProductId(1),
+            name: "Laptop".to_owned(),
+            quantity: Quantity::new(2).unwrap(),
+            unit_price: Money::usd(unit_price),
+        };
+        assert_eq!(item(&line(5)).unwrap().subtotal, Some(Money::usd(10).into()));
+        item(&line(Money::MAX_MINOR_UNITS)).unwrap_err();
+    }
 }

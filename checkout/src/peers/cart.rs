@@ -5,7 +5,7 @@ use money::Quantity;
 use proto::{
     Reason,
     cart::v1::{
-        CartItem, GetCartRequest, GiveBackRequest, HoldLine, HoldRequest, cart_service_client::CartServiceClient,
+        Cart, CartItem, GetCartRequest, GiveBackRequest, HoldLine, HoldRequest, cart_service_client::CartServiceClient,
     },
     convert,
 };
@@ -13,7 +13,7 @@ use runtime::channel::Peer;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::answer;
+use super::{answer, unreadable};
 use crate::{
     domain::{CartLine, CartRef, CartView, CheckoutId, Line, ProductId, Purchase, UserId},
     ports::{Answer, Carts, PeerError},
@@ -34,27 +34,7 @@ impl Carts for GrpcCarts {
             user_id: user.0.clone(),
             fresh: true,
         };
-        let cart = self
-            .0
-            .clone()
-            .get_cart(request)
-            .await?
-            .into_inner()
-            .cart
-            .unwrap_or_default();
-        let lines = cart.items.into_iter().map(line).collect::<Result<_, _>>()?;
-        let holders = cart
-            .in_checkout
-            .iter()
-            .map(|hold| uuid(&hold.checkout_id).map(CheckoutId));
-        Ok(CartView {
-            cart: CartRef {
-                id: (!cart.cart_id.is_empty()).then(|| uuid(&cart.cart_id)).transpose()?,
-                version: cart.version,
-            },
-            lines,
-            holders: holders.collect::<Result<_, _>>()?,
-        })
+        view(self.0.clone().get_cart(request).await?.into_inner().cart)
     }
 
     async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Answer<()> {
@@ -81,15 +61,74 @@ impl Carts for GrpcCarts {
     }
 }
 
-fn uuid(id: &str) -> Result<Uuid, Status> {
-    id.parse()
-        .map_err(|error| Status::data_loss(format!("the id {id:?} is none: {error}")))
+/// A cart that was never filled is there all the same: an answer without one says nothing.
+fn view(cart: Option<Cart>) -> Result<CartView, PeerError> {
+    let cart = cart.ok_or_else(|| unreadable("it has no cart"))?;
+    let lines = cart.items.into_iter().map(line).collect::<Result<_, _>>()?;
+    let holders = cart
+        .in_checkout
+        .iter()
+        .map(|hold| uuid(&hold.checkout_id).map(CheckoutId));
+    Ok(CartView {
+        cart: CartRef {
+            id: (!cart.cart_id.is_empty()).then(|| uuid(&cart.cart_id)).transpose()?,
+            version: cart.version,
+        },
+        lines,
+        holders: holders.collect::<Result<_, _>>()?,
+    })
 }
 
-fn line(item: CartItem) -> Result<CartLine, Status> {
+fn uuid(id: &str) -> Result<Uuid, PeerError> {
+    id.parse()
+        .map_err(|error| unreadable(format!("the id {id:?} is none: {error}")))
+}
+
+fn line(item: CartItem) -> Result<CartLine, PeerError> {
     Ok(CartLine {
         product: ProductId(item.product_id),
-        quantity: Quantity::new(i64::from(item.quantity)).map_err(|e| Status::data_loss(e.to_string()))?,
-        seen_price: convert::money("price", item.price)?,
+        quantity: Quantity::new(i64::from(item.quantity)).map_err(unreadable)?,
+        seen_price: convert::money("price", item.price).map_err(Status::from)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_a_cart_is_not_an_empty_cart() {
+        view(None).unwrap_err();
+        let empty = view(Some(Cart::default())).unwrap();
+        assert_eq!((empty.lines, empty.cart.id), (Vec::new(), None));
+    }
+
+    #[test]
+    fn a_line_without_a_quantity_or_a_price_is_not_a_line() {
+        let price = Some(money::Money::usd(100).into());
+        let whole = CartItem {
+            product_id: 1,
+            quantity: 1,
+            price,
+            ..CartItem::default()
+        };
+        let of = |item: CartItem| {
+            view(Some(Cart {
+                items: vec![item],
+                ..Cart::default()
+            }))
+        };
+        of(whole.clone()).unwrap();
+        let (no_price, no_quantity) = (None, 0);
+        of(CartItem {
+            price: no_price,
+            ..whole.clone()
+        })
+        .unwrap_err();
+        of(CartItem {
+            quantity: no_quantity,
+            ..whole
+        })
+        .unwrap_err();
+    }
 }

@@ -9,7 +9,7 @@ use axum::{
     response::IntoResponse,
     routing::{delete, get, post},
 };
-use money::{Amount, Currency};
+use money::Amount;
 use proto::cart::v1::{
     AddItemRequest, Cart, CartItem, ClearCartRequest, GetCartRequest, Hold, RemoveItemRequest, UpdateQuantityRequest,
 };
@@ -74,11 +74,7 @@ impl TryFrom<Cart> for CartJson {
     type Error = Problem;
 
     fn try_from(wire: Cart) -> Result<Self, Problem> {
-        // A cart that was never filled may come without a total.
-        let total = wire
-            .total_price
-            .or_else(|| wire.items.is_empty().then(|| money::Money::zero(Currency::USD).into()));
-        let total = encode::price(total, "cart.total_price")?;
+        let total = encode::price(wire.total_price, "cart.total_price")?;
         Ok(Self {
             cart_id: wire.cart_id,
             user_id: wire.user_id,
@@ -95,7 +91,7 @@ impl TryFrom<Cart> for CartJson {
                 .into_iter()
                 .map(HoldJson::try_from)
                 .collect::<Result<_, _>>()?,
-            updated_at: encode::optional_time(wire.updated_at.as_ref()),
+            updated_at: encode::optional_time(wire.updated_at.as_ref(), "cart.updated_at")?,
         })
     }
 }

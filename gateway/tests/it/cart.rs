@@ -106,6 +106,7 @@ async fn a_cart_that_was_never_filled_is_a_cart() {
     let shop = Shop::open().await;
     shop.fakes.script().cart = Some(Cart {
         user_id: USER.to_owned(),
+        total_price: usd(0),
         ..Cart::default()
     });
     let reply = shop.get("/api/v1/cart").await;
@@ -114,6 +115,29 @@ async fn a_cart_that_was_never_filled_is_a_cart() {
         r#""in_checkout":[],"updated_at":null}"#
     );
     assert_eq!((reply.body.as_str(), reply.header("etag")), (empty, Some("\"0\"")));
+}
+
+#[tokio::test]
+async fn a_cart_without_a_total_or_with_a_time_that_is_none_is_an_internal_error() {
+    let shop = shop().await;
+    let no_time = prost_types::Timestamp {
+        seconds: i64::MAX,
+        nanos: 0,
+    };
+    for wrong in [
+        Cart {
+            total_price: None,
+            ..cart()
+        },
+        Cart {
+            updated_at: Some(no_time),
+            ..cart()
+        },
+    ] {
+        shop.fakes.script().cart = Some(wrong);
+        let reply = shop.get("/api/v1/cart").await;
+        reply.problem(500, "internal_error", "INTERNAL");
+    }
 }
 
 #[tokio::test]

@@ -73,6 +73,28 @@ async fn a_service_that_panics_is_an_internal_error_without_its_words() {
 }
 
 #[tokio::test]
+async fn an_answer_without_its_message_is_no_empty_cart_order_or_purchase() {
+    let shop = Shop::open().await;
+    let key = r#"{"idempotency_key":"k"}"#;
+    let piece = r#"{"product_id":1,"quantity":1}"#;
+    let id = "6f9619ff-8b86-5d01-b42d-00cf4fc964ff";
+    for (method, path, body) in [
+        (Method::GET, "/api/v1/products/1", ""),
+        (Method::GET, "/api/v1/cart", ""),
+        (Method::POST, "/api/v1/cart/items", piece),
+        (Method::PUT, "/api/v1/cart/items/1", r#"{"quantity":1}"#),
+        (Method::DELETE, "/api/v1/cart/items/1", ""),
+        (Method::DELETE, "/api/v1/cart", ""),
+        (Method::POST, "/api/v1/checkout", key),
+        (Method::GET, &format!("/api/v1/checkout/{id}"), ""),
+        (Method::GET, &format!("/api/v1/orders/{id}"), ""),
+    ] {
+        let reply = shop.json(method, path, body).await;
+        reply.problem(500, "internal_error", "INTERNAL");
+    }
+}
+
+#[tokio::test]
 async fn no_inner_text_reaches_a_client() {
     let shop = Shop::open().await;
     let inner = "connection to 10.0.0.7:5432 refused";

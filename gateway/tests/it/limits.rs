@@ -9,7 +9,7 @@ use proto::cart::v1::Cart;
 use tokio::sync::Notify;
 
 use crate::{
-    fakes::Fault,
+    fakes::{Fault, usd},
     shop::{Setup, Shop, USER, anonymous, bearer_of, signed_in},
 };
 
@@ -123,7 +123,10 @@ async fn bodies_that_never_end_take_no_place_from_others() {
         ..Setup::default()
     })
     .await;
-    shop.fakes.script().cart = Some(Cart::default());
+    shop.fakes.script().cart = Some(Cart {
+        total_price: usd(0),
+        ..Cart::default()
+    });
     let body = r#"{"product_id":1,"quantity":2}"#;
     let waiting = FuturesUnordered::new();
     // Their bodies wait; what is over the share of one customer is refused at once.

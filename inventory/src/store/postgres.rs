@@ -200,6 +200,10 @@ impl StockStore for PostgresStockStore {
             answer => answer,
         }
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn receive(tx: &mut PgConnection, delivery: Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {

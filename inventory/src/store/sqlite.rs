@@ -118,6 +118,10 @@ impl StockStore for SqliteStockStore {
             .write(commits::ADD_STOCK, move |tx| receive(tx, delivery).boxed())
             .await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn receive(tx: &mut SqliteConnection, delivery: Delivery) -> Result<Result<Stock, KeyReused>, StoreError> {

@@ -106,6 +106,10 @@ impl NotificationStore for PostgresNotificationStore {
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn tell(tx: &mut PgConnection, notification: Notification, now: Timestamp) -> Result<Told, StoreError> {

@@ -85,6 +85,10 @@ impl NotificationStore for SqliteNotificationStore {
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timestamp) -> Result<Told, StoreError> {

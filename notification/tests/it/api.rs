@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use events::{EventBus, Handler, SqliteBus};
-use notification::{Config, Notifications, Store, Teller, store::SqliteNotificationStore};
+use notification::{Config, Store, Teller, store::SqliteNotificationStore};
 use proto::{
     Reason,
     notification::v1::{
@@ -43,7 +43,7 @@ async fn start(told: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
     let store = SqliteNotificationStore::open(&database(&folder), &Points::none())
         .await
         .unwrap();
-    let teller = Teller::new(Notifications::new(Arc::new(store), runtime.clock.clone()));
+    let teller = Teller::new(Arc::new(store), runtime.clock.clone());
     for (n, user) in told {
         teller.handle(&completed(n, &purchase(n, user))).await.unwrap();
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use events::{Consumer, DeadLetters, Event, EventBus, Handler, HandlerError, SqliteBus, Topic};
 use jiff::Timestamp;
 use notification::{
-    Notifications, Teller,
+    Teller,
     domain::{CheckoutId, Kind, Notification, UserId},
     ports::{NotificationStore, Told},
     store::SqliteNotificationStore,
@@ -28,10 +28,13 @@ struct Telling {
 async fn telling() -> Telling {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notification.db");
-    let store = Arc::new(SqliteNotificationStore::open(&path, &Points::none()).await.unwrap());
-    let notifications = Notifications::new(store.clone(), Clock::from_fn(ended_at));
+    let store = Arc::new(
+        SqliteNotificationStore::open(&path, &Points::none())
+            .await
+            .unwrap(),
+    );
     Telling {
-        handler: Arc::new(Teller::new(notifications)),
+        handler: Arc::new(Teller::new(store.clone(), Clock::from_fn(ended_at))),
         store,
         folder,
     }
@@ -182,7 +185,7 @@ impl NotificationStore for Away {
 
 #[tokio::test]
 async fn a_store_that_is_away_does_not_poison_an_event() {
-    let teller = Teller::new(Notifications::new(Arc::new(Away), Clock::from_fn(ended_at)));
+    let teller = Teller::new(Arc::new(Away), Clock::from_fn(ended_at));
     let handled = teller.handle(&completed(1, &purchase(1, "ann"))).await;
     assert!(matches!(handled, Err(HandlerError::Transient(_))), "{handled:?}");
 }

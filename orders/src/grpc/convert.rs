@@ -64,8 +64,7 @@ fn line(line: &Line) -> wire::OrderItem {
     wire::OrderItem {
         product_id: line.product_id().0,
         product_name: line.product_name().to_owned(),
-        // A quantity is at most a million.
-        quantity: i32::try_from(line.quantity().get()).unwrap_or(i32::MAX),
+        quantity: line.quantity().into(),
         price: Some(line.price().into()),
         subtotal: Some(line.subtotal().into()),
     }

@@ -154,6 +154,10 @@ impl OrderStore for PostgresOrderStore {
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {

@@ -135,6 +135,10 @@ impl OrderStore for SqliteOrderStore {
     async fn is_up(&self) -> bool {
         self.db.is_up().await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {

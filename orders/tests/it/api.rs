@@ -3,7 +3,7 @@
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use events::{EventBus, Handler, SqliteBus};
-use orders::{Config, OrderPlacer, Orders, Store, store::SqliteOrderStore};
+use orders::{Config, OrderPlacer, Store, store::SqliteOrderStore};
 use proto::{
     Reason,
     orders::v1::{
@@ -43,7 +43,7 @@ async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api
     let store = SqliteOrderStore::open(&database(&folder), &Points::none())
         .await
         .unwrap();
-    let placer = OrderPlacer::new(Orders::new(Arc::new(store), runtime.clock.clone()));
+    let placer = OrderPlacer::new(Arc::new(store), runtime.clock.clone());
     for (n, user) in purchases {
         placer.handle(&event(n, &purchase(n, user))).await.unwrap();
     }

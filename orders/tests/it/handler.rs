@@ -7,7 +7,7 @@ use events::{Consumer, DeadLetters, Event, EventBus, Handler, HandlerError, Sqli
 use jiff::Timestamp;
 use money::Amount;
 use orders::{
-    OrderPlacer, Orders,
+    OrderPlacer,
     domain::{CheckoutId, Order, OrderId, UserId},
     ports::{OrderStore, Recorded},
     store::SqliteOrderStore,
@@ -32,9 +32,8 @@ async fn placing() -> Placing {
         .await
         .unwrap();
     let store = Arc::new(store);
-    let orders = Orders::new(store.clone(), Clock::from_fn(bought_at));
     Placing {
-        handler: Arc::new(OrderPlacer::new(orders)),
+        handler: Arc::new(OrderPlacer::new(store.clone(), Clock::from_fn(bought_at))),
         store,
         folder,
     }
@@ -242,7 +241,7 @@ impl OrderStore for Away {
 
 #[tokio::test]
 async fn a_store_that_is_away_does_not_poison_an_event() {
-    let placer = OrderPlacer::new(Orders::new(Arc::new(Away), Clock::from_fn(bought_at)));
+    let placer = OrderPlacer::new(Arc::new(Away), Clock::from_fn(bought_at));
     let handled = placer.handle(&event(1, &purchase(1, "ann"))).await;
     assert!(matches!(handled, Err(HandlerError::Transient(_))), "{handled:?}");
 }

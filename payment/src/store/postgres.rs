@@ -85,6 +85,10 @@ impl PaymentStore for PostgresPaymentStore {
     async fn is_up(&self) -> bool {
         self.0.is_up().await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.0.transactions()
+    }
 }
 
 async fn keep(tx: &mut PgConnection, intent: Payment) -> Result<Payment, StoreError> {

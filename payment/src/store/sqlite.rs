@@ -76,6 +76,10 @@ impl PaymentStore for SqlitePaymentStore {
     async fn is_up(&self) -> bool {
         self.0.is_up().await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.0.transactions()
+    }
 }
 
 async fn keep(tx: &mut SqliteConnection, intent: Payment) -> Result<Payment, StoreError> {

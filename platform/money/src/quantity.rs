@@ -2,7 +2,7 @@
 
 /// A number of pieces, 1 to [`Quantity::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Quantity(i64);
+pub struct Quantity(i32);
 
 /// A number that is not a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -13,26 +13,32 @@ impl Quantity {
     /// A million pieces: far over any order, and far under what could overflow a sum.
     pub const MAX: i64 = 1_000_000;
 
-    pub const fn new(pieces: i64) -> Result<Self, QuantityError> {
-        if pieces >= 1 && pieces <= Self::MAX {
-            Ok(Self(pieces))
-        } else {
-            Err(QuantityError)
+    pub fn new(pieces: i64) -> Result<Self, QuantityError> {
+        match i32::try_from(pieces) {
+            Ok(small) if (1..=Self::MAX).contains(&pieces) => Ok(Self(small)),
+            Ok(_) | Err(_) => Err(QuantityError),
         }
     }
 
-    pub const fn get(self) -> i64 {
-        self.0
+    pub fn get(self) -> i64 {
+        i64::from(self.0)
     }
 
     pub fn checked_add(self, other: Self) -> Result<Self, QuantityError> {
-        Self::new(self.0 + other.0)
+        Self::new(self.get() + other.get())
+    }
+}
+
+/// As messages carry it.
+impl From<Quantity> for i32 {
+    fn from(quantity: Quantity) -> Self {
+        quantity.0
     }
 }
 
 impl serde::Serialize for Quantity {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(self.0)
+        serializer.serialize_i64(self.get())
     }
 }
 
@@ -53,5 +59,6 @@ mod tests {
         }
         let most = Quantity::new(Quantity::MAX).unwrap();
         assert_eq!(most.checked_add(Quantity::new(1).unwrap()), Err(QuantityError));
+        assert_eq!((i64::from(i32::from(most)), most.get()), (Quantity::MAX, Quantity::MAX));
     }
 }

@@ -81,6 +81,7 @@ pub struct Running {
     ending: Ending,
     servers: Tasks,
     background: Tasks,
+    transactions: Vec<Tasks>,
 }
 
 /// Starts the background tasks of a service and serves it on `listener` and to `incoming`.
@@ -135,12 +136,13 @@ pub async fn start(
         ending,
         servers,
         background,
+        transactions: service.transactions,
     })
 }
 
 impl Running {
-    /// Says that it stops, takes no more calls, waits for those in flight and for its tasks: at most for `limit` in all. Idle
-    /// connections, streams of health and reflection, and requests that never arrive whole hold up nothing.
+    /// Says that it stops, takes no more calls, waits for those in flight, for its tasks and for the transactions of its stores:
+    /// at most for `limit` in all. Idle connections, streams of health and reflection, and requests that never arrive whole hold up nothing.
     pub async fn stop(self, limit: Duration) {
         let until = Instant::now() + limit;
         self.health
@@ -163,8 +165,11 @@ impl Running {
         };
         // What has not ended by now is cut off.
         self.ending.cut.cancel();
-        let left = until.saturating_duration_since(Instant::now());
-        let ended = self.background.stop(left).await;
+        let left = || until.saturating_duration_since(Instant::now());
+        let mut ended = self.background.stop(left()).await;
+        for transactions in self.transactions {
+            ended &= transactions.stop(left()).await;
+        }
         if !(drained && ended) {
             tracing::warn!(service = self.name, ?limit, "stopped with work still running");
         }

@@ -25,6 +25,8 @@ pub struct Service {
     pub(crate) background: Vec<(&'static str, Work)>,
     /// The tasks that it started itself, for requests that outlive their caller.
     pub(crate) tasks: Tasks,
+    /// What its stores do for callers that may have gone away.
+    pub(crate) transactions: Vec<Tasks>,
     pub probes: Vec<Probe>,
     /// Whether its servers and its background work run: if not, the service is not ready.
     pub(crate) wellbeing: Wellbeing,
@@ -53,6 +55,7 @@ impl Service {
             routes: builder.routes(),
             background: Vec::new(),
             tasks,
+            transactions: Vec::new(),
             probes,
             wellbeing,
         }
@@ -66,6 +69,13 @@ impl Service {
         F: Future<Output = ()> + Send + 'static,
     {
         self.background.push((what, Box::new(move || work().boxed())));
+        self
+    }
+
+    /// Adds the transactions of a store. They are waited for at the very end, when nobody is left who could begin one.
+    #[must_use]
+    pub fn waits_for(mut self, transactions: Tasks) -> Self {
+        self.transactions.push(transactions);
         self
     }
 

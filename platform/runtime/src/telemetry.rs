@@ -163,10 +163,16 @@ pub fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// An error with all of its sources, for a log line.
+/// An error with all of its sources, each said once: the text of some libraries' errors holds that of their source already.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let sources = iter::successors(Some(error), |error| (*error).source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut said = error.to_string();
+    for source in iter::successors(error.source(), |error| (*error).source()) {
+        let source = source.to_string();
+        if !said.contains(&source) {
+            said = format!("{said}: {source}");
+        }
+    }
+    said
 }
 
 #[cfg(test)]

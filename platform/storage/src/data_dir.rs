@@ -24,16 +24,13 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the directory if it is not there and takes hold of it. What an earlier version left open to others is closed.
     pub fn own(path: &Path) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io {
+        let io = |cause| OpenError::Io {
             path: path.to_owned(),
-            source,
+            cause,
         };
         Self::make(path).map_err(io)?;
         let lock_path = path.join(LOCK_FILE);
-        let mut lock = private::create(&lock_path).map_err(|source| OpenError::File {
-            path: lock_path,
-            source,
-        })?;
+        let mut lock = private::create(&lock_path).map_err(|cause| OpenError::File { path: lock_path, cause })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
@@ -50,7 +47,7 @@ impl DataDir {
                     holder,
                 });
             }
-            Err(fs::TryLockError::Error(source)) => return Err(io(source)),
+            Err(fs::TryLockError::Error(cause)) => return Err(io(cause)),
         }
         lock.set_len(0).map_err(io)?;
         lock.seek(SeekFrom::Start(0)).map_err(io)?;
@@ -59,9 +56,9 @@ impl DataDir {
             let entry = entry.map_err(io)?;
             // A key that was open to others is not closed but refused, by whoever wants it: it may be known to them.
             if is_database(&entry.file_name().to_string_lossy()) {
-                private::tighten(&entry.path()).map_err(|source| OpenError::File {
+                private::tighten(&entry.path()).map_err(|cause| OpenError::File {
                     path: entry.path(),
-                    source,
+                    cause,
                 })?;
             }
         }

@@ -75,28 +75,66 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Why a data directory, a database or another engine could not be opened. Each message says what to do.
+/// Why a data directory, a database or another engine could not be opened. Each message says what to do. It holds the text of
+/// its cause, which is no source therefore: who prints a chain of sources would say it twice.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("DATA_DIR {}: in use by {holder}; stop that process or set another DATA_DIR", path.display())]
     InUse { path: PathBuf, holder: String },
-    #[error("DATA_DIR {}: cannot be used: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("DATA_DIR {}: cannot be used: {cause}", path.display())]
+    Io { path: PathBuf, cause: std::io::Error },
     /// A file in there: it is not taken as it is.
-    #[error("{}: cannot be used: {source}", path.display())]
-    File { path: PathBuf, source: std::io::Error },
-    #[error("{}: cannot be opened: {source}", path.display())]
-    Database { path: PathBuf, source: sqlx::Error },
+    #[error("{}: cannot be used: {cause}", path.display())]
+    File { path: PathBuf, cause: std::io::Error },
+    #[error("{}: cannot be opened: {cause}", path.display())]
+    Database { path: PathBuf, cause: sqlx::Error },
     #[error("{}: was written by a newer version of this program; start that version, or set another DATA_DIR", path.display())]
     Newer { path: PathBuf },
-    #[error("{}: cannot be brought up to date: {source}", path.display())]
+    #[error("{}: cannot be brought up to date: {cause}", path.display())]
     Migration {
         path: PathBuf,
-        source: sqlx::migrate::MigrateError,
+        cause: sqlx::migrate::MigrateError,
     },
     /// An engine on the network cannot be used. `problem` says what it answered and what to do, without any secret.
     #[error("{variable}: {problem}")]
     Engine { variable: &'static str, problem: String },
     #[error("the linked SQLite is {found}; 3.51.3 or newer is needed, because older ones can corrupt a WAL database")]
     SqliteTooOld { found: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let path = || PathBuf::from("/shop");
+        let cause = || std::io::Error::other("no room on the disk");
+        let errors = [
+            OpenError::Io {
+                path: path(),
+                cause: cause(),
+            },
+            OpenError::File {
+                path: path(),
+                cause: cause(),
+            },
+            OpenError::Database {
+                path: path(),
+                cause: sqlx::Error::Io(cause()),
+            },
+            OpenError::Migration {
+                path: path(),
+                cause: sqlx::Error::Io(cause()).into(),
+            },
+        ];
+        for error in errors {
+            let said = runtime::telemetry::chain(&error);
+            assert_eq!(said.matches("no room on the disk").count(), 1, "{said}");
+        }
+        // sqlx says the text of its own sources, too.
+        let error = StoreError::from(sqlx::Error::Io(cause()));
+        let said = "the store is unavailable: error communicating with database: no room on the disk";
+        assert_eq!(runtime::telemetry::chain(&error), said);
+    }
 }

@@ -50,7 +50,7 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 pub struct Postgres {
     pool: PgPool,
     points: Points,
-    /// Transactions that run; they end by themselves, soon.
+    /// Transactions and bounded reading; they end by themselves, soon.
     tasks: Tasks,
     heartbeat: Heartbeat,
 }
@@ -123,6 +123,11 @@ impl Postgres {
             })
         };
         self.tasks.spawn(transaction).await.map_err(StoreError::corrupt)?
+    }
+
+    /// What runs for callers that may have gone away. Each ends by itself, soon.
+    pub fn transactions(&self) -> Tasks {
+        self.tasks.clone()
     }
 
     /// For single statements that read. They may be dropped at any time.

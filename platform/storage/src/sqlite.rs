@@ -30,6 +30,8 @@ pub struct Sqlite {
     writer: Writer,
     readers: SqlitePool,
     heartbeat: Heartbeat,
+    /// The writer.
+    tasks: Tasks,
 }
 
 /// What it takes to open one.
@@ -44,14 +46,14 @@ impl Sqlite {
     /// Opens the database, makes it if it is not there, and brings its schema up to date.
     pub async fn open(options: SqliteOptions<'_>) -> Result<Self, OpenError> {
         let path = options.path;
-        let failed = |source| OpenError::Database {
+        let failed = |cause| OpenError::Database {
             path: path.to_owned(),
-            source,
+            cause,
         };
         // SQLite gives the files beside it the same mode.
-        private::prepare(path).map_err(|source| OpenError::File {
+        private::prepare(path).map_err(|cause| OpenError::File {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         let connect = SqliteConnectOptions::new()
             .filename(path)
@@ -71,12 +73,12 @@ impl Sqlite {
             .migrator()
             .run_direct(None, &mut connection, false)
             .await
-            .map_err(|source| {
+            .map_err(|cause| {
                 let path = path.to_owned();
-                if matches!(source, MigrateError::VersionMissing(_)) {
+                if matches!(cause, MigrateError::VersionMissing(_)) {
                     OpenError::Newer { path }
                 } else {
-                    OpenError::Migration { path, source }
+                    OpenError::Migration { path, cause }
                 }
             })?;
         let readers = SqlitePoolOptions::new()
@@ -86,12 +88,13 @@ impl Sqlite {
             .connect_with(connect.clone().pragma("query_only", "on"))
             .await
             .map_err(failed)?;
-        // The writer ends when the last clone of this value is dropped.
-        let writer = Writer::start(connection, connect, options.points.clone(), &Tasks::new());
+        let tasks = Tasks::new();
+        let writer = Writer::start(connection, connect, options.points.clone(), &tasks);
         Ok(Self {
             writer,
             readers,
             heartbeat: Heartbeat::default(),
+            tasks,
         })
     }
 
@@ -105,6 +108,12 @@ impl Sqlite {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
         self.writer.write(Some(label), work).await
+    }
+
+    /// What is written for callers that may have gone away. Once it is to stop, what was given to the writer is written, and
+    /// nothing else is taken. Without that the writer ends when the last clone of this value is dropped.
+    pub fn transactions(&self) -> Tasks {
+        self.tasks.clone()
     }
 
     /// Leaves nothing in the file of what was removed or replaced before: the log in front of it is emptied. Fails while a

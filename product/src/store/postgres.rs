@@ -244,6 +244,10 @@ impl Catalogue for PostgresCatalogue {
         });
         write.await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 /// Stores a new product under the next id that nobody has chosen.

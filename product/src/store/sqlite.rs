@@ -165,6 +165,10 @@ impl Catalogue for SqliteCatalogue {
             .write(commits::UPSERT, move |tx| put(tx, id, details, now).boxed())
             .await
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.db.transactions()
+    }
 }
 
 async fn put(

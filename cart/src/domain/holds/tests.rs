@@ -63,7 +63,7 @@ fn hold(cart: &mut Cart, wanted: &Wanted) -> Held {
 }
 
 fn give_back(cart: &mut Cart, checkout: u128) {
-    stored(cart, |cart| cart.give_back(CheckoutId(Uuid::from_u128(checkout))));
+    stored(cart, |cart| cart.give_back(CheckoutId(Uuid::from_u128(checkout)))).unwrap();
 }
 
 fn quantities(lines: &[Line]) -> Vec<(i64, i64)> {
@@ -124,6 +124,30 @@ fn holding_again_gives_the_same_answer() {
         "other pieces"
     );
     assert_eq!(cart, before);
+}
+
+#[test]
+fn no_piece_is_lost_where_a_line_would_have_more_than_a_quantity_can_say() {
+    let mut cart = cart(&[(1, 1)]);
+    let frozen = cart.version;
+    assert_eq!(hold(&mut cart, &wanted(7, frozen, &[(1, 1)])), Held::Done);
+    // More than ever was added; a document can say it.
+    cart.holds[0].lines[0].quantity = pieces_of(Quantity::MAX);
+    let more = cart.add(offer(1, 100), pieces_of(1), Timestamp::UNIX_EPOCH);
+    assert_eq!(
+        more,
+        Err(Refused::Total(MoneyError::Overflow)),
+        "the hold could not come back"
+    );
+    let line = cart.holds[0].lines[0].clone();
+    cart.lines.push(Line {
+        quantity: pieces_of(1),
+        ..line
+    });
+    assert_eq!(
+        cart.give_back(CheckoutId(Uuid::from_u128(7))),
+        Err(MoneyError::Overflow)
+    );
 }
 
 #[test]
@@ -316,7 +340,7 @@ proptest! {
                     prop_assert_eq!((&cart.lines, &cart.holds), (&before.lines, &before.holds));
                 }
                 Step::GiveBack(id) => {
-                    cart.give_back(CheckoutId(Uuid::from_u128(*id)));
+                    prop_assert!(cart.give_back(CheckoutId(Uuid::from_u128(*id))).is_ok());
                     prop_assert_eq!(everything(&cart), everything(&before));
                     prop_assert!(held(&cart, *id).is_empty());
                 }

@@ -73,4 +73,8 @@ pub trait Ledger: Send + Sync {
     /// Gives back what was charged under the key; leaves a tombstone for a key that is not known.
     async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<Standing, StoreError>;
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Standing>, StoreError>;
+    /// What it does for callers that may have gone away: waited for when the service stops.
+    fn transactions(&self) -> runtime::Tasks {
+        runtime::Tasks::new()
+    }
 }

@@ -99,6 +99,10 @@ impl Ledger for PostgresLedger {
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Standing>, StoreError> {
         Ok(find(self.0.reader(), key).await?.map(|entry| entry.standing))
     }
+
+    fn transactions(&self) -> runtime::Tasks {
+        self.0.transactions()
+    }
 }
 
 async fn attempt(tx: &mut PgConnection, order: Order) -> Result<Attempt, StoreError> {

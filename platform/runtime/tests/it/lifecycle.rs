@@ -10,7 +10,7 @@ use std::{
 
 use axum::body::Body;
 use http::{StatusCode, uri::PathAndQuery};
-use runtime::{Faults, Health, Probe, Runtime, Service};
+use runtime::{Faults, Health, Probe, Runtime, Service, Tasks};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -56,6 +56,31 @@ async fn a_stop_waits_for_a_call_in_flight_but_not_for_ever() {
     tokio::time::timeout(Duration::from_secs(10), running.stop(Duration::from_millis(100)))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_transactions_once_nobody_can_begin_one() {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let (transactions, background) = (Tasks::new(), runtime.tasks.clone());
+    let service = Service::new("echo", echo, runtime.tasks.clone()).waits_for(transactions.clone());
+    let (running, _, _) = serve(service, Faults::none(), &runtime).await;
+    let last = Arc::new(AtomicUsize::new(0));
+    let (of_background, of_store) = (last.clone(), last.clone());
+    runtime.tasks.spawn(async move {
+        background.stopping().await;
+        assert_eq!(of_background.swap(1, Ordering::SeqCst), 0);
+    });
+    let stopping = transactions.clone();
+    transactions.spawn(async move {
+        stopping.stopping().await;
+        assert_eq!(
+            of_store.swap(2, Ordering::SeqCst),
+            1,
+            "background work could still write"
+        );
+    });
+    running.stop(Duration::from_secs(20)).await;
+    assert_eq!(last.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ impl Postgres {
         PostgresBounded {
             pool: pool(bounds.at_once.into(), connect),
             turns: Turns::new(bounds),
-            tasks: Tasks::new(),
+            tasks: self.tasks.clone(),
         }
     }
 }

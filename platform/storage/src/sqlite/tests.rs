@@ -119,6 +119,33 @@ async fn work_goes_on_when_its_caller_goes_away() {
 }
 
 #[tokio::test]
+async fn at_the_end_what_goes_on_without_its_caller_is_waited_for_and_nothing_else_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (finish, may_finish) = tokio::sync::oneshot::channel::<()>();
+    let caller = db.write("test.slow", move |tx| {
+        async move {
+            begun.send(()).unwrap();
+            may_finish.await.unwrap();
+            insert(tx, 1).await
+        }
+        .boxed()
+    });
+    tokio::select! {
+        _ = caller => panic!("it was answered before it had ended"),
+        begun = has_begun => begun.unwrap(),
+    }
+    let transactions = db.transactions();
+    assert!(!transactions.stop(Duration::ZERO).await, "it goes on");
+    finish.send(()).unwrap();
+    assert!(transactions.stop(Duration::from_secs(10)).await);
+    assert_eq!(keys(&db).await, [1]);
+    let late = db.write("test.insert", |tx| insert(tx, 2).boxed()).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+}
+
+#[tokio::test]
 async fn readers_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;

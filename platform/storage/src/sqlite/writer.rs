@@ -60,7 +60,7 @@ impl Writer {
             connect,
             points,
         };
-        tasks.spawn(writing.write_all(queue));
+        tasks.spawn(writing.write_all(queue, tasks.clone()));
         Self(jobs)
     }
 
@@ -110,10 +110,21 @@ struct Writing {
 }
 
 impl Writing {
-    /// Runs until nobody can give it work any more. Whatever happens to one group, the next one is tried.
-    async fn write_all(mut self, mut queue: mpsc::Receiver<Job>) {
+    /// Runs until nobody can give it work any more, or it is to stop and has done what it was given. Whatever happens to one
+    /// group, the next one is tried.
+    async fn write_all(mut self, mut queue: mpsc::Receiver<Job>, tasks: Tasks) {
         let mut group = Vec::with_capacity(GROUP);
-        while queue.recv_many(&mut group, GROUP).await > 0 {
+        loop {
+            let taken = tokio::select! {
+                taken = queue.recv_many(&mut group, GROUP) => taken,
+                () = tasks.stopping(), if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+            };
+            if taken == 0 {
+                return self.close_connection().await;
+            }
             let jobs = std::mem::take(&mut group);
             if let Err(panic) = AssertUnwindSafe(self.write_group(jobs)).catch_unwind().await {
                 self.close_connection().await;

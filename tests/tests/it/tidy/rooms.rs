@@ -99,22 +99,22 @@ fn test_methods_belong_to_the_simulated_provider_alone() {
 }
 
 #[test]
-fn every_service_has_a_domain_use_cases_and_ports() {
-    let there: Vec<String> = ["domain", "app", "ports"]
+fn every_service_has_a_domain_and_ports() {
+    let there: Vec<String> = ["domain", "ports"]
         .iter()
         .flat_map(|name| room(name))
         .map(|file| file.path)
         .collect();
     let wanted = SERVICES
         .iter()
-        .flat_map(|service| ["domain", "app", "ports"].map(|name| format!("{service}/src/{name}.rs")));
+        .flat_map(|service| ["domain", "ports"].map(|name| format!("{service}/src/{name}.rs")));
     let missing: Vec<_> = wanted
         .filter(|path| !there.contains(path))
         .map(|path| format!("{path}: is not there"))
         .collect();
     assert_none(
         &missing,
-        "the same rooms are in every service, so that one who knows one knows all",
+        "the same rooms are in every service, so that one who knows one knows all; `app` is where there are rules",
     );
 }
 
