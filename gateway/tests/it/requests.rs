@@ -126,3 +126,14 @@ async fn a_panic_in_a_handler_is_an_internal_error() {
     reply.problem(500, "internal_error", "INTERNAL");
     assert!(!reply.body.contains("inner words"));
 }
+
+#[tokio::test]
+async fn many_wrong_fields_make_a_short_answer() {
+    let shop = Shop::open().await;
+    let fields: Vec<_> = (0..2000).map(|i| format!(r#""{i}-{}":1"#, "x".repeat(20))).collect();
+    let reply = shop
+        .json(Method::POST, "/api/v1/cart/items", &format!("{{{}}}", fields.join(",")))
+        .await;
+    reply.problem(400, "invalid_request", "INVALID_REQUEST");
+    assert!(reply.body.len() < 4096, "{}", reply.body.len());
+}

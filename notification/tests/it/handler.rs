@@ -28,11 +28,7 @@ struct Telling {
 async fn telling() -> Telling {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notification.db");
-    let store = Arc::new(
-        SqliteNotificationStore::open(&path, &Points::none())
-            .await
-            .unwrap(),
-    );
+    let store = Arc::new(SqliteNotificationStore::open(&path, &Points::none()).await.unwrap());
     Telling {
         handler: Arc::new(Teller::new(store.clone(), Clock::from_fn(ended_at))),
         store,
