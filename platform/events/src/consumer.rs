@@ -132,7 +132,6 @@ impl Consumer {
         tracing::error_span!(
             "event",
             group = self.group,
-            key = message.key,
             event = message.header(ID),
             request_id = message.header(REQUEST_ID_HEADER.as_str()),
             trace_id = message.header(TRACEPARENT_HEADER.as_str()).and_then(trace_id),
@@ -140,14 +139,14 @@ impl Consumer {
     }
 
     async fn apply_or_park(&self, delivery: &Delivery, dead_letters: &DeadLetters) -> Result<(), BusError> {
-        let began = Instant::now();
+        let (began, key) = (Instant::now(), &delivery.message.key);
         if let Err(reason) = self.apply_in_time(delivery).await {
             dead_letters
                 .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
                 .await?;
-            tracing::error!(reason, "parked an event");
+            tracing::error!(key, reason, "parked an event");
         } else {
-            tracing::info!(took_ms = millis(began.elapsed()), "applied an event");
+            tracing::info!(key, took_ms = millis(began.elapsed()), "applied an event");
         }
         Ok(())
     }
