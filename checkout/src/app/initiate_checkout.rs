@@ -201,9 +201,12 @@ impl Sagas {
         Ok(checkout)
     }
 
-    /// The checkout as it is now.
+    /// The checkout as it is now. It goes on while the store does not answer: then it is still what was known of it.
     async fn look_up(&self, checkout: Checkout) -> Result<Checkout, StoreError> {
-        let found = self.ports.journal.get(checkout.id, None).await?;
-        Ok(found.map_or(checkout, |(current, _)| current))
+        match self.ports.journal.get(checkout.id, None).await {
+            Ok(found) => Ok(found.map_or(checkout, |(current, _)| current)),
+            Err(StoreError::Unavailable(_)) => Ok(checkout),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -54,6 +54,7 @@ struct Tables {
     faults: VecDeque<Option<WriteFault>>,
     looks: usize,
     writes: usize,
+    shows_nothing: bool,
 }
 
 #[derive(Default, Clone)]
@@ -98,6 +99,11 @@ impl MemoryJournal {
     /// How often `find` and `get` were asked.
     pub(crate) fn looks(&self) -> usize {
         self.tables().looks
+    }
+
+    /// From now on whoever asks for a checkout has no answer, or has one again.
+    pub(crate) fn show_nothing(&self, now: bool) {
+        self.tables().shows_nothing = now;
     }
 
     /// How often a saga was begun or something was written down of one.
@@ -215,6 +221,9 @@ impl Journal for MemoryJournal {
         yield_now().await;
         let mut tables = self.tables();
         tables.looks += 1;
+        if tables.shows_nothing {
+            return Err(StoreError::unavailable("does not answer"));
+        }
         let row = tables
             .rows
             .get(&id)
