@@ -25,6 +25,14 @@ const SEARCHES: Bounds = Bounds {
     time: Duration::from_secs(1),
 };
 
+/// Anybody may look through the catalogue as well. A page costs as much for everybody, so all who can ask at once may wait:
+/// the time is less than any caller's.
+const LISTS: Bounds = Bounds {
+    at_once: 2,
+    waiting: 2048,
+    time: Duration::from_millis(2500),
+};
+
 /// Opens the store that was configured, with a probe for its health.
 pub(crate) async fn open(store: &Store, points: &Points) -> Result<(Arc<dyn Catalogue>, Probe), OpenError> {
     match store {

@@ -53,6 +53,27 @@ async fn a_client_without_any_patience_is_answered_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_waits_on_while_the_store_shows_nothing_and_is_told_the_end_or_what_is_known() {
+    let bench = Bench::new();
+    let gate = bench.world.gate_before(At::Charge);
+    let waits = bench.start_to_buy(request("k"));
+    gate.reached().await;
+    bench.journal.show_nothing(true);
+    let short = bench
+        .checkouts
+        .initiate(request("k"), Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!((short.replayed, short.checkout.state.is_terminal()), (true, false));
+    gate.open();
+    let end = waits.await.unwrap().unwrap();
+    assert_eq!(end.checkout.status(), Status::Completed);
+    bench.journal.show_nothing(false);
+    assert_eq!(bench.get(short.checkout.id).await, end.checkout);
+    bench.assert_sound("shows nothing").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_is_told_of_an_end_in_another_process() {
     let bench = Bench::new();
     let gate = bench.world.gate_before(At::Charge);

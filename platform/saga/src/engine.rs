@@ -299,10 +299,13 @@ impl<M: Machine> Engine<M> {
         Ok((found, next))
     }
 
-    /// The saga as it is now.
+    /// The saga as it is now. It goes on while the store does not answer: then it is still what was known of it.
     async fn look_up(&self, saga: Saga<M>) -> Result<Saga<M>, StoreError> {
-        let found = self.journal.get(saga.id, None).await?;
-        Ok(found.map_or(saga, |(current, _)| current))
+        match self.journal.get(saga.id, None).await {
+            Ok(found) => Ok(found.map_or(saga, |(current, _)| current)),
+            Err(StoreError::Unavailable(_)) => Ok(saga),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many sagas more could be worked on now.

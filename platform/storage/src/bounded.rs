@@ -76,7 +76,7 @@ impl Turns {
 }
 
 impl Turn {
-    /// What is answered while the turn lasts. A failure that is seen only after that comes from the interrupt, as when
+    /// What is answered while the turn lasts. A store that is seen to be unavailable only after that was interrupted, as when
     /// PostgreSQL ended the statement and a busy process hears of it before its own clock.
     pub(crate) async fn limit<T>(
         &self,
@@ -84,8 +84,9 @@ impl Turn {
     ) -> Result<T, BoundedError> {
         match timeout_at(self.until, answer).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if Instant::now() < self.until => Err(error.into()),
-            Ok(Err(_)) | Err(_) => Err(BoundedError::Late),
+            Ok(Err(StoreError::Unavailable(_))) if Instant::now() >= self.until => Err(BoundedError::Late),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(BoundedError::Late),
         }
     }
 }
@@ -130,11 +131,17 @@ mod tests {
         let failure = || StoreError::Unavailable("ended by the server".into());
         let early = turn.limit(async { Err::<(), _>(failure()) }).await;
         assert!(matches!(early, Err(BoundedError::Store(_))), "{early:?}");
-        let both_at_once = async {
+        let both_at_once = async |failure| {
             tokio::time::advance(BOUNDS.time).await;
-            Err::<(), _>(failure())
+            Err::<(), _>(failure)
         };
-        let late = turn.limit(both_at_once).await;
+        let late = turn.limit(both_at_once(failure())).await;
         assert!(matches!(late, Err(BoundedError::Late)), "{late:?}");
+        let turn = Turns::new(BOUNDS).take().await.unwrap();
+        let corrupt = turn.limit(both_at_once(StoreError::corrupt("no number"))).await;
+        assert!(
+            matches!(corrupt, Err(BoundedError::Store(StoreError::Corrupt(_)))),
+            "{corrupt:?}"
+        );
     }
 }

@@ -40,14 +40,14 @@ pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
     }
 }
 
-/// Searches that are turned away are no failure of the store, and there may be very many.
+/// Readers of pages that are turned away are no failure of the store, and there may be very many.
 pub(super) fn page_failed(error: BoundedError) -> Status {
     match error {
         BoundedError::Full | BoundedError::Late => {
-            tracing::debug!(%error, "a search was turned away");
+            tracing::debug!(%error, "a reader of pages was turned away");
             Refusal::new(
                 Reason::ServiceUnavailable,
-                "there are too many searches at the moment, try again",
+                "too many look through the catalogue at the moment, try again",
             )
             .into()
         }

@@ -13,7 +13,7 @@ use storage::{
 };
 
 use super::{
-    SEARCHES,
+    LISTS, SEARCHES,
     marking::{AT_ONCE, Marking, Search, found, mark_at_start, to_marked},
     row::{ProductRow, columns, product},
 };
@@ -111,6 +111,7 @@ const FIND: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = ANY
 pub struct PostgresCatalogue {
     db: Postgres,
     searches: PostgresBounded,
+    lists: PostgresBounded,
     marking: Arc<Mutex<()>>,
 }
 
@@ -127,6 +128,7 @@ impl PostgresCatalogue {
         let catalogue = Self {
             db: db.clone(),
             searches: db.bounded(SEARCHES),
+            lists: db.bounded(LISTS),
             marking: Arc::default(),
         };
         mark_at_start(&catalogue).await;
@@ -216,8 +218,14 @@ impl Catalogue for PostgresCatalogue {
     async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError> {
         let after = after.map_or(0, ProductId::get);
         let rows: Vec<Row> = if query.words().is_empty() {
-            let page = sqlx::query_as(PAGE).bind(after).bind(i64::from(limit));
-            page.fetch_all(self.db.reader()).await.map_err(StoreError::from)?
+            let list = self.lists.run(move |reader| {
+                async move {
+                    let page = sqlx::query_as(PAGE).bind(after).bind(i64::from(limit));
+                    Ok(page.fetch_all(reader).await?)
+                }
+                .boxed()
+            });
+            list.await?
         } else {
             found(self, (query, after, limit)).await?
         };

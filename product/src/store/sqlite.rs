@@ -10,7 +10,7 @@ use sqlx::SqliteConnection;
 use storage::{BoundedError, Migrations, OpenError, Sqlite, SqliteBounded, SqliteOptions, StoreError};
 
 use super::{
-    SEARCHES,
+    LISTS, SEARCHES,
     marking::{AT_ONCE, Marking, Search, found, mark_at_start, to_marked},
     row::{ProductRow, columns, product},
 };
@@ -60,6 +60,7 @@ type Row = ProductRow<i64>;
 pub struct SqliteCatalogue {
     db: Sqlite,
     searches: SqliteBounded,
+    lists: SqliteBounded,
     marking: Arc<Mutex<()>>,
 }
 
@@ -75,6 +76,7 @@ impl SqliteCatalogue {
         let catalogue = Self {
             db: db.clone(),
             searches: db.bounded(SEARCHES),
+            lists: db.bounded(LISTS),
             marking: Arc::default(),
         };
         mark_at_start(&catalogue).await;
@@ -142,8 +144,14 @@ impl Catalogue for SqliteCatalogue {
     async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError> {
         let after = after.map_or(0, ProductId::get);
         let rows: Vec<Row> = if query.words().is_empty() {
-            let page = sqlx::query_as(PAGE).bind(after).bind(limit);
-            page.fetch_all(self.db.reader()).await.map_err(StoreError::from)?
+            let list = self.lists.run(move |reader| {
+                async move {
+                    let page = sqlx::query_as(PAGE).bind(after).bind(limit);
+                    Ok(page.fetch_all(reader).await?)
+                }
+                .boxed()
+            });
+            list.await?
         } else {
             found(self, (query, after, limit)).await?
         };

@@ -7,7 +7,7 @@ mod redis;
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
 use http::StatusCode;
 use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
@@ -177,7 +177,10 @@ async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()>
         load.summary()
     );
     let failed = load.failures();
-    ensure!(failed.is_empty(), "requests failed for want of Kafka: {failed:?}");
+    if !failed.is_empty() {
+        let (_, said) = world.shop.stop().await?;
+        bail!("requests failed for want of Kafka: {failed:?}; the shop says\n{said}");
+    }
     books::settle_within(&world.home, CATCH_UP)
         .await
         .context("Kafka is back")?;

@@ -1,4 +1,4 @@
-//! Whoever searches pays for nothing, and takes nothing from those who buy.
+//! Whoever looks around pays for nothing, and takes nothing from those who buy.
 
 use std::path::Path;
 
@@ -14,26 +14,40 @@ use system_tests::{
 use tokio::sync::watch;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-const SEARCHERS: usize = 40;
+const READERS: usize = 40;
 const PURCHASES: usize = 5;
 
-/// From here on a search has no end of its own, and whoever asks for products by their ids notices nothing: the texts that
-/// searches look into are computed, and that takes for ever.
+/// From here on neither a search nor the first page has an end of its own, and whoever asks for other products than the first
+/// by their ids notices nothing: the texts that searches look into are computed, as is what is said of the first product, and
+/// that takes for ever.
 const HOLD_SQLITE: &str = "
     ALTER TABLE products RENAME TO kept;
-    CREATE VIEW products AS SELECT id, name, description, price_minor_units, currency, image_url, search_text, created_at,
+    CREATE VIEW products AS SELECT id, name,
+        CASE id WHEN 1 THEN (WITH RECURSIVE n(x) AS (SELECT kept.id UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)
+            ELSE description END AS description, price_minor_units, currency, image_url, search_text, created_at,
         (WITH RECURSIVE n(x) AS (SELECT kept.id UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n) AS search_marked
     FROM kept;";
 const HOLD_POSTGRES: &str = "
     CREATE FUNCTION hold(bigint) RETURNS text STABLE LANGUAGE plpgsql AS $$
     BEGIN PERFORM pg_sleep(3600); RETURN ''; END $$;
     ALTER TABLE products RENAME TO kept;
-    CREATE VIEW products AS SELECT id, name, description, price_minor_units, currency, image_url, search_text, created_at,
-        hold(id) AS search_marked FROM kept;";
+    CREATE VIEW products AS SELECT id, name, CASE id WHEN 1 THEN hold(id) ELSE description END AS description,
+        price_minor_units, currency, image_url, search_text, created_at, hold(id) AS search_marked FROM kept;";
 
-on_every_profile! { searches_that_hold_all_their_places_keep_nobody_from_buying }
+on_every_profile! {
+    searches_that_hold_all_their_places_keep_nobody_from_buying,
+    pages_that_hold_all_their_places_keep_nobody_from_buying,
+}
 
 async fn searches_that_hold_all_their_places_keep_nobody_from_buying(profile: Profile) -> Result<()> {
+    keep_nobody_from_buying(profile, "/api/v1/products?q=lamp").await
+}
+
+async fn pages_that_hold_all_their_places_keep_nobody_from_buying(profile: Profile) -> Result<()> {
+    keep_nobody_from_buying(profile, "/api/v1/products").await
+}
+
+async fn keep_nobody_from_buying(profile: Profile, page: &'static str) -> Result<()> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let customer = shop.customer("1")?;
@@ -48,13 +62,13 @@ async fn searches_that_hold_all_their_places_keep_nobody_from_buying(profile: Pr
         token: None,
         ..customer.clone()
     };
-    // How many searches were turned away so far; closed when the purchases are made.
+    // How many readers were turned away so far; closed when the purchases are made.
     let (turned_away, seen) = watch::channel(0);
-    let searchers = join_all((0..SEARCHERS).map(|_| search_on(&anybody, &turned_away)));
+    let readers = join_all((0..READERS).map(|_| read_on(&anybody, page, &turned_away)));
     let buyer = async {
         let mut seen = seen;
         for n in 0..PURCHASES {
-            // The places are held all the time: whenever searches end, others have begun.
+            // The places are held all the time: whenever some end, others have begun.
             let so_far = *seen.borrow_and_update();
             seen.wait_for(|count| *count > so_far).await?;
             buy(&customer, n).await?;
@@ -62,16 +76,16 @@ async fn searches_that_hold_all_their_places_keep_nobody_from_buying(profile: Pr
         anyhow::Ok(())
     };
     tokio::select! {
-        ended = searchers => ensure!(false, "{ended:?}"),
+        ended = readers => ensure!(false, "{ended:?}"),
         bought = buyer => bought?,
     }
     Ok(())
 }
 
-/// Searches again and again. No search can have an answer, and each is told so.
-async fn search_on(anybody: &Customer, turned_away: &watch::Sender<usize>) -> Result<()> {
+/// Asks for a page again and again. None can have an answer, and each is told so.
+async fn read_on(anybody: &Customer, page: &str, turned_away: &watch::Sender<usize>) -> Result<()> {
     loop {
-        let reply = anybody.call(Method::GET, "/api/v1/products?q=lamp", None).await?;
+        let reply = anybody.call(Method::GET, page, None).await?;
         let is_busy = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&reply.status);
         ensure!(is_busy && reply.headers.contains_key(RETRY_AFTER), "{reply:?}");
         turned_away.send_modify(|count| *count += 1);

@@ -97,6 +97,7 @@ struct Tables<M: Machine> {
     faults: VecDeque<Option<WriteFault>>,
     looks: usize,
     writes: usize,
+    shows_nothing: bool,
     clock: Clock,
 }
 
@@ -119,6 +120,7 @@ impl<M: Machine> MemoryJournal<M> {
             faults: VecDeque::new(),
             looks: 0,
             writes: 0,
+            shows_nothing: false,
             clock,
         })))
     }
@@ -172,6 +174,11 @@ impl<M: Machine> MemoryJournal<M> {
     /// How often `find` and `get` were asked.
     pub fn looks(&self) -> usize {
         self.tables().looks
+    }
+
+    /// From now on whoever asks for a saga has no answer, or has one again.
+    pub fn show_nothing(&self, now: bool) {
+        self.tables().shows_nothing = now;
     }
 
     /// How often a saga was begun or something was persisted of one.
@@ -233,6 +240,9 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
         yield_now().await;
         let mut tables = self.tables();
         tables.looks += 1;
+        if tables.shows_nothing {
+            return Err(StoreError::unavailable("does not answer"));
+        }
         let stored = tables.sagas.get(&id);
         let stored = stored.filter(|stored| of.is_none_or(|scope| stored.saga.scope == scope));
         stored
