@@ -146,6 +146,23 @@ async fn at_the_end_what_goes_on_without_its_caller_is_waited_for_and_nothing_el
 }
 
 #[tokio::test]
+async fn work_that_fails_passes_no_point_of_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let db = Sqlite::open(SqliteOptions {
+        path: &folder.path().join("test.db"),
+        migrations: SCHEMA,
+        points: &Points::armed(None, Some(&trace)).unwrap(),
+    })
+    .await
+    .unwrap();
+    db.write("test.insert", |tx| insert(tx, 1).boxed()).await.unwrap();
+    db.write("test.again", |tx| insert(tx, 1).boxed()).await.unwrap_err();
+    let passed = std::fs::read_to_string(trace).unwrap();
+    assert_eq!(passed, "commit:test.insert:before\ncommit:test.insert:after\n");
+}
+
+#[tokio::test]
 async fn readers_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
