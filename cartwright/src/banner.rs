@@ -9,6 +9,7 @@ use runtime::{Clock, Ids};
 
 use crate::{
     Config, ServiceName, Shop, secret,
+    services::Store,
     settings::{PaymentProvider, is_loopback},
 };
 
@@ -119,8 +120,8 @@ fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
 /// What a service runs on, and where that is. No login shows.
 fn engine(config: &Config, service: ServiceName) -> String {
     let engines = &config.settings.engines;
-    match service {
-        ServiceName::Cart => {
+    match service.definition().store {
+        Store::Carts => {
             let store = match engines.mongo() {
                 Some(uri) => format!("MongoDB {}", place(uri)),
                 None => "SQLite".to_owned(),
@@ -130,13 +131,7 @@ fn engine(config: &Config, service: ServiceName) -> String {
                 None => format!("{store}, cache in memory"),
             }
         }
-        ServiceName::Product
-        | ServiceName::Inventory
-        | ServiceName::Payment
-        | ServiceName::Checkout
-        | ServiceName::Orders
-        | ServiceName::Notification
-        | ServiceName::Gateway => match engines.postgres(service) {
+        Store::Relational { .. } | Store::None => match engines.postgres(service) {
             Ok(Some(address)) => format!("PostgreSQL {address}"),
             Ok(None) | Err(_) => "SQLite".to_owned(),
         },

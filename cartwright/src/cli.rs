@@ -9,9 +9,9 @@ use clap::{
 use runtime::config::Span;
 
 use crate::{
-    WRONG_CONFIGURATION, fail,
+    ServiceName, WRONG_CONFIGURATION, fail,
     settings::{
-        ServiceName, Settings, Sources,
+        Settings, Sources,
         redaction::{REDACTED, is_plain, shown},
     },
 };

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 pub mod http;
 mod secret;
+pub mod services;
 pub mod settings;
 pub mod shop;
 
@@ -12,7 +13,8 @@ use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
 
 use runtime::telemetry::{Log, chain, panic_text, visible};
 
-pub use settings::{Config, ServiceName};
+pub use services::ServiceName;
+pub use settings::Config;
 pub use shop::{Hooks, Shop, StartError};
 
 /// 64: the configuration is wrong (`EX_USAGE` of sysexits.h).

@@ -3,10 +3,10 @@
 mod engines;
 mod hooks;
 mod listeners;
+mod per_service;
 mod provider;
 pub(crate) mod redaction;
 mod secrets;
-mod service_name;
 mod signing;
 mod sources;
 mod tokens;
@@ -22,13 +22,15 @@ use runtime::{
 };
 use tracing::level_filters::LevelFilter;
 
+use crate::services::ServiceName;
+
 pub use engines::Engines;
 pub use hooks::{Purpose, TestHooks};
 pub(crate) use listeners::is_loopback;
-pub use listeners::{ListenAddresses, Plaintext, Ports};
+pub use listeners::{ListenAddresses, Plaintext};
+pub use per_service::{Addresses, DatabaseFiles, Databases, Ports};
 pub use provider::PaymentProvider;
 pub use secrets::SecretFiles;
-pub use service_name::ServiceName;
 pub use signing::SigningSettings;
 pub use sources::Sources;
 pub use tokens::TokenSettings;
@@ -99,47 +101,6 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     #[command(flatten)]
     pub hooks: TestHooks,
-}
-
-/// A group of settings with one field a service.
-macro_rules! by_service {
-    ($(#[$doc:meta])* $name:ident: $type:ty, $help:literal { $($field:ident $(= $default:literal)? for $service:ident),* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Args)]
-        #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
-        pub struct $name {
-            $(
-                #[arg(long, env, global = true, hide_short_help = true, hide_env_values = true, help = $help $(, default_value = $default)?)]
-                pub $field: $type,
-            )*
-        }
-
-        impl $name {
-            /// The value of a service; `None` for one that has none.
-            pub const fn of(&self, service: ServiceName) -> Option<&$type> {
-                match service {
-                    $(ServiceName::$service => Some(&self.$field),)*
-                    #[allow(unreachable_patterns, clippy::wildcard_enum_match_arm, reason = "some name all services, some do not")]
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-use by_service;
-
-by_service! {
-    /// Where services are found that are not in this process.
-    Addresses: String, "Where this service is, host:port, when it is not in this process; more replicas with commas between them" {
-        product_service_addr = "localhost:50051" for Product,
-        cart_service_addr = "localhost:50052" for Cart,
-        inventory_service_addr = "localhost:50053" for Inventory,
-        payment_service_addr = "localhost:50054" for Payment,
-        orders_service_addr = "localhost:50055" for Orders,
-        checkout_service_addr = "localhost:50056" for Checkout,
-        notification_service_addr = "localhost:50057" for Notification
-    }
 }
 
 /// A configuration that was checked: what [`crate::Shop::start`] takes.

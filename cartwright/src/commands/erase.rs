@@ -20,10 +20,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use super::{Failure, say};
-use crate::{
-    settings::{ServiceName, Settings},
-    shop::network::{address_variable, of_running},
-};
+use crate::{services::ServiceName, settings::Settings, shop::network::of_running};
 
 /// How long a service may take for some purchases.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -181,7 +178,7 @@ fn is_in_progress(status: &Status) -> bool {
 
 /// Why a service did not do it, and what to do.
 fn failed(service: ServiceName, status: &Status) -> anyhow::Error {
-    let (name, variable) = (service.as_str(), address_variable(service));
+    let (name, variable) = (service.as_str(), service.address_variable().unwrap_or_default());
     if status::refused(status).is_some() {
         return anyhow!("{name}: {}", status.message());
     }

@@ -10,22 +10,11 @@ use clap::Args;
 use runtime::config::{ConfigError, is_host_and_port};
 use storage::{Database, PostgresAddress, PostgresParts};
 
-use super::{ServiceName, Settings, by_service};
+use super::{Databases, ServiceName, Settings};
+use crate::services::Store;
 use kafka::KafkaSecurity;
 use postgres::PostgresSecurity;
 use redis::RedisSecurity;
-
-by_service! {
-    /// PostgreSQL databases of single services.
-    Databases: Option<String>, "PostgreSQL for this service alone, in place of `DATABASE_URL`" {
-        product_database_url for Product,
-        inventory_database_url for Inventory,
-        payment_database_url for Payment,
-        orders_database_url for Orders,
-        checkout_database_url for Checkout,
-        notification_database_url for Notification
-    }
-}
 
 /// Addresses of real engines.
 #[derive(Debug, Clone, Args)]
@@ -98,11 +87,12 @@ fn is_broker(text: &str) -> bool {
 impl Engines {
     /// PostgreSQL for this service, if it is to use it.
     pub fn postgres(&self, service: ServiceName) -> Result<Option<PostgresAddress>, ConfigError> {
-        let own = set(self.databases.of(service).and_then(Option::as_ref));
-        let shared = set(self.database_url.as_ref());
-        if let Some(url) = own {
-            return PostgresAddress::from_url(own_variable(service), url).map(Some);
+        if let Store::Relational { url, .. } = service.definition().store
+            && let Some(address) = set(self.databases.of(service))
+        {
+            return PostgresAddress::from_url(url, address).map(Some);
         }
+        let shared = set(self.database_url.as_ref());
         match (shared, set(self.db_host.as_ref())) {
             (Some(_), Some(_)) => Err(ConfigError::new(
                 "DB_HOST",
@@ -233,15 +223,10 @@ impl Settings {
     /// Whether these services keep anything in the data directory.
     pub(crate) fn embeds(&self, services: &[ServiceName]) -> bool {
         services.iter().any(|service| {
-            let store = match service {
-                ServiceName::Gateway => false,
-                ServiceName::Cart => self.engines.mongo().is_none(),
-                ServiceName::Product
-                | ServiceName::Inventory
-                | ServiceName::Payment
-                | ServiceName::Checkout
-                | ServiceName::Orders
-                | ServiceName::Notification => matches!(self.engines.postgres(*service), Ok(None)),
+            let store = match service.definition().store {
+                Store::None => false,
+                Store::Carts => self.engines.mongo().is_none(),
+                Store::Relational { .. } => matches!(self.engines.postgres(*service), Ok(None)),
             };
             store || (service.uses_events() && self.engines.kafka().is_none())
         })
@@ -249,18 +234,6 @@ impl Settings {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.data_dir.join(format!("{name}.db"))
-    }
-}
-
-const fn own_variable(service: ServiceName) -> &'static str {
-    match service {
-        ServiceName::Product => "PRODUCT_DATABASE_URL",
-        ServiceName::Inventory => "INVENTORY_DATABASE_URL",
-        ServiceName::Payment => "PAYMENT_DATABASE_URL",
-        ServiceName::Orders => "ORDERS_DATABASE_URL",
-        ServiceName::Checkout => "CHECKOUT_DATABASE_URL",
-        ServiceName::Notification => "NOTIFICATION_DATABASE_URL",
-        ServiceName::Cart | ServiceName::Gateway => "DATABASE_URL",
     }
 }
 
@@ -278,7 +251,8 @@ mod tests {
     fn a_service_has_its_own_database_or_the_shared_one() {
         let engines = engines(|engines| {
             engines.database_url = Some("postgres://u@shared/shop".to_owned());
-            engines.databases.orders_database_url = Some("postgres://u@own:5433/orders".to_owned());
+            let own = "postgres://u@own:5433/orders".to_owned();
+            engines.databases.set(ServiceName::Orders, own);
         });
         let of = |service| engines.postgres(service).unwrap().unwrap().to_string();
         assert_eq!(of(ServiceName::Orders), "own:5433/orders");
@@ -314,7 +288,7 @@ mod tests {
             "KAFKA_ADDR"
         );
         assert_eq!(wrong(|engines| engines.namespace = Some("a b".to_owned())), "NAMESPACE");
-        let orders = |engines: &mut Engines| engines.databases.orders_database_url = Some("orders".to_owned());
+        let orders = |engines: &mut Engines| engines.databases.set(ServiceName::Orders, "orders".to_owned());
         assert_eq!(wrong(orders), "ORDERS_DATABASE_URL");
         assert_eq!(engines(|_| {}).check(), Ok(()));
     }

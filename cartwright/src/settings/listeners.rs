@@ -5,20 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, ValueEnum};
 use runtime::config::ConfigError;
 
-use super::{ServiceName, by_service};
-
-by_service! {
-    /// Where the gRPC listeners bind.
-    Ports: u16, "The port of this service's gRPC listener" {
-        product_port = "50051" for Product,
-        cart_port = "50052" for Cart,
-        inventory_port = "50053" for Inventory,
-        payment_port = "50054" for Payment,
-        orders_port = "50055" for Orders,
-        checkout_port = "50056" for Checkout,
-        notification_port = "50057" for Notification
-    }
-}
+use super::{Ports, ServiceName};
 
 /// Where connections that are neither encrypted nor authenticated are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -77,21 +64,10 @@ impl ListenAddresses {
 
     /// The same hosts, with a free port for each listener.
     #[must_use]
-    pub fn on_free_ports(self) -> Self {
-        Self {
-            http_port: 0,
-            admin_port: 0,
-            ports: Ports {
-                product_port: 0,
-                cart_port: 0,
-                inventory_port: 0,
-                payment_port: 0,
-                orders_port: 0,
-                checkout_port: 0,
-                notification_port: 0,
-            },
-            ..self
-        }
+    pub fn on_free_ports(mut self) -> Self {
+        (self.http_port, self.admin_port) = (0, 0);
+        self.ports.values_mut().for_each(|port| *port = 0);
+        self
     }
 }
 

@@ -5,7 +5,10 @@ use std::fs;
 use clap::Args;
 use runtime::config::ConfigError;
 
-use super::Settings;
+use super::{ServiceName, Settings, per_service::DatabaseFiles};
+use crate::services::Store;
+
+pub(super) const FILE_HELP: &str = "A file that has this secret in it, in place of the setting without `file`";
 
 /// The names of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,29 +27,34 @@ macro_rules! secrets {
         #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
         pub struct SecretFiles {
             $(
-                #[arg(long, env = $file, global = true, hide_short_help = true,
-                    help = "A file that has this secret in it, in place of the setting without `file`")]
+                #[arg(long, env = $file, global = true, hide_short_help = true, help = FILE_HELP)]
                 pub $field: Option<String>,
             )*
+            #[command(flatten)]
+            pub databases: DatabaseFiles,
         }
 
-        /// All of them.
-        pub(super) const SECRETS: &[Secret] = &[$(Secret { variable: variable_of($file), file: $file }),*];
+        /// All but those of the services' own databases.
+        const FILES: &[&str] = &[$($file),*];
 
         impl Settings {
             /// Reads the secrets that are in files. What is said of a file does not repeat its name: it may be the secret.
             pub(crate) fn read_secrets(&mut self) -> Result<(), ConfigError> {
                 $(
-                    let file = self.secret_files.$field.as_deref().filter(|file| !file.is_empty());
-                    if let Some(file) = file {
-                        let secret = &mut self.$($place).+;
-                        if secret.as_ref().is_some_and(|secret| !secret.is_empty()) {
-                            let twice = "is set, and so is the variable without _FILE; set one of them";
-                            return Err(ConfigError::new($file, twice));
-                        }
-                        *secret = Some(read($file, file)?);
+                    let (file, secret) = (&self.secret_files.$field, &mut self.$($place).+);
+                    if let Some(read) = instead(secret.as_ref(), ($file, file.as_deref()))? {
+                        *secret = Some(read);
                     }
                 )*
+                let databases = &mut self.engines.databases;
+                for service in ServiceName::ALL {
+                    if let Store::Relational { file: variable, .. } = service.definition().store {
+                        let file = self.secret_files.databases.of(service).map(String::as_str);
+                        if let Some(read) = instead(databases.of(service), (variable, file))? {
+                            databases.set(service, read);
+                        }
+                    }
+                }
                 Ok(())
             }
         }
@@ -59,16 +67,25 @@ secrets! {
     event_signing_key_file "EVENT_SIGNING_KEY_FILE" => signing.event_signing_key;
     event_signing_key_previous_file "EVENT_SIGNING_KEY_PREVIOUS_FILE" => signing.event_signing_key_previous;
     database_url_file "DATABASE_URL_FILE" => engines.database_url;
-    product_database_url_file "PRODUCT_DATABASE_URL_FILE" => engines.databases.product_database_url;
-    inventory_database_url_file "INVENTORY_DATABASE_URL_FILE" => engines.databases.inventory_database_url;
-    payment_database_url_file "PAYMENT_DATABASE_URL_FILE" => engines.databases.payment_database_url;
-    orders_database_url_file "ORDERS_DATABASE_URL_FILE" => engines.databases.orders_database_url;
-    checkout_database_url_file "CHECKOUT_DATABASE_URL_FILE" => engines.databases.checkout_database_url;
-    notification_database_url_file "NOTIFICATION_DATABASE_URL_FILE" => engines.databases.notification_database_url;
     db_password_file "DB_PASSWORD_FILE" => engines.db_password;
     mongo_uri_file "MONGO_URI_FILE" => engines.mongo_uri;
     redis_password_file "REDIS_PASSWORD_FILE" => engines.redis_security.redis_password;
     kafka_sasl_password_file "KAFKA_SASL_PASSWORD_FILE" => engines.kafka_security.kafka_sasl_password;
+}
+
+/// The secret in the file, if one is named.
+fn instead(
+    given: Option<&String>,
+    (variable, file): (&'static str, Option<&str>),
+) -> Result<Option<String>, ConfigError> {
+    let Some(file) = file.filter(|file| !file.is_empty()) else {
+        return Ok(None);
+    };
+    if given.is_some_and(|secret| !secret.is_empty()) {
+        let twice = "is set, and so is the variable without _FILE; set one of them";
+        return Err(ConfigError::new(variable, twice));
+    }
+    read(variable, file).map(Some)
 }
 
 /// The name without `_FILE`.
@@ -78,8 +95,18 @@ const fn variable_of(file: &'static str) -> &'static str {
 
 impl Secret {
     /// The one whose value this variable has, if it is one.
-    pub(super) fn of(variable: &str) -> Option<&'static Self> {
-        SECRETS.iter().find(|secret| secret.variable == variable)
+    pub(super) fn of(variable: &str) -> Option<Self> {
+        let databases = ServiceName::ALL
+            .into_iter()
+            .filter_map(|service| match service.definition().store {
+                Store::Relational { file, .. } => Some(file),
+                Store::Carts | Store::None => None,
+            });
+        let secrets = FILES.iter().copied().chain(databases).map(|file| Self {
+            variable: variable_of(file),
+            file,
+        });
+        secrets.into_iter().find(|secret| secret.variable == variable)
     }
 
     /// Whether it is an address, of which the login alone is secret.

@@ -5,7 +5,7 @@ mod signing;
 use std::sync::Arc;
 
 use events::{EventBus, KafkaBus, KafkaOptions, SqliteBus};
-use proto::events::{CART_GROUP, CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS, NOTIFICATION_GROUP, ORDERS_GROUP};
+use proto::events::{CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS};
 use runtime::{Points, Probe, Runtime, telemetry::chain};
 use storage::OpenError;
 
@@ -36,7 +36,7 @@ impl Bus {
             let bus = bus.clone();
             async move { bus.is_up().await }
         });
-        let goes_on = group_of(service).map(|group| {
+        let goes_on = service.group().map(|group| {
             let bus = self.bus.clone();
             Probe::new(format!("group {group}"), move || {
                 let goes_on = !bus.stalled().contains(group);
@@ -44,20 +44,6 @@ impl Bus {
             })
         });
         std::iter::once(answers).chain(goes_on).map(Probe::optional).collect()
-    }
-}
-
-/// The group that a service is a member of.
-const fn group_of(service: ServiceName) -> Option<&'static str> {
-    match service {
-        ServiceName::Cart => Some(CART_GROUP),
-        ServiceName::Orders => Some(ORDERS_GROUP),
-        ServiceName::Notification => Some(NOTIFICATION_GROUP),
-        ServiceName::Product
-        | ServiceName::Inventory
-        | ServiceName::Payment
-        | ServiceName::Checkout
-        | ServiceName::Gateway => None,
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 
 use super::StartError;
-use crate::{Config, ServiceName};
+use crate::{Config, ServiceName, services::Listener};
 
 pub(super) struct Listeners {
     pub(super) admin: TcpListener,
@@ -30,9 +30,11 @@ impl Listeners {
         };
         let mut grpc = BTreeMap::new();
         for service in &config.services {
-            if let Some(port) = settings.listen.ports.of(*service) {
+            if let Listener::Grpc { port: variable, .. } = service.definition().listener
+                && let Some(port) = settings.listen.ports.of(*service)
+            {
                 let address = SocketAddr::new(settings.listen.grpc_host, *port);
-                grpc.insert(*service, listen(port_variable(*service), address).await?);
+                grpc.insert(*service, listen(variable, address).await?);
             }
         }
         let admin = listen(
@@ -57,19 +59,6 @@ async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListen
         address,
         cause,
     })
-}
-
-const fn port_variable(service: ServiceName) -> &'static str {
-    match service {
-        ServiceName::Product => "PRODUCT_PORT",
-        ServiceName::Cart => "CART_PORT",
-        ServiceName::Inventory => "INVENTORY_PORT",
-        ServiceName::Payment => "PAYMENT_PORT",
-        ServiceName::Checkout => "CHECKOUT_PORT",
-        ServiceName::Orders => "ORDERS_PORT",
-        ServiceName::Notification => "NOTIFICATION_PORT",
-        ServiceName::Gateway => "HTTP_PORT",
-    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ impl Network {
         };
         let (mut peers, mut incoming) = (BTreeMap::new(), BTreeMap::new());
         for service in ServiceName::ALL {
-            let Some(address) = config.settings.addresses.of(service) else {
+            let address = config.settings.addresses.of(service);
+            let (Some(variable), Some(address)) = (service.address_variable(), address) else {
                 continue;
             };
             if config.runs(service) {
@@ -38,7 +39,7 @@ impl Network {
                 peers.insert(service, peer);
                 incoming.insert(service, connections);
             } else {
-                peers.insert(service, elsewhere(service, address, policy.clone())?);
+                peers.insert(service, elsewhere((variable, address), policy.clone())?);
             }
         }
         Ok(Self { peers, incoming })
@@ -96,8 +97,7 @@ impl Network {
 }
 
 /// The channel to a service in another process.
-fn elsewhere(service: ServiceName, address: &str, policy: Policy) -> Result<Peer, ConfigError> {
-    let variable = address_variable(service);
+fn elsewhere((variable, address): (&'static str, &str), policy: Policy) -> Result<Peer, ConfigError> {
     // The value is not repeated: who writes a login there is not told all of it.
     let wrong = || ConfigError::new(variable, "must read like host:50051, more with commas between them");
     if !address.split(',').all(|replica| is_host_and_port(replica.trim())) {
@@ -114,19 +114,5 @@ pub(crate) fn of_running(service: ServiceName, settings: &Settings, deadline: Du
         faults: Faults::none(),
     };
     let address = settings.addresses.of(service).map_or("", String::as_str);
-    elsewhere(service, address, policy)
-}
-
-/// Where the address of a service is set.
-pub(crate) const fn address_variable(service: ServiceName) -> &'static str {
-    match service {
-        ServiceName::Product => "PRODUCT_SERVICE_ADDR",
-        ServiceName::Cart => "CART_SERVICE_ADDR",
-        ServiceName::Inventory => "INVENTORY_SERVICE_ADDR",
-        ServiceName::Payment => "PAYMENT_SERVICE_ADDR",
-        ServiceName::Checkout => "CHECKOUT_SERVICE_ADDR",
-        ServiceName::Orders => "ORDERS_SERVICE_ADDR",
-        ServiceName::Notification => "NOTIFICATION_SERVICE_ADDR",
-        ServiceName::Gateway => "HTTP_PORT",
-    }
+    elsewhere((service.address_variable().unwrap_or_default(), address), policy)
 }

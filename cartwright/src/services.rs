@@ -1,0 +1,162 @@
+//! The services of the shop: one table of what a process must know of each of them.
+
+use clap::ValueEnum;
+use proto::events::{CART_GROUP, NOTIFICATION_GROUP, ORDERS_GROUP};
+
+/// What can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub enum ServiceName {
+    Product,
+    Cart,
+    Inventory,
+    Payment,
+    Checkout,
+    Orders,
+    Notification,
+    Gateway,
+}
+
+/// What a process must know of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Definition {
+    /// As commands call it.
+    pub name: &'static str,
+    pub listener: Listener,
+    pub store: Store,
+    pub events: Events,
+}
+
+/// Where a service answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// HTTP, at `HTTP_PORT`.
+    Http,
+    /// gRPC.
+    Grpc {
+        /// The variable of the port.
+        port: &'static str,
+        default: u16,
+        /// The variable of the address at which other processes find it.
+        address: &'static str,
+    },
+}
+
+/// Where a service keeps what it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// It keeps nothing.
+    None,
+    /// In SQLite or PostgreSQL. `url` is the variable of a database of its own; `file` is that of a file with the URL in it.
+    Relational { url: &'static str, file: &'static str },
+    /// In SQLite or MongoDB, with a cache in memory or in Redis.
+    Carts,
+}
+
+/// What a service has to do with events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Events {
+    None,
+    Publishes,
+    /// As a member of this group.
+    Consumes(&'static str),
+}
+
+const fn grpc(port: &'static str, default: u16, address: &'static str) -> Listener {
+    Listener::Grpc { port, default, address }
+}
+
+const fn relational(url: &'static str, file: &'static str) -> Store {
+    Store::Relational { url, file }
+}
+
+impl ServiceName {
+    pub const ALL: [Self; 8] = [
+        Self::Product,
+        Self::Cart,
+        Self::Inventory,
+        Self::Payment,
+        Self::Checkout,
+        Self::Orders,
+        Self::Notification,
+        Self::Gateway,
+    ];
+
+    /// The table.
+    pub const fn definition(self) -> Definition {
+        match self {
+            Self::Product => Definition {
+                name: "product",
+                listener: grpc("PRODUCT_PORT", 50051, "PRODUCT_SERVICE_ADDR"),
+                store: relational("PRODUCT_DATABASE_URL", "PRODUCT_DATABASE_URL_FILE"),
+                events: Events::None,
+            },
+            Self::Cart => Definition {
+                name: "cart",
+                listener: grpc("CART_PORT", 50052, "CART_SERVICE_ADDR"),
+                store: Store::Carts,
+                events: Events::Consumes(CART_GROUP),
+            },
+            Self::Inventory => Definition {
+                name: "inventory",
+                listener: grpc("INVENTORY_PORT", 50053, "INVENTORY_SERVICE_ADDR"),
+                store: relational("INVENTORY_DATABASE_URL", "INVENTORY_DATABASE_URL_FILE"),
+                events: Events::None,
+            },
+            Self::Payment => Definition {
+                name: "payment",
+                listener: grpc("PAYMENT_PORT", 50054, "PAYMENT_SERVICE_ADDR"),
+                store: relational("PAYMENT_DATABASE_URL", "PAYMENT_DATABASE_URL_FILE"),
+                events: Events::None,
+            },
+            Self::Checkout => Definition {
+                name: "checkout",
+                listener: grpc("CHECKOUT_PORT", 50056, "CHECKOUT_SERVICE_ADDR"),
+                store: relational("CHECKOUT_DATABASE_URL", "CHECKOUT_DATABASE_URL_FILE"),
+                events: Events::Publishes,
+            },
+            Self::Orders => Definition {
+                name: "orders",
+                listener: grpc("ORDERS_PORT", 50055, "ORDERS_SERVICE_ADDR"),
+                store: relational("ORDERS_DATABASE_URL", "ORDERS_DATABASE_URL_FILE"),
+                events: Events::Consumes(ORDERS_GROUP),
+            },
+            Self::Notification => Definition {
+                name: "notification",
+                listener: grpc("NOTIFICATION_PORT", 50057, "NOTIFICATION_SERVICE_ADDR"),
+                store: relational("NOTIFICATION_DATABASE_URL", "NOTIFICATION_DATABASE_URL_FILE"),
+                events: Events::Consumes(NOTIFICATION_GROUP),
+            },
+            Self::Gateway => Definition {
+                name: "gateway",
+                listener: Listener::Http,
+                store: Store::None,
+                events: Events::None,
+            },
+        }
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        self.definition().name
+    }
+
+    /// Whether it publishes or consumes events.
+    pub const fn uses_events(self) -> bool {
+        !matches!(self.definition().events, Events::None)
+    }
+
+    /// The group of consumers that it is.
+    pub const fn group(self) -> Option<&'static str> {
+        match self.definition().events {
+            Events::Consumes(group) => Some(group),
+            Events::None | Events::Publishes => None,
+        }
+    }
+
+    /// The variable of the address at which other processes find it.
+    pub const fn address_variable(self) -> Option<&'static str> {
+        match self.definition().listener {
+            Listener::Grpc { address, .. } => Some(address),
+            Listener::Http => None,
+        }
+    }
+}
