@@ -7,10 +7,11 @@ pub(crate) mod network;
 use std::{net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
-use gateway::{Patience, Proxied};
+use gateway::Proxied;
 use runtime::{
     Faults, Health, Runtime, Service,
     config::ConfigError,
+    http::{self, Patience},
     serve::{Capacity, Descriptors, Interface, Limits, Running},
 };
 use storage::{DataDir, Database, OpenError};
@@ -75,8 +76,8 @@ pub enum StartError {
 pub struct Shop {
     /// In the order in which they stop.
     services: Vec<Running>,
-    gateway: Option<gateway::Running>,
-    admin: gateway::Running,
+    gateway: Option<http::Running>,
+    admin: http::Running,
     /// How long a stop may take.
     shutdown_timeout: Duration,
     /// Held until the last service has stopped; none when nothing here is kept in it.
@@ -120,6 +121,14 @@ impl Shop {
         if listeners.gateway.is_some() {
             probes.extend(network.gateway_probes(config));
         }
+        let server = |name, router, capacity| http::Server {
+            name,
+            router,
+            capacity,
+            patience: patience(settings),
+            refusals: gateway::problem_of,
+            runtime: runtime.clone(),
+        };
         let mut health = Health::new(probes);
         if config.runs(ServiceName::Payment) {
             health = health.note("payment-provider", settings.payment_provider.as_str());
@@ -128,14 +137,13 @@ impl Shop {
             Some(listener) => {
                 let capacity = gateway_capacity(settings, descriptors);
                 let router = gateway::router(gateway_config(config)?, network.gateway(), health.clone(), &runtime);
-                let gateway = gateway::serve("gateway", router, listener, patience(settings), capacity, &runtime);
-                Some(gateway.map_err(anyhow::Error::from)?)
+                let server = server("gateway", router, capacity);
+                Some(http::serve(server, listener).map_err(anyhow::Error::from)?)
             }
             None => None,
         };
         let capacity = Capacity::new(descriptors.admin, descriptors.admin);
-        let (router, listener) = (health.routes(), listeners.admin);
-        let admin = gateway::serve("admin", router, listener, patience(settings), capacity, &runtime);
+        let admin = http::serve(server("admin", health.routes(), capacity), listeners.admin);
         let admin = admin.map_err(anyhow::Error::from)?;
         Ok(Self {
             services,

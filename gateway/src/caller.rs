@@ -9,13 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use runtime::serve::network;
+use runtime::{http::ClientAddress, serve::network};
 
 use crate::{auth::User, encode, problem::Problem, shared::Shared};
-
-/// The address that a request came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

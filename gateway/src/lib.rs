@@ -6,15 +6,14 @@ mod caller;
 mod config;
 mod encode;
 mod etag;
-mod in_hand;
 mod key;
 mod limits;
 mod path;
 pub mod problem;
 mod query;
+mod refusals;
 mod request;
 mod routes;
-mod server;
 mod shared;
 pub mod token;
 
@@ -28,7 +27,7 @@ use runtime::{Health, Runtime};
 
 pub use caller::Proxied;
 pub use config::{Config, Peers, Secret};
-pub use server::{Patience, Running, serve};
+pub use refusals::problem_of;
 
 use limits::Limits;
 use problem::{Problem, not_found, wrong_method};

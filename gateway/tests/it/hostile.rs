@@ -2,9 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use gateway::Patience;
 use proto::product::v1::{GetProductsResponse, Product};
-use runtime::{places::Places, serve::Capacity};
+use runtime::{http::Patience, places::Places, serve::Capacity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},

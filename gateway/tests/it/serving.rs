@@ -6,8 +6,11 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use gateway::{Patience, Proxied};
-use runtime::serve::Capacity;
+use gateway::Proxied;
+use runtime::{
+    http::{self, Patience},
+    serve::Capacity,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,7 +27,7 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\n\r\n";
 /// Far longer than any of these should take.
 const LIMIT: Duration = Duration::from_secs(20);
 
-async fn serve(shop: &Shop) -> gateway::Running {
+async fn serve(shop: &Shop) -> http::Running {
     serve_with(shop, PATIENT).await
 }
 
@@ -35,7 +38,7 @@ const PATIENT: Patience = Patience {
     answer: LIMIT,
 };
 
-async fn serve_with(shop: &Shop, patience: Patience) -> gateway::Running {
+async fn serve_with(shop: &Shop, patience: Patience) -> http::Running {
     shop.listen(Capacity::new(1000, 1000), patience).await
 }
 
@@ -186,7 +189,7 @@ async fn a_head_request_keeps_its_connection_in_step() {
 }
 
 /// Sends these bytes on a connection of their own, and reads until it is closed.
-async fn until_closed(gateway: &gateway::Running, bytes: &[u8]) -> String {
+async fn until_closed(gateway: &http::Running, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let (mut from, mut to) = stream.split();
     let mut answer = Vec::new();
@@ -313,7 +316,7 @@ async fn a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not() {
     gateway.stop(LIMIT).await;
 }
 
-async fn until_closed_without_end(gateway: &gateway::Running, begun: &str) -> String {
+async fn until_closed_without_end(gateway: &http::Running, begun: &str) -> String {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(begun.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use gateway::{
-    Config, Patience, Peers, Proxied, Secret,
+    Config, Peers, Proxied, Secret,
     token::{self, Parties},
 };
 use http_body_util::BodyExt;
@@ -19,6 +19,7 @@ use proto::{
 use runtime::{
     Clock, Faults, Health, Points, Probe, Runtime, Service,
     channel::{Incoming, Peer, Policy},
+    http::{self, Patience},
     serve::{self, Capacity, Interface},
 };
 use serde_json::Value;
@@ -73,17 +74,17 @@ pub(crate) struct Reply {
 
 impl Shop {
     /// Serves the router on a port of its own.
-    pub(crate) async fn listen(&self, capacity: Capacity, patience: Patience) -> gateway::Running {
+    pub(crate) async fn listen(&self, capacity: Capacity, patience: Patience) -> http::Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        gateway::serve(
-            "gateway",
-            self.router.clone(),
-            listener,
+        let server = http::Server {
+            name: "gateway",
+            router: self.router.clone(),
             patience,
             capacity,
-            &Runtime::system(),
-        )
-        .unwrap()
+            refusals: gateway::problem_of,
+            runtime: Runtime::system(),
+        };
+        http::serve(server, listener).unwrap()
     }
 
     pub(crate) async fn open() -> Self {

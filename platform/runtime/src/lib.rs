@@ -7,6 +7,7 @@ pub mod config;
 mod context;
 mod faults;
 pub mod health;
+pub mod http;
 mod ids;
 pub mod places;
 mod points;

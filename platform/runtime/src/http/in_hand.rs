@@ -23,7 +23,7 @@ const TAKE_THE_ANSWER: Duration = Duration::from_secs(5);
 
 /// The requests of one connection. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct InHand {
+pub(super) struct InHand {
     /// Those whose answer has not been given to the connection whole.
     requests: TaskTracker,
     /// Those of which a part is still to come.
@@ -32,7 +32,7 @@ pub(crate) struct InHand {
 
 impl InHand {
     /// The router for one connection, whose requests are counted here.
-    pub(crate) fn around(
+    pub(super) fn around(
         &self,
         router: Router,
     ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
@@ -47,7 +47,7 @@ impl InHand {
     }
 
     /// After a stop has begun: waits until the connection has nothing more to give to its client.
-    pub(crate) async fn finished(&self) {
+    pub(super) async fn finished(&self) {
         self.requests.close();
         tokio::time::sleep(SEND_THE_REST).await;
         if !self.arriving.is_empty() {

@@ -11,17 +11,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::Request, response::Response};
+use axum::{http::Request, response::Response};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
     service::{Service, service_fn},
 };
 use hyper_util::rt::TokioIo;
-use runtime::{
-    Runtime, Tasks,
-    serve::{Arrival, Capacity},
-};
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
@@ -29,13 +25,14 @@ use tokio::{
 };
 
 use super::{
-    Patience,
+    Patience, Server,
     behind::Size,
+    in_hand::InHand,
     phase::{AnswerBody, Overdue, Phases},
-    refusal,
+    refusal::{self, Refusals, Refused},
     socket::Socket,
 };
-use crate::{caller::ClientAddress, in_hand::InHand, problem::Problem};
+use crate::{Tasks, serve::Arrival};
 
 /// The most that is buffered of what nobody reads yet, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -44,14 +41,9 @@ const MAX_BUFFER: usize = 64 * 1024;
 const DISCARDED: u64 = 1024 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What serving every connection takes. Clones share it.
-#[derive(Clone)]
-pub(super) struct Server {
-    pub(super) router: Router,
-    pub(super) patience: Patience,
-    pub(super) capacity: Capacity,
-    pub(super) runtime: Runtime,
-}
+/// The address that a request came from, among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddress(pub IpAddr);
 
 impl Server {
     pub(super) async fn serve(self, arrival: Arrival, tasks: Tasks) {
@@ -60,7 +52,7 @@ impl Server {
             from,
             place: _place,
         } = arrival;
-        let (phases, in_hand) = (Phases::new(self.capacity), InHand::default());
+        let (phases, in_hand) = (Phases::new(self.capacity.clone()), InHand::default());
         let socket = Socket {
             stream,
             phases: phases.clone(),
@@ -70,7 +62,7 @@ impl Server {
             .max_buf_size(MAX_BUFFER)
             .serve_connection(
                 TokioIo::new(socket),
-                requests(in_hand.around(self.router.clone()), from, phases.clone()),
+                requests(in_hand.around(self.router.clone()), from, phases.clone(), self.refusals),
             );
         let mut overdue = std::pin::pin!(overdue(&phases, self.patience));
         let ended = tokio::select! {
@@ -91,38 +83,38 @@ impl Server {
             }
         };
         let parts = served.into_parts();
-        let problem = match &ended {
+        let refused = match &ended {
             Err(Overdue::Idle) => return,
             Err(Overdue::Unread) => {
                 // The system, too, forgets at once what nobody takes.
                 let _ = parts.io.inner().stream.set_zero_linger();
                 return;
             }
-            Err(Overdue::Head) => Some(refusal::too_slow()),
+            Err(Overdue::Head) => Some(Refused::HeadTooSlow),
             Ok(_) => phases
                 .take_refusal()
                 .map(|answer| refusal::of(&answer, &parts.read_buf)),
         };
         if let Ok(Err(error)) = ended {
             tracing::debug!(%error, "a connection ended early");
-            if problem.is_none() {
+            if refused.is_none() {
                 return;
             }
         }
         drop(parts.read_buf);
-        say_last_words(parts.io.into_inner().stream, problem, &self.runtime).await;
+        self.say_last_words(parts.io.into_inner().stream, refused).await;
     }
-}
 
-async fn say_last_words(mut stream: TcpStream, problem: Option<Problem>, runtime: &Runtime) {
-    let last_words = async {
-        if let Some(problem) = problem {
-            refusal::send(&mut stream, &problem, runtime).await?;
+    async fn say_last_words(&self, mut stream: TcpStream, refused: Option<Refused>) {
+        let last_words = async {
+            if let Some(why) = refused {
+                refusal::send(&mut stream, why, self.refusals, &self.runtime).await?;
+            }
+            hang_up(&mut stream).await
+        };
+        if !matches!(timeout(LAST_WORDS, last_words).await, Ok(Ok(()))) {
+            tracing::debug!("the last words on a connection may not have been read");
         }
-        hang_up(&mut stream).await
-    };
-    if !matches!(timeout(LAST_WORDS, last_words).await, Ok(Ok(()))) {
-        tracing::debug!("the last words on a connection may not have been read");
     }
 }
 
@@ -142,6 +134,7 @@ fn requests(
     router: impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send,
     from: IpAddr,
     phases: Phases,
+    refusals: Refusals,
 ) -> impl Service<
     Request<Incoming>,
     Response = axum::http::Response<AnswerBody>,
@@ -166,7 +159,7 @@ fn requests(
             let mut answer = router.call(request).await?;
             let bytes = answer.body().size_hint().lower();
             if let Some(path) = asked.filter(|_| phases.has_no_room(bytes)) {
-                answer = refusal::in_place_of(&answer, &path);
+                answer = refusal::in_place_of(&answer, &path, refusals);
             }
             answering.made(answer.body().size_hint().lower());
             Ok(answer.map(|body| AnswerBody {

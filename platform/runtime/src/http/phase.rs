@@ -9,13 +9,13 @@ use std::{
 };
 
 use hyper::body::{Body, Frame, SizeHint};
-use runtime::serve::{Capacity, Held, Idle};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Patience,
     behind::{Behind, Size},
 };
+use crate::serve::{Capacity, Held, Idle};
 
 /// What a client has to take of an answer in a millisecond, in bytes, while there is too little for all.
 const LEAST_SPEED: u64 = 256;
@@ -306,7 +306,7 @@ impl Body for AnswerBody {
 
 #[cfg(test)]
 mod tests {
-    use runtime::places::Places;
+    use crate::places::Places;
     use tokio::time::interval;
 
     use super::*;

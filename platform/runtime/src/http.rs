@@ -1,27 +1,30 @@
-//! Serving the router on a port, and ending in time.
+//! Serving a router over HTTP/1 on a port, and ending in time.
 
 use std::{io, net::SocketAddr, time::Duration};
 
 use axum::Router;
-use runtime::{
-    Name, Runtime, Tasks, Wellbeing,
-    serve::{Capacity, Door, Port},
-};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
 use tracing::Instrument;
 
+use crate::{
+    Name, Runtime, Tasks, Wellbeing,
+    serve::{Capacity, Door, Port},
+};
+
 mod behind;
 mod connection;
+mod in_hand;
 mod phase;
 mod refusal;
 mod socket;
 
-use connection::Server;
+pub use connection::ClientAddress;
+pub use refusal::{Refusals, Refused};
 
-/// A gateway that answers.
+/// A port that answers.
 #[derive(Debug)]
 pub struct Running {
     name: &'static str,
@@ -57,24 +60,23 @@ impl Default for Patience {
     }
 }
 
-/// Serves the router on `listener` until it is stopped, to as many connections as there is capacity for. `name` is that of
-/// the port, for the log.
-pub fn serve(
-    name: &'static str,
-    router: Router,
-    listener: TcpListener,
-    patience: Patience,
-    capacity: Capacity,
-    runtime: &Runtime,
-) -> io::Result<Running> {
-    let address = listener.local_addr()?;
+/// What is served on a port, and how. Clones are the same.
+#[derive(Clone)]
+pub struct Server {
+    /// Of the port, for the log.
+    pub name: &'static str,
+    pub router: Router,
+    pub patience: Patience,
+    pub capacity: Capacity,
+    /// What is said of requests that do not come to the router.
+    pub refusals: Refusals,
+    pub runtime: Runtime,
+}
+
+/// Serves on `listener` until it is stopped, to as many connections as there is capacity for.
+pub fn serve(server: Server, listener: TcpListener) -> io::Result<Running> {
+    let (name, address) = (server.name, listener.local_addr()?);
     let tasks = Tasks::new();
-    let server = Server {
-        router,
-        patience,
-        capacity,
-        runtime: runtime.clone(),
-    };
     let (port, accepting) = (Port::new(listener), tasks.clone());
     let task = Name {
         service: name,
@@ -82,7 +84,7 @@ pub fn serve(
     };
     let of_server = port.clone();
     let server = tasks.keep_running(task, Wellbeing::default(), move || {
-        accept(name, server.clone(), of_server.clone(), accepting.clone())
+        accept(server.clone(), of_server.clone(), accepting.clone())
     });
     Ok(Running {
         name,
@@ -106,12 +108,12 @@ impl Running {
 }
 
 /// The connections end with this task, whichever way it ends.
-async fn accept(name: &'static str, server: Server, port: Port, tasks: Tasks) {
-    let Some(door) = Door::of(&port, server.capacity.clone(), name) else {
+async fn accept(server: Server, port: Port, tasks: Tasks) {
+    let Some(door) = Door::of(&port, server.capacity.clone(), server.name) else {
         return;
     };
-    let runtime = server.runtime.clone();
-    let mut door = door.refusing(move |full| refusal::at_the_door(full, &runtime));
+    let (runtime, refusals) = (server.runtime.clone(), server.refusals);
+    let mut door = door.refusing(move |full| refusal::whole(Refused::NoPlace(full), refusals, &runtime));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -4,7 +4,8 @@ use hyper::{
     Request,
     body::{Body, Incoming},
 };
-use runtime::serve::Held;
+
+use crate::serve::Held;
 
 /// Up to this many bytes are not taken for the beginning of the next request. hyper leaves out blanks around values and empty
 /// lines before a head, so a client that writes these seems to have sent more than its request. A half head of this size is
@@ -74,7 +75,7 @@ impl Behind {
 
 #[cfg(test)]
 mod tests {
-    use runtime::serve::Capacity;
+    use crate::serve::Capacity;
 
     use super::*;
 
