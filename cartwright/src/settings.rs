@@ -18,6 +18,7 @@ use payment::SuccessRate;
 use runtime::{
     Points,
     config::{ConfigError, Span},
+    deadlines,
     telemetry::LogFormat,
 };
 use tracing::level_filters::LevelFilter;
@@ -188,7 +189,7 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
             "must not be more than PAYMENT_MAX_LATENCY",
         ));
     }
-    if settings.payment_max_latency.0 > std::time::Duration::from_secs(6) {
+    if settings.payment_max_latency.0 > deadlines::PROVIDER_LATENCY {
         return Err(ConfigError::new(
             "PAYMENT_MAX_LATENCY",
             "must not be more than 6s, or charges would never be answered",
@@ -202,7 +203,7 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
     if let Some((variable, _)) = bounded.into_iter().find(|(_, span)| span.0 > hour) {
         return Err(ConfigError::new(variable, "must not be more than 1h"));
     }
-    if settings.checkout_timeout.0 > std::time::Duration::from_secs(50) {
+    if settings.checkout_timeout.0 > deadlines::SAGA_WAIT {
         return Err(ConfigError::new("CHECKOUT_TIMEOUT", "must not be more than 50s"));
     }
     Ok(())

@@ -11,6 +11,7 @@ use gateway::Proxied;
 use runtime::{
     Faults, Health, Runtime, Service,
     config::ConfigError,
+    deadlines,
     http::{self, Patience},
     serve::{Capacity, Descriptors, Interface, Limits, Running},
 };
@@ -29,8 +30,6 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// What one customer may have of these.
 const SHARE: usize = MAX_IN_FLIGHT / 4;
 const OUTBOX_RETENTION: Duration = Duration::from_hours(7 * 24);
-/// How long the provider may take beyond its own latency.
-const PROVIDER_MARGIN: Duration = Duration::from_secs(1);
 
 const INTERFACE: Interface = Interface {
     descriptors: proto::FILE_DESCRIPTOR_SET,
@@ -275,7 +274,7 @@ fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
                 max_latency: settings.payment_max_latency.0,
             }),
         },
-        provider_timeout: settings.payment_max_latency.0 + PROVIDER_MARGIN,
+        provider_timeout: settings.payment_max_latency.0 + deadlines::PROVIDER_MARGIN,
     })
 }
 

@@ -7,7 +7,7 @@ mod sqlite;
 
 use std::{sync::Arc, time::Duration};
 
-use runtime::{Points, Probe};
+use runtime::{Points, Probe, deadlines::STORE_ANSWER};
 use storage::{Bounds, OpenError};
 
 use crate::{config::Store, ports::Catalogue};
@@ -30,7 +30,7 @@ const SEARCHES: Bounds = Bounds {
 const LISTS: Bounds = Bounds {
     at_once: 2,
     waiting: 2048,
-    time: Duration::from_millis(2500),
+    time: STORE_ANSWER,
 };
 
 /// Opens the store that was configured, with a probe for its health.

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation, aio::ConnectionManager};
-use runtime::Ids;
+use runtime::{Ids, deadlines::PROBE_QUESTION};
 use serde::Deserialize;
 use storage::OpenError;
 use tokio::time::timeout;
@@ -33,7 +33,6 @@ use crate::{
     ports::{CacheError, Cached, CartCache, Ticket},
 };
 
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const FORGET_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What it takes to open one.
@@ -151,7 +150,7 @@ impl RedisCache {
     /// Begins an era: nobody believes any more what was kept until now.
     pub async fn forget_all(&self) -> Result<(), CacheError> {
         let begin = redis::Cmd::set(self.era_key(), self.ids.next().to_string());
-        self.within(PROBE_TIMEOUT, async |connection| begin.query_async(connection).await)
+        self.within(PROBE_QUESTION, async |connection| begin.query_async(connection).await)
             .await
     }
 
@@ -159,7 +158,7 @@ impl RedisCache {
     pub async fn is_up(&self) -> bool {
         let (ping, mut connection) = (redis::cmd("PING"), self.connection.clone());
         let answer = ping.query_async::<()>(&mut connection);
-        matches!(timeout(PROBE_TIMEOUT, answer).await, Ok(Ok(())))
+        matches!(timeout(PROBE_QUESTION, answer).await, Ok(Ok(())))
     }
 
     fn key(&self, user: &UserId) -> String {

@@ -7,15 +7,16 @@ mod codec;
 mod expiry;
 mod opening;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use mongodb::{
     Collection,
     bson::{DateTime, Document, doc},
     error::{Error, ErrorKind, WriteFailure},
 };
-use runtime::{Clock, Kind, Points, Runtime, Tasks};
+use runtime::{
+    Clock, Kind, Points, Runtime, Tasks,
+    deadlines::{PROBE_QUESTION, STORE_ANSWER},
+};
 use storage::{Heartbeat, OpenError, StoreError};
 
 use crate::{
@@ -29,9 +30,6 @@ pub use opening::check_mongo_uri;
 use codec::{decode, encode};
 
 const COLLECTION: &str = "carts";
-/// How long an operation is waited for. Its caller waits for three seconds, and wants to hear why it failed.
-const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The id of the document that the readiness probe of this service writes.
 const HEARTBEAT: &str = "cart";
 const UNAUTHORIZED: i32 = 13;
@@ -76,7 +74,7 @@ impl MongoCartStore {
         &self,
         operation: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(OPERATION_TIMEOUT, self.tasks.spawn(operation)).await {
+        match tokio::time::timeout(STORE_ANSWER, self.tasks.spawn(operation)).await {
             Ok(Ok(done)) => done.map_err(failure),
             Ok(Err(panicked)) => Err(StoreError::corrupt(panicked)),
             Err(elapsed) => Err(StoreError::unavailable(elapsed)),
@@ -98,7 +96,7 @@ impl MongoCartStore {
                 written => written.map(|_| ()),
             }
         });
-        let written = tokio::time::timeout(PROBE_TIMEOUT, write).await;
+        let written = tokio::time::timeout(PROBE_QUESTION, write).await;
         written.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
     }
 }
@@ -145,7 +143,7 @@ impl CartStore for MongoCartStore {
     async fn is_up(&self) -> bool {
         let carts = self.carts.clone();
         let ping = self.run(async move { opening::ping(&carts).await });
-        let answers = matches!(tokio::time::timeout(PROBE_TIMEOUT, ping).await, Ok(Ok(())));
+        let answers = matches!(tokio::time::timeout(PROBE_QUESTION, ping).await, Ok(Ok(())));
         answers && self.heartbeat.beat(|| self.write_heartbeat()).await
     }
 }

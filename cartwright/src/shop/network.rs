@@ -7,13 +7,11 @@ use runtime::{
     Faults, Points, Probe,
     channel::{Incoming, Peer, Policy},
     config::{ConfigError, is_host_and_port},
+    deadlines,
 };
 
 use super::StartError;
 use crate::{Config, ServiceName, settings::Settings};
-
-/// How long a call between services may take that sets no deadline of its own.
-const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A channel to every service: through memory to those in this process, over TCP to the others.
 pub(super) struct Network {
@@ -24,7 +22,7 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(config: &Config, faults: Faults) -> Result<Self, ConfigError> {
         let policy = Policy {
-            deadline: DEADLINE,
+            deadline: deadlines::CALL,
             points: config.points.clone(),
             faults,
         };

@@ -1,7 +1,5 @@
 //! Charges and refunds, at the payment service.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use money::Money;
 use proto::{
@@ -12,7 +10,7 @@ use proto::{
     },
     status,
 };
-use runtime::channel::Peer;
+use runtime::{channel::Peer, deadlines::PROVIDER_CALL};
 use tonic::Request;
 
 use super::{answer, unreadable};
@@ -20,9 +18,6 @@ use crate::{
     domain::{CheckoutId, Failure, PaymentMethod},
     ports::{Answer, Payment, Payments, PeerError},
 };
-
-/// Charges are the only calls that wait for an outside company. Shorter than the lease of a saga.
-const CHARGE_DEADLINE: Duration = Duration::from_secs(8);
 
 /// For what a provider refuses a charge.
 const DECLINES: [Reason; 6] = [
@@ -50,7 +45,7 @@ impl Payments for GrpcPayments {
             amount: Some(amount.into()),
             payment_method: method.as_str().to_owned(),
         });
-        request.set_timeout(CHARGE_DEADLINE);
+        request.set_timeout(PROVIDER_CALL);
         answer(self.0.clone().charge(request).await, &DECLINES).and_then(|response| charged(response.payment))
     }
 
@@ -58,7 +53,7 @@ impl Payments for GrpcPayments {
         let mut request = Request::new(RefundRequest {
             checkout_id: id.to_string(),
         });
-        request.set_timeout(CHARGE_DEADLINE);
+        request.set_timeout(PROVIDER_CALL);
         answer(self.0.clone().refund(request).await, &[]).map(drop)
     }
 

@@ -35,12 +35,9 @@ use crate::{
 mod json;
 
 use json::CheckoutJson;
+use runtime::deadlines::{SAGA_WAIT_CALL, SAGA_WAIT_REQUEST};
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// How long the checkout service may take beyond the time that it waits for the saga.
-const CALL_GRACE: Duration = Duration::from_secs(5);
-/// And the gateway beyond that, so that it is the call that ends first.
-const REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// How long the answer to a purchase that failed waits for the version of the cart.
 const VERSION_PATIENCE: Duration = Duration::from_millis(250);
 
@@ -55,8 +52,8 @@ pub(crate) fn reads() -> Router<Arc<Shared>> {
 /// How long a purchase needs when the checkout service waits this long for it.
 pub(crate) fn time_limit(checkout_timeout: Duration) -> Duration {
     checkout_timeout
-        .saturating_add(CALL_GRACE)
-        .saturating_add(REQUEST_GRACE)
+        .saturating_add(SAGA_WAIT_CALL)
+        .saturating_add(SAGA_WAIT_REQUEST)
 }
 
 async fn buy(
@@ -82,7 +79,7 @@ async fn buy(
         idempotency_key,
         ..request
     });
-    request.set_timeout(shared.checkout_timeout.saturating_add(CALL_GRACE));
+    request.set_timeout(shared.checkout_timeout.saturating_add(SAGA_WAIT_CALL));
     let answer = shared.checkout().initiate_checkout(request).await?.into_inner();
     let failed = answer.checkout.as_ref().map(Checkout::status) == Some(CheckoutStatus::Failed);
     let mut response = bought(answer)?;

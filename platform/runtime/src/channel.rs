@@ -29,12 +29,11 @@ use tonic::{
 use tower::{BoxError, Service as _, service_fn};
 use uuid::Uuid;
 
-use crate::{Fault, Faults, Ids, Kind, Points, RequestContext, serve::MAX_MESSAGE_OUT, service::Answer};
+use crate::{Fault, Faults, Ids, Kind, Points, RequestContext, deadlines, serve::MAX_MESSAGE_OUT, service::Answer};
 use replicas::{Line, Replicas};
 
 /// The buffer of an in-process connection, in bytes each way.
 const DUPLEX_BUFFER: usize = 64 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
 const CALL_ID_HEADER: HeaderName = HeaderName::from_static("x-call-id");
 /// The largest answer that is read, in bytes: a message in its frame.
@@ -99,7 +98,7 @@ impl Peer {
     pub fn tcp(addresses: &str, policy: Policy) -> Result<Self, tonic::transport::Error> {
         let channels = |address: &str| {
             let endpoint = Endpoint::from_shared(format!("http://{}", address.trim()))?
-                .connect_timeout(CONNECT_TIMEOUT)
+                .connect_timeout(deadlines::CONNECT)
                 .tcp_nodelay(true)
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(5));

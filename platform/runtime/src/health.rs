@@ -1,6 +1,6 @@
 //! Whether a process is alive, and whether what it needs is there.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use futures::{
@@ -11,10 +11,7 @@ use futures::{
 use serde::Serialize;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::channel::Peer;
-
-/// The longest that a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::{channel::Peer, deadlines};
 
 type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
@@ -128,7 +125,7 @@ impl Health {
 
     async fn ready(self) -> impl IntoResponse {
         let results = join_all(self.probes.iter().map(|probe| async move {
-            let up = tokio::time::timeout(PROBE_TIMEOUT, (probe.check)())
+            let up = tokio::time::timeout(deadlines::PROBE, (probe.check)())
                 .await
                 .unwrap_or(false);
             (probe, up)

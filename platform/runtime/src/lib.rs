@@ -5,6 +5,7 @@ pub mod channel;
 mod clock;
 pub mod config;
 mod context;
+pub mod deadlines;
 mod faults;
 pub mod health;
 pub mod http;

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use events::Wake;
 use futures::FutureExt;
-use runtime::{Clock, Ids, RequestContext, Runtime, Tasks, telemetry::about};
+use runtime::{Clock, Ids, RequestContext, Runtime, Tasks, deadlines::SAGA_LEASE, telemetry::about};
 use storage::StoreError;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
@@ -21,9 +21,6 @@ use crate::{
     saga::{Entry, Saga, SagaId, Signal},
 };
 use waiters::Waiters;
-
-/// How long a driver owns a saga after its last write. Longer than any call takes.
-const LEASE: Duration = Duration::from_secs(15);
 
 /// Sagas that one process works on at once. Those that it has begun go on before it begins others: more at once would only
 /// take the participants' connections from each other, until all of them are too late.
@@ -111,7 +108,7 @@ impl<M: Machine> Engine<M> {
             wake: parts.wake,
             lease: Lease {
                 owner: parts.owner,
-                ttl: LEASE,
+                ttl: SAGA_LEASE,
             },
             clock: runtime.clock.clone(),
             ids: runtime.ids.clone(),

@@ -8,7 +8,10 @@ mod time;
 use std::{io::ErrorKind, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use runtime::{Kind, Points, Tasks};
+use runtime::{
+    Kind, Points, Tasks,
+    deadlines::{PROBE_QUESTION, STORE_ANSWER, STORE_CONNECTION, TRANSACTION},
+};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool,
     error::DatabaseError,
@@ -26,16 +29,8 @@ pub use time::{SqlTimestamp, timestamptz};
 /// Connections of one service in one process, at most. Seven services have a database here or the provider's, so one of each
 /// takes up to seventy; more would only queue in the server instead of here.
 const CONNECTIONS: u32 = 10;
-/// How long a request waits for a connection: within its deadline, so that it can still say why it failed.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a request waits, in all, for what it reads, or until its transaction has begun. A server that hangs looks like
-/// one that is slow, and the caller waits for three seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A connection that lay idle for longer may have died with its server: it is asked before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// How long a transaction may take; what has not ended by then is cut off with its connection.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an unreachable server is waited for at start: it may be starting, too.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 const START_RETRY: Duration = Duration::from_millis(250);
@@ -99,7 +94,7 @@ impl Postgres {
     {
         let (pool, points) = (self.pool.clone(), self.points.clone());
         let transaction = async move {
-            let until = Instant::now() + ANSWER_TIMEOUT;
+            let until = Instant::now() + STORE_ANSWER;
             let mut connection = pool.acquire().await?;
             let work = async {
                 let begun = timeout_at(until, connection.begin()).await.ok()?;
@@ -113,12 +108,12 @@ impl Postgres {
                 };
                 Some(done.await)
             };
-            let done = timeout(TRANSACTION_TIMEOUT, work).await.ok().flatten();
+            let done = timeout(TRANSACTION, work).await.ok().flatten();
             done.unwrap_or_else(|| {
                 // Closes the socket: whatever the server was doing for it is rolled back.
                 drop(connection.detach());
                 Err(StoreError::unavailable(format!(
-                    "{label} did not begin within {ANSWER_TIMEOUT:?} or took longer than {TRANSACTION_TIMEOUT:?}"
+                    "{label} did not begin within {STORE_ANSWER:?} or took longer than {TRANSACTION:?}"
                 )))
             })
         };
@@ -138,14 +133,14 @@ impl Postgres {
     /// Whether the database answers and takes writes: for a readiness probe.
     pub async fn is_up(&self) -> bool {
         let ask = sqlx::query("SELECT 1").execute(self.reader());
-        let answers = matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(_)));
+        let answers = matches!(timeout(PROBE_QUESTION, ask).await, Ok(Ok(_)));
         answers && self.heartbeat.beat(|| self.write_heartbeat()).await
     }
 
     /// A single statement, so that it may be dropped at any time.
     async fn write_heartbeat(&self) -> Result<(), StoreError> {
         let beat = sqlx::query(HEARTBEAT).execute(self.reader());
-        match timeout(PROBE_TIMEOUT, beat).await {
+        match timeout(PROBE_QUESTION, beat).await {
             Ok(Ok(_)) => Ok(()),
             // Whoever applied the changes let nobody else touch the list of them. That says nothing of the other tables.
             Ok(Err(error)) if has_code(&error, INSUFFICIENT_PRIVILEGE) => Ok(()),
@@ -159,12 +154,12 @@ impl Postgres {
 fn pool(connections: u32, connect: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(STORE_CONNECTION)
         .test_before_acquire(false)
         .before_acquire(|connection, usage| {
             async move {
                 let trusted = usage.idle_for < TRUSTED_IDLE;
-                Ok(trusted || matches!(timeout(PROBE_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
+                Ok(trusted || matches!(timeout(PROBE_QUESTION, connection.ping()).await, Ok(Ok(()))))
             }
             .boxed()
         })

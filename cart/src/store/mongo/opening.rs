@@ -12,6 +12,7 @@ use mongodb::{
     },
 };
 use runtime::config::{ConfigError, check_login, is_host, is_host_and_port};
+use runtime::deadlines::STORE_CONNECTION;
 use storage::OpenError;
 use tokio::{
     net::TcpStream,
@@ -22,8 +23,6 @@ use super::{COLLECTION, code};
 
 const VARIABLE: &str = "MONGO_URI";
 const HEARTBEATS: &str = "heartbeats";
-/// How long a server is looked for and connected to: within the deadline of a request, so that it can say why it failed.
-const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a majority may take to have a write.
 const MAJORITY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,7 +72,7 @@ pub(super) async fn connect(uri: &str, database: &str) -> Result<Collection<Docu
         .map_err(|_| problem("the name of the cluster is not resolved; check the address and the name server"))?
         .map_err(|error| problem(malformed(uri, &error)))?;
     options.app_name.get_or_insert_with(|| "cartwright-cart".to_owned());
-    options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+    options.server_selection_timeout.get_or_insert(STORE_CONNECTION);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     options.max_pool_size.get_or_insert(CONNECTIONS);
     options.retry_writes.get_or_insert(false);

@@ -21,6 +21,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::Producer,
 };
+use runtime::deadlines::PROBE_QUESTION;
 use storage::OpenError;
 
 pub use self::link::{KAFKA_TLS, KafkaLink, KafkaLogin, KafkaMechanism, KafkaTls};
@@ -35,8 +36,6 @@ use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
 const OPEN_LIMIT: Duration = Duration::from_secs(9);
-/// How long a readiness probe waits.
-const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where the bus is, and what this shop is called there.
 #[derive(Debug, Clone)]
@@ -173,9 +172,14 @@ impl EventBus for KafkaBus {
         }
         // About one topic, where one is known: all topics of a shared Kafka are much to tell.
         let (producer, topic) = (self.publisher.current(), self.topics.any());
-        blocking(move || producer.client().fetch_metadata(topic.as_deref(), PROBE_LIMIT).is_ok())
-            .await
-            .unwrap_or(false)
+        blocking(move || {
+            producer
+                .client()
+                .fetch_metadata(topic.as_deref(), PROBE_QUESTION)
+                .is_ok()
+        })
+        .await
+        .unwrap_or(false)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is around every handler.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -15,14 +15,12 @@ use super::{
     ending::Ending,
     watch::{Kind, Watch},
 };
-use crate::{Ids, RequestContext, channel::grpc_timeout, service::Answer, telemetry::millis};
+use crate::{Ids, RequestContext, channel::grpc_timeout, deadlines::HANDLER, service::Answer, telemetry::millis};
 
 /// Health and reflection: what streams there goes on until its client or the service ends it, and nothing is lost with it.
 const ABOUT_THE_SERVER: &str = "/grpc.";
 /// How methods are called that only ask.
 const ASKING: [&str; 3] = ["Get", "List", "BatchGet"];
-/// The longest that a handler may run, whatever the caller's deadline.
-const HANDLER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What all calls to a service have around them.
 pub(super) struct Around {
@@ -91,7 +89,7 @@ async fn answer(around: Arc<Around>, watch: Watch, kind: Kind, request: Request<
     let Around { ending, complete, .. } = &*around;
     let in_flight = (kind == Kind::Work).then(|| ending.in_flight.token());
     let asked = request.headers().get(GRPC_TIMEOUT).and_then(grpc_timeout);
-    let limit = asked.map_or(HANDLER_TIMEOUT, |asked| asked.min(HANDLER_TIMEOUT));
+    let limit = asked.map_or(HANDLER, |asked| asked.min(HANDLER));
     let (path, began) = (request.uri().path().to_owned(), Instant::now());
     let handler = async {
         watch.room().await;

@@ -4,6 +4,7 @@
 //! what it was given until the window lets it go. So every piece of an answer carries a note that goes when the piece does,
 //! and whoever serves the connection looks at the oldest one.
 
+use crate::deadlines;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -49,9 +50,9 @@ impl Default for Patience {
         Self {
             handshake: Duration::from_secs(10),
             idle: Duration::from_mins(2),
-            answer: Duration::from_secs(30),
+            answer: deadlines::TAKE_ANSWER,
             age: Duration::from_mins(5),
-            grace: Duration::from_secs(90),
+            grace: deadlines::LAST_CALLS,
         }
     }
 }

@@ -3,14 +3,13 @@
 use std::ops::{Deref, DerefMut};
 
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
+use runtime::deadlines::STORE_ANSWER;
 use sqlx::{
     Database, Either, Error, Execute, Executor, PgPool, Postgres, SqlStr,
     pool::PoolConnection,
     postgres::{PgQueryResult, PgRow, PgStatement},
 };
 use tokio::time::{Instant, timeout_at};
-
-use super::ANSWER_TIMEOUT;
 
 /// Executes single statements that read, on any connection.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +59,7 @@ impl Drop for Borrowed {
 
 /// The server may be hung: then nothing but the clock ends a wait for it.
 async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match timeout_at(Instant::now() + ANSWER_TIMEOUT, answer).await {
+    match timeout_at(Instant::now() + STORE_ANSWER, answer).await {
         Ok(answer) => answer,
         Err(elapsed) => Err(Error::Io(elapsed.into())),
     }

@@ -12,18 +12,14 @@ use rdkafka::{
     consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
+use runtime::deadlines::{EVENT_DELIVERY, GROUP_SESSION};
 
 use super::{KafkaOptions, link::Refusal};
 
-/// How long a message may wait for its delivery report.
-const DELIVERY_LIMIT: Duration = Duration::from_secs(8);
 /// The largest value that a topic takes, with key and headers. Carts and orders stay far below it.
 const MAX_MESSAGE_BYTES: &str = "4194304";
 /// The broker measures what librdkafka made of it: the batch around the message comes on top.
 pub(super) const MAX_BATCH_BYTES: &str = "4259840";
-/// A member that says nothing for so long has gone. One that comes back under its name (`group.instance.id`) would not have to
-/// wait for that, but librdkafka 2.12 closes such a member only sometimes.
-const SESSION: Duration = Duration::from_secs(10);
 
 /// What all clients of one bus share.
 #[derive(Clone)]
@@ -82,7 +78,7 @@ impl Settings {
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "0")
             .set("message.max.bytes", MAX_MESSAGE_BYTES)
-            .set("message.timeout.ms", millis(DELIVERY_LIMIT))
+            .set("message.timeout.ms", millis(EVENT_DELIVERY))
             .set("request.timeout.ms", "5000")
             // `ensure_topic` has waited for the topic: one that is not there now will not be there soon.
             .set("topic.metadata.propagation.max.ms", "2000");
@@ -104,7 +100,9 @@ impl Settings {
 
     /// A consumer that shares a topic with the others of its group.
     pub(super) fn member(&self, group: &str) -> ClientConfig {
-        let session = SESSION.min(self.options.max_work);
+        // A member that comes back under its name (`group.instance.id`) would not have to wait for the end of its session, but
+        // librdkafka 2.12 closes such a member only sometimes.
+        let session = GROUP_SESSION.min(self.options.max_work);
         let mut config = self.consumer(group);
         config
             // With the others (range, round robin) everybody stops whenever somebody joins or leaves, and all wait for the one

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures::future::join_all;
@@ -11,6 +10,7 @@ use rdkafka::{
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     producer::{FutureProducer, FutureRecord},
 };
+use runtime::deadlines::PUBLICATION;
 
 use super::{
     client::{Log, Settings},
@@ -19,9 +19,6 @@ use super::{
 };
 use crate::Message;
 
-/// How long a publication takes, at most.
-const LIMIT: Duration = Duration::from_secs(10);
-
 /// Why messages were not published, as far as is known.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -29,7 +26,7 @@ pub(super) enum Failure {
     Kafka { topic: String, error: KafkaError },
     #[error("topic {topic}: a message of {bytes} bytes is too large")]
     TooLarge { topic: String, bytes: usize },
-    #[error("topic {0}: no broker has confirmed the messages within {LIMIT:?}")]
+    #[error("topic {0}: no broker has confirmed the messages within {PUBLICATION:?}")]
     TimedOut(String),
     #[error("topic {0}: a message was confirmed without its offset")]
     Unproved(String),
@@ -62,7 +59,7 @@ impl Publisher {
             }
             Ok(())
         };
-        let published = tokio::time::timeout(LIMIT, work)
+        let published = tokio::time::timeout(PUBLICATION, work)
             .await
             .unwrap_or_else(|_| Err(Failure::TimedOut(topic.to_owned())));
         match &published {

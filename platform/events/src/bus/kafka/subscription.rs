@@ -16,6 +16,7 @@ use rdkafka::{
     consumer::{CommitMode, Consumer, RebalanceProtocol, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode},
 };
+use runtime::deadlines::OFFSET_COMMIT;
 
 use super::{
     blocking,
@@ -34,8 +35,6 @@ use crate::{BusError, Delivery, Position, Subscription};
 const FETCH: usize = 100;
 /// How often a member to which nothing comes looks whether there is something for it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a commit takes, at most: longer than the silence after which this member is none any more.
-const COMMIT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a group may be in the middle of a rebalance before a commit is given up.
 const REBALANCE_RETRIES: u32 = 50;
 const REBALANCE_RETRY: Duration = Duration::from_millis(100);
@@ -277,9 +276,9 @@ impl Subscription for KafkaSubscription {
         if !next.is_empty() {
             let (member, topic, offsets) = (self.member.clone(), self.topic.clone(), next.clone());
             // The member goes with the work: who waits for that waits for the end of the member, too, if this was the last of it.
-            let committed = blocking(move || bounded(COMMIT_LIMIT, move || commit(&member, &topic, &offsets)));
+            let committed = blocking(move || bounded(OFFSET_COMMIT, move || commit(&member, &topic, &offsets)));
             committed.await?.unwrap_or_else(|| {
-                let text = format!("topic {}: nobody took the offsets within {COMMIT_LIMIT:?}", self.topic);
+                let text = format!("topic {}: nobody took the offsets within {OFFSET_COMMIT:?}", self.topic);
                 Err(BusError::new(text))
             })?;
             self.done.extend(next);
