@@ -120,30 +120,31 @@ impl Shop {
         if listeners.gateway.is_some() {
             probes.extend(network.gateway_probes(config));
         }
-        let server = |name, router, capacity| http::Server {
-            name,
-            router,
-            capacity,
-            patience: patience(settings),
-            refusals: gateway::problem_of,
-            runtime: runtime.clone(),
-        };
         let mut health = Health::new(probes);
         if config.runs(ServiceName::Payment) {
             health = health.note("payment-provider", settings.payment_provider.as_str());
         }
+        let server = http::Server {
+            name: "admin",
+            router: health.routes(),
+            capacity: Capacity::new(descriptors.admin, descriptors.admin),
+            patience: patience(settings),
+            refusals: gateway::problem_of,
+            runtime: runtime.clone(),
+        };
         let gateway = match listeners.gateway.take() {
             Some(listener) => {
-                let capacity = gateway_capacity(settings, descriptors);
-                let router = gateway::router(gateway_config(config)?, network.gateway(), health.clone(), &runtime);
-                let server = server("gateway", router, capacity);
-                Some(http::serve(server, listener).map_err(anyhow::Error::from)?)
+                let gateway = http::Server {
+                    name: "gateway",
+                    router: gateway::router(gateway_config(config)?, network.gateway(), health, &runtime),
+                    capacity: gateway_capacity(settings, descriptors),
+                    ..server.clone()
+                };
+                Some(http::serve(gateway, listener).map_err(anyhow::Error::from)?)
             }
             None => None,
         };
-        let capacity = Capacity::new(descriptors.admin, descriptors.admin);
-        let admin = http::serve(server("admin", health.routes(), capacity), listeners.admin);
-        let admin = admin.map_err(anyhow::Error::from)?;
+        let admin = http::serve(server, listeners.admin).map_err(anyhow::Error::from)?;
         Ok(Self {
             services,
             gateway,
