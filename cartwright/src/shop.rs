@@ -126,7 +126,7 @@ impl Shop {
         }
         let server = http::Server {
             name: "admin",
-            router: health.routes(),
+            router: health.clone().routes(),
             capacity: Capacity::new(descriptors.admin, descriptors.admin),
             patience: patience(settings),
             refusals: gateway::problem_of,
