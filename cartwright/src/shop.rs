@@ -124,14 +124,7 @@ impl Shop {
         if config.runs(ServiceName::Payment) {
             health = health.note("payment-provider", settings.payment_provider.as_str());
         }
-        let server = http::Server {
-            name: "admin",
-            router: health.clone().routes(),
-            capacity: Capacity::new(descriptors.admin, descriptors.admin),
-            patience: patience(settings),
-            refusals: gateway::problem_of,
-            runtime: runtime.clone(),
-        };
+        let server = admin_server(settings, descriptors, health.clone(), &runtime);
         let gateway = match listeners.gateway.take() {
             Some(listener) => {
                 let gateway = http::Server {
@@ -319,6 +312,18 @@ fn gateway_capacity(settings: &Settings, descriptors: Descriptors) -> Capacity {
         connections / 2
     };
     Capacity::new(connections, share)
+}
+
+/// The port of the process's health.
+fn admin_server(settings: &Settings, descriptors: Descriptors, health: Health, runtime: &Runtime) -> http::Server {
+    http::Server {
+        name: "admin",
+        router: health.routes(),
+        capacity: Capacity::new(descriptors.admin, descriptors.admin),
+        patience: patience(settings),
+        refusals: gateway::problem_of,
+        runtime: runtime.clone(),
+    }
 }
 
 fn patience(settings: &Settings) -> Patience {
