@@ -1,6 +1,6 @@
 //! Stores of earlier versions: what was begun there ends rightly.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::{Result, ensure};
 use cartwright::http::Customer;
@@ -16,8 +16,10 @@ use system_tests::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 
-/// The customers, with the pieces that were in their carts, and whether their purchase could still be refused.
-const CUSTOMERS: [(&str, i64, bool); 11] = [
+/// A customer, with the pieces that were in their cart, and whether their purchase could still be refused.
+type Buyer = (&'static str, i64, bool);
+
+const BEFORE_HOLDS: &[Buyer] = &[
     ("initiated", 1, false),
     ("reserved", 1, false),
     ("pending", 1, false),
@@ -32,19 +34,45 @@ const CUSTOMERS: [(&str, i64, bool); 11] = [
     ("ahead", 99, true),
 ];
 
+const BEFORE_ENGINE: &[Buyer] = &[
+    ("initiated", 1, false),
+    ("reserving", 1, false),
+    ("reserved", 1, false),
+    ("holding", 1, false),
+    ("pending", 1, false),
+    ("charging", 1, false),
+    ("charged", 1, false),
+    ("paid", 1, false),
+    ("confirming", 1, false),
+    ("completed", 1, false),
+    ("first", 1, false),
+    ("ahead", 99, false),
+    ("declined", 1, true),
+    ("giving_back", 1, true),
+    ("releasing", 1, true),
+    ("failed", 1, true),
+    // Their hold ran out while they paid, and the one above has what they paid for.
+    ("refunding", 99, true),
+    // They bought nothing yet.
+    ("second", 1, true),
+];
+
 /// A shop on a copy of these stores.
 async fn open(stores: &str) -> Result<(Home, ShopProcess)> {
     let home = Home::new(Profile::Embedded).await?;
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures/before_holds")
-        .join(stores);
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(stores);
     for entry in std::fs::read_dir(fixture)? {
         let entry = entry?;
-        std::fs::copy(entry.path(), home.folder().join(entry.file_name()))?;
+        let copy = home.folder().join(entry.file_name());
+        std::fs::copy(entry.path(), &copy)?;
+        // A shop takes no key that others may read.
+        std::fs::set_permissions(&copy, Permissions::from_mode(0o600))?;
     }
     // The upgrade comes right after what happened.
     home.execute("checkout", "UPDATE checkouts SET updated_at = unixepoch() * 1000")
         .await?;
+    let held = "UPDATE reservations SET expires_at = (unixepoch() + 3600) * 1000 WHERE state = 'HELD'";
+    home.execute("inventory", held).await?;
     let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     Ok((home, shop))
 }
@@ -68,12 +96,16 @@ fn pieces_of(cart: &Value) -> i64 {
 }
 
 /// What must be true of everybody at rest: `bought` says who is to have an order of all pieces that were in their cart.
-async fn check(home: &Home, shop: &ShopProcess, bought: impl Fn(&str, bool) -> bool) -> Result<()> {
+async fn check(
+    (home, shop): (&Home, &ShopProcess),
+    buyers: &[Buyer],
+    bought: impl Fn(&str, bool) -> bool,
+) -> Result<()> {
     books::settle(home).await?;
     let sql = "SELECT o.user_id, sum(l.quantity) FROM orders o JOIN order_lines l ON l.order_id = o.id GROUP BY 1";
     let ordered: Vec<(String, i64)> = home.rows("orders", sql).await?;
     let ordered: BTreeMap<_, _> = ordered.into_iter().collect();
-    for (name, pieces, may_be_refused) in CUSTOMERS {
+    for &(name, pieces, may_be_refused) in buyers {
         let cart = shop.customer(name)?.get("/api/v1/cart").await?.json();
         let left = pieces_of(&cart);
         let expected = if bought(name, may_be_refused) {
@@ -93,9 +125,20 @@ async fn check(home: &Home, shop: &ShopProcess, bought: impl Fn(&str, bool) -> b
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_purchase_that_was_begun_before_carts_had_holds_ends_as_it_would_have() -> Result<()> {
-    for stores in ["unpublished", "unread"] {
+    for stores in ["before_holds/unpublished", "before_holds/unread"] {
         let (home, shop) = open(stores).await?;
-        check(&home, &shop, |_, may_be_refused| !may_be_refused).await?;
+        check((&home, &shop), BEFORE_HOLDS, |_, may_be_refused| !may_be_refused).await?;
+        let (status, said) = shop.stop().await?;
+        ensure!(status.success(), "{status}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_purchase_that_was_begun_before_the_engine_of_sagas_ends_as_it_would_have() -> Result<()> {
+    for stores in ["before_engine/unpublished", "before_engine/unread"] {
+        let (home, shop) = open(stores).await?;
+        check((&home, &shop), BEFORE_ENGINE, |_, may_be_refused| !may_be_refused).await?;
         let (status, said) = shop.stop().await?;
         ensure!(status.success(), "{status}: {said}");
     }
@@ -104,9 +147,9 @@ async fn every_purchase_that_was_begun_before_carts_had_holds_ends_as_it_would_h
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_bought_before_carts_had_holds_is_not_bought_again_during_the_upgrade() -> Result<()> {
-    for stores in ["unpublished", "unread"] {
+    for stores in ["before_holds/unpublished", "before_holds/unread"] {
         let (home, shop) = open(stores).await?;
-        let again = CUSTOMERS.into_iter().map(|(name, ..)| {
+        let again = BEFORE_HOLDS.iter().map(|(name, ..)| {
             let customer = shop.customer(name);
             async move { anyhow::Ok((name, buy(&customer?, "again").await?)) }
         });
@@ -123,7 +166,10 @@ async fn what_was_bought_before_carts_had_holds_is_not_bought_again_during_the_u
         };
         ensure!(ended.iter().all(|(_, completed)| *completed == 1), "{ended:?}");
         let has_bought = |name: &str| ended.iter().any(|(other, _)| other == name);
-        check(&home, &shop, |name, may_be_refused| !may_be_refused || has_bought(name)).await?;
+        check((&home, &shop), BEFORE_HOLDS, |name, may_be_refused| {
+            !may_be_refused || has_bought(name)
+        })
+        .await?;
         shop.stop().await?;
     }
     Ok(())
