@@ -6,12 +6,14 @@ mod load;
 mod peers;
 
 use std::{
+    collections::BTreeSet,
     net::Ipv4Addr,
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+use cartwright::ServiceName;
 use http::StatusCode;
 use serde_json::json;
 use system_tests::{
@@ -22,6 +24,7 @@ use system_tests::{
 };
 use tokio::process::Command;
 
+use crate::split::{buy_in_request, services_that_logged};
 use fleet::{BINARY, Fleet};
 use load::{Load, Tolerance};
 
@@ -55,7 +58,7 @@ async fn eight_processes_whose_services_listen_apart_from_the_gateway_are_one_sh
     if !engines() {
         return Ok(());
     }
-    let fleet = Fleet::one_of_each().await?;
+    let fleet = Fleet::one_of_each(&[]).await?;
     for process in 0..fleet.replicas.len() {
         for (service, address) in &fleet.process(process)?.addresses {
             let is_gateway = service == "gateway";
@@ -64,6 +67,25 @@ async fn eight_processes_whose_services_listen_apart_from_the_gateway_are_one_sh
         }
     }
     one_shop(fleet).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_is_found_in_the_logs_of_eight_processes_by_its_request_id() -> Result<()> {
+    if !engines() {
+        return Ok(());
+    }
+    let mut fleet = Fleet::one_of_each(&[("LOG_LEVEL", "info")]).await?;
+    buy_in_request(&fleet.customer("ada")?, "find-me-in-eight").await?;
+    books::settle(&fleet.home).await?;
+    let logs = fleet.close().await?;
+    let found = logs
+        .into_iter()
+        .map(|log| services_that_logged("find-me-in-eight", &[log]));
+    let found: Vec<BTreeSet<_>> = found.collect::<Result<_>>()?;
+    assert!(found.iter().all(|services| services.len() == 1), "{found:?}");
+    let all = ServiceName::ALL.map(|service| service.as_str().to_owned());
+    assert_eq!(BTreeSet::from_iter(found.into_iter().flatten()), all.into());
+    Ok(())
 }
 
 /// It passes what others try on a shop, and a purchase of ours.
@@ -84,7 +106,8 @@ async fn one_shop(mut fleet: Fleet) -> Result<()> {
     .await?;
     books::settle(&fleet.home).await?;
     books::balance(&fleet.home).await?;
-    fleet.close().await
+    fleet.close().await?;
+    Ok(())
 }
 
 /// The script that others run against a shop, if it lies beside the repository.

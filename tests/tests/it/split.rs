@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, bail, ensure};
+use cartwright::{ServiceName, http::Customer};
 use futures::stream::{FuturesUnordered, StreamExt};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ async fn a_shop_in_three_processes_sells_and_says_when_a_part_is_away() -> anyho
 }
 
 /// The services that have a line with this request id in these logs.
-fn services_that_logged(request_id: &str, logs: &[String]) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn services_that_logged(request_id: &str, logs: &[String]) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for line in logs
         .iter()
@@ -90,6 +91,23 @@ fn services_that_logged(request_id: &str, logs: &[String]) -> anyhow::Result<BTr
     Ok(found)
 }
 
+/// Buys something in a request with this id, and waits for the order.
+pub(crate) async fn buy_in_request(customer: &Customer, request_id: &str) -> anyhow::Result<Value> {
+    let item = json!({"product_id": 2, "quantity": 1});
+    customer.post("/api/v1/cart/items", &item).await?;
+    let purchase = json!({"idempotency_key": request_id});
+    let mut request = customer.request(Method::POST, "/api/v1/checkout", Some(&purchase))?;
+    request.headers_mut().insert("x-request-id", request_id.parse()?);
+    let bought = cartwright::http::send(customer.gateway, request).await?.json();
+    ensure!(bought["status"] == "COMPLETED", "{bought}");
+    let order = format!("/api/v1/orders/{}", bought["order_id"].as_str().unwrap_or_default());
+    until("the order is there", async || {
+        Ok((customer.get(&order).await?.status == StatusCode::OK).then_some(()))
+    })
+    .await?;
+    Ok(bought)
+}
+
 #[tokio::test]
 async fn a_purchase_is_found_in_the_logs_of_all_services_by_its_request_id() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -97,36 +115,17 @@ async fn a_purchase_is_found_in_the_logs_of_all_services_by_its_request_id() -> 
     let sales = ["checkout", "cart", "orders", "notification"];
     let sales = start(&folder.path().join("sales"), &sales, &[&goods]).await?;
     let front = start(&folder.path().join("front"), &["gateway"], &[&goods, &sales]).await?;
-    let ada = front.customer("ada")?;
-    ada.post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
-        .await?;
-    let purchase = json!({"idempotency_key": "logged"});
-    let mut request = ada.request(Method::POST, "/api/v1/checkout", Some(&purchase))?;
-    request.headers_mut().insert("x-request-id", "find-this-one".parse()?);
-    let bought = cartwright::http::send(ada.gateway, request).await?.json();
-    assert_eq!(bought["status"], "COMPLETED", "{bought}");
-    let told = format!("/api/v1/orders/{}", bought["order_id"].as_str().unwrap_or_default());
-    until("the order is there", async || {
-        Ok((ada.get(&told).await?.status == StatusCode::OK).then_some(()))
-    })
-    .await?;
+    let bought = buy_in_request(&front.customer("ada")?, "find-this-one").await?;
     books::settle(folder.path().join("sales").as_path()).await?;
     let mut logs = Vec::new();
     for process in [front, sales, goods] {
         logs.push(process.stop().await?.1);
     }
-    let all = [
-        "cart",
-        "checkout",
-        "gateway",
-        "inventory",
-        "notification",
-        "orders",
-        "payment",
-        "product",
-    ];
     let found = services_that_logged("find-this-one", &logs)?;
-    assert_eq!(found, all.map(str::to_owned).into());
+    assert_eq!(
+        found,
+        ServiceName::ALL.map(|service| service.as_str().to_owned()).into()
+    );
     let about = format!("checkout {}", bought["checkout_id"].as_str().unwrap_or_default());
     assert!(logs[2].contains(&about), "inventory and payment say what it was about");
     Ok(())

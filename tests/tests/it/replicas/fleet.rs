@@ -57,9 +57,9 @@ impl Fleet {
     }
 
     /// One process of each service.
-    pub(super) async fn one_of_each() -> Result<Self> {
+    pub(super) async fn one_of_each(settings: &[(&'static str, &'static str)]) -> Result<Self> {
         let of = |service: &'static str| (service.to_owned(), vec![service]);
-        Self::of(SERVICES.into_iter().map(of).collect(), &[]).await
+        Self::of(SERVICES.into_iter().map(of).collect(), settings).await
     }
 
     /// Two of one service, and one with all the rest.
@@ -148,8 +148,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Tells a process to stop, and waits for its end.
-    pub(super) async fn stop(&mut self, index: usize) -> Result<()> {
+    /// Tells a process to stop, and waits for its end; returns what it had said on standard error.
+    pub(super) async fn stop(&mut self, index: usize) -> Result<String> {
         let replica = &mut self.replicas[index];
         let process = replica.process.take().context("it does not run")?;
         let (status, said) = process.stop().await?;
@@ -158,7 +158,7 @@ impl Fleet {
         for line in said.lines() {
             println!("    {}: {line}", replica.name);
         }
-        Ok(())
+        Ok(said)
     }
 
     pub(super) async fn kill(&mut self, index: usize) -> Result<()> {
@@ -178,12 +178,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// Stops all, the last one first.
-    pub(super) async fn close(&mut self) -> Result<()> {
+    /// Stops all, the last one first; returns what each had said on standard error.
+    pub(super) async fn close(&mut self) -> Result<Vec<String>> {
+        let mut said = Vec::new();
         for index in (0..self.replicas.len()).rev() {
-            self.stop(index).await?;
+            said.push(self.stop(index).await?);
         }
-        Ok(())
+        Ok(said)
     }
 
     /// The process of this name.

@@ -104,5 +104,6 @@ async fn a_hold_that_stalls_in_a_stopped_process_takes_nothing_that_was_added_la
     }
     books::settle(&fleet.home).await?;
     books::balance(&fleet.home).await?;
-    fleet.close().await
+    fleet.close().await?;
+    Ok(())
 }
