@@ -12,7 +12,8 @@ pub mod store;
 
 use std::sync::Arc;
 
-use ::events::{Consumer, EventBus, Topic};
+use ::events::{Consumer, EventBus, ServiceEvents};
+use proto::events::{CHECKOUTS, NOTIFICATION_GROUP};
 use proto::notification::v1::notification_service_server::NotificationServiceServer;
 use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
@@ -27,11 +28,6 @@ use crate::{
     store::{PostgresNotificationStore, SqliteNotificationStore},
 };
 
-const TOPIC: Topic = Topic {
-    name: proto::events::CHECKOUT_TOPIC,
-    partitions: proto::events::CHECKOUT_PARTITIONS,
-};
-
 /// Opens the store and puts the service together: its interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, probe): (Arc<dyn NotificationStore>, _) = match &config.store {
@@ -44,14 +40,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
             (Arc::new(store), "notification-postgresql")
         }
     };
-    let consumer = Consumer {
-        group: proto::events::NOTIFICATION_GROUP,
-        topic: TOPIC,
-        bus,
-        handler: Arc::new(Teller::new(store.clone(), runtime.clock.clone())),
-        clock: runtime.clock.clone(),
-        points: runtime.points.clone(),
-    };
+    let handler = Arc::new(Teller::new(store.clone(), runtime.clock.clone()));
     let grpc = NotificationServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
@@ -60,9 +49,8 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         let store = store.clone();
         async move { store.is_up().await }
     });
-    let tasks = runtime.tasks.clone();
-    Ok(Service::new("notification", grpc, tasks.clone())
-        .background("consumer", move || consumer.clone().run(tasks.clone()))
+    Ok(Service::new("notification", grpc, runtime.tasks.clone())
+        .consume(Consumer::new(bus, CHECKOUTS, NOTIFICATION_GROUP, handler, runtime))
         .waits_for(transactions)
         .probe(probe))
 }

@@ -15,7 +15,7 @@ use events::{
     BusError, DeadLetters, Delivery, Erase, Erased, EventBus, LookedAt, Message, Position, Signatures, SqliteBus,
     Stalled, Subscription, Topic, dead_letter_topic,
 };
-use proto::events::{CHECKOUT_TOPIC, GROUPS, ORDERS_GROUP};
+use proto::events::{CHECKOUTS, ORDERS_GROUP};
 use runtime::Points;
 use storage::StoreError;
 use tempfile::TempDir;
@@ -24,8 +24,8 @@ use uuid::Uuid;
 use crate::bench::MemoryJournal;
 
 const TOPIC: Topic = Topic {
-    name: CHECKOUT_TOPIC,
     partitions: 1,
+    ..CHECKOUTS
 };
 
 /// One purchase of one customer, whose event may wait to be published.
@@ -135,7 +135,7 @@ impl Shop {
             .unwrap();
         log.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
         log.publish(TOPIC.name, vec![message()]).await.unwrap();
-        for group in GROUPS {
+        for &group in CHECKOUTS.groups {
             log.ensure_topic(&dead_letter_topic(TOPIC.name, group), 1)
                 .await
                 .unwrap();

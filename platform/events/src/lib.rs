@@ -10,6 +10,7 @@ mod kind;
 mod message;
 pub mod outbox;
 mod relay;
+mod service;
 mod signature;
 
 pub use bus::{
@@ -23,11 +24,6 @@ pub use envelope::{Event, Malformed};
 pub use message::Message;
 pub use outbox::{Outbox, postgres::PostgresOutbox, sqlite::SqliteOutbox};
 pub use relay::{Relay, Wake};
+pub use runtime::Topic;
+pub use service::ServiceEvents;
 pub use signature::{Signatures, SigningKey, Unproven};
-
-/// A topic and how many partitions it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Topic {
-    pub name: &'static str,
-    pub partitions: u32,
-}

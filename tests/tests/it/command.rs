@@ -372,7 +372,7 @@ async fn dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop(prof
         value: "garbage".into(),
     };
     let bus = home.bus().await?;
-    bus.publish(proto::events::CHECKOUT_TOPIC, vec![poison]).await?;
+    bus.publish(proto::events::CHECKOUTS.name, vec![poison]).await?;
     books::settle(&home).await?;
     let text = printed(&dlq(&["list"]).await?);
     assert!(text.contains("3 events parked") && text.contains("ce_id"), "{text}");

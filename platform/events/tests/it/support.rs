@@ -19,7 +19,9 @@ use uuid::Uuid;
 
 pub(crate) const TOPIC: Topic = Topic {
     name: "happenings",
+    key: "what it happened to",
     partitions: 3,
+    groups: &["g", "h"],
 };
 
 /// Of all events here.
@@ -138,6 +140,8 @@ pub(crate) enum Failure {
 pub(crate) struct FlakyBus {
     pub(crate) inner: Arc<dyn EventBus>,
     plan: Mutex<VecDeque<Option<Failure>>>,
+    /// Nothing goes to this topic, for as long as it is named here; to the others all goes well.
+    pub(crate) broken: Mutex<Option<&'static str>>,
 }
 
 impl FlakyBus {
@@ -145,6 +149,7 @@ impl FlakyBus {
         Self {
             inner,
             plan: Mutex::new(plan.into_iter().collect()),
+            broken: Mutex::default(),
         }
     }
 
@@ -161,6 +166,9 @@ impl EventBus for FlakyBus {
     }
 
     async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), BusError> {
+        if *self.broken.lock().unwrap() == Some(topic) {
+            return Err(BusError::new("this topic is broken"));
+        }
         let planned = self.plan.lock().unwrap().pop_front().flatten();
         match planned {
             None => self.inner.publish(topic, messages).await,
