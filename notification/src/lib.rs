@@ -12,8 +12,8 @@ pub mod store;
 
 use std::sync::Arc;
 
-use ::events::{Consumer, EventBus, ServiceEvents};
-use proto::events::{CHECKOUTS, NOTIFICATION_GROUP};
+use ::events::{Consumer, EventBus, Inbox, InboxKeeper, ServiceEvents};
+use proto::events::{CHECKOUTS, NOTIFICATION_GROUP, TOPICS};
 use proto::notification::v1::notification_service_server::NotificationServiceServer;
 use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
@@ -30,17 +30,26 @@ use crate::{
 
 /// Opens the store and puts the service together: its interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
-    let (store, probe): (Arc<dyn NotificationStore>, _) = match &config.store {
+    let (store, inbox, probe): (Arc<dyn NotificationStore>, Arc<dyn Inbox>, _) = match &config.store {
         Store::Sqlite(path) => {
             let store = SqliteNotificationStore::open(path, &runtime.points).await?;
-            (Arc::new(store), "notification-store")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "notification-store")
         }
         Store::Postgres(address) => {
             let store = PostgresNotificationStore::open(address, "notification", &runtime.points).await?;
-            (Arc::new(store), "notification-postgresql")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "notification-postgresql")
         }
     };
     let handler = Arc::new(Teller::new(store.clone(), runtime.clock.clone()));
+    let keeper = InboxKeeper {
+        inbox,
+        bus: bus.clone(),
+        group: NOTIFICATION_GROUP,
+        topics: TOPICS,
+        clock: runtime.clock.clone(),
+    };
     let grpc = NotificationServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
@@ -51,6 +60,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     });
     Ok(Service::new("notification", grpc, runtime.tasks.clone())
         .consume(Consumer::new(bus, CHECKOUTS, NOTIFICATION_GROUP, handler, runtime))
+        .keep_inbox(keeper)
         .waits_for(transactions)
         .probe(probe))
 }

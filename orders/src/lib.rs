@@ -11,8 +11,8 @@ pub mod store;
 
 use std::sync::Arc;
 
-use ::events::{Consumer, EventBus, ServiceEvents};
-use proto::events::{CHECKOUTS, ORDERS_GROUP};
+use ::events::{Consumer, EventBus, Inbox, InboxKeeper, ServiceEvents};
+use proto::events::{CHECKOUTS, ORDERS_GROUP, TOPICS};
 use proto::orders::v1::orders_service_server::OrdersServiceServer;
 use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
@@ -29,17 +29,26 @@ use crate::{
 
 /// Opens the store and puts the service together: its interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
-    let (store, probe): (Arc<dyn OrderStore>, _) = match &config.store {
+    let (store, inbox, probe): (Arc<dyn OrderStore>, Arc<dyn Inbox>, _) = match &config.store {
         Store::Sqlite(path) => {
             let store = SqliteOrderStore::open(path, &runtime.points).await?;
-            (Arc::new(store), "orders-store")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "orders-store")
         }
         Store::Postgres(address) => {
             let store = PostgresOrderStore::open(address, "orders", &runtime.points).await?;
-            (Arc::new(store), "orders-postgresql")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "orders-postgresql")
         }
     };
     let handler = Arc::new(OrderPlacer::new(store.clone(), runtime.clock.clone()));
+    let keeper = InboxKeeper {
+        inbox,
+        bus: bus.clone(),
+        group: ORDERS_GROUP,
+        topics: TOPICS,
+        clock: runtime.clock.clone(),
+    };
     let grpc = OrdersServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
@@ -50,6 +59,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     });
     Ok(Service::new("orders", grpc, runtime.tasks.clone())
         .consume(Consumer::new(bus, CHECKOUTS, ORDERS_GROUP, handler, runtime))
+        .keep_inbox(keeper)
         .waits_for(transactions)
         .probe(probe))
 }

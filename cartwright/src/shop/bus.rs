@@ -64,11 +64,15 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
         return Ok(None);
     }
     let settings = &config.settings;
+    let retention = settings.event_retention.0;
     let (bus, engine): (Arc<dyn EventBus>, _) = if settings.engines.kafka().is_some() {
-        (Arc::new(kafka(settings).await?), "kafka")
+        (Arc::new(kafka(settings).await?.kept_for(retention)), "kafka")
     } else {
         let bus = SqliteBus::open(&settings.file("bus"), &runtime.points).await?;
-        (Arc::new(signing::embedded(bus, settings).await?), "event-bus")
+        (
+            Arc::new(signing::embedded(bus, settings).await?.kept_for(retention)),
+            "event-bus",
+        )
     };
     if !bus.signatures().are_made() {
         tracing::warn!(

@@ -1,8 +1,11 @@
 //! Erasing a customer while their events are still on their way.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -12,9 +15,10 @@ use checkout::{
     ports::{CustomerRecords, Ended, Unheld},
 };
 use events::{
-    BusError, DeadLetters, Delivery, Erase, Erased, EventBus, LookedAt, Message, Position, Signatures, SqliteBus,
-    Stalled, Subscription, Topic, dead_letter_topic,
+    BusError, DeadLetters, Delivery, Erase, Erased, EventBus, LookedAt, Message, Position, Retain, Signatures,
+    SqliteBus, Stalled, Subscription, Topic, dead_letter_topic,
 };
+use jiff::Timestamp;
 use proto::events::{CHECKOUTS, ORDERS_GROUP};
 use runtime::Points;
 use storage::StoreError;
@@ -69,6 +73,21 @@ impl Erase for ParksLate {
             self.log.publish(&letters, vec![message()]).await?;
         }
         self.log.erase(topic, groups, keys).await
+    }
+}
+
+#[async_trait]
+impl Retain for ParksLate {
+    fn retention(&self) -> Duration {
+        self.log.retention()
+    }
+
+    async fn trim(&self, topic: Topic, before: Timestamp) -> Result<u64, BusError> {
+        self.log.trim(topic, before).await
+    }
+
+    async fn has_before(&self, topic: Topic, before: Timestamp) -> Result<bool, BusError> {
+        self.log.has_before(topic, before).await
     }
 }
 

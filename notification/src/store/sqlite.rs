@@ -20,6 +20,7 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     events::inbox::sqlite::SCHEMA,
     include_str!("../../migrations/sqlite/0002_erasure.sql"),
+    events::inbox::sqlite::BY_AGE,
 ]);
 
 const PAGE: &str = "SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
@@ -43,6 +44,11 @@ impl SqliteNotificationStore {
         })
         .await?;
         Ok(Self { db })
+    }
+
+    /// The inbox beside it.
+    pub fn inbox(&self) -> events::SqliteInbox {
+        events::SqliteInbox(self.db.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use runtime::{Clock, Kind, Points, Tasks, Topic, telemetry::chain};
 use storage::StoreError;
 use tokio::{sync::Notify, time::Instant};
@@ -14,6 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     BusError, EventBus, Outbox,
     outbox::{Fence, Pending},
+    retention::keep_trimmed,
 };
 
 /// How long the lease on an outbox lasts; it is extended when half of it is over.
@@ -115,6 +116,12 @@ impl Known {
 impl Relay {
     /// Runs until the tasks are stopping. Whatever fails is tried again.
     pub async fn run(self, tasks: Tasks) {
+        // Side by side: to ask a broker what may go takes its time.
+        let trim = keep_trimmed(self.bus.as_ref(), self.topics, &self.clock, &tasks);
+        join(self.carry(&tasks), trim).await;
+    }
+
+    async fn carry(&self, tasks: &Tasks) {
         let mut backoff = BACKOFF;
         // A relay that never runs for long prunes as well: at first, and then every hour.
         let mut pruned: Option<Instant> = None;

@@ -2,7 +2,7 @@
 
 use runtime::Service;
 
-use crate::{Consumer, Relay};
+use crate::{Consumer, InboxKeeper, Relay};
 
 /// What a service does with events, beside its interface. A service may consume several topics.
 pub trait ServiceEvents {
@@ -12,6 +12,9 @@ pub trait ServiceEvents {
     /// Takes part in a group for as long as the service runs.
     #[must_use]
     fn consume(self, consumer: Consumer) -> Self;
+    /// Keeps the inbox of a group small for as long as the service runs.
+    #[must_use]
+    fn keep_inbox(self, keeper: InboxKeeper) -> Self;
 }
 
 impl ServiceEvents for Service {
@@ -23,5 +26,10 @@ impl ServiceEvents for Service {
     fn consume(self, consumer: Consumer) -> Self {
         let tasks = self.tasks();
         self.background("consumer", move || consumer.clone().run(tasks.clone()))
+    }
+
+    fn keep_inbox(self, keeper: InboxKeeper) -> Self {
+        let tasks = self.tasks();
+        self.background("inbox", move || keeper.clone().run(tasks.clone()))
     }
 }

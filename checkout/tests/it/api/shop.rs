@@ -7,7 +7,7 @@ use std::{
 };
 
 use checkout::{Config, Peers, Store, domain::PaymentMethod};
-use events::{EventBus, SqliteBus, Topic};
+use events::{EventBus, SqliteBus};
 use proto::{
     cart::v1::cart_service_server::CartServiceServer,
     checkout::v1::{

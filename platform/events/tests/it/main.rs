@@ -7,6 +7,7 @@ mod consumer;
 mod damage;
 mod dead_letters;
 mod fixtures;
+mod inbox;
 mod kafka;
 mod leader;
 mod outbox;

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use events::{
     BusError, Consumer, DeadLetters, Delivery, Erase, Erased, Event, EventBus, Handler, HandlerError, LookedAt,
-    Message, Parked, Position, Signatures, Stalled, Subscription, Topic,
+    Message, Parked, Position, Retain, Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, Points, RequestContext, Tasks};
@@ -205,6 +205,21 @@ impl EventBus for FlakyBus {
 impl Erase for FlakyBus {
     async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError> {
         self.inner.erase(topic, groups, keys).await
+    }
+}
+
+#[async_trait]
+impl Retain for FlakyBus {
+    fn retention(&self) -> Duration {
+        self.inner.retention()
+    }
+
+    async fn trim(&self, topic: Topic, before: Timestamp) -> Result<u64, BusError> {
+        self.inner.trim(topic, before).await
+    }
+
+    async fn has_before(&self, topic: Topic, before: Timestamp) -> Result<bool, BusError> {
+        self.inner.has_before(topic, before).await
     }
 }
 
