@@ -116,8 +116,9 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
     if is_erased {
         return Ok(Told::Before);
     }
-    sqlx::query(
-        "INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+    let inserted = sqlx::query(
+        "INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
     )
     .bind(id.0.to_string())
     .bind(user_id.0)
@@ -127,7 +128,12 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
     .bind(created_at.as_millisecond())
     .execute(tx)
     .await?;
-    Ok(Told::Now)
+    // It is there without a note, if that was old enough to go.
+    Ok(if inserted.rows_affected() == 1 {
+        Told::Now
+    } else {
+        Told::Before
+    })
 }
 
 async fn erase(

@@ -185,13 +185,14 @@ impl Relay {
         rows: BTreeMap<String, Vec<Pending>>,
         known: &mut Known,
     ) -> BTreeMap<String, Vec<Pending>> {
-        let missing = self.topics.iter().filter(|topic| rows.contains_key(topic.name));
-        let missing = missing.filter(|topic| !known.made.contains(topic.name));
-        let make = missing.map(async |topic| (topic.name, self.bus.ensure_topic(topic.name, topic.partitions).await));
-        let made = join_all(make).await;
+        let unsure = |topic: &&Topic| rows.contains_key(topic.name) && !known.made.contains(topic.name);
+        let unsure: Vec<_> = self.topics.iter().filter(unsure).collect();
+        let ensured = unsure
+            .into_iter()
+            .map(async |topic| (topic.name, self.bus.ensure_topic(topic.name, topic.partitions).await));
         let mut rows = rows;
-        for (topic, made) in made {
-            match made {
+        for (topic, outcome) in join_all(ensured).await {
+            match outcome {
                 Ok(()) => {
                     known.made.insert(topic.to_owned());
                 }

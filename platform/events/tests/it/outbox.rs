@@ -476,12 +476,12 @@ async fn rows_of_a_topic_that_nobody_has_made_hold_up_no_others(fixture: &dyn Fi
     };
     let tasks = Tasks::new();
     tasks.spawn(relay.run(tasks.clone()));
-    let only_unknown_wait = async { while store.outbox().pending(100, &["unknown"]).await.unwrap() != [] {} };
+    let only_unknown_wait = async { while !store.outbox().pending(100, &["unknown"]).await.unwrap().is_empty() {} };
     soon(only_unknown_wait).await;
     // Once their topic is there, they go out, too.
     assert_eq!(store.outbox().pending(100, &[]).await.unwrap().len(), 40);
     bus.ensure_topic("unknown", 1).await.unwrap();
-    soon(async { while store.outbox().pending(1, &[]).await.unwrap() != [] {} }).await;
+    soon(async { while !store.outbox().pending(1, &[]).await.unwrap().is_empty() {} }).await;
     for (topic, key, count) in [(TOPIC.name, "k", 20), ("unknown", "u", 40)] {
         assert_eq!(by_key(&bus.read_all(topic).await.unwrap()), in_order(&[key], count));
     }

@@ -169,12 +169,8 @@ impl Topics {
                 wanted = wanted.set(name, value);
             }
             wanted = FOR_EVER.iter().fold(wanted, |wanted, name| wanted.set(name, "-1"));
-            for (_, error) in client
-                .alter_configs([&wanted], &options)
-                .await?
-                .into_iter()
-                .filter_map(Result::err)
-            {
+            let altered = client.alter_configs([&wanted], &options).await?;
+            if let Some((_, error)) = altered.into_iter().find_map(Result::err) {
                 return Err(BusError::new(format!("its configuration cannot be changed: {error}")));
             }
             tracing::info!(topic, "told Kafka to remove no events by itself");
