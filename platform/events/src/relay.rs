@@ -80,10 +80,17 @@ struct Known {
 
 impl Known {
     /// The topics whose rows wait.
-    fn waiting(&self) -> Vec<&str> {
+    fn waiting(&self) -> BTreeSet<String> {
         let now = Instant::now();
         let waiting = self.failing.iter().filter(|(_, (until, _))| *until > now);
-        waiting.map(|(topic, _)| topic.as_str()).collect()
+        waiting.map(|(topic, _)| topic.clone()).collect()
+    }
+
+    /// Forgets the topics that were due and have no rows any more, which another relay may have published: nothing would ever
+    /// succeed there, and they would be due for ever.
+    fn forget_others(&mut self, waiting: &BTreeSet<String>, rows: &BTreeMap<String, Vec<Pending>>) {
+        self.failing
+            .retain(|topic, _| waiting.contains(topic) || rows.contains_key(topic));
     }
 
     /// How long it is until the next of them is due, at most so long.
@@ -162,10 +169,16 @@ impl Relay {
 
     /// Publishes one batch.
     async fn round(&self, known: &mut Known) -> Result<Round, StoreError> {
-        let rows = self.outbox.pending(self.batch, &known.waiting()).await?;
+        let waiting = known.waiting();
+        let except: Vec<&str> = waiting.iter().map(String::as_str).collect();
+        let rows = self.outbox.pending(self.batch, &except).await?;
         let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) == self.batch;
+        let rows = by_topic(rows);
+        if !full {
+            known.forget_others(&waiting, &rows);
+        }
         // To make a topic may take longer than the lease lasts: the lease is looked at behind it.
-        let topics = self.with_topic(by_topic(rows), known).await;
+        let topics = self.with_topic(rows, known).await;
         if !topics.is_empty() {
             let before = known.lease.map(|(fence, _)| fence);
             let Some(fence) = self.lease(&mut known.lease).await? else {
@@ -284,4 +297,29 @@ fn by_topic(rows: Vec<Pending>) -> BTreeMap<String, Vec<Pending>> {
         topics.entry(row.topic.clone()).or_default().push(row);
     }
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_failed_is_due_until_it_succeeds_or_has_no_rows_any_more() {
+        let (mut known, hour) = (Known::default(), Duration::from_hours(1));
+        assert_eq!(known.until_due(hour), hour);
+        known.fails("t", &BusError::new("away"));
+        known.fails("t", &BusError::new("away"));
+        assert_eq!(known.until_due(hour), BACKOFF * 2);
+        let waiting = known.waiting();
+        assert!(waiting.contains("t"));
+        known.forget_others(&waiting, &BTreeMap::new());
+        assert_eq!(known.until_due(hour), BACKOFF * 2, "its rows were not asked for");
+        tokio::time::advance(BACKOFF * 2).await;
+        let waiting = known.waiting();
+        assert!(waiting.is_empty());
+        known.forget_others(&waiting, &BTreeMap::from([("t".to_owned(), Vec::new())]));
+        assert_eq!(known.until_due(hour), Duration::ZERO);
+        known.forget_others(&waiting, &BTreeMap::new());
+        assert_eq!(known.until_due(hour), hour);
+    }
 }
