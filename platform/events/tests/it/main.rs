@@ -12,6 +12,7 @@ mod kafka;
 mod leader;
 mod outbox;
 mod relay;
+mod retention;
 mod signed;
 mod stalled;
 mod support;
