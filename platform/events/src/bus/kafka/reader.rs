@@ -14,7 +14,7 @@ use super::{
     client::{Log, Settings},
     is_missing_topic,
     record::{defect, delivery, unreadable},
-    retention::Head,
+    retention::{Head, patiently},
 };
 use crate::{BusError, Delivery};
 
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
     pub(super) fn before(&self, time: Timestamp) -> Result<Vec<Head>, BusError> {
         let (mut heads, mut times) = (Vec::new(), TopicPartitionList::new());
         for partition in self.partitions()? {
-            let marks = self.consumer.fetch_watermarks(self.topic, partition, ASK_LIMIT);
+            let marks = patiently(|| self.consumer.fetch_watermarks(self.topic, partition, ASK_LIMIT));
             let (first, end) = marks.map_err(|error| self.fails(&error))?;
             heads.push(Head { partition, first, end });
             let time = Offset::Offset(time.as_millisecond().max(0));
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         if heads.is_empty() {
             return Ok(heads);
         }
-        let since = self.consumer.offsets_for_times(times, ASK_LIMIT);
+        let since = patiently(|| self.consumer.offsets_for_times(times.clone(), ASK_LIMIT));
         for element in since.map_err(|error| self.fails(&error))?.elements() {
             element.error()?;
             let of_it = heads.iter_mut().filter(|head| head.partition == element.partition());

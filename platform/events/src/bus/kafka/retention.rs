@@ -1,12 +1,17 @@
 //! What is old goes from the beginning of partitions once all groups have read it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 
 use super::{
@@ -16,6 +21,8 @@ use super::{
 };
 use crate::BusError;
 
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Records at the beginning of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
@@ -23,6 +30,29 @@ pub(super) struct Head {
     /// The offset of the first of them, and the one behind the last.
     pub(super) first: i64,
     pub(super) end: i64,
+}
+
+/// Asks again, for some time, while a broker says that another one knows, or will know soon. Blocks.
+pub(super) fn patiently<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
+    };
+    let passes = [
+        CoordinatorLoadInProgress,
+        CoordinatorNotAvailable,
+        LeaderNotAvailable,
+        NotCoordinator,
+        NotLeaderForPartition,
+    ];
+    let since = Instant::now();
+    loop {
+        let answer = ask();
+        let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        if since.elapsed() > ASK_LIMIT || !code.is_some_and(|code| passes.contains(&code)) {
+            return answer;
+        }
+        thread::sleep(ASK_AGAIN);
+    }
 }
 
 /// What was published before a time and is done with for all groups. Blocks.
@@ -55,7 +85,8 @@ fn committed(settings: &Settings, topic: &str, group: &str, of: &[Head]) -> Resu
         partitions.add_partition(topic, head.partition);
     }
     let mut read = BTreeMap::new();
-    for element in consumer.committed_offsets(partitions, ASK_LIMIT)?.elements() {
+    let committed = patiently(|| consumer.committed_offsets(partitions.clone(), ASK_LIMIT))?;
+    for element in committed.elements() {
         element.error()?;
         if let Offset::Offset(offset) = element.offset() {
             read.insert(element.partition(), offset);
