@@ -1,24 +1,14 @@
 //! What the service does with events: drops what was bought.
 
-use std::{sync::Arc, time::Duration};
-
 use async_trait::async_trait;
-use events::{Consumer, Event, Handler, HandlerError, Topic};
+use events::{Event, Handler, HandlerError};
 use money::Quantity;
-use proto::events::{CART_GROUP, CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, CheckoutCompleted, PurchasedItem};
-use runtime::{Runtime, Tasks};
+use proto::events::{CheckoutCompleted, PurchasedItem};
 
 use crate::{
     app::{CartError, Carts, Completed},
     domain::{Bought, CheckoutId, EventId, ProductId, UserId},
 };
-
-const TOPIC: Topic = Topic {
-    name: CHECKOUT_TOPIC,
-    partitions: CHECKOUT_PARTITIONS,
-};
-const BACKOFF: Duration = Duration::from_millis(100);
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Applies purchases to carts.
 #[derive(Debug, Clone)]
@@ -78,41 +68,5 @@ fn unapplied(error: CartError) -> HandlerError {
         CartError::Refused(refused) => HandlerError::Poisoned(format!("{refused:?}")),
         CartError::HoldRefused => HandlerError::Poisoned("a hold was refused".to_owned()),
         CartError::ProductNotFound => HandlerError::Poisoned("a product is not in the catalogue".to_owned()),
-    }
-}
-
-/// Consumes until the tasks are stopping. The topic is made first: who joins before it is there may get nothing of it.
-pub(crate) async fn consume(carts: Carts, bus: Arc<dyn events::EventBus>, runtime: Runtime) {
-    let Runtime {
-        clock, points, tasks, ..
-    } = runtime;
-    tokio::select! {
-        () = ensure_topic(bus.as_ref(), &tasks) => {}
-        () = tasks.stopping() => return,
-    }
-    let handler = Arc::new(Purchases::new(carts));
-    Consumer {
-        group: CART_GROUP,
-        topic: TOPIC,
-        bus,
-        handler,
-        clock,
-        points,
-    }
-    .run(tasks)
-    .await;
-}
-
-async fn ensure_topic(bus: &dyn events::EventBus, tasks: &Tasks) {
-    let mut backoff = BACKOFF;
-    while let Err(error) = bus.ensure_topic(TOPIC.name, TOPIC.partitions).await {
-        tracing::warn!(
-            error = runtime::telemetry::chain(&error),
-            topic = TOPIC.name,
-            ?backoff,
-            "the topic could not be made; trying again"
-        );
-        tasks.sleep(backoff).await;
-        backoff = (backoff * 2).min(MAX_BACKOFF);
     }
 }

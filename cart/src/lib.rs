@@ -14,8 +14,11 @@ pub mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use ::events::EventBus;
-use proto::cart::v1::cart_service_server::CartServiceServer;
+use ::events::{Consumer, EventBus, ServiceEvents};
+use proto::{
+    cart::v1::cart_service_server::CartServiceServer,
+    events::{CART_GROUP, CHECKOUTS},
+};
 use runtime::{Probe, Runtime, Service, channel::Peer, telemetry::chain};
 use storage::OpenError;
 
@@ -51,11 +54,9 @@ pub async fn build(
     let grpc = CartServiceServer::new(grpc::CartGrpc::new(carts.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
-    let (tasks, of_consumer) = (runtime.tasks.clone(), runtime.clone());
+    let (tasks, handler) = (runtime.tasks.clone(), Arc::new(events::Purchases::new(carts)));
     let mut service = Service::new("cart", grpc, runtime.tasks.clone())
-        .background("consumer", move || {
-            events::consume(carts.clone(), bus.clone(), of_consumer.clone())
-        })
+        .consume(Consumer::new(bus, CHECKOUTS, CART_GROUP, handler, runtime))
         .background("cache", move || {
             let (cache, tasks) = (cache.clone(), tasks.clone());
             async move { cache.keep_up(tasks).await }

@@ -67,6 +67,10 @@ pub struct Settings {
     /// Events that are published at once, at most.
     #[arg(long, env, default_value_t = 100, global = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub outbox_batch_size: u32,
+    /// How long events stay on the bus, at least 1h; then they go once all groups have read them. Notes of what was applied go
+    /// after twice that.
+    #[arg(long, env, default_value = "7d", global = true)]
+    pub event_retention: Span,
     /// Who moves the money. The simulated provider moves none, and is the only one yet.
     #[arg(long, env, default_value = "simulated", global = true)]
     pub payment_provider: PaymentProvider,
@@ -193,6 +197,12 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
         return Err(ConfigError::new(
             "PAYMENT_MAX_LATENCY",
             "must not be more than 6s, or charges would never be answered",
+        ));
+    }
+    if settings.event_retention.0 < std::time::Duration::from_hours(1) {
+        return Err(ConfigError::new(
+            "EVENT_RETENTION",
+            "must be at least 1h, and cannot be switched off: an event that comes again within twice that time is known",
         ));
     }
     let bounded = [

@@ -13,9 +13,9 @@ pub mod store;
 use std::sync::Arc;
 
 use ::saga::Engine;
-use events::{EventBus, Relay, Topic, Wake};
+use events::{EventBus, Relay, ServiceEvents, Wake};
 use proto::checkout::v1::checkout_service_server::CheckoutServiceServer;
-use runtime::{Runtime, Service, channel::Peer, telemetry::chain};
+use runtime::{Runtime, Service, channel::Peer};
 use storage::OpenError;
 
 pub use config::{Config, Store};
@@ -60,44 +60,26 @@ pub async fn build(
     let relay = Relay {
         outbox: store.outbox,
         bus: bus.clone(),
+        topics: proto::events::TOPICS,
         wake,
         owner: config.owner.clone(),
         poll: config.outbox_poll,
         batch: config.outbox_batch,
         retention: config.outbox_retention,
+        clock: runtime.clock.clone(),
         points: runtime.points.clone(),
     };
-    let eraser = app::erasure::Eraser::new(store.journal, store.records, bus.clone());
+    let eraser = app::erasure::Eraser::new(store.journal, store.records, bus);
     let grpc = grpc::CheckoutGrpc::new(checkouts, eraser, config.timeout, config.default_method);
     let grpc = CheckoutServiceServer::new(grpc)
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
-    let tasks = runtime.tasks.clone();
-    Ok(Service::new("checkout", grpc, tasks.clone())
+    Ok(Service::new("checkout", grpc, runtime.tasks.clone())
         .background("recovery", move || {
             let engine = engine.clone();
             async move { engine.recover().await }
         })
-        .background("relay", move || publish(bus.clone(), relay.clone(), tasks.clone()))
+        .publish(relay)
         .waits_for(store.transactions)
         .probe(store.probe))
-}
-
-/// Runs the relay once its topic is there.
-async fn publish(bus: Arc<dyn EventBus>, relay: Relay, tasks: runtime::Tasks) {
-    let topic = Topic {
-        name: proto::events::CHECKOUT_TOPIC,
-        partitions: proto::events::CHECKOUT_PARTITIONS,
-    };
-    while let Err(error) = bus.ensure_topic(topic.name, topic.partitions).await {
-        tracing::warn!(
-            error = chain(&error),
-            topic = topic.name,
-            "the topic could not be made; trying again"
-        );
-        if !tasks.sleep(relay.poll).await {
-            return;
-        }
-    }
-    relay.run(tasks).await;
 }

@@ -12,7 +12,8 @@ pub mod store;
 
 use std::sync::Arc;
 
-use ::events::{Consumer, EventBus, Topic};
+use ::events::{Consumer, EventBus, Inbox, InboxKeeper, ServiceEvents};
+use proto::events::{CHECKOUTS, NOTIFICATION_GROUP, TOPICS};
 use proto::notification::v1::notification_service_server::NotificationServiceServer;
 use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
@@ -27,30 +28,27 @@ use crate::{
     store::{PostgresNotificationStore, SqliteNotificationStore},
 };
 
-const TOPIC: Topic = Topic {
-    name: proto::events::CHECKOUT_TOPIC,
-    partitions: proto::events::CHECKOUT_PARTITIONS,
-};
-
 /// Opens the store and puts the service together: its interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
-    let (store, probe): (Arc<dyn NotificationStore>, _) = match &config.store {
+    let (store, inbox, probe): (Arc<dyn NotificationStore>, Arc<dyn Inbox>, _) = match &config.store {
         Store::Sqlite(path) => {
             let store = SqliteNotificationStore::open(path, &runtime.points).await?;
-            (Arc::new(store), "notification-store")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "notification-store")
         }
         Store::Postgres(address) => {
             let store = PostgresNotificationStore::open(address, "notification", &runtime.points).await?;
-            (Arc::new(store), "notification-postgresql")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "notification-postgresql")
         }
     };
-    let consumer = Consumer {
-        group: proto::events::NOTIFICATION_GROUP,
-        topic: TOPIC,
-        bus,
-        handler: Arc::new(Teller::new(store.clone(), runtime.clock.clone())),
+    let handler = Arc::new(Teller::new(store.clone(), runtime.clock.clone()));
+    let keeper = InboxKeeper {
+        inbox,
+        bus: bus.clone(),
+        group: NOTIFICATION_GROUP,
+        topics: TOPICS,
         clock: runtime.clock.clone(),
-        points: runtime.points.clone(),
     };
     let grpc = NotificationServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
@@ -60,9 +58,9 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         let store = store.clone();
         async move { store.is_up().await }
     });
-    let tasks = runtime.tasks.clone();
-    Ok(Service::new("notification", grpc, tasks.clone())
-        .background("consumer", move || consumer.clone().run(tasks.clone()))
+    Ok(Service::new("notification", grpc, runtime.tasks.clone())
+        .consume(Consumer::new(bus, CHECKOUTS, NOTIFICATION_GROUP, handler, runtime))
+        .keep_inbox(keeper)
         .waits_for(transactions)
         .probe(probe))
 }

@@ -11,7 +11,8 @@ pub mod store;
 
 use std::sync::Arc;
 
-use ::events::{Consumer, EventBus, Topic};
+use ::events::{Consumer, EventBus, Inbox, InboxKeeper, ServiceEvents};
+use proto::events::{CHECKOUTS, ORDERS_GROUP, TOPICS};
 use proto::orders::v1::orders_service_server::OrdersServiceServer;
 use runtime::{Probe, Runtime, Service};
 use storage::OpenError;
@@ -26,30 +27,27 @@ use crate::{
     store::{PostgresOrderStore, SqliteOrderStore},
 };
 
-const TOPIC: Topic = Topic {
-    name: proto::events::CHECKOUT_TOPIC,
-    partitions: proto::events::CHECKOUT_PARTITIONS,
-};
-
 /// Opens the store and puts the service together: its interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
-    let (store, probe): (Arc<dyn OrderStore>, _) = match &config.store {
+    let (store, inbox, probe): (Arc<dyn OrderStore>, Arc<dyn Inbox>, _) = match &config.store {
         Store::Sqlite(path) => {
             let store = SqliteOrderStore::open(path, &runtime.points).await?;
-            (Arc::new(store), "orders-store")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "orders-store")
         }
         Store::Postgres(address) => {
             let store = PostgresOrderStore::open(address, "orders", &runtime.points).await?;
-            (Arc::new(store), "orders-postgresql")
+            let inbox = Arc::new(store.inbox());
+            (Arc::new(store), inbox, "orders-postgresql")
         }
     };
-    let consumer = Consumer {
-        group: proto::events::ORDERS_GROUP,
-        topic: TOPIC,
-        bus,
-        handler: Arc::new(OrderPlacer::new(store.clone(), runtime.clock.clone())),
+    let handler = Arc::new(OrderPlacer::new(store.clone(), runtime.clock.clone()));
+    let keeper = InboxKeeper {
+        inbox,
+        bus: bus.clone(),
+        group: ORDERS_GROUP,
+        topics: TOPICS,
         clock: runtime.clock.clone(),
-        points: runtime.points.clone(),
     };
     let grpc = OrdersServiceServer::new(grpc::Grpc::new(store.clone()))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
@@ -59,9 +57,9 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
         let store = store.clone();
         async move { store.is_up().await }
     });
-    let tasks = runtime.tasks.clone();
-    Ok(Service::new("orders", grpc, tasks.clone())
-        .background("consumer", move || consumer.clone().run(tasks.clone()))
+    Ok(Service::new("orders", grpc, runtime.tasks.clone())
+        .consume(Consumer::new(bus, CHECKOUTS, ORDERS_GROUP, handler, runtime))
+        .keep_inbox(keeper)
         .waits_for(transactions)
         .probe(probe))
 }

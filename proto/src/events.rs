@@ -2,18 +2,24 @@
 
 use jiff::Timestamp;
 use money::{Amount, Currency};
+use runtime::Topic;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Finished checkouts. Key: the checkout id.
-pub const CHECKOUT_TOPIC: &str = "checkout-outbox";
-pub const CHECKOUT_PARTITIONS: u32 = 3;
+/// Finished checkouts.
+pub const CHECKOUTS: Topic = Topic {
+    name: "checkout-outbox",
+    key: "checkout id",
+    partitions: 3,
+    groups: &[CART_GROUP, ORDERS_GROUP, NOTIFICATION_GROUP],
+};
 
-/// The consumer groups of [`CHECKOUT_TOPIC`].
+/// All topics. What a group could not apply of one is on a topic of its own, which `events::dead_letter_topic` names.
+pub const TOPICS: &[Topic] = &[CHECKOUTS];
+
 pub const CART_GROUP: &str = "cart-service-consumer";
 pub const ORDERS_GROUP: &str = "orders-service";
 pub const NOTIFICATION_GROUP: &str = "notification-service";
-pub const GROUPS: [&str; 3] = [CART_GROUP, ORDERS_GROUP, NOTIFICATION_GROUP];
 
 /// A purchase happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -238,15 +238,20 @@ impl Home {
         key.map(|key| Signatures::new("", key, Vec::new())).unwrap_or_default()
     }
 
-    /// The event bus, as a command beside the shop sees it: with the key of events that an embedded shop has made.
+    /// The event bus, as a command beside the shop sees it: with the key of events that an embedded shop has made; with its
+    /// topics, which a shop that has just started may not have made yet.
     pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
-        Ok(match &self.places {
+        let bus: Arc<dyn EventBus> = match &self.places {
             None => {
                 let bus = SqliteBus::open(&self.folder().join("bus.db"), &Points::none()).await?;
                 Arc::new(bus.signed(self.signatures()))
             }
             Some(places) => Arc::new(places.bus().await?),
-        })
+        };
+        for topic in proto::events::TOPICS {
+            bus.ensure_topic(topic.name, topic.partitions).await?;
+        }
+        Ok(bus)
     }
 }
 

@@ -3,7 +3,7 @@
 use events::{DeadLetters, Event};
 use proto::{
     cart::v1::{AddItemRequest, Cart, GetCartRequest},
-    events::{CART_GROUP, CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, CheckoutCompleted, CheckoutFailed},
+    events::{CART_GROUP, CHECKOUTS, CheckoutCompleted, CheckoutFailed},
 };
 use runtime::Ids;
 use serde_json::{Value, json};
@@ -58,11 +58,11 @@ fn completed(ids: &Ids, key: &str, data: &Value) -> Event {
 async fn publish(shop: &Shop, events: impl IntoIterator<Item = Event>) {
     // The consumer makes the topic, but perhaps not yet.
     shop.bus
-        .ensure_topic(CHECKOUT_TOPIC, CHECKOUT_PARTITIONS)
+        .ensure_topic(CHECKOUTS.name, CHECKOUTS.partitions)
         .await
         .unwrap();
     let messages = events.into_iter().map(|event| event.to_message()).collect();
-    shop.bus.publish(CHECKOUT_TOPIC, messages).await.unwrap();
+    shop.bus.publish(CHECKOUTS.name, messages).await.unwrap();
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn what_was_bought_leaves_the_cart() {
 async fn the_topic_is_there_before_anybody_publishes() {
     let shop = Shop::open().await;
     eventually("the topic is made", || async {
-        shop.bus.publish(CHECKOUT_TOPIC, Vec::new()).await.is_ok()
+        shop.bus.publish(CHECKOUTS.name, Vec::new()).await.is_ok()
     })
     .await;
 }
@@ -103,7 +103,7 @@ async fn a_poisoned_event_is_parked_and_the_others_go_on() {
     })
     .await;
     let parked = DeadLetters::new(shop.bus.clone())
-        .list(CHECKOUT_TOPIC, CART_GROUP)
+        .list(CHECKOUTS.name, CART_GROUP)
         .await
         .unwrap();
     assert_eq!(

@@ -1,12 +1,18 @@
 //! `cartwright dlq`: events that a consumer could not apply. Works beside a running shop and without one.
 
 use anyhow::{Context, anyhow};
-use events::{DeadLetters, Parked};
-use proto::events::{CHECKOUT_TOPIC, GROUPS};
+use events::{DeadLetters, Topic};
+use proto::events::TOPICS;
 use runtime::telemetry::visible;
 
 use super::{Failure, say};
 use crate::{cli::DlqCommand, settings::Settings, shop::bus::connect};
+
+/// A parked event, and the topic that it is of.
+struct Parked {
+    topic: Topic,
+    letter: events::Parked,
+}
 
 pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), Failure> {
     let nowhere = settings.engines.kafka().is_none() && !settings.file("bus").exists();
@@ -26,20 +32,19 @@ pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), 
 
 async fn parked(letters: &DeadLetters) -> anyhow::Result<Vec<Parked>> {
     let mut all = Vec::new();
-    for group in GROUPS {
-        all.extend(
-            letters
-                .list(CHECKOUT_TOPIC, group)
-                .await
-                .context("the event bus cannot be read")?,
-        );
+    for &topic in TOPICS {
+        for group in topic.groups {
+            let found = letters.list(topic.name, group).await;
+            let found = found.context("the event bus cannot be read")?;
+            all.extend(found.into_iter().map(|letter| Parked { topic, letter }));
+        }
     }
     Ok(all)
 }
 
 /// An event may be parked by several groups.
 fn find<'a>(parked: &'a [Parked], id: &str) -> anyhow::Result<Vec<&'a Parked>> {
-    let found: Vec<_> = parked.iter().filter(|letter| letter.id == id).collect();
+    let found: Vec<_> = parked.iter().filter(|parked| parked.letter.id == id).collect();
     if found.is_empty() {
         Err(anyhow!(
             "no event {id} is parked; `cartwright dlq list` shows those that are"
@@ -50,8 +55,8 @@ fn find<'a>(parked: &'a [Parked], id: &str) -> anyhow::Result<Vec<&'a Parked>> {
 }
 
 fn list(parked: &[Parked]) -> Result<(), Failure> {
-    for letter in parked {
-        let Parked {
+    for Parked { letter, .. } in parked {
+        let events::Parked {
             id,
             parked_at,
             group,
@@ -66,7 +71,7 @@ fn list(parked: &[Parked]) -> Result<(), Failure> {
 }
 
 fn show(found: &[&Parked]) -> Result<(), Failure> {
-    for letter in found {
+    for Parked { letter, .. } in found {
         let message = &letter.message;
         let line = |name: &str, value: &str| say_visibly(&format!("{name:<10} {value}"));
         line("id", &letter.id)?;
@@ -96,9 +101,9 @@ fn say_visibly(line: &str) -> Result<(), Failure> {
 }
 
 async fn redrive(letters: &DeadLetters, found: &[&Parked]) -> Result<(), Failure> {
-    for letter in found {
+    for Parked { topic, letter } in found {
         letters
-            .redrive(CHECKOUT_TOPIC, letter)
+            .redrive(topic.name, letter)
             .await
             .context("the event bus cannot be written")?;
         say_visibly(&format!("{}  sent through {} again", letter.id, letter.group))?;

@@ -207,7 +207,7 @@ impl Counts {
         ];
         if self.log_keeps_events {
             lines.push(
-                "kafka         keeps the events of these checkouts for as long as its topics say (docs/erasure.md)"
+                "kafka         keeps the events of these checkouts until EVENT_RETENTION is over (docs/erasure.md)"
                     .to_owned(),
             );
         }

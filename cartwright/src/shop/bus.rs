@@ -5,14 +5,10 @@ mod signing;
 use std::sync::Arc;
 
 use events::{EventBus, KafkaBus, KafkaOptions, SqliteBus};
-use proto::events::{CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS};
-use runtime::{Points, Probe, Runtime, telemetry::chain};
+use runtime::{Points, Probe, Runtime};
 use storage::OpenError;
 
-use crate::{
-    Config, ServiceName,
-    settings::{Engines, Settings},
-};
+use crate::{Config, ServiceName, settings::Settings};
 
 /// How this program is called in Kafka's logs.
 const CLIENT_ID: &str = "cartwright";
@@ -47,37 +43,28 @@ impl Bus {
     }
 }
 
-/// Opens the bus, with its topics, when a service of this process needs one.
+/// Opens the bus when a service of this process needs one.
 pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bus>, OpenError> {
     if !config.services.iter().any(|service| service.uses_events()) {
         return Ok(None);
     }
     let settings = &config.settings;
+    let retention = settings.event_retention.0;
     let (bus, engine): (Arc<dyn EventBus>, _) = if settings.engines.kafka().is_some() {
-        (Arc::new(kafka(settings).await?), "kafka")
+        (Arc::new(kafka(settings).await?.kept_for(retention)), "kafka")
     } else {
         let bus = SqliteBus::open(&settings.file("bus"), &runtime.points).await?;
-        (Arc::new(signing::embedded(bus, settings).await?), "event-bus")
+        (
+            Arc::new(signing::embedded(bus, settings).await?.kept_for(retention)),
+            "event-bus",
+        )
     };
     if !bus.signatures().are_made() {
         tracing::warn!(
             "EVENT_SIGNING_KEY is not set: events are neither signed nor checked, and whoever can write to Kafka can make orders"
         );
     }
-    let dead_letters = GROUPS.map(|group| events::dead_letter_topic(CHECKOUT_TOPIC, group));
-    let topics = dead_letters.iter().map(|topic| (topic.as_str(), 1));
-    for (topic, partitions) in topics.chain([(CHECKOUT_TOPIC, CHECKOUT_PARTITIONS)]) {
-        let made = bus.ensure_topic(topic, partitions).await;
-        made.map_err(|error| unusable(&settings.engines, &format!("topic {topic}"), &chain(&error)))?;
-    }
     Ok(Some(Bus { bus, engine }))
-}
-
-fn unusable(engines: &Engines, what: &str, why: &str) -> OpenError {
-    OpenError::Engine {
-        variable: engines.kafka().map_or("DATA_DIR", |(variable, _)| variable),
-        problem: format!("{what} cannot be used: {why}"),
-    }
 }
 
 /// The bus alone, as it is: nothing is made, no key either.

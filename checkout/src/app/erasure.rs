@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ::saga::{Journal, SagaId};
 use events::{BusError, DeadLetters, Erased, EventBus, LookedAt, Parked};
-use proto::events::{CHECKOUT_TOPIC, GROUPS};
+use proto::events::CHECKOUTS;
 use serde_json::Value;
 use storage::StoreError;
 
@@ -114,7 +114,7 @@ impl Eraser {
         parked.allow(dead)?;
         let mut keys: Vec<_> = theirs.iter().map(ToString::to_string).collect();
         keys.extend(self.keys_of_nobody(user, &parked.letters).await?);
-        let log_keeps_events = match self.bus.erase(CHECKOUT_TOPIC, &parked.looked_at, &keys).await? {
+        let log_keeps_events = match self.bus.erase(CHECKOUTS.name, &parked.looked_at, &keys).await? {
             Erased::Gone => false,
             Erased::Kept => !keys.is_empty(),
             Erased::Unread => return Err(EraseError::Undelivered(theirs.first().copied())),
@@ -140,8 +140,8 @@ impl Eraser {
             checkouts.iter().any(|checkout| checkout.to_string() == *key) || names(letter, user)
         };
         let mut found = Found::default();
-        for group in GROUPS {
-            let (letters, looked_at) = dead_letters.look_at(CHECKOUT_TOPIC, group).await?;
+        for &group in CHECKOUTS.groups {
+            let (letters, looked_at) = dead_letters.look_at(CHECKOUTS.name, group).await?;
             found.letters.extend(letters.into_iter().filter(is_theirs));
             found.looked_at.push(looked_at);
         }

@@ -4,7 +4,7 @@ use ::saga::Saga;
 use events::Event;
 use jiff::Timestamp;
 use money::Amount;
-use proto::events::{CHECKOUT_TOPIC, CheckoutCompleted, CheckoutFailed, PurchasedItem};
+use proto::events::{CHECKOUTS, CheckoutCompleted, CheckoutFailed, PurchasedItem};
 use runtime::{Ids, RequestContext};
 use serde::Serialize;
 use storage::StoreError;
@@ -48,7 +48,7 @@ pub(super) fn of(
         context: RequestContext::current().unwrap_or_else(|| RequestContext::new(ids)),
         data: data.into(),
     };
-    Ok(Some((CHECKOUT_TOPIC, event)))
+    Ok(Some((CHECKOUTS.name, event)))
 }
 
 fn completed(saga: &Saga<CheckoutMachine>, now: Timestamp) -> Result<CheckoutCompleted, StoreError> {

@@ -1,8 +1,11 @@
 //! Erasing a customer while their events are still on their way.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -12,10 +15,11 @@ use checkout::{
     ports::{CustomerRecords, Ended, Unheld},
 };
 use events::{
-    BusError, DeadLetters, Delivery, Erase, Erased, EventBus, LookedAt, Message, Position, Signatures, SqliteBus,
-    Stalled, Subscription, Topic, dead_letter_topic,
+    BusError, DeadLetters, Delivery, Erase, Erased, EventBus, LookedAt, Message, Position, Retain, Signatures,
+    SqliteBus, Stalled, Subscription, Topic, dead_letter_topic,
 };
-use proto::events::{CHECKOUT_TOPIC, GROUPS, ORDERS_GROUP};
+use jiff::Timestamp;
+use proto::events::{CHECKOUTS, ORDERS_GROUP};
 use runtime::Points;
 use storage::StoreError;
 use tempfile::TempDir;
@@ -24,8 +28,8 @@ use uuid::Uuid;
 use crate::bench::MemoryJournal;
 
 const TOPIC: Topic = Topic {
-    name: CHECKOUT_TOPIC,
     partitions: 1,
+    ..CHECKOUTS
 };
 
 /// One purchase of one customer, whose event may wait to be published.
@@ -69,6 +73,21 @@ impl Erase for ParksLate {
             self.log.publish(&letters, vec![message()]).await?;
         }
         self.log.erase(topic, groups, keys).await
+    }
+}
+
+#[async_trait]
+impl Retain for ParksLate {
+    fn retention(&self) -> Duration {
+        self.log.retention()
+    }
+
+    async fn trim(&self, topic: Topic, before: Timestamp) -> Result<u64, BusError> {
+        self.log.trim(topic, before).await
+    }
+
+    async fn has_before(&self, topic: Topic, before: Timestamp) -> Result<bool, BusError> {
+        self.log.has_before(topic, before).await
     }
 }
 
@@ -135,7 +154,7 @@ impl Shop {
             .unwrap();
         log.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
         log.publish(TOPIC.name, vec![message()]).await.unwrap();
-        for group in GROUPS {
+        for &group in CHECKOUTS.groups {
             log.ensure_topic(&dead_letter_topic(TOPIC.name, group), 1)
                 .await
                 .unwrap();

@@ -21,6 +21,7 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     events::inbox::postgres::SCHEMA,
     include_str!("../../migrations/postgres/0002_erasure.sql"),
+    events::inbox::postgres::BY_AGE,
 ]);
 
 /// In front of the newest notification that there can be.
@@ -40,7 +41,8 @@ const TELL: &str = "
     )
     INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at)
     SELECT event_id, $4, $5, $6, $7, $8 FROM noted
-    WHERE NOT EXISTS (SELECT FROM erased_checkouts WHERE checkout_id = $6)";
+    WHERE NOT EXISTS (SELECT FROM erased_checkouts WHERE checkout_id = $6)
+    ON CONFLICT DO NOTHING";
 const FORGET: &str =
     "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
 /// What is being told at this moment was told before the next statement; what comes later sees who is forgotten.
@@ -68,6 +70,11 @@ impl PostgresNotificationStore {
         Ok(Self {
             db: Postgres::open(options).await?,
         })
+    }
+
+    /// The inbox beside it.
+    pub fn inbox(&self) -> events::PostgresInbox {
+        events::PostgresInbox(self.db.clone())
     }
 }
 

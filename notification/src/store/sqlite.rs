@@ -20,6 +20,7 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     events::inbox::sqlite::SCHEMA,
     include_str!("../../migrations/sqlite/0002_erasure.sql"),
+    events::inbox::sqlite::BY_AGE,
 ]);
 
 const PAGE: &str = "SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
@@ -43,6 +44,11 @@ impl SqliteNotificationStore {
         })
         .await?;
         Ok(Self { db })
+    }
+
+    /// The inbox beside it.
+    pub fn inbox(&self) -> events::SqliteInbox {
+        events::SqliteInbox(self.db.clone())
     }
 }
 
@@ -110,8 +116,9 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
     if is_erased {
         return Ok(Told::Before);
     }
-    sqlx::query(
-        "INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+    let inserted = sqlx::query(
+        "INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
     )
     .bind(id.0.to_string())
     .bind(user_id.0)
@@ -121,7 +128,12 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
     .bind(created_at.as_millisecond())
     .execute(tx)
     .await?;
-    Ok(Told::Now)
+    // It is there without a note, if that was old enough to go.
+    Ok(if inserted.rows_affected() == 1 {
+        Told::Now
+    } else {
+        Told::Before
+    })
 }
 
 async fn erase(

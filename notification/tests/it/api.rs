@@ -113,10 +113,10 @@ fn assert_refused(status: &Status, reason: Reason, field: Option<&str>, message:
 #[tokio::test]
 async fn events_on_the_bus_become_notifications_at_the_interface() {
     let api = start([]).await;
-    let topic = proto::events::CHECKOUT_TOPIC;
+    let topic = proto::events::CHECKOUTS.name;
     // The consumer may make the topic first, or this: both are right.
     api.bus
-        .ensure_topic(topic, proto::events::CHECKOUT_PARTITIONS)
+        .ensure_topic(topic, proto::events::CHECKOUTS.partitions)
         .await
         .unwrap();
     let events = [

@@ -210,7 +210,7 @@ async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect(
     let telling = telling().await;
     let topic = Topic {
         name: "checkouts",
-        partitions: 3,
+        ..proto::events::CHECKOUTS
     };
     let bus = SqliteBus::open(&telling.folder.path().join("bus.db"), &Points::none())
         .await

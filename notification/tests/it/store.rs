@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use events::Inbox;
 use futures::future::join_all;
 use jiff::Timestamp;
 use notification::{
@@ -24,6 +25,7 @@ pub(crate) trait Fixture: Send + Sync {
         Self: Sized;
     /// The store, as a process that starts now opens it.
     async fn open(&self) -> Arc<dyn NotificationStore>;
+    async fn inbox(&self) -> Arc<dyn Inbox>;
 }
 
 pub(crate) struct SqliteFixture(tempfile::TempDir);
@@ -37,6 +39,12 @@ impl Fixture for SqliteFixture {
     async fn open(&self) -> Arc<dyn NotificationStore> {
         let path = self.0.path().join("notification.db");
         Arc::new(SqliteNotificationStore::open(&path, &Points::none()).await.unwrap())
+    }
+
+    async fn inbox(&self) -> Arc<dyn Inbox> {
+        let path = self.0.path().join("notification.db");
+        let store = SqliteNotificationStore::open(&path, &Points::none()).await;
+        Arc::new(store.unwrap().inbox())
     }
 }
 
@@ -60,6 +68,12 @@ impl Fixture for PostgresFixture {
         let store = PostgresNotificationStore::open(&address, &self.schema, &Points::none()).await;
         Arc::new(store.unwrap())
     }
+
+    async fn inbox(&self) -> Arc<dyn Inbox> {
+        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
+        let store = PostgresNotificationStore::open(&address, &self.schema, &Points::none()).await;
+        Arc::new(store.unwrap().inbox())
+    }
 }
 
 /// Every case over every adapter: the cases are listed here once.
@@ -67,6 +81,7 @@ macro_rules! store_contract {
     ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(store_contract! { @ $adapter $fixture
         a_notification_comes_back_as_it_was
         the_same_event_twice_tells_once
+        what_was_told_is_not_told_again_when_the_note_of_it_is_gone
         what_a_user_was_told_is_there_for_that_user_only
         what_was_told_is_there_after_a_reopen
         of_sixty_four_racing_writers_one_tells
@@ -141,6 +156,21 @@ async fn the_same_event_twice_tells_once(fixture: &dyn Fixture) {
         ..first.clone()
     };
     assert_eq!(tell(&store, &again).await, Told::Before);
+    assert_eq!(all(&store, "ann").await, [first]);
+}
+
+async fn what_was_told_is_not_told_again_when_the_note_of_it_is_gone(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let first = notification(1, "ann", 5);
+    assert_eq!(tell(&store, &first).await, Told::Now);
+    let group = proto::events::NOTIFICATION_GROUP;
+    let gone = fixture
+        .inbox()
+        .await
+        .prune(group, Timestamp::from_second(4_000_000_000).unwrap(), &[])
+        .await;
+    assert_eq!(gone.unwrap(), 1);
+    assert_eq!(tell(&store, &first).await, Told::Before);
     assert_eq!(all(&store, "ann").await, [first]);
 }
 

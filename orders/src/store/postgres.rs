@@ -23,6 +23,7 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     events::inbox::postgres::SCHEMA,
     include_str!("../../migrations/postgres/0002_erasure.sql"),
+    events::inbox::postgres::BY_AGE,
 ]);
 
 /// In front of the newest order that there can be.
@@ -107,6 +108,11 @@ impl PostgresOrderStore {
         Ok(Self {
             db: Postgres::open(options).await?,
         })
+    }
+
+    /// The inbox beside it.
+    pub fn inbox(&self) -> events::PostgresInbox {
+        events::PostgresInbox(self.db.clone())
     }
 }
 

@@ -22,6 +22,7 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     events::inbox::sqlite::SCHEMA,
     include_str!("../../migrations/sqlite/0002_erasure.sql"),
+    events::inbox::sqlite::BY_AGE,
 ]);
 /// Lines that are written by one statement, at most: SQLite bounds the number of its parameters.
 const LINES_A_STATEMENT: usize = 500;
@@ -56,6 +57,11 @@ impl SqliteOrderStore {
         })
         .await?;
         Ok(Self { db })
+    }
+
+    /// The inbox beside it.
+    pub fn inbox(&self) -> events::SqliteInbox {
+        events::SqliteInbox(self.db.clone())
     }
 
     /// Puts the lines to their orders: all of them in one query. They were written together and never change.

@@ -248,7 +248,9 @@ async fn a_store_that_is_away_does_not_poison_an_event() {
 
 const TOPIC: Topic = Topic {
     name: "purchases",
+    key: "checkout id",
     partitions: 3,
+    groups: &[],
 };
 
 async fn bus(folder: &Path) -> Arc<dyn EventBus> {
@@ -303,6 +305,7 @@ async fn read_from_the_start(
     let letters = Topic {
         name: letters.leak(),
         partitions: 1,
+        ..TOPIC
     };
     let mut letters = bus.subscribe("test", letters).await.unwrap();
     tasks.spawn(consumer.run(tasks.clone()));

@@ -6,11 +6,16 @@ pub mod sqlite;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::{Message, Signatures, Topic};
+
+/// How long a bus keeps events to which nothing else was said.
+pub const RETENTION: Duration = Duration::from_hours(7 * 24);
 
 /// Why the bus did not do it. It may do it later; of a publish it is not known whether it did.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +97,21 @@ pub trait Erase: Send + Sync {
     async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError>;
 }
 
+/// A log that is cut back at its beginning. Dead letters are on topics that nobody cuts.
+#[async_trait]
+pub trait Retain: Send + Sync {
+    /// How long it keeps events, at least.
+    fn retention(&self) -> Duration;
+    /// Removes events that were published before this time and that all groups of the topic have read: some of them, or all;
+    /// returns how many. What one group has not read stays, with all that is behind it.
+    async fn trim(&self, topic: Topic, before: Timestamp) -> Result<u64, BusError>;
+    /// Whether the topic still has an event that was published before this time.
+    async fn has_before(&self, topic: Topic, before: Timestamp) -> Result<bool, BusError>;
+}
+
 /// A durable log. Messages of one key are delivered in the order of their publication, each at least once to every group.
 #[async_trait]
-pub trait EventBus: Erase {
+pub trait EventBus: Erase + Retain {
     /// Makes the topic if it is not there. One that is there keeps its partitions, or keys would change theirs.
     async fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<(), BusError>;
     /// Appends the messages in this order; returns when all of them are durable.

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
 use runtime::{
-    Clock, Kind, Points, REQUEST_ID_HEADER, TRACEPARENT_HEADER, Tasks,
+    Clock, Kind, Points, REQUEST_ID_HEADER, Runtime, TRACEPARENT_HEADER, Tasks,
     telemetry::{chain, millis},
     trace_id,
 };
@@ -60,7 +60,7 @@ pub trait Handler: Send + Sync {
     async fn handle(&self, event: &Event) -> Result<(), HandlerError>;
 }
 
-/// A group's member: reads a topic, applies, commits offsets after that. Clones are the same member: one of them runs.
+/// A group's member: makes sure of its topic and of that of its dead letters, reads, applies, commits offsets after that. Clones are the same member: one of them runs.
 #[derive(Clone)]
 pub struct Consumer {
     pub group: &'static str,
@@ -72,6 +72,24 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// A member of a group of this topic, in the process that this is the runtime of.
+    pub fn new(
+        bus: Arc<dyn EventBus>,
+        topic: Topic,
+        group: &'static str,
+        handler: Arc<dyn Handler>,
+        runtime: &Runtime,
+    ) -> Self {
+        Self {
+            group,
+            topic,
+            bus,
+            handler,
+            clock: runtime.clock.clone(),
+            points: runtime.points.clone(),
+        }
+    }
+
     /// Runs until the tasks are stopping; then the work in hand is dropped, to be delivered again.
     pub async fn run(self, tasks: Tasks) {
         let mut backoff = BACKOFF;

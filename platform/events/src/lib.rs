@@ -10,24 +10,22 @@ mod kind;
 mod message;
 pub mod outbox;
 mod relay;
+mod retention;
+mod service;
 mod signature;
 
 pub use bus::{
-    BusError, Delivery, Erase, Erased, EventBus, LookedAt, Position, Stalled, Subscription,
+    BusError, Delivery, Erase, Erased, EventBus, LookedAt, Position, Retain, Stalled, Subscription,
     kafka::{KAFKA_TLS, KafkaBus, KafkaLink, KafkaLogin, KafkaMechanism, KafkaOptions, KafkaTls},
     sqlite::SqliteBus,
 };
 pub use consumer::{Consumer, Handler, HandlerError};
 pub use dead_letters::{DeadLetters, Parked, dead_letter_topic};
 pub use envelope::{Event, Malformed};
+pub use inbox::{Inbox, InboxKeeper, postgres::PostgresInbox, sqlite::SqliteInbox};
 pub use message::Message;
 pub use outbox::{Outbox, postgres::PostgresOutbox, sqlite::SqliteOutbox};
 pub use relay::{Relay, Wake};
+pub use runtime::Topic;
+pub use service::ServiceEvents;
 pub use signature::{Signatures, SigningKey, Unproven};
-
-/// A topic and how many partitions it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Topic {
-    pub name: &'static str,
-    pub partitions: u32,
-}

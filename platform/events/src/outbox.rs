@@ -27,8 +27,8 @@ pub struct Pending {
 pub trait Outbox: Send + Sync {
     /// Takes or extends the lease on publishing; `None` while somebody else holds it.
     async fn acquire(&self, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError>;
-    /// The oldest rows that are not published, in order.
-    async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError>;
+    /// The oldest rows that are not published, in order, but for those of these topics.
+    async fn pending(&self, limit: u32, except: &[&str]) -> Result<Vec<Pending>, StoreError>;
     /// Marks rows as published and extends the lease; `Conflict` when that has gone to somebody else.
     async fn mark_published(&self, fence: Fence, ttl: Duration, rows: &[i64]) -> Result<(), StoreError>;
     /// Removes rows that were published `retention` ago or earlier, at most a thousand at once; returns how many.

@@ -17,6 +17,7 @@ mod service;
 mod supervision;
 mod tasks;
 pub mod telemetry;
+mod topic;
 
 pub use clock::Clock;
 pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT_HEADER, trace_id};
@@ -27,6 +28,7 @@ pub use points::{Kind, Passage, Points};
 pub use service::Service;
 pub use supervision::{Name, Wellbeing};
 pub use tasks::Tasks;
+pub use topic::Topic;
 
 /// Time, ids, tasks, points and limits, as values: a test holds them, and two shops can live in one process.
 #[derive(Clone)]

@@ -61,6 +61,11 @@ impl Service {
         }
     }
 
+    /// Its tasks, for work that has to know when they are stopping.
+    pub fn tasks(&self) -> Tasks {
+        self.tasks.clone()
+    }
+
     /// Adds work that runs as long as the service does; it should end soon after the tasks are stopping. `work` starts it:
     /// again, too, when it has panicked or ended before.
     #[must_use]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use cartwright::settings::Engines;
 use events::{EventBus, KafkaBus, KafkaOptions};
 use mongodb::bson::{Document, doc};
-use proto::events::{CHECKOUT_PARTITIONS, CHECKOUT_TOPIC, GROUPS};
+use proto::events::{CHECKOUTS, TOPICS};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
@@ -86,15 +86,15 @@ impl Places {
             copy.cart_collection().await?.insert_many(carts).await?;
         }
         let (from, to) = (self.bus().await?, copy.bus().await?);
-        to.ensure_topic(CHECKOUT_TOPIC, CHECKOUT_PARTITIONS).await?;
+        to.ensure_topic(CHECKOUTS.name, CHECKOUTS.partitions).await?;
         let messages: Vec<_> = from
-            .read_all(CHECKOUT_TOPIC)
+            .read_all(CHECKOUTS.name)
             .await?
             .into_iter()
             .map(|delivery| delivery.message)
             .collect();
-        to.publish(CHECKOUT_TOPIC, messages).await?;
-        for group in GROUPS {
+        to.publish(CHECKOUTS.name, messages).await?;
+        for &group in CHECKOUTS.groups {
             copy.set_offsets(group, self.offsets(group).await?).await?;
         }
         Ok(copy)
@@ -110,7 +110,7 @@ impl Places {
     }
 
     pub(super) async fn compress_events(&self, codec: &str) -> Result<()> {
-        let topic = format!("{}{CHECKOUT_TOPIC}", self.name);
+        let topic = format!("{}{}", self.name, CHECKOUTS.name);
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
             .set("bootstrap.servers", &self.addresses.kafka_brokers)
             .create()?;
@@ -220,7 +220,7 @@ impl Places {
     }
 
     pub(super) async fn rewind(&self) -> Result<()> {
-        for group in GROUPS {
+        for &group in CHECKOUTS.groups {
             let start = vec![0; self.partitions().count()];
             self.set_offsets(group, start).await?;
             ensure!(
@@ -246,12 +246,12 @@ impl Places {
     }
 
     fn topic(&self) -> String {
-        format!("{}{CHECKOUT_TOPIC}", self.name)
+        format!("{}{}", self.name, CHECKOUTS.name)
     }
 
     fn partitions(&self) -> TopicPartitionList {
         let mut places = TopicPartitionList::new();
-        let last = i32::try_from(CHECKOUT_PARTITIONS).unwrap_or(1) - 1;
+        let last = i32::try_from(CHECKOUTS.partitions).unwrap_or(1) - 1;
         places.add_partition_range(&self.topic(), 0, last);
         places
     }
@@ -261,9 +261,15 @@ impl Places {
         let client = mongodb::Client::with_uri_str(&self.addresses.mongo_uri).await?;
         client.database(&self.name).drop().await?;
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
-        let dead = GROUPS.map(|group| format!("{}{}", self.name, events::dead_letter_topic(CHECKOUT_TOPIC, group)));
-        let topic = self.topic();
-        let topics: Vec<&str> = dead.iter().map(String::as_str).chain([topic.as_str()]).collect();
+        let names = TOPICS.iter().flat_map(|topic| {
+            let letters = topic
+                .groups
+                .iter()
+                .map(|group| events::dead_letter_topic(topic.name, group));
+            letters.chain([topic.name.to_owned()])
+        });
+        let topics: Vec<_> = names.map(|name| format!("{}{name}", self.name)).collect();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         // One that was never made cannot be deleted, and need not.
         let _ = admin
             .delete_topics(&topics, &AdminOptions::new().operation_timeout(Some(PATIENCE)))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use events::EventBus;
-use proto::events::{CHECKOUT_TOPIC, GROUPS};
+use proto::events::CHECKOUTS;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -80,28 +80,28 @@ async fn fill(file: &mut SqliteConnection, table: &str, columns: &[&str], rows: 
 
 /// The log of checkouts, and how far each group came.
 async fn bus(places: &Places, folder: &Path) -> Result<()> {
-    let log = places.bus().await?.read_all(CHECKOUT_TOPIC).await?;
-    let mut partitions = vec![0_u64; places.offsets(GROUPS[0]).await?.len()];
+    let log = places.bus().await?.read_all(CHECKOUTS.name).await?;
+    let mut partitions = vec![0_u64; places.offsets(CHECKOUTS.groups[0]).await?.len()];
     let mut messages = Vec::new();
     for delivery in log {
         let position = delivery.position;
         partitions[usize::try_from(position.partition)?] = position.offset + 1;
         messages.push(json!({
-            "topic": CHECKOUT_TOPIC, "partition": position.partition, "offset": position.offset,
+            "topic": CHECKOUTS.name, "partition": position.partition, "offset": position.offset,
             "key": delivery.message.key, "headers": delivery.message.headers,
             "value": String::from_utf8_lossy(&delivery.message.value),
         }));
     }
     let partitions: Vec<_> = (0..)
         .zip(partitions)
-        .map(|(partition, next): (i32, u64)| json!({"topic": CHECKOUT_TOPIC, "partition": partition, "next_offset": next}))
+        .map(|(partition, next): (i32, u64)| json!({"topic": CHECKOUTS.name, "partition": partition, "next_offset": next}))
         .collect();
     let mut offsets = Vec::new();
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         for (partition, next) in (0..).zip(places.offsets(group).await?) {
             let partition: i32 = partition;
             offsets.push(json!({
-                "consumer_group": group, "topic": CHECKOUT_TOPIC, "partition": partition, "next_offset": next,
+                "consumer_group": group, "topic": CHECKOUTS.name, "partition": partition, "next_offset": next,
             }));
         }
     }

@@ -105,6 +105,8 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("KEEP_ALIVE_TIMEOUT", "0", "more than 0"),
         ("TRUST_FORWARDED_FOR", "maybe", "true or false"),
         ("OUTBOX_BATCH_SIZE", "0", "OUTBOX_BATCH_SIZE"),
+        ("EVENT_RETENTION", "0", "EVENT_RETENTION"),
+        ("EVENT_RETENTION", "59m", "EVENT_RETENTION"),
         ("PAYMENT_SUCCESS_RATE", "1.5", "0.95"),
         ("PAYMENT_MIN_LATENCY", "2s", "PAYMENT_MAX_LATENCY"),
         ("PAYMENT_MAX_LATENCY", "1m", "6s"),
@@ -372,7 +374,7 @@ async fn dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop(prof
         value: "garbage".into(),
     };
     let bus = home.bus().await?;
-    bus.publish(proto::events::CHECKOUT_TOPIC, vec![poison]).await?;
+    bus.publish(proto::events::CHECKOUTS.name, vec![poison]).await?;
     books::settle(&home).await?;
     let text = printed(&dlq(&["list"]).await?);
     assert!(text.contains("3 events parked") && text.contains("ce_id"), "{text}");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use cartwright::http::Customer;
 use events::{DeadLetters, Message};
 use http::StatusCode;
-use proto::events::{CHECKOUT_TOPIC, GROUPS};
+use proto::events::CHECKOUTS;
 use serde_json::{Value, json};
 use system_tests::{
     books,
@@ -248,11 +248,11 @@ async fn a_customer_of_whom_an_event_is_parked_is_erased_once_it_was_sent_throug
         value: json!({"user_id": ANN}).to_string().into(),
     };
     let bus = home.bus().await?;
-    bus.publish(CHECKOUT_TOPIC, vec![nonsense]).await?;
+    bus.publish(CHECKOUTS.name, vec![nonsense]).await?;
     let letters = DeadLetters::new(bus);
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         until("the event is parked", async || {
-            Ok((!letters.list(CHECKOUT_TOPIC, group).await?.is_empty()).then_some(()))
+            Ok((!letters.list(CHECKOUTS.name, group).await?.is_empty()).then_some(()))
         })
         .await?;
     }

@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use events::{DeadLetters, Event, Message, Parked, Signatures, SigningKey};
-use proto::events::{CHECKOUT_TOPIC, CheckoutCompleted, GROUPS, ORDERS_GROUP};
+use proto::events::{CHECKOUTS, CheckoutCompleted, ORDERS_GROUP};
 use runtime::{Ids, RequestContext};
 use serde_json::{Value, json};
 use system_tests::{
@@ -59,7 +59,7 @@ fn bargain(user: &str) -> Message {
 /// What a group has parked, once that is so many.
 async fn parked(letters: &DeadLetters, group: &str, count: usize) -> Result<Vec<Parked>> {
     until("the messages are parked", async || {
-        let found = letters.list(CHECKOUT_TOPIC, group).await?;
+        let found = letters.list(CHECKOUTS.name, group).await?;
         Ok((found.len() >= count).then_some(found))
     })
     .await
@@ -84,8 +84,8 @@ async fn a_key_of_events_is_the_same_with_the_end_of_a_line_behind_it() -> Resul
     };
     let shop = Shop::with_settings(Profile::Embedded, with_end).await?;
     let signatures = Signatures::new("", SigningKey::new(KEY.as_bytes())?, Vec::new());
-    let ours = signatures.sign(CHECKOUT_TOPIC, bargain("ada"));
-    shop.home().bus().await?.publish(CHECKOUT_TOPIC, vec![ours]).await?;
+    let ours = signatures.sign(CHECKOUTS.name, bargain("ada"));
+    shop.home().bus().await?.publish(CHECKOUTS.name, vec![ours]).await?;
     shop.settle().await?;
     assert_eq!(orders(&shop, "ada").await?[0]["status"], "CONFIRMED");
     Ok(())
@@ -95,17 +95,17 @@ async fn a_forged_event_is_parked_and_the_next_purchase_is_an_order(profile: Pro
     let shop = open(profile).await?;
     shop.settle().await?;
     let bus = shop.home().bus().await?;
-    bus.publish(CHECKOUT_TOPIC, vec![bargain("mallory")]).await?;
+    bus.publish(CHECKOUTS.name, vec![bargain("mallory")]).await?;
     let letters = DeadLetters::new(bus);
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         let found = parked(&letters, group, 1).await?;
         assert!(found[0].reason.starts_with("it is not signed"), "{group}: {found:?}");
     }
     // An operator who takes it for a mishap buys nothing for anybody, either.
     let first = parked(&letters, ORDERS_GROUP, 1).await?.remove(0);
-    letters.redrive(CHECKOUT_TOPIC, &first).await?;
+    letters.redrive(CHECKOUTS.name, &first).await?;
     until("it is parked again", async || {
-        let again = letters.list(CHECKOUT_TOPIC, ORDERS_GROUP).await?.pop();
+        let again = letters.list(CHECKOUTS.name, ORDERS_GROUP).await?.pop();
         Ok(again.filter(|letter| letter.origin != first.origin))
     })
     .await?;
@@ -118,7 +118,7 @@ async fn a_forged_event_is_parked_and_the_next_purchase_is_an_order(profile: Pro
     })
     .await?;
     shop.settle().await?;
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         assert_eq!(parked(&letters, group, 1).await?.len(), 1, "{group}: nothing of hers");
     }
     let (only_hers, who) = ([("ada".to_owned(),)], "SELECT user_id FROM");
@@ -136,7 +136,7 @@ async fn an_event_of_ours_that_is_copied_changes_nothing(profile: Profile) -> Re
     ada.add(2, 3).await?;
     let before = effects(&shop).await?;
     let bus = shop.home().bus().await?;
-    let ours = bus.read_all(CHECKOUT_TOPIC).await?.pop().context("no event")?.message;
+    let ours = bus.read_all(CHECKOUTS.name).await?.pop().context("no event")?.message;
     let copies = vec![
         ours.clone(),
         ours.clone(),
@@ -150,9 +150,9 @@ async fn an_event_of_ours_that_is_copied_changes_nothing(profile: Profile) -> Re
             ..ours
         },
     ];
-    bus.publish(CHECKOUT_TOPIC, copies).await?;
+    bus.publish(CHECKOUTS.name, copies).await?;
     let letters = DeadLetters::new(bus);
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         // Two of the changed ones have the id of the event, and are one letter.
         let found = parked(&letters, group, 2).await?;
         assert!(
@@ -190,7 +190,7 @@ async fn what_others_wrote_commands_no_terminal(profile: Profile, format: &str) 
         ],
         value: hostile.into(),
     };
-    home.bus().await?.publish(CHECKOUT_TOPIC, vec![message]).await?;
+    home.bus().await?.publish(CHECKOUTS.name, vec![message]).await?;
     books::settle(&home).await?;
     let dlq = async |arguments: &[&str]| {
         let mut command = home.command(Path::new(BINARY));
@@ -231,7 +231,7 @@ async fn events_of_a_version_that_signed_nothing_still_become_orders() -> Result
     shop.home()
         .bus()
         .await?
-        .publish(CHECKOUT_TOPIC, vec![bargain("ada")])
+        .publish(CHECKOUTS.name, vec![bargain("ada")])
         .await?;
     shop.start().await?;
     shop.settle().await?;
@@ -241,7 +241,7 @@ async fn events_of_a_version_that_signed_nothing_still_become_orders() -> Result
     shop.home()
         .bus()
         .await?
-        .publish(CHECKOUT_TOPIC, vec![bargain("mallory")])
+        .publish(CHECKOUTS.name, vec![bargain("mallory")])
         .await?;
     shop.start().await?;
     shop.settle().await?;

@@ -8,7 +8,7 @@ use cartwright::http::Customer;
 use events::{DeadLetters, Event, EventBus, Message, Parked};
 use futures::future::try_join_all;
 use http::StatusCode;
-use proto::events::{CHECKOUT_TOPIC, CheckoutCompleted, GROUPS, NOTIFICATION_GROUP, ORDERS_GROUP};
+use proto::events::{CHECKOUTS, CheckoutCompleted, NOTIFICATION_GROUP, ORDERS_GROUP};
 use runtime::{Ids, RequestContext};
 use serde_json::{Value, json};
 use system_tests::{
@@ -137,12 +137,12 @@ async fn publish(shop: &Shop, bus: &dyn EventBus, messages: Vec<Message>) -> Res
     let signatures = shop.home().signatures();
     let signed = messages
         .into_iter()
-        .map(|message| signatures.sign(CHECKOUT_TOPIC, message));
-    Ok(bus.publish(CHECKOUT_TOPIC, signed.collect()).await?)
+        .map(|message| signatures.sign(CHECKOUTS.name, message));
+    Ok(bus.publish(CHECKOUTS.name, signed.collect()).await?)
 }
 
 async fn parked(letters: &DeadLetters, group: &str) -> Result<Vec<Parked>> {
-    Ok(letters.list(CHECKOUT_TOPIC, group).await?)
+    Ok(letters.list(CHECKOUTS.name, group).await?)
 }
 
 async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on(profile: Profile) -> Result<()> {
@@ -159,7 +159,7 @@ async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_g
     shop.start().await?;
     let letters = DeadLetters::new(bus);
     let expected = |group| if group == ORDERS_GROUP { 3 } else { 2 };
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         let found = until("the messages are parked", async || {
             Ok(Some(parked(&letters, group).await?).filter(|found| found.len() >= expected(group)))
         })
@@ -185,7 +185,7 @@ async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_g
     shop.settle().await?;
     assert_eq!(after.read("/api/v1/orders").await?[0]["id"], bought["order_id"]);
     assert_eq!(after.read("/api/v1/cart").await?["items"], json!([]));
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         assert_eq!(parked(&letters, group).await?.len(), expected(group), "{group}");
     }
     assert_eq!(shop.buyer("nobody")?.read("/api/v1/orders").await?, json!([]));
@@ -204,7 +204,7 @@ async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again(profi
     .await?;
     let letters = DeadLetters::new(bus);
     let letter = until("it is parked by all", async || {
-        for group in GROUPS {
+        for &group in CHECKOUTS.groups {
             if parked(&letters, group).await?.is_empty() {
                 return Ok(None);
             }
@@ -212,7 +212,7 @@ async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again(profi
         Ok(parked(&letters, NOTIFICATION_GROUP).await?.pop())
     })
     .await?;
-    letters.redrive(CHECKOUT_TOPIC, &letter).await?;
+    letters.redrive(CHECKOUTS.name, &letter).await?;
     let again = until("it is parked again", async || {
         Ok(parked(&letters, NOTIFICATION_GROUP)
             .await?
@@ -224,7 +224,7 @@ async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again(profi
         (&again.id, &again.reason, &again.message.value),
         (&letter.id, &letter.reason, &letter.message.value)
     );
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         assert_eq!(parked(&letters, group).await?.len(), 1, "{group}");
     }
     Ok(())
@@ -272,7 +272,7 @@ async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_h
     let ada = shop.buyer("ada")?;
     ada.add(3, 2).await?;
     let before = effects(&shop).await?;
-    letters.redrive(CHECKOUT_TOPIC, &letter).await?;
+    letters.redrive(CHECKOUTS.name, &letter).await?;
     until("the order is there", async || {
         Ok((ada.get(&path).await?.status == StatusCode::OK).then_some(()))
     })
@@ -308,7 +308,7 @@ async fn an_event_of_a_later_version_is_parked_by_the_groups_that_know_its_name(
     publish(&shop, bus.as_ref(), sent).await?;
     shop.settle().await?;
     let letters = DeadLetters::new(bus);
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         let expected = if group == NOTIFICATION_GROUP {
             vec![&completed, &failed]
         } else {
@@ -349,7 +349,7 @@ async fn groups(shop: &Shop) -> Result<Vec<Value>> {
     };
     let said = admin.get("/health/ready").await?.json();
     let of = |group| said["dependencies"][format!("group {group}")].clone();
-    Ok(GROUPS.map(of).to_vec())
+    Ok(CHECKOUTS.groups.iter().copied().map(of).collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -374,7 +374,7 @@ async fn a_row_of_the_embedded_bus_that_cannot_be_read_is_parked_and_the_others_
     shop.settle().await?;
     assert_eq!(readiness(&shop).await?, (json!("ok"), json!("up")));
     let letters = DeadLetters::new(shop.home().bus().await?);
-    for group in GROUPS {
+    for &group in CHECKOUTS.groups {
         let found = parked(&letters, group).await?;
         assert_eq!(found.len(), 3, "{group}: {found:?}");
         for letter in found {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use checkout::{Config, Peers, Store, domain::PaymentMethod};
-use events::{EventBus, SqliteBus, Topic};
+use events::{EventBus, SqliteBus};
 use proto::{
     cart::v1::cart_service_server::CartServiceServer,
     checkout::v1::{
@@ -239,10 +239,7 @@ impl Shop {
 
     /// The next so many events on the bus.
     pub(super) async fn published(&self, count: usize) -> Vec<events::Message> {
-        let topic = Topic {
-            name: proto::events::CHECKOUT_TOPIC,
-            partitions: proto::events::CHECKOUT_PARTITIONS,
-        };
+        let topic = proto::events::CHECKOUTS;
         self.bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
         let mut subscription = self.bus.subscribe("test", topic).await.unwrap();
         let mut messages = Vec::new();

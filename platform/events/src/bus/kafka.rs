@@ -11,12 +11,14 @@ mod producer;
 mod progress;
 mod reader;
 mod record;
+mod retention;
 mod subscription;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::Producer,
@@ -28,10 +30,11 @@ pub use self::link::{KAFKA_TLS, KafkaLink, KafkaLogin, KafkaMechanism, KafkaTls}
 use self::{
     client::Settings,
     producer::{Failure, Publisher},
+    reader::Reader,
     subscription::KafkaSubscription,
     topics::Topics,
 };
-use super::{BusError, Delivery, Erase, Erased, EventBus, LookedAt, Stalled, Subscription};
+use super::{BusError, Delivery, Erase, Erased, EventBus, LookedAt, RETENTION, Retain, Stalled, Subscription};
 use crate::{Message, Signatures, Topic};
 
 /// How long a start waits for a broker's answer.
@@ -77,6 +80,7 @@ pub struct KafkaBus {
     topics: Arc<Topics>,
     stalled: Stalled,
     signatures: Signatures,
+    retention: Duration,
 }
 
 impl KafkaBus {
@@ -108,7 +112,14 @@ impl KafkaBus {
             topics,
             stalled: Stalled::default(),
             signatures: Signatures::default(),
+            retention: RETENTION,
         })
+    }
+
+    /// The same, which keeps events for so long.
+    #[must_use]
+    pub fn kept_for(self, retention: Duration) -> Self {
+        Self { retention, ..self }
     }
 
     /// The same, whose events are signed.
@@ -188,6 +199,27 @@ impl Erase for KafkaBus {
     async fn erase(&self, _: &str, _: &[LookedAt], _: &[String]) -> Result<Erased, BusError> {
         // A broker deletes from the beginning of a partition only.
         Ok(Erased::Kept)
+    }
+}
+
+#[async_trait]
+impl Retain for KafkaBus {
+    fn retention(&self) -> Duration {
+        self.retention
+    }
+
+    async fn trim(&self, topic: Topic, before: Timestamp) -> Result<u64, BusError> {
+        let name = self.settings.on_wire(topic.name);
+        let groups: Vec<_> = topic.groups.iter().map(|group| self.settings.on_wire(group)).collect();
+        let settings = self.settings.clone();
+        let old = blocking(move || retention::read_by_all(&settings, &name, &groups, before)).await??;
+        retention::remove(&self.topics.admin()?, &self.settings.on_wire(topic.name), &old).await
+    }
+
+    async fn has_before(&self, topic: Topic, before: Timestamp) -> Result<bool, BusError> {
+        let (settings, topic) = (self.settings.clone(), self.settings.on_wire(topic.name));
+        let old = blocking(move || Reader::new(&settings, &topic)?.before(before)).await??;
+        Ok(!old.is_empty())
     }
 }
 

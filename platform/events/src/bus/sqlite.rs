@@ -1,22 +1,25 @@
 //! The bus as a durable log in SQLite, for one process. Another process may publish beside it (`dlq redrive`): the poll of
 //! each subscription finds that.
 
+mod erasure;
+mod retention;
+
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use runtime::Points;
-use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
-use super::{BusError, Delivery, Erase, Erased, EventBus, LookedAt, Position, Stalled, Subscription};
-use crate::{Message, Signatures, Topic, commits, dead_letter_topic, dead_letters::adopt, message::partition_of};
+use super::{BusError, Delivery, EventBus, Position, RETENTION, Stalled, Subscription};
+use crate::{Message, Signatures, Topic, commits, dead_letters::adopt, message::partition_of};
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/bus.sql"),
     include_str!("../../migrations/sqlite/bus_keys.sql"),
+    include_str!("../../migrations/sqlite/bus_times.sql"),
 ]);
 /// Messages of one partition in one delivery, at most.
 const FETCH: i64 = 100;
@@ -34,18 +37,6 @@ macro_rules! messages {
     };
 }
 
-/// Whether a group (`?3`, of which there are `?4`) has not read a message of these keys (`?1`) on a topic (`?2`).
-const UNREAD: &str = "SELECT EXISTS (SELECT 1 FROM messages m
-    WHERE m.key IN (SELECT value FROM json_each(?1)) AND m.topic = ?2
-        AND (SELECT count(*) FROM group_offsets g
-            WHERE g.topic = m.topic AND g.partition = m.partition AND g.next_offset > m.\"offset\"
-                AND g.consumer_group IN (SELECT value FROM json_each(?3))) < ?4)";
-/// Whether there is a message of these keys (`?1`) on topics (of `?2`) that have been looked at up to an offset.
-const PARKED: &str = "SELECT EXISTS (SELECT 1 FROM messages m JOIN json_each(?2) letters ON letters.key = m.topic
-    WHERE m.key IN (SELECT value FROM json_each(?1)) AND m.\"offset\" >= letters.value)";
-const ERASE: &str = "DELETE FROM messages WHERE key IN (SELECT value FROM json_each(?1))
-    AND (topic = ?2 OR topic IN (SELECT key FROM json_each(?3)))";
-
 /// A handle on the log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct SqliteBus {
@@ -53,6 +44,7 @@ pub struct SqliteBus {
     published: watch::Sender<()>,
     stalled: Stalled,
     signatures: Signatures,
+    retention: Duration,
 }
 
 impl SqliteBus {
@@ -68,7 +60,14 @@ impl SqliteBus {
             published: watch::Sender::new(()),
             stalled: Stalled::default(),
             signatures: Signatures::default(),
+            retention: RETENTION,
         })
+    }
+
+    /// The same, which keeps events for so long.
+    #[must_use]
+    pub fn kept_for(self, retention: Duration) -> Self {
+        Self { retention, ..self }
     }
 
     /// The same, whose events are signed.
@@ -231,41 +230,6 @@ impl EventBus for SqliteBus {
     }
 }
 
-#[async_trait]
-impl Erase for SqliteBus {
-    async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError> {
-        let topic = topic.to_owned();
-        let letters: BTreeMap<_, _> = groups
-            .iter()
-            .map(|looked| (dead_letter_topic(&topic, &looked.group), looked.next_letter))
-            .collect();
-        let groups: Vec<_> = groups.iter().map(|looked| &looked.group).collect();
-        let of_groups = i64::try_from(groups.len()).map_err(BusError::new)?;
-        let (letters, groups) = (json!(letters).to_string(), json!(groups).to_string());
-        let keys = json!(keys).to_string();
-        let erase = self.db.write(commits::BUS_ERASE, move |tx| {
-            async move {
-                let unread = sqlx::query_scalar(UNREAD).bind(&keys).bind(&topic).bind(groups);
-                let parked = sqlx::query_scalar(PARKED).bind(&keys).bind(&letters);
-                if unread.bind(of_groups).fetch_one(&mut *tx).await? || parked.fetch_one(&mut *tx).await? {
-                    return Ok(Erased::Unread);
-                }
-                sqlx::query(ERASE)
-                    .bind(keys)
-                    .bind(topic)
-                    .bind(letters)
-                    .execute(tx)
-                    .await?;
-                Ok(Erased::Gone)
-            }
-            .boxed()
-        });
-        let erased = erase.await?;
-        self.db.scrub().await?;
-        Ok(erased)
-    }
-}
-
 async fn partitions_of(tx: &mut SqliteConnection, topic: &str) -> Result<u32, StoreError> {
     Ok(sqlx::query_scalar("SELECT count(*) FROM partitions WHERE topic = ?")
         .bind(topic)
@@ -289,7 +253,8 @@ async fn append(tx: &mut SqliteConnection, topic: String, messages: Vec<Message>
         .fetch_one(&mut *tx)
         .await?;
         sqlx::query(
-            "INSERT INTO messages (topic, partition, \"offset\", key, headers, value) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO messages (topic, partition, \"offset\", key, headers, value, published_at)
+             VALUES (?, ?, ?, ?, ?, ?, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER))",
         )
         .bind(&topic)
         .bind(partition)

@@ -1,12 +1,23 @@
 //! The inbox in PostgreSQL.
 
+use async_trait::async_trait;
+use futures::FutureExt;
 use jiff::Timestamp;
 use sqlx::PgConnection;
-use storage::{StoreError, timestamptz};
+use storage::{Postgres, StoreError, timestamptz};
 use uuid::Uuid;
+
+use super::Inbox;
+use crate::commits;
 
 /// The table, to be put into the schema of a service that consumes events.
 pub const SCHEMA: &str = include_str!("../../migrations/postgres/inbox.sql");
+/// Its index, for a migration behind that one.
+pub const BY_AGE: &str = include_str!("../../migrations/postgres/inbox_age.sql");
+
+const PRUNE: &str = "DELETE FROM inbox WHERE (consumer_group, event_id) IN (
+    SELECT consumer_group, event_id FROM inbox WHERE consumer_group = $1 AND applied_at < $2
+        AND event_id <> ALL($3) LIMIT 1000)";
 
 /// Notes that the group applies this event, in the transaction of the effect. False when it had done so before: then there
 /// must be no effect. Waits for another transaction that is applying the same event.
@@ -20,4 +31,23 @@ pub async fn first_time(tx: &mut PgConnection, group: &str, event: Uuid, now: Ti
     .execute(tx)
     .await?;
     Ok(inserted.rows_affected() == 1)
+}
+
+/// The inbox of one schema.
+#[derive(Debug, Clone)]
+pub struct PostgresInbox(pub Postgres);
+
+#[async_trait]
+impl Inbox for PostgresInbox {
+    async fn prune(&self, group: &str, before: Timestamp, except: &[Uuid]) -> Result<u64, StoreError> {
+        let (group, except) = (group.to_owned(), except.to_vec());
+        let write = self.0.write(commits::INBOX_PRUNE, move |tx| {
+            async move {
+                let prune = sqlx::query(PRUNE).bind(group).bind(timestamptz(before)).bind(except);
+                Ok(prune.execute(tx).await?.rows_affected())
+            }
+            .boxed()
+        });
+        write.await
+    }
 }

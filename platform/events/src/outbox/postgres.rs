@@ -72,13 +72,14 @@ impl Outbox for PostgresOutbox {
         write.await
     }
 
-    async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError> {
+    async fn pending(&self, limit: u32, except: &[&str]) -> Result<Vec<Pending>, StoreError> {
         // By what is not published, never by what is behind the last one seen: numbers are taken before they are committed.
         let rows = sqlx::query(
             "SELECT seq, topic, key, headers::text AS headers, value FROM outbox
-             WHERE published_at IS NULL ORDER BY seq LIMIT $1",
+             WHERE published_at IS NULL AND topic <> ALL($2) ORDER BY seq LIMIT $1",
         )
         .bind(i64::from(limit))
+        .bind(except)
         .fetch_all(self.0.reader())
         .await?;
         rows.iter().map(row).collect()

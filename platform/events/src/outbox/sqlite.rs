@@ -61,11 +61,12 @@ impl Outbox for SqliteOutbox {
         write.await
     }
 
-    async fn pending(&self, limit: u32) -> Result<Vec<Pending>, StoreError> {
+    async fn pending(&self, limit: u32, except: &[&str]) -> Result<Vec<Pending>, StoreError> {
         let rows = sqlx::query(
             "SELECT seq, topic, CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM outbox
-             WHERE published_at IS NULL ORDER BY seq LIMIT ?",
+             WHERE published_at IS NULL AND topic NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
         )
+        .bind(serde_json::json!(except).to_string())
         .bind(limit)
         .fetch_all(self.0.reader())
         .await?;

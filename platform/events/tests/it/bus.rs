@@ -39,7 +39,7 @@ macro_rules! bus_contract {
 bus_contract!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
 /// The bus with its topic.
-async fn ready(fixture: &dyn Fixture) -> (Arc<dyn EventBus>, Topic) {
+pub(crate) async fn ready(fixture: &dyn Fixture) -> (Arc<dyn EventBus>, Topic) {
     let (bus, topic) = (fixture.open().await, TOPIC);
     bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
     assert!(bus.is_up().await);

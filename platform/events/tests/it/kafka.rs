@@ -10,6 +10,8 @@ use std::{
 
 use events::{Delivery, EventBus, KafkaBus, KafkaOptions};
 use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
     message::{Header, OwnedHeaders},
     mocking::MockCluster,
     producer::{FutureProducer, FutureRecord},
@@ -344,4 +346,38 @@ async fn without_a_broker_the_bus_says_so_in_one_line() {
         refused.to_string(),
         "KAFKA_BROKERS: names no broker; it wants host:port"
     );
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_to_forget_is_told_to_keep_everything_and_keeps_its_other_settings() {
+    let Some(fixture) = KafkaFixture::new().await else {
+        return;
+    };
+    let admin: AdminClient<DefaultClientContext> = fixture.client().create().unwrap();
+    let (name, options) = (format!("{}{}", fixture.prefix, TOPIC.name), AdminOptions::new());
+    let forgets = NewTopic::new(&name, 1, TopicReplication::Fixed(-1))
+        .set("retention.ms", "604800000")
+        .set("compression.type", "gzip");
+    admin
+        .create_topics([&forgets], &options)
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    let bus = ready(&fixture).await;
+    let resource = [ResourceSpecifier::Topic(&name)];
+    let found = admin
+        .describe_configs(&resource, &options)
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    let value = |name| found.get(name).unwrap().value.clone().unwrap();
+    assert_eq!(
+        ["retention.ms", "retention.bytes", "compression.type"].map(value),
+        ["-1", "-1", "gzip"]
+    );
+    // It is still usable, as it is.
+    publish(bus.as_ref(), 0).await;
+    assert_eq!(bus.read_all(TOPIC.name).await.unwrap().len(), 3);
 }

@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use events::{
-    Event, Outbox, PostgresOutbox, SqliteOutbox,
+    Event, EventBus, Outbox, PostgresOutbox, Relay, SqliteBus, SqliteOutbox, Wake,
     outbox::{Fence, postgres, sqlite},
 };
 use futures::{FutureExt, future::join_all};
-use runtime::Points;
+use runtime::{Clock, Points, Tasks};
 use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions, StoreError};
 use testing::Engine;
 
 use crate::{
     contract,
-    support::{event, number, soon},
+    support::{TOPIC, by_key, event, in_order, number, soon, stop},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -35,7 +35,11 @@ pub(crate) trait Fixture: Send + Sync {
 pub(crate) trait Store: Send + Sync {
     fn outbox(&self) -> Arc<dyn Outbox>;
     /// Appends in one transaction, which fails at its end if `fails`.
-    async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError>;
+    async fn append_to(&self, topic: &'static str, events: Vec<Event>, fails: bool) -> Result<(), StoreError>;
+
+    async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
+        self.append_to(TOPIC.name, events, fails).await
+    }
 }
 
 pub(crate) struct SqliteFixture(tempfile::TempDir);
@@ -67,11 +71,11 @@ impl Store for Sqlite {
         Arc::new(SqliteOutbox(self.clone()))
     }
 
-    async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
+    async fn append_to(&self, topic: &'static str, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
         let write = self.write("test.append", move |tx| {
             async move {
                 for event in &events {
-                    sqlite::append(tx, "topic", event).await?;
+                    sqlite::append(tx, topic, event).await?;
                 }
                 if fails {
                     Err(StoreError::unavailable("as it was told"))
@@ -118,11 +122,11 @@ impl Store for Postgres {
         Arc::new(PostgresOutbox(self.clone()))
     }
 
-    async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
+    async fn append_to(&self, topic: &'static str, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
         let write = self.write("test.append", move |tx| {
             async move {
                 for event in &events {
-                    postgres::append(tx, "topic", event).await?;
+                    postgres::append(tx, topic, event).await?;
                 }
                 if fails {
                     Err(StoreError::unavailable("as it was told"))
@@ -153,6 +157,8 @@ macro_rules! outbox_contract {
         of_sixty_four_owners_one_gets_the_lease,
         published_rows_are_pruned_after_their_retention,
         rows_and_leases_survive_a_reopen,
+        rows_of_some_topics_can_be_left_out,
+        rows_of_a_topic_that_nobody_has_made_hold_up_no_others,
     })+ };
 }
 
@@ -165,7 +171,7 @@ fn events(count: u32) -> Vec<Event> {
 /// The numbers of the events that are pending.
 async fn pending(outbox: &Arc<dyn Outbox>) -> Vec<u32> {
     outbox
-        .pending(1_000_000)
+        .pending(1_000_000, &[])
         .await
         .unwrap()
         .iter()
@@ -175,7 +181,7 @@ async fn pending(outbox: &Arc<dyn Outbox>) -> Vec<u32> {
 
 async fn places(outbox: &Arc<dyn Outbox>) -> Vec<i64> {
     outbox
-        .pending(1_000_000)
+        .pending(1_000_000, &[])
         .await
         .unwrap()
         .iter()
@@ -209,7 +215,7 @@ async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Fixture) {
         }
     });
     join_all(writers).await;
-    let rows = store.outbox().pending(1_000).await.unwrap();
+    let rows = store.outbox().pending(1_000, &[]).await.unwrap();
     assert!(rows.is_sorted_by_key(|row| row.seq));
     for writer in 0..8 {
         let key = format!("key-{writer}");
@@ -222,7 +228,7 @@ async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Fixture) {
     }
     let some: Vec<i64> = store
         .outbox()
-        .pending(5)
+        .pending(5, &[])
         .await
         .unwrap()
         .iter()
@@ -238,8 +244,8 @@ async fn a_row_comes_back_as_it_was(fixture: &dyn Fixture) {
         ..event("naïve \"key\"", 1)
     };
     store.append(vec![large.clone()], false).await.unwrap();
-    let rows = store.outbox().pending(10).await.unwrap();
-    assert_eq!((rows.len(), rows[0].topic.as_str()), (1, "topic"));
+    let rows = store.outbox().pending(10, &[]).await.unwrap();
+    assert_eq!((rows.len(), rows[0].topic.as_str()), (1, TOPIC.name));
     assert_eq!(Event::from_message(&rows[0].message), Ok(large));
 }
 
@@ -417,4 +423,67 @@ async fn rows_and_leases_survive_a_reopen(fixture: &dyn Fixture) {
         .mark_published(fence, HOUR, &places(&outbox).await)
         .await
         .unwrap();
+}
+
+async fn rows_of_some_topics_can_be_left_out(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    for (topic, n) in [("first", 0), ("second", 1), ("third", 2), ("first", 3), ("second", 4)] {
+        store.append_to(topic, vec![event("k", n)], false).await.unwrap();
+    }
+    let outbox = store.outbox();
+    for (except, limit, expected) in [
+        (&[][..], 9, vec![0, 1, 2, 3, 4]),
+        (&["first"], 9, vec![1, 2, 4]),
+        (&["first", "third"], 1, vec![1]),
+        (&["first", "second", "third"], 9, vec![]),
+        (&["fourth", "fir'st"], 2, vec![0, 1]),
+    ] {
+        let rows = outbox.pending(limit, except).await.unwrap();
+        let numbers: Vec<_> = rows.iter().map(|row| number(&row.message)).collect();
+        assert_eq!(numbers, expected, "{except:?}");
+    }
+}
+
+async fn rows_of_a_topic_that_nobody_has_made_hold_up_no_others(fixture: &dyn Fixture) {
+    let store = fixture.open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
+        .await
+        .unwrap();
+    // More than the relay takes at once, in front of the others and among them.
+    store
+        .append_to("unknown", (0..20).map(|n| event("u", n)).collect(), false)
+        .await
+        .unwrap();
+    for n in 0..20 {
+        store.append(vec![event("k", n)], false).await.unwrap();
+        store
+            .append_to("unknown", vec![event("u", 20 + n)], false)
+            .await
+            .unwrap();
+    }
+    let relay = Relay {
+        outbox: store.outbox(),
+        bus: Arc::new(bus.clone()),
+        topics: &[TOPIC],
+        wake: Wake::default(),
+        owner: "a".to_owned(),
+        poll: HOUR,
+        batch: 5,
+        retention: HOUR,
+        clock: Clock::system(),
+        points: Points::none(),
+    };
+    let tasks = Tasks::new();
+    tasks.spawn(relay.run(tasks.clone()));
+    let only_unknown_wait = async { while !store.outbox().pending(100, &["unknown"]).await.unwrap().is_empty() {} };
+    soon(only_unknown_wait).await;
+    // Once their topic is there, they go out, too.
+    assert_eq!(store.outbox().pending(100, &[]).await.unwrap().len(), 40);
+    bus.ensure_topic("unknown", 1).await.unwrap();
+    soon(async { while !store.outbox().pending(1, &[]).await.unwrap().is_empty() {} }).await;
+    for (topic, key, count) in [(TOPIC.name, "k", 20), ("unknown", "u", 40)] {
+        assert_eq!(by_key(&bus.read_all(topic).await.unwrap()), in_order(&[key], count));
+    }
+    stop(tasks).await;
 }

@@ -7,7 +7,7 @@ use std::{
 
 use events::{Event, EventBus, Outbox, Relay, SqliteOutbox, Topic, Wake, outbox::sqlite};
 use futures::{FutureExt, future::join_all};
-use runtime::{Points, Tasks};
+use runtime::{Clock, Points, Tasks};
 use storage::{Migrations, Sqlite, SqliteOptions};
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
 const OTHER: Topic = Topic {
     name: "other-happenings",
     partitions: 2,
+    ..TOPIC
 };
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const HOUR: Duration = Duration::from_hours(1);
@@ -36,6 +37,8 @@ macro_rules! relay_suite {
         the_lease_of_an_owner_that_is_gone_is_taken_over,
         nothing_is_published_while_another_holds_the_lease,
         events_of_several_topics_find_theirs,
+        a_topic_that_fails_holds_up_no_other_and_comes_in_order_later,
+        a_relay_makes_the_topics_that_it_knows,
     })+ };
 }
 
@@ -51,6 +54,14 @@ struct Setup {
 }
 
 async fn setup(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
+    let setup = setup_without_topics(fixture, plan).await;
+    for topic in [TOPIC, OTHER] {
+        setup.bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
+    }
+    setup
+}
+
+async fn setup_without_topics(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
     let (migrations, points) = (Migrations(&[sqlite::SCHEMA]), &Points::none());
@@ -61,11 +72,7 @@ async fn setup(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Fail
     })
     .await
     .unwrap();
-    let bus = fixture.open().await;
-    for topic in [TOPIC, OTHER] {
-        bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
-    }
-    let bus = Arc::new(FlakyBus::new(bus, plan));
+    let bus = Arc::new(FlakyBus::new(fixture.open().await, plan));
     Setup {
         db,
         bus,
@@ -84,11 +91,13 @@ impl Setup {
         let relay = Relay {
             outbox: Arc::new(self.outbox()),
             bus: self.bus.clone(),
+            topics: &[TOPIC, OTHER],
             wake: self.wake.clone(),
             owner: owner.to_owned(),
             poll,
             batch,
             retention: HOUR,
+            clock: Clock::system(),
             points: Points::none(),
         };
         let tasks = Tasks::new();
@@ -124,7 +133,7 @@ impl Setup {
 
     /// Ends when every row is marked as published.
     async fn all_marked(&self) {
-        soon(async { while !self.outbox().pending(1).await.unwrap().is_empty() {} }).await;
+        soon(async { while !self.outbox().pending(1, &[]).await.unwrap().is_empty() {} }).await;
     }
 
     async fn stop(self) {
@@ -250,7 +259,7 @@ async fn nothing_is_published_while_another_holds_the_lease(fixture: &dyn Fixtur
     setup.append_all(0, 3).await;
     assert!(relay.stop(Duration::from_secs(10)).await);
     assert_eq!(setup.bus.read_all(TOPIC.name).await.unwrap(), []);
-    assert_eq!(setup.outbox().pending(100).await.unwrap().len(), 18);
+    assert_eq!(setup.outbox().pending(100, &[]).await.unwrap().len(), 18);
     setup.stop().await;
 }
 
@@ -265,6 +274,45 @@ async fn events_of_several_topics_find_theirs(fixture: &dyn Fixture) {
     for (topic, key) in [(TOPIC, "a"), (OTHER, "b")] {
         let all = setup.bus.read_all(topic.name).await.unwrap();
         assert_eq!(by_key(&first_times(&all)), in_order(&[key], 10));
+    }
+    setup.stop().await;
+}
+
+async fn a_topic_that_fails_holds_up_no_other_and_comes_in_order_later(fixture: &dyn Fixture) {
+    let setup = setup(fixture, []).await;
+    *setup.bus.broken.lock().unwrap() = Some(OTHER.name);
+    for n in 0..10 {
+        setup.append(OTHER, event("b", n)).await;
+    }
+    for n in 0..10 {
+        setup.append(TOPIC, event("a", n)).await;
+        setup.append(OTHER, event("b", 10 + n)).await;
+    }
+    // Fewer than what waits in front of the first one that can go.
+    setup.start("a", HOUR, 6);
+    let outbox = setup.outbox();
+    let all_but_broken = async { while !outbox.pending(1, &[OTHER.name]).await.unwrap().is_empty() {} };
+    soon(all_but_broken).await;
+    assert_eq!(setup.bus.read_all(OTHER.name).await.unwrap(), []);
+    assert_eq!(outbox.pending(100, &[]).await.unwrap().len(), 20);
+    let all = setup.bus.read_all(TOPIC.name).await.unwrap();
+    assert_eq!(by_key(&all), in_order(&["a"], 10), "none was published twice");
+    *setup.bus.broken.lock().unwrap() = None;
+    setup.all_marked().await;
+    let all = setup.bus.read_all(OTHER.name).await.unwrap();
+    assert_eq!(by_key(&all), in_order(&["b"], 20));
+    setup.stop().await;
+}
+
+async fn a_relay_makes_the_topics_that_it_knows(fixture: &dyn Fixture) {
+    let setup = setup_without_topics(fixture, []).await;
+    setup.append(TOPIC, event("a", 0)).await;
+    setup.append(OTHER, event("b", 0)).await;
+    setup.start("a", HOUR, 100);
+    setup.all_marked().await;
+    for (topic, key) in [(TOPIC, "a"), (OTHER, "b")] {
+        let all = setup.bus.read_all(topic.name).await.unwrap();
+        assert_eq!(by_key(&all), in_order(&[key], 1));
     }
     setup.stop().await;
 }

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use events::{
     BusError, Consumer, DeadLetters, Delivery, Erase, Erased, Event, EventBus, Handler, HandlerError, LookedAt,
-    Message, Parked, Position, Signatures, Stalled, Subscription, Topic,
+    Message, Parked, Position, Retain, Signatures, Stalled, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, Points, RequestContext, Tasks};
@@ -19,7 +19,9 @@ use uuid::Uuid;
 
 pub(crate) const TOPIC: Topic = Topic {
     name: "happenings",
+    key: "what it happened to",
     partitions: 3,
+    groups: &["g", "h"],
 };
 
 /// Of all events here.
@@ -138,6 +140,8 @@ pub(crate) enum Failure {
 pub(crate) struct FlakyBus {
     pub(crate) inner: Arc<dyn EventBus>,
     plan: Mutex<VecDeque<Option<Failure>>>,
+    /// Nothing goes to this topic, for as long as it is named here; to the others all goes well.
+    pub(crate) broken: Mutex<Option<&'static str>>,
 }
 
 impl FlakyBus {
@@ -145,6 +149,7 @@ impl FlakyBus {
         Self {
             inner,
             plan: Mutex::new(plan.into_iter().collect()),
+            broken: Mutex::default(),
         }
     }
 
@@ -161,6 +166,9 @@ impl EventBus for FlakyBus {
     }
 
     async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), BusError> {
+        if *self.broken.lock().unwrap() == Some(topic) {
+            return Err(BusError::new("this topic is broken"));
+        }
         let planned = self.plan.lock().unwrap().pop_front().flatten();
         match planned {
             None => self.inner.publish(topic, messages).await,
@@ -197,6 +205,21 @@ impl EventBus for FlakyBus {
 impl Erase for FlakyBus {
     async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError> {
         self.inner.erase(topic, groups, keys).await
+    }
+}
+
+#[async_trait]
+impl Retain for FlakyBus {
+    fn retention(&self) -> Duration {
+        self.inner.retention()
+    }
+
+    async fn trim(&self, topic: Topic, before: Timestamp) -> Result<u64, BusError> {
+        self.inner.trim(topic, before).await
+    }
+
+    async fn has_before(&self, topic: Topic, before: Timestamp) -> Result<bool, BusError> {
+        self.inner.has_before(topic, before).await
     }
 }
 

@@ -125,8 +125,8 @@ impl<M: Sample> Fixture<M> {
     /// The ids of the events in the outbox, in order.
     pub async fn outbox(&self) -> Vec<Uuid> {
         let pending = match self {
-            Self::Sqlite { db, .. } => SqliteOutbox(db.clone()).pending(1000).await,
-            Self::Postgres { db, .. } => PostgresOutbox(db.clone()).pending(1000).await,
+            Self::Sqlite { db, .. } => SqliteOutbox(db.clone()).pending(1000, &[]).await,
+            Self::Postgres { db, .. } => PostgresOutbox(db.clone()).pending(1000, &[]).await,
             Self::Memory(journal) => return journal.outbox().iter().map(|event| event.id).collect(),
         };
         let id = |message| Event::from_message(message).unwrap().id;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::ensure;
+use proto::events::TOPICS;
 use runtime::Kind;
 use system_tests::home::Profile;
 
@@ -44,14 +45,23 @@ fn points(profile: Profile) -> anyhow::Result<BTreeSet<String>> {
     let labels = [
         (Kind::Commit, commits(profile)),
         (Kind::Call, calls()?),
-        (Kind::Publish, vec![proto::events::CHECKOUT_TOPIC.to_owned()]),
-        (Kind::Offset, proto::events::GROUPS.map(str::to_owned).to_vec()),
+        (
+            Kind::Publish,
+            TOPICS.iter().map(|topic| topic.name.to_owned()).collect(),
+        ),
+        (Kind::Offset, groups()),
     ];
     let of_kind = |(kind, labels): (Kind, Vec<String>)| {
         let sides = |label| ["before", "after"].map(|side| format!("{}:{label}:{side}", kind.name()));
         labels.into_iter().flat_map(sides).collect::<Vec<_>>()
     };
     Ok(labels.into_iter().flat_map(of_kind).collect())
+}
+
+/// Each once, also one that reads several topics.
+fn groups() -> Vec<String> {
+    let groups: BTreeSet<&str> = TOPICS.iter().flat_map(|topic| topic.groups).copied().collect();
+    groups.into_iter().map(str::to_owned).collect()
 }
 
 fn commits(profile: Profile) -> Vec<String> {

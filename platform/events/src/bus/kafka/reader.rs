@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -13,11 +14,12 @@ use super::{
     client::{Log, Settings},
     is_missing_topic,
     record::{defect, delivery, unreadable},
+    retention::{Head, patiently},
 };
 use crate::{BusError, Delivery};
 
 /// How long a question to the broker may take.
-const ASK_LIMIT: Duration = Duration::from_secs(8);
+pub(super) const ASK_LIMIT: Duration = Duration::from_secs(8);
 /// How long the next message may take, as long as there is one.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
@@ -135,6 +137,34 @@ impl<'a> Reader<'a> {
             Some(error) if is_missing_topic(&KafkaError::MetadataFetch(error)) => Ok(Vec::new()),
             Some(error) => Err(BusError::new(format!("topic {}: {error}", self.topic))),
         }
+    }
+
+    /// What was published before a time, of each partition that has something of it.
+    pub(super) fn before(&self, time: Timestamp) -> Result<Vec<Head>, BusError> {
+        let (mut heads, mut times) = (Vec::new(), TopicPartitionList::new());
+        for partition in self.partitions()? {
+            let marks = patiently(|| self.consumer.fetch_watermarks(self.topic, partition, ASK_LIMIT));
+            let (first, end) = marks.map_err(|error| self.fails(&error))?;
+            heads.push(Head { partition, first, end });
+            let time = Offset::Offset(time.as_millisecond().max(0));
+            times.add_partition_offset(self.topic, partition, time)?;
+        }
+        if heads.is_empty() {
+            return Ok(heads);
+        }
+        let since = patiently(|| self.consumer.offsets_for_times(times.clone(), ASK_LIMIT));
+        for element in since.map_err(|error| self.fails(&error))?.elements() {
+            element.error()?;
+            let of_it = heads.iter_mut().filter(|head| head.partition == element.partition());
+            if let Offset::Offset(since) = element.offset() {
+                of_it.for_each(|head| head.end = head.end.min(since));
+            } else if element.offset() != Offset::End {
+                // At the end all of the partition is older.
+                return Err(BusError::new(format!("topic {}: what is old is not known", self.topic)));
+            }
+        }
+        heads.retain(|head| head.first < head.end);
+        Ok(heads)
     }
 
     /// All of a partition up to where it ends now.

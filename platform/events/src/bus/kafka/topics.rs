@@ -7,10 +7,11 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
     error::RDKafkaErrorCode,
     producer::Producer as _,
 };
+use runtime::telemetry::chain;
 use tokio::time::Instant;
 
 use super::{
@@ -26,6 +27,8 @@ const ASK_LIMIT: Duration = Duration::from_secs(8);
 /// How long a topic that was made may take to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(50);
+/// What is -1 for a topic of which the broker removes nothing.
+const FOR_EVER: [&str; 2] = ["retention.ms", "retention.bytes"];
 
 /// What is known of topics, by their names on the wire.
 pub(super) struct Topics {
@@ -78,6 +81,12 @@ impl Topics {
         if matches!(self.find(topic).await?, Found::Missing) {
             self.create(topic, partitions).await?;
             self.ready(topic).await?;
+        } else if let Err(error) = self.keep_all(topic).await {
+            tracing::warn!(
+                topic,
+                error = chain(&error),
+                "whether Kafka removes events by itself is not known; the topic wants retention.ms=-1 and retention.bytes=-1"
+            );
         }
         let is_there = true;
         self.known().insert(topic.to_owned(), Known { partitions, is_there });
@@ -120,27 +129,59 @@ impl Topics {
     }
 
     async fn create(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
-        let client: AdminClient<Log> = self
-            .settings
-            .client()
-            .create_with_context(self.settings.log().clone())?;
-        let client = Closing::new(client);
+        let client = self.admin()?;
         let count = i32::try_from(partitions).map_err(BusError::new)?;
         let new = NewTopic::new(topic, count, TopicReplication::Fixed(-1))
             // Events are kept: a new group starts at the beginning, and a parked one may wait for long.
             .set("cleanup.policy", "delete")
-            .set("retention.ms", "-1")
-            .set("retention.bytes", "-1")
+            .set(FOR_EVER[0], "-1")
+            .set(FOR_EVER[1], "-1")
             .set("max.message.bytes", MAX_BATCH_BYTES);
-        let options = AdminOptions::new()
-            .request_timeout(Some(ASK_LIMIT))
-            .operation_timeout(Some(ASK_LIMIT));
-        let results = client.create_topics([&new], &options).await?;
+        let results = client.create_topics([&new], &options()).await?;
         for (_, error) in results.into_iter().filter_map(Result::err) {
             refused(topic, partitions, error)?;
         }
         tracing::info!(topic, partitions, "made a topic");
         Ok(())
+    }
+
+    /// Lets a topic that is there keep everything: what may go is removed by us, once all groups have read it. What else is set
+    /// for the topic stays as it is: the call replaces all that is set, so it repeats that.
+    async fn keep_all(&self, topic: &str) -> Result<(), BusError> {
+        let client = self.admin()?;
+        let (specifier, options) = (ResourceSpecifier::Topic(topic), options());
+        for resource in client.describe_configs([&specifier], &options).await? {
+            let resource = resource.map_err(|error| BusError::new(format!("its configuration: {error}")))?;
+            let is_kept = |name: &&str| {
+                resource
+                    .get(name)
+                    .is_some_and(|entry| entry.value.as_deref() == Some("-1"))
+            };
+            if FOR_EVER.iter().all(is_kept) {
+                continue;
+            }
+            let set = resource
+                .entries
+                .iter()
+                .filter(|entry| entry.source == ConfigSource::DynamicTopic);
+            let mut wanted = AlterConfig::new(ResourceSpecifier::Topic(topic));
+            for (name, value) in set.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?))) {
+                wanted = wanted.set(name, value);
+            }
+            wanted = FOR_EVER.iter().fold(wanted, |wanted, name| wanted.set(name, "-1"));
+            let altered = client.alter_configs([&wanted], &options).await?;
+            if let Some((_, error)) = altered.into_iter().find_map(Result::err) {
+                return Err(BusError::new(format!("its configuration cannot be changed: {error}")));
+            }
+            tracing::info!(topic, "told Kafka to remove no events by itself");
+        }
+        Ok(())
+    }
+
+    /// A client that changes topics.
+    pub(super) fn admin(&self) -> Result<Closing<AdminClient<Log>>, BusError> {
+        let log = self.settings.log().clone();
+        Ok(Closing::new(self.settings.client().create_with_context(log)?))
     }
 
     /// Ends when the topic can be published to.
@@ -154,6 +195,12 @@ impl Topics {
         }
         Ok(())
     }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(ASK_LIMIT))
+        .operation_timeout(Some(ASK_LIMIT))
 }
 
 /// Whether it matters that a topic was not made.
