@@ -25,7 +25,7 @@ const MAY_SLEEP: [(&str, &str); 13] = [
         "the one poll of the bench; time is paused there, so that looks cost none",
     ),
     (
-        "payment/tests/it/bench.rs",
+        "payment/tests/it/harness.rs",
         "stands for a provider that is slower than the timeout: being late is what it is for",
     ),
     (
