@@ -21,7 +21,7 @@ use storage::StoreError;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::bench::MemoryJournal;
+use crate::harness::MemoryJournal;
 
 const TOPIC: Topic = Topic {
     name: CHECKOUT_TOPIC,

@@ -1,27 +1,25 @@
-//! Sagas over participants with books, on paused time.
+//! Checkout without its interface and its databases: the use cases and the engine, over a journal in memory and a [`World`] of
+//! participants, on paused time. A test buys, lets things go wrong in the world, and asks for the verdict.
+
+mod records;
+mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use checkout::{
     app::{
         Checkouts,
         initiate_checkout::{InitiateError, Initiated},
     },
-    domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Request, Status, UserId},
-    ports::{CustomerRecords, Ended, Unheld},
-    saga::{CheckoutMachine, Participants, STEPS, STEPS_WITHOUT_A_HOLD, State},
+    domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Request, UserId},
+    saga::{CheckoutMachine, Participants, State},
 };
 use events::Wake;
 use runtime::{Runtime, Tasks};
 use saga::{Engine, Filter, Journal, Parts, SagaId, State as _, journal::memory};
-use storage::StoreError;
 
-use crate::{
-    carts::wanted,
-    ledger::Hold,
-    world::{At, World},
-};
+use crate::world::World;
+use records::Records;
 
 pub(crate) type MemoryJournal = memory::MemoryJournal<CheckoutMachine>;
 
@@ -31,7 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_hours(24);
 pub(crate) const TOTAL: i64 = 2250;
 
 /// The journal, the participants, and one life of the process that drives sagas.
-pub(crate) struct Bench {
+pub(crate) struct Harness {
     pub(crate) world: Arc<World>,
     pub(crate) journal: MemoryJournal,
     pub(crate) checkouts: Checkouts,
@@ -59,7 +57,7 @@ pub(crate) fn paid_with(key: &str, method: &str) -> Request {
     }
 }
 
-impl Bench {
+impl Harness {
     pub(crate) fn new() -> Self {
         Self::life("me", World::new(), MemoryJournal::default())
     }
@@ -175,88 +173,6 @@ impl Bench {
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
-
-    /// That every saga has ended, and that its verdict is what the books say. `what` is shown when it is not.
-    pub(crate) async fn assert_sound(&self, what: &str) {
-        // What comes now comes after everybody has stopped waiting for it.
-        self.world.deliver_all();
-        let all = self.checkouts().await;
-        for checkout in &all {
-            self.assert_books(checkout, what);
-            self.assert_history(checkout, what).await;
-            let key = checkout.id.to_string();
-            let events = self
-                .journal
-                .outbox()
-                .into_iter()
-                .filter(|event| event.key == key)
-                .count();
-            assert_eq!(events, 1, "{what}: events");
-        }
-        let ledger = self.world.ledger();
-        assert!(
-            ledger.holds.len() <= all.len(),
-            "{what}: a reservation without a checkout"
-        );
-        let is_known = |holder: &CheckoutId| all.iter().any(|checkout| checkout.id == *holder);
-        assert!(
-            ledger.carts.holders().iter().all(is_known),
-            "{what}: pieces of a cart without a checkout"
-        );
-        assert!(
-            ledger.payments.len() <= all.len(),
-            "{what}: a payment without a checkout"
-        );
-        assert_eq!(self.journal.outbox().len(), all.len(), "{what}");
-    }
-
-    fn assert_books(&self, checkout: &Checkout, what: &str) {
-        let mut ledger = self.world.ledger();
-        let in_cart = ledger.carts.held(checkout.id, &checkout.user);
-        let (hold, movements) = (ledger.hold(checkout.id), ledger.movements(checkout.id));
-        match checkout.status() {
-            Status::Completed => {
-                assert_eq!(hold, Some(&Hold::Sold), "{what}");
-                assert_eq!(movements, [checkout.purchase.total.minor_units()], "{what}");
-                // They are there until its event has reached the cart.
-                let pieces = checkout.held.then(|| wanted(&checkout.purchase.lines));
-                assert_eq!(in_cart, pieces, "{what}");
-            }
-            Status::Failed => {
-                let over = matches!(hold, Some(Hold::Released | Hold::Refused(_)));
-                assert!(over, "{what}: {hold:?}");
-                assert_eq!(in_cart, None, "{what}");
-                assert_eq!(ledger.charged(checkout.id), 0, "{what}");
-                assert!(movements.len() <= 2, "{what}: {movements:?}");
-            }
-            Status::Initiated | Status::InventoryReserved | Status::PaymentPending | Status::PaymentCompleted => {
-                panic!("{what}: unfinished: {checkout:?}")
-            }
-        }
-        assert!(!checkout.needs_attention, "{what}");
-    }
-
-    async fn assert_history(&self, checkout: &Checkout, what: &str) {
-        let history = self.history(checkout.id).await;
-        assert_eq!(i64::try_from(history.len()).unwrap(), checkout.version, "{what}");
-        for step in history.windows(2) {
-            let step = (step[0].as_str(), step[1].as_str());
-            // Steps that were taken before carts had holds.
-            let is_of_before = checkout.purchase.cart.id.is_none() && !checkout.held;
-            let (allowed, was_allowed) = (STEPS.contains(&step), STEPS_WITHOUT_A_HOLD.contains(&step));
-            assert!(allowed || is_of_before && was_allowed, "{what}: {step:?}");
-        }
-        let was_held = history.iter().any(|state| state == "CART_HELD");
-        assert_eq!(was_held, checkout.held, "{what}");
-    }
-
-    /// That nothing has begun, and nobody was asked for anything that has an effect.
-    pub(crate) async fn assert_untouched(&self) {
-        assert_eq!(self.checkouts().await, []);
-        let only_read = |at: &At| matches!(at, At::Cart | At::Prices);
-        assert!(self.world.calls().iter().all(only_read));
-        assert!(self.journal.outbox().is_empty());
-    }
 }
 
 /// The reason for which a checkout failed, by name.
@@ -265,39 +181,4 @@ pub(crate) fn reason(checkout: &Checkout) -> &'static str {
         panic!("not failed: {}", checkout.state.name());
     };
     failure.reason.as_str()
-}
-
-/// What the journal says of customers.
-struct Records(MemoryJournal);
-
-#[async_trait]
-impl CustomerRecords for Records {
-    async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError> {
-        let all = self.0.sagas().into_iter().map(Checkout::from);
-        let of_user = all.filter(|old| old.user == *user && old.purchase.cart.id.is_none() && !old.held);
-        let is_in_the_way = |old: &Checkout| match old.state {
-            State::Initiated | State::InventoryReserved | State::PaymentPending | State::PaymentCompleted => true,
-            State::Completed => old.purchase.cart.version >= cart_version,
-            State::CartHeld | State::Releasing(_) | State::GivingBack(_) | State::Refunding(_) | State::Failed(_) => {
-                false
-            }
-        };
-        let first = of_user.filter(is_in_the_way).min_by_key(|old| old.state.is_terminal());
-        Ok(first.map(|first| Unheld {
-            by: first.id,
-            has_ended: first.state.is_terminal(),
-        }))
-    }
-
-    async fn ended(&self, _: &UserId, _: usize) -> Result<Ended, StoreError> {
-        panic!("nobody is erased here")
-    }
-
-    async fn unpublished(&self, _: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
-        panic!("nobody is erased here")
-    }
-
-    async fn forget(&self, _: &UserId, _: &[CheckoutId]) -> Result<u64, StoreError> {
-        panic!("nobody is erased here")
-    }
 }

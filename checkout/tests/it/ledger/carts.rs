@@ -7,7 +7,7 @@ use checkout::domain::{CartLine, CartRef, CartView, CheckoutId, Failure, Line, P
 use proto::Reason;
 use uuid::Uuid;
 
-use crate::ledger::failure;
+use super::failure;
 
 /// Holds of a cart, at most.
 const MAX_HOLDS: usize = 50;
@@ -32,6 +32,8 @@ pub(crate) struct Carts {
     carts: BTreeMap<String, Cart>,
     /// What is in the cart of a customer who was not here yet.
     lines: Vec<CartLine>,
+    /// Whether the free pieces of every cart are gone before some are held.
+    pub(crate) always_change: bool,
 }
 
 impl Cart {
@@ -126,6 +128,9 @@ impl Carts {
     }
 
     pub(crate) fn hold(&mut self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Result<(), Failure> {
+        if self.always_change {
+            self.clear(user);
+        }
         self.of(user).hold(id, purchase)
     }
 
