@@ -7,7 +7,7 @@
 )]
 
 mod contract;
-pub mod engine;
+mod engine;
 mod fixture;
 #[cfg(feature = "kafka")]
 mod kafka;
