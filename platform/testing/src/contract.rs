@@ -3,7 +3,7 @@
 /// Defines the contract of a port: a macro to which each adapter is one line. It makes a module for each of them, with a test
 /// for every case, so that none can skip one. A fixture whose engine is not there says so, and its tests pass.
 ///
-/// ```ignore
+/// ```text
 /// testing::contract! { store_contract:
 ///     what_was_saved_is_loaded,
 ///     a_second_first_save_conflicts,
