@@ -1,29 +1,34 @@
-//! What every cache of carts does. Each adapter is one line at the end.
+//! What every cache of carts does. Each adapter is one line.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use cart::{
-    cache::MemoryCache,
     domain::{Cart, UserId, Version},
     ports::{Cached, CartCache, Ticket},
 };
+use testing::RedisFixture;
 use uuid::Uuid;
 
 use crate::{
-    redis_cache::RedisKeys,
-    support::{MINUTE, cart_of, eventually, large_cart, user},
+    places::{Caches, MemoryCaches},
+    support::{SECOND, cart_of, eventually, large_cart, user},
 };
 
-#[async_trait]
-trait Fixture: Sized {
-    /// An empty cache whose entries live for this long; `None` when the engine is not there, which was said.
-    async fn open(ttl: Duration) -> Option<Self>;
-    /// The cache, as one of the processes that use it has it.
-    async fn cache(&self) -> Arc<dyn CartCache>;
-    /// Empties it, as an engine that is started anew is empty.
-    async fn forget(&self);
+testing::contract! { cache_contract:
+    what_was_brought_is_there,
+    only_a_newer_version_replaces_an_entry,
+    an_invalidated_entry_is_gone_and_nothing_older_comes_back,
+    a_late_invalidation_leaves_what_is_newer,
+    nothing_older_comes_in_after_an_invalidation_of_nothing,
+    a_gap_is_filled_once_by_whoever_saw_it,
+    what_was_loaded_before_the_cache_was_emptied_is_not_kept,
+    customers_do_not_meet,
+    who_was_forgotten_may_come_back_as_somebody_new,
+    of_64_racing_writers_no_older_one_stays,
+    entries_expire,
 }
+
+cache_contract!(memory: MemoryCaches, redis: RedisFixture);
 
 /// One that no cache has given out.
 const STRANGE: Ticket = Ticket(Uuid::max());
@@ -55,7 +60,7 @@ async fn version(cache: &dyn CartCache) -> Option<i64> {
     }
 }
 
-async fn what_was_brought_is_there(fixture: &impl Fixture) {
+async fn what_was_brought_is_there(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     assert_eq!(version(cache.as_ref()).await, None);
     for found in [Cart::never_filled(user()), cart_of(&user(), 3), large_cart(&user())] {
@@ -69,7 +74,7 @@ async fn what_was_brought_is_there(fixture: &impl Fixture) {
     }
 }
 
-async fn only_a_newer_version_replaces_an_entry(fixture: &impl Fixture) {
+async fn only_a_newer_version_replaces_an_entry(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     for (offered, kept) in [(0, 0), (2, 2), (1, 2), (0, 2), (3, 3), (2, 3)] {
         bring(cache.as_ref(), offered).await;
@@ -77,7 +82,7 @@ async fn only_a_newer_version_replaces_an_entry(fixture: &impl Fixture) {
     }
 }
 
-async fn an_invalidated_entry_is_gone_and_nothing_older_comes_back(fixture: &impl Fixture) {
+async fn an_invalidated_entry_is_gone_and_nothing_older_comes_back(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     bring(cache.as_ref(), 4).await;
     cache.invalidate(&user(), Version(6)).await.unwrap();
@@ -87,7 +92,7 @@ async fn an_invalidated_entry_is_gone_and_nothing_older_comes_back(fixture: &imp
     }
 }
 
-async fn a_late_invalidation_leaves_what_is_newer(fixture: &impl Fixture) {
+async fn a_late_invalidation_leaves_what_is_newer(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     bring(cache.as_ref(), 4).await;
     cache.invalidate(&user(), Version(4)).await.unwrap();
@@ -98,7 +103,7 @@ async fn a_late_invalidation_leaves_what_is_newer(fixture: &impl Fixture) {
     assert_eq!(version(cache.as_ref()).await, None);
 }
 
-async fn nothing_older_comes_in_after_an_invalidation_of_nothing(fixture: &impl Fixture) {
+async fn nothing_older_comes_in_after_an_invalidation_of_nothing(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     cache.invalidate(&user(), Version(2)).await.unwrap();
     bring(cache.as_ref(), 1).await;
@@ -107,7 +112,7 @@ async fn nothing_older_comes_in_after_an_invalidation_of_nothing(fixture: &impl 
     assert_eq!(version(cache.as_ref()).await, Some(2));
 }
 
-async fn a_gap_is_filled_once_by_whoever_saw_it(fixture: &impl Fixture) {
+async fn a_gap_is_filled_once_by_whoever_saw_it(fixture: &dyn Caches) {
     let (cache, other) = (fixture.cache().await, fixture.cache().await);
     let seen = ticket(cache.as_ref()).await;
     assert_eq!(ticket(other.as_ref()).await, seen);
@@ -128,7 +133,7 @@ async fn a_gap_is_filled_once_by_whoever_saw_it(fixture: &impl Fixture) {
     assert_eq!(version(cache.as_ref()).await, Some(5));
 }
 
-async fn what_was_loaded_before_the_cache_was_emptied_is_not_kept(fixture: &impl Fixture) {
+async fn what_was_loaded_before_the_cache_was_emptied_is_not_kept(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     // Two readers have loaded version 4, a writer writes version 5, and the cache forgets that it knew.
     let reader = ticket(cache.as_ref()).await;
@@ -153,7 +158,7 @@ async fn what_was_loaded_before_the_cache_was_emptied_is_not_kept(fixture: &impl
     assert_eq!(version(cache.as_ref()).await, Some(7));
 }
 
-async fn who_was_forgotten_may_come_back_as_somebody_new(fixture: &impl Fixture) {
+async fn who_was_forgotten_may_come_back_as_somebody_new(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     bring(cache.as_ref(), 7).await;
     // A reader and a writer of before are under way while the cart is removed.
@@ -171,7 +176,7 @@ async fn who_was_forgotten_may_come_back_as_somebody_new(fixture: &impl Fixture)
     assert_eq!(version(fixture.cache().await.as_ref()).await, Some(1));
 }
 
-async fn customers_do_not_meet(fixture: &impl Fixture) {
+async fn customers_do_not_meet(fixture: &dyn Caches) {
     let cache = fixture.cache().await;
     bring(cache.as_ref(), 1).await;
     for other in ["U", "u ", "u:u", "{u}", "ü", ""].map(UserId::new) {
@@ -181,7 +186,7 @@ async fn customers_do_not_meet(fixture: &impl Fixture) {
     assert_eq!(version(cache.as_ref()).await, Some(1));
 }
 
-async fn of_64_racing_writers_no_older_one_stays(fixture: &impl Fixture) {
+async fn of_64_racing_writers_no_older_one_stays(fixture: &dyn Caches) {
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..64 {
         let cache = fixture.cache().await;
@@ -203,8 +208,8 @@ async fn of_64_racing_writers_no_older_one_stays(fixture: &impl Fixture) {
     assert_eq!(version(cache.as_ref()).await, Some(63));
 }
 
-async fn entries_expire(fixture: &impl Fixture) {
-    let cache = fixture.cache().await;
+async fn entries_expire(fixture: &dyn Caches) {
+    let cache = fixture.living_for(2 * SECOND).await;
     bring(cache.as_ref(), 1).await;
     eventually("the entry goes", || async { version(cache.as_ref()).await.is_none() }).await;
     bring(cache.as_ref(), 0).await;
@@ -214,57 +219,3 @@ async fn entries_expire(fixture: &impl Fixture) {
         "what has expired counts no more"
     );
 }
-
-macro_rules! cache_contract {
-    ($($adapter:ident: $fixture:ty),*) => { $(mod $adapter {
-        use super::*;
-        cache_contract!(@case $fixture, MINUTE; what_was_brought_is_there only_a_newer_version_replaces_an_entry
-            an_invalidated_entry_is_gone_and_nothing_older_comes_back a_late_invalidation_leaves_what_is_newer
-            nothing_older_comes_in_after_an_invalidation_of_nothing a_gap_is_filled_once_by_whoever_saw_it
-            what_was_loaded_before_the_cache_was_emptied_is_not_kept customers_do_not_meet
-            who_was_forgotten_may_come_back_as_somebody_new of_64_racing_writers_no_older_one_stays);
-        cache_contract!(@case $fixture, Duration::from_secs(2); entries_expire);
-    })* };
-    (@case $fixture:ty, $ttl:expr; $($case:ident)*) => { $(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            if let Some(fixture) = <$fixture>::open($ttl).await {
-                super::$case(&fixture).await;
-            }
-        }
-    )* };
-}
-
-struct MemoryFixture(MemoryCache);
-
-#[async_trait]
-impl Fixture for MemoryFixture {
-    async fn open(ttl: Duration) -> Option<Self> {
-        Some(Self(MemoryCache::new(ttl, Duration::ZERO)))
-    }
-
-    async fn cache(&self) -> Arc<dyn CartCache> {
-        Arc::new(self.0.clone())
-    }
-
-    async fn forget(&self) {
-        self.0.clear();
-    }
-}
-
-#[async_trait]
-impl Fixture for RedisKeys {
-    async fn open(ttl: Duration) -> Option<Self> {
-        Self::living_for(ttl, Duration::ZERO)
-    }
-
-    async fn cache(&self) -> Arc<dyn CartCache> {
-        Arc::new(RedisKeys::cache(self).await)
-    }
-
-    async fn forget(&self) {
-        self.delete().await;
-    }
-}
-
-cache_contract!(memory: MemoryFixture, redis: RedisKeys);

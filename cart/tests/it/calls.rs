@@ -20,10 +20,14 @@ use proto::{
     status::refused,
 };
 use runtime::Runtime;
+use testing::{Fixture, SqliteFixture};
 use tonic::{Request, transport::Channel};
 use uuid::Uuid;
 
-use crate::support::{FakeStore, Shop, carts, guarded, memory_cache, pieces, product, quantities, sqlite_store, user};
+use crate::{
+    places::sqlite_store,
+    support::{FakeStore, Shop, carts, guarded, memory_cache, pieces, product, quantities, user},
+};
 
 fn call(n: u128) -> Terms {
     Terms {
@@ -253,8 +257,8 @@ async fn a_write_that_the_store_denies_to_have_made_is_not_made_again() {
 
 #[tokio::test]
 async fn the_same_call_in_two_processes_at_once_counts_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = sqlite_store(&folder).await;
+    let files = SqliteFixture::new().unwrap();
+    let store = sqlite_store(&files).await;
     let shops = [carts(store.clone(), memory_cache()), carts(store, memory_cache())];
     for n in 1..=20 {
         let deliveries = (0..8).map(|k| shops[k % 2].add_item(user(), product(1), pieces(1), call(n)));

@@ -14,10 +14,10 @@ use cart::{
 use jiff::SignedDuration;
 use proto::cart::v1::{AddItemRequest, GetCartRequest};
 use runtime::{Clock, Runtime};
-use testing::Engine;
+use testing::{Fixture, MongoFixture, RedisFixture};
 
 use crate::{
-    mongo_store::MongoDatabase,
+    places::mongo_store,
     support::{Catalogue, FakeStore, Shop, cart_of, carts, guarded, in_2100, memory_cache, pieces, product, user},
 };
 
@@ -124,7 +124,7 @@ async fn a_caller_asks_for_a_fresh_cart() {
 
 #[tokio::test]
 async fn two_processes_share_their_engines() {
-    let (Some(database), Some(address)) = (MongoDatabase::empty(), Engine::Redis.address()) else {
+    let (Some(database), Some(keys)) = (MongoFixture::new(), RedisFixture::new()) else {
         return;
     };
     let store = Store::Mongo {
@@ -132,18 +132,18 @@ async fn two_processes_share_their_engines() {
         database: database.name.clone(),
     };
     let cache = Cache::Redis {
-        link: RedisLink::open(address),
-        prefix: format!("{}:", testing::unique_name()),
+        link: RedisLink::open(keys.address),
+        prefix: keys.prefix,
     };
     let one = Shop::open_on(store.clone(), cache.clone()).await;
     let other = Shop::open_on(store, cache).await;
-    change_behind(&one, &database.store().await).await;
+    change_behind(&one, &mongo_store(&database).await).await;
     assert_eq!(get(&other, false).await, 1, "the copy that the other one has made");
     assert_eq!(get(&other, true).await, 2);
     assert_eq!(get(&one, false).await, 2);
     let one = one.restart().await;
     assert_eq!(get(&one, true).await, 2);
-    database.drop_all().await;
+    database.close().await;
 }
 
 #[tokio::test]

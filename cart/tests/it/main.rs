@@ -10,6 +10,7 @@ mod freshness;
 mod mongo_store;
 mod network;
 mod old_carts;
+mod places;
 mod purchases;
 mod redis_cache;
 mod store_contract;

@@ -10,57 +10,31 @@ use cart::{
 };
 use futures::TryStreamExt;
 use mongodb::{
-    Client, Collection,
+    Collection,
     bson::{DateTime, Document, doc},
 };
 use runtime::Runtime;
 use storage::{OpenError, StoreError};
-use testing::Engine;
+use testing::{Engine, Fixture, MongoFixture};
 
 use crate::{
     network::{Proxy, nobody, parrot},
+    places::mongo_store,
     support::{SECOND, cart_of, eventually, user},
 };
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A database of a test's own on the server of the tests.
-pub(crate) struct MongoDatabase {
-    pub(crate) uri: String,
-    pub(crate) name: String,
-}
-
-impl MongoDatabase {
-    pub(crate) fn empty() -> Option<Self> {
-        Some(Self {
-            uri: Engine::MongoDb.address()?,
-            name: testing::unique_name(),
-        })
-    }
-
-    pub(crate) async fn store(&self) -> MongoCartStore {
-        MongoCartStore::open(&Secret::new(&*self.uri), &self.name, &Runtime::system())
-            .await
-            .unwrap()
-    }
-
-    async fn collection(&self) -> Collection<Document> {
-        let client = Client::with_uri_str(&self.uri).await.unwrap();
-        client.database(&self.name).collection("carts")
-    }
-
-    pub(crate) async fn drop_all(self) {
-        let client = Client::with_uri_str(&self.uri).await.unwrap();
-        client.database(&self.name).drop().await.unwrap();
-    }
+async fn carts_of(database: &MongoFixture) -> Collection<Document> {
+    database.database().await.collection("carts")
 }
 
 #[tokio::test]
 async fn a_person_can_read_what_is_stored() {
-    let Some(database) = MongoDatabase::empty() else { return };
-    let store = database.store().await;
+    let Some(database) = MongoFixture::new() else { return };
+    let store = mongo_store(&database).await;
     store.save(&cart_of(&user(), 2), None).await.unwrap();
-    let stored = database.collection().await.find_one(doc! {}).await.unwrap().unwrap();
+    let stored = carts_of(&database).await.find_one(doc! {}).await.unwrap().unwrap();
     assert_eq!(stored.get_str("_id").unwrap(), "u");
     assert_eq!(stored.get_i64("version").unwrap(), 2);
     let date = DateTime::from_millis(4_102_444_800_000);
@@ -71,27 +45,27 @@ async fn a_person_can_read_what_is_stored() {
         (line.get_i64("quantity").unwrap(), line.get_i64("price").unwrap()),
         (2, 100)
     );
-    database.drop_all().await;
+    database.close().await;
 }
 
 #[tokio::test]
 async fn a_document_that_is_no_cart_is_corrupt() {
-    let Some(database) = MongoDatabase::empty() else { return };
-    let store = database.store().await;
+    let Some(database) = MongoFixture::new() else { return };
+    let store = mongo_store(&database).await;
     let nonsense = doc! { "_id": "u", "version": "?" };
-    database.collection().await.insert_one(nonsense).await.unwrap();
+    carts_of(&database).await.insert_one(nonsense).await.unwrap();
     let loaded = store.load(&user()).await;
     assert!(matches!(loaded, Err(StoreError::Corrupt(_))), "{loaded:?}");
-    database.drop_all().await;
+    database.close().await;
 }
 
 #[tokio::test]
 async fn old_carts_go_by_an_index_of_the_server_or_by_sweeps() {
-    let Some(database) = MongoDatabase::empty() else { return };
+    let Some(database) = MongoFixture::new() else { return };
     // Twice: the second time the index is there.
     for _ in 0..2 {
-        let store = database.store().await;
-        let cursor = database.collection().await.list_indexes().await;
+        let store = mongo_store(&database).await;
+        let cursor = carts_of(&database).await.list_indexes().await;
         let lives: Vec<_> = match cursor {
             Ok(cursor) => cursor
                 .try_filter_map(async |index| Ok(index.options.and_then(|options| options.expire_after)))
@@ -104,19 +78,19 @@ async fn old_carts_go_by_an_index_of_the_server_or_by_sweeps() {
         let expected = if store.wants_sweeps() { vec![] } else { vec![90 * DAY] };
         assert_eq!(lives, expected);
     }
-    database.drop_all().await;
+    database.close().await;
 }
 
 /// Asks a server through a wire that fails in the middle.
 async fn saves_through(fail: impl Fn(&Proxy)) {
-    let Some(database) = MongoDatabase::empty() else { return };
+    let Some(database) = MongoFixture::new() else { return };
     let server = database.uri.trim_start_matches("mongodb://").trim_end_matches('/');
     let proxy = Proxy::to(server.to_owned()).await;
-    let there = MongoDatabase {
+    let there = MongoFixture {
         uri: format!("mongodb://{}/?directConnection=true", proxy.address),
         name: database.name.clone(),
     };
-    let store = there.store().await;
+    let store = mongo_store(&there).await;
     store.save(&cart_of(&user(), 1), None).await.unwrap();
     fail(&proxy);
     let begin = Instant::now();
@@ -138,7 +112,7 @@ async fn saves_through(fail: impl Fn(&Proxy)) {
     };
     assert_eq!(again, expected);
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart_of(&user(), 2)));
-    database.drop_all().await;
+    database.close().await;
 }
 
 #[tokio::test]
@@ -153,16 +127,16 @@ async fn a_server_that_goes_away_in_the_middle_is_unavailable_until_it_is_back()
 
 #[tokio::test]
 async fn a_heartbeat_is_written_where_no_cart_is() {
-    let Some(database) = MongoDatabase::empty() else { return };
-    let store = database.store().await;
+    let Some(database) = MongoFixture::new() else { return };
+    let store = mongo_store(&database).await;
     assert!(store.is_up().await);
-    let client = Client::with_uri_str(&database.uri).await.unwrap();
+    let there = database.database().await;
     let count = async |collection| {
-        let collection = client.database(&database.name).collection::<Document>(collection);
+        let collection = there.collection::<Document>(collection);
         collection.count_documents(doc! {}).await.unwrap()
     };
     assert_eq!((count("heartbeats").await, count("carts").await), (1, 0));
-    database.drop_all().await;
+    database.close().await;
 }
 
 async fn refusal(uri: &str) -> OpenError {

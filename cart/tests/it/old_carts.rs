@@ -10,13 +10,22 @@ use cart::{
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use runtime::{Clock, Tasks};
+use testing::{MongoFixture, SqliteFixture};
 use uuid::Uuid;
 
 use crate::{
-    mongo_store::MongoDatabase,
-    store_contract::{Fixture, SqliteFixture},
+    places::Stores,
     support::{MINUTE, SECOND, bought, cart_of},
 };
+
+testing::contract! { old_carts:
+    a_sweep_drops_what_nobody_has_changed_for_90_days,
+    a_cart_of_which_a_checkout_holds_pieces_stays,
+    two_sweeps_at_once_drop_as_many_as_there_are,
+    a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old,
+}
+
+old_carts!(sqlite: SqliteFixture, mongo: MongoFixture);
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -29,7 +38,7 @@ fn cart_of_age(user: &str, age: Duration, now: Timestamp) -> Cart {
 }
 
 /// Sweeps, by a clock that stands still.
-async fn sweep_at(fixture: &impl Fixture, now: Timestamp) -> u64 {
+async fn sweep_at(fixture: &dyn Stores, now: Timestamp) -> u64 {
     let carts = fixture.old_carts().await;
     let clock = Clock::from_fn(move || now);
     sweep(carts.as_ref(), &clock, &Tasks::new()).await.unwrap()
@@ -39,7 +48,7 @@ async fn is_there(store: &dyn CartStore, user: &str) -> bool {
     store.load(&UserId::new(user)).await.unwrap().is_some()
 }
 
-async fn a_sweep_drops_what_nobody_has_changed_for_90_days(fixture: &impl Fixture) {
+async fn a_sweep_drops_what_nobody_has_changed_for_90_days(fixture: &dyn Stores) {
     let (store, now) = (fixture.open().await, Clock::system().now());
     let carts = [
         ("new", Duration::ZERO, true),
@@ -57,7 +66,7 @@ async fn a_sweep_drops_what_nobody_has_changed_for_90_days(fixture: &impl Fixtur
     assert_eq!(sweep_at(fixture, now).await, 0);
 }
 
-async fn a_cart_of_which_a_checkout_holds_pieces_stays(fixture: &impl Fixture) {
+async fn a_cart_of_which_a_checkout_holds_pieces_stays(fixture: &dyn Stores) {
     let (store, now) = (fixture.open().await, Clock::system().now());
     let mut cart = cart_of_age("u", 1000 * DAY, now);
     let wanted = Wanted {
@@ -80,7 +89,7 @@ async fn a_cart_of_which_a_checkout_holds_pieces_stays(fixture: &impl Fixture) {
     assert!(!is_there(store.as_ref(), "u").await);
 }
 
-async fn two_sweeps_at_once_drop_as_many_as_there_are(fixture: &impl Fixture) {
+async fn two_sweeps_at_once_drop_as_many_as_there_are(fixture: &dyn Stores) {
     let (store, now) = (fixture.open().await, Clock::system().now());
     // More than one batch, and not so old that a server drops them before the sweeps do.
     let carts: Vec<_> = (0..1201)
@@ -95,7 +104,7 @@ async fn two_sweeps_at_once_drop_as_many_as_there_are(fixture: &impl Fixture) {
     assert_eq!(sweep_at(fixture, now).await, 0);
 }
 
-async fn a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old(fixture: &impl Fixture) {
+async fn a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old(fixture: &dyn Stores) {
     let (store, now) = (fixture.open().await, Clock::system().now());
     store.save(&cart_of_age("u", DAY, now), None).await.unwrap();
     for days in [100, 10_000, -10_000] {
@@ -103,24 +112,3 @@ async fn a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old(fixture: &
     }
     assert!(is_there(store.as_ref(), "u").await);
 }
-
-macro_rules! old_carts {
-    ($($adapter:ident: $fixture:ty { $($case:ident),* $(,)? })*) => { $(mod $adapter {
-        use super::*;
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            if let Some(fixture) = <$fixture>::new().await {
-                super::$case(&fixture).await;
-                fixture.close().await;
-            }
-        })*
-    })* };
-    ($($adapter:ident: $fixture:ty),*) => { old_carts! { $($adapter: $fixture {
-        a_sweep_drops_what_nobody_has_changed_for_90_days,
-        a_cart_of_which_a_checkout_holds_pieces_stays,
-        two_sweeps_at_once_drop_as_many_as_there_are,
-        a_machine_whose_clock_is_wrong_drops_nothing_that_is_not_old,
-    })* } };
-}
-
-old_carts!(sqlite: SqliteFixture, mongo: MongoDatabase);

@@ -13,10 +13,12 @@ use jiff::Timestamp;
 use proto::events::CheckoutCompleted;
 use runtime::{Ids, RequestContext};
 use serde_json::{Value, json};
+use testing::{Fixture, SqliteFixture};
 use uuid::Uuid;
 
-use crate::support::{
-    FakeStore, bought, carts, expecting, memory_cache, pieces, product, quantities, sqlite_store, user,
+use crate::{
+    places::sqlite_store,
+    support::{FakeStore, bought, carts, expecting, memory_cache, pieces, product, quantities, user},
 };
 
 /// The data of a purchase, as checkout writes it.
@@ -80,8 +82,8 @@ async fn an_event_that_comes_twice_counts_once_and_what_was_added_since_stays() 
 
 #[tokio::test]
 async fn the_whole_topic_can_come_again_any_number_of_times() {
-    let folder = tempfile::tempdir().unwrap();
-    let carts = carts(sqlite_store(&folder).await, memory_cache());
+    let files = SqliteFixture::new().unwrap();
+    let carts = carts(sqlite_store(&files).await, memory_cache());
     let handler = Purchases::new(carts.clone());
     let ids = Ids::random();
     let mut topic = Vec::new();
@@ -108,8 +110,8 @@ async fn the_whole_topic_can_come_again_any_number_of_times() {
 
 #[tokio::test]
 async fn racing_deliveries_of_one_event_count_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = sqlite_store(&folder).await;
+    let files = SqliteFixture::new().unwrap();
+    let store = sqlite_store(&files).await;
     let shops = [carts(store.clone(), memory_cache()), carts(store, memory_cache())];
     add(&shops[0], 1, 20).await;
     let purchase = Completed {

@@ -13,66 +13,23 @@ use cart::{
     domain::{Cart, UserId, Version},
     ports::{Cached, CartCache},
 };
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::AsyncCommands;
 use runtime::Ids;
 use storage::OpenError;
-use testing::Engine;
+use testing::{Engine, Fixture, RedisFixture};
 
 use crate::{
     network::{Proxy, nobody, parrot},
+    places::{open_redis, redis_cache, redis_options},
     support::{FakeStore, MINUTE, SECOND, cart_of, carts, eventually, pieces, product, quantities, user},
 };
 
-/// Keys of a test's own in the Redis of the tests.
-pub(crate) struct RedisKeys {
-    address: String,
-    prefix: String,
-    ttl: Duration,
-    jitter: Duration,
+async fn cache_in(keys: &RedisFixture) -> RedisCache {
+    redis_cache(keys, MINUTE).await
 }
 
-impl RedisKeys {
-    pub(crate) fn living_for(ttl: Duration, jitter: Duration) -> Option<Self> {
-        Some(Self {
-            address: Engine::Redis.address()?,
-            prefix: format!("{}:", testing::unique_name()),
-            ttl,
-            jitter,
-        })
-    }
-
-    /// The cache, as another process has it.
-    pub(crate) async fn cache(&self) -> RedisCache {
-        self.cache_by_way_of(&self.address, 10 * SECOND).await
-    }
-
-    async fn cache_by_way_of(&self, address: &str, timeout: Duration) -> RedisCache {
-        let options = RedisOptions {
-            link: &RedisLink::open(address),
-            prefix: &self.prefix,
-            ttl: self.ttl,
-            jitter: self.jitter,
-            timeout,
-        };
-        RedisCache::open(options, Ids::random()).await.unwrap()
-    }
-
-    async fn connection(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(format!("redis://{}/", self.address)).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
-    }
-
-    fn key(&self) -> String {
-        format!("{}cart:u", self.prefix)
-    }
-
-    pub(crate) async fn delete(&self) {
-        let mut connection = self.connection().await;
-        let keys: Vec<String> = connection.keys(format!("{}*", self.prefix)).await.unwrap();
-        if !keys.is_empty() {
-            let _: () = connection.del(keys).await.unwrap();
-        }
-    }
+fn key(keys: &RedisFixture) -> String {
+    format!("{}cart:u", keys.prefix)
 }
 
 async fn write(cache: &RedisCache, version: i64) {
@@ -82,29 +39,25 @@ async fn write(cache: &RedisCache, version: i64) {
 
 #[tokio::test]
 async fn a_person_can_read_what_is_kept() {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
-    let (cache, mut connection) = (keys.cache().await, keys.connection().await);
+    let Some(keys) = RedisFixture::new() else { return };
+    let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
     write(&cache, 2).await;
-    let shown: String = connection.get(keys.key()).await.unwrap();
+    let shown: String = connection.get(key(&keys)).await.unwrap();
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown["version"], 2);
     assert_eq!(shown["cart"]["user"], "u");
     assert_eq!(shown["cart"]["lines"][0]["quantity"], 2);
     assert_eq!(shown["cart"]["lines"][0]["price"], 100);
     let ticket = cache.invalidate(&user(), Version(3)).await.unwrap();
-    let shown: String = connection.get(keys.key()).await.unwrap();
+    let shown: String = connection.get(key(&keys)).await.unwrap();
     let gap = format!(r#"{{"oldest":3,"ticket":"{}","era":""#, ticket.0);
     assert!(shown.starts_with(&gap), "{shown}");
 }
 
 #[tokio::test]
 async fn nobody_believes_what_was_kept_before_an_era() {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
-    let (cache, other_process) = (keys.cache().await, keys.cache().await);
+    let Some(keys) = RedisFixture::new() else { return };
+    let (cache, other_process) = (cache_in(&keys).await, cache_in(&keys).await);
     write(&cache, 2).await;
     // Two processes are in the middle of a write; one of them has not reached the cache with it, and dies.
     let before = cache.invalidate(&user(), Version(3)).await.unwrap();
@@ -126,21 +79,24 @@ async fn nobody_believes_what_was_kept_before_an_era() {
 
 #[tokio::test]
 async fn entries_live_for_the_time_and_a_part_of_the_jitter_and_gaps_as_long_as_any() {
-    let Some(keys) = RedisKeys::living_for(10 * MINUTE, 5 * MINUTE) else {
-        return;
+    let Some(keys) = RedisFixture::new() else { return };
+    let link = RedisLink::open(&*keys.address);
+    let options = RedisOptions {
+        jitter: 5 * MINUTE,
+        ..redis_options(&keys, &link, 10 * MINUTE)
     };
-    let (cache, mut connection) = (keys.cache().await, keys.connection().await);
+    let (cache, mut connection) = (open_redis(options).await, keys.connect().await);
     let ten_minutes = 600_000;
     let mut lives = Vec::new();
     for version in 1..=40 {
         cache.invalidate(&user(), Version(version)).await.unwrap();
-        let life: i64 = connection.pttl(keys.key()).await.unwrap();
+        let life: i64 = connection.pttl(key(&keys)).await.unwrap();
         assert!(
             (ten_minutes * 3 / 2 - 10_000..=ten_minutes * 3 / 2).contains(&life),
             "{life}"
         );
         write(&cache, version).await;
-        lives.push(connection.pttl::<_, i64>(keys.key()).await.unwrap());
+        lives.push(connection.pttl::<_, i64>(key(&keys)).await.unwrap());
     }
     assert!(
         lives
@@ -154,26 +110,22 @@ async fn entries_live_for_the_time_and_a_part_of_the_jitter_and_gaps_as_long_as_
 
 #[tokio::test]
 async fn a_gap_that_is_looked_at_all_the_time_ends_all_the_same() {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
-    let (cache, mut connection) = (keys.cache().await, keys.connection().await);
+    let Some(keys) = RedisFixture::new() else { return };
+    let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
     cache.invalidate(&user(), Version(3)).await.unwrap();
     // As if it had been there for long.
-    let _: bool = connection.pexpire(keys.key(), 5_000).await.unwrap();
+    let _: bool = connection.pexpire(key(&keys), 5_000).await.unwrap();
     for _ in 0..3 {
         assert!(matches!(cache.get(&user()).await.unwrap(), Cached::Nothing(_)));
-        let life: i64 = connection.pttl(keys.key()).await.unwrap();
+        let life: i64 = connection.pttl(key(&keys)).await.unwrap();
         assert!(life <= 5_000, "{life}");
     }
 }
 
 #[tokio::test]
 async fn what_is_no_cart_counts_as_nothing() {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
-    let (cache, mut connection) = (keys.cache().await, keys.connection().await);
+    let Some(keys) = RedisFixture::new() else { return };
+    let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
     for nonsense in [
         "",
         "nonsense",
@@ -181,7 +133,7 @@ async fn what_is_no_cart_counts_as_nothing() {
         r#"{"version":7,"#,
         r#"{"oldest":7}"#,
     ] {
-        let _: () = connection.set(keys.key(), nonsense).await.unwrap();
+        let _: () = connection.set(key(&keys), nonsense).await.unwrap();
         let found = cache.get(&user()).await.unwrap();
         let Cached::Nothing(ticket) = found else {
             panic!("{nonsense}: {found:?}")
@@ -197,10 +149,8 @@ async fn what_is_no_cart_counts_as_nothing() {
 /// Whoever can write to Redis, or a mistake that mixes up keys, shows nobody the cart of another.
 #[tokio::test]
 async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
-    let (cache, mut connection) = (keys.cache().await, keys.connection().await);
+    let Some(keys) = RedisFixture::new() else { return };
+    let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
     let Cached::Nothing(ticket) = cache.get(&user()).await.unwrap() else {
         panic!("a key of its own is empty")
     };
@@ -208,7 +158,7 @@ async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
     let other = UserId::new("other");
     let key_of_other = format!("{}cart:other", keys.prefix);
     let _: () = redis::cmd("COPY")
-        .arg(keys.key())
+        .arg(key(&keys))
         .arg(&key_of_other)
         .query_async(&mut connection)
         .await
@@ -229,14 +179,15 @@ async fn add(carts: &Carts) -> Arc<Cart> {
 
 /// Shops while Redis fails and after, with a limit on what that may cost.
 async fn shop_through(fail: impl Fn(&Proxy)) {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
+    let Some(keys) = RedisFixture::new() else { return };
     let proxy = Proxy::to(keys.address.clone()).await;
     let store = Arc::new(FakeStore::default());
-    let cache = keys
-        .cache_by_way_of(&proxy.address.to_string(), Duration::from_millis(50))
-        .await;
+    let link = RedisLink::open(proxy.address.to_string());
+    let options = RedisOptions {
+        timeout: Duration::from_millis(50),
+        ..redis_options(&keys, &link, MINUTE)
+    };
+    let cache = open_redis(options).await;
     let here = carts(store.clone(), Arc::new(cache.clone()));
     add(&here).await;
     eventually("the cart is copied", || async {
@@ -275,18 +226,16 @@ async fn a_redis_that_goes_away_in_the_middle_fails_no_request() {
 
 #[tokio::test]
 async fn a_redis_that_is_emptied_in_the_middle_shows_no_old_cart() {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
+    let Some(keys) = RedisFixture::new() else { return };
     let store = Arc::new(FakeStore::default());
     let shops = [
-        carts(store.clone(), Arc::new(keys.cache().await)),
-        carts(store, Arc::new(keys.cache().await)),
+        carts(store.clone(), Arc::new(cache_in(&keys).await)),
+        carts(store, Arc::new(cache_in(&keys).await)),
     ];
     let user = user();
     for n in 1..=90 {
         let (one, other) = (&shops[n % 2], &shops[(n + 1) % 2]);
-        let (added, _, ()) = tokio::join!(add(one), other.get_cart(&user), keys.delete());
+        let (added, _, ()) = tokio::join!(add(one), other.get_cart(&user), keys.clear());
         assert_eq!(*other.get_cart(&user).await.unwrap(), *added);
         assert_eq!(*one.get_cart(&user).await.unwrap(), *added);
     }
@@ -294,12 +243,10 @@ async fn a_redis_that_is_emptied_in_the_middle_shows_no_old_cart() {
 
 #[tokio::test]
 async fn a_writer_who_dies_after_the_save_leaves_no_older_copy_to_others() {
-    let Some(keys) = RedisKeys::living_for(MINUTE, Duration::ZERO) else {
-        return;
-    };
+    let Some(keys) = RedisFixture::new() else { return };
     let store = Arc::new(FakeStore::default());
-    let here = carts(store.clone(), Arc::new(keys.cache().await));
-    let there = carts(store.clone(), Arc::new(keys.cache().await));
+    let here = carts(store.clone(), Arc::new(cache_in(&keys).await));
+    let there = carts(store.clone(), Arc::new(cache_in(&keys).await));
     add(&here).await;
     assert_eq!(there.get_cart(&user()).await.unwrap().version, Version(1));
     // Nothing more is done after that save, by anybody.

@@ -1,43 +1,50 @@
-//! What every store of carts does. Each adapter is one line at the end.
+//! What every store of carts does. Each adapter is one line.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use cart::{
     app::CartError,
     domain::{
         Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CheckoutId, EventId, Held, Key, UsedKey, UserId,
         Version, Wanted,
     },
-    ports::{CartStore, OldCarts, Saved},
+    ports::{CartStore, Saved},
 };
 use money::{Currency, Money};
-use tempfile::TempDir;
+use testing::{MongoFixture, SqliteFixture};
 use uuid::Uuid;
 
 use crate::{
-    mongo_store::MongoDatabase,
-    support::{bought, cart_of, carts, in_2100, large_cart, memory_cache, offer, pieces, sqlite_store, user},
+    places::Stores,
+    support::{bought, cart_of, carts, in_2100, large_cart, memory_cache, offer, pieces, user},
 };
 
-#[async_trait]
-pub(crate) trait Fixture: Sized {
-    /// `None` when the engine is not there, which was said.
-    async fn new() -> Option<Self>;
-    /// The store; the same one with every call, as after a restart.
-    async fn open(&self) -> Arc<dyn CartStore>;
-    /// The same store, as one that does not let old carts go by itself.
-    async fn old_carts(&self) -> Arc<dyn OldCarts>;
-    /// Takes away what the store has kept.
-    async fn close(self);
+testing::contract! { store_contract:
+    who_was_never_saved_is_not_there,
+    what_was_saved_is_loaded,
+    what_is_held_is_loaded,
+    a_second_first_save_conflicts,
+    only_the_expected_version_is_replaced,
+    a_cart_that_is_not_there_is_not_replaced,
+    a_cart_that_is_erased_is_gone_and_no_other_one,
+    customers_do_not_meet,
+    a_value_of_2_mb_is_kept,
+    a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all,
+    of_64_racing_writers_each_counts_once,
+    of_64_racing_checkouts_one_holds,
+    carts_outlive_a_restart,
 }
 
-async fn who_was_never_saved_is_not_there(store: &dyn CartStore) {
+store_contract!(sqlite: SqliteFixture, mongo: MongoFixture);
+
+async fn who_was_never_saved_is_not_there(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     assert_eq!(store.load(&user()).await.unwrap(), None);
     assert!(store.is_up().await);
 }
 
-async fn what_was_saved_is_loaded(store: &dyn CartStore) {
+async fn what_was_saved_is_loaded(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let mut cart = cart_of(&user(), 1);
     let euro: Currency = "EUR".parse().unwrap();
     cart.lines[0].price = Money::new(Money::MAX_MINOR_UNITS, euro);
@@ -58,7 +65,8 @@ async fn what_was_saved_is_loaded(store: &dyn CartStore) {
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
 }
 
-async fn what_is_held_is_loaded(store: &dyn CartStore) {
+async fn what_is_held_is_loaded(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let mut cart = cart_of(&user(), 5);
     cart.add(offer(2), pieces(3), in_2100()).unwrap();
     for (n, id) in [(1, 1), (2, 2)] {
@@ -79,7 +87,8 @@ async fn what_is_held_is_loaded(store: &dyn CartStore) {
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
 }
 
-async fn of_64_racing_checkouts_one_holds(store: &Arc<dyn CartStore>) {
+async fn of_64_racing_checkouts_one_holds(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let cart = cart_of(&user(), 3);
     store.save(&cart, None).await.unwrap();
     let mut checkouts = tokio::task::JoinSet::new();
@@ -108,7 +117,8 @@ async fn of_64_racing_checkouts_one_holds(store: &Arc<dyn CartStore>) {
     assert_eq!((cart.lines[0].quantity.get(), cart.holds.len()), (2, 1));
 }
 
-async fn a_second_first_save_conflicts(store: &dyn CartStore) {
+async fn a_second_first_save_conflicts(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let first = cart_of(&user(), 1);
     assert_eq!(store.save(&first, None).await.unwrap(), Saved::Done);
     assert_eq!(store.save(&cart_of(&user(), 2), None).await.unwrap(), Saved::Conflict);
@@ -120,7 +130,8 @@ async fn a_second_first_save_conflicts(store: &dyn CartStore) {
     assert_eq!(store.load(&user()).await.unwrap(), Some(first));
 }
 
-async fn only_the_expected_version_is_replaced(store: &dyn CartStore) {
+async fn only_the_expected_version_is_replaced(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let versions: Vec<_> = (1..=3).map(|version| cart_of(&user(), version)).collect();
     store.save(&versions[0], None).await.unwrap();
     assert_eq!(store.save(&versions[1], Some(Version(1))).await.unwrap(), Saved::Done);
@@ -134,7 +145,8 @@ async fn only_the_expected_version_is_replaced(store: &dyn CartStore) {
     assert_eq!(store.load(&user()).await.unwrap().as_ref(), Some(&versions[1]));
 }
 
-async fn a_cart_that_is_not_there_is_not_replaced(store: &dyn CartStore) {
+async fn a_cart_that_is_not_there_is_not_replaced(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     assert_eq!(
         store.save(&cart_of(&user(), 2), Some(Version(1))).await.unwrap(),
         Saved::Conflict
@@ -142,7 +154,8 @@ async fn a_cart_that_is_not_there_is_not_replaced(store: &dyn CartStore) {
     assert_eq!(store.load(&user()).await.unwrap(), None);
 }
 
-async fn a_cart_that_is_erased_is_gone_and_no_other_one(store: &dyn CartStore) {
+async fn a_cart_that_is_erased_is_gone_and_no_other_one(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let (ann, bob) = (UserId::new("ann"), UserId::new("ann%"));
     for user in [&ann, &bob] {
         store.save(&cart_of(user, 3), None).await.unwrap();
@@ -158,7 +171,8 @@ async fn a_cart_that_is_erased_is_gone_and_no_other_one(store: &dyn CartStore) {
     assert_eq!(store.save(&cart_of(&ann, 1), None).await.unwrap(), Saved::Done);
 }
 
-async fn customers_do_not_meet(store: &dyn CartStore) {
+async fn customers_do_not_meet(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let users = ["a", "A", "a ", "é", "%", "'; DROP TABLE carts; --"].map(UserId::new);
     for user in &users {
         assert_eq!(store.save(&cart_of(user, 1), None).await.unwrap(), Saved::Done);
@@ -168,13 +182,15 @@ async fn customers_do_not_meet(store: &dyn CartStore) {
     }
 }
 
-async fn a_value_of_2_mb_is_kept(store: &dyn CartStore) {
+async fn a_value_of_2_mb_is_kept(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let cart = large_cart(&user());
     store.save(&cart, None).await.unwrap();
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
 }
 
-async fn a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all(store: &dyn CartStore) {
+async fn a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     for version in 1..=20 {
         let base = (version > 1).then_some(Version(version - 1));
         let cart = cart_of(&user(), version);
@@ -190,7 +206,8 @@ async fn a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all(store: &d
     }
 }
 
-async fn of_64_racing_writers_each_counts_once(store: &Arc<dyn CartStore>) {
+async fn of_64_racing_writers_each_counts_once(fixture: &dyn Stores) {
+    let store = fixture.open().await;
     let at = in_2100();
     let write = |store: Arc<dyn CartStore>| async move {
         loop {
@@ -213,7 +230,7 @@ async fn of_64_racing_writers_each_counts_once(store: &Arc<dyn CartStore>) {
     assert_eq!((cart.version, cart.lines[0].quantity.get()), (Version(64), 64));
 }
 
-async fn carts_outlive_a_restart(fixture: &impl Fixture) {
+async fn carts_outlive_a_restart(fixture: &dyn Stores) {
     let cart = cart_of(&user(), 1);
     fixture.open().await.save(&cart, None).await.unwrap();
     let store = fixture.open().await;
@@ -227,66 +244,3 @@ async fn carts_outlive_a_restart(fixture: &impl Fixture) {
 fn event(n: u128) -> EventId {
     EventId(Uuid::from_u128(n))
 }
-
-macro_rules! store_contract {
-    ($($adapter:ident: $fixture:ty),*) => { $(mod $adapter {
-        use super::*;
-        store_contract!(@case $fixture, |fixture| fixture.open().await.as_ref();
-            who_was_never_saved_is_not_there what_was_saved_is_loaded what_is_held_is_loaded
-            a_second_first_save_conflicts only_the_expected_version_is_replaced
-            a_cart_that_is_not_there_is_not_replaced a_cart_that_is_erased_is_gone_and_no_other_one customers_do_not_meet a_value_of_2_mb_is_kept
-            a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all);
-        store_contract!(@case $fixture, |fixture| &fixture.open().await;
-            of_64_racing_writers_each_counts_once of_64_racing_checkouts_one_holds);
-        store_contract!(@case $fixture, |fixture| &fixture; carts_outlive_a_restart);
-    })* };
-    (@case $fixture:ty, |$name:ident| $given:expr; $($case:ident)*) => { $(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            if let Some($name) = <$fixture>::new().await {
-                super::$case($given).await;
-                $name.close().await;
-            }
-        }
-    )* };
-}
-
-pub(crate) struct SqliteFixture(TempDir);
-
-#[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Option<Self> {
-        Some(Self(tempfile::tempdir().unwrap()))
-    }
-
-    async fn open(&self) -> Arc<dyn CartStore> {
-        sqlite_store(&self.0).await
-    }
-
-    async fn old_carts(&self) -> Arc<dyn OldCarts> {
-        sqlite_store(&self.0).await
-    }
-
-    async fn close(self) {}
-}
-
-#[async_trait]
-impl Fixture for MongoDatabase {
-    async fn new() -> Option<Self> {
-        Self::empty()
-    }
-
-    async fn open(&self) -> Arc<dyn CartStore> {
-        Arc::new(self.store().await)
-    }
-
-    async fn old_carts(&self) -> Arc<dyn OldCarts> {
-        Arc::new(self.store().await)
-    }
-
-    async fn close(self) {
-        self.drop_all().await;
-    }
-}
-
-store_contract!(sqlite: SqliteFixture, mongo: MongoDatabase);

@@ -16,7 +16,6 @@ use cart::{
     cache::{GuardedCache, MemoryCache, Patience},
     domain::{Bought, Cart, CartId, Offer, ProductId, UserId, Version},
     ports::{CacheError, Cached, CartCache, CartStore, Found, Products, Saved, Ticket},
-    store::SqliteCartStore,
 };
 use events::{EventBus, SqliteBus};
 use jiff::Timestamp;
@@ -30,16 +29,15 @@ use proto::{
     },
     status::Refusal,
 };
-use runtime::{
-    Faults, Points, Runtime, Service,
-    channel::{Peer, Policy},
-    serve::{Interface, Running, start},
-};
+use runtime::{Points, Runtime, Service, channel::Peer, serve::Running};
 use storage::StoreError;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
+use testing::{Fixture, SqliteFixture, patient};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
+
+use crate::places::sqlite_store;
+
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
@@ -126,14 +124,6 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn
     tokio::time::timeout(MINUTE, look)
         .await
         .unwrap_or_else(|_| panic!("{what}"));
-}
-
-pub(crate) async fn sqlite_store(folder: &TempDir) -> Arc<SqliteCartStore> {
-    Arc::new(
-        SqliteCartStore::open(&folder.path().join("cart.db"), &Points::none())
-            .await
-            .unwrap(),
-    )
 }
 
 pub(crate) fn memory_cache() -> Arc<dyn CartCache> {
@@ -315,18 +305,18 @@ pub(crate) struct Shop {
     /// Until they are closed.
     products: Option<Running>,
     config: cart::Config,
-    folder: TempDir,
+    files: SqliteFixture,
 }
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let files = SqliteFixture::new().unwrap();
         let config = cart::Config {
-            store: cart::Store::Sqlite(folder.path().join("cart.db")),
+            store: cart::Store::Sqlite(files.file("cart.db")),
             cache: cart::Cache::Memory,
             cache_ttl: 15 * MINUTE,
         };
-        Self::open_in(folder, config).await
+        Self::open_in(files, config).await
     }
 
     /// On engines of its own choice.
@@ -336,24 +326,22 @@ impl Shop {
             cache,
             cache_ttl: 15 * MINUTE,
         };
-        Self::open_in(tempfile::tempdir().unwrap(), config).await
+        Self::open_in(SqliteFixture::new().unwrap(), config).await
     }
 
-    async fn open_in(folder: TempDir, config: cart::Config) -> Self {
+    async fn open_in(files: SqliteFixture, config: cart::Config) -> Self {
         let server = ProductServer::default();
         let rise = server.rise.clone();
         let runtime = Runtime::system().with_own_tasks();
         let products = Service::new("product", ProductServiceServer::new(server), runtime.tasks.clone());
-        let (product, products) = serve(products, &runtime).await;
-        let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
-            .await
-            .unwrap();
+        let (product, products) = testing::serve(products, INTERFACE, patient(), &runtime).await;
+        let bus = SqliteBus::open(&files.file("bus.db"), &Points::none()).await.unwrap();
         let bus: Arc<dyn EventBus> = Arc::new(bus);
         let runtime = runtime.with_own_tasks();
         let service = cart::build(config.clone(), product, bus.clone(), &runtime)
             .await
             .unwrap();
-        let (peer, cart) = serve(service, &runtime).await;
+        let (peer, cart) = testing::serve(service, INTERFACE, patient(), &runtime).await;
         Self {
             client: CartServiceClient::new(peer),
             bus,
@@ -362,7 +350,7 @@ impl Shop {
             cart,
             products: Some(products),
             config,
-            folder,
+            files,
         }
     }
 
@@ -374,7 +362,7 @@ impl Shop {
     pub(crate) async fn restart(mut self) -> Self {
         self.close_products().await;
         self.cart.stop(10 * SECOND).await;
-        Self::open_in(self.folder, self.config).await
+        Self::open_in(self.files, self.config).await
     }
 
     pub(crate) async fn close_products(&mut self) {
@@ -385,24 +373,6 @@ impl Shop {
 
     /// The carts, as another process has them.
     pub(crate) async fn sqlite_store(&self) -> Arc<dyn CartStore> {
-        sqlite_store(&self.folder).await
+        sqlite_store(&self.files).await
     }
-}
-
-async fn serve(service: Service, runtime: &Runtime) -> (Peer, Running) {
-    let policy = Policy {
-        deadline: 30 * SECOND,
-        points: Points::none(),
-        faults: Faults::none(),
-    };
-    let (peer, incoming) = Peer::in_process(policy);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface {
-        descriptors: proto::FILE_DESCRIPTOR_SET,
-        complete: proto::status::complete,
-    };
-    (
-        peer,
-        start(service, listener, incoming, interface, runtime).await.unwrap(),
-    )
 }

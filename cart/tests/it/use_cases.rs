@@ -11,10 +11,12 @@ use cart::{
     ports::CartStore,
 };
 use storage::StoreError;
+use testing::{Fixture, SqliteFixture};
 use tokio::task::JoinSet;
 
-use crate::support::{
-    BadCache, FakeStore, carts, expecting, memory_cache, pieces, product, quantities, sqlite_store, user,
+use crate::{
+    places::sqlite_store,
+    support::{BadCache, FakeStore, carts, expecting, memory_cache, pieces, product, quantities, user},
 };
 
 fn over_fake() -> (Arc<FakeStore>, Carts) {
@@ -215,8 +217,8 @@ async fn a_cache_that_is_down_or_hangs_fails_no_request() {
 
 /// `instances` processes on one store; 64 callers, spread over them, add one piece each.
 async fn race(instances: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = sqlite_store(&folder).await;
+    let files = SqliteFixture::new().unwrap();
+    let store = sqlite_store(&files).await;
     let shops: Vec<_> = (0..instances).map(|_| carts(store.clone(), memory_cache())).collect();
     let mut callers = JoinSet::new();
     for n in 0..64 {
@@ -246,8 +248,8 @@ async fn sixty_four_racing_additions_in_two_processes_all_count() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundredth_piece_is_refused_however_many_race_for_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let carts = carts(sqlite_store(&folder).await, memory_cache());
+    let files = SqliteFixture::new().unwrap();
+    let carts = carts(sqlite_store(&files).await, memory_cache());
     let mut callers = JoinSet::new();
     for _ in 0..40 {
         let carts = carts.clone();
@@ -265,8 +267,8 @@ async fn a_hundredth_piece_is_refused_however_many_race_for_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn customers_read_their_own_writes() {
-    let folder = tempfile::tempdir().unwrap();
-    let carts = carts(sqlite_store(&folder).await, memory_cache());
+    let files = SqliteFixture::new().unwrap();
+    let carts = carts(sqlite_store(&files).await, memory_cache());
     let mut customers = JoinSet::new();
     for n in 0..4 {
         let user = UserId::new(format!("user {n}"));

@@ -25,7 +25,7 @@ use storage::StoreError;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::bench::MemoryJournal;
+use crate::harness::MemoryJournal;
 
 const TOPIC: Topic = Topic {
     partitions: 1,

@@ -9,14 +9,14 @@ use saga::State as _;
 use uuid::Uuid;
 
 use crate::{
-    bench::{Bench, paid_with, request},
+    harness::{Harness, paid_with, request},
     ledger::payment_id,
     world::{At, Fault},
 };
 
 /// The only event there is.
-fn only_event(bench: &Bench) -> Event {
-    let mut outbox = bench.journal.outbox();
+fn only_event(harness: &Harness) -> Event {
+    let mut outbox = harness.journal.outbox();
     assert_eq!(outbox.len(), 1);
     outbox.remove(0)
 }
@@ -33,9 +33,9 @@ fn assert_envelope(event: &Event, checkout: &Checkout, (kind, name): (&str, &str
 
 #[tokio::test(start_paused = true)]
 async fn a_purchase_tells_everything_an_order_needs() {
-    let bench = Bench::new();
-    let checkout = bench.buy(request("k")).await;
-    let event = only_event(&bench);
+    let harness = Harness::new();
+    let checkout = harness.buy(request("k")).await;
+    let event = only_event(&harness);
     assert_envelope(
         &event,
         &checkout,
@@ -76,12 +76,12 @@ async fn a_purchase_tells_everything_an_order_needs() {
 #[tokio::test(start_paused = true)]
 async fn a_purchase_that_failed_tells_why() {
     for (method, reason) in [("pm_card_declined", "CARD_DECLINED"), ("pm_card_ok", "OUT_OF_STOCK")] {
-        let bench = Bench::new();
+        let harness = Harness::new();
         if reason == "OUT_OF_STOCK" {
-            bench.world.ledger().sell_out();
+            harness.world.ledger().sell_out();
         }
-        let checkout = bench.buy(paid_with("k", method)).await;
-        let event = only_event(&bench);
+        let checkout = harness.buy(paid_with("k", method)).await;
+        let event = only_event(&harness);
         assert_envelope(&event, &checkout, ("cartwright.checkout.failed.v1", "CheckoutFailed"));
         let told: CheckoutFailed = serde_json::from_slice(&event.data).unwrap();
         let expected = CheckoutFailed {
@@ -97,30 +97,30 @@ async fn a_purchase_that_failed_tells_why() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_carries_the_request_that_caused_it() {
-    let bench = Bench::new();
+    let harness = Harness::new();
     let context = RequestContext::new(&Ids::random());
     // Also when the saga outlives it.
-    bench.world.script(At::Confirm, vec![Some(Fault::AnswerLost); 5]);
-    let initiate = bench
+    harness.world.script(At::Confirm, vec![Some(Fault::AnswerLost); 5]);
+    let initiate = harness
         .checkouts
         .initiate(request("k"), std::time::Duration::from_millis(1));
     let answer = context.clone().scope(initiate).await.unwrap();
     assert!(!answer.checkout.state.is_terminal());
-    bench.ended(answer.checkout.id).await;
-    assert_eq!(only_event(&bench).context, context);
+    harness.ended(answer.checkout.id).await;
+    assert_eq!(only_event(&harness).context, context);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unfinished_purchase_tells_nothing() {
-    let bench = Bench::new();
+    let harness = Harness::new();
     for at in [At::Reserve, At::Hold, At::Charge, At::Confirm] {
-        let gate = bench.world.gate_behind(at);
-        let buying = bench.start_to_buy(request(&format!("{at:?}")));
+        let gate = harness.world.gate_behind(at);
+        let buying = harness.start_to_buy(request(&format!("{at:?}")));
         gate.reached().await;
-        let told = bench.journal.outbox().len();
+        let told = harness.journal.outbox().len();
         gate.open();
         buying.await.unwrap().unwrap();
-        assert_eq!(bench.journal.outbox().len(), told + 1, "{at:?}");
+        assert_eq!(harness.journal.outbox().len(), told + 1, "{at:?}");
     }
-    bench.assert_sound("told once each").await;
+    harness.assert_sound("told once each").await;
 }

@@ -9,7 +9,7 @@ use checkout::{
 use saga::journal::memory::WriteFault;
 
 use crate::{
-    bench::{Bench, TOTAL, paid_with, reason, request},
+    harness::{Harness, TOTAL, paid_with, reason, request},
     ledger::payment_id,
     world::{At, FAULTS, Fault, PARTICIPANTS},
 };
@@ -33,15 +33,15 @@ const SCENES: [Scene; 5] = [
 ];
 
 impl Scene {
-    fn bench(self) -> Bench {
-        let bench = Bench::new();
+    fn harness(self) -> Harness {
+        let harness = Harness::new();
         match self {
             Self::Good | Self::Declined => {}
-            Self::OutOfStock => bench.world.ledger().sell_out(),
-            Self::CartChanged => bench.world.change_every_cart(),
-            Self::HoldExpired => bench.world.expire_every_hold(),
+            Self::OutOfStock => harness.world.ledger().sell_out(),
+            Self::CartChanged => harness.world.ledger().carts.always_change = true,
+            Self::HoldExpired => harness.world.ledger().holds_are_short = true,
         }
-        bench
+        harness
     }
 
     fn request(self) -> Request {
@@ -61,10 +61,10 @@ impl Scene {
         }
     }
 
-    async fn play(self, bench: &Bench, what: &str) {
-        let checkout = bench.buy(self.request()).await;
+    async fn play(self, harness: &Harness, what: &str) {
+        let checkout = harness.buy(self.request()).await;
         self.assert_verdict(&checkout, what);
-        bench.assert_sound(what).await;
+        harness.assert_sound(what).await;
     }
 }
 
@@ -74,10 +74,10 @@ async fn every_fault_of_every_call_leaves_the_verdict_as_it_was() {
         for at in PARTICIPANTS {
             for fault in FAULTS {
                 for times in [1, 2, 5] {
-                    let bench = scene.bench();
-                    bench.world.script(at, vec![Some(fault); times]);
+                    let harness = scene.harness();
+                    harness.world.script(at, vec![Some(fault); times]);
                     scene
-                        .play(&bench, &format!("{scene:?}: {at:?} {fault:?} {times} times"))
+                        .play(&harness, &format!("{scene:?}: {at:?} {fault:?} {times} times"))
                         .await;
                 }
             }
@@ -90,12 +90,12 @@ async fn faults_of_all_calls_in_any_mixture_leave_the_verdict_as_it_was() {
     for seed in 0..200 {
         let mut random = fastrand::Rng::with_seed(seed);
         for scene in SCENES {
-            let bench = scene.bench();
+            let harness = scene.harness();
             for at in PARTICIPANTS {
                 let faults = (0..6).map(|_| random.choice(FAULTS).filter(|_| random.bool()));
-                bench.world.script(at, faults.collect::<Vec<_>>());
+                harness.world.script(at, faults.collect::<Vec<_>>());
             }
-            scene.play(&bench, &format!("{scene:?}, seed {seed}")).await;
+            scene.play(&harness, &format!("{scene:?}, seed {seed}")).await;
         }
     }
 }
@@ -106,19 +106,19 @@ async fn a_journal_that_fails_now_and_then_changes_no_verdict() {
         for fault in [WriteFault::Lost, WriteFault::AnswerLost] {
             // Which of the writes after the first one fails.
             for nth in 0..6 {
-                let bench = scene.bench();
-                bench.recover();
-                let gate = bench.world.gate_before(At::Reserve);
-                let buying = bench.start_to_buy(scene.request());
+                let harness = scene.harness();
+                harness.recover();
+                let gate = harness.world.gate_before(At::Reserve);
+                let buying = harness.start_to_buy(scene.request());
                 gate.reached().await;
-                let id = bench.only().await.id;
-                bench.journal.fail_nth_write(nth, fault);
+                let id = harness.only().await.id;
+                harness.journal.fail_nth_write(nth, fault);
                 gate.open();
                 let checkout = buying.await.unwrap().unwrap().checkout;
                 let what = format!("{scene:?}: write {nth} {fault:?}");
                 assert_eq!(checkout.id, id);
                 scene.assert_verdict(&checkout, &what);
-                bench.assert_sound(&what).await;
+                harness.assert_sound(&what).await;
             }
         }
     }
@@ -126,36 +126,39 @@ async fn a_journal_that_fails_now_and_then_changes_no_verdict() {
 
 #[tokio::test(start_paused = true)]
 async fn a_charge_whose_answer_was_lost_is_found_and_not_made_again() {
-    let bench = Bench::new();
-    bench.world.script(At::Charge, [Some(Fault::AnswerLost)]);
-    let checkout = bench.buy(request("k")).await;
+    let harness = Harness::new();
+    harness.world.script(At::Charge, [Some(Fault::AnswerLost)]);
+    let checkout = harness.buy(request("k")).await;
     assert_eq!(checkout.state, State::Completed);
     assert_eq!(checkout.payment_id, Some(payment_id(checkout.id)));
     assert_eq!(
-        (bench.world.calls_of(At::Charge), bench.world.calls_of(At::FindPayment)),
+        (
+            harness.world.calls_of(At::Charge),
+            harness.world.calls_of(At::FindPayment)
+        ),
         (1, 1)
     );
-    bench.assert_sound("answer lost").await;
+    harness.assert_sound("answer lost").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_decline_whose_answer_was_lost_is_found() {
-    let bench = Bench::new();
-    bench.world.script(At::Charge, [Some(Fault::AnswerLost)]);
-    let checkout = bench.buy(paid_with("k", "pm_card_expired")).await;
+    let harness = Harness::new();
+    harness.world.script(At::Charge, [Some(Fault::AnswerLost)]);
+    let checkout = harness.buy(paid_with("k", "pm_card_expired")).await;
     assert_eq!(reason(&checkout), "CARD_EXPIRED");
-    assert_eq!(bench.world.calls_of(At::Charge), 1);
-    bench.assert_sound("decline lost").await;
+    assert_eq!(harness.world.calls_of(At::Charge), 1);
+    harness.assert_sound("decline lost").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_charge_that_never_arrived_is_made_once_later() {
-    let bench = Bench::new();
-    bench.world.script(At::Charge, vec![Some(Fault::NeverArrives); 4]);
-    let checkout = bench.buy(request("k")).await;
-    assert_eq!(bench.world.ledger().movements(checkout.id), [TOTAL]);
-    assert_eq!(bench.world.calls_of(At::Charge), 5);
-    bench.assert_sound("never arrived").await;
+    let harness = Harness::new();
+    harness.world.script(At::Charge, vec![Some(Fault::NeverArrives); 4]);
+    let checkout = harness.buy(request("k")).await;
+    assert_eq!(harness.world.ledger().movements(checkout.id), [TOTAL]);
+    assert_eq!(harness.world.calls_of(At::Charge), 5);
+    harness.assert_sound("never arrived").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,21 +166,21 @@ async fn a_charge_of_unknown_outcome_is_never_compensated_on_a_guess() {
     let declined = paid_with("k", "pm_card_declined");
     for (request, verdict) in [(request("k"), Status::Completed), (declined, Status::Failed)] {
         for fault in FAULTS.into_iter().filter(|fault| *fault != Fault::Twice) {
-            let bench = Bench::new();
-            bench.world.always(At::Charge, fault);
-            bench.world.always(At::FindPayment, Fault::NeverArrives);
-            let buying = bench.start_to_buy(request.clone());
+            let harness = Harness::new();
+            harness.world.always(At::Charge, fault);
+            harness.world.always(At::FindPayment, Fault::NeverArrives);
+            let buying = harness.start_to_buy(request.clone());
             let six_hours = Duration::from_hours(6);
             tokio::time::sleep(six_hours).await;
-            let stuck = bench.only().await;
+            let stuck = harness.only().await;
             assert_eq!((&stuck.state, stuck.needs_attention), (&State::PaymentPending, true));
-            assert!(bench.world.calls_of(At::Charge) > 100, "it is still tried");
+            assert!(harness.world.calls_of(At::Charge) > 100, "it is still tried");
             for at in [At::Confirm, At::Release, At::GiveBack, At::Refund] {
-                assert_eq!(bench.world.calls_of(at), 0, "{at:?}");
+                assert_eq!(harness.world.calls_of(at), 0, "{at:?}");
             }
-            bench.world.heal();
+            harness.world.heal();
             assert_eq!(buying.await.unwrap().unwrap().checkout.status(), verdict);
-            bench.assert_sound(&format!("{fault:?} {verdict:?}")).await;
+            harness.assert_sound(&format!("{fault:?} {verdict:?}")).await;
         }
     }
 }
@@ -195,11 +198,11 @@ async fn a_saga_beyond_its_budget_needs_attention_until_it_goes_on() {
         (At::Refund, Scene::HoldExpired),
     ];
     for (at, scene) in stuck_at {
-        let bench = scene.bench();
-        bench.world.always(at, Fault::NeverArrives);
-        let buying = bench.start_to_buy(scene.request());
+        let harness = scene.harness();
+        harness.world.always(at, Fault::NeverArrives);
+        let buying = harness.start_to_buy(scene.request());
         let began = tokio::time::Instant::now();
-        while bench.in_need().await.is_empty() {
+        while harness.in_need().await.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let budget = began.elapsed();
@@ -207,19 +210,19 @@ async fn a_saga_beyond_its_budget_needs_attention_until_it_goes_on() {
             budget > Duration::from_secs(10) && budget < Duration::from_mins(1),
             "{at:?}: {budget:?}"
         );
-        let calls = bench.world.calls_of(at);
+        let calls = harness.world.calls_of(at);
         tokio::time::sleep(Duration::from_mins(5)).await;
-        let more = bench.world.calls_of(at) - calls;
+        let more = harness.world.calls_of(at) - calls;
         assert!(
             (8..=25).contains(&more),
             "{at:?}: slowly, but still: {more} in five minutes"
         );
-        let stuck = bench.only().await;
+        let stuck = harness.only().await;
         assert!(stuck.needs_attention && !stuck.state.is_terminal(), "{stuck:?}");
-        bench.world.heal();
+        harness.world.heal();
         let checkout = buying.await.unwrap().unwrap().checkout;
         scene.assert_verdict(&checkout, &format!("{at:?}"));
-        assert!(bench.in_need().await.is_empty());
-        bench.assert_sound(&format!("{at:?}")).await;
+        assert!(harness.in_need().await.is_empty());
+        harness.assert_sound(&format!("{at:?}")).await;
     }
 }

@@ -1,4 +1,7 @@
-//! The books of stock, carts and payments, kept as the real participants keep them: the first answer is remembered.
+//! The books of stock and payments, and those of carts in `carts`, kept as the real participants keep them: the first answer
+//! is remembered. Tests look here for what a saga did in the end.
+
+pub(crate) mod carts;
 
 use std::collections::BTreeMap;
 
@@ -7,7 +10,7 @@ use checkout::ports::Payment;
 use money::Money;
 use proto::Reason;
 
-use crate::carts::Carts;
+use carts::Carts;
 
 /// What became of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(crate) struct Ledger {
     pub(crate) payments: BTreeMap<CheckoutId, Paid>,
     /// Every movement of money, in minor units: charges are positive, refunds negative.
     pub(crate) money: Vec<(CheckoutId, i64)>,
+    /// Whether the time of every hold is over, and its stock gone, before it is confirmed.
+    pub(crate) holds_are_short: bool,
 }
 
 pub(crate) fn failure(reason: Reason) -> Failure {
@@ -85,6 +90,10 @@ impl Ledger {
     }
 
     pub(crate) fn confirm(&mut self, id: CheckoutId) -> Result<(), Failure> {
+        if self.holds_are_short {
+            self.expire(id);
+            self.sell_out();
+        }
         let Some((hold, lines)) = self.holds.get(&id).cloned() else {
             return Err(failure(Reason::ReservationNotFound));
         };

@@ -8,7 +8,7 @@ use saga::PERMITS;
 use tokio::{task::yield_now, time::Instant};
 
 use crate::{
-    bench::{Bench, PATIENCE, paid_with, request},
+    harness::{Harness, PATIENCE, paid_with, request},
     world::{At, Fault},
 };
 
@@ -16,50 +16,50 @@ const A_MOMENT: Duration = Duration::from_millis(20);
 
 #[tokio::test(start_paused = true)]
 async fn a_client_whose_time_is_over_gets_the_checkout_as_it_stands_and_its_end_later() {
-    let bench = Bench::new();
-    let gate = bench.world.gate_behind(At::Charge);
+    let harness = Harness::new();
+    let gate = harness.world.gate_behind(At::Charge);
     let patience = Duration::from_secs(5);
     let began = Instant::now();
-    let first = bench.checkouts.initiate(request("k"), patience).await.unwrap();
+    let first = harness.checkouts.initiate(request("k"), patience).await.unwrap();
     assert!(began.elapsed() >= patience && began.elapsed() < patience + A_MOMENT);
     assert_eq!(
         (first.replayed, first.checkout.status()),
         (false, Status::PaymentPending)
     );
-    let second = bench.checkouts.initiate(request("k"), patience).await.unwrap();
+    let second = harness.checkouts.initiate(request("k"), patience).await.unwrap();
     assert!(began.elapsed() < (patience + A_MOMENT) * 2);
     assert!(second.replayed);
     assert_eq!(second.checkout, first.checkout);
-    let waiting = bench.start_to_buy(request("k"));
+    let waiting = harness.start_to_buy(request("k"));
     yield_now().await;
     gate.open();
     let end = waiting.await.unwrap().unwrap();
     assert_eq!((end.replayed, end.checkout.status()), (true, Status::Completed));
-    assert_eq!(bench.initiate(request("k")).await.unwrap().checkout, end.checkout);
-    bench.assert_sound("patience").await;
+    assert_eq!(harness.initiate(request("k")).await.unwrap().checkout, end.checkout);
+    harness.assert_sound("patience").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_without_any_patience_is_answered_at_once() {
-    let bench = Bench::new();
-    let gate = bench.world.gate_before(At::Reserve);
+    let harness = Harness::new();
+    let gate = harness.world.gate_before(At::Reserve);
     let began = Instant::now();
-    let answer = bench.checkouts.initiate(request("k"), Duration::ZERO).await.unwrap();
+    let answer = harness.checkouts.initiate(request("k"), Duration::ZERO).await.unwrap();
     assert!(began.elapsed() < A_MOMENT);
     assert_eq!(answer.checkout.status(), Status::Initiated);
     gate.open();
-    bench.ended(answer.checkout.id).await;
-    bench.assert_sound("no patience").await;
+    harness.ended(answer.checkout.id).await;
+    harness.assert_sound("no patience").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_waits_on_while_the_store_shows_nothing_and_is_told_the_end_or_what_is_known() {
-    let bench = Bench::new();
-    let gate = bench.world.gate_before(At::Charge);
-    let waits = bench.start_to_buy(request("k"));
+    let harness = Harness::new();
+    let gate = harness.world.gate_before(At::Charge);
+    let waits = harness.start_to_buy(request("k"));
     gate.reached().await;
-    bench.journal.show_nothing(true);
-    let short = bench
+    harness.journal.show_nothing(true);
+    let short = harness
         .checkouts
         .initiate(request("k"), Duration::from_secs(5))
         .await
@@ -68,18 +68,18 @@ async fn a_client_waits_on_while_the_store_shows_nothing_and_is_told_the_end_or_
     gate.open();
     let end = waits.await.unwrap().unwrap();
     assert_eq!(end.checkout.status(), Status::Completed);
-    bench.journal.show_nothing(false);
-    assert_eq!(bench.get(short.checkout.id).await, end.checkout);
-    bench.assert_sound("shows nothing").await;
+    harness.journal.show_nothing(false);
+    assert_eq!(harness.get(short.checkout.id).await, end.checkout);
+    harness.assert_sound("shows nothing").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_is_told_of_an_end_in_another_process() {
-    let bench = Bench::new();
-    let gate = bench.world.gate_before(At::Charge);
-    let here = bench.start_to_buy(request("k"));
+    let harness = Harness::new();
+    let gate = harness.world.gate_before(At::Charge);
+    let here = harness.start_to_buy(request("k"));
     gate.reached().await;
-    let elsewhere = bench.another("other");
+    let elsewhere = harness.another("other");
     let there = elsewhere.start_to_buy(request("k"));
     yield_now().await;
     gate.open();
@@ -91,20 +91,20 @@ async fn a_client_is_told_of_an_end_in_another_process() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_under_way_goes_on_before_more_begins() {
-    let bench = Bench::new();
-    let gates: Vec<_> = (0..PERMITS).map(|_| bench.world.gate_before(At::Reserve)).collect();
+    let harness = Harness::new();
+    let gates: Vec<_> = (0..PERMITS).map(|_| harness.world.gate_before(At::Reserve)).collect();
     let key = |n| request(&format!("k{n}"));
-    let buying: Vec<_> = (0..PERMITS).map(|n| bench.start_to_buy(key(n))).collect();
+    let buying: Vec<_> = (0..PERMITS).map(|n| harness.start_to_buy(key(n))).collect();
     for gate in &gates {
         gate.reached().await;
     }
     let patience = Duration::from_secs(5);
-    let one_more = bench.checkouts.initiate(request("one more"), patience).await;
+    let one_more = harness.checkouts.initiate(request("one more"), patience).await;
     assert!(matches!(one_more, Err(InitiateError::Busy)), "{one_more:?}");
-    assert_eq!(bench.checkouts().await.len(), PERMITS);
-    let known = bench.checkouts.initiate(key(0), Duration::ZERO).await.unwrap();
+    assert_eq!(harness.checkouts().await.len(), PERMITS);
+    let known = harness.checkouts.initiate(key(0), Duration::ZERO).await.unwrap();
     assert!(known.replayed, "it takes no place to ask for what is under way");
-    let waiting = bench.start_to_buy(request("one more"));
+    let waiting = harness.start_to_buy(request("one more"));
     yield_now().await;
     for gate in gates {
         gate.open();
@@ -113,16 +113,16 @@ async fn what_is_under_way_goes_on_before_more_begins() {
     for bought in buying {
         assert_eq!(bought.await.unwrap().unwrap().checkout.status(), Status::Completed);
     }
-    bench.assert_sound("many").await;
+    harness.assert_sound("many").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_purchase_that_is_tried_again_later_leaves_its_place_to_others() {
-    let bench = Bench::new();
-    bench.world.always(At::Confirm, Fault::NeverArrives);
+    let harness = Harness::new();
+    harness.world.always(At::Confirm, Fault::NeverArrives);
     let patience = Duration::from_secs(5);
     for n in 0..PERMITS {
-        let stuck = bench
+        let stuck = harness
             .checkouts
             .initiate(request(&format!("k{n}")), Duration::ZERO)
             .await;
@@ -130,16 +130,16 @@ async fn a_purchase_that_is_tried_again_later_leaves_its_place_to_others() {
     }
     tokio::time::sleep(Duration::from_mins(1)).await;
     // Nobody confirms what was declined.
-    let other = bench
+    let other = harness
         .checkouts
         .initiate(paid_with("other", "pm_card_declined"), patience)
         .await;
     assert_eq!(other.unwrap().checkout.status(), Status::Failed);
-    bench.world.heal();
-    for checkout in bench.checkouts().await {
-        bench.ended(checkout.id).await;
+    harness.world.heal();
+    for checkout in harness.checkouts().await {
+        harness.ended(checkout.id).await;
     }
-    bench.assert_sound("many tries").await;
+    harness.assert_sound("many tries").await;
 }
 
 /// Polls `initiate` as often as that, and drops it. True when it was done by then.
@@ -160,16 +160,16 @@ async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
         for fault in [None, Some(Fault::AnswerLost)] {
             let mut seen = [0; 3];
             for polls in 0..40 {
-                let bench = Bench::new();
-                bench.world.script(At::Charge, [fault]);
-                let done = drop_after(polls, bench.checkouts.initiate(paid_with("k", method), PATIENCE)).await;
+                let harness = Harness::new();
+                harness.world.script(At::Charge, [fault]);
+                let done = drop_after(polls, harness.checkouts.initiate(paid_with("k", method), PATIENCE)).await;
                 // What has begun by now ends, with nobody there to ask for it.
                 tokio::time::sleep(Duration::from_mins(1)).await;
                 let what = format!("{method}, {fault:?}, dropped after {polls} polls");
-                bench.assert_sound(&what).await;
-                let begun = bench.checkouts().await;
+                harness.assert_sound(&what).await;
+                let begun = harness.checkouts().await;
                 seen[if done { 2 } else { begun.len() }] += 1;
-                let verdict = bench.initiate(paid_with("k", method)).await.unwrap();
+                let verdict = harness.initiate(paid_with("k", method)).await.unwrap();
                 assert_eq!(verdict.replayed, !begun.is_empty(), "{what}");
                 let expected = if method == "pm_card_ok" {
                     Status::Completed
@@ -177,8 +177,8 @@ async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
                     Status::Failed
                 };
                 assert_eq!(verdict.checkout.status(), expected, "{what}");
-                bench.only().await;
-                bench.assert_sound(&what).await;
+                harness.only().await;
+                harness.assert_sound(&what).await;
             }
             assert!(
                 seen.iter().all(|count| *count > 0),
@@ -190,31 +190,31 @@ async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_is_told_to_stop_finishes_what_it_can() {
-    let bench = Bench::new();
-    let gate = bench.world.gate_before(At::Charge);
-    let buying = bench.start_to_buy(request("k"));
+    let harness = Harness::new();
+    let gate = harness.world.gate_before(At::Charge);
+    let buying = harness.start_to_buy(request("k"));
     gate.reached().await;
     gate.open();
-    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
+    assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
     assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
-    bench.assert_sound("stopped").await;
+    harness.assert_sound("stopped").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() {
-    let bench = Bench::new();
-    bench.world.always(At::Confirm, Fault::NeverArrives);
-    let waiting = bench
+    let harness = Harness::new();
+    harness.world.always(At::Confirm, Fault::NeverArrives);
+    let waiting = harness
         .checkouts
         .initiate(request("k"), Duration::from_mins(2))
         .await
         .unwrap();
     assert_eq!(waiting.checkout.status(), Status::PaymentCompleted);
     let began = Instant::now();
-    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
+    assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
     assert!(began.elapsed() < A_MOMENT);
-    bench.world.heal();
-    let next = bench.another("me");
+    harness.world.heal();
+    let next = harness.another("me");
     next.recover();
     next.ended(waiting.checkout.id).await;
     next.assert_sound("stopped and started").await;
@@ -222,15 +222,15 @@ async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() 
 
 #[tokio::test(start_paused = true)]
 async fn what_is_tried_again_goes_over_to_another_process_at_once_when_its_own_stops() {
-    let bench = Bench::new();
-    bench.world.always(At::Confirm, Fault::NeverArrives);
+    let harness = Harness::new();
+    harness.world.always(At::Confirm, Fault::NeverArrives);
     let moment = Duration::from_secs(10);
-    let waiting = bench.checkouts.initiate(request("k"), moment).await.unwrap();
-    let other = bench.another("other");
+    let waiting = harness.checkouts.initiate(request("k"), moment).await.unwrap();
+    let other = harness.another("other");
     other.recover();
-    bench.world.heal();
+    harness.world.heal();
     let began = Instant::now();
-    assert!(bench.runtime.tasks.stop(Duration::from_mins(1)).await);
+    assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
     other.ended(waiting.checkout.id).await;
     assert!(
         began.elapsed() < Duration::from_secs(2),

@@ -17,18 +17,20 @@ use proto::{
     orders::v1::orders_service_server::OrdersServiceServer, product::v1::product_service_server::ProductServiceServer,
 };
 use runtime::{
-    Clock, Faults, Health, Points, Probe, Runtime, Service,
-    channel::{Incoming, Peer, Policy},
+    Clock, Health, Probe, Runtime, Service,
+    channel::{Peer, Policy},
     http::{self, Patience},
-    serve::{self, Capacity, Interface},
+    serve::{Capacity, Running},
 };
 use serde_json::Value;
+use testing::patient;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::fakes::Fakes;
 
 pub(crate) const USER: &str = "customer-7";
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
 /// Long enough for anything that is to happen in a test.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -63,7 +65,7 @@ impl Default for Setup {
 pub(crate) struct Shop {
     pub(crate) router: Router,
     pub(crate) fakes: Fakes,
-    peers: Vec<serve::Running>,
+    peers: Vec<Running>,
 }
 
 pub(crate) struct Reply {
@@ -97,37 +99,21 @@ impl Shop {
         let tasks = || runtime.with_own_tasks().tasks;
         let policy = Policy {
             deadline: setup.deadline,
-            points: Points::none(),
-            faults: Faults::none(),
+            ..patient()
         };
-        let channel = || Peer::in_process(policy.clone());
-        let ((product, p), (cart, c), (checkout, k), (orders, o)) = (channel(), channel(), channel(), channel());
-        let peers = vec![
-            start(
-                Service::new("product", ProductServiceServer::new(fakes.clone()), tasks()),
-                p,
-                &runtime,
-            )
-            .await,
-            start(
-                Service::new("cart", CartServiceServer::new(fakes.clone()), tasks()),
-                c,
-                &runtime,
-            )
-            .await,
-            start(
-                Service::new("checkout", CheckoutServiceServer::new(fakes.clone()), tasks()),
-                k,
-                &runtime,
-            )
-            .await,
-            start(
-                Service::new("orders", OrdersServiceServer::new(fakes.clone()), tasks()),
-                o,
-                &runtime,
-            )
-            .await,
-        ];
+        let mut peers = Vec::new();
+        let mut channels = Vec::new();
+        for service in [
+            Service::new("product", ProductServiceServer::new(fakes.clone()), tasks()),
+            Service::new("cart", CartServiceServer::new(fakes.clone()), tasks()),
+            Service::new("checkout", CheckoutServiceServer::new(fakes.clone()), tasks()),
+            Service::new("orders", OrdersServiceServer::new(fakes.clone()), tasks()),
+        ] {
+            let (channel, peer) = testing::serve(service, INTERFACE, policy.clone(), &runtime).await;
+            channels.push(channel);
+            peers.push(peer);
+        }
+        let [product, cart, checkout, orders] = <[Peer; 4]>::try_from(channels).unwrap();
         let channels = Peers {
             product,
             cart,
@@ -143,12 +129,7 @@ impl Shop {
 
     /// A shop whose services are not there.
     pub(crate) fn deserted() -> Self {
-        let policy = Policy {
-            deadline: LONG,
-            points: Points::none(),
-            faults: Faults::none(),
-        };
-        let gone = || Peer::in_process(policy.clone()).0;
+        let gone = || Peer::in_process(patient()).0;
         let channels = Peers {
             product: gone(),
             cart: gone(),
@@ -197,17 +178,6 @@ impl Shop {
     pub(crate) async fn json(&self, method: Method, path: &str, json: &str) -> Reply {
         self.send(signed_in(method, path, json.to_owned())).await
     }
-}
-
-async fn start(service: Service, incoming: Incoming, runtime: &Runtime) -> serve::Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface {
-        descriptors: proto::FILE_DESCRIPTOR_SET,
-        complete: proto::status::complete,
-    };
-    serve::start(service, listener, incoming, interface, runtime)
-        .await
-        .unwrap()
 }
 
 fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {

@@ -12,14 +12,11 @@ use proto::{
     },
     status,
 };
-use runtime::{
-    Clock, Faults, Ids, Points, Runtime,
-    channel::{Peer, Policy},
-    serve::{self, Interface, Running},
-};
-use tokio::net::TcpListener;
+use runtime::{Clock, Ids, Runtime, channel::Peer, serve::Running};
+use testing::patient;
 use tonic::Code;
 
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A running service.
@@ -41,20 +38,7 @@ impl Api {
         };
         let service = inventory::build(config, &runtime).await.unwrap();
         assert_eq!(service.name, "inventory");
-        let policy = Policy {
-            deadline: Duration::from_secs(30),
-            points: Points::none(),
-            faults: Faults::none(),
-        };
-        let (peer, incoming) = Peer::in_process(policy);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let interface = Interface {
-            descriptors: proto::FILE_DESCRIPTOR_SET,
-            complete: status::complete,
-        };
-        let running = serve::start(service, listener, incoming, interface, &runtime)
-            .await
-            .unwrap();
+        let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
         Self {
             client: InventoryServiceClient::new(peer),
             running,

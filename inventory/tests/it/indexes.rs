@@ -8,9 +8,9 @@ use inventory::{
 };
 use money::Quantity;
 use runtime::Ids;
-use testing::postgres;
+use testing::{Fixture, PostgresFixture};
 
-use crate::store::{Fixture, PostgresFixture};
+use crate::store::Stores;
 
 /// A read of this many rows is one of a whole table.
 const MANY: i64 = 10_000;
@@ -46,16 +46,14 @@ const RESERVATIONS: &str = "
 async fn no_statement_reads_a_table_from_end_to_end() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let store = fixture.open().await;
-    let PostgresFixture { url, schema } = &fixture;
-    postgres::execute(url, schema, RESERVATIONS).await.unwrap();
-    postgres::count_scans(url, schema).await.unwrap();
+    fixture.execute(RESERVATIONS).await;
+    fixture.count_scans().await;
     for n in 1..=TIMES {
         Round { store: &store, n }.all().await;
     }
     drop(store);
-    let scanned = postgres::full_scans(url, schema, MANY).await.unwrap();
-    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
-    postgres::execute(url, schema, &drop).await.unwrap();
+    let scanned = fixture.full_scans(MANY).await;
+    fixture.drop_schema().await;
     assert_eq!(scanned, []);
 }
 

@@ -4,13 +4,13 @@ mod cuts;
 mod deliveries;
 mod expiry;
 mod orders;
-mod postgres;
+mod places;
 mod races;
 mod replicas;
 mod reservations;
-mod sqlite;
+mod starts;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use inventory::{
     domain::{CheckoutId, Delivery, IdempotencyKey, Lines, ProductId, Refusal, Shortage, Stock},
@@ -18,96 +18,67 @@ use inventory::{
 };
 use money::Quantity;
 use runtime::Ids;
+use testing::{PostgresFixture, SqliteFixture};
 
-pub(crate) use postgres::PostgresFixture;
+pub(crate) use places::Stores;
 
-macro_rules! store_contract {
-    ($($adapter:ident: $fixture:ty),+ $(,)?) => { $(
-        store_contract! { @cases $adapter, $fixture:
-            deliveries::a_new_store_has_the_starting_stock,
-            deliveries::stock_is_listed_in_order_and_up_to_a_limit,
-            deliveries::goods_received_count_once,
-            deliveries::a_key_is_not_for_two_deliveries,
-            deliveries::the_first_delivery_of_a_product_makes_its_record,
-            deliveries::sixty_four_times_the_same_delivery_count_once,
-            reservations::what_is_reserved_is_held,
-            reservations::all_lines_are_held_or_none,
-            reservations::two_lines_of_one_product_count_together,
-            reservations::a_product_without_a_record_has_none_available,
-            reservations::a_refusal_is_given_again_even_when_stock_came_back,
-            reservations::a_duplicate_gets_the_same_answer_and_other_lines_do_not,
-            reservations::a_release_that_comes_first_refuses_the_late_reserve,
-            reservations::confirmed_stock_never_returns,
-            reservations::an_unknown_reservation_cannot_be_confirmed,
-            reservations::everything_is_there_after_a_reopen,
-            expiry::a_hold_that_ran_out_gives_its_stock_back,
-            expiry::a_hold_that_has_time_left_is_kept,
-            expiry::holds_run_out_in_bounded_batches,
-            expiry::short_stock_takes_what_ran_out_at_once,
-            expiry::an_expired_hold_is_confirmed_while_there_is_stock,
-            expiry::an_expired_hold_is_lost_for_ever_once_its_stock_is_gone,
-            expiry::a_hold_as_long_as_time_can_be_written,
-            orders::all_orders_of_commands_on_a_hold_with_time_left,
-            orders::all_orders_of_commands_on_a_hold_that_ran_out,
-            races::five_hundred_reserves_of_a_hundred_pieces_give_a_hundred,
-            races::sixty_four_times_the_same_reserve_hold_once,
-            races::confirm_and_release_have_one_winner,
-            races::confirm_and_expiry_have_one_winner,
-            races::the_ledger_adds_up_after_a_storm,
-            replicas::two_replicas_sell_no_piece_twice,
-            replicas::baskets_that_overlap_never_wait_in_a_circle,
-            replicas::two_replicas_give_a_hold_back_once,
-            replicas::an_expired_hold_takes_what_is_released_at_that_moment_or_not,
-            replicas::a_reserve_that_races_with_its_release_holds_nothing,
-            replicas::of_racing_reserves_with_other_lines_the_first_counts,
-            replicas::of_racing_deliveries_under_one_key_the_first_counts,
-            replicas::racing_first_deliveries_of_a_product_are_all_there,
-        }
-    )+ };
-    (@cases $adapter:ident, $fixture:ty: $($room:ident::$case:ident,)+) => {
-        mod $adapter { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $case() {
-                if let Some(fixture) = <$fixture as super::Fixture>::new() {
-                    super::$room::$case(&fixture).await;
-                }
-            }
-        )+ }
-    };
+testing::contract! { store_contract:
+    deliveries::{
+        a_new_store_has_the_starting_stock,
+        stock_is_listed_in_order_and_up_to_a_limit,
+        goods_received_count_once,
+        a_key_is_not_for_two_deliveries,
+        the_first_delivery_of_a_product_makes_its_record,
+        sixty_four_times_the_same_delivery_count_once,
+    },
+    reservations::{
+        what_is_reserved_is_held,
+        all_lines_are_held_or_none,
+        two_lines_of_one_product_count_together,
+        a_product_without_a_record_has_none_available,
+        a_refusal_is_given_again_even_when_stock_came_back,
+        a_duplicate_gets_the_same_answer_and_other_lines_do_not,
+        a_release_that_comes_first_refuses_the_late_reserve,
+        confirmed_stock_never_returns,
+        an_unknown_reservation_cannot_be_confirmed,
+        everything_is_there_after_a_reopen,
+    },
+    expiry::{
+        a_hold_that_ran_out_gives_its_stock_back,
+        a_hold_that_has_time_left_is_kept,
+        holds_run_out_in_bounded_batches,
+        short_stock_takes_what_ran_out_at_once,
+        an_expired_hold_is_confirmed_while_there_is_stock,
+        an_expired_hold_is_lost_for_ever_once_its_stock_is_gone,
+        a_hold_as_long_as_time_can_be_written,
+    },
+    orders::{
+        all_orders_of_commands_on_a_hold_with_time_left,
+        all_orders_of_commands_on_a_hold_that_ran_out,
+    },
+    races::{
+        five_hundred_reserves_of_a_hundred_pieces_give_a_hundred,
+        sixty_four_times_the_same_reserve_hold_once,
+        confirm_and_release_have_one_winner,
+        confirm_and_expiry_have_one_winner,
+        the_ledger_adds_up_after_a_storm,
+    },
+    replicas::{
+        two_replicas_sell_no_piece_twice,
+        baskets_that_overlap_never_wait_in_a_circle,
+        two_replicas_give_a_hold_back_once,
+        an_expired_hold_takes_what_is_released_at_that_moment_or_not,
+        a_reserve_that_races_with_its_release_holds_nothing,
+        of_racing_reserves_with_other_lines_the_first_counts,
+        of_racing_deliveries_under_one_key_the_first_counts,
+        racing_first_deliveries_of_a_product_are_all_there,
+    },
 }
 
-store_contract!(
-    on_sqlite: crate::store::sqlite::SqliteFixture,
-    on_postgres: crate::store::PostgresFixture,
-);
-
-/// A place for one store, which may be opened again and again.
-#[async_trait::async_trait]
-pub(crate) trait Fixture: Send + Sync {
-    /// `None` when its engine is not there, which was said.
-    fn new() -> Option<Self>
-    where
-        Self: Sized;
-
-    /// The store, as a process that starts now opens it.
-    async fn open(&self) -> Arc<dyn StockStore>;
-
-    /// The rows of [`BOOKS`], read past the port.
-    async fn books(&self) -> Vec<(i64, i64, i64, i64, i64, i64)>;
-}
-
-/// Per product: what its stock says, what its ledger adds up to, and what reservations hold. The same text for all databases.
-const BOOKS: &str = "
-    SELECT product_id, stock.on_hand, stock.held, moved.on_hand, moved.held, coalesce(live.quantity, 0)
-    FROM stock
-    LEFT JOIN (SELECT product_id, CAST(sum(on_hand_delta) AS bigint) AS on_hand, CAST(sum(held_delta) AS bigint) AS held
-               FROM ledger GROUP BY product_id) AS moved USING (product_id)
-    LEFT JOIN (SELECT product_id, CAST(sum(quantity) AS bigint) AS quantity
-               FROM reservation_lines JOIN reservations USING (checkout_id)
-               WHERE state = 'HELD' GROUP BY product_id) AS live USING (product_id)";
+store_contract!(on_sqlite: SqliteFixture, on_postgres: PostgresFixture);
 
 /// That the ledger adds up to the stock, and that what is held is what reservations hold.
-async fn assert_balanced(fixture: &dyn Fixture) {
+async fn assert_balanced(fixture: &dyn Stores) {
     let books = fixture.books().await;
     assert!(!books.is_empty());
     for (product, on_hand, held, moved_on_hand, moved_held, live_holds) in books {

@@ -12,16 +12,14 @@ use proto::{
     },
     status,
 };
-use runtime::{
-    Faults, Points, Runtime,
-    channel::{Peer, Policy},
-    serve::{self, Interface, Running},
-};
-use tokio::net::TcpListener;
+use runtime::{Points, Runtime, channel::Peer, serve::Running};
+use testing::patient;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::support::{ENDED_AT, completed, failed, purchase, refusal};
+
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
 
 type Client = NotificationServiceClient<Peer>;
 
@@ -60,20 +58,7 @@ async fn start(told: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
         ("notification", "notification.v1.NotificationService")
     );
     assert!(!service.probes.is_empty());
-    let (points, faults) = (Points::none(), Faults::none());
-    let (peer, incoming) = Peer::in_process(Policy {
-        deadline: Duration::from_secs(30),
-        points,
-        faults,
-    });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface {
-        descriptors: proto::FILE_DESCRIPTOR_SET,
-        complete: status::complete,
-    };
-    let running = serve::start(service, listener, incoming, interface, &runtime)
-        .await
-        .unwrap();
+    let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
     Api {
         client: Client::new(peer),
         bus,

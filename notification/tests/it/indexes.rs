@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use notification::{domain::UserId, ports::Told};
-use testing::postgres;
+use testing::{Fixture, PostgresFixture};
 
-use crate::store::{Fixture, PostgresFixture, notification};
+use crate::store::{Stores, notification};
 
 /// A read of this many rows is one of a whole table.
 const MANY: i64 = 10_000;
@@ -23,13 +23,10 @@ const NOTIFICATIONS: &str = "
 
 #[tokio::test]
 async fn no_statement_reads_a_table_from_end_to_end() {
-    let Some(fixture) = PostgresFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = PostgresFixture::new() else { return };
     let store = fixture.open().await;
-    let PostgresFixture { url, schema } = &fixture;
-    postgres::execute(url, schema, NOTIFICATIONS).await.unwrap();
-    postgres::count_scans(url, schema).await.unwrap();
+    fixture.execute(NOTIFICATIONS).await;
+    fixture.count_scans().await;
     let user = UserId("user-1".to_owned());
     let mut after = None;
     for n in 1..=TIMES {
@@ -45,8 +42,7 @@ async fn no_statement_reads_a_table_from_end_to_end() {
         assert!(store.list(&nobody, None, 20).await.unwrap().items.is_empty());
     }
     drop(store);
-    let scanned = postgres::full_scans(url, schema, MANY).await.unwrap();
-    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
-    postgres::execute(url, schema, &drop).await.unwrap();
+    let scanned = fixture.full_scans(MANY).await;
+    fixture.drop_schema().await;
     assert_eq!(scanned, []);
 }

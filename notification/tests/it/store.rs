@@ -12,97 +12,57 @@ use notification::{
     store::{PostgresNotificationStore, SqliteNotificationStore},
 };
 use runtime::Points;
-use storage::{Cursor, PostgresAddress, StoreError};
-use testing::Engine;
+use storage::{Cursor, StoreError};
+use testing::{Fixture, PostgresFixture, SqliteFixture};
 use uuid::Uuid;
 
-/// A store of its own for each case.
+/// Stores at one place.
 #[async_trait]
-pub(crate) trait Fixture: Send + Sync {
-    /// `None` when its engine is not there, which was said.
-    async fn new() -> Option<Self>
-    where
-        Self: Sized;
+pub(crate) trait Stores: Send + Sync {
     /// The store, as a process that starts now opens it.
     async fn open(&self) -> Arc<dyn NotificationStore>;
     async fn inbox(&self) -> Arc<dyn Inbox>;
 }
 
-pub(crate) struct SqliteFixture(tempfile::TempDir);
-
 #[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Option<Self> {
-        Some(Self(tempfile::tempdir().unwrap()))
-    }
-
+impl Stores for SqliteFixture {
     async fn open(&self) -> Arc<dyn NotificationStore> {
-        let path = self.0.path().join("notification.db");
-        Arc::new(SqliteNotificationStore::open(&path, &Points::none()).await.unwrap())
-    }
-
-    async fn inbox(&self) -> Arc<dyn Inbox> {
-        let path = self.0.path().join("notification.db");
-        let store = SqliteNotificationStore::open(&path, &Points::none()).await;
-        Arc::new(store.unwrap().inbox())
-    }
-}
-
-/// A schema of its own.
-pub(crate) struct PostgresFixture {
-    pub(crate) url: String,
-    pub(crate) schema: String,
-}
-
-#[async_trait]
-impl Fixture for PostgresFixture {
-    async fn new() -> Option<Self> {
-        Some(Self {
-            url: Engine::PostgreSql.address()?,
-            schema: testing::unique_name(),
-        })
-    }
-
-    async fn open(&self) -> Arc<dyn NotificationStore> {
-        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let store = PostgresNotificationStore::open(&address, &self.schema, &Points::none()).await;
+        let store = SqliteNotificationStore::open(&self.file("notification.db"), &Points::none()).await;
         Arc::new(store.unwrap())
     }
 
     async fn inbox(&self) -> Arc<dyn Inbox> {
-        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let store = PostgresNotificationStore::open(&address, &self.schema, &Points::none()).await;
+        let store = SqliteNotificationStore::open(&self.file("notification.db"), &Points::none()).await;
         Arc::new(store.unwrap().inbox())
     }
 }
 
-/// Every case over every adapter: the cases are listed here once.
-macro_rules! store_contract {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(store_contract! { @ $adapter $fixture
-        a_notification_comes_back_as_it_was
-        the_same_event_twice_tells_once
-        what_was_told_is_not_told_again_when_the_note_of_it_is_gone
-        what_a_user_was_told_is_there_for_that_user_only
-        what_was_told_is_there_after_a_reopen
-        of_sixty_four_racing_writers_one_tells
-        sixty_four_notifications_at_once_are_all_there
-        a_text_of_two_megabytes_comes_back_as_it_was
-        pages_have_every_notification_once_and_the_newest_first
-        a_page_may_begin_at_any_time
-        who_is_erased_has_no_notification_and_gets_none_later
-        what_is_told_during_an_erasure_is_told_before_it_or_never
-    })+ };
-    (@ $adapter:ident $fixture:ident $($case:ident)+) => {
-        mod $adapter {
-            use super::*;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $case() {
-                if let Some(fixture) = $fixture::new().await {
-                    super::$case(&fixture).await;
-                }
-            })+
-        }
-    };
+#[async_trait]
+impl Stores for PostgresFixture {
+    async fn open(&self) -> Arc<dyn NotificationStore> {
+        let store = PostgresNotificationStore::open(&self.address(), &self.schema, &Points::none()).await;
+        Arc::new(store.unwrap())
+    }
+
+    async fn inbox(&self) -> Arc<dyn Inbox> {
+        let store = PostgresNotificationStore::open(&self.address(), &self.schema, &Points::none()).await;
+        Arc::new(store.unwrap().inbox())
+    }
+}
+
+testing::contract! { store_contract:
+    a_notification_comes_back_as_it_was,
+    the_same_event_twice_tells_once,
+    what_was_told_is_not_told_again_when_the_note_of_it_is_gone,
+    what_a_user_was_told_is_there_for_that_user_only,
+    what_was_told_is_there_after_a_reopen,
+    of_sixty_four_racing_writers_one_tells,
+    sixty_four_notifications_at_once_are_all_there,
+    a_text_of_two_megabytes_comes_back_as_it_was,
+    pages_have_every_notification_once_and_the_newest_first,
+    a_page_may_begin_at_any_time,
+    who_is_erased_has_no_notification_and_gets_none_later,
+    what_is_told_during_an_erasure_is_told_before_it_or_never,
 }
 
 store_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
@@ -137,7 +97,7 @@ async fn all(store: &Arc<dyn NotificationStore>, name: &str) -> Vec<Notification
     page.items
 }
 
-async fn a_notification_comes_back_as_it_was(fixture: &dyn Fixture) {
+async fn a_notification_comes_back_as_it_was(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (first, second) = (notification(1, "ann", 5), notification(2, "ann", 4));
     for notification in [&first, &second] {
@@ -147,7 +107,7 @@ async fn a_notification_comes_back_as_it_was(fixture: &dyn Fixture) {
     assert!(store.is_up().await);
 }
 
-async fn the_same_event_twice_tells_once(fixture: &dyn Fixture) {
+async fn the_same_event_twice_tells_once(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let first = notification(1, "ann", 5);
     assert_eq!(tell(&store, &first).await, Told::Now);
@@ -159,7 +119,7 @@ async fn the_same_event_twice_tells_once(fixture: &dyn Fixture) {
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn what_was_told_is_not_told_again_when_the_note_of_it_is_gone(fixture: &dyn Fixture) {
+async fn what_was_told_is_not_told_again_when_the_note_of_it_is_gone(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let first = notification(1, "ann", 5);
     assert_eq!(tell(&store, &first).await, Told::Now);
@@ -174,7 +134,7 @@ async fn what_was_told_is_not_told_again_when_the_note_of_it_is_gone(fixture: &d
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn what_a_user_was_told_is_there_for_that_user_only(fixture: &dyn Fixture) {
+async fn what_a_user_was_told_is_there_for_that_user_only(fixture: &dyn Stores) {
     let store = fixture.open().await;
     tell(&store, &notification(1, "ann", 5)).await;
     for other in ["bob", "Ann", "ann ", "an_", "%", ""] {
@@ -182,7 +142,7 @@ async fn what_a_user_was_told_is_there_for_that_user_only(fixture: &dyn Fixture)
     }
 }
 
-async fn what_was_told_is_there_after_a_reopen(fixture: &dyn Fixture) {
+async fn what_was_told_is_there_after_a_reopen(fixture: &dyn Stores) {
     let first = fixture.open().await;
     let told = notification(1, "ann", 5);
     tell(&first, &told).await;
@@ -192,7 +152,7 @@ async fn what_was_told_is_there_after_a_reopen(fixture: &dyn Fixture) {
     assert_eq!(all(&second, "ann").await, [told]);
 }
 
-async fn of_sixty_four_racing_writers_one_tells(fixture: &dyn Fixture) {
+async fn of_sixty_four_racing_writers_one_tells(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
     let told = notification(1, "ann", 5);
     let answers = join_all((0..64).map(|n| tell(&stores[n % 2], &told))).await;
@@ -202,7 +162,7 @@ async fn of_sixty_four_racing_writers_one_tells(fixture: &dyn Fixture) {
     }
 }
 
-async fn sixty_four_notifications_at_once_are_all_there(fixture: &dyn Fixture) {
+async fn sixty_four_notifications_at_once_are_all_there(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
     let told: Vec<_> = (0..64)
         .map(|n| notification(n, "ann", i64::try_from(n).unwrap()))
@@ -215,7 +175,7 @@ async fn sixty_four_notifications_at_once_are_all_there(fixture: &dyn Fixture) {
     }
 }
 
-async fn a_text_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
+async fn a_text_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let told = Notification {
         text: "é".repeat(1 << 20),
@@ -225,7 +185,7 @@ async fn a_text_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
     assert_eq!(all(&store, "ann").await, [told]);
 }
 
-async fn pages_have_every_notification_once_and_the_newest_first(fixture: &dyn Fixture) {
+async fn pages_have_every_notification_once_and_the_newest_first(fixture: &dyn Stores) {
     let store = fixture.open().await;
     // Five to a millisecond, before 1970 too; ids do not rise with time.
     let mut told: Vec<_> = (0..60)
@@ -251,7 +211,7 @@ async fn pages_have_every_notification_once_and_the_newest_first(fixture: &dyn F
     }
 }
 
-async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
+async fn a_page_may_begin_at_any_time(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let told = notification(1, "ann", 5);
     tell(&store, &told).await;
@@ -262,7 +222,7 @@ async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
     assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [told]);
 }
 
-async fn who_is_erased_has_no_notification_and_gets_none_later(fixture: &dyn Fixture) {
+async fn who_is_erased_has_no_notification_and_gets_none_later(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let told: Vec<_> = (1..=5).map(|n| notification(n, "ann", 5)).collect();
     for notification in &told {
@@ -285,7 +245,7 @@ async fn who_is_erased_has_no_notification_and_gets_none_later(fixture: &dyn Fix
     assert_eq!(all(&store, "ann").await, [new]);
 }
 
-async fn what_is_told_during_an_erasure_is_told_before_it_or_never(fixture: &dyn Fixture) {
+async fn what_is_told_during_an_erasure_is_told_before_it_or_never(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
     let told: Vec<_> = (0..64).map(|n| notification(n, "ann", 5)).collect();
     let checkouts: Vec<_> = told.iter().map(|told| told.checkout_id).collect();
@@ -299,7 +259,7 @@ async fn what_is_told_during_an_erasure_is_told_before_it_or_never(fixture: &dyn
 
 #[tokio::test]
 async fn a_notification_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
-    let Some(fixture) = PostgresFixture::new().await else {
+    let Some(fixture) = PostgresFixture::new() else {
         return;
     };
     let store = fixture.open().await;

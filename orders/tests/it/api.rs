@@ -12,16 +12,14 @@ use proto::{
     },
     status,
 };
-use runtime::{
-    Faults, Points, Runtime,
-    channel::{Peer, Policy},
-    serve::{self, Interface, Running},
-};
-use tokio::net::TcpListener;
+use runtime::{Points, Runtime, channel::Peer, serve::Running};
+use testing::patient;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::support::{BOUGHT_AT, event, purchase};
+
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
 
 type Client = OrdersServiceClient<Peer>;
 
@@ -57,20 +55,7 @@ async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api
     let service = orders::build(config, bus.clone(), &runtime).await.unwrap();
     assert_eq!((service.name, service.grpc_name), ("orders", "orders.v1.OrdersService"));
     assert!(!service.probes.is_empty());
-    let policy = Policy {
-        deadline: Duration::from_secs(30),
-        points: Points::none(),
-        faults: Faults::none(),
-    };
-    let (peer, incoming) = Peer::in_process(policy);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface {
-        descriptors: proto::FILE_DESCRIPTOR_SET,
-        complete: status::complete,
-    };
-    let running = serve::start(service, listener, incoming, interface, &runtime)
-        .await
-        .unwrap();
+    let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
     Api {
         client: Client::new(peer),
         bus,

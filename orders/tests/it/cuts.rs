@@ -7,11 +7,11 @@ use orders::{
     domain::{Order, UserId},
     ports::{OrderStore, Recorded},
 };
-use sqlx::{Connection, PgConnection};
 use storage::StoreError;
+use testing::{Fixture, PostgresFixture};
 use uuid::Uuid;
 
-use crate::store::{Fixture, PostgresFixture, now, order};
+use crate::store::{Stores, now, order};
 
 /// Records an order as a consumer does: again until it is known to be there. Also how often it was not known.
 async fn insist(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> (Recorded, usize) {
@@ -27,14 +27,9 @@ async fn insist(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> (Rec
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn orders_whose_connections_are_cut_are_made_once() {
-    let Some(fixture) = PostgresFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = PostgresFixture::new() else { return };
     let stores = [fixture.open().await, fixture.open().await];
-    let PostgresFixture { url, schema } = &fixture;
-    // Of all processes to the schema, whatever they are doing.
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
-    let mut hand = PgConnection::connect(url).await.unwrap();
+    let mut hand = fixture.connect().await;
     let (mut orders, mut failures) = (Vec::new(), 0);
     for round in 0..10 {
         let new: Vec<_> = (0..16)
@@ -43,9 +38,7 @@ async fn orders_whose_connections_are_cut_are_made_once() {
         let records = (round * 16..)
             .zip(&new)
             .map(|(event, order)| insist(&stores[usize::from(event % 2 == 0)], order, event));
-        let cut = sqlx::query(cut).bind(format!("cartwright-{schema}")).execute(&mut hand);
-        let (recorded, cut) = join(join_all(records), cut).await;
-        cut.unwrap();
+        let (recorded, ()) = join(join_all(records), fixture.cut(&mut hand)).await;
         for (recorded, failed) in recorded {
             // It was there before only if its commit was not heard of.
             assert!(recorded == Recorded::Created || failed > 0, "{recorded:?}");

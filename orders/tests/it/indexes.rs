@@ -1,10 +1,10 @@
 //! That no statement's cost rises with the number of orders.
 
 use orders::{domain::UserId, ports::Recorded};
-use testing::postgres;
+use testing::{Fixture, PostgresFixture};
 use uuid::Uuid;
 
-use crate::store::{Fixture, PostgresFixture, now, order};
+use crate::store::{Stores, now, order};
 
 /// A read of this many rows is one of a whole table.
 const MANY: i64 = 10_000;
@@ -28,13 +28,10 @@ const ORDERS: &str = "
 
 #[tokio::test]
 async fn no_statement_reads_a_table_from_end_to_end() {
-    let Some(fixture) = PostgresFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = PostgresFixture::new() else { return };
     let store = fixture.open().await;
-    let PostgresFixture { url, schema } = &fixture;
-    postgres::execute(url, schema, ORDERS).await.unwrap();
-    postgres::count_scans(url, schema).await.unwrap();
+    fixture.execute(ORDERS).await;
+    fixture.count_scans().await;
     let user = UserId("user-1".to_owned());
     let mut after = None;
     for n in 1..=TIMES {
@@ -56,8 +53,7 @@ async fn no_statement_reads_a_table_from_end_to_end() {
         assert!(store.list(&nobody, None, 20).await.unwrap().items.is_empty());
     }
     drop(store);
-    let scanned = postgres::full_scans(url, schema, MANY).await.unwrap();
-    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
-    postgres::execute(url, schema, &drop).await.unwrap();
+    let scanned = fixture.full_scans(MANY).await;
+    fixture.drop_schema().await;
     assert_eq!(scanned, []);
 }

@@ -12,90 +12,52 @@ use orders::{
     store::{PostgresOrderStore, SqliteOrderStore},
 };
 use runtime::Points;
-use storage::{Cursor, PostgresAddress, StoreError};
-use testing::Engine;
+use storage::{Cursor, StoreError};
+use testing::{Fixture, PostgresFixture, SqliteFixture};
 use uuid::Uuid;
 
-/// A store of its own for each case.
+/// Stores at one place.
 #[async_trait]
-pub(crate) trait Fixture: Send + Sync {
-    /// `None` when its engine is not there, which was said.
-    async fn new() -> Option<Self>
-    where
-        Self: Sized;
+pub(crate) trait Stores: Send + Sync {
     /// The store, as a process that starts now opens it.
     async fn open(&self) -> Arc<dyn OrderStore>;
 }
 
-pub(crate) struct SqliteFixture(tempfile::TempDir);
-
 #[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Option<Self> {
-        Some(Self(tempfile::tempdir().unwrap()))
-    }
-
+impl Stores for SqliteFixture {
     async fn open(&self) -> Arc<dyn OrderStore> {
-        let path = self.0.path().join("orders.db");
-        Arc::new(SqliteOrderStore::open(&path, &Points::none()).await.unwrap())
-    }
-}
-
-/// A schema of its own.
-pub(crate) struct PostgresFixture {
-    pub(crate) url: String,
-    pub(crate) schema: String,
-}
-
-#[async_trait]
-impl Fixture for PostgresFixture {
-    async fn new() -> Option<Self> {
-        Some(Self {
-            url: Engine::PostgreSql.address()?,
-            schema: testing::unique_name(),
-        })
-    }
-
-    async fn open(&self) -> Arc<dyn OrderStore> {
-        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let store = PostgresOrderStore::open(&address, &self.schema, &Points::none()).await;
+        let store = SqliteOrderStore::open(&self.file("orders.db"), &Points::none()).await;
         Arc::new(store.unwrap())
     }
 }
 
-/// Every case over every adapter: the cases are listed here once.
-macro_rules! store_contract {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(store_contract! { @ $adapter $fixture
-        an_order_comes_back_as_it_was
-        the_same_event_twice_has_one_effect
-        another_event_of_the_same_checkout_changes_nothing
-        an_event_that_was_applied_makes_no_second_order
-        an_id_that_another_checkout_has_is_refused_without_a_note
-        an_id_that_another_checkout_has_is_refused_for_a_known_event_too
-        an_order_is_there_for_its_user_only
-        what_was_recorded_is_there_after_a_reopen
-        of_sixty_four_racing_writers_one_creates_the_order
-        of_sixty_four_checkouts_that_race_for_an_id_one_gets_it
-        sixty_four_orders_at_once_are_all_there
-        an_order_of_many_lines_keeps_their_order
-        a_name_of_two_megabytes_comes_back_as_it_was
-        pages_have_every_order_once_and_the_newest_first
-        the_last_page_says_that_it_is_the_last
-        a_page_may_begin_at_any_time
-        the_orders_of_an_erased_customer_are_nobodys_whenever_they_come
-        what_is_recorded_during_an_erasure_is_nobodys
-    })+ };
-    (@ $adapter:ident $fixture:ident $($case:ident)+) => {
-        mod $adapter {
-            use super::*;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $case() {
-                if let Some(fixture) = $fixture::new().await {
-                    super::$case(&fixture).await;
-                }
-            })+
-        }
-    };
+#[async_trait]
+impl Stores for PostgresFixture {
+    async fn open(&self) -> Arc<dyn OrderStore> {
+        let store = PostgresOrderStore::open(&self.address(), &self.schema, &Points::none()).await;
+        Arc::new(store.unwrap())
+    }
+}
+
+testing::contract! { store_contract:
+    an_order_comes_back_as_it_was,
+    the_same_event_twice_has_one_effect,
+    another_event_of_the_same_checkout_changes_nothing,
+    an_event_that_was_applied_makes_no_second_order,
+    an_id_that_another_checkout_has_is_refused_without_a_note,
+    an_id_that_another_checkout_has_is_refused_for_a_known_event_too,
+    an_order_is_there_for_its_user_only,
+    what_was_recorded_is_there_after_a_reopen,
+    of_sixty_four_racing_writers_one_creates_the_order,
+    of_sixty_four_checkouts_that_race_for_an_id_one_gets_it,
+    sixty_four_orders_at_once_are_all_there,
+    an_order_of_many_lines_keeps_their_order,
+    a_name_of_two_megabytes_comes_back_as_it_was,
+    pages_have_every_order_once_and_the_newest_first,
+    the_last_page_says_that_it_is_the_last,
+    a_page_may_begin_at_any_time,
+    the_orders_of_an_erased_customer_are_nobodys_whenever_they_come,
+    what_is_recorded_during_an_erasure_is_nobodys,
 }
 
 store_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
@@ -159,7 +121,7 @@ async fn all(store: &Arc<dyn OrderStore>, name: &str) -> Vec<Order> {
     page.items
 }
 
-async fn an_order_comes_back_as_it_was(fixture: &dyn Fixture) {
+async fn an_order_comes_back_as_it_was(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     assert_eq!(record(&store, &order, 1).await, Recorded::Created);
@@ -168,7 +130,7 @@ async fn an_order_comes_back_as_it_was(fixture: &dyn Fixture) {
     assert!(store.is_up().await);
 }
 
-async fn the_same_event_twice_has_one_effect(fixture: &dyn Fixture) {
+async fn the_same_event_twice_has_one_effect(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     assert_eq!(record(&store, &order, 1).await, Recorded::Created);
@@ -176,7 +138,7 @@ async fn the_same_event_twice_has_one_effect(fixture: &dyn Fixture) {
     assert_eq!(all(&store, "ann").await, [order]);
 }
 
-async fn another_event_of_the_same_checkout_changes_nothing(fixture: &dyn Fixture) {
+async fn another_event_of_the_same_checkout_changes_nothing(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let first = order(1, "ann", 5);
     record(&store, &first, 1).await;
@@ -185,7 +147,7 @@ async fn another_event_of_the_same_checkout_changes_nothing(fixture: &dyn Fixtur
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn an_event_that_was_applied_makes_no_second_order(fixture: &dyn Fixture) {
+async fn an_event_that_was_applied_makes_no_second_order(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let first = order(1, "ann", 5);
     record(&store, &first, 1).await;
@@ -193,7 +155,7 @@ async fn an_event_that_was_applied_makes_no_second_order(fixture: &dyn Fixture) 
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn an_id_that_another_checkout_has_is_refused_without_a_note(fixture: &dyn Fixture) {
+async fn an_id_that_another_checkout_has_is_refused_without_a_note(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (first, second) = (order(1, "ann", 5), order(2, "ann", 4));
     record(&store, &first, 1).await;
@@ -204,7 +166,7 @@ async fn an_id_that_another_checkout_has_is_refused_without_a_note(fixture: &dyn
     assert_eq!(all(&store, "ann").await, [first, second]);
 }
 
-async fn an_id_that_another_checkout_has_is_refused_for_a_known_event_too(fixture: &dyn Fixture) {
+async fn an_id_that_another_checkout_has_is_refused_for_a_known_event_too(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (first, second) = (order(1, "ann", 5), order(2, "ann", 4));
     record(&store, &first, 1).await;
@@ -214,7 +176,7 @@ async fn an_id_that_another_checkout_has_is_refused_for_a_known_event_too(fixtur
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn an_order_is_there_for_its_user_only(fixture: &dyn Fixture) {
+async fn an_order_is_there_for_its_user_only(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     record(&store, &order, 1).await;
@@ -226,7 +188,7 @@ async fn an_order_is_there_for_its_user_only(fixture: &dyn Fixture) {
     assert_eq!(store.find(&user("ann"), absent).await.unwrap(), None);
 }
 
-async fn what_was_recorded_is_there_after_a_reopen(fixture: &dyn Fixture) {
+async fn what_was_recorded_is_there_after_a_reopen(fixture: &dyn Stores) {
     let first = fixture.open().await;
     let order = order(1, "ann", 5);
     record(&first, &order, 1).await;
@@ -236,7 +198,7 @@ async fn what_was_recorded_is_there_after_a_reopen(fixture: &dyn Fixture) {
     assert_eq!(record(&second, &order, 1).await, Recorded::Known);
 }
 
-async fn of_sixty_four_racing_writers_one_creates_the_order(fixture: &dyn Fixture) {
+async fn of_sixty_four_racing_writers_one_creates_the_order(fixture: &dyn Stores) {
     let (store, other) = (fixture.open().await, fixture.open().await);
     let order = order(1, "ann", 5);
     // Half of them have the same event, half an event each; they come from two replicas.
@@ -250,7 +212,7 @@ async fn of_sixty_four_racing_writers_one_creates_the_order(fixture: &dyn Fixtur
     assert_eq!(all(&store, "ann").await, [order]);
 }
 
-async fn of_sixty_four_checkouts_that_race_for_an_id_one_gets_it(fixture: &dyn Fixture) {
+async fn of_sixty_four_checkouts_that_race_for_an_id_one_gets_it(fixture: &dyn Stores) {
     let (store, other) = (fixture.open().await, fixture.open().await);
     let orders: Vec<Order> = (0..64).map(|n| order(n, "ann", 5)).collect();
     let disguised: Vec<Order> = orders.iter().map(|order| renamed(order, 99)).collect();
@@ -273,7 +235,7 @@ async fn of_sixty_four_checkouts_that_race_for_an_id_one_gets_it(fixture: &dyn F
     assert_eq!(all(&store, "ann").await.len(), 64);
 }
 
-async fn sixty_four_orders_at_once_are_all_there(fixture: &dyn Fixture) {
+async fn sixty_four_orders_at_once_are_all_there(fixture: &dyn Stores) {
     let (store, other) = (fixture.open().await, fixture.open().await);
     let orders: Vec<Order> = (0..64).map(|n| order(n, "ann", i64::try_from(n).unwrap())).collect();
     let writers = (0..).zip(&orders).map(|(event, order)| {
@@ -287,7 +249,7 @@ async fn sixty_four_orders_at_once_are_all_there(fixture: &dyn Fixture) {
     assert_eq!(all(&other, "ann").await, newest_first);
 }
 
-async fn an_order_of_many_lines_keeps_their_order(fixture: &dyn Fixture) {
+async fn an_order_of_many_lines_keeps_their_order(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let lines = (0..1_234)
         .rev()
@@ -298,7 +260,7 @@ async fn an_order_of_many_lines_keeps_their_order(fixture: &dyn Fixture) {
     assert_eq!(store.find(&user("ann"), order.id()).await.unwrap(), Some(order));
 }
 
-async fn a_name_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
+async fn a_name_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let lines = vec![line(1, &"é".repeat(1 << 20), 1, 5, Currency::USD)];
     let order = of_lines(1, "ann", 5, lines, Currency::USD);
@@ -306,7 +268,7 @@ async fn a_name_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
     assert_eq!(all(&store, "ann").await, [order]);
 }
 
-async fn pages_have_every_order_once_and_the_newest_first(fixture: &dyn Fixture) {
+async fn pages_have_every_order_once_and_the_newest_first(fixture: &dyn Stores) {
     let store = fixture.open().await;
     // Five to a millisecond, before 1970 too; ids do not rise with time.
     let mut orders: Vec<Order> = (0..60)
@@ -334,7 +296,7 @@ async fn pages_have_every_order_once_and_the_newest_first(fixture: &dyn Fixture)
     assert_eq!(ids.len(), 60);
 }
 
-async fn the_last_page_says_that_it_is_the_last(fixture: &dyn Fixture) {
+async fn the_last_page_says_that_it_is_the_last(fixture: &dyn Stores) {
     let store = fixture.open().await;
     for n in 0..4 {
         record(&store, &order(n, "ann", 5), n).await;
@@ -346,7 +308,7 @@ async fn the_last_page_says_that_it_is_the_last(fixture: &dyn Fixture) {
     assert_eq!(store.list(&user("nobody"), None, 2).await.unwrap().next, None);
 }
 
-async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
+async fn a_page_may_begin_at_any_time(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     record(&store, &order, 1).await;
@@ -357,7 +319,7 @@ async fn a_page_may_begin_at_any_time(fixture: &dyn Fixture) {
     assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [order]);
 }
 
-async fn the_orders_of_an_erased_customer_are_nobodys_whenever_they_come(fixture: &dyn Fixture) {
+async fn the_orders_of_an_erased_customer_are_nobodys_whenever_they_come(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let placed: Vec<_> = (1..=5).map(|n| order(n, "ann", 5)).collect();
     for (event, order) in (1..).zip(&placed) {
@@ -382,7 +344,7 @@ async fn the_orders_of_an_erased_customer_are_nobodys_whenever_they_come(fixture
     assert_eq!(all(&store, "ann").await, [new]);
 }
 
-async fn what_is_recorded_during_an_erasure_is_nobodys(fixture: &dyn Fixture) {
+async fn what_is_recorded_during_an_erasure_is_nobodys(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
     let orders: Vec<_> = (0..64).map(|n| order(n, "ann", 5)).collect();
     let checkouts: Vec<_> = orders.iter().map(Order::checkout_id).collect();
@@ -399,7 +361,7 @@ async fn what_is_recorded_during_an_erasure_is_nobodys(fixture: &dyn Fixture) {
 
 #[tokio::test]
 async fn an_order_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
-    let Some(fixture) = PostgresFixture::new().await else {
+    let Some(fixture) = PostgresFixture::new() else {
         return;
     };
     let store = fixture.open().await;

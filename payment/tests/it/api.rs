@@ -15,19 +15,17 @@ use proto::{
     },
     status::reason,
 };
-use runtime::{
-    Faults, Points, Runtime,
-    channel::{Peer, Policy},
-    serve::{self, Interface, Running},
-};
+use runtime::{Points, Runtime, channel::Peer, serve::Running};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use testing::patient;
 use tonic::{Code, Status};
 
 use crate::{
-    bench::{IMPATIENCE, PATIENCE, checkout},
     books::Books,
+    harness::{IMPATIENCE, PATIENCE, checkout},
 };
+
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
 
 struct Shop {
     client: PaymentServiceClient<Peer>,
@@ -74,20 +72,7 @@ impl Shop {
             ("payment", "payment.v1.PaymentService")
         );
         assert!(format!("{:?}", service.probes).contains(probe));
-        let policy = Policy {
-            deadline: PATIENCE,
-            points: Points::none(),
-            faults: Faults::none(),
-        };
-        let (peer, incoming) = Peer::in_process(policy);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let interface = Interface {
-            descriptors: proto::FILE_DESCRIPTOR_SET,
-            complete: proto::status::complete,
-        };
-        let running = serve::start(service, listener, incoming, interface, &runtime)
-            .await
-            .unwrap();
+        let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
         Self {
             client: PaymentServiceClient::new(peer),
             running,

@@ -1,14 +1,15 @@
 //! Connections to the database that are cut while money moves.
 
-use std::{future::Future, sync::Arc};
+use std::future::Future;
 
 use futures::future::{join, join_all};
 use payment::domain::State;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
+use testing::Fixture;
 
 use crate::{
-    bench::{Answer, Bench, Setup, checkout, terms},
-    places::{Place, Schemas},
+    harness::{Answer, Harness, Setup, checkout, terms},
+    places::PostgresFixtures,
 };
 
 /// The answer that comes once the connections are there again. Each call that fails takes a dead one out of its pool.
@@ -27,31 +28,27 @@ fn is_unknown(answer: Answer) -> bool {
 }
 
 /// Cuts the connections of all processes to these schemas, whatever they are doing.
-async fn cut(hand: &mut PgConnection, schemas: &Schemas) {
-    let names = [&schemas.payment, &schemas.provider].map(|schema| format!("cartwright-{schema}"));
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ANY($1)";
-    sqlx::query(cut).bind(names).execute(hand).await.unwrap();
+async fn cut(hand: &mut PgConnection, schemas: &PostgresFixtures) {
+    for schema in [&schemas.payment, &schemas.provider] {
+        schema.cut(hand).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn charges_and_refunds_whose_connections_are_cut_happen_once() {
-    let Some(schemas) = Schemas::new().await else {
-        return;
-    };
-    let schemas = Arc::new(schemas);
-    let place: Arc<dyn Place> = schemas.clone();
-    let benches = [
-        Bench::at(&place, Setup::default()).await,
-        Bench::at(&place, Setup::default()).await,
+    let Some(schemas) = PostgresFixtures::new() else { return };
+    let harnesses = [
+        Harness::at(&schemas, Setup::default()).await,
+        Harness::at(&schemas, Setup::default()).await,
     ];
-    let mut hand = PgConnection::connect(&schemas.url).await.unwrap();
-    let [Bench { books, .. }, _] = &benches;
+    let mut hand = schemas.payment.connect().await;
+    let [Harness { books, .. }, _] = &harnesses;
     let (good, mut unknown) = (terms(4200, "pm_card_ok"), 0);
     for _ in 0..10 {
         let checkout = checkout();
-        let first = join_all((0..16).map(|i| benches[i % 2].charge(checkout, &good)));
+        let first = join_all((0..16).map(|i| harnesses[i % 2].charge(checkout, &good)));
         let (answers, ()) = join(first, cut(&mut hand, &schemas)).await;
-        let charged = insist(|| benches[0].charge(checkout, &good)).await;
+        let charged = insist(|| harnesses[0].charge(checkout, &good)).await;
         assert!(charged.is_charged(), "{charged:?}");
         assert!(
             answers.iter().all(|answer| *answer == charged || is_unknown(*answer)),
@@ -59,9 +56,9 @@ async fn charges_and_refunds_whose_connections_are_cut_happen_once() {
         );
         assert_eq!(books.lines(checkout).await, [1, 0, 0, 0]);
 
-        let second = join_all((0..16).map(|i| benches[i % 2].refund(checkout)));
+        let second = join_all((0..16).map(|i| harnesses[i % 2].refund(checkout)));
         let (more, ()) = join(second, cut(&mut hand, &schemas)).await;
-        let refunded = insist(|| benches[0].refund(checkout)).await;
+        let refunded = insist(|| harnesses[0].refund(checkout)).await;
         assert_eq!(refunded, Answer::Payment(State::Refunded));
         assert!(
             more.iter().all(|answer| *answer == refunded || is_unknown(*answer)),

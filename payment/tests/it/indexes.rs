@@ -6,12 +6,12 @@ use payment::{
     provider::simulated::{ChargeId, IdempotencyKey, Ledger, Order, Verdict},
 };
 use runtime::{Clock, Ids};
-use testing::postgres;
+use testing::Fixture;
 use uuid::Uuid;
 
 use crate::{
-    bench::{checkout, terms},
-    places::{Place, Schemas},
+    harness::{checkout, terms},
+    places::{PostgresFixtures, Stores},
 };
 
 /// A read of this many rows is one of a whole table.
@@ -95,20 +95,19 @@ async fn call_every_method_of_the_ledger(ledger: &dyn Ledger) {
 
 #[tokio::test]
 async fn no_statement_reads_a_table_from_end_to_end() {
-    let Some(schemas) = Schemas::new().await else { return };
+    let Some(schemas) = PostgresFixtures::new() else { return };
     let (store, ledger) = (schemas.store().await, schemas.ledger().await);
-    let Schemas { url, payment, provider } = &schemas;
+    let PostgresFixtures { payment, provider } = &schemas;
     for (schema, filling) in [(payment, PAYMENTS), (provider, BOOKS)] {
-        postgres::execute(url, schema, filling).await.unwrap();
-        postgres::count_scans(url, schema).await.unwrap();
+        schema.execute(filling).await;
+        schema.count_scans().await;
     }
     call_every_method_of_the_store(&*store).await;
     call_every_method_of_the_ledger(&*ledger).await;
     drop((store, ledger));
     for schema in [payment, provider] {
-        let scanned = postgres::full_scans(url, schema, MANY).await.unwrap();
-        let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
-        postgres::execute(url, schema, &drop).await.unwrap();
+        let scanned = schema.full_scans(MANY).await;
+        schema.drop_schema().await;
         assert_eq!(scanned, []);
     }
 }

@@ -9,32 +9,33 @@ use payment::{
     provider::simulated::{Attempt, Booked, ChargeId, IdempotencyKey, Ledger, Order, Verdict},
 };
 use runtime::Ids;
+use testing::SqliteFixture;
 
 use crate::{
-    bench::{checkout, terms},
-    places::{Place, at_every_place},
+    harness::{checkout, terms},
+    places::{PostgresFixtures, Stores},
 };
 
-at_every_place! {
-    a_charge_again_is_counted_and_answered_as_the_first
-    the_first_verdict_stands
-    another_amount_currency_or_method_under_a_key_is_an_error
-    a_refund_gives_back_once
-    a_refund_of_a_declined_charge_gives_back_nothing
-    a_refund_before_its_charge_refuses_the_late_charge
-    while_it_is_down_attempts_are_counted_and_nothing_else
-    everything_is_there_after_a_reopen
-    sixty_four_racing_charges_are_one
-    sixty_four_racing_charges_of_two_amounts_are_one
-    of_sixty_four_racing_charges_it_is_down_for_the_first_three
-    sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other
-    sixty_four_racing_charges_and_refunds_agree_on_who_was_first
+testing::contract! { ledger_contract:
+    a_charge_again_is_counted_and_answered_as_the_first,
+    the_first_verdict_stands,
+    another_amount_currency_or_method_under_a_key_is_an_error,
+    a_refund_gives_back_once,
+    a_refund_of_a_declined_charge_gives_back_nothing,
+    a_refund_before_its_charge_refuses_the_late_charge,
+    while_it_is_down_attempts_are_counted_and_nothing_else,
+    everything_is_there_after_a_reopen,
+    sixty_four_racing_charges_are_one,
+    sixty_four_racing_charges_of_two_amounts_are_one,
+    of_sixty_four_racing_charges_it_is_down_for_the_first_three,
+    sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other,
+    sixty_four_racing_charges_and_refunds_agree_on_who_was_first,
 }
 
-type At<'a> = &'a Arc<dyn Place>;
+ledger_contract!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
 /// Two processes that keep the books in one place.
-async fn replicas(place: At<'_>) -> [Arc<dyn Ledger>; 2] {
+async fn replicas(place: &dyn Stores) -> [Arc<dyn Ledger>; 2] {
     [place.ledger().await, place.ledger().await]
 }
 
@@ -74,7 +75,7 @@ const fn stands(number: u32, standing: Standing) -> Attempt {
     }
 }
 
-async fn a_charge_again_is_counted_and_answered_as_the_first(place: At<'_>) {
+async fn a_charge_again_is_counted_and_answered_as_the_first(place: &dyn Stores) {
     let (ledger, key) = (place.ledger().await, key());
     assert_eq!(ledger.find(&key).await.unwrap(), None);
     for number in 1..=3 {
@@ -86,7 +87,7 @@ async fn a_charge_again_is_counted_and_answered_as_the_first(place: At<'_>) {
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Charged));
 }
 
-async fn the_first_verdict_stands(place: At<'_>) {
+async fn the_first_verdict_stands(place: &dyn Stores) {
     let (ledger, key) = (place.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
     let changed_its_mind = Order {
@@ -99,7 +100,7 @@ async fn the_first_verdict_stands(place: At<'_>) {
     );
 }
 
-async fn another_amount_currency_or_method_under_a_key_is_an_error(place: At<'_>) {
+async fn another_amount_currency_or_method_under_a_key_is_an_error(place: &dyn Stores) {
     let (ledger, key) = (place.ledger().await, key());
     ledger.charge(order(&key)).await.unwrap();
     let euro = money::Money::new(4200, "EUR".parse().unwrap());
@@ -124,7 +125,7 @@ async fn another_amount_currency_or_method_under_a_key_is_an_error(place: At<'_>
     assert_eq!(ledger.charge(order(&key)).await.unwrap(), stands(5, Standing::Charged));
 }
 
-async fn a_refund_gives_back_once(place: At<'_>) {
+async fn a_refund_gives_back_once(place: &dyn Stores) {
     let (ledger, key) = (place.ledger().await, key());
     ledger.charge(order(&key)).await.unwrap();
     for _ in 0..3 {
@@ -134,14 +135,14 @@ async fn a_refund_gives_back_once(place: At<'_>) {
     assert_eq!(ledger.charge(order(&key)).await.unwrap(), stands(2, Standing::Refunded));
 }
 
-async fn a_refund_of_a_declined_charge_gives_back_nothing(place: At<'_>) {
+async fn a_refund_of_a_declined_charge_gives_back_nothing(place: &dyn Stores) {
     let (ledger, key) = (place.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
     assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Declined(DECLINED));
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Declined(DECLINED)));
 }
 
-async fn a_refund_before_its_charge_refuses_the_late_charge(place: At<'_>) {
+async fn a_refund_before_its_charge_refuses_the_late_charge(place: &dyn Stores) {
     let (ledger, key) = (place.ledger().await, key());
     for _ in 0..2 {
         assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Cancelled);
@@ -153,7 +154,7 @@ async fn a_refund_before_its_charge_refuses_the_late_charge(place: At<'_>) {
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Cancelled));
 }
 
-async fn while_it_is_down_attempts_are_counted_and_nothing_else(place: At<'_>) {
+async fn while_it_is_down_attempts_are_counted_and_nothing_else(place: &dyn Stores) {
     let (ledger, key) = (place.ledger().await, key());
     let order = || Order {
         down_for: 2,
@@ -172,7 +173,7 @@ async fn while_it_is_down_attempts_are_counted_and_nothing_else(place: At<'_>) {
     assert_eq!(ledger.charge(order()).await.unwrap(), stands(3, Standing::Charged));
 }
 
-async fn everything_is_there_after_a_reopen(place: At<'_>) {
+async fn everything_is_there_after_a_reopen(place: &dyn Stores) {
     let (charged, refused, refunded, buried) = (key(), key(), key(), key());
     let ledger = place.ledger().await;
     ledger.charge(order(&charged)).await.unwrap();
@@ -197,7 +198,7 @@ async fn everything_is_there_after_a_reopen(place: At<'_>) {
 }
 
 /// The answers to sixty-four attempts at once from two replicas, in the order of their numbers.
-async fn race(place: At<'_>, order: impl Fn(usize) -> Order) -> Vec<Booked> {
+async fn race(place: &dyn Stores, order: impl Fn(usize) -> Order) -> Vec<Booked> {
     let ledgers = replicas(place).await;
     let attempts = join_all((0..64).map(|i| ledgers[i % 2].charge(order(i)))).await;
     let mut attempts: Vec<_> = attempts.into_iter().map(|attempt| attempt.unwrap()).collect();
@@ -207,13 +208,13 @@ async fn race(place: At<'_>, order: impl Fn(usize) -> Order) -> Vec<Booked> {
     attempts.into_iter().map(|attempt| attempt.booked).collect()
 }
 
-async fn sixty_four_racing_charges_are_one(place: At<'_>) {
+async fn sixty_four_racing_charges_are_one(place: &dyn Stores) {
     let key = key();
     let booked = race(place, |_| order(&key)).await;
     assert_eq!(booked, [Booked::Stands(Standing::Charged); 64]);
 }
 
-async fn sixty_four_racing_charges_of_two_amounts_are_one(place: At<'_>) {
+async fn sixty_four_racing_charges_of_two_amounts_are_one(place: &dyn Stores) {
     let key = key();
     let amounts = [4200, 4300].map(|amount| terms(amount, "pm_card_ok"));
     let booked = race(place, |i| {
@@ -225,7 +226,7 @@ async fn sixty_four_racing_charges_of_two_amounts_are_one(place: At<'_>) {
     assert_eq!(refused, 32, "{booked:?}");
 }
 
-async fn of_sixty_four_racing_charges_it_is_down_for_the_first_three(place: At<'_>) {
+async fn of_sixty_four_racing_charges_it_is_down_for_the_first_three(place: &dyn Stores) {
     let key = key();
     let booked = race(place, |_| Order {
         down_for: 3,
@@ -236,7 +237,7 @@ async fn of_sixty_four_racing_charges_it_is_down_for_the_first_three(place: At<'
     assert_eq!(booked[3..], [Booked::Stands(Standing::Charged); 61]);
 }
 
-async fn sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other(place: At<'_>) {
+async fn sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other(place: &dyn Stores) {
     let ledgers = replicas(place).await;
     let keys: Vec<_> = (0..64).map(|_| key()).collect();
     let charged = join_all(
@@ -259,7 +260,7 @@ async fn sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other(p
     }
 }
 
-async fn sixty_four_racing_charges_and_refunds_agree_on_who_was_first(place: At<'_>) {
+async fn sixty_four_racing_charges_and_refunds_agree_on_who_was_first(place: &dyn Stores) {
     let ([ledger, other], key) = (replicas(place).await, key());
     let all = join_all((0..64).map(|i| {
         let ledger = if i % 4 < 2 { ledger.clone() } else { other.clone() };

@@ -6,10 +6,10 @@
 )]
 
 mod api;
-mod bench;
 mod books;
 mod cuts;
 mod faults;
+mod harness;
 mod indexes;
 mod latency;
 mod ledger_contract;

@@ -13,11 +13,11 @@ use payment::{
 use runtime::Ids;
 use uuid::Uuid;
 
-use crate::bench::{Answer, Bench, PATIENCE, Setup, checkout, terms};
+use crate::harness::{Answer, Harness, PATIENCE, Setup, checkout, terms};
 
 #[tokio::test]
 async fn each_bad_card_is_declined_for_its_reason_every_time() {
-    let bench = Bench::new().await;
+    let harness = Harness::new().await;
     for (method, reason) in [
         ("pm_card_declined", DeclineReason::CardDeclined),
         ("pm_card_insufficient_funds", DeclineReason::InsufficientFunds),
@@ -28,29 +28,29 @@ async fn each_bad_card_is_declined_for_its_reason_every_time() {
         let (checkout, terms) = (checkout(), terms(100, method));
         for _ in 0..3 {
             assert_eq!(
-                bench.charge(checkout, &terms).await,
+                harness.charge(checkout, &terms).await,
                 Answer::Declined(reason),
                 "{method}"
             );
         }
         assert_eq!(
-            bench.get(checkout).await,
+            harness.get(checkout).await,
             Answer::Payment(State::Declined(reason)),
             "{method}"
         );
         assert_eq!(
-            bench.refund(checkout).await,
+            harness.refund(checkout).await,
             Answer::Payment(State::Declined(reason)),
             "{method}"
         );
         assert_eq!(
-            bench.charge(checkout, &terms).await,
+            harness.charge(checkout, &terms).await,
             Answer::Declined(reason),
             "{method}"
         );
-        assert_eq!(bench.books.lines(checkout).await, [0, 1, 0, 0], "{method}");
+        assert_eq!(harness.books.lines(checkout).await, [0, 1, 0, 0], "{method}");
         assert_eq!(
-            bench.books.attempts(checkout).await,
+            harness.books.attempts(checkout).await,
             1,
             "{method}: the answer is in our row"
         );
@@ -60,51 +60,51 @@ async fn each_bad_card_is_declined_for_its_reason_every_time() {
 #[tokio::test]
 async fn a_card_whose_reply_is_lost_or_slow_is_charged_and_answers_the_second_time() {
     for method in ["pm_card_charged_reply_lost", "pm_card_slow"] {
-        let bench = Bench::with(Setup::impatient()).await;
+        let harness = Harness::with(Setup::impatient()).await;
         let (checkout, terms) = (checkout(), terms(100, method));
-        assert_eq!(bench.charge(checkout, &terms).await, Answer::Unavailable, "{method}");
-        assert_eq!(bench.row(checkout).await, Some(State::Intent), "{method}");
-        assert_eq!(bench.books.held(checkout).await, 100, "{method}");
-        assert!(bench.charge(checkout, &terms).await.is_charged(), "{method}");
-        assert_eq!(bench.books.lines(checkout).await, [1, 0, 0, 0], "{method}");
-        assert_eq!(bench.books.attempts(checkout).await, 2, "{method}");
+        assert_eq!(harness.charge(checkout, &terms).await, Answer::Unavailable, "{method}");
+        assert_eq!(harness.row(checkout).await, Some(State::Intent), "{method}");
+        assert_eq!(harness.books.held(checkout).await, 100, "{method}");
+        assert!(harness.charge(checkout, &terms).await.is_charged(), "{method}");
+        assert_eq!(harness.books.lines(checkout).await, [1, 0, 0, 0], "{method}");
+        assert_eq!(harness.books.attempts(checkout).await, 2, "{method}");
     }
 }
 
 #[tokio::test]
 async fn the_first_attempt_is_still_the_first_after_a_restart() {
-    let bench = Bench::with(Setup::impatient()).await;
+    let harness = Harness::with(Setup::impatient()).await;
     let (checkout, terms) = (checkout(), terms(100, "pm_card_charged_reply_lost"));
-    assert_eq!(bench.charge(checkout, &terms).await, Answer::Unavailable);
-    let bench = bench.restarted(Setup::default()).await;
-    assert!(bench.charge(checkout, &terms).await.is_charged());
+    assert_eq!(harness.charge(checkout, &terms).await, Answer::Unavailable);
+    let harness = harness.restarted(Setup::default()).await;
+    assert!(harness.charge(checkout, &terms).await.is_charged());
 }
 
 #[tokio::test]
 async fn an_unavailable_card_moves_no_money_until_its_fourth_attempt_whatever_restarts_between() {
-    let mut bench = Bench::new().await;
+    let mut harness = Harness::new().await;
     let (checkout, terms) = (checkout(), terms(100, "pm_card_unavailable"));
     for attempt in 1..=3 {
-        assert_eq!(bench.charge(checkout, &terms).await, Answer::Unavailable);
-        assert_eq!(bench.books.attempts(checkout).await, attempt);
-        assert_eq!(bench.books.lines(checkout).await, [0; 4]);
-        assert_eq!(bench.get(checkout).await, Answer::Payment(State::Intent));
-        bench = bench.restarted(Setup::default()).await;
+        assert_eq!(harness.charge(checkout, &terms).await, Answer::Unavailable);
+        assert_eq!(harness.books.attempts(checkout).await, attempt);
+        assert_eq!(harness.books.lines(checkout).await, [0; 4]);
+        assert_eq!(harness.get(checkout).await, Answer::Payment(State::Intent));
+        harness = harness.restarted(Setup::default()).await;
     }
-    assert!(bench.charge(checkout, &terms).await.is_charged());
-    assert_eq!(bench.books.held(checkout).await, 100);
+    assert!(harness.charge(checkout, &terms).await.is_charged());
+    assert_eq!(harness.books.held(checkout).await, 100);
 }
 
 #[tokio::test]
 async fn an_unavailable_card_can_be_cancelled_while_it_is_unavailable() {
-    let bench = Bench::new().await;
+    let harness = Harness::new().await;
     let (checkout, terms) = (checkout(), terms(100, "pm_card_unavailable"));
-    assert_eq!(bench.charge(checkout, &terms).await, Answer::Unavailable);
-    assert_eq!(bench.refund(checkout).await, Answer::Payment(State::Cancelled));
+    assert_eq!(harness.charge(checkout, &terms).await, Answer::Unavailable);
+    assert_eq!(harness.refund(checkout).await, Answer::Payment(State::Cancelled));
     for _ in 0..4 {
-        assert_eq!(bench.charge(checkout, &terms).await, Answer::Cancelled);
+        assert_eq!(harness.charge(checkout, &terms).await, Answer::Cancelled);
     }
-    assert_eq!(bench.books.lines(checkout).await, [0, 0, 0, 1]);
+    assert_eq!(harness.books.lines(checkout).await, [0, 0, 0, 1]);
 }
 
 /// Ids that a test knows: their lower half, the seed of the provider's luck, counts up.
@@ -114,7 +114,7 @@ fn counted_ids() -> Ids {
 }
 
 async fn lucky(success_rate: &'static str, charges: usize) -> Vec<bool> {
-    let bench = Bench::with(Setup {
+    let harness = Harness::with(Setup {
         success_rate,
         ids: counted_ids(),
         ..Setup::default()
@@ -123,9 +123,13 @@ async fn lucky(success_rate: &'static str, charges: usize) -> Vec<bool> {
     let mut lucky = Vec::new();
     for _ in 0..charges {
         let (checkout, terms) = (checkout(), terms(100, "pm_card_ok"));
-        let answer = bench.charge(checkout, &terms).await;
+        let answer = harness.charge(checkout, &terms).await;
         assert!(answer.is_charged() || answer == Answer::Declined(DeclineReason::CardDeclined));
-        assert_eq!(bench.charge(checkout, &terms).await, answer, "luck is not tried twice");
+        assert_eq!(
+            harness.charge(checkout, &terms).await,
+            answer,
+            "luck is not tried twice"
+        );
         lucky.push(answer.is_charged());
     }
     lucky
@@ -143,22 +147,22 @@ async fn the_success_rate_declines_good_cards_the_same_ones_for_the_same_ids() {
 
 #[tokio::test]
 async fn the_success_rate_leaves_the_other_methods_alone() {
-    let bench = Bench::with(Setup {
+    let harness = Harness::with(Setup {
         success_rate: "0",
         ..Setup::default()
     })
     .await;
     let (unavailable, expired) = (checkout(), checkout());
     for _ in 0..3 {
-        bench.charge(unavailable, &terms(1, "pm_card_unavailable")).await;
+        harness.charge(unavailable, &terms(1, "pm_card_unavailable")).await;
     }
     assert!(
-        bench
+        harness
             .charge(unavailable, &terms(1, "pm_card_unavailable"))
             .await
             .is_charged()
     );
-    let answer = bench.charge(expired, &terms(1, "pm_card_expired")).await;
+    let answer = harness.charge(expired, &terms(1, "pm_card_expired")).await;
     assert_eq!(answer, Answer::Declined(DeclineReason::CardExpired));
 }
 
@@ -185,8 +189,8 @@ impl PaymentProvider for Bank {
 
 #[tokio::test]
 async fn another_provider_takes_no_test_method() {
-    let bench = Bench::new().await;
-    let payments = Payments::new(bench.store.clone(), Arc::new(Bank), PATIENCE, &bench.runtime);
+    let harness = Harness::new().await;
+    let payments = Payments::new(harness.store.clone(), Arc::new(Bank), PATIENCE, &harness.runtime);
     let charge = async |method| payments.charge(checkout(), terms(100, method)).await.map(drop);
     charge("card_4711").await.unwrap();
     for method in ["pm_card_ok", "pm_card_slow", "pm_card_declined"] {

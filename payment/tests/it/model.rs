@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use payment::domain::{CheckoutId, DeclineReason, State};
 
-use crate::bench::{Answer, Bench, Fault, checkout, terms};
+use crate::harness::{Answer, Fault, Harness, checkout, terms};
 
 const DECLINED: DeclineReason = DeclineReason::CardDeclined;
 
@@ -111,7 +111,7 @@ fn sequences<T: Copy>(of: &[T], longest: usize) -> Vec<Vec<T>> {
 }
 
 struct Played<'a> {
-    bench: &'a Bench,
+    harness: &'a Harness,
     checkout: CheckoutId,
     good_card: bool,
     done: Done,
@@ -131,21 +131,21 @@ impl Played<'_> {
             "pm_card_declined"
         };
         Some(match call {
-            Call::Charge => self.bench.charge(self.checkout, &terms(4200, method)).await,
+            Call::Charge => self.harness.charge(self.checkout, &terms(4200, method)).await,
             Call::ChargeOtherAmount if self.began_with.is_some() => {
-                self.bench.charge(self.checkout, &terms(4201, method)).await
+                self.harness.charge(self.checkout, &terms(4201, method)).await
             }
             // It would be the first, so there is nothing that it differs from.
             Call::ChargeOtherAmount => return None,
-            Call::Refund => self.bench.refund(self.checkout).await,
-            Call::Get => self.bench.get(self.checkout).await,
+            Call::Refund => self.harness.refund(self.checkout).await,
+            Call::Get => self.harness.get(self.checkout).await,
         })
     }
 
     /// Makes a call and checks its answer, and the provider's books after it.
     async fn play(&mut self, call: Call) {
         let Some(answer) = self.make(call).await else { return };
-        let asked = self.bench.provider.calls();
+        let asked = self.harness.provider.calls();
         assert!(asked.len() <= 1, "one call to the provider each");
         let fault = asked.first().copied();
         if call == Call::Charge {
@@ -159,7 +159,7 @@ impl Played<'_> {
             };
         }
         assert_eq!(
-            self.bench.books.lines(self.checkout).await,
+            self.harness.books.lines(self.checkout).await,
             self.done.lines(),
             "the provider's books"
         );
@@ -196,10 +196,10 @@ impl Played<'_> {
 }
 
 /// Plays a sequence and then asks for the truth, twice.
-async fn play(bench: &Bench, calls: &[Call], faults: &[Fault], good_card: bool) {
-    bench.provider.plan(faults.iter().copied());
+async fn play(harness: &Harness, calls: &[Call], faults: &[Fault], good_card: bool) {
+    harness.provider.plan(faults.iter().copied());
     let mut played = Played {
-        bench,
+        harness,
         checkout: checkout(),
         good_card,
         done: Done::Nothing,
@@ -210,25 +210,25 @@ async fn play(bench: &Bench, calls: &[Call], faults: &[Fault], good_card: bool) 
     for call in calls {
         played.play(*call).await;
     }
-    bench.provider.plan([]);
+    harness.provider.plan([]);
     played.play(Call::Get).await;
     played.play(Call::Refund).await;
     played.play(Call::Charge).await;
     played.play(Call::Get).await;
     assert_eq!(
-        bench.books.held(played.checkout).await,
+        harness.books.held(played.checkout).await,
         0,
         "everything is given back in the end"
     );
 }
 
-/// One bench for each worker, so that plans do not mix.
+/// One harness for each worker, so that plans do not mix.
 async fn play_all(cases: Vec<(Vec<Call>, Vec<Fault>, bool)>) {
     let workers = cases.chunks(cases.len().div_ceil(8)).map(|share| async move {
-        let bench = Bench::new().await;
+        let harness = Harness::new().await;
         for (calls, faults, good_card) in share {
             let context = format!("{calls:?} {faults:?} good card: {good_card}");
-            let played = std::panic::AssertUnwindSafe(play(&bench, calls, faults, *good_card));
+            let played = std::panic::AssertUnwindSafe(play(&harness, calls, faults, *good_card));
             let result = futures::FutureExt::catch_unwind(played).await;
             assert!(result.is_ok(), "in {context}");
         }
@@ -276,11 +276,11 @@ async fn every_order_of_calls_with_every_fault_of_the_provider_has_one_effect_an
 
 #[tokio::test]
 async fn a_late_charge_after_its_refund_is_refused_here_and_at_the_provider() {
-    let (bench, checkout, terms) = (Bench::new().await, checkout(), terms(100, "pm_card_ok"));
-    assert_eq!(bench.refund(checkout).await, Answer::Payment(State::Cancelled));
-    assert_eq!(bench.charge(checkout, &terms).await, Answer::Cancelled);
+    let (harness, checkout, terms) = (Harness::new().await, checkout(), terms(100, "pm_card_ok"));
+    assert_eq!(harness.refund(checkout).await, Answer::Payment(State::Cancelled));
+    assert_eq!(harness.charge(checkout, &terms).await, Answer::Cancelled);
     // Past our own row, too.
-    let late = payment::ports::PaymentProvider::charge(&*bench.provider, checkout, &terms).await;
+    let late = payment::ports::PaymentProvider::charge(&*harness.provider, checkout, &terms).await;
     assert_eq!(late.unwrap(), payment::domain::Standing::Cancelled);
-    assert_eq!(bench.books.lines(checkout).await, [0, 0, 0, 1]);
+    assert_eq!(harness.books.lines(checkout).await, [0, 0, 0, 1]);
 }

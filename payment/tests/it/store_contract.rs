@@ -11,35 +11,36 @@ use payment::{
 };
 use runtime::Ids;
 use storage::StoreError;
+use testing::SqliteFixture;
 
 use crate::{
-    bench::{checkout, terms},
-    places::{Place, at_every_place},
+    harness::{checkout, terms},
+    places::{PostgresFixtures, Stores},
 };
 
-at_every_place! {
-    what_is_opened_is_loaded_as_it_was
-    the_first_intent_stands
-    a_payment_id_that_is_taken_is_a_conflict
-    each_answer_settles_an_open_payment_and_again_changes_nothing
-    each_answer_to_each_state_is_taken_as_the_rules_say
-    an_answer_that_comes_after_the_refund_changes_nothing
-    a_charged_payment_is_refunded
-    a_contradiction_is_corrupt_and_changes_nothing
-    a_payment_that_is_not_there_cannot_be_settled
-    a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds
-    everything_is_there_after_a_reopen
-    what_one_replica_wrote_another_one_goes_on_with
-    sixty_four_racing_intents_are_one_payment
-    sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other
-    sixty_four_racing_settlements_and_refunds_end_refunded
-    sixty_four_racing_intents_and_tombstones_end_cancelled
+testing::contract! { store_contract:
+    what_is_opened_is_loaded_as_it_was,
+    the_first_intent_stands,
+    a_payment_id_that_is_taken_is_a_conflict,
+    each_answer_settles_an_open_payment_and_again_changes_nothing,
+    each_answer_to_each_state_is_taken_as_the_rules_say,
+    an_answer_that_comes_after_the_refund_changes_nothing,
+    a_charged_payment_is_refunded,
+    a_contradiction_is_corrupt_and_changes_nothing,
+    a_payment_that_is_not_there_cannot_be_settled,
+    a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds,
+    everything_is_there_after_a_reopen,
+    what_one_replica_wrote_another_one_goes_on_with,
+    sixty_four_racing_intents_are_one_payment,
+    sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other,
+    sixty_four_racing_settlements_and_refunds_end_refunded,
+    sixty_four_racing_intents_and_tombstones_end_cancelled,
 }
 
-type At<'a> = &'a Arc<dyn Place>;
+store_contract!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
 /// Two processes that keep their payments in one place.
-async fn replicas(place: At<'_>) -> [Arc<dyn PaymentStore>; 2] {
+async fn replicas(place: &dyn Stores) -> [Arc<dyn PaymentStore>; 2] {
     [place.store().await, place.store().await]
 }
 
@@ -69,7 +70,7 @@ const STANDINGS: [Standing; 4] = [
     Standing::Cancelled,
 ];
 
-async fn what_is_opened_is_loaded_as_it_was(place: At<'_>) {
+async fn what_is_opened_is_loaded_as_it_was(place: &dyn Stores) {
     let store = place.store().await;
     let most = Terms {
         amount: Money::new(i64::MAX, "JPY".parse().unwrap()),
@@ -84,7 +85,7 @@ async fn what_is_opened_is_loaded_as_it_was(place: At<'_>) {
     }
 }
 
-async fn the_first_intent_stands(place: At<'_>) {
+async fn the_first_intent_stands(place: &dyn Stores) {
     let (store, checkout) = (place.store().await, checkout());
     let first = intent(checkout);
     store.open(&first).await.unwrap();
@@ -96,7 +97,7 @@ async fn the_first_intent_stands(place: At<'_>) {
     assert_eq!(store.load(checkout).await.unwrap(), Some(first));
 }
 
-async fn a_payment_id_that_is_taken_is_a_conflict(place: At<'_>) {
+async fn a_payment_id_that_is_taken_is_a_conflict(place: &dyn Stores) {
     let (store, first) = (place.store().await, intent(checkout()));
     store.open(&first).await.unwrap();
     let second = Payment {
@@ -107,7 +108,7 @@ async fn a_payment_id_that_is_taken_is_a_conflict(place: At<'_>) {
     assert_eq!(store.load(second.checkout_id).await.unwrap(), None);
 }
 
-async fn each_answer_settles_an_open_payment_and_again_changes_nothing(place: At<'_>) {
+async fn each_answer_settles_an_open_payment_and_again_changes_nothing(place: &dyn Stores) {
     let store = place.store().await;
     for standing in STANDINGS {
         let open = intent(checkout());
@@ -128,7 +129,7 @@ async fn each_answer_settles_an_open_payment_and_again_changes_nothing(place: At
     }
 }
 
-async fn each_answer_to_each_state_is_taken_as_the_rules_say(place: At<'_>) {
+async fn each_answer_to_each_state_is_taken_as_the_rules_say(place: &dyn Stores) {
     let store = place.store().await;
     let firsts = STANDINGS.map(Some).into_iter().chain([None]);
     for (first, second) in firsts.flat_map(|first| STANDINGS.map(|second| (first, second))) {
@@ -164,7 +165,7 @@ async fn each_answer_to_each_state_is_taken_as_the_rules_say(place: At<'_>) {
     }
 }
 
-async fn an_answer_that_comes_after_the_refund_changes_nothing(place: At<'_>) {
+async fn an_answer_that_comes_after_the_refund_changes_nothing(place: &dyn Stores) {
     let (store, open) = (place.store().await, intent(checkout()));
     store.open(&open).await.unwrap();
     let refunded = store.refund(open.checkout_id, Standing::Refunded, at(5)).await.unwrap();
@@ -175,7 +176,7 @@ async fn an_answer_that_comes_after_the_refund_changes_nothing(place: At<'_>) {
     );
 }
 
-async fn a_charged_payment_is_refunded(place: At<'_>) {
+async fn a_charged_payment_is_refunded(place: &dyn Stores) {
     let (store, open) = (place.store().await, intent(checkout()));
     store.open(&open).await.unwrap();
     store.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
@@ -189,7 +190,7 @@ async fn a_charged_payment_is_refunded(place: At<'_>) {
     );
 }
 
-async fn a_contradiction_is_corrupt_and_changes_nothing(place: At<'_>) {
+async fn a_contradiction_is_corrupt_and_changes_nothing(place: &dyn Stores) {
     let (store, open) = (place.store().await, intent(checkout()));
     store.open(&open).await.unwrap();
     let charged = store.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
@@ -198,14 +199,14 @@ async fn a_contradiction_is_corrupt_and_changes_nothing(place: At<'_>) {
     assert_eq!(store.load(open.checkout_id).await.unwrap(), Some(charged));
 }
 
-async fn a_payment_that_is_not_there_cannot_be_settled(place: At<'_>) {
+async fn a_payment_that_is_not_there_cannot_be_settled(place: &dyn Stores) {
     let (store, checkout) = (place.store().await, checkout());
     let result = store.settle(checkout, Standing::Charged, at(5)).await;
     assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}");
     assert_eq!(store.load(checkout).await.unwrap(), None);
 }
 
-async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(place: At<'_>) {
+async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(place: &dyn Stores) {
     let (store, checkout) = (place.store().await, checkout());
     let tombstone = store.refund(checkout, Standing::Cancelled, at(5)).await.unwrap();
     let expected = Payment {
@@ -222,7 +223,7 @@ async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(pla
     assert_eq!(store.open(&intent(checkout)).await.unwrap(), expected);
 }
 
-async fn everything_is_there_after_a_reopen(place: At<'_>) {
+async fn everything_is_there_after_a_reopen(place: &dyn Stores) {
     let (open, settled, cancelled) = (intent(checkout()), intent(checkout()), checkout());
     let store = place.store().await;
     store.open(&open).await.unwrap();
@@ -237,7 +238,7 @@ async fn everything_is_there_after_a_reopen(place: At<'_>) {
     assert!(store.is_up().await);
 }
 
-async fn what_one_replica_wrote_another_one_goes_on_with(place: At<'_>) {
+async fn what_one_replica_wrote_another_one_goes_on_with(place: &dyn Stores) {
     let ([here, there], open) = (replicas(place).await, intent(checkout()));
     here.open(&open).await.unwrap();
     assert_eq!(there.open(&intent(open.checkout_id)).await.unwrap(), open);
@@ -247,7 +248,7 @@ async fn what_one_replica_wrote_another_one_goes_on_with(place: At<'_>) {
     assert_eq!(there.load(open.checkout_id).await.unwrap(), Some(refunded));
 }
 
-async fn sixty_four_racing_intents_are_one_payment(place: At<'_>) {
+async fn sixty_four_racing_intents_are_one_payment(place: &dyn Stores) {
     let (stores, checkout) = (replicas(place).await, checkout());
     let intents: Vec<_> = (0..64).map(|_| intent(checkout)).collect();
     let opened = join_all(
@@ -263,7 +264,7 @@ async fn sixty_four_racing_intents_are_one_payment(place: At<'_>) {
     assert_eq!(ids.len(), 1);
 }
 
-async fn sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other(place: At<'_>) {
+async fn sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other(place: &dyn Stores) {
     let [store, other] = replicas(place).await;
     let written = join_all((0..64).map(|i| {
         let store = if i % 2 == 0 { store.clone() } else { other.clone() };
@@ -281,7 +282,7 @@ async fn sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_ot
     }
 }
 
-async fn sixty_four_racing_settlements_and_refunds_end_refunded(place: At<'_>) {
+async fn sixty_four_racing_settlements_and_refunds_end_refunded(place: &dyn Stores) {
     let ([store, other], open) = (replicas(place).await, intent(checkout()));
     store.open(&open).await.unwrap();
     let all = join_all((0..64).map(|i| {
@@ -306,7 +307,7 @@ async fn sixty_four_racing_settlements_and_refunds_end_refunded(place: At<'_>) {
     );
 }
 
-async fn sixty_four_racing_intents_and_tombstones_end_cancelled(place: At<'_>) {
+async fn sixty_four_racing_intents_and_tombstones_end_cancelled(place: &dyn Stores) {
     let ([store, other], checkout) = (replicas(place).await, checkout());
     let all = join_all((0..64).map(|i| {
         let store = if i % 4 < 2 { store.clone() } else { other.clone() };

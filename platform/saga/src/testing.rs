@@ -16,6 +16,9 @@ pub mod table;
 
 use storage::Migrations;
 
+/// What all test suites have in common.
+pub use ::testing as base;
+
 use crate::{
     machine::{Machine, State},
     saga::Signal,

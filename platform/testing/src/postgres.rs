@@ -1,11 +1,189 @@
-//! A hand on a PostgreSQL database, beside the adapter that is tested.
+//! Schemas and databases of a test's own in PostgreSQL, and a hand on them beside the adapter that is tested.
 
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use storage::PostgresAddress;
+
+use crate::{Engine, Fixture, unique_name};
 
 const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A schema of its own.
+#[derive(Debug, Clone)]
+pub struct PostgresFixture {
+    pub url: String,
+    pub schema: String,
+}
+
+impl Fixture for PostgresFixture {
+    fn new() -> Option<Self> {
+        Some(Self {
+            url: Engine::PostgreSql.address()?,
+            schema: unique_name(),
+        })
+    }
+}
+
+impl PostgresFixture {
+    /// Where an adapter finds the database.
+    pub fn address(&self) -> PostgresAddress {
+        address(&self.url)
+    }
+
+    /// A connection beside the adapter, in this schema.
+    pub async fn connect(&self) -> PgConnection {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query("SELECT set_config('search_path', $1, false)")
+            .bind(&self.schema)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection
+    }
+
+    /// Runs statements behind the back of the adapter.
+    pub async fn execute(&self, statements: &str) {
+        execute(&self.url, &self.schema, statements).await.unwrap();
+    }
+
+    /// How the adapter's sessions are called in `pg_stat_activity`.
+    pub fn application(&self) -> String {
+        format!("cartwright-{}", self.schema)
+    }
+
+    /// Cuts the connections of all adapters in this schema, whatever they are doing.
+    pub async fn cut(&self, connection: &mut PgConnection) {
+        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1")
+            .bind(self.application())
+            .execute(connection)
+            .await
+            .unwrap();
+    }
+
+    /// Drops the schema with all that is in it: for those who put a lot there.
+    pub async fn drop_schema(&self) {
+        self.execute(&format!("DROP SCHEMA \"{}\" CASCADE", self.schema)).await;
+    }
+
+    /// Counts full scans from here on: call it once the tables are filled. Brings the planner's statistics up to date.
+    pub async fn count_scans(&self) {
+        let mut connection = self.connect().await;
+        let tables: Vec<(String,)> =
+            sqlx::query_as("SELECT relname::text FROM pg_stat_user_tables WHERE schemaname = $1")
+                .bind(&self.schema)
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        for (table,) in tables {
+            let analyze = format!("VACUUM (ANALYZE) \"{}\".\"{table}\"", self.schema);
+            sqlx::query(AssertSqlSafe(analyze))
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+        sqlx::query("SELECT pg_stat_reset_single_table_counters(relid) FROM pg_stat_user_tables WHERE schemaname = $1")
+            .bind(&self.schema)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// The tables of which `least` rows or more were read from end to end since [`Self::count_scans`], with how many. Drop
+    /// the store first: the server counts what a session did when it ends, and this waits for that.
+    pub async fn full_scans(&self, least: i64) -> Vec<(String, i64)> {
+        let mut connection = self.after_all_sessions().await;
+        sqlx::query_as(
+            "SELECT relname::text, seq_tup_read FROM pg_stat_user_tables WHERE schemaname = $1 AND seq_tup_read >= $2",
+        )
+        .bind(&self.schema)
+        .bind(least)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap()
+    }
+
+    /// How many rows of a table were ever read, in whatever way. Drop the store first, as for [`Self::full_scans`].
+    pub async fn rows_read(&self, table: &str) -> i64 {
+        let mut connection = self.after_all_sessions().await;
+        sqlx::query_scalar(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = $2",
+        )
+        .bind(&self.schema)
+        .bind(table)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+    }
+
+    /// A connection from after the end of all sessions of the adapter.
+    async fn after_all_sessions(&self) -> PgConnection {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let began = Instant::now();
+        loop {
+            let open: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1")
+                .bind(self.application())
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            if open == 0 {
+                return connection;
+            }
+            assert!(began.elapsed() < PATIENCE, "{open} sessions are still open");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// A database of its own, for a whole service: it does not ask in which schema its tables are.
+#[derive(Debug)]
+pub struct PostgresDatabase {
+    /// Of the database of all tests.
+    pub url: String,
+    pub name: String,
+}
+
+impl PostgresDatabase {
+    /// `None` when the engine is not there, which was said.
+    pub async fn create() -> Option<Self> {
+        let (url, name) = (Engine::PostgreSql.address()?, unique_name());
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let create = format!("CREATE DATABASE {name}");
+        sqlx::query(AssertSqlSafe(create))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        Some(Self { url, name })
+    }
+
+    /// Where a service finds it.
+    pub fn address(&self) -> PostgresAddress {
+        address(&self.url).with_database(&self.name)
+    }
+
+    /// How any other program finds it.
+    pub fn own_url(&self) -> String {
+        let (server, _) = self.url.rsplit_once('/').unwrap();
+        format!("{server}/{}", self.name)
+    }
+
+    /// Cuts every connection to it.
+    pub async fn cut(&self, connection: &mut PgConnection) {
+        let cut =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user";
+        sqlx::query(cut).bind(&self.name).execute(connection).await.unwrap();
+    }
+
+    pub async fn drop(self) {
+        drop_database(&self.url, &self.name).await.unwrap();
+    }
+}
+
+fn address(url: &str) -> PostgresAddress {
+    PostgresAddress::from_url(Engine::PostgreSql.variable(), url).unwrap()
+}
 
 /// Runs statements, one after the other, in this schema.
 pub async fn execute(url: &str, schema: &str, statements: &str) -> sqlx::Result<()> {
@@ -28,70 +206,4 @@ pub async fn drop_database(url: &str, name: &str) -> sqlx::Result<()> {
     let drop = format!("DROP DATABASE \"{name}\"");
     sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await?;
     connection.close().await
-}
-
-/// Counts full scans from here on: call it once the tables are filled. Brings the planner's statistics up to date.
-pub async fn count_scans(url: &str, schema: &str) -> sqlx::Result<()> {
-    let mut connection = PgConnection::connect(url).await?;
-    let tables: Vec<(String,)> = sqlx::query_as("SELECT relname::text FROM pg_stat_user_tables WHERE schemaname = $1")
-        .bind(schema)
-        .fetch_all(&mut connection)
-        .await?;
-    for (table,) in tables {
-        let analyze = format!("VACUUM (ANALYZE) \"{schema}\".\"{table}\"");
-        sqlx::query(AssertSqlSafe(analyze)).execute(&mut connection).await?;
-    }
-    sqlx::query("SELECT pg_stat_reset_single_table_counters(relid) FROM pg_stat_user_tables WHERE schemaname = $1")
-        .bind(schema)
-        .execute(&mut connection)
-        .await?;
-    connection.close().await
-}
-
-/// The tables of which `least` rows or more were read from end to end since [`count_scans`], with how many. Drop the store
-/// first: the server counts what a session did when it ends, and this waits for that.
-pub async fn full_scans(url: &str, schema: &str, least: i64) -> sqlx::Result<Vec<(String, i64)>> {
-    let mut connection = after_all_sessions(url, schema).await?;
-    let scanned = sqlx::query_as(
-        "SELECT relname::text, seq_tup_read FROM pg_stat_user_tables WHERE schemaname = $1 AND seq_tup_read >= $2",
-    )
-    .bind(schema)
-    .bind(least)
-    .fetch_all(&mut connection)
-    .await?;
-    connection.close().await?;
-    Ok(scanned)
-}
-
-/// How many rows of a table were ever read, in whatever way. Drop the store first, as for [`full_scans`].
-pub async fn rows_read(url: &str, schema: &str, table: &str) -> sqlx::Result<i64> {
-    let mut connection = after_all_sessions(url, schema).await?;
-    let read = sqlx::query_scalar(
-        "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = $2",
-    )
-    .bind(schema)
-    .bind(table)
-    .fetch_one(&mut connection)
-    .await?;
-    connection.close().await?;
-    Ok(read)
-}
-
-/// A connection from after the end of all sessions of this schema's service.
-async fn after_all_sessions(url: &str, schema: &str) -> sqlx::Result<PgConnection> {
-    let mut connection = PgConnection::connect(url).await?;
-    let began = Instant::now();
-    loop {
-        let open: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1")
-            .bind(format!("cartwright-{schema}"))
-            .fetch_one(&mut connection)
-            .await?;
-        if open == 0 {
-            return Ok(connection);
-        }
-        if began.elapsed() > PATIENCE {
-            return Err(sqlx::Error::PoolTimedOut);
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }

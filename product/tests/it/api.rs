@@ -13,13 +13,11 @@ use proto::{
     },
     status,
 };
-use runtime::{
-    Clock, Faults, Points, Runtime,
-    channel::{Peer, Policy},
-    serve::{self, Interface, Running},
-};
-use tokio::net::TcpListener;
+use runtime::{Clock, Runtime, channel::Peer, serve::Running};
+use testing::patient;
 use tonic::Code;
+
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
 
 type Client = ProductServiceClient<Peer>;
 /// Makes a good request a bad one.
@@ -46,20 +44,7 @@ async fn start() -> Api {
     };
     let service = product::build(config, &runtime).await.unwrap();
     assert_eq!(service.name, "product");
-    let policy = Policy {
-        deadline: Duration::from_secs(10),
-        points: Points::none(),
-        faults: Faults::none(),
-    };
-    let (peer, incoming) = Peer::in_process(policy);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface {
-        descriptors: proto::FILE_DESCRIPTOR_SET,
-        complete: status::complete,
-    };
-    let running = serve::start(service, listener, incoming, interface, &runtime)
-        .await
-        .unwrap();
+    let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
     Api {
         client: Client::new(peer),
         running,

@@ -16,50 +16,36 @@ use proptest::{
     test_runner::TestRunner,
 };
 use proto::convert::MAX_PRODUCT_ID;
+use testing::{PostgresFixture, SqliteFixture};
 
-use fixture::SqliteFixture;
-pub(crate) use fixture::{Fixture, PostgresFixture};
+pub(crate) use fixture::Catalogues;
 
-macro_rules! catalogue_contract {
-    ($($adapter:ident: $fixture:ty),+ $(,)?) => { $(
-        catalogue_contract! { @cases $adapter, $fixture:
-            a_new_catalogue_has_the_five_starting_products,
-            starting_products_are_not_written_again,
-            the_same_put_twice_is_one_product,
-            a_replaced_product_keeps_when_it_was_created,
-            new_products_get_ids_of_their_own,
-            the_largest_id_does_not_stop_new_products,
-            new_products_pass_over_ids_that_somebody_chose,
-            sixty_four_writers_of_new_products_make_sixty_four,
-            sixty_four_writers_of_one_product_leave_one_of_theirs,
-            what_was_put_is_there_after_a_reopen,
-            details_of_the_largest_size_come_back_as_they_were,
-            pages_follow_each_other_without_gap_or_overlap,
-            a_query_finds_parts_of_names_and_descriptions_in_any_case,
-            wildcards_stand_for_themselves,
-            a_query_of_any_length_finds_what_is_there,
-            what_was_replaced_is_found_by_its_new_words_only,
-            words_are_found_in_any_order_and_in_any_writing,
-            what_an_earlier_version_wrote_is_found,
-            an_image_that_an_earlier_version_took_is_not_shown,
-            searches_find_what_the_rule_finds_page_by_page,
-            a_search_of_any_words_has_an_answer,
-            found_are_those_that_exist_in_order,
-        }
-    )+ };
-    (@cases $adapter:ident, $fixture:ty: $($case:ident,)+) => {
-        mod $adapter { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $case() {
-                if let Some(fixture) = <$fixture as super::Fixture>::new() {
-                    super::$case(&fixture).await;
-                }
-            }
-        )+ }
-    };
+testing::contract! { catalogue_contract:
+    a_new_catalogue_has_the_five_starting_products,
+    starting_products_are_not_written_again,
+    the_same_put_twice_is_one_product,
+    a_replaced_product_keeps_when_it_was_created,
+    new_products_get_ids_of_their_own,
+    the_largest_id_does_not_stop_new_products,
+    new_products_pass_over_ids_that_somebody_chose,
+    sixty_four_writers_of_new_products_make_sixty_four,
+    sixty_four_writers_of_one_product_leave_one_of_theirs,
+    what_was_put_is_there_after_a_reopen,
+    details_of_the_largest_size_come_back_as_they_were,
+    pages_follow_each_other_without_gap_or_overlap,
+    a_query_finds_parts_of_names_and_descriptions_in_any_case,
+    wildcards_stand_for_themselves,
+    a_query_of_any_length_finds_what_is_there,
+    what_was_replaced_is_found_by_its_new_words_only,
+    words_are_found_in_any_order_and_in_any_writing,
+    what_an_earlier_version_wrote_is_found,
+    an_image_that_an_earlier_version_took_is_not_shown,
+    searches_find_what_the_rule_finds_page_by_page,
+    a_search_of_any_words_has_an_answer,
+    found_are_those_that_exist_in_order,
 }
 
-catalogue_contract!(sqlite: super::SqliteFixture, postgres: super::PostgresFixture);
+catalogue_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
 
 pub(crate) fn id(id: i64) -> ProductId {
     ProductId::new(id).unwrap()
@@ -91,7 +77,7 @@ pub(crate) async fn names(store: &dyn Catalogue, query: &str) -> Vec<String> {
         .collect()
 }
 
-async fn a_new_catalogue_has_the_five_starting_products(fixture: &dyn Fixture) {
+async fn a_new_catalogue_has_the_five_starting_products(fixture: &dyn Catalogues) {
     let products = all(&*fixture.open().await).await;
     let seen: Vec<_> = products
         .iter()
@@ -114,7 +100,7 @@ async fn a_new_catalogue_has_the_five_starting_products(fixture: &dyn Fixture) {
     assert_eq!(seen, expected);
 }
 
-async fn starting_products_are_not_written_again(fixture: &dyn Fixture) {
+async fn starting_products_are_not_written_again(fixture: &dyn Catalogues) {
     let changed = details("Laptop, used", "", 1);
     fixture.open().await.put(Some(id(1)), &changed, at(0)).await.unwrap();
     let products = all(&*fixture.open().await).await;
@@ -122,7 +108,7 @@ async fn starting_products_are_not_written_again(fixture: &dyn Fixture) {
     assert_eq!(products[0].details, changed);
 }
 
-async fn the_same_put_twice_is_one_product(fixture: &dyn Fixture) {
+async fn the_same_put_twice_is_one_product(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let lamp = details("Lamp", "", 1_000);
     let first = store.put(Some(id(77)), &lamp, at(1)).await.unwrap();
@@ -131,7 +117,7 @@ async fn the_same_put_twice_is_one_product(fixture: &dyn Fixture) {
     assert_eq!(store.find(&[id(77)]).await.unwrap(), [first]);
 }
 
-async fn a_replaced_product_keeps_when_it_was_created(fixture: &dyn Fixture) {
+async fn a_replaced_product_keeps_when_it_was_created(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     store
         .put(Some(id(77)), &details("Lamp", "old", 1_000), at(1))
@@ -151,7 +137,7 @@ async fn a_replaced_product_keeps_when_it_was_created(fixture: &dyn Fixture) {
     assert_eq!(names(&*store, "desk").await, ["Desk lamp"]);
 }
 
-async fn new_products_get_ids_of_their_own(fixture: &dyn Fixture) {
+async fn new_products_get_ids_of_their_own(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let first = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
     let second = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
@@ -159,7 +145,7 @@ async fn new_products_get_ids_of_their_own(fixture: &dyn Fixture) {
     assert!(first.id > id(5) && second.id > id(5));
 }
 
-async fn the_largest_id_does_not_stop_new_products(fixture: &dyn Fixture) {
+async fn the_largest_id_does_not_stop_new_products(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     // An earlier version took any.
     for (next, last) in (6..).zip([MAX_PRODUCT_ID, i64::MAX]) {
@@ -170,7 +156,7 @@ async fn the_largest_id_does_not_stop_new_products(fixture: &dyn Fixture) {
     }
 }
 
-async fn new_products_pass_over_ids_that_somebody_chose(fixture: &dyn Fixture) {
+async fn new_products_pass_over_ids_that_somebody_chose(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let chosen = details("Chosen", "", 1);
     for n in (6..60).chain(62..70) {
@@ -187,7 +173,7 @@ async fn new_products_pass_over_ids_that_somebody_chose(fixture: &dyn Fixture) {
     assert_eq!(kept, 54 + 8, "none was replaced by a new one");
 }
 
-async fn sixty_four_writers_of_new_products_make_sixty_four(fixture: &dyn Fixture) {
+async fn sixty_four_writers_of_new_products_make_sixty_four(fixture: &dyn Catalogues) {
     let stores = [fixture.open().await, fixture.open().await];
     let lamp = details("Lamp", "", 1);
     let chosen = join_all((6..10).map(|n| stores[0].put(Some(id(n)), &lamp, at(1))));
@@ -204,7 +190,7 @@ async fn sixty_four_writers_of_new_products_make_sixty_four(fixture: &dyn Fixtur
     }
 }
 
-async fn sixty_four_writers_of_one_product_leave_one_of_theirs(fixture: &dyn Fixture) {
+async fn sixty_four_writers_of_one_product_leave_one_of_theirs(fixture: &dyn Catalogues) {
     let stores = [fixture.open().await, fixture.open().await];
     let put = |price: i64| {
         let store = stores[usize::try_from(price).unwrap() % 2].clone();
@@ -221,7 +207,7 @@ async fn sixty_four_writers_of_one_product_leave_one_of_theirs(fixture: &dyn Fix
     assert!(answers.contains(&stores[0].find(&[id(77)]).await.unwrap()[0]));
 }
 
-async fn what_was_put_is_there_after_a_reopen(fixture: &dyn Fixture) {
+async fn what_was_put_is_there_after_a_reopen(fixture: &dyn Catalogues) {
     let put = fixture
         .open()
         .await
@@ -231,7 +217,7 @@ async fn what_was_put_is_there_after_a_reopen(fixture: &dyn Fixture) {
     assert_eq!(fixture.open().await.find(&[put.id]).await.unwrap(), [put]);
 }
 
-async fn details_of_the_largest_size_come_back_as_they_were(fixture: &dyn Fixture) {
+async fn details_of_the_largest_size_come_back_as_they_were(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let long = "\u{1f5a5}".repeat(2_000);
     let large = Details::new("Ü".repeat(200), long.clone(), Money::usd(100_000_000), long).unwrap();
@@ -239,7 +225,7 @@ async fn details_of_the_largest_size_come_back_as_they_were(fixture: &dyn Fixtur
     assert_eq!(store.find(&[put.id]).await.unwrap()[0].details, large);
 }
 
-async fn pages_follow_each_other_without_gap_or_overlap(fixture: &dyn Fixture) {
+async fn pages_follow_each_other_without_gap_or_overlap(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     for n in 0..20 {
         store
@@ -258,7 +244,7 @@ async fn pages_follow_each_other_without_gap_or_overlap(fixture: &dyn Fixture) {
     assert_eq!(seen.len(), 25);
 }
 
-async fn a_query_finds_parts_of_names_and_descriptions_in_any_case(fixture: &dyn Fixture) {
+async fn a_query_finds_parts_of_names_and_descriptions_in_any_case(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     store.put(None, &details("Äpfel", "aus CRÈME", 1), at(1)).await.unwrap();
     assert_eq!(names(&*store, "LAP").await, ["Laptop"]);
@@ -273,7 +259,7 @@ async fn a_query_finds_parts_of_names_and_descriptions_in_any_case(fixture: &dyn
     assert_eq!(names(&*store, "laptopfor").await, Vec::<String>::new());
 }
 
-async fn wildcards_stand_for_themselves(fixture: &dyn Fixture) {
+async fn wildcards_stand_for_themselves(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     store
         .put(None, &details("100% wool_scarf", r#"a\b 'quoted' "twice""#, 1), at(1))
@@ -285,7 +271,7 @@ async fn wildcards_stand_for_themselves(fixture: &dyn Fixture) {
     assert_eq!(names(&*store, "1%l").await, Vec::<String>::new());
 }
 
-async fn a_query_of_any_length_finds_what_is_there(fixture: &dyn Fixture) {
+async fn a_query_of_any_length_finds_what_is_there(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let long = "äöü ".repeat(30);
     store.put(None, &details("Äöü", &long, 1), at(1)).await.unwrap();
@@ -298,7 +284,7 @@ async fn a_query_of_any_length_finds_what_is_there(fixture: &dyn Fixture) {
     assert_eq!(names(&*store, "öüä").await, Vec::<String>::new());
 }
 
-async fn what_was_replaced_is_found_by_its_new_words_only(fixture: &dyn Fixture) {
+async fn what_was_replaced_is_found_by_its_new_words_only(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     for n in 0..50 {
         let name = format!("Lamp {n}");
@@ -309,7 +295,7 @@ async fn what_was_replaced_is_found_by_its_new_words_only(fixture: &dyn Fixture)
     assert_eq!(names(&*store, "lamp 48").await, Vec::<String>::new());
 }
 
-async fn words_are_found_in_any_order_and_in_any_writing(fixture: &dyn Fixture) {
+async fn words_are_found_in_any_order_and_in_any_writing(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     for (name, description) in [
         ("ΟΔΥΣΣΕΥΣ", "a hero"),
@@ -354,7 +340,7 @@ const EARLIER_VERSION: &str = "
     UPDATE products SET name = 'Desk', search_text = 'desk' WHERE id = 1;
     UPDATE products SET name = 'Mouse', search_text = search_text WHERE id = 2;";
 
-async fn what_an_earlier_version_wrote_is_found(fixture: &dyn Fixture) {
+async fn what_an_earlier_version_wrote_is_found(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     assert_eq!(names(&*store, "strasse").await, Vec::<String>::new());
     // While this process runs, and before the next one starts.
@@ -375,7 +361,7 @@ async fn what_an_earlier_version_wrote_is_found(fixture: &dyn Fixture) {
     assert_eq!(names(&*store, "TABLE").await, ["Desk"]);
 }
 
-async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn Fixture) {
+async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     fixture
         .execute("UPDATE products SET image_url = 'javascript:alert(1)' WHERE id = 1")
@@ -388,7 +374,7 @@ async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn Fixtur
 const TEXT: &str = "([abcß]{1,4}|[Aİ電話é%'\"-]| ){0,14}";
 const WORDS: &str = "([abcß]{1,4}|[Aİ電話é%'\"-]| ){1,4}";
 
-async fn searches_find_what_the_rule_finds_page_by_page(fixture: &dyn Fixture) {
+async fn searches_find_what_the_rule_finds_page_by_page(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let mut runner = TestRunner::deterministic();
     let mut any = |pattern| {
@@ -420,7 +406,7 @@ async fn searches_find_what_the_rule_finds_page_by_page(fixture: &dyn Fixture) {
     }
 }
 
-async fn a_search_of_any_words_has_an_answer(fixture: &dyn Fixture) {
+async fn a_search_of_any_words_has_an_answer(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let letters: Vec<String> = ('a'..='z').chain('0'..='9').map(String::from).collect();
     let (most, unfolding) = (letters.join(" "), "\u{fdfa}".repeat(100));
@@ -450,7 +436,7 @@ async fn a_search_of_any_words_has_an_answer(fixture: &dyn Fixture) {
     assert_eq!(names(&*store, "\u{fffd}\u{fffd}x").await.len(), 1);
 }
 
-async fn found_are_those_that_exist_in_order(fixture: &dyn Fixture) {
+async fn found_are_those_that_exist_in_order(fixture: &dyn Catalogues) {
     let store = fixture.open().await;
     let found = store.find(&[id(4), id(999), id(2), id(2), id(i64::MAX)]).await.unwrap();
     assert_eq!(found.iter().map(|product| product.id.get()).collect::<Vec<_>>(), [2, 4]);

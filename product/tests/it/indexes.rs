@@ -1,9 +1,9 @@
 //! That no statement's cost rises with the number of products.
 
 use product::domain::Query;
-use testing::postgres;
+use testing::{Fixture, PostgresFixture};
 
-use crate::catalogue::{Fixture, PostgresFixture, at, details, id, names};
+use crate::catalogue::{Catalogues, at, details, id, names};
 
 /// A read of this many rows is one of a whole table.
 const MANY: i64 = 10_000;
@@ -26,9 +26,8 @@ const UNMARKED: &str = "
 async fn no_statement_reads_a_table_from_end_to_end() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let store = fixture.open().await;
-    let PostgresFixture { url, schema } = &fixture;
-    postgres::execute(url, schema, PRODUCTS).await.unwrap();
-    postgres::count_scans(url, schema).await.unwrap();
+    fixture.execute(PRODUCTS).await;
+    fixture.count_scans().await;
     for n in 1..=TIMES {
         let middle = 50_000 + n;
         for query in ["", "lamp", "l", "la", "amp"] {
@@ -58,12 +57,11 @@ async fn no_statement_reads_a_table_from_end_to_end() {
             .await
             .unwrap();
     }
-    postgres::execute(url, schema, UNMARKED).await.unwrap();
+    fixture.execute(UNMARKED).await;
     assert_eq!(names(&*store, "STRASSE").await, ["Straße"]);
     drop(store);
-    let scanned = postgres::full_scans(url, schema, MANY).await.unwrap();
-    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
-    postgres::execute(url, schema, &drop).await.unwrap();
+    let scanned = fixture.full_scans(MANY).await;
+    fixture.drop_schema().await;
     assert_eq!(scanned, []);
 }
 
@@ -80,12 +78,11 @@ const PAGE_READS: i64 = 1_100;
 async fn a_page_of_a_search_reads_few_rows_whatever_is_looked_for() {
     let Some(fixture) = PostgresFixture::new() else { return };
     drop(fixture.open().await);
-    let PostgresFixture { url, schema } = &fixture;
-    postgres::execute(url, schema, HALVES).await.unwrap();
+    fixture.execute(HALVES).await;
     // The next start finds what is not marked yet.
     drop(fixture.open().await);
-    postgres::count_scans(url, schema).await.unwrap();
-    let rows_read = async || postgres::rows_read(url, schema, "products").await.unwrap();
+    fixture.count_scans().await;
+    let rows_read = async || fixture.rows_read("products").await;
     let mut read_before = rows_read().await;
     let long = "x".repeat(100);
     let many = "lamp like all la li al a l red 30001 am amp ike lam";
@@ -113,6 +110,5 @@ async fn a_page_of_a_search_reads_few_rows_whatever_is_looked_for() {
         assert!(read - read_before < 3 * PAGE_READS, "{words}: {}", read - read_before);
         read_before = read;
     }
-    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
-    postgres::execute(url, schema, &drop).await.unwrap();
+    fixture.drop_schema().await;
 }

@@ -40,7 +40,7 @@ async fn all(shop: &Shop) -> Vec<Checkout> {
 #[tokio::test]
 async fn a_cart_that_changed_before_its_pieces_were_held_ends_the_checkout() {
     let shop = Shop::open().await;
-    shop.world.change_every_cart();
+    shop.world.ledger().carts.always_change = true;
     let checkout = shop.buy(request("k")).await;
     let failure = Failure {
         reason: "CART_CHANGED".to_owned(),

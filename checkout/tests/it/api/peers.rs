@@ -18,7 +18,7 @@ use proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    ledger::Paid,
+    ledger::{Ledger, Paid},
     world::{At, World},
 };
 
@@ -110,7 +110,7 @@ impl CartService for Servers {
             },
         };
         let (id, user) = (id(&request.checkout_id), UserId(request.user_id));
-        let hold = self.world.hold(id, &user, &purchase);
+        let hold = |ledger: &mut Ledger| ledger.carts.hold(id, &user, &purchase);
         self.world.execute(At::Hold, hold).await.map_err(refusal)?;
         Ok(Response::new(cart::HoldResponse::default()))
     }
@@ -119,7 +119,7 @@ impl CartService for Servers {
         self.planned(At::GiveBack)?;
         let request = request.into_inner();
         let (id, user) = (id(&request.checkout_id), UserId(request.user_id));
-        let give_back = |ledger: &mut crate::ledger::Ledger| ledger.carts.give_back(id, &user);
+        let give_back = |ledger: &mut Ledger| ledger.carts.give_back(id, &user);
         self.world.execute(At::GiveBack, give_back).await;
         Ok(Response::new(cart::GiveBackResponse::default()))
     }
@@ -203,8 +203,8 @@ impl InventoryService for Servers {
     async fn confirm(&self, request: Request<inventory::ConfirmRequest>) -> Answer<inventory::ConfirmResponse> {
         self.planned(At::Confirm)?;
         let id = id(&request.into_inner().checkout_id);
-        let confirm = self.world.confirmation(id);
-        self.world.execute(At::Confirm, confirm).await.map_err(refusal)?;
+        let confirmed = self.world.execute(At::Confirm, |ledger| ledger.confirm(id)).await;
+        confirmed.map_err(refusal)?;
         Ok(Response::new(inventory::ConfirmResponse::default()))
     }
 
@@ -233,7 +233,7 @@ impl PaymentService for Servers {
         let amount = convert::money("amount", request.amount)?;
         let method = PaymentMethod::new(&request.payment_method).unwrap();
         let id = id(&request.checkout_id);
-        let charge = |ledger: &mut crate::ledger::Ledger| ledger.charge(id, amount, &method);
+        let charge = |ledger: &mut Ledger| ledger.charge(id, amount, &method);
         let payment_id = self.world.execute(At::Charge, charge).await.map_err(refusal)?;
         let payment = payment::Payment {
             payment_id,
@@ -253,7 +253,7 @@ impl PaymentService for Servers {
     async fn get_payment(&self, request: Request<payment::GetPaymentRequest>) -> Answer<payment::GetPaymentResponse> {
         self.planned(At::FindPayment)?;
         let id = id(&request.into_inner().checkout_id);
-        let find = |ledger: &mut crate::ledger::Ledger| (ledger.payments.get(&id).cloned(), ledger.payment(id));
+        let find = |ledger: &mut Ledger| (ledger.payments.get(&id).cloned(), ledger.payment(id));
         let (paid, known) = self.world.execute(At::FindPayment, find).await;
         let status = match paid {
             None => return Err(Refusal::new(proto::Reason::PaymentNotFound, "no such payment").into()),

@@ -6,9 +6,8 @@ use checkout::Store;
 use futures::future::{join, join_all};
 use proto::checkout::v1::{Checkout, CheckoutStatus};
 use runtime::Tasks;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use storage::PostgresAddress;
-use testing::Engine;
+use sqlx::{Connection, PgConnection};
+use testing::PostgresDatabase;
 use tokio::task::yield_now;
 use tonic::Code;
 
@@ -18,63 +17,30 @@ use crate::{
     world::{At, Fault, World},
 };
 
-/// A database of its own: a service does not ask in which schema its tables are.
-struct Database {
-    url: String,
-    name: String,
+/// One process, over these participants.
+async fn shop(database: &PostgresDatabase, owner: &str, world: &Arc<World>) -> Shop {
+    let setup = Setup {
+        store: Store::Postgres(database.address()),
+        owner: owner.to_owned(),
+        timeout: PATIENCE,
+        default_method: Some("pm_card_ok"),
+    };
+    Shop::on(Arc::new(tempfile::tempdir().unwrap()), world.clone(), setup).await
 }
 
-impl Database {
-    async fn new() -> Option<Self> {
-        let (url, name) = (Engine::PostgreSql.address()?, testing::unique_name());
-        let database = Self { url, name };
-        database.run(format!("CREATE DATABASE {}", database.name)).await;
-        Some(database)
+async fn close(database: PostgresDatabase, shops: impl IntoIterator<Item = Shop>) {
+    for shop in shops {
+        shop.stop().await;
     }
-
-    async fn run(&self, statement: String) {
-        let mut server = PgConnection::connect(&self.url).await.unwrap();
-        sqlx::query(AssertSqlSafe(statement))
-            .execute(&mut server)
-            .await
-            .unwrap();
-    }
-
-    /// One process, over these participants.
-    async fn shop(&self, owner: &str, world: &Arc<World>) -> Shop {
-        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &self.url).unwrap();
-        let setup = Setup {
-            store: Store::Postgres(address.with_database(&self.name)),
-            owner: owner.to_owned(),
-            timeout: PATIENCE,
-            default_method: Some("pm_card_ok"),
-        };
-        Shop::on(Arc::new(tempfile::tempdir().unwrap()), world.clone(), setup).await
-    }
-
-    /// Cuts every connection to it.
-    async fn cut(&self, hand: &mut PgConnection) {
-        sqlx::query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
-        )
-        .bind(&self.name)
-        .execute(hand)
-        .await
-        .unwrap();
-    }
-
-    async fn close(self, shops: Vec<Shop>) {
-        for shop in shops {
-            shop.stop().await;
-        }
-        testing::postgres::drop_database(&self.url, &self.name).await.unwrap();
-    }
+    database.drop().await;
 }
 
 #[tokio::test]
 async fn a_purchase_is_told_and_is_still_there_after_a_restart() {
-    let Some(database) = Database::new().await else { return };
-    let shop = database.shop("first life", &World::new()).await;
+    let Some(database) = PostgresDatabase::create().await else {
+        return;
+    };
+    let shop = shop(&database, "first life", &World::new()).await;
     let bought = shop.buy(request("good")).await;
     let declined = shop.buy(paid_with("bad", "pm_card_declined")).await;
     assert_eq!(
@@ -93,14 +59,19 @@ async fn a_purchase_is_told_and_is_still_there_after_a_restart() {
     assert!(again.replayed);
     assert_eq!(again.checkout.unwrap(), bought);
     assert_eq!(shop.get(&bought.user_id, &bought.checkout_id).await.unwrap(), shown);
-    database.close(vec![shop]).await;
+    close(database, [shop]).await;
 }
 
 #[tokio::test]
 async fn two_replicas_make_one_purchase_of_one_key() {
-    let Some(database) = Database::new().await else { return };
+    let Some(database) = PostgresDatabase::create().await else {
+        return;
+    };
     let world = World::new();
-    let shops = [database.shop("one", &world).await, database.shop("two", &world).await];
+    let shops = [
+        shop(&database, "one", &world).await,
+        shop(&database, "two", &world).await,
+    ];
     for n in 0..10 {
         let calls = (0..8).map(|call| shops[call % 2].initiate(request(&format!("k{n}"))));
         let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
@@ -110,14 +81,19 @@ async fn two_replicas_make_one_purchase_of_one_key() {
         assert!(answers.iter().all(|answer| answer.checkout.as_ref() == Some(&first)));
     }
     assert_eq!(world.calls_of(At::Charge), 10);
-    database.close(shops.into()).await;
+    close(database, shops).await;
 }
 
 #[tokio::test]
 async fn what_one_replica_leaves_another_ends() {
-    let Some(database) = Database::new().await else { return };
+    let Some(database) = PostgresDatabase::create().await else {
+        return;
+    };
     let world = World::new();
-    let (one, two) = (database.shop("one", &world).await, database.shop("two", &world).await);
+    let (one, two) = (
+        shop(&database, "one", &world).await,
+        shop(&database, "two", &world).await,
+    );
     world.always(At::Confirm, Fault::AnswerLost);
     let (gate, tasks) = (world.gate_behind(At::Confirm), Tasks::new());
     let buying = tasks.spawn(one.initiate(request("k")));
@@ -133,7 +109,7 @@ async fn what_one_replica_leaves_another_ends() {
     if let Ok(answer) = buying.await.unwrap() {
         assert_eq!(answer.checkout.unwrap().checkout_id, ended.checkout_id);
     }
-    database.close(vec![two]).await;
+    close(database, [two]).await;
 }
 
 /// Buys as a customer does: again, until there is an answer that is one.
@@ -150,9 +126,14 @@ async fn insist(shop: &Shop, key: &str) -> Checkout {
 
 #[tokio::test]
 async fn purchases_whose_connections_to_the_journal_are_cut_are_made_once() {
-    let Some(database) = Database::new().await else { return };
+    let Some(database) = PostgresDatabase::create().await else {
+        return;
+    };
     let world = World::new();
-    let shops = [database.shop("one", &world).await, database.shop("two", &world).await];
+    let shops = [
+        shop(&database, "one", &world).await,
+        shop(&database, "two", &world).await,
+    ];
     let mut hand = PgConnection::connect(&database.url).await.unwrap();
     let mut bought = BTreeSet::new();
     for round in 0..5 {
@@ -181,5 +162,5 @@ async fn purchases_whose_connections_to_the_journal_are_cut_are_made_once() {
         assert_eq!((ledger.payments.len(), ledger.money.len()), (40, 40));
         assert!(ledger.holds.values().all(|(hold, _)| *hold == Hold::Sold));
     }
-    database.close(shops.into()).await;
+    close(database, shops).await;
 }

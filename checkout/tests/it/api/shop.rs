@@ -22,18 +22,19 @@ use proto::{
 use runtime::{
     Faults, Points, Runtime, Service, Tasks,
     channel::{Peer, Policy},
-    serve::{self, Interface, Running},
+    serve::Running,
 };
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tonic::Status;
 
 use super::peers::Servers;
 use crate::world::{At, Fault, World};
 
 /// Longer than anything here takes.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = testing::PATIENCE;
+
+const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
 
 pub(super) struct Shop {
     pub(super) client: CheckoutServiceClient<Peer>,
@@ -88,19 +89,6 @@ fn policy(world: &Arc<World>) -> Policy {
         points: Points::none(),
         faults: Faults::from_fn(plan),
     }
-}
-
-async fn start(service: Service, policy: Policy, runtime: &Runtime) -> (Peer, Running) {
-    let (peer, incoming) = Peer::in_process(policy);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface {
-        descriptors: proto::FILE_DESCRIPTOR_SET,
-        complete: proto::status::complete,
-    };
-    let running = serve::start(service, listener, incoming, interface, runtime)
-        .await
-        .unwrap();
-    (peer, running)
 }
 
 impl Shop {
@@ -166,7 +154,7 @@ impl Shop {
             Store::Postgres(_) => "\"checkout-postgresql\"",
         };
         assert!(format!("{:?}", service.probes).contains(probe));
-        let (peer, checkout) = start(service, policy(&world), &runtime).await;
+        let (peer, checkout) = testing::serve(service, INTERFACE, policy(&world), &runtime).await;
         running.insert(0, checkout);
         Self {
             client: CheckoutServiceClient::new(peer),
@@ -272,7 +260,7 @@ async fn serve_peers(
     ];
     let (mut peers, mut running) = (Vec::new(), Vec::new());
     for service in services {
-        let (peer, server) = start(service, policy(world), runtime).await;
+        let (peer, server) = testing::serve(service, INTERFACE, policy(world), runtime).await;
         peers.push(peer);
         running.push(server);
     }

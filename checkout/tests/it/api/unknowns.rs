@@ -101,7 +101,7 @@ async fn faults_of_the_connections_leave_the_verdict_as_it_was() {
 #[tokio::test]
 async fn a_hold_that_ran_out_is_refunded_over_the_wire_as_well() {
     let shop = Shop::open().await;
-    shop.world.expire_every_hold();
+    shop.world.ledger().holds_are_short = true;
     for (n, riddle) in riddles().into_iter().enumerate() {
         shop.answer_next(At::Refund, riddle);
         shop.world.restock(10);

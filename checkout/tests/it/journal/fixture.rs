@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use checkout::{
     domain::{CartRef, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase},
     ports::CustomerRecords,
@@ -11,7 +12,6 @@ use checkout::{
         sqlite::{self, SqliteRecords},
     },
 };
-use futures::FutureExt;
 use jiff::Timestamp;
 use money::{Money, Quantity};
 use proto::Reason;
@@ -20,31 +20,30 @@ use saga::{
     Begun, Claimed, Journal, Lease, Record, Saga, SagaId, State as _,
     journal::{postgres::PostgresJournal, sqlite::SqliteJournal},
 };
-use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
-use tempfile::TempDir;
-use testing::Engine;
+use storage::{Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
+use testing::{PostgresFixture, SqliteFixture};
 use uuid::Uuid;
 
 use crate::ledger::failure;
 
-/// The tables, by way of all that reads and writes them.
-pub(super) struct Fixture {
+/// The tables of one place, by way of all that reads and writes them.
+pub(super) struct Tables {
     pub(super) journal: Arc<dyn Journal<CheckoutMachine>>,
     pub(super) records: Arc<dyn CustomerRecords>,
-    pub(super) place: Place,
 }
 
-/// Where they are.
-pub(super) enum Place {
-    Sqlite {
-        db: Sqlite,
-        folder: TempDir,
-    },
-    /// A schema of its own.
-    Postgres {
-        url: String,
-        schema: String,
-    },
+/// How many migrations there were before carts had holds.
+const BEFORE_HOLDS: usize = 2;
+
+/// The tables at one place.
+#[async_trait]
+pub(super) trait Stores: Send + Sync {
+    /// As a process that starts now opens them.
+    async fn open(&self) -> Tables;
+    /// As they were before carts had holds, if they are new.
+    async fn open_before_holds(&self) -> Tables;
+    /// Leaves a saga here as one that knew nothing of holds on carts has written it, with nobody to drive it.
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId;
 }
 
 /// A saga that was begun before carts had holds, from a cart of version 7.
@@ -95,97 +94,68 @@ impl Old {
     }
 }
 
-impl Fixture {
-    pub(super) async fn sqlite() -> Option<Self> {
-        Some(Self::in_file(tempfile::tempdir().unwrap(), sqlite::MIGRATIONS).await)
+const FILE: &str = "checkout.db";
+
+async fn in_file(fixture: &SqliteFixture, migrations: Migrations) -> Tables {
+    let options = SqliteOptions {
+        path: &fixture.file(FILE),
+        migrations,
+        points: &Points::none(),
+    };
+    let db = Sqlite::open(options).await.unwrap();
+    Tables {
+        journal: Arc::new(SqliteJournal::new(db.clone())),
+        records: Arc::new(SqliteRecords(db)),
+    }
+}
+
+#[async_trait]
+impl Stores for SqliteFixture {
+    async fn open(&self) -> Tables {
+        in_file(self, sqlite::MIGRATIONS).await
     }
 
-    /// `None` when the engine is not there.
-    pub(super) async fn postgres() -> Option<Self> {
-        let (url, schema) = (Engine::PostgreSql.address()?, testing::unique_name());
-        Some(Self::in_schema(url, schema, postgres::MIGRATIONS).await)
+    async fn open_before_holds(&self) -> Tables {
+        in_file(self, Migrations(&sqlite::MIGRATIONS.0[..BEFORE_HOLDS])).await
     }
 
-    async fn in_file(folder: TempDir, migrations: Migrations) -> Self {
-        let path = folder.path().join("checkout.db");
-        let options = SqliteOptions {
-            path: &path,
-            migrations,
-            points: &Points::none(),
-        };
-        let db = Sqlite::open(options).await.unwrap();
-        Self {
-            journal: Arc::new(SqliteJournal::new(db.clone())),
-            records: Arc::new(SqliteRecords(db.clone())),
-            place: Place::Sqlite { db, folder },
-        }
-    }
-
-    async fn in_schema(url: String, schema: String, migrations: Migrations) -> Self {
-        let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), &url).unwrap();
-        let options = PostgresOptions {
-            address: &address,
-            schema: &schema,
-            migrations,
-            points: &Points::none(),
-        };
-        let db = Postgres::open(options).await.unwrap();
-        Self {
-            journal: Arc::new(PostgresJournal::new(db.clone())),
-            records: Arc::new(PostgresRecords(db)),
-            place: Place::Postgres { url, schema },
-        }
-    }
-
-    /// The same engine with new tables, as they were before carts had holds, until it is reopened.
-    pub(super) async fn of_before(&self) -> Self {
-        let before = |all: Migrations| Migrations(&all.0[..2]);
-        match &self.place {
-            Place::Sqlite { .. } => Self::in_file(tempfile::tempdir().unwrap(), before(sqlite::MIGRATIONS)).await,
-            Place::Postgres { url, .. } => {
-                Self::in_schema(url.clone(), testing::unique_name(), before(postgres::MIGRATIONS)).await
-            }
-        }
-    }
-
-    pub(super) async fn reopened(self) -> Self {
-        let Self {
-            journal,
-            records,
-            place,
-        } = self;
-        drop((journal, records));
-        match place {
-            Place::Sqlite { db, folder } => {
-                drop(db);
-                Self::in_file(folder, sqlite::MIGRATIONS).await
-            }
-            Place::Postgres { url, schema } => Self::in_schema(url, schema, postgres::MIGRATIONS).await,
-        }
-    }
-
-    /// Leaves a saga here as one that knew nothing of holds on carts has written it, with nobody to drive it.
-    pub(super) async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
         let id = CheckoutId(Ids::random().next());
-        match &self.place {
-            Place::Sqlite { db, .. } => {
-                let now = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
-                let sql = old.sql(id, now, &format!("{now} - {}", old.age.as_millis()));
-                let leave = db.write("test.leave", move |tx| {
-                    async move {
-                        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(tx).await?;
-                        Ok(())
-                    }
-                    .boxed()
-                });
-                leave.await.unwrap();
-            }
-            Place::Postgres { url, schema } => {
-                let ago = format!("now() - interval '{} seconds'", old.age.as_secs());
-                let sql = old.sql(id, "now()", &ago);
-                testing::postgres::execute(url, schema, &sql).await.unwrap();
-            }
-        }
+        let now = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+        let ago = format!("{now} - {}", old.age.as_millis());
+        self.execute(FILE, &old.sql(id, now, &ago)).await;
+        id
+    }
+}
+
+async fn in_schema(fixture: &PostgresFixture, migrations: Migrations) -> Tables {
+    let options = PostgresOptions {
+        address: &fixture.address(),
+        schema: &fixture.schema,
+        migrations,
+        points: &Points::none(),
+    };
+    let db = Postgres::open(options).await.unwrap();
+    Tables {
+        journal: Arc::new(PostgresJournal::new(db.clone())),
+        records: Arc::new(PostgresRecords(db)),
+    }
+}
+
+#[async_trait]
+impl Stores for PostgresFixture {
+    async fn open(&self) -> Tables {
+        in_schema(self, postgres::MIGRATIONS).await
+    }
+
+    async fn open_before_holds(&self) -> Tables {
+        in_schema(self, Migrations(&postgres::MIGRATIONS.0[..BEFORE_HOLDS])).await
+    }
+
+    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+        let id = CheckoutId(Ids::random().next());
+        let ago = format!("now() - interval '{} seconds'", old.age.as_secs());
+        self.execute(&old.sql(id, "now()", &ago)).await;
         id
     }
 }

@@ -9,13 +9,13 @@ use checkout::{
 };
 use saga::{Claimed, SagaId, State as _};
 
-use super::fixture::{Fixture, HOUR, Old, begun, lease, steps};
+use super::fixture::{HOUR, Old, Stores, Tables, begun, lease, steps};
 
 /// Longer than a completed checkout without a hold is in the way of others.
 const EIGHT_DAYS: Duration = Duration::from_hours(8 * 24);
 
-pub(super) async fn a_row_of_before_is_read_and_goes_on_without_a_hold(fixture: Fixture) {
-    let journal = fixture.journal.as_ref();
+pub(super) async fn a_row_of_before_is_read_and_goes_on_without_a_hold(fixture: &dyn Stores) {
+    let Tables { journal, .. } = fixture.open().await;
     for (state, goes_on) in [
         ("INITIATED", State::InventoryReserved),
         ("INVENTORY_RESERVED", State::CartHeld),
@@ -39,8 +39,8 @@ pub(super) async fn a_row_of_before_is_read_and_goes_on_without_a_hold(fixture: 
     }
 }
 
-pub(super) async fn what_was_stored_before_carts_had_holds_is_there_after_the_migration(fixture: Fixture) {
-    let fixture = fixture.of_before().await;
+pub(super) async fn what_was_stored_before_carts_had_holds_is_there_after_the_migration(fixture: &dyn Stores) {
+    drop(fixture.open_before_holds().await);
     let states = ["PAYMENT_PENDING", "COMPLETED", "RELEASING", "FAILED"];
     let mut left = Vec::new();
     for state in states {
@@ -62,8 +62,7 @@ pub(super) async fn what_was_stored_before_carts_had_holds_is_there_after_the_mi
     };
     let second = fixture.leave_as_before(&second).await;
     let alone = fixture.leave_as_before(&alone).await;
-    let fixture = fixture.reopened().await;
-    let journal = fixture.journal.as_ref();
+    let Tables { journal, .. } = fixture.open().await;
     for (id, version) in [(second, 0), (alone, 7)] {
         let (found, _) = journal.get(SagaId(id.0), None).await.unwrap().unwrap();
         assert_eq!(found.data.purchase.cart, CartRef { id: None, version });
@@ -78,12 +77,13 @@ pub(super) async fn what_was_stored_before_carts_had_holds_is_there_after_the_mi
 }
 
 /// What is in the way of a new saga of this user, from a cart of this version: which one, and whether it has ended.
-async fn in_the_way(fixture: &Fixture, user: &str, version: i64) -> Option<(CheckoutId, bool)> {
-    let unheld = fixture.records.unheld(&UserId(user.to_owned()), version).await;
+async fn in_the_way(tables: &Tables, user: &str, version: i64) -> Option<(CheckoutId, bool)> {
+    let unheld = tables.records.unheld(&UserId(user.to_owned()), version).await;
     unheld.unwrap().map(|Unheld { by, has_ended }| (by, has_ended))
 }
 
-pub(super) async fn what_may_take_pieces_that_it_does_not_hold_is_in_the_way(fixture: Fixture) {
+pub(super) async fn what_may_take_pieces_that_it_does_not_hold_is_in_the_way(fixture: &dyn Stores) {
+    let tables = fixture.open().await;
     for state in [
         "INITIATED",
         "INVENTORY_RESERVED",
@@ -99,26 +99,27 @@ pub(super) async fn what_may_take_pieces_that_it_does_not_hold_is_in_the_way(fix
         let id = fixture.leave_as_before(&old).await;
         for version in [7, 8] {
             assert_eq!(
-                in_the_way(&fixture, state, version).await,
+                in_the_way(&tables, state, version).await,
                 Some((id, false)),
                 "{state}, {version}"
             );
         }
-        assert_eq!(in_the_way(&fixture, "somebody else", 7).await, None, "{state}");
+        assert_eq!(in_the_way(&tables, "somebody else", 7).await, None, "{state}");
     }
 }
 
-pub(super) async fn what_took_pieces_without_a_hold_is_in_the_way_until_the_cart_has_changed(fixture: Fixture) {
+pub(super) async fn what_took_pieces_without_a_hold_is_in_the_way_until_the_cart_has_changed(fixture: &dyn Stores) {
+    let tables = fixture.open().await;
     let old = Old::new("old", "COMPLETED");
     let id = fixture.leave_as_before(&old).await;
     for version in [6, 7] {
         assert_eq!(
-            in_the_way(&fixture, "user-1", version).await,
+            in_the_way(&tables, "user-1", version).await,
             Some((id, true)),
             "{version}"
         );
     }
-    assert_eq!(in_the_way(&fixture, "user-1", 8).await, None);
+    assert_eq!(in_the_way(&tables, "user-1", 8).await, None);
     // Long ago its event has reached the cart, or never will.
     let old = Old {
         user: "user-2",
@@ -126,21 +127,23 @@ pub(super) async fn what_took_pieces_without_a_hold_is_in_the_way_until_the_cart
         ..old
     };
     fixture.leave_as_before(&old).await;
-    assert_eq!(in_the_way(&fixture, "user-2", 7).await, None);
+    assert_eq!(in_the_way(&tables, "user-2", 7).await, None);
 }
 
-pub(super) async fn one_that_has_not_ended_is_named_before_one_that_has(fixture: Fixture) {
+pub(super) async fn one_that_has_not_ended_is_named_before_one_that_has(fixture: &dyn Stores) {
+    let tables = fixture.open().await;
     fixture.leave_as_before(&Old::new("ended", "COMPLETED")).await;
     let id = fixture.leave_as_before(&Old::new("running", "PAYMENT_PENDING")).await;
     fixture.leave_as_before(&Old::new("ended, too", "COMPLETED")).await;
-    assert_eq!(in_the_way(&fixture, "user-1", 7).await, Some((id, false)));
+    assert_eq!(in_the_way(&tables, "user-1", 7).await, Some((id, false)));
 }
 
-pub(super) async fn what_holds_its_pieces_or_takes_none_is_in_nobodys_way(fixture: Fixture) {
+pub(super) async fn what_holds_its_pieces_or_takes_none_is_in_nobodys_way(fixture: &dyn Stores) {
+    let tables = fixture.open().await;
     for state in ["RELEASING", "REFUNDING", "FAILED"] {
         fixture.leave_as_before(&Old::new(state, state)).await;
     }
-    let journal = fixture.journal.as_ref();
+    let journal = tables.journal.as_ref();
     for state in [State::PaymentPending, State::PaymentCompleted, State::Completed] {
         let Claimed { saga, fence } = begun(journal, &format!("{} with a hold", state.name()), HOUR).await;
         let held = Data {
@@ -151,5 +154,5 @@ pub(super) async fn what_holds_its_pieces_or_takes_none_is_in_nobodys_way(fixtur
         let record = steps(held, [State::CartHeld, state]);
         journal.record(&claimed, &record, &lease("me", HOUR)).await.unwrap();
     }
-    assert_eq!(in_the_way(&fixture, "user-1", 7).await, None);
+    assert_eq!(in_the_way(&tables, "user-1", 7).await, None);
 }

@@ -11,61 +11,47 @@ use futures::future::join;
 use proto::Reason;
 use runtime::Ids;
 use saga::{Begun, Claimed, Fence, Filter, Journal, Retry, SagaId, Then, testing::fixture::event};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use testing::postgres;
+use sqlx::{AssertSqlSafe, PgConnection};
+use testing::{Fixture, PostgresFixture};
 
-use super::fixture::{Fixture, HOUR, Place, begun, data, lease, new, steps};
+use super::fixture::{HOUR, Stores, Tables, begun, data, lease, new, steps};
 use crate::ledger::failure;
 
 /// More often than a statement is run before the server may plan it without looking at its values.
 const OFTEN: i64 = 8;
 
-impl Fixture {
-    /// The database, and the schema in it.
-    fn schema(&self) -> (&str, &str) {
-        match &self.place {
-            Place::Postgres { url, schema } => (url, schema),
-            Place::Sqlite { .. } => panic!("a file has none"),
-        }
-    }
+/// A session beside the journal, in a transaction.
+async fn session(fixture: &PostgresFixture, statement: &str) -> PgConnection {
+    let mut session = fixture.connect().await;
+    let sql = format!("BEGIN; {statement}");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut session).await.unwrap();
+    session
+}
 
-    /// A session beside the journal, in a transaction.
-    async fn session(&self, statement: &str) -> PgConnection {
-        let (url, schema) = self.schema();
-        let mut session = PgConnection::connect(url).await.unwrap();
-        let sql = format!("SET search_path = \"{schema}\"; BEGIN; {statement}");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut session).await.unwrap();
-        session
-    }
-
-    /// Returns once a statement of the journal waits for a lock.
-    async fn somebody_waits(&self) {
-        let (url, schema) = self.schema();
-        let mut session = PgConnection::connect(url).await.unwrap();
-        let waits = async {
-            loop {
-                let waiting: i64 = sqlx::query_scalar(
-                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
-                )
-                .bind(format!("cartwright-{schema}"))
-                .fetch_one(&mut session)
-                .await
-                .unwrap();
-                if waiting > 0 {
-                    break;
-                }
+/// Returns once a statement of the journal waits for a lock.
+async fn somebody_waits(fixture: &PostgresFixture) {
+    let mut session = fixture.connect().await;
+    let waits = async {
+        loop {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
+            )
+            .bind(fixture.application())
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
+            if waiting > 0 {
+                break;
             }
-        };
-        tokio::time::timeout(Duration::from_secs(30), waits).await.unwrap();
-    }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waits).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_key_that_is_about_to_be_taken_is_waited_for() {
-    let Some(fixture) = Fixture::postgres().await else {
-        return;
-    };
-    let journal = fixture.journal.clone();
+    let Some(fixture) = PostgresFixture::new() else { return };
+    let Tables { journal, .. } = fixture.open().await;
     begun(journal.as_ref(), "k", HOUR).await;
     for (end, key) in [("COMMIT", "k1"), ("ROLLBACK", "k2")] {
         let first = Ids::random().next();
@@ -76,11 +62,11 @@ async fn a_key_that_is_about_to_be_taken_is_waited_for() {
              INSERT INTO checkouts SELECT * FROM first;
              INSERT INTO history SELECT id, 1, state, created_at, '' FROM first"
         );
-        let mut session = fixture.session(&taking).await;
+        let mut session = session(&fixture, &taking).await;
         let (new, lease) = (new("user-1"), lease("me", HOUR));
         let begin = journal.begin(&new, key, &lease);
         let end = async {
-            fixture.somebody_waits().await;
+            somebody_waits(&fixture).await;
             sqlx::raw_sql(end).execute(&mut session).await.unwrap();
         };
         let (answer, ()) = join(begin, end).await;
@@ -94,14 +80,12 @@ async fn a_key_that_is_about_to_be_taken_is_waited_for() {
 
 #[tokio::test]
 async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
-    let Some(fixture) = Fixture::postgres().await else {
-        return;
-    };
-    let journal = fixture.journal.clone();
+    let Some(fixture) = PostgresFixture::new() else { return };
+    let Tables { journal, .. } = fixture.open().await;
     let busy = begun(journal.as_ref(), "busy", Duration::ZERO).await.saga.id;
     let free = begun(journal.as_ref(), "free", Duration::ZERO).await.saga.id;
     let lock = format!("SELECT 1 FROM checkouts WHERE id = '{busy}' FOR UPDATE");
-    let mut session = fixture.session(&lock).await;
+    let mut session = session(&fixture, &lock).await;
     let mine = lease("me", HOUR);
     let claims = async || {
         let claimed = journal.claim_due(&mine, 10).await.unwrap();
@@ -114,32 +98,27 @@ async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
 
 #[tokio::test]
 async fn no_statement_reads_a_table_from_end_to_end() {
-    let Some(fixture) = Fixture::postgres().await else {
-        return;
-    };
+    let Some(fixture) = PostgresFixture::new() else { return };
+    let tables = fixture.open().await;
     fill(&fixture).await;
-    let (url, schema) = fixture.schema();
-    let (url, schema) = (url.to_owned(), schema.to_owned());
-    postgres::count_scans(&url, &schema).await.unwrap();
-    let journal = fixture.journal.clone();
+    fixture.count_scans().await;
     for n in 0..OFTEN {
-        live(&fixture, n).await;
-        read(journal.as_ref(), n).await;
+        live(&tables, n).await;
+        read(tables.journal.as_ref(), n).await;
     }
-    drop((journal, fixture));
-    let scanned = postgres::full_scans(&url, &schema, 10_000).await.unwrap();
+    drop(tables);
+    let scanned = fixture.full_scans(10_000).await;
     assert_eq!(scanned, []);
     // Whoever begins has looked, and only at the few of its user.
-    let (searches, rows) = searches_for_unheld(&url, &schema).await;
+    let (searches, rows) = searches_for_unheld(&fixture).await;
     assert!(searches >= 2 * OFTEN, "{searches}");
     assert!(rows <= 200 * OFTEN, "{rows} rows in {searches} searches");
-    let away = format!("DROP SCHEMA \"{schema}\" CASCADE");
-    postgres::execute(&url, &schema, &away).await.unwrap();
+    fixture.drop_schema().await;
 }
 
 /// A million sagas that have ended, one in a hundred of them badly, and a few hundred that have not; each with a history. One
 /// in ten was begun before carts had holds.
-async fn fill(fixture: &Fixture) {
+async fn fill(fixture: &PostgresFixture) {
     let rows = "
         -- What is made here refers to what is made here, and need not survive.
         ALTER TABLE history DROP CONSTRAINT history_checkout_id_fkey;
@@ -159,26 +138,25 @@ async fn fill(fixture: &Fixture) {
         INSERT INTO history (checkout_id, version, state, at, detail)
         SELECT lpad(to_hex(n), 32, '0')::uuid, 1, 'INITIATED', now(), '' FROM generate_series(1, 1000000) n;
         ALTER TABLE history ADD CONSTRAINT history_checkout_id_fkey FOREIGN KEY (checkout_id) REFERENCES checkouts NOT VALID";
-    let (url, schema) = fixture.schema();
-    postgres::execute(url, schema, rows).await.unwrap();
+    fixture.execute(rows).await;
 }
 
 /// How often the index of those without a hold was searched, and how many rows it gave.
-async fn searches_for_unheld(url: &str, schema: &str) -> (i64, i64) {
-    let mut session = PgConnection::connect(url).await.unwrap();
+async fn searches_for_unheld(fixture: &PostgresFixture) -> (i64, i64) {
+    let mut session = fixture.connect().await;
     sqlx::query_as(
         "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes
          WHERE schemaname = $1 AND indexrelname = 'checkouts_unheld'",
     )
-    .bind(schema)
+    .bind(&fixture.schema)
     .fetch_one(&mut session)
     .await
     .unwrap()
 }
 
 /// A saga from its beginning to its end, by way of everything that is ever written of one.
-async fn live(fixture: &Fixture, n: i64) {
-    let (journal, mine) = (fixture.journal.as_ref(), lease("me", HOUR));
+async fn live(tables: &Tables, n: i64) {
+    let (journal, mine) = (tables.journal.as_ref(), lease("me", HOUR));
     let key = format!("new-{n}");
     let began = begun(journal, &key, HOUR).await;
     let mut record = steps(
@@ -203,7 +181,7 @@ async fn live(fixture: &Fixture, n: i64) {
     journal.record(&claimed, &record, &mine).await.unwrap();
     assert!(journal.claim_due(&mine, 100).await.unwrap().is_empty());
     // Of a customer who has bought much, some of it without a hold.
-    let records: &dyn CustomerRecords = fixture.records.as_ref();
+    let records: &dyn CustomerRecords = tables.records.as_ref();
     for user in ["user-1", "user-0001"] {
         records.unheld(&UserId(user.to_owned()), 1).await.unwrap();
     }

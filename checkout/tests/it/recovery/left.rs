@@ -12,7 +12,7 @@ use runtime::Ids;
 use saga::{Begun, Claimed, Journal, Lease, Record, Saga, SagaId, State as _};
 
 use crate::{
-    bench::{Bench, paid_with, reason},
+    harness::{Harness, paid_with, reason},
     ledger::{Ledger, failure, payment_id},
 };
 
@@ -247,16 +247,16 @@ fn path_to(state: &State) -> Vec<State> {
 }
 
 /// Writes a saga down that its owner left in this state.
-pub(super) async fn leave(bench: &Bench, key: &str, left: &Left, lease: &Lease) -> CheckoutId {
+pub(super) async fn leave(harness: &Harness, key: &str, left: &Left, lease: &Lease) -> CheckoutId {
     let request = paid_with(key, left.method);
-    let prices = bench.world.prices();
+    let prices = harness.world.prices();
     let line = |line: &checkout::domain::CartLine| Line {
         product: line.product,
         name: prices[&line.product].name.clone(),
         quantity: line.quantity,
         unit_price: line.seen_price,
     };
-    let view = bench.world.cart(&request.user);
+    let view = harness.world.cart(&request.user);
     let cart = CartRef {
         id: view.cart.id.filter(|_| !left.is_old),
         ..view.cart
@@ -282,8 +282,8 @@ pub(super) async fn leave(bench: &Bench, key: &str, left: &Left, lease: &Lease) 
     };
     let checkout = Checkout::from(saga.clone());
     let id = checkout.id;
-    (left.before)(&mut bench.world.ledger(), &checkout);
-    let begun = bench.journal.begin(&saga, request.key.as_str(), lease).await.unwrap();
+    (left.before)(&mut harness.world.ledger(), &checkout);
+    let begun = harness.journal.begin(&saga, request.key.as_str(), lease).await.unwrap();
     let Begun::Created(fence) = begun else {
         panic!("the key is taken");
     };
@@ -303,7 +303,7 @@ pub(super) async fn leave(bench: &Bench, key: &str, left: &Left, lease: &Lease) 
             ..Record::new(data)
         };
         let claimed = Claimed { saga, fence };
-        bench.journal.record(&claimed, &record, lease).await.unwrap();
+        harness.journal.record(&claimed, &record, lease).await.unwrap();
     }
     id
 }

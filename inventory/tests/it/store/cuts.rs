@@ -4,8 +4,9 @@ use std::fmt::Debug;
 
 use futures::future::{join, join_all};
 use storage::StoreError;
+use testing::{Fixture, PostgresFixture};
 
-use super::{Fixture, HOUR, MICE, MOUSE, PostgresFixture, assert_balanced, lines, new_checkout, stock_of};
+use super::{HOUR, MICE, MOUSE, Stores, assert_balanced, lines, new_checkout, stock_of};
 
 const ROUNDS: i64 = 10;
 const BUYERS: i64 = 16;
@@ -35,15 +36,10 @@ async fn a_sale_whose_connections_are_cut_happens_once() {
         confirmed.unwrap();
         again + once_more
     };
-    let cut = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cartwright-{}'",
-        fixture.schema
-    );
+    let mut hand = fixture.connect().await;
     let mut failures = 0;
     for _ in 0..ROUNDS {
-        let cut = testing::postgres::execute(&fixture.url, &fixture.schema, &cut);
-        let (failed, cut) = join(join_all((0..BUYERS).map(buy)), cut).await;
-        cut.unwrap();
+        let (failed, ()) = join(join_all((0..BUYERS).map(buy)), fixture.cut(&mut hand)).await;
         failures += failed.into_iter().sum::<usize>();
     }
     assert!(failures > 0, "nothing was cut in the middle of anything");

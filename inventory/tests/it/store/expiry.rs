@@ -5,11 +5,11 @@ use std::time::Duration;
 use inventory::domain::{CheckoutId, Refusal};
 
 use super::{
-    Fixture, HOUR, LAPTOP, LAPTOPS, MOUSE, NO_TIME, assert_balanced, delivery, lines, new_checkout, out_of_stock,
+    HOUR, LAPTOP, LAPTOPS, MOUSE, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, out_of_stock,
     stock_of,
 };
 
-pub(crate) async fn a_hold_that_ran_out_gives_its_stock_back(fixture: &dyn Fixture) {
+pub(crate) async fn a_hold_that_ran_out_gives_its_stock_back(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 4), (MOUSE, 1)]));
     let first = store.reserve(checkout, &wanted, NO_TIME).await.unwrap();
@@ -29,7 +29,7 @@ pub(crate) async fn a_hold_that_ran_out_gives_its_stock_back(fixture: &dyn Fixtu
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_hold_that_has_time_left_is_kept(fixture: &dyn Fixture) {
+pub(crate) async fn a_hold_that_has_time_left_is_kept(fixture: &dyn Stores) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, LAPTOPS)]), HOUR)
@@ -45,7 +45,7 @@ pub(crate) async fn a_hold_that_has_time_left_is_kept(fixture: &dyn Fixture) {
     assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, LAPTOPS));
 }
 
-pub(crate) async fn holds_run_out_in_bounded_batches(fixture: &dyn Fixture) {
+pub(crate) async fn holds_run_out_in_bounded_batches(fixture: &dyn Stores) {
     let store = fixture.open().await;
     for _ in 0..7 {
         store
@@ -66,7 +66,7 @@ pub(crate) async fn holds_run_out_in_bounded_batches(fixture: &dyn Fixture) {
     }
 }
 
-pub(crate) async fn short_stock_takes_what_ran_out_at_once(fixture: &dyn Fixture) {
+pub(crate) async fn short_stock_takes_what_ran_out_at_once(fixture: &dyn Stores) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 60)]), NO_TIME)
@@ -92,7 +92,7 @@ pub(crate) async fn short_stock_takes_what_ran_out_at_once(fixture: &dyn Fixture
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &dyn Fixture) {
+pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let not_swept = new_checkout();
     store
@@ -127,7 +127,7 @@ pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixture: &dyn Fixture) {
+pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (lost, wanted) = (new_checkout(), lines(&[(MOUSE, 1), (LAPTOP, LAPTOPS)]));
     let first = store.reserve(lost, &wanted, NO_TIME).await.unwrap();
@@ -153,7 +153,7 @@ pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixt
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_hold_as_long_as_time_can_be_written(fixture: &dyn Fixture) {
+pub(crate) async fn a_hold_as_long_as_time_can_be_written(fixture: &dyn Stores) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), Duration::MAX)

@@ -9,13 +9,13 @@ use inventory::{
 };
 use jiff::Timestamp;
 
-use super::{Fixture, HOUR, NO_TIME, assert_balanced, delivery, lines, new_checkout, out_of_stock, stock_of};
+use super::{HOUR, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, out_of_stock, stock_of};
 
-pub(crate) async fn all_orders_of_commands_on_a_hold_with_time_left(fixture: &dyn Fixture) {
+pub(crate) async fn all_orders_of_commands_on_a_hold_with_time_left(fixture: &dyn Stores) {
     all_orders(fixture, HOUR).await;
 }
 
-pub(crate) async fn all_orders_of_commands_on_a_hold_that_ran_out(fixture: &dyn Fixture) {
+pub(crate) async fn all_orders_of_commands_on_a_hold_that_ran_out(fixture: &dyn Stores) {
     all_orders(fixture, NO_TIME).await;
 }
 
@@ -48,7 +48,7 @@ const OTHER: i64 = 1;
 const AT_ONCE: usize = 16;
 
 /// Each shorter order is the beginning of one of the longest, and every step is checked.
-async fn all_orders(fixture: &dyn Fixture, ttl: Duration) {
+async fn all_orders(fixture: &dyn Stores, ttl: Duration) {
     let store = &*fixture.open().await;
     // What runs out is given back by the sweep of any of them: then each must be alone.
     let at_once = if ttl.is_zero() { 1 } else { AT_ONCE };

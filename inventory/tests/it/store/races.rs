@@ -9,13 +9,13 @@ use inventory::{
 };
 
 use super::{
-    Fixture, HOUR, LAPTOP, LAPTOPS, NO_TIME, assert_balanced, delivery, lines, new_checkout, out_of_stock, stock_of,
+    HOUR, LAPTOP, LAPTOPS, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, out_of_stock, stock_of,
 };
 
 /// More would only wait for a connection until they are turned away.
 const BUYERS_AT_ONCE: usize = 128;
 
-pub(crate) async fn five_hundred_reserves_of_a_hundred_pieces_give_a_hundred(fixture: &dyn Fixture) {
+pub(crate) async fn five_hundred_reserves_of_a_hundred_pieces_give_a_hundred(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let one = lines(&[(LAPTOP, 1)]);
     let buyers = (0..500).map(|_| store.reserve(new_checkout(), &one, HOUR));
@@ -31,7 +31,7 @@ pub(crate) async fn five_hundred_reserves_of_a_hundred_pieces_give_a_hundred(fix
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn sixty_four_times_the_same_reserve_hold_once(fixture: &dyn Fixture) {
+pub(crate) async fn sixty_four_times_the_same_reserve_hold_once(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 3)]));
     let answers = join_all((0..64).map(|_| store.reserve(checkout, &wanted, HOUR))).await;
@@ -41,7 +41,7 @@ pub(crate) async fn sixty_four_times_the_same_reserve_hold_once(fixture: &dyn Fi
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn confirm_and_release_have_one_winner(fixture: &dyn Fixture) {
+pub(crate) async fn confirm_and_release_have_one_winner(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let mut sold = 0;
     for _ in 0..LAPTOPS / 2 {
@@ -121,7 +121,7 @@ async fn race(store: &dyn StockStore, racers: &mut [Racer]) -> (Vec<(CheckoutId,
 }
 
 /// A hundred holds that have run out on all of the stock, and a hundred others who want it: each piece goes to one.
-pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn Fixture) {
+pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let one = lines(&[(LAPTOP, 1)]);
     for round in 0..5 {
@@ -195,7 +195,7 @@ async fn storm_call(store: &dyn StockStore, n: usize, checkout: CheckoutId) -> b
     false
 }
 
-pub(crate) async fn the_ledger_adds_up_after_a_storm(fixture: &dyn Fixture) {
+pub(crate) async fn the_ledger_adds_up_after_a_storm(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
     let store = &*stores[0];
     let before = store.stock(None, 100).await.unwrap();

@@ -13,16 +13,16 @@ use inventory::{
 };
 
 use super::{
-    Fixture, HOUR, LAPTOP, LAPTOPS, MICE, MOUSE, NO_TIME, assert_balanced, delivery, lines, new_checkout, stock_of,
+    HOUR, LAPTOP, LAPTOPS, MICE, MOUSE, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, stock_of,
 };
 
 const WRITERS: usize = 64;
 
-async fn two(fixture: &dyn Fixture) -> [Arc<dyn StockStore>; 2] {
+async fn two(fixture: &dyn Stores) -> [Arc<dyn StockStore>; 2] {
     [fixture.open().await, fixture.open().await]
 }
 
-pub(crate) async fn two_replicas_sell_no_piece_twice(fixture: &dyn Fixture) {
+pub(crate) async fn two_replicas_sell_no_piece_twice(fixture: &dyn Stores) {
     let stores = two(fixture).await;
     let one = &lines(&[(LAPTOP, 1)]);
     let buy = async |n: usize| {
@@ -50,7 +50,7 @@ fn basket() -> Lines {
     lines(&products[..some].iter().map(|id| (*id, 1)).collect::<Vec<_>>())
 }
 
-pub(crate) async fn baskets_that_overlap_never_wait_in_a_circle(fixture: &dyn Fixture) {
+pub(crate) async fn baskets_that_overlap_never_wait_in_a_circle(fixture: &dyn Stores) {
     let stores = two(fixture).await;
     let buy = async |n: usize| {
         let (checkout, store) = (new_checkout(), &stores[n % 2]);
@@ -73,7 +73,7 @@ pub(crate) async fn baskets_that_overlap_never_wait_in_a_circle(fixture: &dyn Fi
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn two_replicas_give_a_hold_back_once(fixture: &dyn Fixture) {
+pub(crate) async fn two_replicas_give_a_hold_back_once(fixture: &dyn Stores) {
     const HOLDS: u32 = 60;
     let stores = two(fixture).await;
     for _ in 0..HOLDS {
@@ -100,7 +100,7 @@ pub(crate) async fn two_replicas_give_a_hold_back_once(fixture: &dyn Fixture) {
 }
 
 /// The piece that an expired hold is to take again comes back at that moment: it gets it or not, but never an error.
-pub(crate) async fn an_expired_hold_takes_what_is_released_at_that_moment_or_not(fixture: &dyn Fixture) {
+pub(crate) async fn an_expired_hold_takes_what_is_released_at_that_moment_or_not(fixture: &dyn Stores) {
     let stores = &two(fixture).await;
     let race = async |id: i64| {
         let one = &lines(&[(id, 1)]);
@@ -128,7 +128,7 @@ pub(crate) async fn an_expired_hold_takes_what_is_released_at_that_moment_or_not
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture: &dyn Fixture) {
+pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture: &dyn Stores) {
     let stores = two(fixture).await;
     let (three, mut late) = (&lines(&[(LAPTOP, 3)]), 0);
     for _ in 0..WRITERS {
@@ -151,7 +151,7 @@ pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture:
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn of_racing_reserves_with_other_lines_the_first_counts(fixture: &dyn Fixture) {
+pub(crate) async fn of_racing_reserves_with_other_lines_the_first_counts(fixture: &dyn Stores) {
     let stores = two(fixture).await;
     let checkout = new_checkout();
     let wanted = [lines(&[(LAPTOP, 1), (MOUSE, 1)]), lines(&[(MOUSE, 2)])];
@@ -175,7 +175,7 @@ pub(crate) async fn of_racing_reserves_with_other_lines_the_first_counts(fixture
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn of_racing_deliveries_under_one_key_the_first_counts(fixture: &dyn Fixture) {
+pub(crate) async fn of_racing_deliveries_under_one_key_the_first_counts(fixture: &dyn Stores) {
     let stores = two(fixture).await;
     let pieces = |n: usize| i64::try_from(n % 2).unwrap() + 1;
     let answers = join_all((0..WRITERS).map(async |n| {
@@ -195,7 +195,7 @@ pub(crate) async fn of_racing_deliveries_under_one_key_the_first_counts(fixture:
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn racing_first_deliveries_of_a_product_are_all_there(fixture: &dyn Fixture) {
+pub(crate) async fn racing_first_deliveries_of_a_product_are_all_there(fixture: &dyn Stores) {
     let stores = two(fixture).await;
     let answers = join_all((0..WRITERS).map(async |n| {
         let answer = stores[n % 2].receive(&delivery(&n.to_string(), 77, 2)).await;

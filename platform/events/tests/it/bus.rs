@@ -4,49 +4,47 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use events::{Delivery, Erased, EventBus, LookedAt, Message, Topic, dead_letter_topic};
 use futures::future::{join, join_all};
+use testing::{KafkaFixture, SqliteFixture};
 use tokio::sync::watch;
 
 use crate::{
-    contract,
-    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    places::Buses,
     support::{TOPIC, by_key, event, first_times, in_order, last, messages, number, read, soon, take_part},
 };
 
-macro_rules! bus_contract {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        a_new_group_starts_at_the_beginning,
-        messages_of_one_key_come_in_order,
-        a_message_comes_back_as_it_was,
-        committed_offsets_survive_a_reopen,
-        what_was_not_committed_comes_again,
-        two_groups_do_not_disturb_one_another,
-        what_was_published_is_there_for_a_process_that_starts_now,
-        a_value_of_two_megabytes_comes_back_as_it_was,
-        a_key_is_in_the_partition_that_kafka_puts_it_into,
-        all_that_is_on_a_topic_can_be_read,
-        a_publication_ends_a_wait,
-        a_wait_that_is_dropped_loses_nothing,
-        the_committed_offset_never_goes_back,
-        sixty_four_publishers_at_once_lose_nothing,
-        a_topic_that_is_there_keeps_its_partitions,
-        a_topic_that_was_just_made_keeps_all_that_is_confirmed,
-        two_members_of_a_group_leave_nothing_out,
-        a_member_that_joins_and_one_that_leaves_break_no_order,
-        what_is_erased_goes_once_all_have_read_it_or_stays_whole,
-    })+ };
+testing::contract! { bus_contract:
+    a_new_group_starts_at_the_beginning,
+    messages_of_one_key_come_in_order,
+    a_message_comes_back_as_it_was,
+    committed_offsets_survive_a_reopen,
+    what_was_not_committed_comes_again,
+    two_groups_do_not_disturb_one_another,
+    what_was_published_is_there_for_a_process_that_starts_now,
+    a_value_of_two_megabytes_comes_back_as_it_was,
+    a_key_is_in_the_partition_that_kafka_puts_it_into,
+    all_that_is_on_a_topic_can_be_read,
+    a_publication_ends_a_wait,
+    a_wait_that_is_dropped_loses_nothing,
+    the_committed_offset_never_goes_back,
+    sixty_four_publishers_at_once_lose_nothing,
+    a_topic_that_is_there_keeps_its_partitions,
+    a_topic_that_was_just_made_keeps_all_that_is_confirmed,
+    two_members_of_a_group_leave_nothing_out,
+    a_member_that_joins_and_one_that_leaves_break_no_order,
+    what_is_erased_goes_once_all_have_read_it_or_stays_whole,
 }
 
 bus_contract!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
 /// The bus with its topic.
-pub(crate) async fn ready(fixture: &dyn Fixture) -> (Arc<dyn EventBus>, Topic) {
+pub(crate) async fn ready(fixture: &dyn Buses) -> (Arc<dyn EventBus>, Topic) {
     let (bus, topic) = (fixture.open().await, TOPIC);
     bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
     assert!(bus.is_up().await);
     (bus, topic)
 }
 
-async fn a_new_group_starts_at_the_beginning(fixture: &dyn Fixture) {
+async fn a_new_group_starts_at_the_beginning(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a", "b", "c", "d"], 5))
         .await
@@ -56,7 +54,7 @@ async fn a_new_group_starts_at_the_beginning(fixture: &dyn Fixture) {
     assert_eq!(by_key(&all), in_order(&["a", "b", "c", "d"], 5));
 }
 
-async fn messages_of_one_key_come_in_order(fixture: &dyn Fixture) {
+async fn messages_of_one_key_come_in_order(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let keys = ["a", "b", "c", "d", "e", "f", "g"];
     // More than one delivery holds.
@@ -74,7 +72,7 @@ async fn messages_of_one_key_come_in_order(fixture: &dyn Fixture) {
     assert!(next.len() > 1, "keys are spread");
 }
 
-async fn a_message_comes_back_as_it_was(fixture: &dyn Fixture) {
+async fn a_message_comes_back_as_it_was(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let headers = vec![header("b", "naïve \"text\"\n"), header("a", ""), header("b", "again")];
@@ -99,7 +97,7 @@ async fn a_message_comes_back_as_it_was(fixture: &dyn Fixture) {
     );
 }
 
-async fn committed_offsets_survive_a_reopen(fixture: &dyn Fixture) {
+async fn committed_offsets_survive_a_reopen(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a", "b", "c"], 4)).await.unwrap();
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
@@ -112,7 +110,7 @@ async fn committed_offsets_survive_a_reopen(fixture: &dyn Fixture) {
     assert_eq!(number(&next[0].message), 4);
 }
 
-async fn what_was_not_committed_comes_again(fixture: &dyn Fixture) {
+async fn what_was_not_committed_comes_again(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a"], 5)).await.unwrap();
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
@@ -123,7 +121,7 @@ async fn what_was_not_committed_comes_again(fixture: &dyn Fixture) {
     assert_eq!(again, first[2..]);
 }
 
-async fn two_groups_do_not_disturb_one_another(fixture: &dyn Fixture) {
+async fn two_groups_do_not_disturb_one_another(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a", "b", "c"], 4)).await.unwrap();
     let mut one = bus.subscribe("one", topic).await.unwrap();
@@ -140,7 +138,7 @@ async fn two_groups_do_not_disturb_one_another(fixture: &dyn Fixture) {
     );
 }
 
-async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn Fixture) {
+async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a", "b"], 3)).await.unwrap();
     // The first one is still open and was given no time to finish anything.
@@ -151,7 +149,7 @@ async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn
     );
 }
 
-async fn a_value_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
+async fn a_value_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let value: Vec<u8> = (0..2_u32 << 20).map(|i| i.to_le_bytes()[0]).collect();
     let message = Message {
@@ -164,7 +162,7 @@ async fn a_value_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Fixture) {
     assert_eq!(all[0].message, message);
 }
 
-async fn a_key_is_in_the_partition_that_kafka_puts_it_into(fixture: &dyn Fixture) {
+async fn a_key_is_in_the_partition_that_kafka_puts_it_into(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     // Hashes from Kafka's own test (UtilsTest.testMurmur2).
     let hashes: [(&str, i32); 6] = [
@@ -184,7 +182,7 @@ async fn a_key_is_in_the_partition_that_kafka_puts_it_into(fixture: &dyn Fixture
     }
 }
 
-async fn all_that_is_on_a_topic_can_be_read(fixture: &dyn Fixture) {
+async fn all_that_is_on_a_topic_can_be_read(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     assert_eq!(bus.read_all("there-is-no-such-topic").await.unwrap(), []);
     assert_eq!(bus.read_all(topic.name).await.unwrap(), []);
@@ -196,7 +194,7 @@ async fn all_that_is_on_a_topic_can_be_read(fixture: &dyn Fixture) {
     assert!(all.is_sorted_by_key(|delivery| delivery.position));
 }
 
-async fn a_publication_ends_a_wait(fixture: &dyn Fixture) {
+async fn a_publication_ends_a_wait(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
     let publish = async {
@@ -207,7 +205,7 @@ async fn a_publication_ends_a_wait(fixture: &dyn Fixture) {
     assert_eq!(by_key(&deliveries.unwrap()), in_order(&["a"], 1));
 }
 
-async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Fixture) {
+async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
     let publish = async {
@@ -242,7 +240,7 @@ async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Fixture) {
     }
 }
 
-async fn the_committed_offset_never_goes_back(fixture: &dyn Fixture) {
+async fn the_committed_offset_never_goes_back(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a"], 6)).await.unwrap();
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
@@ -256,7 +254,7 @@ async fn the_committed_offset_never_goes_back(fixture: &dyn Fixture) {
     );
 }
 
-async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Fixture) {
+async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let keys: Vec<String> = (0..64).map(|n| format!("key-{n}")).collect();
     let publish = |key: String| {
@@ -275,7 +273,7 @@ async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Fixture) {
     assert_eq!(by_key(&all), in_order(&keys, 4));
 }
 
-async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Fixture) {
+async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let keys: Vec<String> = (0..32).map(|n| format!("key-{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -294,7 +292,7 @@ async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Fixture) {
     assert_eq!(places().await, before);
 }
 
-async fn a_topic_that_was_just_made_keeps_all_that_is_confirmed(fixture: &dyn Fixture) {
+async fn a_topic_that_was_just_made_keeps_all_that_is_confirmed(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     let keys = ["a", "b", "c", "d", "e", "f"];
     for n in 0..8 {
@@ -318,7 +316,7 @@ async fn arrived(all: &watch::Sender<Vec<Delivery>>, count: usize) {
         .unwrap();
 }
 
-async fn two_members_of_a_group_leave_nothing_out(fixture: &dyn Fixture) {
+async fn two_members_of_a_group_leave_nothing_out(fixture: &dyn Buses) {
     let (bus, _) = ready(fixture).await;
     let keys = ["a", "b", "c", "d", "e", "f"];
     let all = watch::Sender::default();
@@ -336,7 +334,7 @@ async fn two_members_of_a_group_leave_nothing_out(fixture: &dyn Fixture) {
     assert_eq!(by_key(&first_times(&all.borrow())), in_order(&keys, 60));
 }
 
-async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Fixture) {
+async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Buses) {
     let (bus, _) = ready(fixture).await;
     let keys = ["a", "b", "c", "d", "e", "f"];
     let (all, of_second) = (watch::Sender::default(), watch::Sender::default());
@@ -371,7 +369,7 @@ async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Fi
     assert_eq!(by_key(&first_times(&all.borrow())), in_order(&keys, n));
 }
 
-async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn Fixture) {
+async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let letters = dead_letter_topic(topic.name, "one");
     bus.ensure_topic(&letters, 1).await.unwrap();

@@ -7,9 +7,10 @@ use rdkafka::{
     client::DefaultClientContext,
     producer::{FutureProducer, FutureRecord},
 };
+use testing::{Fixture, KafkaFixture};
 
 use crate::{
-    fixtures::{Fixture, KafkaFixture},
+    places::Buses,
     support::{Recorder, TOPIC, consume, event, messages, read, stop},
 };
 
@@ -28,9 +29,7 @@ async fn compress(fixture: &KafkaFixture, topic: &str, codec: &str) {
 
 #[tokio::test]
 async fn events_are_applied_whatever_codec_their_topic_is_set_to() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let recorder = Recorder::new(|_, _| Ok(()));
@@ -49,9 +48,7 @@ async fn events_are_applied_whatever_codec_their_topic_is_set_to() {
 
 #[tokio::test]
 async fn a_record_is_read_whatever_codec_its_producer_chose() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let topic = format!("{}{}", fixture.prefix, TOPIC.name);

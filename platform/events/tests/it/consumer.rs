@@ -14,11 +14,11 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::{Points, RequestContext};
 use storage::{Migrations, Sqlite, SqliteOptions};
+use testing::{KafkaFixture, SqliteFixture};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    contract,
-    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    places::Buses,
     support::{KIND, Recorder, TOPIC, consume, event, in_order, messages, number, parked, read, soon, stop},
 };
 
@@ -26,27 +26,25 @@ const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// All in one partition, so that a consumer that comes later gets what is there in one delivery.
 const NEIGHBOURS: [&str; 4] = ["a", "c", "h", "l"];
 
-macro_rules! consumer_suite {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        every_event_is_applied_in_the_order_of_its_key,
-        a_consumer_may_start_before_its_topic_is_there,
-        a_failure_that_passes_costs_neither_events_nor_their_order,
-        a_key_that_fails_does_not_hold_up_the_others,
-        an_event_is_applied_in_the_context_of_the_request_that_caused_it,
-        a_redelivery_from_the_start_has_no_second_effect,
-        a_stop_in_the_middle_and_a_start_apply_everything_once,
-        the_committed_offset_never_passes_an_event_that_was_not_applied,
-        what_was_applied_and_committed_does_not_come_again,
-    })+ };
+testing::contract! { consumer_suite:
+    every_event_is_applied_in_the_order_of_its_key,
+    a_consumer_may_start_before_its_topic_is_there,
+    a_failure_that_passes_costs_neither_events_nor_their_order,
+    a_key_that_fails_does_not_hold_up_the_others,
+    an_event_is_applied_in_the_context_of_the_request_that_caused_it,
+    a_redelivery_from_the_start_has_no_second_effect,
+    a_stop_in_the_middle_and_a_start_apply_everything_once,
+    the_committed_offset_never_passes_an_event_that_was_not_applied,
+    what_was_applied_and_committed_does_not_come_again,
 }
 
 consumer_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
-async fn bus_with(fixture: &dyn Fixture, count: u32) -> Arc<dyn EventBus> {
+async fn bus_with(fixture: &dyn Buses, count: u32) -> Arc<dyn EventBus> {
     bus_with_keys(fixture, &KEYS, count).await
 }
 
-async fn bus_with_keys(fixture: &dyn Fixture, keys: &[&str], count: u32) -> Arc<dyn EventBus> {
+async fn bus_with_keys(fixture: &dyn Buses, keys: &[&str], count: u32) -> Arc<dyn EventBus> {
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     bus.publish(TOPIC.name, messages(keys, count)).await.unwrap();
@@ -57,7 +55,7 @@ fn transient() -> HandlerError {
     HandlerError::Transient("away for a moment".into())
 }
 
-async fn every_event_is_applied_in_the_order_of_its_key(fixture: &dyn Fixture) {
+async fn every_event_is_applied_in_the_order_of_its_key(fixture: &dyn Buses) {
     let bus = bus_with(fixture, 50).await;
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
@@ -72,7 +70,7 @@ async fn every_event_is_applied_in_the_order_of_its_key(fixture: &dyn Fixture) {
     assert_eq!(recorder.by_key(), expected);
 }
 
-async fn a_consumer_may_start_before_its_topic_is_there(fixture: &dyn Fixture) {
+async fn a_consumer_may_start_before_its_topic_is_there(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
@@ -82,7 +80,7 @@ async fn a_consumer_may_start_before_its_topic_is_there(fixture: &dyn Fixture) {
     stop(consumer).await;
 }
 
-async fn a_failure_that_passes_costs_neither_events_nor_their_order(fixture: &dyn Fixture) {
+async fn a_failure_that_passes_costs_neither_events_nor_their_order(fixture: &dyn Buses) {
     let bus = bus_with(fixture, 6).await;
     let recorder = Recorder::new(|event, attempt| {
         let fails = event.key != "c" && number(&event.to_message()) % 3 == 1 && attempt <= 2;
@@ -95,7 +93,7 @@ async fn a_failure_that_passes_costs_neither_events_nor_their_order(fixture: &dy
     assert!(parked(&bus, "g", 0).await.is_empty());
 }
 
-async fn a_key_that_fails_does_not_hold_up_the_others(fixture: &dyn Fixture) {
+async fn a_key_that_fails_does_not_hold_up_the_others(fixture: &dyn Buses) {
     let bus = bus_with_keys(fixture, &NEIGHBOURS, 4).await;
     let mends = Arc::new(AtomicBool::new(false));
     let mended = mends.clone();
@@ -117,7 +115,7 @@ async fn a_key_that_fails_does_not_hold_up_the_others(fixture: &dyn Fixture) {
     assert_eq!(recorder.by_key(), in_order(&NEIGHBOURS, 4));
 }
 
-async fn an_event_is_applied_in_the_context_of_the_request_that_caused_it(fixture: &dyn Fixture) {
+async fn an_event_is_applied_in_the_context_of_the_request_that_caused_it(fixture: &dyn Buses) {
     let bus = bus_with(fixture, 2).await;
     let recorder = Recorder::new(|event, _| match RequestContext::current() {
         Some(context) if context == event.context => Ok(()),
@@ -204,7 +202,7 @@ impl Handler for Effects {
     }
 }
 
-async fn a_redelivery_from_the_start_has_no_second_effect(fixture: &dyn Fixture) {
+async fn a_redelivery_from_the_start_has_no_second_effect(fixture: &dyn Buses) {
     let folder = tempfile::tempdir().unwrap();
     let bus = bus_with(fixture, 20).await;
     let effects = Effects::open(&folder, Semaphore::MAX_PERMITS).await;
@@ -241,7 +239,7 @@ async fn the_inbox_tells_groups_apart_and_goes_with_its_transaction() {
     assert_eq!(note("two", false).await, Some(true));
 }
 
-async fn a_stop_in_the_middle_and_a_start_apply_everything_once(fixture: &dyn Fixture) {
+async fn a_stop_in_the_middle_and_a_start_apply_everything_once(fixture: &dyn Buses) {
     let folder = tempfile::tempdir().unwrap();
     let bus = bus_with(fixture, 60).await;
     for permits in [7, 100, 33] {
@@ -258,7 +256,7 @@ async fn a_stop_in_the_middle_and_a_start_apply_everything_once(fixture: &dyn Fi
     assert_eq!(effects.by_key().await, in_order(&KEYS, 60));
 }
 
-async fn the_committed_offset_never_passes_an_event_that_was_not_applied(fixture: &dyn Fixture) {
+async fn the_committed_offset_never_passes_an_event_that_was_not_applied(fixture: &dyn Buses) {
     let bus = bus_with_keys(fixture, &NEIGHBOURS, 3).await;
     let (attempts, mut attempted) = watch::channel(0);
     let recorder = Recorder::new(move |event, attempt| {
@@ -281,7 +279,7 @@ async fn the_committed_offset_never_passes_an_event_that_was_not_applied(fixture
     );
 }
 
-async fn what_was_applied_and_committed_does_not_come_again(fixture: &dyn Fixture) {
+async fn what_was_applied_and_committed_does_not_come_again(fixture: &dyn Buses) {
     let bus = bus_with(fixture, 4).await;
     let first = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, first.clone());

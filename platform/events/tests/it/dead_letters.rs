@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use events::{DeadLetters, EventBus, HandlerError, Message, Parked, dead_letter_topic};
+use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
-    contract,
-    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    places::Buses,
     support::{
         Failure, FlakyBus, KIND, Recorder, TOPIC, consume, event, in_order, messages, number, parked, soon, stop,
     },
@@ -17,22 +17,20 @@ use crate::{
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
-macro_rules! dead_letter_suite {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on,
-        a_handler_that_panics_costs_that_event_only,
-        a_message_that_is_no_event_is_parked_whatever_it_looks_like,
-        an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not,
-        a_message_that_is_too_large_to_be_parked_is_parked_without_its_value,
-        a_redriven_event_goes_through_its_group_and_no_other,
-        a_letter_that_could_not_be_parked_is_not_lost,
-        an_event_that_two_groups_refuse_is_parked_for_each,
-    })+ };
+testing::contract! { dead_letter_suite:
+    an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on,
+    a_handler_that_panics_costs_that_event_only,
+    a_message_that_is_no_event_is_parked_whatever_it_looks_like,
+    an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not,
+    a_message_that_is_too_large_to_be_parked_is_parked_without_its_value,
+    a_redriven_event_goes_through_its_group_and_no_other,
+    a_letter_that_could_not_be_parked_is_not_lost,
+    an_event_that_two_groups_refuse_is_parked_for_each,
 }
 
 dead_letter_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
-async fn empty_bus(fixture: &dyn Fixture) -> Arc<dyn EventBus> {
+async fn empty_bus(fixture: &dyn Buses) -> Arc<dyn EventBus> {
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     bus
@@ -57,7 +55,7 @@ fn ids(letters: &[Parked]) -> Vec<String> {
     letters.iter().map(|letter| letter.id.clone()).collect()
 }
 
-async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on(fixture: &dyn Fixture) {
+async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 10)).await.unwrap();
     let recorder = refuses_a1();
@@ -91,7 +89,7 @@ async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go
     );
 }
 
-async fn a_handler_that_panics_costs_that_event_only(fixture: &dyn Fixture) {
+async fn a_handler_that_panics_costs_that_event_only(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
     let recorder = Recorder::new(|event, _| {
@@ -109,7 +107,7 @@ async fn a_handler_that_panics_costs_that_event_only(fixture: &dyn Fixture) {
     );
 }
 
-async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &dyn Fixture) {
+async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     let without = |header: &str| {
         let mut message = event("a", 7).to_message();
@@ -157,7 +155,7 @@ async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &d
     );
 }
 
-async fn an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not(fixture: &dyn Fixture) {
+async fn an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     let of_kind = |n: u32, kind: &str| event("a", n).to_message().with_header("ce_type", kind);
     let sent = vec![
@@ -179,7 +177,7 @@ async fn an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_na
     }
 }
 
-async fn a_message_that_is_too_large_to_be_parked_is_parked_without_its_value(fixture: &dyn Fixture) {
+async fn a_message_that_is_too_large_to_be_parked_is_parked_without_its_value(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     // As large as a bus takes it, without what is to be said of it.
     let large = Message {
@@ -200,7 +198,7 @@ async fn a_message_that_is_too_large_to_be_parked_is_parked_without_its_value(fi
     stop(consumer).await;
 }
 
-async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Fixture) {
+async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 2)).await.unwrap();
     let mended = Arc::new(AtomicBool::new(false));
@@ -249,7 +247,7 @@ async fn parked_elsewhere(bus: &Arc<dyn EventBus>, group: &str, origin: &str) ->
     }
 }
 
-async fn a_letter_that_could_not_be_parked_is_not_lost(fixture: &dyn Fixture) {
+async fn a_letter_that_could_not_be_parked_is_not_lost(fixture: &dyn Buses) {
     let inner = empty_bus(fixture).await;
     inner.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
     // Only letters are published through this one.
@@ -279,7 +277,7 @@ async fn a_letter_that_could_not_be_parked_is_not_lost(fixture: &dyn Fixture) {
     );
 }
 
-async fn an_event_that_two_groups_refuse_is_parked_for_each(fixture: &dyn Fixture) {
+async fn an_event_that_two_groups_refuse_is_parked_for_each(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&["a"], 2)).await.unwrap();
     let consumers = ["one", "two"].map(|group| consume(group, &bus, refuses_a1()));

@@ -10,15 +10,13 @@ use events::{
 use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::{Clock, Points};
-use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
+use storage::{Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 use tempfile::TempDir;
-use testing::Engine;
+use testing::{Fixture, PostgresFixture, SqliteFixture};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::{
-    contract,
-    support::{Recorder, TOPIC, consume, event, last, read, soon, stop},
-};
+use crate::support::{Recorder, TOPIC, consume, event, last, read, soon, stop};
 
 const RETENTION: Duration = Duration::from_hours(24);
 /// A second topic of the same groups.
@@ -27,82 +25,103 @@ const OTHER: Topic = Topic {
     ..TOPIC
 };
 
-/// A store of its own for each case.
+/// An inbox at one place.
 #[async_trait]
-trait Fixture: Send + Sync {
-    /// `None` when its engine is not there, which was said.
-    async fn new() -> Option<Self>
-    where
-        Self: Sized;
-    fn inbox(&self) -> Arc<dyn Inbox>;
+trait Inboxes: Send + Sync {
+    async fn inbox(&self) -> Arc<dyn Inbox>;
     /// Notes that a group has applied an event; whether that is so for the first time.
     async fn note(&self, group: &'static str, event: Uuid, at: Timestamp) -> bool;
 }
 
-struct SqliteFixture(Sqlite, #[expect(dead_code, reason = "the folder goes with it")] TempDir);
+/// A place with a database that is opened once.
+struct Opened<P, D> {
+    place: P,
+    db: OnceCell<D>,
+}
 
-#[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let options = SqliteOptions {
-            path: &folder.path().join("inbox.db"),
-            migrations: Migrations(&[sqlite::SCHEMA, sqlite::BY_AGE]),
-            points: &Points::none(),
-        };
-        Some(Self(Sqlite::open(options).await.unwrap(), folder))
+impl<P: Fixture, D: Send> Fixture for Opened<P, D> {
+    fn new() -> Option<Self> {
+        Some(Self {
+            place: P::new()?,
+            db: OnceCell::new(),
+        })
     }
 
-    fn inbox(&self) -> Arc<dyn Inbox> {
-        Arc::new(SqliteInbox(self.0.clone()))
+    async fn close(self) {
+        drop(self.db);
+        self.place.close().await;
+    }
+}
+
+type InFile = Opened<SqliteFixture, Sqlite>;
+type InSchema = Opened<PostgresFixture, Postgres>;
+
+impl InFile {
+    async fn db(&self) -> &Sqlite {
+        let open = async || {
+            let options = SqliteOptions {
+                path: &self.place.file("inbox.db"),
+                migrations: Migrations(&[sqlite::SCHEMA, sqlite::BY_AGE]),
+                points: &Points::none(),
+            };
+            Sqlite::open(options).await.unwrap()
+        };
+        self.db.get_or_init(open).await
+    }
+}
+
+#[async_trait]
+impl Inboxes for InFile {
+    async fn inbox(&self) -> Arc<dyn Inbox> {
+        Arc::new(SqliteInbox(self.db().await.clone()))
     }
 
     async fn note(&self, group: &'static str, event: Uuid, at: Timestamp) -> bool {
-        let write = self
-            .0
-            .write("test.note", move |tx| sqlite::first_time(tx, group, event, at).boxed());
+        let db = self.db().await;
+        let write = db.write("test.note", move |tx| sqlite::first_time(tx, group, event, at).boxed());
         write.await.unwrap()
     }
 }
 
-struct PostgresFixture(Postgres);
+impl InSchema {
+    async fn db(&self) -> &Postgres {
+        let open = async || {
+            let options = PostgresOptions {
+                address: &self.place.address(),
+                schema: &self.place.schema,
+                migrations: Migrations(&[postgres::SCHEMA, postgres::BY_AGE]),
+                points: &Points::none(),
+            };
+            Postgres::open(options).await.unwrap()
+        };
+        self.db.get_or_init(open).await
+    }
+}
 
 #[async_trait]
-impl Fixture for PostgresFixture {
-    async fn new() -> Option<Self> {
-        let url = Engine::PostgreSql.address()?;
-        let options = PostgresOptions {
-            address: &PostgresAddress::from_url(Engine::PostgreSql.variable(), &url).unwrap(),
-            schema: &testing::unique_name(),
-            migrations: Migrations(&[postgres::SCHEMA, postgres::BY_AGE]),
-            points: &Points::none(),
-        };
-        Some(Self(Postgres::open(options).await.unwrap()))
-    }
-
-    fn inbox(&self) -> Arc<dyn Inbox> {
-        Arc::new(PostgresInbox(self.0.clone()))
+impl Inboxes for InSchema {
+    async fn inbox(&self) -> Arc<dyn Inbox> {
+        Arc::new(PostgresInbox(self.db().await.clone()))
     }
 
     async fn note(&self, group: &'static str, event: Uuid, at: Timestamp) -> bool {
-        let write = self.0.write("test.note", move |tx| {
+        let db = self.db().await;
+        let write = db.write("test.note", move |tx| {
             postgres::first_time(tx, group, event, at).boxed()
         });
         write.await.unwrap()
     }
 }
 
-macro_rules! inbox_contract {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        old_notes_of_a_group_go_but_for_those_that_are_to_stay,
-        notes_go_a_thousand_at_once,
-        notes_go_after_twice_the_retention,
-        no_note_goes_while_an_event_of_its_time_can_be_read_again,
-        the_note_of_a_parked_event_stays,
-    })+ };
+testing::contract! { inbox_contract:
+    old_notes_of_a_group_go_but_for_those_that_are_to_stay,
+    notes_go_a_thousand_at_once,
+    notes_go_after_twice_the_retention,
+    no_note_goes_while_an_event_of_its_time_can_be_read_again,
+    the_note_of_a_parked_event_stays,
 }
 
-inbox_contract!(on_sqlite: SqliteFixture, on_postgres: PostgresFixture);
+inbox_contract!(on_sqlite: InFile, on_postgres: InSchema);
 
 fn id(n: u32) -> Uuid {
     event("k", n).id
@@ -113,12 +132,12 @@ fn ago(hours: i64) -> Timestamp {
     Clock::system().now() - Duration::from_hours(hours.unsigned_abs())
 }
 
-async fn old_notes_of_a_group_go_but_for_those_that_are_to_stay(fixture: &dyn Fixture) {
+async fn old_notes_of_a_group_go_but_for_those_that_are_to_stay(fixture: &dyn Inboxes) {
     for (n, hours) in [(0, 9), (1, 8), (2, 7), (3, 5)] {
         assert!(fixture.note("g", id(n), ago(hours)).await);
     }
     assert!(fixture.note("h", id(0), ago(9)).await);
-    let inbox = fixture.inbox();
+    let inbox = fixture.inbox().await;
     assert_eq!(inbox.prune("g", ago(6), &[id(1), id(7)]).await.unwrap(), 2);
     assert_eq!(inbox.prune("g", ago(6), &[id(1)]).await.unwrap(), 0);
     for (group, n, is_gone) in [
@@ -133,12 +152,12 @@ async fn old_notes_of_a_group_go_but_for_those_that_are_to_stay(fixture: &dyn Fi
     assert_eq!(inbox.prune("g", ago(6), &[]).await.unwrap(), 1);
 }
 
-async fn notes_go_a_thousand_at_once(fixture: &dyn Fixture) {
+async fn notes_go_a_thousand_at_once(fixture: &dyn Inboxes) {
     for n in 0..1_003 {
         fixture.note("g", id(n), ago(9)).await;
     }
     for expected in [1_000, 3, 0] {
-        assert_eq!(fixture.inbox().prune("g", ago(6), &[]).await.unwrap(), expected);
+        assert_eq!(fixture.inbox().await.prune("g", ago(6), &[]).await.unwrap(), expected);
     }
 }
 
@@ -149,7 +168,7 @@ struct Setup {
     _folder: TempDir,
 }
 
-async fn setup(fixture: &dyn Fixture) -> Setup {
+async fn setup(fixture: &dyn Inboxes) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
         .await
@@ -159,7 +178,7 @@ async fn setup(fixture: &dyn Fixture) -> Setup {
         bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
     }
     let keeper = InboxKeeper {
-        inbox: fixture.inbox(),
+        inbox: fixture.inbox().await,
         bus: bus.clone(),
         group: "g",
         topics: &[TOPIC, OTHER],
@@ -184,7 +203,7 @@ impl Setup {
     }
 }
 
-async fn notes_go_after_twice_the_retention(fixture: &dyn Fixture) {
+async fn notes_go_after_twice_the_retention(fixture: &dyn Inboxes) {
     let setup = setup(fixture).await;
     fixture.note("g", id(0), ago(1)).await;
     fixture.note("h", id(0), ago(1)).await;
@@ -193,7 +212,7 @@ async fn notes_go_after_twice_the_retention(fixture: &dyn Fixture) {
     assert!(!fixture.note("h", id(0), ago(0)).await, "that is for its own keeper");
 }
 
-async fn no_note_goes_while_an_event_of_its_time_can_be_read_again(fixture: &dyn Fixture) {
+async fn no_note_goes_while_an_event_of_its_time_can_be_read_again(fixture: &dyn Inboxes) {
     let setup = setup(fixture).await;
     fixture.note("g", id(0), ago(0)).await;
     // The other group has not read it, so that it stays, and this one would read it again if its offsets were lost.
@@ -215,7 +234,7 @@ async fn no_note_goes_while_an_event_of_its_time_can_be_read_again(fixture: &dyn
     assert_eq!(setup.tidied_in(100).await, 1);
 }
 
-async fn the_note_of_a_parked_event_stays(fixture: &dyn Fixture) {
+async fn the_note_of_a_parked_event_stays(fixture: &dyn Inboxes) {
     let setup = setup(fixture).await;
     setup
         .bus

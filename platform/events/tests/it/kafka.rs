@@ -18,11 +18,12 @@ use rdkafka::{
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use runtime::telemetry::chain;
+use testing::{Fixture, KafkaFixture};
 use tokio::sync::watch;
 
 use crate::{
-    fixtures::{Fixture, KafkaFixture},
     leader::Leader,
+    places::{Buses, kafka_options},
     support::{Recorder, TOPIC, consume, event, last, messages, number, parked, read, soon, stop, take_part},
 };
 
@@ -55,9 +56,7 @@ fn partitions(notes: &Notes) -> BTreeSet<u32> {
 
 #[tokio::test]
 async fn members_of_a_group_share_the_partitions() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let (bus, other_process) = (ready(&fixture).await, fixture.open().await);
     let (all, first, second) = (Notes::default(), Notes::default(), Notes::default());
     let work = async {
@@ -90,9 +89,7 @@ async fn members_of_a_group_share_the_partitions() {
 
 #[tokio::test]
 async fn a_member_that_is_dropped_leaves_at_once() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     publish(bus.as_ref(), 0).await;
     let mut first = bus.subscribe("g", TOPIC).await.unwrap();
@@ -106,9 +103,7 @@ async fn a_member_that_is_dropped_leaves_at_once() {
 
 #[tokio::test]
 async fn a_member_that_is_dropped_while_it_joins_leaves_at_once() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let mut leader = Leader::of(format!("{}g", fixture.prefix), &fixture.brokers).await;
     let mut member = bus.subscribe("g", TOPIC).await.unwrap();
@@ -130,13 +125,11 @@ async fn a_member_that_is_dropped_while_it_joins_leaves_at_once() {
 
 #[tokio::test]
 async fn a_member_that_worked_for_too_long_commits_nothing_and_goes_on() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let slow = KafkaBus::open(KafkaOptions {
         max_work: SHORTEST_WORK,
-        ..fixture.options()
+        ..kafka_options(&fixture)
     });
     let slow = slow.await.unwrap();
     bus.publish(TOPIC.name, messages(&["a"], 5)).await.unwrap();
@@ -162,7 +155,7 @@ async fn a_member_that_worked_for_too_long_commits_nothing_and_goes_on() {
 
 #[tokio::test]
 async fn shops_with_different_prefixes_do_not_see_one_another() {
-    let (Some(ours), Some(theirs)) = (KafkaFixture::new().await, KafkaFixture::new().await) else {
+    let (Some(ours), Some(theirs)) = (KafkaFixture::new(), KafkaFixture::new()) else {
         return;
     };
     let (our_bus, their_bus) = (ready(&ours).await, ready(&theirs).await);
@@ -179,9 +172,7 @@ async fn shops_with_different_prefixes_do_not_see_one_another() {
 
 #[tokio::test]
 async fn messages_of_other_programs_are_parked_and_never_hold_up_ours() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let topic = format!("{}{}", fixture.prefix, TOPIC.name);
     let other: FutureProducer = fixture.client().create().unwrap();
@@ -243,9 +234,7 @@ async fn messages_of_other_programs_are_parked_and_never_hold_up_ours() {
 
 #[tokio::test]
 async fn a_message_that_is_too_large_is_refused_and_the_next_one_is_not() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let mut large = event("a", 0).to_message();
     large.value = vec![b'x'; 5 << 20].into();
@@ -285,9 +274,7 @@ async fn a_client_that_met_a_fatal_error_is_replaced() {
 
 #[tokio::test]
 async fn a_topic_that_somebody_deletes_is_made_again() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
@@ -311,9 +298,7 @@ async fn a_topic_that_somebody_deletes_is_made_again() {
 
 #[tokio::test]
 async fn a_topic_that_nobody_made_takes_no_messages() {
-    let Some(fixture) = KafkaFixture::new().await else {
-        return;
-    };
+    let Some(fixture) = KafkaFixture::new() else { return };
     let bus = fixture.open().await;
     let refused = bus.publish(TOPIC.name, messages(&["a"], 1)).await.unwrap_err();
     assert!(chain(&refused).contains(TOPIC.name), "{refused:?}");
@@ -350,7 +335,7 @@ async fn without_a_broker_the_bus_says_so_in_one_line() {
 
 #[tokio::test]
 async fn a_topic_that_was_made_to_forget_is_told_to_keep_everything_and_keeps_its_other_settings() {
-    let Some(fixture) = KafkaFixture::new().await else {
+    let Some(fixture) = KafkaFixture::new() else {
         return;
     };
     let admin: AdminClient<DefaultClientContext> = fixture.client().create().unwrap();

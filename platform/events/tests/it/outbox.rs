@@ -9,23 +9,16 @@ use events::{
 };
 use futures::{FutureExt, future::join_all};
 use runtime::{Clock, Points, Tasks};
-use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions, StoreError};
-use testing::Engine;
+use storage::{Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreError};
+use testing::{PostgresFixture, SqliteFixture};
 
-use crate::{
-    contract,
-    support::{TOPIC, by_key, event, in_order, number, soon, stop},
-};
+use crate::support::{TOPIC, by_key, event, in_order, number, soon, stop};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A store of its own for each case.
+/// Stores at one place.
 #[async_trait]
-pub(crate) trait Fixture: Send + Sync {
-    /// `None` when its engine is not there, which was said.
-    async fn new() -> Option<Self>
-    where
-        Self: Sized;
+pub(crate) trait Stores: Send + Sync {
     /// The store, as a process that starts now opens it.
     async fn open(&self) -> Arc<dyn Store>;
 }
@@ -42,26 +35,15 @@ pub(crate) trait Store: Send + Sync {
     }
 }
 
-pub(crate) struct SqliteFixture(tempfile::TempDir);
-
 #[async_trait]
-impl Fixture for SqliteFixture {
-    async fn new() -> Option<Self> {
-        Some(Self(tempfile::tempdir().unwrap()))
-    }
-
+impl Stores for SqliteFixture {
     async fn open(&self) -> Arc<dyn Store> {
-        let path = self.0.path().join("outbox.db");
-        let (migrations, points) = (Migrations(&[sqlite::SCHEMA]), &Points::none());
-        Arc::new(
-            Sqlite::open(SqliteOptions {
-                path: &path,
-                migrations,
-                points,
-            })
-            .await
-            .unwrap(),
-        )
+        let options = SqliteOptions {
+            path: &self.file("outbox.db"),
+            migrations: Migrations(&[sqlite::SCHEMA]),
+            points: &Points::none(),
+        };
+        Arc::new(Sqlite::open(options).await.unwrap())
     }
 }
 
@@ -89,25 +71,11 @@ impl Store for Sqlite {
     }
 }
 
-/// A schema of its own.
-pub(crate) struct PostgresFixture {
-    address: PostgresAddress,
-    schema: String,
-}
-
 #[async_trait]
-impl Fixture for PostgresFixture {
-    async fn new() -> Option<Self> {
-        let url = Engine::PostgreSql.address()?;
-        Some(Self {
-            address: PostgresAddress::from_url(Engine::PostgreSql.variable(), &url).unwrap(),
-            schema: testing::unique_name(),
-        })
-    }
-
+impl Stores for PostgresFixture {
     async fn open(&self) -> Arc<dyn Store> {
         let options = PostgresOptions {
-            address: &self.address,
+            address: &self.address(),
             schema: &self.schema,
             migrations: Migrations(&[postgres::SCHEMA]),
             points: &Points::none(),
@@ -140,26 +108,24 @@ impl Store for Postgres {
     }
 }
 
-macro_rules! outbox_contract {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        what_was_appended_goes_with_its_transaction,
-        rows_are_pending_in_the_order_of_their_commits,
-        a_row_comes_back_as_it_was,
-        an_event_that_is_there_is_a_conflict,
-        published_rows_are_pending_no_more,
-        marking_twice_or_nothing_changes_nothing,
-        marking_with_an_old_fence_is_a_conflict,
-        marking_without_a_lease_is_a_conflict,
-        a_lease_excludes_others_until_it_ran_out,
-        who_publishes_keeps_the_lease,
-        a_lease_runs_out_by_itself,
-        the_same_owner_takes_its_lease_back,
-        of_sixty_four_owners_one_gets_the_lease,
-        published_rows_are_pruned_after_their_retention,
-        rows_and_leases_survive_a_reopen,
-        rows_of_some_topics_can_be_left_out,
-        rows_of_a_topic_that_nobody_has_made_hold_up_no_others,
-    })+ };
+testing::contract! { outbox_contract:
+    what_was_appended_goes_with_its_transaction,
+    rows_are_pending_in_the_order_of_their_commits,
+    a_row_comes_back_as_it_was,
+    an_event_that_is_there_is_a_conflict,
+    published_rows_are_pending_no_more,
+    marking_twice_or_nothing_changes_nothing,
+    marking_with_an_old_fence_is_a_conflict,
+    marking_without_a_lease_is_a_conflict,
+    a_lease_excludes_others_until_it_ran_out,
+    who_publishes_keeps_the_lease,
+    a_lease_runs_out_by_itself,
+    the_same_owner_takes_its_lease_back,
+    of_sixty_four_owners_one_gets_the_lease,
+    published_rows_are_pruned_after_their_retention,
+    rows_and_leases_survive_a_reopen,
+    rows_of_some_topics_can_be_left_out,
+    rows_of_a_topic_that_nobody_has_made_hold_up_no_others,
 }
 
 outbox_contract!(on_sqlite: SqliteFixture, on_postgres: PostgresFixture);
@@ -193,7 +159,7 @@ async fn lease(outbox: &Arc<dyn Outbox>, owner: &str) -> Fence {
     outbox.acquire(owner, HOUR).await.unwrap().unwrap()
 }
 
-async fn what_was_appended_goes_with_its_transaction(fixture: &dyn Fixture) {
+async fn what_was_appended_goes_with_its_transaction(fixture: &dyn Stores) {
     let store = fixture.open().await;
     assert!(store.append(events(3), true).await.is_err());
     assert!(pending(&store.outbox()).await.is_empty());
@@ -201,7 +167,7 @@ async fn what_was_appended_goes_with_its_transaction(fixture: &dyn Fixture) {
     assert_eq!(pending(&store.outbox()).await, [0, 1, 2]);
 }
 
-async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Fixture) {
+async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let writers = (0..8).map(|writer| {
         let store = store.clone();
@@ -237,7 +203,7 @@ async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Fixture) {
     assert_eq!(some, places(&store.outbox()).await[..5]);
 }
 
-async fn a_row_comes_back_as_it_was(fixture: &dyn Fixture) {
+async fn a_row_comes_back_as_it_was(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let large = Event {
         data: vec![0xff; 2 << 20].into(),
@@ -249,7 +215,7 @@ async fn a_row_comes_back_as_it_was(fixture: &dyn Fixture) {
     assert_eq!(Event::from_message(&rows[0].message), Ok(large));
 }
 
-async fn an_event_that_is_there_is_a_conflict(fixture: &dyn Fixture) {
+async fn an_event_that_is_there_is_a_conflict(fixture: &dyn Stores) {
     let store = fixture.open().await;
     store.append(events(1), false).await.unwrap();
     let again = store.append(vec![event("k", 7), event("k", 0)], false).await;
@@ -261,7 +227,7 @@ async fn an_event_that_is_there_is_a_conflict(fixture: &dyn Fixture) {
     );
 }
 
-async fn published_rows_are_pending_no_more(fixture: &dyn Fixture) {
+async fn published_rows_are_pending_no_more(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(5), false).await.unwrap();
@@ -274,7 +240,7 @@ async fn published_rows_are_pending_no_more(fixture: &dyn Fixture) {
     assert_eq!(pending(&outbox).await, [2, 4]);
 }
 
-async fn marking_twice_or_nothing_changes_nothing(fixture: &dyn Fixture) {
+async fn marking_twice_or_nothing_changes_nothing(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(2), false).await.unwrap();
@@ -287,7 +253,7 @@ async fn marking_twice_or_nothing_changes_nothing(fixture: &dyn Fixture) {
     assert_eq!(pending(&outbox).await, [1]);
 }
 
-async fn marking_with_an_old_fence_is_a_conflict(fixture: &dyn Fixture) {
+async fn marking_with_an_old_fence_is_a_conflict(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(2), false).await.unwrap();
@@ -301,7 +267,7 @@ async fn marking_with_an_old_fence_is_a_conflict(fixture: &dyn Fixture) {
     outbox.mark_published(new, HOUR, &rows).await.unwrap();
 }
 
-async fn marking_without_a_lease_is_a_conflict(fixture: &dyn Fixture) {
+async fn marking_without_a_lease_is_a_conflict(fixture: &dyn Stores) {
     let store = fixture.open().await;
     store.append(events(1), false).await.unwrap();
     let outbox = store.outbox();
@@ -310,7 +276,7 @@ async fn marking_without_a_lease_is_a_conflict(fixture: &dyn Fixture) {
     assert_eq!(pending(&outbox).await, [0]);
 }
 
-async fn a_lease_excludes_others_until_it_ran_out(fixture: &dyn Fixture) {
+async fn a_lease_excludes_others_until_it_ran_out(fixture: &dyn Stores) {
     let outbox = fixture.open().await.outbox();
     let first = lease(&outbox, "a").await;
     assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
@@ -321,7 +287,7 @@ async fn a_lease_excludes_others_until_it_ran_out(fixture: &dyn Fixture) {
     assert_eq!(outbox.acquire("a", HOUR).await.unwrap(), None);
 }
 
-async fn who_publishes_keeps_the_lease(fixture: &dyn Fixture) {
+async fn who_publishes_keeps_the_lease(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(1), false).await.unwrap();
@@ -335,7 +301,7 @@ async fn who_publishes_keeps_the_lease(fixture: &dyn Fixture) {
     assert!(lease(&outbox, "b").await > first);
 }
 
-async fn a_lease_runs_out_by_itself(fixture: &dyn Fixture) {
+async fn a_lease_runs_out_by_itself(fixture: &dyn Stores) {
     let outbox = fixture.open().await.outbox();
     let first = outbox.acquire("a", Duration::from_millis(300)).await.unwrap().unwrap();
     assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
@@ -349,7 +315,7 @@ async fn a_lease_runs_out_by_itself(fixture: &dyn Fixture) {
     assert!(second.await > first);
 }
 
-async fn the_same_owner_takes_its_lease_back(fixture: &dyn Fixture) {
+async fn the_same_owner_takes_its_lease_back(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(1), false).await.unwrap();
@@ -362,7 +328,7 @@ async fn the_same_owner_takes_its_lease_back(fixture: &dyn Fixture) {
         .unwrap();
 }
 
-async fn of_sixty_four_owners_one_gets_the_lease(fixture: &dyn Fixture) {
+async fn of_sixty_four_owners_one_gets_the_lease(fixture: &dyn Stores) {
     let outbox = fixture.open().await.outbox();
     let race = |round: u32| {
         let outbox = outbox.clone();
@@ -384,7 +350,7 @@ async fn of_sixty_four_owners_one_gets_the_lease(fixture: &dyn Fixture) {
     assert!(second > first);
 }
 
-async fn published_rows_are_pruned_after_their_retention(fixture: &dyn Fixture) {
+async fn published_rows_are_pruned_after_their_retention(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(1_500), false).await.unwrap();
@@ -405,7 +371,7 @@ async fn published_rows_are_pruned_after_their_retention(fixture: &dyn Fixture) 
     assert_eq!(outbox.prune(Duration::MAX).await.unwrap(), 0);
 }
 
-async fn rows_and_leases_survive_a_reopen(fixture: &dyn Fixture) {
+async fn rows_and_leases_survive_a_reopen(fixture: &dyn Stores) {
     let store = fixture.open().await;
     store.append(events(3), false).await.unwrap();
     let fence = lease(&store.outbox(), "a").await;
@@ -425,7 +391,7 @@ async fn rows_and_leases_survive_a_reopen(fixture: &dyn Fixture) {
         .unwrap();
 }
 
-async fn rows_of_some_topics_can_be_left_out(fixture: &dyn Fixture) {
+async fn rows_of_some_topics_can_be_left_out(fixture: &dyn Stores) {
     let store = fixture.open().await;
     for (topic, n) in [("first", 0), ("second", 1), ("third", 2), ("first", 3), ("second", 4)] {
         store.append_to(topic, vec![event("k", n)], false).await.unwrap();
@@ -444,7 +410,7 @@ async fn rows_of_some_topics_can_be_left_out(fixture: &dyn Fixture) {
     }
 }
 
-async fn rows_of_a_topic_that_nobody_has_made_hold_up_no_others(fixture: &dyn Fixture) {
+async fn rows_of_a_topic_that_nobody_has_made_hold_up_no_others(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())

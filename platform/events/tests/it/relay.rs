@@ -9,10 +9,10 @@ use events::{Event, EventBus, Outbox, Relay, SqliteOutbox, Topic, Wake, outbox::
 use futures::{FutureExt, future::join_all};
 use runtime::{Clock, Points, Tasks};
 use storage::{Migrations, Sqlite, SqliteOptions};
+use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
-    contract,
-    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    places::Buses,
     support::{Failure, FlakyBus, TOPIC, by_key, event, first_times, in_order, read_until, soon},
 };
 
@@ -25,21 +25,19 @@ const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const HOUR: Duration = Duration::from_hours(1);
 const SHORT: Duration = Duration::from_millis(20);
 
-macro_rules! relay_suite {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        everything_arrives_once_and_in_order_when_nothing_fails,
-        nothing_is_lost_or_overtaken_when_the_bus_fails,
-        a_bus_that_goes_on_failing_is_asked_less_and_less,
-        a_wake_up_publishes_at_once,
-        a_row_whose_wake_up_was_lost_goes_out_with_the_next_look,
-        two_relays_on_one_outbox_publish_once_and_in_order,
-        a_relay_whose_owner_starts_again_goes_on_at_once,
-        the_lease_of_an_owner_that_is_gone_is_taken_over,
-        nothing_is_published_while_another_holds_the_lease,
-        events_of_several_topics_find_theirs,
-        a_topic_that_fails_holds_up_no_other_and_comes_in_order_later,
-        a_relay_makes_the_topics_that_it_knows,
-    })+ };
+testing::contract! { relay_suite:
+    everything_arrives_once_and_in_order_when_nothing_fails,
+    nothing_is_lost_or_overtaken_when_the_bus_fails,
+    a_bus_that_goes_on_failing_is_asked_less_and_less,
+    a_wake_up_publishes_at_once,
+    a_row_whose_wake_up_was_lost_goes_out_with_the_next_look,
+    two_relays_on_one_outbox_publish_once_and_in_order,
+    a_relay_whose_owner_starts_again_goes_on_at_once,
+    the_lease_of_an_owner_that_is_gone_is_taken_over,
+    nothing_is_published_while_another_holds_the_lease,
+    events_of_several_topics_find_theirs,
+    a_topic_that_fails_holds_up_no_other_and_comes_in_order_later,
+    a_relay_makes_the_topics_that_it_knows,
 }
 
 relay_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
@@ -53,7 +51,7 @@ struct Setup {
     _folder: tempfile::TempDir,
 }
 
-async fn setup(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
+async fn setup(fixture: &dyn Buses, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
     let setup = setup_without_topics(fixture, plan).await;
     for topic in [TOPIC, OTHER] {
         setup.bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
@@ -61,7 +59,7 @@ async fn setup(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Fail
     setup
 }
 
-async fn setup_without_topics(fixture: &dyn Fixture, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
+async fn setup_without_topics(fixture: &dyn Buses, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
     let (migrations, points) = (Migrations(&[sqlite::SCHEMA]), &Points::none());
@@ -143,7 +141,7 @@ impl Setup {
     }
 }
 
-async fn everything_arrives_once_and_in_order_when_nothing_fails(fixture: &dyn Fixture) {
+async fn everything_arrives_once_and_in_order_when_nothing_fails(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup.append_all(0, 10).await;
     setup.start("a", HOUR, 7);
@@ -154,7 +152,7 @@ async fn everything_arrives_once_and_in_order_when_nothing_fails(fixture: &dyn F
     setup.stop().await;
 }
 
-async fn nothing_is_lost_or_overtaken_when_the_bus_fails(fixture: &dyn Fixture) {
+async fn nothing_is_lost_or_overtaken_when_the_bus_fails(fixture: &dyn Buses) {
     use Failure::{After, Before};
     let plan = [
         None,
@@ -182,7 +180,7 @@ async fn nothing_is_lost_or_overtaken_when_the_bus_fails(fixture: &dyn Fixture) 
     setup.stop().await;
 }
 
-async fn a_bus_that_goes_on_failing_is_asked_less_and_less(fixture: &dyn Fixture) {
+async fn a_bus_that_goes_on_failing_is_asked_less_and_less(fixture: &dyn Buses) {
     let setup = setup(fixture, [Some(Failure::Before); 5]).await;
     setup.append_all(0, 1).await;
     let since = Instant::now();
@@ -193,7 +191,7 @@ async fn a_bus_that_goes_on_failing_is_asked_less_and_less(fixture: &dyn Fixture
     setup.stop().await;
 }
 
-async fn a_wake_up_publishes_at_once(fixture: &dyn Fixture) {
+async fn a_wake_up_publishes_at_once(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup.append_all(0, 1).await;
     setup.start("a", HOUR, 100);
@@ -204,7 +202,7 @@ async fn a_wake_up_publishes_at_once(fixture: &dyn Fixture) {
     setup.stop().await;
 }
 
-async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look(fixture: &dyn Fixture) {
+async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup.start("a", SHORT, 100);
     for key in KEYS {
@@ -214,7 +212,7 @@ async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look(fixture: &dyn 
     setup.stop().await;
 }
 
-async fn two_relays_on_one_outbox_publish_once_and_in_order(fixture: &dyn Fixture) {
+async fn two_relays_on_one_outbox_publish_once_and_in_order(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup.start("a", SHORT, 7);
     setup.start("b", SHORT, 7);
@@ -225,7 +223,7 @@ async fn two_relays_on_one_outbox_publish_once_and_in_order(fixture: &dyn Fixtur
     setup.stop().await;
 }
 
-async fn a_relay_whose_owner_starts_again_goes_on_at_once(fixture: &dyn Fixture) {
+async fn a_relay_whose_owner_starts_again_goes_on_at_once(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     let first = setup.start("a", HOUR, 3);
     setup.append_all(0, 10).await;
@@ -237,7 +235,7 @@ async fn a_relay_whose_owner_starts_again_goes_on_at_once(fixture: &dyn Fixture)
     setup.stop().await;
 }
 
-async fn the_lease_of_an_owner_that_is_gone_is_taken_over(fixture: &dyn Fixture) {
+async fn the_lease_of_an_owner_that_is_gone_is_taken_over(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup
         .outbox()
@@ -252,7 +250,7 @@ async fn the_lease_of_an_owner_that_is_gone_is_taken_over(fixture: &dyn Fixture)
     setup.stop().await;
 }
 
-async fn nothing_is_published_while_another_holds_the_lease(fixture: &dyn Fixture) {
+async fn nothing_is_published_while_another_holds_the_lease(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup.outbox().acquire("other", HOUR).await.unwrap().unwrap();
     let relay = setup.start("a", SHORT, 100);
@@ -263,7 +261,7 @@ async fn nothing_is_published_while_another_holds_the_lease(fixture: &dyn Fixtur
     setup.stop().await;
 }
 
-async fn events_of_several_topics_find_theirs(fixture: &dyn Fixture) {
+async fn events_of_several_topics_find_theirs(fixture: &dyn Buses) {
     let setup = setup(fixture, [None, Some(Failure::Before)]).await;
     for n in 0..10 {
         setup.append(TOPIC, event("a", n)).await;
@@ -278,7 +276,7 @@ async fn events_of_several_topics_find_theirs(fixture: &dyn Fixture) {
     setup.stop().await;
 }
 
-async fn a_topic_that_fails_holds_up_no_other_and_comes_in_order_later(fixture: &dyn Fixture) {
+async fn a_topic_that_fails_holds_up_no_other_and_comes_in_order_later(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     *setup.bus.broken.lock().unwrap() = Some(OTHER.name);
     for n in 0..10 {
@@ -304,7 +302,7 @@ async fn a_topic_that_fails_holds_up_no_other_and_comes_in_order_later(fixture: 
     setup.stop().await;
 }
 
-async fn a_relay_makes_the_topics_that_it_knows(fixture: &dyn Fixture) {
+async fn a_relay_makes_the_topics_that_it_knows(fixture: &dyn Buses) {
     let setup = setup_without_topics(fixture, []).await;
     setup.append(TOPIC, event("a", 0)).await;
     setup.append(OTHER, event("b", 0)).await;

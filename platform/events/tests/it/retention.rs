@@ -5,23 +5,21 @@ use std::time::Duration;
 use events::{Delivery, EventBus, Topic, dead_letter_topic};
 use jiff::Timestamp;
 use runtime::Clock;
+use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
     bus::ready,
-    contract,
-    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    places::Buses,
     support::{TOPIC, event, last, messages, number, read, read_until},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
 
-macro_rules! retention_contract {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        what_is_old_goes_once_all_groups_have_read_it,
-        what_is_young_stays_whoever_has_read_it,
-        dead_letters_stay_when_their_topic_is_cut_back,
-        a_topic_that_is_not_there_has_nothing_that_is_old,
-    })+ };
+testing::contract! { retention_contract:
+    what_is_old_goes_once_all_groups_have_read_it,
+    what_is_young_stays_whoever_has_read_it,
+    dead_letters_stay_when_their_topic_is_cut_back,
+    a_topic_that_is_not_there_has_nothing_that_is_old,
 }
 
 retention_contract!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
@@ -75,7 +73,7 @@ async fn trim(bus: &dyn EventBus, topic: Topic, before: Timestamp) -> u64 {
     }
 }
 
-async fn what_is_old_goes_once_all_groups_have_read_it(fixture: &dyn Fixture) {
+async fn what_is_old_goes_once_all_groups_have_read_it(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let old = later(HOUR);
     assert!(!bus.has_before(topic, old).await.unwrap(), "there is nothing");
@@ -114,7 +112,7 @@ async fn what_is_old_goes_once_all_groups_have_read_it(fixture: &dyn Fixture) {
     }
 }
 
-async fn what_is_young_stays_whoever_has_read_it(fixture: &dyn Fixture) {
+async fn what_is_young_stays_whoever_has_read_it(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let all = read_by(bus.as_ref(), topic, topic.groups).await;
     let before = Clock::system().now() - HOUR;
@@ -140,7 +138,7 @@ async fn what_is_young_stays_whoever_has_read_it(fixture: &dyn Fixture) {
     assert_eq!(bus.read_all(topic.name).await.unwrap(), young);
 }
 
-async fn dead_letters_stay_when_their_topic_is_cut_back(fixture: &dyn Fixture) {
+async fn dead_letters_stay_when_their_topic_is_cut_back(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let letters = dead_letter_topic(topic.name, topic.groups[0]);
     bus.ensure_topic(&letters, 1).await.unwrap();
@@ -153,7 +151,7 @@ async fn dead_letters_stay_when_their_topic_is_cut_back(fixture: &dyn Fixture) {
     assert_eq!(bus.read_all(&letters).await.unwrap().len(), 4);
 }
 
-async fn a_topic_that_is_not_there_has_nothing_that_is_old(fixture: &dyn Fixture) {
+async fn a_topic_that_is_not_there_has_nothing_that_is_old(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     assert!(!bus.has_before(TOPIC, later(HOUR)).await.unwrap());
     assert_eq!(bus.trim(TOPIC, later(HOUR)).await.unwrap(), 0);

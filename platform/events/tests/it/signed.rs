@@ -8,24 +8,22 @@ use std::sync::{
 use events::{
     DeadLetters, Event, EventBus, HandlerError, Message, Parked, Signatures, SigningKey, Unproven, dead_letter_topic,
 };
+use testing::{Fixture, KafkaFixture, SqliteFixture};
 
 use crate::{
-    contract,
-    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    places::{Buses, sqlite_bus},
     support::{Recorder, TOPIC, consume, event, number, parked, soon, stop},
 };
 
-macro_rules! signed_suite {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go_on,
-        an_event_of_ours_at_another_place_is_parked,
-        a_key_is_changed_without_parking_anything,
-        a_forged_event_is_parked_again_however_often_it_is_sent_through_again,
-        a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again,
-        nobody_hides_a_letter_or_writes_one_that_looks_like_ours,
-        a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own,
-        a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it,
-    })+ };
+testing::contract! { signed_suite:
+    an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go_on,
+    an_event_of_ours_at_another_place_is_parked,
+    a_key_is_changed_without_parking_anything,
+    a_forged_event_is_parked_again_however_often_it_is_sent_through_again,
+    a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again,
+    nobody_hides_a_letter_or_writes_one_that_looks_like_ours,
+    a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own,
+    a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it,
 }
 
 signed_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
@@ -38,7 +36,7 @@ fn keys(signs: u8, also: &[u8]) -> Signatures {
     Signatures::new("", key(signs), also.iter().copied().map(key).collect())
 }
 
-async fn ready(fixture: &dyn Fixture, signatures: Signatures) -> Arc<dyn EventBus> {
+async fn ready(fixture: &dyn Buses, signatures: Signatures) -> Arc<dyn EventBus> {
     let bus = fixture.open_signed(signatures).await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     bus
@@ -54,7 +52,7 @@ fn reasons(letters: &[Parked]) -> Vec<String> {
     letters.iter().map(|letter| letter.reason.clone()).collect()
 }
 
-async fn an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go_on(fixture: &dyn Fixture) {
+async fn an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go_on(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let sent = vec![
         signed(b'k', 0),
@@ -78,7 +76,7 @@ async fn an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go
     assert!(letters.iter().all(|letter| letter.proven), "the letters are ours");
 }
 
-async fn an_event_of_ours_at_another_place_is_parked(fixture: &dyn Fixture) {
+async fn an_event_of_ours_at_another_place_is_parked(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let ours = signed(b'k', 0);
     let elsewhere = vec![
@@ -109,7 +107,7 @@ async fn an_event_of_ours_at_another_place_is_parked(fixture: &dyn Fixture) {
     );
 }
 
-async fn a_key_is_changed_without_parking_anything(fixture: &dyn Fixture) {
+async fn a_key_is_changed_without_parking_anything(fixture: &dyn Buses) {
     // Who publishes gets the new key when all who consume accept it.
     let steps = [keys(b'k', &[]), keys(b'k', b"l"), keys(b'l', b"k"), keys(b'l', &[])];
     for (n, (before, after)) in (0..).zip(steps.iter().zip(&steps[1..])) {
@@ -140,7 +138,7 @@ async fn parked_again(bus: &Arc<dyn EventBus>, before: &Parked) -> Parked {
     .await
 }
 
-async fn a_forged_event_is_parked_again_however_often_it_is_sent_through_again(fixture: &dyn Fixture) {
+async fn a_forged_event_is_parked_again_however_often_it_is_sent_through_again(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     bus.publish(TOPIC.name, vec![event("a", 0).to_message()]).await.unwrap();
     let recorder = Recorder::new(|_, _| Ok(()));
@@ -156,9 +154,7 @@ async fn a_forged_event_is_parked_again_however_often_it_is_sent_through_again(f
     assert!(recorder.by_key().is_empty());
 }
 
-async fn a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again(
-    fixture: &dyn Fixture,
-) {
+async fn a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     bus.publish(TOPIC.name, vec![signed(b'k', 0)]).await.unwrap();
     let mended = Arc::new(AtomicBool::new(false));
@@ -180,7 +176,7 @@ async fn a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_se
     assert!(letters.list(TOPIC.name, "g").await.unwrap().is_empty());
 }
 
-async fn nobody_hides_a_letter_or_writes_one_that_looks_like_ours(fixture: &dyn Fixture) {
+async fn nobody_hides_a_letter_or_writes_one_that_looks_like_ours(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     bus.publish(TOPIC.name, vec![event("a", 0).to_message()]).await.unwrap();
     let consumer = consume("g", &bus, Recorder::new(|_, _| Ok(())));
@@ -208,7 +204,7 @@ async fn nobody_hides_a_letter_or_writes_one_that_looks_like_ours(fixture: &dyn 
     assert!(letters[1].origin.starts_with(&own_topic), "{}", letters[1].origin);
 }
 
-async fn a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own(fixture: &dyn Fixture) {
+async fn a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let forged = event("a", 0)
         .to_message()
@@ -230,7 +226,7 @@ async fn a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_i
     assert_eq!(left.iter().map(|letter| &letter.id).collect::<Vec<_>>(), [&ours]);
 }
 
-async fn a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it(fixture: &dyn Fixture) {
+async fn a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let copy = |n| {
         signed(b'k', n)
@@ -265,7 +261,7 @@ async fn a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_
 
 #[tokio::test]
 async fn a_log_of_a_version_that_signed_nothing_goes_on_with_its_first_key() {
-    let fixture = SqliteFixture::new().await.unwrap();
+    let fixture = SqliteFixture::new().unwrap();
     let before = ready(&fixture, Signatures::default()).await;
     let refuses_1 = Recorder::new(|event: &Event, _| {
         if number(&event.to_message()) == 1 {
@@ -279,7 +275,7 @@ async fn a_log_of_a_version_that_signed_nothing_goes_on_with_its_first_key() {
     let letter = parked(&before, "g", 1).await.remove(0);
     stop(consumer).await;
     // A group that has read nothing so far reads all of it.
-    let log = fixture.log().await.signed(keys(b'k', &[]));
+    let log = sqlite_bus(&fixture).await.signed(keys(b'k', &[]));
     log.sign_all().await.unwrap();
     let after: Arc<dyn EventBus> = Arc::new(log);
     let recorder = Recorder::new(|_, _| Ok(()));

@@ -10,17 +10,15 @@ use rdkafka::{
     mocking::MockCluster,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
+use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
-    contract,
-    fixtures::{Fixture, KafkaFixture, SqliteFixture},
+    places::Buses,
     support::{Recorder, TOPIC, consume, event, soon, stop},
 };
 
-macro_rules! stalled_suite {
-    ($($adapter:ident: $fixture:ident),+ $(,)?) => { $(contract! { $adapter: $fixture =>
-        a_group_that_cannot_apply_an_event_for_long_has_stalled_until_it_can,
-    })+ };
+testing::contract! { stalled_suite:
+    a_group_that_cannot_apply_an_event_for_long_has_stalled_until_it_can,
 }
 
 stalled_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
@@ -36,7 +34,7 @@ async fn until_stalled(bus: &dyn EventBus, stalled: bool) {
     assert_eq!(bus.is_up().await, !stalled);
 }
 
-async fn a_group_that_cannot_apply_an_event_for_long_has_stalled_until_it_can(fixture: &dyn Fixture) {
+async fn a_group_that_cannot_apply_an_event_for_long_has_stalled_until_it_can(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let mends = Arc::new(AtomicBool::new(false));

@@ -15,9 +15,9 @@ use http::uri::PathAndQuery;
 use runtime::{
     Faults, Points, RequestContext, Runtime, Service,
     channel::{Peer, Policy, call_id},
-    serve::{self, Interface, Running},
+    serve::Running,
 };
-use tokio::{net::TcpListener, sync::Barrier};
+use tokio::sync::Barrier;
 use tonic::{Request, Response, Status, body::Body, server::NamedService};
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
@@ -113,15 +113,8 @@ pub(crate) fn policy(faults: Faults) -> Policy {
 
 /// Serves it in this process and on a port; channels both ways.
 pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -> (Running, Peer, Peer) {
-    let (memory, incoming) = Peer::in_process(policy(faults.clone()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = Interface {
-        descriptors: tonic_health::pb::FILE_DESCRIPTOR_SET,
-        complete: |status| status,
-    };
-    let running = serve::start(service, listener, incoming, interface, runtime)
-        .await
-        .unwrap();
+    let interface: testing::Interface = (tonic_health::pb::FILE_DESCRIPTOR_SET, |status| status);
+    let (memory, running) = testing::serve(service, interface, policy(faults.clone()), runtime).await;
     let tcp = Peer::tcp(&running.address.to_string(), policy(faults)).unwrap();
     (running, memory, tcp)
 }

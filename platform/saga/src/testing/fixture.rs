@@ -1,15 +1,13 @@
 //! Journals to be tested, and sagas to put into them.
 
-use std::{sync::Arc, time::Duration};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use events::{Event, Outbox, PostgresOutbox, SqliteOutbox};
-use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::{Ids, Points, RequestContext};
-use sqlx::AssertSqlSafe;
-use storage::{Migrations, Postgres, PostgresAddress, PostgresOptions, Sqlite, SqliteOptions};
-use tempfile::TempDir;
-use testing::Engine;
+use storage::{Postgres, PostgresOptions, Sqlite, SqliteOptions};
+use testing::{Fixture, MemoryFixture, PostgresFixture, SqliteFixture};
 use uuid::Uuid;
 
 use super::Sample;
@@ -22,143 +20,120 @@ use crate::{
     saga::{Fence, Saga, SagaId},
 };
 
-/// A journal that can be opened again, looked into and spoilt.
-pub enum Fixture<M: Sample> {
-    Sqlite {
-        db: Sqlite,
-        folder: TempDir,
-    },
-    /// A schema of its own.
-    Postgres {
-        db: Postgres,
-        url: String,
-        schema: String,
-    },
-    Memory(MemoryJournal<M>),
+/// Journals of a machine's sagas at one place, to be opened, looked into and spoilt.
+#[async_trait]
+pub trait Journals<M: Sample>: Send + Sync {
+    /// The journal, as a process that starts now opens it.
+    async fn open(&self) -> Arc<dyn Journal<M>>;
+
+    /// The ids of the events in the outbox, in order.
+    async fn outbox(&self) -> Vec<Uuid>;
+
+    /// Makes a saga's row one that cannot be read.
+    async fn spoil(&self, id: SagaId);
 }
 
-/// What a journal may be made of.
-#[derive(Debug, Clone, Copy)]
-pub enum Adapter {
-    Sqlite,
-    Postgres,
-    Memory,
+/// A place for the sagas of a machine.
+pub struct At<M, P> {
+    place: P,
+    machine: PhantomData<fn() -> M>,
 }
 
-/// Opens a file of sagas.
-pub async fn sqlite(folder: &TempDir, migrations: Migrations) -> Sqlite {
-    let path = folder.path().join("sagas.db");
-    let options = SqliteOptions {
-        path: &path,
-        migrations,
-        points: &Points::none(),
-    };
-    Sqlite::open(options).await.unwrap()
-}
+pub type InFile<M> = At<M, SqliteFixture>;
+pub type InSchema<M> = At<M, PostgresFixture>;
+pub type InMemory<M> = At<M, MemoryFixture<MemoryJournal<M>>>;
 
-/// Opens a schema of sagas.
-pub async fn postgres(url: &str, schema: &str, migrations: Migrations) -> Postgres {
-    let address = PostgresAddress::from_url(Engine::PostgreSql.variable(), url).unwrap();
-    let options = PostgresOptions {
-        address: &address,
-        schema,
-        migrations,
-        points: &Points::none(),
-    };
-    Postgres::open(options).await.unwrap()
-}
-
-impl<M: Sample> Fixture<M> {
-    /// `None` when its engine is not there, which has been said then.
-    pub async fn new(adapter: Adapter) -> Option<Self> {
-        Some(match adapter {
-            Adapter::Sqlite => {
-                let folder = tempfile::tempdir().unwrap();
-                let db = sqlite(&folder, M::SQLITE).await;
-                Self::Sqlite { db, folder }
-            }
-            Adapter::Postgres => {
-                let (url, schema) = (Engine::PostgreSql.address()?, testing::unique_name());
-                let db = postgres(&url, &schema, M::POSTGRES).await;
-                Self::Postgres { db, url, schema }
-            }
-            Adapter::Memory => Self::Memory(MemoryJournal::default()),
+impl<M, P: Fixture> Fixture for At<M, P> {
+    fn new() -> Option<Self> {
+        Some(Self {
+            place: P::new()?,
+            machine: PhantomData,
         })
     }
 
-    pub fn journal(&self) -> Arc<dyn Journal<M>> {
-        match self {
-            Self::Sqlite { db, .. } => Arc::new(SqliteJournal::new(db.clone())),
-            Self::Postgres { db, .. } => Arc::new(PostgresJournal::new(db.clone())),
-            Self::Memory(journal) => Arc::new(journal.clone()),
-        }
+    async fn close(self) {
+        self.place.close().await;
     }
+}
 
-    /// The same journal, as another process opens it.
-    pub async fn replica(&self) -> Arc<dyn Journal<M>> {
-        match self {
-            Self::Sqlite { folder, .. } => Arc::new(SqliteJournal::new(sqlite(folder, M::SQLITE).await)),
-            Self::Postgres { url, schema, .. } => {
-                Arc::new(PostgresJournal::new(postgres(url, schema, M::POSTGRES).await))
-            }
-            Self::Memory(journal) => Arc::new(journal.clone()),
-        }
-    }
+const FILE: &str = "sagas.db";
 
-    #[must_use]
-    pub async fn reopened(self) -> Self {
-        match self {
-            Self::Sqlite { db, folder } => {
-                drop(db);
-                let db = sqlite(&folder, M::SQLITE).await;
-                Self::Sqlite { db, folder }
-            }
-            Self::Postgres { db, url, schema } => {
-                drop(db);
-                let db = postgres(&url, &schema, M::POSTGRES).await;
-                Self::Postgres { db, url, schema }
-            }
-            memory @ Self::Memory(_) => memory,
-        }
-    }
-
-    /// The ids of the events in the outbox, in order.
-    pub async fn outbox(&self) -> Vec<Uuid> {
-        let pending = match self {
-            Self::Sqlite { db, .. } => SqliteOutbox(db.clone()).pending(1000, &[]).await,
-            Self::Postgres { db, .. } => PostgresOutbox(db.clone()).pending(1000, &[]).await,
-            Self::Memory(journal) => return journal.outbox().iter().map(|event| event.id).collect(),
+impl<M: Sample> InFile<M> {
+    async fn db(&self) -> Sqlite {
+        let options = SqliteOptions {
+            path: &self.place.file(FILE),
+            migrations: M::SQLITE,
+            points: &Points::none(),
         };
-        let id = |message| Event::from_message(message).unwrap().id;
-        pending.unwrap().iter().map(|row| id(&row.message)).collect()
+        Sqlite::open(options).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl<M: Sample> Journals<M> for InFile<M> {
+    async fn open(&self) -> Arc<dyn Journal<M>> {
+        Arc::new(SqliteJournal::new(self.db().await))
     }
 
-    /// Makes a saga's row one that cannot be read.
-    pub async fn spoil(&self, id: SagaId) {
-        let spoil = format!("UPDATE {} SET state = 'SPOILT' WHERE id = '{id}'", M::TABLE.name);
-        self.execute(spoil).await;
-        if let Self::Memory(journal) = self {
-            journal.spoil(id);
-        }
+    async fn outbox(&self) -> Vec<Uuid> {
+        pending(&SqliteOutbox(self.db().await)).await
     }
 
-    /// Runs statements in the database, if there is one.
-    pub async fn execute(&self, sql: String) {
-        match self {
-            Self::Sqlite { db, .. } => {
-                let written = db.write("test.execute", move |tx| {
-                    async move {
-                        sqlx::raw_sql(AssertSqlSafe(sql)).execute(tx).await?;
-                        Ok(())
-                    }
-                    .boxed()
-                });
-                written.await.unwrap();
-            }
-            Self::Postgres { url, schema, .. } => testing::postgres::execute(url, schema, &sql).await.unwrap(),
-            Self::Memory(_) => {}
-        }
+    async fn spoil(&self, id: SagaId) {
+        self.place.execute(FILE, &spoils::<M>(id)).await;
     }
+}
+
+impl<M: Sample> InSchema<M> {
+    async fn db(&self) -> Postgres {
+        let options = PostgresOptions {
+            address: &self.place.address(),
+            schema: &self.place.schema,
+            migrations: M::POSTGRES,
+            points: &Points::none(),
+        };
+        Postgres::open(options).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl<M: Sample> Journals<M> for InSchema<M> {
+    async fn open(&self) -> Arc<dyn Journal<M>> {
+        Arc::new(PostgresJournal::new(self.db().await))
+    }
+
+    async fn outbox(&self) -> Vec<Uuid> {
+        pending(&PostgresOutbox(self.db().await)).await
+    }
+
+    async fn spoil(&self, id: SagaId) {
+        self.place.execute(&spoils::<M>(id)).await;
+    }
+}
+
+#[async_trait]
+impl<M: Sample> Journals<M> for InMemory<M> {
+    async fn open(&self) -> Arc<dyn Journal<M>> {
+        Arc::new(self.place.0.clone())
+    }
+
+    async fn outbox(&self) -> Vec<Uuid> {
+        self.place.0.outbox().iter().map(|event| event.id).collect()
+    }
+
+    async fn spoil(&self, id: SagaId) {
+        self.place.0.spoil(id);
+    }
+}
+
+async fn pending(outbox: &dyn Outbox) -> Vec<Uuid> {
+    let id = |message| Event::from_message(message).unwrap().id;
+    let pending = outbox.pending(1000, &[]).await.unwrap();
+    pending.iter().map(|row| id(&row.message)).collect()
+}
+
+fn spoils<M: Sample>(id: SagaId) -> String {
+    format!("UPDATE {} SET state = 'SPOILT' WHERE id = '{id}'", M::TABLE.name)
 }
 
 pub const HOUR: Duration = Duration::from_hours(1);

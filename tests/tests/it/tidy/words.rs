@@ -21,11 +21,11 @@ const MAY_SLEEP: [(&str, &str); 13] = [
         "the one poll of the crate: what an event did shows at the interface only",
     ),
     (
-        "checkout/tests/it/bench.rs",
-        "the one poll of the bench; time is paused there, so that looks cost none",
+        "checkout/tests/it/harness.rs",
+        "the one poll of the harness; time is paused there, so that looks cost none",
     ),
     (
-        "payment/tests/it/bench.rs",
+        "payment/tests/it/harness.rs",
         "stands for a provider that is slower than the timeout: being late is what it is for",
     ),
     (

@@ -15,7 +15,7 @@ use crate::{
     machine::{Machine, State},
     testing::{
         Sample,
-        fixture::{Fixture, HOUR, NO_TIME, bad_end, begun, driven, good_end, lease, new, retry, second, steps},
+        fixture::{HOUR, Journals, NO_TIME, bad_end, begun, driven, good_end, lease, new, retry, second, steps},
     },
 };
 
@@ -39,8 +39,8 @@ pub(super) async fn claim_when_due<M: Machine>(journal: &dyn Journal<M>) -> Vec<
     tokio::time::timeout(Duration::from_secs(30), due).await.unwrap()
 }
 
-pub async fn only_sagas_that_are_due_and_have_no_owner_are_claimed<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn only_sagas_that_are_due_and_have_no_owner_are_claimed<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     assert!(claim(journal.as_ref()).await.is_empty());
     begun(journal.as_ref(), "owned", HOUR).await;
     for (key, end) in [("good", good_end::<M>()), ("bad", bad_end::<M>())] {
@@ -75,8 +75,8 @@ pub async fn only_sagas_that_are_due_and_have_no_owner_are_claimed<M: Sample>(fi
     assert!(claim(journal.as_ref()).await.is_empty(), "they have an owner now");
 }
 
-pub async fn a_saga_that_is_to_be_tried_later_is_not_due_before<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_saga_that_is_to_be_tried_later_is_not_due_before<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let later = begun(journal.as_ref(), "later", NO_TIME).await;
     let soon = begun(journal.as_ref(), "soon", NO_TIME).await;
     let mine = lease("me", NO_TIME);
@@ -88,9 +88,9 @@ pub async fn a_saga_that_is_to_be_tried_later_is_not_due_before<M: Sample>(fixtu
 }
 
 pub async fn a_lease_is_measured_by_the_clock_of_the_store_however_wrong_that_of_the_service_is<M: Sample>(
-    fixture: Fixture<M>,
+    fixture: &dyn Journals<M>,
 ) {
-    let journal = fixture.journal();
+    let journal = fixture.open().await;
     let now = Clock::system().now();
     let begin = async |key: &str, now: Timestamp, ttl| {
         let new = Saga {
@@ -116,15 +116,15 @@ pub async fn a_lease_is_measured_by_the_clock_of_the_store_however_wrong_that_of
     assert_eq!(claim_when_due(journal.as_ref()).await[0].saga.id, soon);
 }
 
-pub async fn a_record_extends_the_lease<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_record_extends_the_lease<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let claimed = begun(journal.as_ref(), "k", NO_TIME).await;
     driven(journal.as_ref(), claimed, &steps([second::<M>()])).await;
     assert!(claim(journal.as_ref()).await.is_empty());
 }
 
-pub async fn a_claim_takes_no_more_than_its_limit<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_claim_takes_no_more_than_its_limit<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     for n in 0..5 {
         begun(journal.as_ref(), &format!("k{n}"), NO_TIME).await;
     }
@@ -134,8 +134,8 @@ pub async fn a_claim_takes_no_more_than_its_limit<M: Sample>(fixture: Fixture<M>
     }
 }
 
-pub async fn sixty_four_racing_claims_take_each_saga_once<M: Sample>(fixture: Fixture<M>) {
-    let replicas = [fixture.journal(), fixture.replica().await];
+pub async fn sixty_four_racing_claims_take_each_saga_once<M: Sample>(fixture: &dyn Journals<M>) {
+    let replicas = [fixture.open().await, fixture.open().await];
     for n in 0..20 {
         begun(replicas[0].as_ref(), &format!("k{n}"), NO_TIME).await;
     }
@@ -152,8 +152,8 @@ pub async fn sixty_four_racing_claims_take_each_saga_once<M: Sample>(fixture: Fi
     }
 }
 
-pub async fn a_claim_and_a_record_of_one_saga_at_once_leave_it_with_one_owner<M: Sample>(fixture: Fixture<M>) {
-    let replicas = [fixture.journal(), fixture.replica().await];
+pub async fn a_claim_and_a_record_of_one_saga_at_once_leave_it_with_one_owner<M: Sample>(fixture: &dyn Journals<M>) {
+    let replicas = [fixture.open().await, fixture.open().await];
     let mut old = Vec::new();
     for n in 0..32 {
         old.push(begun(replicas[0].as_ref(), &format!("k{n}"), NO_TIME).await);
@@ -180,8 +180,8 @@ pub async fn a_claim_and_a_record_of_one_saga_at_once_leave_it_with_one_owner<M:
     }
 }
 
-pub async fn a_lease_that_is_given_back_lets_its_saga_be_claimed_at_once<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_lease_that_is_given_back_lets_its_saga_be_claimed_at_once<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let claimed = begun(journal.as_ref(), "k", HOUR).await;
     let over = lease("me", NO_TIME);
     journal
@@ -192,8 +192,8 @@ pub async fn a_lease_that_is_given_back_lets_its_saga_be_claimed_at_once<M: Samp
     assert_eq!((taken[0].saga.id, taken[0].saga.attempts), (claimed.saga.id, 3));
 }
 
-pub async fn releasing_all_leases_of_an_owner_touches_its_unfinished_sagas_alone<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn releasing_all_leases_of_an_owner_touches_its_unfinished_sagas_alone<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let mine = begun(journal.as_ref(), "mine", HOUR).await;
     let waiting = begun(journal.as_ref(), "waiting", HOUR).await;
     driven(journal.as_ref(), waiting.clone(), &retry(HOUR, 13, true)).await;
@@ -213,8 +213,8 @@ pub async fn releasing_all_leases_of_an_owner_touches_its_unfinished_sagas_alone
     assert_eq!(claim(journal.as_ref()).await[0].saga.id, theirs.id);
 }
 
-pub async fn a_row_that_cannot_be_read_does_not_stop_the_others<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_row_that_cannot_be_read_does_not_stop_the_others<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let spoilt = begun(journal.as_ref(), "spoilt", NO_TIME).await;
     let sound = begun(journal.as_ref(), "sound", NO_TIME).await;
     fixture.spoil(spoilt.saga.id).await;

@@ -5,7 +5,7 @@ use crate::{
     machine::{Machine, State},
     testing::{
         Sample,
-        fixture::{Fixture, HOUR, begun, driven, retry, steps},
+        fixture::{HOUR, Journals, begun, driven, retry, steps},
     },
 };
 
@@ -21,8 +21,8 @@ async fn ids<M: Machine>(journal: &dyn Journal<M>, filter: Filter) -> Vec<SagaId
     found.into_iter().map(|saga| saga.id).collect()
 }
 
-pub async fn lists_come_in_pages_oldest_first<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn lists_come_in_pages_oldest_first<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     assert_eq!(journal.list(ALL).await.unwrap(), []);
     let mut begun_ids = Vec::new();
     for n in 0..5 {
@@ -42,8 +42,8 @@ pub async fn lists_come_in_pages_oldest_first<M: Sample>(fixture: Fixture<M>) {
     assert_eq!(ids(journal.as_ref(), Filter { limit: 0, ..ALL }).await, []);
 }
 
-pub async fn lists_are_filtered_by_status_and_by_need_of_attention<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn lists_are_filtered_by_status_and_by_need_of_attention<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let all = [M::way().split_off(1), M::aside()].concat();
     let mut listed = Vec::new();
     for state in all {
@@ -75,8 +75,8 @@ pub async fn lists_are_filtered_by_status_and_by_need_of_attention<M: Sample>(fi
     assert_eq!(ids(journal.as_ref(), ended).await, []);
 }
 
-pub async fn a_row_that_cannot_be_read_leaves_the_rest_of_the_list<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_row_that_cannot_be_read_leaves_the_rest_of_the_list<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let mut sound = Vec::new();
     for n in 0..6 {
         let id = begun(journal.as_ref(), &format!("k{n}"), HOUR).await.saga.id;

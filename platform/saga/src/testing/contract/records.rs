@@ -11,14 +11,14 @@ use crate::{
     testing::{
         Sample,
         fixture::{
-            BEGAN, Fixture, HOUR, NO_TIME, at, bad_end, begun, driven, event, good_end, history, lease, older, retry,
+            BEGAN, HOUR, Journals, NO_TIME, at, bad_end, begun, driven, event, good_end, history, lease, older, retry,
             second, steps,
         },
     },
 };
 
-pub async fn a_record_moves_the_saga_and_its_history_on<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_record_moves_the_saga_and_its_history_on<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let began = begun(journal.as_ref(), "k", HOUR).await;
     let id = began.saga.id;
     let way = M::way();
@@ -47,8 +47,8 @@ pub async fn a_record_moves_the_saga_and_its_history_on<M: Sample>(fixture: Fixt
 }
 
 /// That this cannot be persisted, and that nothing is.
-async fn assert_lost<M: Sample>(fixture: &Fixture<M>, claimed: &Claimed<M>, record: &Record<M>) {
-    let journal = fixture.journal();
+async fn assert_lost<M: Sample>(fixture: &dyn Journals<M>, claimed: &Claimed<M>, record: &Record<M>) {
+    let journal = fixture.open().await;
     let (before, outbox) = (
         journal.get(claimed.saga.id, None).await.unwrap(),
         fixture.outbox().await,
@@ -59,32 +59,32 @@ async fn assert_lost<M: Sample>(fixture: &Fixture<M>, claimed: &Claimed<M>, reco
     assert_eq!(fixture.outbox().await, outbox);
 }
 
-pub async fn a_record_of_an_old_version_is_a_conflict_and_writes_nothing<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_record_of_an_old_version_is_a_conflict_and_writes_nothing<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let old = begun(journal.as_ref(), "k", HOUR).await;
     driven(journal.as_ref(), old.clone(), &steps([second::<M>()])).await;
     let mut record = steps([bad_end::<M>()]);
     record.event = Some(("topic", event(&old.saga)));
-    assert_lost(&fixture, &old, &record).await;
-    assert_lost(&fixture, &old, &retry(NO_TIME, 1, true)).await;
+    assert_lost(fixture, &old, &record).await;
+    assert_lost(fixture, &old, &retry(NO_TIME, 1, true)).await;
 }
 
-pub async fn a_record_of_an_old_fence_is_a_conflict_and_writes_nothing<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_record_of_an_old_fence_is_a_conflict_and_writes_nothing<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let old = begun(journal.as_ref(), "k", NO_TIME).await;
     let claimed = journal.claim_due(&lease("other", HOUR), 1).await.unwrap().remove(0);
     assert_eq!(claimed.saga, old.saga, "a claim changes nothing but the owner");
     assert_eq!(older(claimed.fence), old.fence);
     let mut record = steps([bad_end::<M>()]);
     record.event = Some(("topic", event(&old.saga)));
-    assert_lost(&fixture, &old, &record).await;
-    assert_lost(&fixture, &old, &retry(NO_TIME, 1, false)).await;
+    assert_lost(fixture, &old, &record).await;
+    assert_lost(fixture, &old, &retry(NO_TIME, 1, false)).await;
     driven(journal.as_ref(), claimed, &record).await;
     assert_eq!(fixture.outbox().await.len(), 1);
 }
 
-pub async fn a_step_and_its_event_are_written_together_or_not_at_all<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_step_and_its_event_are_written_together_or_not_at_all<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let first = begun(journal.as_ref(), "first", HOUR).await;
     let second = begun(journal.as_ref(), "second", HOUR).await;
     let mut record = steps([bad_end::<M>()]);
@@ -93,14 +93,14 @@ pub async fn a_step_and_its_event_are_written_together_or_not_at_all<M: Sample>(
     driven(journal.as_ref(), first, &record).await;
     assert_eq!(fixture.outbox().await, [told.id]);
     // An event with an id that is taken cannot be stored, and then the step is not taken either.
-    assert_lost(&fixture, &second, &record).await;
+    assert_lost(fixture, &second, &record).await;
     record.event = Some(("topic", event(&second.saga)));
     driven(journal.as_ref(), second, &record).await;
     assert_eq!(fixture.outbox().await.len(), 2);
 }
 
-pub async fn an_outcome_that_is_unknown_is_noted_until_the_next_step<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn an_outcome_that_is_unknown_is_noted_until_the_next_step<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let began = begun(journal.as_ref(), "k", HOUR).await;
     let (id, first) = (began.saga.id, began.saga.state.clone());
     let tried = driven(journal.as_ref(), began, &retry(NO_TIME, 13, true)).await;
@@ -116,8 +116,8 @@ pub async fn an_outcome_that_is_unknown_is_noted_until_the_next_step<M: Sample>(
     );
 }
 
-pub async fn sixty_four_racing_records_of_one_version_are_one<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn sixty_four_racing_records_of_one_version_are_one<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let claimed = begun(journal.as_ref(), "k", HOUR).await;
     let (claimed, journal) = (&claimed, &journal);
     let records = (0..64).map(|n| async move {
@@ -142,8 +142,8 @@ pub async fn sixty_four_racing_records_of_one_version_are_one<M: Sample>(fixture
     );
 }
 
-pub async fn sixty_four_sagas_are_driven_at_once_by_two_replicas<M: Sample>(fixture: Fixture<M>) {
-    let replicas = [fixture.journal(), fixture.replica().await];
+pub async fn sixty_four_sagas_are_driven_at_once_by_two_replicas<M: Sample>(fixture: &dyn Journals<M>) {
+    let replicas = [fixture.open().await, fixture.open().await];
     let sagas = (0..64).map(|n| {
         let journal = replicas[n % 2].clone();
         async move {

@@ -9,12 +9,12 @@ use crate::{
     machine::State,
     testing::{
         Sample,
-        fixture::{BEGAN, Fixture, HOUR, at, begun, driven, event, good_end, history, lease, new, second, steps},
+        fixture::{BEGAN, HOUR, Journals, at, begun, driven, event, good_end, history, lease, new, second, steps},
     },
 };
 
-pub async fn a_saga_that_began_is_there_as_it_was<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_saga_that_began_is_there_as_it_was<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     assert_eq!(journal.find("user-1", "k").await.unwrap(), None);
     let new = new::<M>("user-1");
     assert!(journal.get(new.id, None).await.unwrap().is_none());
@@ -29,8 +29,8 @@ pub async fn a_saga_that_began_is_there_as_it_was<M: Sample>(fixture: Fixture<M>
     assert_eq!(journal.get(new.id, None).await.unwrap(), Some((new, vec![first])));
 }
 
-pub async fn beginning_twice_with_one_key_finds_the_first<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn beginning_twice_with_one_key_finds_the_first<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let first = begun(journal.as_ref(), "k", HOUR).await;
     let first = driven(journal.as_ref(), first, &steps([second::<M>()])).await;
     let other = new::<M>("user-1");
@@ -43,8 +43,8 @@ pub async fn beginning_twice_with_one_key_finds_the_first<M: Sample>(fixture: Fi
     driven(journal.as_ref(), first, &steps([good_end::<M>()])).await;
 }
 
-pub async fn two_scopes_may_use_the_same_key<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn two_scopes_may_use_the_same_key<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let mut begun = Vec::new();
     for scope in ["user-1", "user-2", "User-1"] {
         let new = new::<M>(scope);
@@ -58,8 +58,8 @@ pub async fn two_scopes_may_use_the_same_key<M: Sample>(fixture: Fixture<M>) {
 }
 
 /// Nothing of it is read: a row that cannot be read is an error to its owner alone.
-pub async fn to_a_scope_the_saga_of_another_is_not_there<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn to_a_scope_the_saga_of_another_is_not_there<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let id = begun(journal.as_ref(), "k", HOUR).await.saga.id;
     let found = journal.get(id, Some("user-1")).await.unwrap();
     assert_eq!(found, journal.get(id, None).await.unwrap());
@@ -70,8 +70,8 @@ pub async fn to_a_scope_the_saga_of_another_is_not_there<M: Sample>(fixture: Fix
     assert_eq!(journal.get(id, Some("user-2")).await.unwrap(), None);
 }
 
-pub async fn sixty_four_racing_begins_of_one_key_are_one_saga<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn sixty_four_racing_begins_of_one_key_are_one_saga<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let begins = (0..64).map(|_| async {
         let new = new::<M>("user-1");
         match journal.begin(&new, "k", &lease("me", HOUR)).await.unwrap() {
@@ -86,8 +86,10 @@ pub async fn sixty_four_racing_begins_of_one_key_are_one_saga<M: Sample>(fixture
     assert_eq!(ids.len(), 1, "everybody is told of the same one");
 }
 
-pub async fn sixty_four_racing_begins_of_their_own_keys_do_not_disturb_each_other<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn sixty_four_racing_begins_of_their_own_keys_do_not_disturb_each_other<M: Sample>(
+    fixture: &dyn Journals<M>,
+) {
+    let journal = fixture.open().await;
     let begins = (0..64).map(|n| {
         let journal = journal.clone();
         async move { begun(journal.as_ref(), &format!("k{n}"), HOUR).await.saga }
@@ -97,8 +99,8 @@ pub async fn sixty_four_racing_begins_of_their_own_keys_do_not_disturb_each_othe
     }
 }
 
-pub async fn keys_that_two_replicas_use_at_once_are_one_saga_each<M: Sample>(fixture: Fixture<M>) {
-    let replicas = [fixture.journal(), fixture.replica().await];
+pub async fn keys_that_two_replicas_use_at_once_are_one_saga_each<M: Sample>(fixture: &dyn Journals<M>) {
+    let replicas = [fixture.open().await, fixture.open().await];
     let begins = (0..64).map(|n| {
         let (journal, key) = (replicas[n % 2].clone(), format!("k{}", n / 4));
         async move {
@@ -123,8 +125,8 @@ pub async fn keys_that_two_replicas_use_at_once_are_one_saga_each<M: Sample>(fix
     }
 }
 
-pub async fn everything_is_there_after_a_reopen<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn everything_is_there_after_a_reopen<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let ended = begun(journal.as_ref(), "ended", HOUR).await;
     let mut record = steps(M::way().split_off(1));
     record.event = Some(("topic", event(&ended.saga)));
@@ -134,8 +136,7 @@ pub async fn everything_is_there_after_a_reopen<M: Sample>(fixture: Fixture<M>) 
     let event_id = record.event.unwrap().1.id;
     drop(journal);
 
-    let fixture = fixture.reopened().await;
-    let journal = fixture.journal();
+    let journal = fixture.open().await;
     assert_eq!(journal.get(ended.id, None).await.unwrap(), saga);
     assert_eq!(fixture.outbox().await, [event_id]);
     assert_eq!(journal.find("user-1", "ended").await.unwrap(), Some(ended));

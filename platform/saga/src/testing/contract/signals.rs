@@ -10,7 +10,7 @@ use crate::{
     Claimed, Journal, Record, SagaId, Signal, Signalled, Then,
     testing::{
         Sample,
-        fixture::{Fixture, HOUR, begun, good_end, lease, steps},
+        fixture::{HOUR, Journals, begun, good_end, lease, steps},
     },
 };
 
@@ -43,8 +43,8 @@ async fn waiting<M: Sample>(journal: &dyn Journal<M>, key: &str, until: Timestam
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 const SOON: SignedDuration = SignedDuration::from_millis(30);
 
-pub async fn a_saga_that_waits_has_no_owner_and_is_due_at_its_time<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_saga_that_waits_has_no_owner_and_is_due_at_its_time<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     waiting(journal.as_ref(), "long", in_time(A_DAY)).await;
     let soon = waiting(journal.as_ref(), "soon", in_time(SOON)).await;
     let claimed = claim_when_due(journal.as_ref()).await;
@@ -55,8 +55,8 @@ pub async fn a_saga_that_waits_has_no_owner_and_is_due_at_its_time<M: Sample>(fi
     assert!(claim(journal.as_ref()).await.is_empty());
 }
 
-pub async fn a_signal_makes_a_saga_due_that_waits<M: Sample>(fixture: Fixture<M>) {
-    let (journal, elsewhere) = (fixture.journal(), fixture.replica().await);
+pub async fn a_signal_makes_a_saga_due_that_waits<M: Sample>(fixture: &dyn Journals<M>) {
+    let (journal, elsewhere) = (fixture.open().await, fixture.open().await);
     let waits = waiting(journal.as_ref(), "k", in_time(A_DAY)).await;
     let other = waiting(journal.as_ref(), "other", in_time(A_DAY)).await;
     let signal = signal();
@@ -78,8 +78,8 @@ pub async fn a_signal_makes_a_saga_due_that_waits<M: Sample>(fixture: Fixture<M>
     assert!(claim(journal.as_ref()).await.is_empty());
 }
 
-pub async fn a_signal_that_comes_before_its_wait_lets_nobody_wait<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_signal_that_comes_before_its_wait_lets_nobody_wait<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let begun = begun(journal.as_ref(), "k", HOUR).await;
     let signal = signal();
     journal.send(begun.saga.id, &signal).await.unwrap();
@@ -93,11 +93,11 @@ pub async fn a_signal_that_comes_before_its_wait_lets_nobody_wait<M: Sample>(fix
     journal.record(&begun, &used, &mine).await.unwrap();
 }
 
-pub async fn a_signal_that_is_sent_again_is_the_same_one<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_signal_that_is_sent_again_is_the_same_one<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let waits = waiting(journal.as_ref(), "k", in_time(A_DAY)).await;
     let (id, signal) = (waits.saga.id, signal());
-    let (there, sends) = (fixture.replica().await, signal.clone());
+    let (there, sends) = (fixture.open().await, signal.clone());
     join_all((0..8).map(|_| there.send(id, &sends)))
         .await
         .into_iter()
@@ -117,8 +117,8 @@ pub async fn a_signal_that_is_sent_again_is_the_same_one<M: Sample>(fixture: Fix
     assert!(claim(journal.as_ref()).await.is_empty());
 }
 
-pub async fn a_signal_takes_no_saga_from_its_driver<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_signal_takes_no_saga_from_its_driver<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let begun = begun(journal.as_ref(), "k", HOUR).await;
     journal.send(begun.saga.id, &signal()).await.unwrap();
     assert!(claim(journal.as_ref()).await.is_empty());
@@ -126,8 +126,8 @@ pub async fn a_signal_takes_no_saga_from_its_driver<M: Sample>(fixture: Fixture<
     journal.record(&begun, &ended, &lease("me", HOUR)).await.unwrap();
 }
 
-pub async fn a_signal_to_one_that_has_ended_or_never_was_is_answered_so<M: Sample>(fixture: Fixture<M>) {
-    let journal = fixture.journal();
+pub async fn a_signal_to_one_that_has_ended_or_never_was_is_answered_so<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
     let begun = begun(journal.as_ref(), "k", HOUR).await;
     let ended = steps([good_end::<M>()]);
     journal.record(&begun, &ended, &lease("me", HOUR)).await.unwrap();
@@ -137,8 +137,8 @@ pub async fn a_signal_to_one_that_has_ended_or_never_was_is_answered_so<M: Sampl
     assert_eq!(journal.unread(begun.saga.id).await.unwrap(), []);
 }
 
-pub async fn of_a_wait_and_a_signal_at_once_none_is_lost<M: Sample>(fixture: Fixture<M>) {
-    let (journal, elsewhere) = (fixture.journal(), fixture.replica().await);
+pub async fn of_a_wait_and_a_signal_at_once_none_is_lost<M: Sample>(fixture: &dyn Journals<M>) {
+    let (journal, elsewhere) = (fixture.open().await, fixture.open().await);
     for n in 0..32 {
         let begun = begun(journal.as_ref(), &format!("k{n}"), HOUR).await;
         let (record, mine, signal) = (wait(in_time(A_DAY)), lease("me", HOUR), signal());

@@ -18,10 +18,9 @@ use payment::{
 use runtime::{Ids, Runtime};
 use storage::StoreError;
 
-use crate::{
-    books::Books,
-    places::{Files, Place},
-};
+use testing::{Fixture, SqliteFixture};
+
+use crate::{books::Books, places::Stores};
 
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -120,7 +119,7 @@ impl PaymentProvider for Faulty {
     }
 }
 
-/// How a bench is set up.
+/// How a harness is set up.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) timeout: Duration,
@@ -149,35 +148,41 @@ impl Setup {
     }
 }
 
-pub(crate) struct Bench {
+pub(crate) struct Harness {
     pub(crate) payments: Payments,
     pub(crate) provider: Arc<Faulty>,
     pub(crate) store: Arc<dyn PaymentStore>,
     pub(crate) books: Books,
     pub(crate) runtime: Runtime,
-    place: Arc<dyn Place>,
+    /// Where it is, if nobody else knows.
+    files: Option<SqliteFixture>,
 }
 
-impl Bench {
+impl Harness {
     /// On files of its own.
     pub(crate) async fn new() -> Self {
         Self::with(Setup::default()).await
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
-        let files: Arc<dyn Place> = Arc::new(Files::new().await.unwrap());
-        Self::at(&files, setup).await
+        Self::on(SqliteFixture::new().unwrap(), setup).await
     }
 
-    /// The service as it is after a restart.
-    pub(crate) async fn restarted(self, setup: Setup) -> Self {
-        let place = self.place.clone();
+    /// The service as it is after a restart on its own files.
+    pub(crate) async fn restarted(mut self, setup: Setup) -> Self {
+        let files = self.files.take().unwrap();
         drop(self);
-        Self::at(&place, setup).await
+        Self::on(files, setup).await
+    }
+
+    async fn on(files: SqliteFixture, setup: Setup) -> Self {
+        let mut harness = Self::at(&files, setup).await;
+        harness.files = Some(files);
+        harness
     }
 
     /// One more process of the service, if others are there already.
-    pub(crate) async fn at(place: &Arc<dyn Place>, setup: Setup) -> Self {
+    pub(crate) async fn at(place: &dyn Stores, setup: Setup) -> Self {
         let runtime = Runtime {
             ids: setup.ids,
             ..Runtime::system()
@@ -198,7 +203,7 @@ impl Bench {
             store,
             books: place.books().await,
             runtime,
-            place: place.clone(),
+            files: None,
         }
     }
 

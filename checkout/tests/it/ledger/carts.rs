@@ -7,7 +7,7 @@ use checkout::domain::{CartLine, CartRef, CartView, CheckoutId, Failure, Line, P
 use proto::Reason;
 use uuid::Uuid;
 
-use crate::ledger::failure;
+use super::failure;
 
 /// Holds of a cart, at most.
 const MAX_HOLDS: usize = 50;
@@ -29,9 +29,11 @@ struct Cart {
 
 #[derive(Debug, Default)]
 pub(crate) struct Carts {
-    carts: BTreeMap<String, Cart>,
+    by_user: BTreeMap<String, Cart>,
     /// What is in the cart of a customer who was not here yet.
     lines: Vec<CartLine>,
+    /// Whether the free pieces of every cart are gone before some are held.
+    pub(crate) always_change: bool,
 }
 
 impl Cart {
@@ -95,7 +97,7 @@ impl Cart {
 impl Carts {
     fn of(&mut self, user: &UserId) -> &mut Cart {
         let lines = &self.lines;
-        self.carts.entry(user.0.clone()).or_insert_with(|| Cart {
+        self.by_user.entry(user.0.clone()).or_insert_with(|| Cart {
             id: Uuid::new_v5(&Uuid::NAMESPACE_OID, user.0.as_bytes()),
             version: 7,
             last_hold: 0,
@@ -107,7 +109,7 @@ impl Carts {
 
     /// Changes what is free in every cart, now and of customers who come later.
     pub(crate) fn fill(&mut self, lines: Vec<CartLine>) {
-        for cart in self.carts.values_mut() {
+        for cart in self.by_user.values_mut() {
             cart.fill(lines.clone());
         }
         self.lines = lines;
@@ -126,6 +128,9 @@ impl Carts {
     }
 
     pub(crate) fn hold(&mut self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Result<(), Failure> {
+        if self.always_change {
+            self.clear(user);
+        }
         self.of(user).hold(id, purchase)
     }
 
@@ -153,10 +158,10 @@ impl Carts {
 
     /// The checkouts that hold something, in any cart. Every piece is in one place.
     pub(crate) fn holders(&self) -> Vec<CheckoutId> {
-        for cart in self.carts.values() {
+        for cart in self.by_user.values() {
             assert_eq!(cart.pieces(), cart.content, "free and held are all that is in the cart");
         }
-        self.carts
+        self.by_user
             .values()
             .flat_map(|cart| cart.holds.keys().copied())
             .collect()

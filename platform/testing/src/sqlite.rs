@@ -1,0 +1,45 @@
+//! Files of a test's own.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+use crate::Fixture;
+
+/// A folder for files of SQLite, which goes with the fixture.
+#[derive(Debug)]
+pub struct SqliteFixture(TempDir);
+
+impl Fixture for SqliteFixture {
+    fn new() -> Option<Self> {
+        Some(Self(tempfile::tempdir().unwrap()))
+    }
+}
+
+impl SqliteFixture {
+    pub fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Where the file of this name is, or is to be.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A connection beside the adapter that is tested, to a file that is there.
+    pub async fn connect(&self, name: &str) -> SqliteConnection {
+        let file = SqliteConnectOptions::new().filename(self.file(name));
+        file.connect().await.unwrap()
+    }
+
+    /// Runs statements in a file, behind the back of the adapter that is tested.
+    pub async fn execute(&self, name: &str, statements: &str) {
+        let mut connection = self.connect(name).await;
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+}

@@ -1,0 +1,64 @@
+//! Stores in which something cannot be written until a scenario says so: what holds up a purchase is a fact, never time.
+
+use system_tests::home::{Home, Profile};
+
+use super::people::PRICE;
+
+/// What cannot be written for a while.
+pub(super) struct Outage {
+    pub(super) store: &'static str,
+    pub(super) table: &'static str,
+    /// `INSERT` or `UPDATE`.
+    pub(super) change: &'static str,
+    /// Of the row that would be written, `NEW`.
+    pub(super) when: String,
+}
+
+impl Outage {
+    pub(super) async fn begin(&self, home: &Home) -> anyhow::Result<()> {
+        let Self {
+            store,
+            table,
+            change,
+            when,
+        } = self;
+        let is_away = format!("{when} AND NOT EXISTS (SELECT 1 FROM back)");
+        let trigger = match home.profile() {
+            Profile::Embedded => format!(
+                "CREATE TRIGGER outage BEFORE {change} ON {table} WHEN {is_away}
+                 BEGIN SELECT RAISE(ABORT, 'it is away'); END"
+            ),
+            Profile::Engines => format!(
+                "CREATE FUNCTION fail_when_away() RETURNS trigger LANGUAGE plpgsql SET search_path = \"{store}\" AS $$
+                 BEGIN
+                    IF {is_away} THEN RAISE EXCEPTION 'it is away'; END IF;
+                    RETURN NEW;
+                 END $$;
+                 CREATE TRIGGER outage BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION fail_when_away()"
+            ),
+        };
+        let sql = format!("CREATE TABLE back (yes INTEGER PRIMARY KEY); {trigger}");
+        home.execute(store, &sql).await
+    }
+
+    /// Also while the shop is open.
+    pub(super) async fn end(store: &str, home: &Home) -> anyhow::Result<()> {
+        home.execute(store, "INSERT INTO back VALUES (1) ON CONFLICT DO NOTHING")
+            .await
+    }
+}
+
+/// The provider cannot charge alice, who wants two pieces or a dear one, but bob, who wants a cheap one.
+pub(super) async fn send_the_provider_away(home: &Home) -> anyhow::Result<()> {
+    let outage = Outage {
+        store: "provider",
+        table: "charges",
+        change: "INSERT",
+        when: format!("NEW.amount > {PRICE}"),
+    };
+    outage.begin(home).await
+}
+
+pub(super) async fn bring_the_provider_back(home: &Home) -> anyhow::Result<()> {
+    Outage::end("provider", home).await
+}
