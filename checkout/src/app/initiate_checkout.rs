@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::telemetry::chain;
 use storage::StoreError;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -201,11 +202,16 @@ impl Sagas {
         Ok(checkout)
     }
 
-    /// The checkout as it is now. It goes on while the store does not answer: then it is still what was known of it.
+    /// The checkout as the journal has it now. When the store does not answer, this is the last known state: the saga itself
+    /// goes on, and its caller can wait on.
     async fn look_up(&self, checkout: Checkout) -> Result<Checkout, StoreError> {
         match self.ports.journal.get(checkout.id, None).await {
             Ok(found) => Ok(found.map_or(checkout, |(current, _)| current)),
-            Err(StoreError::Unavailable(_)) => Ok(checkout),
+            Err(error @ StoreError::Unavailable(_)) => {
+                let (id, error) = (checkout.id, chain(&error));
+                tracing::warn!(checkout = %id, error, "the journal cannot be read; its last known state is used");
+                Ok(checkout)
+            }
             Err(error) => Err(error),
         }
     }

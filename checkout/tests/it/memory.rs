@@ -54,7 +54,7 @@ struct Tables {
     faults: VecDeque<Option<WriteFault>>,
     looks: usize,
     writes: usize,
-    shows_nothing: bool,
+    get_is_unavailable: bool,
 }
 
 #[derive(Default, Clone)]
@@ -101,9 +101,9 @@ impl MemoryJournal {
         self.tables().looks
     }
 
-    /// From now on whoever asks for a checkout has no answer, or has one again.
-    pub(crate) fn show_nothing(&self, now: bool) {
-        self.tables().shows_nothing = now;
+    /// Makes `get` fail, or work again.
+    pub(crate) fn make_get_unavailable(&self, is_unavailable: bool) {
+        self.tables().get_is_unavailable = is_unavailable;
     }
 
     /// How often a saga was begun or something was written down of one.
@@ -221,7 +221,7 @@ impl Journal for MemoryJournal {
         yield_now().await;
         let mut tables = self.tables();
         tables.looks += 1;
-        if tables.shows_nothing {
+        if tables.get_is_unavailable {
             return Err(StoreError::unavailable("does not answer"));
         }
         let row = tables

@@ -56,12 +56,12 @@ async fn a_client_without_any_patience_is_answered_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_waits_on_while_the_store_shows_nothing_and_is_told_the_end_or_what_is_known() {
+async fn a_client_waits_on_while_the_store_does_not_answer_and_gets_the_end_or_the_last_known_state() {
     let bench = Bench::new();
     let gate = bench.world.gate_before(At::Charge);
     let waits = bench.start_to_buy(request("k"));
     gate.reached().await;
-    bench.journal.show_nothing(true);
+    bench.journal.make_get_unavailable(true);
     let short = bench
         .sagas
         .initiate(request("k"), Duration::from_secs(5))
@@ -71,9 +71,9 @@ async fn a_client_waits_on_while_the_store_shows_nothing_and_is_told_the_end_or_
     gate.open();
     let end = waits.await.unwrap().unwrap();
     assert_eq!(end.checkout.status(), Status::Completed);
-    bench.journal.show_nothing(false);
+    bench.journal.make_get_unavailable(false);
     assert_eq!(bench.get(short.checkout.id).await, end.checkout);
-    bench.assert_sound("shows nothing").await;
+    bench.assert_sound("unavailable").await;
 }
 
 #[tokio::test(start_paused = true)]
