@@ -25,8 +25,8 @@ const SEARCHES: Bounds = Bounds {
     time: Duration::from_secs(1),
 };
 
-/// Anybody may look through the catalogue as well. A page costs as much for everybody, so all who can ask at once may wait:
-/// the time is less than any caller's.
+/// Pages without a query need no token either, and have connections of their own for the same reason. Each page takes the same
+/// short time, so as many readers may wait as a process has calls in flight. The time is shorter than the deadline of a call.
 const LISTS: Bounds = Bounds {
     at_once: 2,
     waiting: 2048,

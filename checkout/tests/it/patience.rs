@@ -53,12 +53,12 @@ async fn a_client_without_any_patience_is_answered_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_waits_on_while_the_store_shows_nothing_and_is_told_the_end_or_what_is_known() {
+async fn a_client_waits_on_while_the_store_does_not_answer_and_gets_the_end_or_the_last_known_state() {
     let harness = Harness::new();
     let gate = harness.world.gate_before(At::Charge);
     let waits = harness.start_to_buy(request("k"));
     gate.reached().await;
-    harness.journal.show_nothing(true);
+    harness.journal.make_get_unavailable(true);
     let short = harness
         .checkouts
         .initiate(request("k"), Duration::from_secs(5))
@@ -68,9 +68,9 @@ async fn a_client_waits_on_while_the_store_shows_nothing_and_is_told_the_end_or_
     gate.open();
     let end = waits.await.unwrap().unwrap();
     assert_eq!(end.checkout.status(), Status::Completed);
-    harness.journal.show_nothing(false);
+    harness.journal.make_get_unavailable(false);
     assert_eq!(harness.get(short.checkout.id).await, end.checkout);
-    harness.assert_sound("shows nothing").await;
+    harness.assert_sound("unavailable").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use events::Wake;
 use futures::FutureExt;
-use runtime::{Clock, Ids, RequestContext, Runtime, Tasks, deadlines::SAGA_LEASE, telemetry::about};
+use runtime::{
+    Clock, Ids, RequestContext, Runtime, Tasks,
+    deadlines::SAGA_LEASE,
+    telemetry::{about, chain},
+};
 use storage::StoreError;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
@@ -296,11 +300,16 @@ impl<M: Machine> Engine<M> {
         Ok((found, next))
     }
 
-    /// The saga as it is now. It goes on while the store does not answer: then it is still what was known of it.
+    /// The saga as the journal has it now. When the store does not answer, this is the last known state: the saga itself goes
+    /// on, and its caller can wait on.
     async fn look_up(&self, saga: Saga<M>) -> Result<Saga<M>, StoreError> {
         match self.journal.get(saga.id, None).await {
             Ok(found) => Ok(found.map_or(saga, |(current, _)| current)),
-            Err(StoreError::Unavailable(_)) => Ok(saga),
+            Err(error @ StoreError::Unavailable(_)) => {
+                let (id, error) = (saga.id, chain(&error));
+                tracing::warn!(saga = %id, error, "the journal cannot be read; its last known state is used");
+                Ok(saga)
+            }
             Err(error) => Err(error),
         }
     }

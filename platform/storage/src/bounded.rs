@@ -76,8 +76,8 @@ impl Turns {
 }
 
 impl Turn {
-    /// What is answered while the turn lasts. A store that is seen to be unavailable only after that was interrupted, as when
-    /// PostgreSQL ended the statement and a busy process hears of it before its own clock.
+    /// Waits for the answer until the turn ends. `Unavailable` after that end comes from the interrupt: PostgreSQL may end the
+    /// statement before the timer of a busy process fires.
     pub(crate) async fn limit<T>(
         &self,
         answer: impl Future<Output = Result<T, StoreError>>,

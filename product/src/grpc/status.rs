@@ -40,14 +40,14 @@ pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
     }
 }
 
-/// Readers of pages that are turned away are no failure of the store, and there may be very many.
+/// A page request that is turned away is no failure of the store. There may be very many of them.
 pub(super) fn page_failed(error: BoundedError) -> Status {
     match error {
         BoundedError::Full | BoundedError::Late => {
-            tracing::debug!(%error, "a reader of pages was turned away");
+            tracing::debug!(%error, "a page request was turned away");
             Refusal::new(
                 Reason::ServiceUnavailable,
-                "too many look through the catalogue at the moment, try again",
+                "there are too many requests for pages at the moment, try again",
             )
             .into()
         }

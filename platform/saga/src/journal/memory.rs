@@ -97,7 +97,7 @@ struct Tables<M: Machine> {
     faults: VecDeque<Option<WriteFault>>,
     looks: usize,
     writes: usize,
-    shows_nothing: bool,
+    get_is_unavailable: bool,
     clock: Clock,
 }
 
@@ -120,7 +120,7 @@ impl<M: Machine> MemoryJournal<M> {
             faults: VecDeque::new(),
             looks: 0,
             writes: 0,
-            shows_nothing: false,
+            get_is_unavailable: false,
             clock,
         })))
     }
@@ -176,9 +176,9 @@ impl<M: Machine> MemoryJournal<M> {
         self.tables().looks
     }
 
-    /// From now on whoever asks for a saga has no answer, or has one again.
-    pub fn show_nothing(&self, now: bool) {
-        self.tables().shows_nothing = now;
+    /// Makes `get` fail, or work again.
+    pub fn make_get_unavailable(&self, is_unavailable: bool) {
+        self.tables().get_is_unavailable = is_unavailable;
     }
 
     /// How often a saga was begun or something was persisted of one.
@@ -240,7 +240,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
         yield_now().await;
         let mut tables = self.tables();
         tables.looks += 1;
-        if tables.shows_nothing {
+        if tables.get_is_unavailable {
             return Err(StoreError::unavailable("does not answer"));
         }
         let stored = tables.sagas.get(&id);

@@ -1,4 +1,4 @@
-//! Whoever looks around pays for nothing, and takes nothing from those who buy.
+//! Anonymous readers of the catalogue, who take nothing from customers who buy.
 
 use std::path::Path;
 
@@ -17,9 +17,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 const READERS: usize = 40;
 const PURCHASES: usize = 5;
 
-/// From here on neither a search nor the first page has an end of its own, and whoever asks for other products than the first
-/// by their ids notices nothing: the texts that searches look into are computed, as is what is said of the first product, and
-/// that takes for ever.
+/// Makes two columns endless to compute: the text that searches read, and the description of product 1, which is on the first
+/// page. Reading another product by its id computes neither of them.
 const HOLD_SQLITE: &str = "
     ALTER TABLE products RENAME TO kept;
     CREATE VIEW products AS SELECT id, name,
@@ -82,7 +81,7 @@ async fn keep_nobody_from_buying(profile: Profile, page: &'static str) -> Result
     Ok(())
 }
 
-/// Asks for a page again and again. None can have an answer, and each is told so.
+/// Asks for a page again and again. Every request is turned away with `Retry-After`.
 async fn read_on(anybody: &Customer, page: &str, turned_away: &watch::Sender<usize>) -> Result<()> {
     loop {
         let reply = anybody.call(Method::GET, page, None).await?;
