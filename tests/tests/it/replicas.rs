@@ -84,7 +84,7 @@ async fn a_purchase_is_found_in_the_logs_of_eight_processes_by_its_request_id() 
     let found: Vec<BTreeSet<_>> = found.collect::<Result<_>>()?;
     assert!(found.iter().all(|services| services.len() == 1), "{found:?}");
     let all = ServiceName::ALL.map(|service| service.as_str().to_owned());
-    assert_eq!(BTreeSet::from_iter(found.into_iter().flatten()), all.into());
+    assert_eq!(found.into_iter().flatten().collect::<BTreeSet<_>>(), all.into());
     Ok(())
 }
 
