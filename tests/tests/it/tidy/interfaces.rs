@@ -23,7 +23,7 @@ fn state(name: &str) -> Option<State> {
     State::from_parts(name, None).or_else(|| State::from_parts(name, Some(failure())))
 }
 
-/// What the machine does in a state, as the README writes it: next, done, refused.
+/// What the machine does in a state, as the README of checkout writes it: next, done, refused.
 fn written(state: &State) -> [String; 3] {
     let after = |outcome| match apply(state.clone(), outcome) {
         same if same == *state => "again".to_owned(),
@@ -57,7 +57,7 @@ fn written(state: &State) -> [String; 3] {
 }
 
 #[test]
-fn the_table_of_the_saga_in_the_readme_is_the_saga() {
+fn the_table_of_the_saga_in_its_readme_is_the_saga() {
     let all = [
         "INITIATED",
         "INVENTORY_RESERVED",
@@ -70,7 +70,7 @@ fn the_table_of_the_saga_in_the_readme_is_the_saga() {
         "COMPLETED",
         "FAILED",
     ];
-    let readme = read("README.md");
+    let readme = read("checkout/README.md");
     let mut seen = Vec::new();
     let mut findings = Vec::new();
     for (number, line) in readme.lines().filter(|(_, line)| line.starts_with("| `")) {
@@ -85,7 +85,7 @@ fn the_table_of_the_saga_in_the_readme_is_the_saga() {
         let Some(state) = state(name) else { continue };
         seen.push(name.clone());
         if [call, done, refused] != written(&state).each_ref() {
-            findings.push(format!("README.md:{number}: {name} is {:?}", written(&state)));
+            findings.push(format!("checkout/README.md:{number}: {name} is {:?}", written(&state)));
         }
         assert_eq!(
             apply(state.clone(), Outcome::Unknown),
@@ -94,7 +94,7 @@ fn the_table_of_the_saga_in_the_readme_is_the_saga() {
         );
     }
     assert_eq!(seen, all, "the rows of the saga's table");
-    assert_none(&findings, "the table in the README is the saga");
+    assert_none(&findings, "the table in checkout/README.md is the saga");
 }
 
 /// `(service, method)` of every call: `("cart.v1.CartService", "AddItem")`.
