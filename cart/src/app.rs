@@ -14,8 +14,8 @@ use storage::StoreError;
 use crate::{
     cache::{GuardedCache, Lookup},
     domain::{
-        Added, Ask, Bought, CallId, Cart, CartId, CheckoutId, EventId, Held, Key, ProductId, Refused, Request, UserId,
-        Version, Wanted,
+        Added, Ask, Bought, CallId, Cart, CartId, CheckoutId, EventId, Held, IdempotencyKey, ProductId, Refused,
+        Request, UserId, Version, Wanted,
     },
     ports::{CartStore, Found, Products, Saved, Ticket},
 };
@@ -62,7 +62,7 @@ pub struct Terms {
     /// A call that has changed the cart before changes nothing more, and is answered with the cart as it is.
     pub call: Option<CallId>,
     /// The same of a key that the customer has used before.
-    pub key: Option<Key>,
+    pub key: Option<IdempotencyKey>,
 }
 
 impl Terms {

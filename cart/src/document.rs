@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::{
-    Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CartId, CheckoutId, EventId, Hold, Key, Line,
-    ProductId, UsedKey, UserId, Version,
+    Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CartId, CheckoutId, EventId, Hold, IdempotencyKey,
+    Line, ProductId, UsedKey, UserId, Version,
 };
 
 /// A cart that was filled at least once. Fields are only ever added, with a default: what was stored before can be read.
@@ -157,7 +157,7 @@ impl TryFrom<CartDocument> for Cart {
         let calls = document.calls.into_iter().map(AppliedCall::from);
         let keys = document.keys.into_iter().map(UsedKey::try_from);
         let cart = Self {
-            user: UserId::new(document.user),
+            user: UserId::stored(document.user),
             id: Some(CartId(document.cart_id)),
             version: Version(document.version),
             lines: lines.into_iter().map(Line::try_from).collect::<Result<_, _>>()?,
@@ -239,7 +239,7 @@ impl TryFrom<KeyDocument> for UsedKey {
 
     fn try_from(used: KeyDocument) -> Result<Self, Invalid> {
         Ok(Self {
-            key: Key::new(used.key).ok_or(Invalid("key"))?,
+            key: IdempotencyKey::new(used.key).ok_or(Invalid("key"))?,
             ask: used.ask,
             at: time(used.at)?,
         })
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_cart_that_was_never_filled_has_no_document() {
-        let cart = Cart::never_filled(UserId::new("u"));
+        let cart = Cart::never_filled(UserId::new("u").unwrap());
         assert!(CartDocument::try_from(&cart).is_err());
     }
 }

@@ -9,8 +9,9 @@ use money::{Currency, Money, MoneyError, Quantity};
 use uuid::Uuid;
 
 pub use applied::AppliedEvents;
-pub use calls::{AppliedCall, AppliedCalls, Ask, CallId, Key, Request, UsedKey};
-pub use holds::{CheckoutId, Held, Hold, MAX_HOLDS, Wanted};
+pub use calls::{AppliedCall, AppliedCalls, Ask, CallId, Request, UsedKey};
+pub use holds::{Held, Hold, MAX_HOLDS, Wanted};
+pub use proto::ids::{CheckoutId, IdempotencyKey, ProductId, UserId};
 
 /// Lines that a cart may have for another one to be added.
 pub const MAX_LINES: usize = 50;
@@ -21,37 +22,9 @@ pub const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// A purchase that was published so long before a cart was made was not made from it, whichever machine's clock is wrong.
 const OLDEST_PURCHASE: SignedDuration = SignedDuration::from_hours(24);
 
-/// A customer, by an opaque id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(String);
-
-impl UserId {
-    pub fn new(id: impl Into<String>) -> Self {
-        Self(id.into())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// A cart; made when the first line goes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CartId(pub Uuid);
-
-/// A product of the catalogue: 1 or more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProductId(i64);
-
-impl ProductId {
-    pub fn new(id: i64) -> Option<Self> {
-        (id >= 1).then_some(Self(id))
-    }
-
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-}
 
 /// An event that was published. Ids are UUIDv7, so that their order is roughly that of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

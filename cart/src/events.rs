@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use events::{Event, Handler, HandlerError};
 use money::Quantity;
-use proto::events::{CheckoutCompleted, PurchasedItem};
+use proto::{
+    convert,
+    events::{CheckoutCompleted, PurchasedItem},
+};
 
 use crate::{
     app::{CartError, Carts, Completed},
@@ -38,9 +41,7 @@ impl Handler for Purchases {
 fn read(event: &Event) -> Result<(UserId, Completed), String> {
     let completed: CheckoutCompleted = serde_json::from_slice(&event.data)
         .map_err(|error| format!("it is not a {}: {error}", CheckoutCompleted::NAME))?;
-    if proto::convert::user_id(&completed.user_id).is_err() {
-        return Err("user_id is not an id of a user".to_owned());
-    }
+    let user = convert::user_id(&completed.user_id).map_err(|_| "user_id is not an id of a user".to_owned())?;
     if completed.items.is_empty() {
         return Err("nothing was bought".to_owned());
     }
@@ -50,7 +51,7 @@ fn read(event: &Event) -> Result<(UserId, Completed), String> {
         held: completed.held,
         bought: completed.items.iter().map(bought).collect::<Result<_, _>>()?,
     };
-    Ok((UserId::new(completed.user_id), purchase))
+    Ok((user, purchase))
 }
 
 fn bought(item: &PurchasedItem) -> Result<Bought, String> {

@@ -8,6 +8,7 @@ use proto::cart::v1::{
     GetCartRequest, GetCartResponse, GiveBackRequest, GiveBackResponse, HoldRequest, HoldResponse, RemoveItemRequest,
     RemoveItemResponse, UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
 };
+use proto::convert::{checkout_id, product_id, user_id};
 use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
@@ -15,7 +16,7 @@ use crate::{
     app::{Carts, Terms},
     domain::Added,
 };
-use convert::{cart, checkout, key, product, quantity, terms, user, wanted};
+use convert::{cart, key, quantity, terms, wanted};
 use status::refuse;
 
 /// The cart service as the wire sees it.
@@ -34,11 +35,11 @@ impl CartGrpc {
 impl CartService for CartGrpc {
     async fn add_item(&self, request: Request<AddItemRequest>) -> Result<Response<AddItemResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let user = user(&request.user_id)?;
-        let product = product(request.product_id)?;
+        let user = user_id(&request.user_id)?;
+        let product = product_id("product_id", request.product_id)?;
         let quantity = quantity(request.quantity)?;
         let terms = Terms {
-            key: key(request.idempotency_key)?,
+            key: key(&request.idempotency_key)?,
             ..terms(request.expected_version, &metadata)?
         };
         let (changed, added) = self
@@ -54,7 +55,7 @@ impl CartService for CartGrpc {
 
     async fn get_cart(&self, request: Request<GetCartRequest>) -> Result<Response<GetCartResponse>, Status> {
         let request = request.into_inner();
-        let user = user(&request.user_id)?;
+        let user = user_id(&request.user_id)?;
         let found = if request.fresh {
             self.carts.get_fresh_cart(&user).await
         } else {
@@ -71,8 +72,8 @@ impl CartService for CartGrpc {
         request: Request<UpdateQuantityRequest>,
     ) -> Result<Response<UpdateQuantityResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let user = user(&request.user_id)?;
-        let product = product(request.product_id)?;
+        let user = user_id(&request.user_id)?;
+        let product = product_id("product_id", request.product_id)?;
         let quantity = quantity(request.quantity)?;
         let terms = terms(request.expected_version, &metadata)?;
         let changed = self
@@ -87,8 +88,8 @@ impl CartService for CartGrpc {
 
     async fn remove_item(&self, request: Request<RemoveItemRequest>) -> Result<Response<RemoveItemResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let user = user(&request.user_id)?;
-        let product = product(request.product_id)?;
+        let user = user_id(&request.user_id)?;
+        let product = product_id("product_id", request.product_id)?;
         let terms = terms(request.expected_version, &metadata)?;
         let changed = self.carts.remove_item(user, product, terms).await.map_err(refuse)?;
         Ok(Response::new(RemoveItemResponse {
@@ -98,7 +99,7 @@ impl CartService for CartGrpc {
 
     async fn clear_cart(&self, request: Request<ClearCartRequest>) -> Result<Response<ClearCartResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let user = user(&request.user_id)?;
+        let user = user_id(&request.user_id)?;
         let terms = terms(request.expected_version, &metadata)?;
         let changed = self.carts.clear_cart(user, terms).await.map_err(refuse)?;
         Ok(Response::new(ClearCartResponse {
@@ -108,7 +109,7 @@ impl CartService for CartGrpc {
 
     async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldResponse>, Status> {
         let request = request.into_inner();
-        let user = user(&request.user_id)?;
+        let user = user_id(&request.user_id)?;
         let wanted = wanted(&request)?;
         about("checkout", &wanted.checkout.0);
         let held = self.carts.hold(user, wanted).await.map_err(refuse)?;
@@ -119,8 +120,8 @@ impl CartService for CartGrpc {
 
     async fn give_back(&self, request: Request<GiveBackRequest>) -> Result<Response<GiveBackResponse>, Status> {
         let request = request.into_inner();
-        let user = user(&request.user_id)?;
-        let checkout = checkout(&request.checkout_id)?;
+        let user = user_id(&request.user_id)?;
+        let checkout = checkout_id(&request.checkout_id)?;
         about("checkout", &checkout.0);
         let given = self.carts.give_back(user, checkout).await.map_err(refuse)?;
         Ok(Response::new(GiveBackResponse {
@@ -129,7 +130,7 @@ impl CartService for CartGrpc {
     }
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
-        let user = user(&request.into_inner().user_id)?;
+        let user = user_id(&request.into_inner().user_id)?;
         let erased = self.carts.erase(user).await.map_err(refuse)?;
         Ok(Response::new(EraseUserResponse {
             carts: u64::from(erased),

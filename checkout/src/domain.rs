@@ -11,60 +11,7 @@ use uuid::Uuid;
 use crate::saga::State;
 
 pub use price::{CartLine, CartView, MAX_LINES, PriceChange, Priced, Refusal, freeze};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CheckoutId(pub Uuid);
-
-impl CheckoutId {
-    /// The id of the order that this checkout will lead to: UUIDv5 of the checkout's id, so that it is known beforehand.
-    pub fn order_id(self) -> Uuid {
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, self.0.as_bytes())
-    }
-}
-
-impl std::fmt::Display for CheckoutId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct UserId(pub String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ProductId(pub i64);
-
-/// A customer's name for a purchase: 1 to 255 printable characters. Its scope is the customer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(String);
-
-impl IdempotencyKey {
-    pub fn new(key: &str) -> Option<Self> {
-        let printable = key.chars().all(|c| !c.is_control());
-        (!key.is_empty() && key.chars().count() <= 255 && printable).then(|| Self(key.to_owned()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A means of payment as its provider names it: 1 to 64 characters of a-z, 0-9 and _.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaymentMethod(String);
-
-impl PaymentMethod {
-    pub fn new(name: &str) -> Option<Self> {
-        let plain = name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        (!name.is_empty() && name.len() <= 64 && plain).then(|| Self(name.to_owned()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+pub use proto::ids::{CheckoutId, IdempotencyKey, PaymentMethod, ProductId, UserId};
 
 /// Why a purchase did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,29 +213,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_id_follows_from_its_checkout_id() {
-        let id = CheckoutId(Uuid::from_u128(7));
-        assert_eq!(id.order_id(), CheckoutId(Uuid::from_u128(7)).order_id());
-        assert_ne!(id.order_id(), CheckoutId(Uuid::from_u128(8)).order_id());
-        assert_eq!(id.order_id().get_version_num(), 5);
-    }
-
-    #[test]
-    fn keys_and_methods_are_plain_and_bounded() {
-        assert!(IdempotencyKey::new(&"ü".repeat(255)).is_some());
-        for wrong in [String::new(), "k".repeat(256), "a\nb".to_owned()] {
-            assert_eq!(IdempotencyKey::new(&wrong), None, "{wrong:?}");
-        }
-        assert!(PaymentMethod::new("pm_card_ok").is_some());
-        for wrong in ["", "PM", "a b", &"m".repeat(65)] {
-            assert_eq!(PaymentMethod::new(wrong), None, "{wrong:?}");
-        }
-    }
-
-    #[test]
     fn a_key_stands_for_what_its_customer_agreed_to() {
         let request = Request {
-            user: UserId("u".to_owned()),
+            user: UserId::new("u").unwrap(),
             key: IdempotencyKey::new("k").unwrap(),
             method: PaymentMethod::new("pm_card_ok").unwrap(),
             accept_price_changes: false,

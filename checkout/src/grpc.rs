@@ -12,7 +12,7 @@ use proto::{
         InitiateCheckoutRequest, InitiateCheckoutResponse, ListCheckoutsRequest, ListCheckoutsResponse,
         PrepareErasureRequest, PrepareErasureResponse, checkout_service_server::CheckoutService,
     },
-    convert::{checkout_ids, page_size, user_id},
+    convert::{checkout_id, checkout_ids, idempotency_key, page_size, payment_method, user_id},
     status::Refusal,
 };
 use runtime::telemetry::about;
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     app::{Checkouts, erasure::Eraser},
-    domain::{self, Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Status as Shown, UserId},
+    domain::{self, Checkout, PaymentMethod, Status as Shown},
 };
 
 pub(crate) struct CheckoutGrpc {
@@ -70,12 +70,11 @@ impl CheckoutService for CheckoutGrpc {
         request: Request<GetCheckoutRequest>,
     ) -> Result<Response<GetCheckoutResponse>, Status> {
         let request = request.into_inner();
-        let user = UserId(user_id(&request.user_id)?.to_owned());
-        let id = request.checkout_id.parse().map(SagaId);
-        let id = id.map_err(|_| Refusal::field("checkout_id", "checkout_id must be a UUID"))?;
+        let user = user_id(&request.user_id)?;
+        let id = SagaId(checkout_id(&request.checkout_id)?.0);
         about("checkout", &id);
         // To a user, another's is not there.
-        let found = self.checkouts.engine.get(id, Some(&user.0)).await;
+        let found = self.checkouts.engine.get(id, Some(user.as_str())).await;
         let found = found.map_err(|error| status::store(&error))?;
         let (saga, history) = found.ok_or_else(status::not_found)?;
         Ok(Response::new(GetCheckoutResponse {
@@ -109,7 +108,7 @@ impl CheckoutService for CheckoutGrpc {
         request: Request<PrepareErasureRequest>,
     ) -> Result<Response<PrepareErasureResponse>, Status> {
         let request = request.into_inner();
-        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let user = user_id(&request.user_id)?;
         let prepared = self
             .eraser
             .prepare(&user, convert::dead_events(request.drop_parked))
@@ -122,9 +121,8 @@ impl CheckoutService for CheckoutGrpc {
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
         let request = request.into_inner();
-        let user = UserId(user_id(&request.user_id)?.to_owned());
+        let user = user_id(&request.user_id)?;
         let checkouts = checkout_ids(&request.checkout_ids)?;
-        let checkouts: Vec<_> = checkouts.into_iter().map(CheckoutId).collect();
         let dead = convert::dead_events(request.drop_parked);
         let erased = self.eraser.erase(&user, &checkouts, dead).await;
         let erased = erased.map_err(status::erase)?;
@@ -143,22 +141,15 @@ fn decode(
     request: &InitiateCheckoutRequest,
     default_method: Option<&PaymentMethod>,
 ) -> Result<domain::Request, Refusal> {
-    let user = UserId(user_id(&request.user_id)?.to_owned());
+    let user = user_id(&request.user_id)?;
     if request.idempotency_key.is_empty() {
         return Err(status::missing_key());
     }
-    let key = IdempotencyKey::new(&request.idempotency_key).ok_or_else(|| {
-        Refusal::field(
-            "idempotency_key",
-            "idempotency_key must be 1 to 255 printable characters",
-        )
-    })?;
+    let key = idempotency_key(&request.idempotency_key)?;
     let method = match default_method {
-        Some(default) if request.payment_method.is_empty() => Some(default.clone()),
-        Some(_) | None => PaymentMethod::new(&request.payment_method),
+        Some(default) if request.payment_method.is_empty() => default.clone(),
+        Some(_) | None => payment_method(&request.payment_method)?,
     };
-    let method =
-        method.ok_or_else(|| Refusal::field("payment_method", "payment_method must be 1 to 64 of a-z, 0-9 and _"))?;
     if request.cart_version.is_some_and(i64::is_negative) {
         return Err(Refusal::field("cart_version", "cart_version must not be negative"));
     }

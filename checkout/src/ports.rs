@@ -19,7 +19,7 @@ pub trait CustomerRecords: Send + Sync {
     /// One of these checkouts whose event waits to be published.
     async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError>;
     /// Makes those of these checkouts nobody's that are this user's and have ended: what they belong to begins with
-    /// [`proto::convert::ERASED_USER`] and goes on with their id, so that a key of the user's is free again, and no two of them
+    /// [`proto::ids::ERASED_USER`] and goes on with their id, so that a key of the user's is free again, and no two of them
     /// can be told to be of one customer. Their published events go from the outbox. Returns how many were made nobody's.
     async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError>;
 }

@@ -11,9 +11,9 @@ use axum::{
     },
     response::Response,
 };
-use proto::Reason;
+use proto::{Reason, ids::UserId};
 
-use crate::{problem::Problem, shared::Shared, token::UserId};
+use crate::{problem::Problem, shared::Shared};
 
 /// The caller, proved by a bearer token. It comes first in a handler's arguments: nothing is said about a request, and
 /// no body is read, before it is known who asks.

@@ -47,7 +47,7 @@ impl Fields {
             Reason::InvalidProductId,
             "product_id must be an integer from 1 to 9007199254740991",
         );
-        self.integer("product_id", 1..=proto::convert::MAX_PRODUCT_ID, wrong)
+        self.integer("product_id", 1..=proto::ids::MAX_PRODUCT_ID, wrong)
     }
 
     pub(crate) fn quantity(&mut self) -> i32 {

@@ -4,14 +4,13 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, HeaderName, request::Parts},
 };
-use proto::Reason;
+use proto::{Reason, ids::IdempotencyKey};
 
 use crate::problem::Problem;
 
 /// Its name in bodies, and in what is said of it.
 pub(crate) const FIELD: &str = "idempotency_key";
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-const MAX: usize = 255;
 
 /// The key in the `Idempotency-Key` header, if there is one. An empty header is none.
 #[derive(Debug)]
@@ -53,13 +52,11 @@ fn of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 fn checked(key: String) -> Result<String, Problem> {
-    if key.chars().count() > MAX || key.chars().any(char::is_control) {
-        return Err(malformed());
-    }
-    Ok(key)
+    let key = IdempotencyKey::new(key).ok_or_else(malformed)?;
+    Ok(key.into_string())
 }
 
 fn malformed() -> Problem {
-    let message = format!("{FIELD} must be 1 to {MAX} printable characters");
+    let message = format!("{FIELD} must be {}", IdempotencyKey::RULE);
     Problem::field(Reason::InvalidArgument, FIELD, message)
 }

@@ -4,7 +4,10 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use proto::{Reason, convert::MAX_PRODUCT_ID};
+use proto::{
+    Reason,
+    ids::{MAX_PRODUCT_ID, ProductId},
+};
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -12,9 +15,9 @@ use crate::problem::Problem;
 /// A UUID is written in this many characters; other notations are not taken.
 const UUID_LEN: usize = 36;
 
-/// The number of a product.
+/// The product that a path names.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ProductId(pub(crate) i64);
+pub(crate) struct ProductPath(pub(crate) ProductId);
 
 /// The last part of a path, as it was sent.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for ProductId {
+impl<S: Send + Sync> FromRequestParts<S> for ProductPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
@@ -54,7 +57,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ProductId {
         let digits = id.filter(|id| id.0.bytes().all(|b| b.is_ascii_digit()));
         digits
             .and_then(|id| id.0.parse().ok())
-            .filter(|id| (1..=MAX_PRODUCT_ID).contains(id))
+            .filter(|id| *id <= MAX_PRODUCT_ID)
+            .and_then(ProductId::new)
             .map(Self)
             .ok_or_else(|| {
                 let message = format!("product_id must be an integer from 1 to {MAX_PRODUCT_ID}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use proto::ids::UserId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
@@ -11,29 +12,9 @@ use crate::Secret;
 
 /// How far the issuer's clock may be ahead of ours. An expired token has no such grace.
 const ISSUER_AHEAD: i64 = 5;
-const MAX_USER_ID: usize = 128;
 /// The longest that a token may still be good for: a year. A token that never ends is one that nobody can
 /// take back.
 const LONGEST_LIFE: i64 = 366 * 24 * 60 * 60;
-
-/// Who is calling: 1 to 128 characters without control characters, opaque.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserId(String);
-
-impl UserId {
-    fn new(id: String) -> Option<Self> {
-        let fits = !id.is_empty() && id.chars().count() <= MAX_USER_ID && !id.chars().any(char::is_control);
-        fits.then_some(Self(id))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn into_string(self) -> String {
-        self.0
-    }
-}
 
 /// The keys of a shop's tokens: while one replaces another, tokens of both are taken.
 #[derive(Debug, Clone)]
@@ -92,7 +73,7 @@ pub enum InvalidToken {
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    #[error("a user is 1 to {MAX_USER_ID} characters without control characters")]
+    #[error("a user is {}", UserId::RULE)]
     InvalidUser,
     #[error("a token is good for 366 days at most")]
     TooLong,

@@ -3,7 +3,6 @@
 mod reservation;
 mod stock;
 
-pub use reservation::{
-    CheckoutId, OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve, on_settlement,
-};
-pub use stock::{Delivery, IdempotencyKey, KeyReused, Lines, Movement, ProductId, Stock};
+pub use proto::ids::{CheckoutId, IdempotencyKey, ProductId};
+pub use reservation::{OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve, on_settlement};
+pub use stock::{Delivery, KeyReused, Lines, Movement, Stock};

@@ -50,7 +50,7 @@ impl InventoryService for Grpc {
 
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveResponse>, Status> {
         let request = request.into_inner();
-        let checkout = convert::checkout_id(&request.checkout_id)?;
+        let checkout = proto::convert::checkout_id(&request.checkout_id)?;
         about("checkout", &checkout);
         let lines = convert::lines(&request.lines)?;
         let answer = self
@@ -65,7 +65,7 @@ impl InventoryService for Grpc {
     }
 
     async fn confirm(&self, request: Request<ConfirmRequest>) -> Result<Response<ConfirmResponse>, Status> {
-        let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
+        let checkout = proto::convert::checkout_id(&request.into_inner().checkout_id)?;
         about("checkout", &checkout);
         let answer = self.stock.confirm(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;
@@ -73,7 +73,7 @@ impl InventoryService for Grpc {
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
-        let checkout = convert::checkout_id(&request.into_inner().checkout_id)?;
+        let checkout = proto::convert::checkout_id(&request.into_inner().checkout_id)?;
         about("checkout", &checkout);
         let answer = self.stock.release(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;

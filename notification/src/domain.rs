@@ -4,21 +4,11 @@ use jiff::Timestamp;
 use money::{Amount, Money};
 use uuid::Uuid;
 
+pub use proto::ids::{CheckoutId, OrderId, UserId};
+
 /// Names a notification: the id of the event that it tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotificationId(pub Uuid);
-
-/// Names a purchase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckoutId(pub Uuid);
-
-/// Names an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OrderId(pub Uuid);
-
-/// Names a customer: opaque in here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserId(pub String);
 
 /// What a notification is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -66,8 +66,7 @@ fn data<'a, T: Deserialize<'a>>(event: &'a Event, name: &str) -> Result<T, Handl
 }
 
 fn user(id: &str) -> Result<UserId, HandlerError> {
-    let id = proto::convert::user_id(id).map_err(|_| poisoned("user_id is not that of a user"))?;
-    Ok(UserId(id.to_owned()))
+    proto::convert::user_id(id).map_err(|_| poisoned("user_id is not that of a user"))
 }
 
 fn confirmed(event: &Event) -> Result<Notification, HandlerError> {

@@ -11,7 +11,7 @@ use proto::notification::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{app, domain::CheckoutId, ports::NotificationStore};
+use crate::{app, ports::NotificationStore};
 
 pub(crate) struct Grpc {
     store: Arc<dyn NotificationStore>,
@@ -30,7 +30,7 @@ impl NotificationService for Grpc {
         request: Request<ListNotificationsRequest>,
     ) -> Result<Response<ListNotificationsResponse>, Status> {
         let request = request.into_inner();
-        let user = convert::user_id(&request.user_id)?;
+        let user = proto::convert::user_id(&request.user_id)?;
         let size = proto::convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token, &user)?;
         let page = self
@@ -46,11 +46,8 @@ impl NotificationService for Grpc {
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
         let request = request.into_inner();
-        let user = convert::user_id(&request.user_id)?;
-        let checkouts: Vec<_> = proto::convert::checkout_ids(&request.checkout_ids)?
-            .into_iter()
-            .map(CheckoutId)
-            .collect();
+        let user = proto::convert::user_id(&request.user_id)?;
+        let checkouts = proto::convert::checkout_ids(&request.checkout_ids)?;
         let erased = app::erase_user(self.store.as_ref(), &user, &checkouts).await;
         let erased = erased.map_err(|e| status::store_failed(&e))?;
         Ok(Response::new(EraseUserResponse { notifications: erased }))

@@ -2,30 +2,8 @@
 
 use jiff::Timestamp;
 use money::{Money, MoneyError, Quantity};
-use uuid::Uuid;
 
-/// Names an order. It is known before the order exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OrderId(pub Uuid);
-
-/// Names the purchase that an order stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckoutId(pub Uuid);
-
-/// Names a customer: opaque in here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserId(pub String);
-
-impl UserId {
-    /// Whose the order of this checkout is once its customer was erased. The checkout itself says the same.
-    pub fn erased(checkout: CheckoutId) -> Self {
-        Self(format!("{}{}", proto::convert::ERASED_USER, checkout.0))
-    }
-}
-
-/// Names a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProductId(pub i64);
+pub use proto::ids::{CheckoutId, OrderId, ProductId, UserId};
 
 /// What was bought of one product, at the price of that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,13 +180,14 @@ impl Order {
 mod tests {
     use money::Currency;
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
 
     fn line(quantity: i64, price: i64, subtotal: i64) -> Result<Line, InvalidLine> {
         let quantity = Quantity::new(quantity).unwrap();
         Line::new(
-            ProductId(1),
+            ProductId::new(1).unwrap(),
             "Laptop".to_owned(),
             quantity,
             Money::usd(price),
@@ -220,7 +199,7 @@ mod tests {
         let origin = Origin {
             id: OrderId(Uuid::from_u128(1)),
             checkout_id: CheckoutId(Uuid::from_u128(2)),
-            user_id: UserId("u".to_owned()),
+            user_id: UserId::new("u").unwrap(),
         };
         Order::new(origin, lines, total, Timestamp::UNIX_EPOCH)
     }
@@ -239,7 +218,16 @@ mod tests {
         assert!(line(3, 0, 0).is_ok(), "what is free can be bought");
         let euro: Currency = "EUR".parse().unwrap();
         let (one, price) = (Quantity::new(1).unwrap(), Money::usd(5));
-        assert!(Line::new(ProductId(1), String::new(), one, price, Money::new(5, euro)).is_err());
+        assert!(
+            Line::new(
+                ProductId::new(1).unwrap(),
+                String::new(),
+                one,
+                price,
+                Money::new(5, euro)
+            )
+            .is_err()
+        );
     }
 
     #[test]

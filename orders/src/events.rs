@@ -5,11 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use events::{Event, Handler, HandlerError};
 use money::{Money, Quantity};
-use proto::events::{CheckoutCompleted, PurchasedItem};
+use proto::{
+    convert,
+    events::{CheckoutCompleted, PurchasedItem},
+};
 use runtime::Clock;
 
 use crate::{
-    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId},
     ports::{OrderStore, Recorded},
 };
 
@@ -55,12 +58,11 @@ const fn poisoned(reason: String) -> HandlerError {
 fn order(data: &[u8]) -> Result<Order, HandlerError> {
     let purchase: CheckoutCompleted = serde_json::from_slice(data)
         .map_err(|e| poisoned(format!("the data are not a {}: {e}", CheckoutCompleted::NAME)))?;
-    let user =
-        proto::convert::user_id(&purchase.user_id).map_err(|_| poisoned("user_id is not that of a user".to_owned()))?;
+    let user_id = convert::user_id(&purchase.user_id);
     let origin = Origin {
         id: OrderId(purchase.order_id),
         checkout_id: CheckoutId(purchase.checkout_id),
-        user_id: UserId(user.to_owned()),
+        user_id: user_id.map_err(|_| poisoned("user_id is not that of a user".to_owned()))?,
     };
     let amount = |minor_units| Money::new(minor_units, purchase.currency);
     let lines = (1..).zip(&purchase.items).map(|(position, item)| {
@@ -74,8 +76,8 @@ fn order(data: &[u8]) -> Result<Order, HandlerError> {
         let wrong = |why: String| poisoned(format!("line {position} (product {product_id}) does not agree: {why}"));
         let quantity = Quantity::new(*quantity).map_err(|e| wrong(e.to_string()))?;
         let (price, subtotal) = (amount(unit_price.0), amount(subtotal.0));
-        Line::new(ProductId(*product_id), product_name.clone(), quantity, price, subtotal)
-            .map_err(|e| wrong(e.to_string()))
+        let product = ProductId::new(*product_id).ok_or_else(|| wrong("there is no such product".to_owned()))?;
+        Line::new(product, product_name.clone(), quantity, price, subtotal).map_err(|e| wrong(e.to_string()))
     });
     let lines = lines.collect::<Result<Vec<_>, HandlerError>>()?;
     Order::new(origin, lines, amount(purchase.total_amount.0), purchase.completed_at)

@@ -12,7 +12,7 @@ use proto::orders::v1::{
 use runtime::telemetry::about;
 use tonic::{Request, Response, Status};
 
-use crate::{app, domain::CheckoutId, ports::OrderStore};
+use crate::{app, ports::OrderStore};
 
 pub(crate) struct Grpc {
     store: Arc<dyn OrderStore>,
@@ -28,7 +28,7 @@ impl Grpc {
 impl OrdersService for Grpc {
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
         let request = request.into_inner();
-        let user = convert::user_id(&request.user_id)?;
+        let user = proto::convert::user_id(&request.user_id)?;
         let id = convert::order_id(&request.order_id)?;
         about("order", &id.0);
         let order = self.store.find(&user, id).await.map_err(|e| status::store_failed(&e))?;
@@ -40,7 +40,7 @@ impl OrdersService for Grpc {
 
     async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
         let request = request.into_inner();
-        let user = convert::user_id(&request.user_id)?;
+        let user = proto::convert::user_id(&request.user_id)?;
         let size = proto::convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token, &user)?;
         let page = self
@@ -56,11 +56,8 @@ impl OrdersService for Grpc {
 
     async fn erase_user(&self, request: Request<EraseUserRequest>) -> Result<Response<EraseUserResponse>, Status> {
         let request = request.into_inner();
-        let user = convert::user_id(&request.user_id)?;
-        let checkouts: Vec<_> = proto::convert::checkout_ids(&request.checkout_ids)?
-            .into_iter()
-            .map(CheckoutId)
-            .collect();
+        let user = proto::convert::user_id(&request.user_id)?;
+        let checkouts = proto::convert::checkout_ids(&request.checkout_ids)?;
         let erased = app::erase_user(self.store.as_ref(), &user, &checkouts).await;
         let erased = erased.map_err(|e| status::store_failed(&e))?;
         Ok(Response::new(EraseUserResponse { orders: erased }))

@@ -2,23 +2,14 @@
 
 mod rules;
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use jiff::Timestamp;
 use money::Money;
 use uuid::Uuid;
 
+pub use proto::ids::{CheckoutId, IdempotencyKey, PaymentMethod};
 pub use rules::{ChargeStep, Contradiction, GetStep, RefundStep, UNSETTLED, after, on_charge, on_get, on_refund};
-
-/// The checkout that a payment is for: its key, here and at the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CheckoutId(pub Uuid);
-
-impl fmt::Display for CheckoutId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Made once, with the intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,37 +18,6 @@ pub struct PaymentId(pub Uuid);
 impl fmt::Display for PaymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// What is charged, by its name at the provider: 1 to [`PaymentMethod::MAX`] characters of a-z, 0-9 and `_`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PaymentMethod(String);
-
-/// A text that cannot name a payment method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a payment method is 1 to {} characters of a-z, 0-9 and _", PaymentMethod::MAX)]
-pub struct PaymentMethodError;
-
-impl PaymentMethod {
-    pub const MAX: usize = 64;
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for PaymentMethod {
-    type Err = PaymentMethodError;
-
-    fn from_str(name: &str) -> Result<Self, PaymentMethodError> {
-        let fits = (1..=Self::MAX).contains(&name.len());
-        let known = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_');
-        if fits && name.bytes().all(known) {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(PaymentMethodError)
-        }
     }
 }
 
@@ -136,6 +96,7 @@ pub struct Opened {
 /// The payment of one checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
+    /// Its key, here and at the provider.
     pub checkout_id: CheckoutId,
     /// `None` when its refund came before any charge.
     pub opened: Option<Opened>,
@@ -163,16 +124,6 @@ impl Payment {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_payment_method_is_a_short_plain_name() {
-        for fine in ["pm_card_ok", "a", "0", "_", &"x".repeat(64)] {
-            assert_eq!(fine.parse::<PaymentMethod>().unwrap().as_str(), fine);
-        }
-        for wrong in ["", "PM", "pm card", "pm-card", "pm\n", "pm\0", "кот", &"x".repeat(65)] {
-            assert_eq!(wrong.parse::<PaymentMethod>(), Err(PaymentMethodError), "{wrong:?}");
-        }
-    }
 
     #[test]
     fn every_decline_reason_is_one_that_clients_know() {

@@ -26,7 +26,7 @@ impl Grpc {
 impl PaymentService for Grpc {
     async fn charge(&self, request: Request<ChargeRequest>) -> Result<Response<ChargeResponse>, Status> {
         let request = request.into_inner();
-        let checkout = convert::checkout_id(&request.checkout_id)?;
+        let checkout = proto::convert::checkout_id(&request.checkout_id)?;
         about("checkout", &checkout);
         let terms = convert::terms(request.amount, &request.payment_method)?;
         let charged = self
@@ -40,7 +40,7 @@ impl PaymentService for Grpc {
     }
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        let checkout = convert::checkout_id(&request.get_ref().checkout_id)?;
+        let checkout = proto::convert::checkout_id(&request.get_ref().checkout_id)?;
         about("checkout", &checkout);
         let refunded = self
             .0
@@ -53,7 +53,7 @@ impl PaymentService for Grpc {
     }
 
     async fn get_payment(&self, request: Request<GetPaymentRequest>) -> Result<Response<GetPaymentResponse>, Status> {
-        let checkout = convert::checkout_id(&request.get_ref().checkout_id)?;
+        let checkout = proto::convert::checkout_id(&request.get_ref().checkout_id)?;
         about("checkout", &checkout);
         let found = self
             .0

@@ -1,7 +1,7 @@
 //! Where payments are kept.
 
 mod postgres;
-mod row;
+pub(crate) mod row;
 mod sqlite;
 
 pub use postgres::PostgresPaymentStore;

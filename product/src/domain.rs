@@ -5,28 +5,13 @@ mod search;
 use jiff::Timestamp;
 use money::{Currency, Money};
 
+pub use proto::ids::ProductId;
 pub use search::{InvalidQuery, Query, folded, marked};
 
 const MAX_NAME: usize = 200;
 const MAX_DESCRIPTION: usize = 2_000;
 const MAX_IMAGE_URL: usize = 2_000;
 const MAX_PRICE_MINOR_UNITS: i64 = 100_000_000;
-
-/// A product's id: positive. Requests name ids up to [`proto::convert::MAX_PRODUCT_ID`]; stores of earlier versions may hold
-/// larger ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProductId(i64);
-
-impl ProductId {
-    /// `None` for what is not positive.
-    pub const fn new(id: i64) -> Option<Self> {
-        if id > 0 { Some(Self(id)) } else { None }
-    }
-
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-}
 
 /// Something that can be bought.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -52,7 +52,7 @@ impl ProductService for Grpc {
     }
 
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
-        let id = convert::product_id("id", request.into_inner().id)?;
+        let id = proto::convert::product_id("id", request.into_inner().id)?;
         let mut found = self.catalogue.find(&[id]).await.map_err(status::store_failed)?;
         let product = found.pop().ok_or_else(status::product_not_found)?;
         Ok(Response::new(GetProductResponse {
@@ -79,7 +79,7 @@ impl ProductService for Grpc {
         let id = if request.id == 0 {
             None
         } else {
-            Some(convert::product_id("id", request.id)?)
+            Some(proto::convert::product_id("id", request.id)?)
         };
         let price = proto::convert::money("price", request.price)?;
         let details = Details::new(request.name, request.description, price, request.image_url)

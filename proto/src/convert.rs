@@ -2,9 +2,13 @@
 
 use jiff::Timestamp;
 use money::{Currency, Money};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
-use crate::{Reason, status::Refusal};
+use crate::{
+    Reason,
+    ids::{CheckoutId, ERASED_USER, IdempotencyKey, MAX_PRODUCT_ID, PaymentMethod, ProductId, UserId},
+    status::Refusal,
+};
 
 impl From<Money> for crate::money::v1::Money {
     fn from(money: Money) -> Self {
@@ -57,55 +61,58 @@ pub fn page_size(requested: i32) -> Result<u32, Refusal> {
     }
 }
 
-/// The largest id of a product that a request may name: the largest integer that every reader of JSON takes for itself
-/// (RFC 8259, section 6).
-pub const MAX_PRODUCT_ID: i64 = (1 << 53) - 1;
-
 /// A product's id as requests carry it.
-pub fn product_id(field: &str, wire: i64) -> Result<i64, Refusal> {
-    if (1..=MAX_PRODUCT_ID).contains(&wire) {
-        return Ok(wire);
-    }
-    let message = format!("a product id is 1 to {MAX_PRODUCT_ID}");
-    Err(Refusal::new(Reason::InvalidProductId, message).at(field))
+pub fn product_id(field: &str, wire: i64) -> Result<ProductId, Refusal> {
+    let id = ProductId::new(wire).filter(|_| wire <= MAX_PRODUCT_ID);
+    let message = || format!("a product id is 1 to {MAX_PRODUCT_ID}");
+    id.ok_or_else(|| Refusal::new(Reason::InvalidProductId, message()).at(field))
 }
 
-/// What the owner of an erased purchase begins with; its checkout's id follows. No user has such an id.
-pub const ERASED_USER: &str = "erased:";
+/// A checkout's id as requests carry it: a UUID with its hyphens.
+pub fn checkout_id(wire: &str) -> Result<CheckoutId, Refusal> {
+    uuid("checkout_id", wire).map(CheckoutId)
+}
+
+/// A UUID with its hyphens, the one form that is taken.
+pub fn uuid(field: &str, wire: &str) -> Result<Uuid, Refusal> {
+    let uuid = Uuid::try_parse(wire).ok().filter(|_| wire.len() == Hyphenated::LENGTH);
+    uuid.ok_or_else(|| must_be(field, "a UUID"))
+}
 
 /// Checkouts that an erasure may name at once.
 pub const MAX_ERASED: usize = 100;
 
 /// The checkouts that an erasure names.
-pub fn checkout_ids(wire: &[String]) -> Result<Vec<Uuid>, Refusal> {
-    let wrong = || {
-        Refusal::field(
-            "checkout_ids",
-            format!("checkout_ids must be at most {MAX_ERASED} UUIDs"),
-        )
-    };
+pub fn checkout_ids(wire: &[String]) -> Result<Vec<CheckoutId>, Refusal> {
+    let wrong = || must_be("checkout_ids", &format!("at most {MAX_ERASED} UUIDs"));
     if wire.len() > MAX_ERASED {
         return Err(wrong());
     }
-    wire.iter().map(|id| id.parse().map_err(|_| wrong())).collect()
+    let id = |id: &String| id.parse().map(CheckoutId).map_err(|_| wrong());
+    wire.iter().map(id).collect()
 }
 
-/// A user's id as requests carry it: an opaque string of 1 to 128 characters without control characters, which does not begin
-/// like the owner of an erased purchase.
-pub fn user_id(wire: &str) -> Result<&str, Refusal> {
+/// A user's id as requests carry it. None begins like the owner of an erased purchase.
+pub fn user_id(wire: &str) -> Result<UserId, Refusal> {
     if wire.starts_with(ERASED_USER) {
-        return Err(Refusal::field(
-            "user_id",
-            format!("user_id must not begin with {ERASED_USER}"),
-        ));
+        let message = format!("user_id must not begin with {ERASED_USER}");
+        return Err(Refusal::field("user_id", message));
     }
-    if wire.is_empty() || wire.chars().count() > 128 || wire.chars().any(char::is_control) {
-        return Err(Refusal::field(
-            "user_id",
-            "user_id must be 1 to 128 characters without control characters",
-        ));
-    }
-    Ok(wire)
+    UserId::new(wire).ok_or_else(|| must_be("user_id", UserId::RULE))
+}
+
+/// The name that a caller gives to what it asks.
+pub fn idempotency_key(wire: &str) -> Result<IdempotencyKey, Refusal> {
+    IdempotencyKey::new(wire).ok_or_else(|| must_be("idempotency_key", IdempotencyKey::RULE))
+}
+
+/// The name of a means of payment.
+pub fn payment_method(wire: &str) -> Result<PaymentMethod, Refusal> {
+    PaymentMethod::new(wire).ok_or_else(|| must_be("payment_method", PaymentMethod::RULE))
+}
+
+fn must_be(field: &str, rule: &str) -> Refusal {
+    Refusal::field(field, format!("{field} must be {rule}"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod events;
 mod fact;
+pub mod ids;
 mod reason;
 pub mod status;
 

@@ -55,7 +55,7 @@ mod tests {
     #[tokio::test]
     async fn one_customer_waits_and_another_does_not() {
         let turns = Turns::default();
-        let (one, other) = (UserId::new("one"), UserId::new("other"));
+        let (one, other) = (UserId::new("one").unwrap(), UserId::new("other").unwrap());
         let turn = turns.of(&one).await;
         assert!(turns.of(&one).now_or_never().is_none());
         assert!(turns.of(&other).now_or_never().is_some());
@@ -66,12 +66,12 @@ mod tests {
     #[tokio::test]
     async fn customers_who_are_done_leave_nothing_behind() {
         let turns = Turns::default();
-        let kept = turns.of(&UserId::new("kept")).await;
+        let kept = turns.of(&UserId::new("kept").unwrap()).await;
         for n in 0..10 * SWEEP_AT {
-            turns.of(&UserId::new(n.to_string())).await;
+            turns.of(&UserId::new(n.to_string()).unwrap()).await;
         }
         assert!(turns.0.lock().unwrap().by_user.len() <= SWEEP_AT);
-        assert!(turns.of(&UserId::new("kept")).now_or_never().is_none());
+        assert!(turns.of(&UserId::new("kept").unwrap()).now_or_never().is_none());
         drop(kept);
     }
 }

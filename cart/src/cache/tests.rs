@@ -89,7 +89,7 @@ fn cart(user: &UserId, version: i64) -> Arc<Cart> {
 }
 
 fn user() -> UserId {
-    UserId::new("u")
+    UserId::new("u").unwrap()
 }
 
 /// What is done around a write: `None` when the cache was not reached before it.
@@ -115,7 +115,7 @@ fn hit(version: i64) -> Lookup {
 /// Waits until the pause is over and a call that finds the cache well has ended it.
 async fn recovered(cache: &GuardedCache) {
     tokio::time::timeout(Duration::from_secs(10), async {
-        while cache.get(&UserId::new("nobody")).await == Lookup::Skipped {
+        while cache.get(&UserId::new("nobody").unwrap()).await == Lookup::Skipped {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
@@ -251,7 +251,7 @@ async fn when_too_many_writes_were_missed_nothing_is_believed_until_all_copies_a
     let (moody, cache) = guarded(PATIENCE.pause);
     write(&cache, 1).await.unwrap();
     moody.set(DOWN);
-    let users: HashSet<_> = (0..=MISSED).map(|n| UserId::new(n.to_string())).collect();
+    let users: HashSet<_> = (0..=MISSED).map(|n| UserId::new(n.to_string()).unwrap()).collect();
     for user in &users {
         cache.invalidate(user, Version(1)).await;
     }

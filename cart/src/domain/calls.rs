@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use money::Quantity;
 use uuid::Uuid;
 
-use super::{Added, Cart, ProductId, Refused, Version};
+use super::{Added, Cart, IdempotencyKey, ProductId, Refused, Version};
 
 /// A call is delivered again within seconds, so the latest are enough. Unlike events, older ones do not count as applied:
 /// ids of calls are made on many machines, and a call that is made is never to be dropped because its id is small.
@@ -18,22 +18,6 @@ const KEYS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// A call between services. It has the same id when it is delivered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId(pub Uuid);
-
-/// A customer's name for an addition: 1 to 255 printable characters. Its scope is the customer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key(String);
-
-impl Key {
-    pub fn new(key: impl Into<String>) -> Option<Self> {
-        let key = key.into();
-        let fits = !key.is_empty() && key.chars().count() <= 255 && !key.chars().any(char::is_control);
-        fits.then_some(Self(key))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// What a call asks for. A name that comes back with something else is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +47,8 @@ pub struct Request {
     /// Refused for a cart of another version.
     pub expected: Option<Version>,
     pub call: Option<CallId>,
-    pub key: Option<Key>,
+    /// The customer's name for an addition.
+    pub key: Option<IdempotencyKey>,
 }
 
 /// A call that changed a cart, and what its caller was told besides the cart.
@@ -79,7 +64,7 @@ pub struct AppliedCall {
 /// A key under which something was added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedKey {
-    pub key: Key,
+    pub key: IdempotencyKey,
     /// [`Ask::text`].
     pub ask: String,
     pub at: Timestamp,
@@ -179,7 +164,7 @@ mod tests {
             ask: ask(1),
             expected: None,
             call: Some(CallId(Uuid::from_u128(u128::from(n)))),
-            key: Key::new(format!("key {n}")),
+            key: IdempotencyKey::new(format!("key {n}")),
         }
     }
 

@@ -3,16 +3,11 @@
 use std::collections::BTreeMap;
 
 use money::{Money, MoneyError, Quantity};
-use uuid::Uuid;
 
-use super::{Bought, Cart, CartId, Line, ProductId, Version, total_of};
+use super::{Bought, Cart, CartId, CheckoutId, Line, ProductId, Version, total_of};
 
 /// Holds of a cart, at most.
 pub const MAX_HOLDS: usize = 50;
-
-/// A checkout, by its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckoutId(pub Uuid);
 
 /// The pieces that one checkout holds, with the names and prices of the lines that they were taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]

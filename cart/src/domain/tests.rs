@@ -37,7 +37,7 @@ fn event(n: u128) -> EventId {
 
 /// A stored cart with these lines.
 fn cart(lines: &[(i64, i64)]) -> Cart {
-    let mut cart = Cart::never_filled(UserId::new("u"));
+    let mut cart = Cart::never_filled(UserId::new("u").unwrap());
     for (id, n) in lines {
         cart.add(offer(*id), pieces(*n), at(1)).unwrap();
     }
@@ -126,7 +126,7 @@ fn a_total_that_does_not_fit_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_never_filled_cart_is_empty_and_free() {
-    let cart = Cart::never_filled(UserId::new("u"));
+    let cart = Cart::never_filled(UserId::new("u").unwrap());
     assert_eq!(cart.total(), Ok(Money::usd(0)));
     assert_eq!((cart.version, cart.id, cart.updated_at), (Version::ZERO, None, None));
 }
@@ -155,7 +155,7 @@ fn what_was_bought_before_a_cart_was_made_is_not_taken_off_it() {
     let published =
         |second: u64| EventId(uuid::Builder::from_unix_timestamp_millis(second * 1000, &[7; 10]).into_uuid());
     let (day, made) = (86_400, 1_750_000_000);
-    let mut cart = Cart::never_filled(UserId::new("u"));
+    let mut cart = Cart::never_filled(UserId::new("u").unwrap());
     cart.add(offer(1), pieces(5), at(made)).unwrap();
     cart.stamp(CartId(Uuid::from_u128(1)), at(made));
     let made = u64::try_from(made).unwrap();
@@ -178,7 +178,7 @@ fn a_cart_that_was_not_changed_for_90_days_may_go() {
     assert!(cart.may_go_within(day, now(89)));
     assert!(cart.may_go_within(SignedDuration::ZERO, now(90)));
     assert!(!cart.may_go_within(day, now(-1_000)), "a clock that is behind");
-    assert!(!Cart::never_filled(UserId::new("u")).may_go_within(day, now(1_000)));
+    assert!(!Cart::never_filled(UserId::new("u").unwrap()).may_go_within(day, now(1_000)));
 }
 
 #[test]
@@ -203,9 +203,9 @@ fn a_purchase_of_nothing_that_is_there_is_noted() {
 
 #[test]
 fn a_purchase_does_nothing_to_a_cart_that_was_never_filled() {
-    let mut cart = Cart::never_filled(UserId::new("u"));
+    let mut cart = Cart::never_filled(UserId::new("u").unwrap());
     cart.apply_purchase(event(1), &[bought(1, 1)]);
-    assert_eq!(cart, Cart::never_filled(UserId::new("u")));
+    assert_eq!(cart, Cart::never_filled(UserId::new("u").unwrap()));
 }
 
 #[derive(Debug, Clone)]

@@ -1,27 +1,20 @@
 //! The wire's values as ours, and back.
 
 use money::{MoneyError, Quantity};
-use proto::{cart::v1::HoldRequest, convert::timestamp, status::Refusal};
+use proto::{
+    cart::v1::HoldRequest,
+    convert::{checkout_id, idempotency_key, timestamp, uuid},
+    status::Refusal,
+};
 use tonic::{Status, metadata::MetadataMap};
-use uuid::Uuid;
 
 use super::status::{refuse, refused};
 use crate::{
     app::{CartError, Terms},
     domain::{
-        Bought, CallId, Cart, CartId, CheckoutId, Hold, Key, Line, ProductId, Refused, UserId, Version, Wanted,
-        line_quantity,
+        Bought, CallId, Cart, CartId, Hold, IdempotencyKey, Line, ProductId, Refused, Version, Wanted, line_quantity,
     },
 };
-
-pub(super) fn user(wire: &str) -> Result<UserId, Refusal> {
-    proto::convert::user_id(wire).map(UserId::new)
-}
-
-pub(super) fn product(wire: i64) -> Result<ProductId, Refusal> {
-    let wrong = || Refusal::field("product_id", "it is not an id");
-    ProductId::new(proto::convert::product_id("product_id", wire)?).ok_or_else(wrong)
-}
 
 pub(super) fn quantity(wire: i32) -> Result<Quantity, Refusal> {
     line_quantity(i64::from(wire)).map_err(refused)
@@ -38,21 +31,8 @@ pub(super) fn terms(expected_version: Option<i64>, metadata: &MetadataMap) -> Re
 }
 
 /// The customer's name for an addition; empty for none.
-pub(super) fn key(wire: String) -> Result<Option<Key>, Refusal> {
-    if wire.is_empty() {
-        return Ok(None);
-    }
-    let wrong = || {
-        Refusal::field(
-            "idempotency_key",
-            "idempotency_key must be 1 to 255 printable characters",
-        )
-    };
-    Key::new(wire).map(Some).ok_or_else(wrong)
-}
-
-pub(super) fn checkout(wire: &str) -> Result<CheckoutId, Refusal> {
-    uuid("checkout_id", wire).map(CheckoutId)
+pub(super) fn key(wire: &str) -> Result<Option<IdempotencyKey>, Refusal> {
+    (!wire.is_empty()).then(|| idempotency_key(wire)).transpose()
 }
 
 /// What a checkout wants to hold.
@@ -74,7 +54,7 @@ pub(super) fn wanted(request: &HoldRequest) -> Result<Wanted, Refusal> {
         })
     });
     Ok(Wanted {
-        checkout: checkout(&request.checkout_id)?,
+        checkout: checkout_id(&request.checkout_id)?,
         cart,
         frozen_at: version("cart_version", request.cart_version)?,
         pieces: pieces.collect::<Result<_, Refusal>>()?,
@@ -84,11 +64,6 @@ pub(super) fn wanted(request: &HoldRequest) -> Result<Wanted, Refusal> {
 fn version(field: &'static str, wire: i64) -> Result<Version, Refusal> {
     let version = (wire >= 0).then_some(Version(wire));
     version.ok_or_else(|| Refusal::field(field, format!("{field} must not be negative")))
-}
-
-fn uuid(field: &'static str, wire: &str) -> Result<Uuid, Refusal> {
-    wire.parse()
-        .map_err(|_| Refusal::field(field, format!("{field} must be a UUID")))
 }
 
 pub(super) fn cart(cart: &Cart) -> Result<proto::cart::v1::Cart, Status> {

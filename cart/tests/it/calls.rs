@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use cart::{
     app::{CartError, Carts, Terms},
-    domain::{Added, CallId, Key, ProductId, Refused, UserId, Version},
+    domain::{Added, CallId, IdempotencyKey, ProductId, Refused, UserId, Version},
     ports::{Found, Products},
 };
 use proto::{
@@ -43,8 +43,8 @@ fn call_expecting(n: u128, version: i64) -> Terms {
     }
 }
 
-fn key(name: &str) -> Key {
-    Key::new(name).unwrap()
+fn key(name: &str) -> IdempotencyKey {
+    IdempotencyKey::new(name).unwrap()
 }
 
 fn keyed(name: &str) -> Terms {
@@ -189,7 +189,7 @@ async fn a_key_adds_once_and_is_answered_with_the_cart_as_it_is() {
     }
     assert_eq!(quantities(&add(keyed("other")).await.unwrap().0), [(1, 11)]);
     let other_customer = carts
-        .add_item(UserId::new("v"), product(1), pieces(2), keyed("k"))
+        .add_item(UserId::new("v").unwrap(), product(1), pieces(2), keyed("k"))
         .await;
     assert_eq!(quantities(&other_customer.unwrap().0), [(1, 2)]);
 }

@@ -149,7 +149,7 @@ async fn two_processes_share_their_engines() {
 #[tokio::test]
 async fn those_who_never_filled_a_cart_are_known_too() {
     let (_, carts) = changed_behind(&memory_cache()).await;
-    let nobody = UserId::new("nobody");
+    let nobody = UserId::new("nobody").unwrap();
     assert_eq!(
         *carts.get_fresh_cart(&nobody).await.unwrap(),
         Cart::never_filled(nobody.clone())

@@ -33,7 +33,7 @@ const DAY: Duration = Duration::from_hours(24);
 fn cart_of_age(user: &str, age: Duration, now: Timestamp) -> Cart {
     Cart {
         updated_at: Some(now - age),
-        ..cart_of(&UserId::new(user), 1)
+        ..cart_of(&UserId::new(user).unwrap(), 1)
     }
 }
 
@@ -45,7 +45,7 @@ async fn sweep_at(fixture: &dyn Stores, now: Timestamp) -> u64 {
 }
 
 async fn is_there(store: &dyn CartStore, user: &str) -> bool {
-    store.load(&UserId::new(user)).await.unwrap().is_some()
+    store.load(&UserId::new(user).unwrap()).await.unwrap().is_some()
 }
 
 async fn a_sweep_drops_what_nobody_has_changed_for_90_days(fixture: &dyn Stores) {

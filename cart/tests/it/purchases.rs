@@ -218,7 +218,7 @@ async fn a_store_that_is_down_is_waited_for() {
 async fn purchases_of_one_customer_leave_another_alone() {
     let carts = carts(Arc::new(FakeStore::default()), memory_cache());
     add(&carts, 1, 5).await;
-    let other = UserId::new("other");
+    let other = UserId::new("other").unwrap();
     carts
         .add_item(other.clone(), product(1), pieces(5), Terms::default())
         .await

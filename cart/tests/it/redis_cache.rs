@@ -155,7 +155,7 @@ async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
         panic!("a key of its own is empty")
     };
     cache.put(Arc::new(cart_of(&user(), 1)), ticket).await.unwrap();
-    let other = UserId::new("other");
+    let other = UserId::new("other").unwrap();
     let key_of_other = format!("{}cart:other", keys.prefix);
     let _: () = redis::cmd("COPY")
         .arg(key(&keys))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cart::{
     app::CartError,
     domain::{
-        Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CheckoutId, EventId, Held, Key, UsedKey, UserId,
-        Version, Wanted,
+        Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CheckoutId, EventId, Held, IdempotencyKey,
+        UsedKey, UserId, Version, Wanted,
     },
     ports::{CartStore, Saved},
 };
@@ -56,7 +56,7 @@ async fn what_was_saved_is_loaded(fixture: &dyn Stores) {
         added,
     });
     let key = UsedKey {
-        key: Key::new("ключ").unwrap(),
+        key: IdempotencyKey::new("ключ").unwrap(),
         ask: "add 1 1".to_owned(),
         at: in_2100(),
     };
@@ -156,7 +156,7 @@ async fn a_cart_that_is_not_there_is_not_replaced(fixture: &dyn Stores) {
 
 async fn a_cart_that_is_erased_is_gone_and_no_other_one(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    let (ann, bob) = (UserId::new("ann"), UserId::new("ann%"));
+    let (ann, bob) = (UserId::new("ann").unwrap(), UserId::new("ann%").unwrap());
     for user in [&ann, &bob] {
         store.save(&cart_of(user, 3), None).await.unwrap();
     }
@@ -173,7 +173,7 @@ async fn a_cart_that_is_erased_is_gone_and_no_other_one(fixture: &dyn Stores) {
 
 async fn customers_do_not_meet(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    let users = ["a", "A", "a ", "é", "%", "'; DROP TABLE carts; --"].map(UserId::new);
+    let users = ["a", "A", "a ", "é", "%", "'; DROP TABLE carts; --"].map(|user| UserId::new(user).unwrap());
     for user in &users {
         assert_eq!(store.save(&cart_of(user, 1), None).await.unwrap(), Saved::Done);
     }

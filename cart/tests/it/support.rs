@@ -43,7 +43,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
 pub(crate) fn user() -> UserId {
-    UserId::new("u")
+    UserId::new("u").unwrap()
 }
 
 pub(crate) fn product(id: i64) -> ProductId {

@@ -271,7 +271,7 @@ async fn customers_read_their_own_writes() {
     let carts = carts(sqlite_store(&files).await, memory_cache());
     let mut customers = JoinSet::new();
     for n in 0..4 {
-        let user = UserId::new(format!("user {n}"));
+        let user = UserId::new(format!("user {n}")).unwrap();
         // Others who read all the time bring copies into the cache.
         for _ in 0..2 {
             let (carts, user) = (carts.clone(), user.clone());

@@ -17,9 +17,9 @@ impl PaymentProvider {
     }
 
     /// What is charged when a purchase names no payment method.
-    pub(crate) fn default_method(self) -> Option<checkout::domain::PaymentMethod> {
+    pub(crate) fn default_method(self) -> Option<proto::ids::PaymentMethod> {
         match self {
-            Self::Simulated => checkout::domain::PaymentMethod::new(payment::provider::simulated::DEFAULT_METHOD),
+            Self::Simulated => proto::ids::PaymentMethod::new(payment::provider::simulated::DEFAULT_METHOD),
         }
     }
 }

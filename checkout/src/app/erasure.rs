@@ -169,5 +169,5 @@ impl Eraser {
 /// Whether an event says that it is of this user. Of one that cannot be read nobody knows.
 fn names(letter: &Parked, user: &UserId) -> bool {
     let value: Option<Value> = serde_json::from_slice(&letter.message.value).ok();
-    value.is_some_and(|value| value["user_id"] == user.0)
+    value.is_some_and(|value| value["user_id"] == user.as_str())
 }

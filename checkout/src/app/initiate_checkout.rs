@@ -63,7 +63,7 @@ impl Checkouts {
     /// `patience`: how long to wait for the saga to end.
     pub async fn initiate(&self, request: Request, patience: Duration) -> Result<Initiated, InitiateError> {
         let identity = Identity {
-            scope: request.user.0.clone(),
+            scope: request.user.as_str().to_owned(),
             key: request.key.as_str().to_owned(),
             fingerprint: request.fingerprint(),
         };

@@ -134,7 +134,7 @@ mod tests {
 
     fn cart(lines: &[(i64, i64, i64)]) -> CartView {
         let line = |&(product, quantity, price)| CartLine {
-            product: ProductId(product),
+            product: ProductId::new(product).unwrap(),
             quantity: Quantity::new(quantity).unwrap(),
             seen_price: Money::usd(price),
         };
@@ -148,7 +148,7 @@ mod tests {
     fn catalogue(products: &[(i64, i64)]) -> BTreeMap<ProductId, Priced> {
         let priced = |&(id, price)| {
             (
-                ProductId(id),
+                ProductId::new(id).unwrap(),
                 Priced {
                     name: format!("p{id}"),
                     price: Money::usd(price),
@@ -165,7 +165,7 @@ mod tests {
             currency: None,
         };
         Request {
-            user: UserId("u".to_owned()),
+            user: UserId::new("u").unwrap(),
             key: IdempotencyKey::new("k").unwrap(),
             method: PaymentMethod::new("pm_card_ok").unwrap(),
             accept_price_changes,
@@ -194,7 +194,7 @@ mod tests {
     fn nobody_pays_what_they_were_not_shown() {
         let (cart, now) = (cart(&[(1, 2, 100)]), catalogue(&[(1, 120)]));
         let change = PriceChange {
-            product: ProductId(1),
+            product: ProductId::new(1).unwrap(),
             old: Money::usd(100),
             new: Money::usd(120),
         };
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(freeze(&cart(&[]), &catalogue(&[]), &as_seen()), Err(Refusal::Empty));
         assert_eq!(
             freeze(&cart(&[(9, 1, 1)]), &catalogue(&[]), &request(true, Some(1))),
-            Err(Refusal::Gone(vec![ProductId(9)]))
+            Err(Refusal::Gone(vec![ProductId::new(9).unwrap()]))
         );
         let dear = catalogue(&[(1, i64::MAX)]);
         assert_eq!(

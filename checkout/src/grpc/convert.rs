@@ -26,7 +26,7 @@ pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> Result<wire::C
     let items = checkout.purchase.lines.iter().map(item);
     Ok(wire::Checkout {
         checkout_id: checkout.id.to_string(),
-        user_id: checkout.user.0.clone(),
+        user_id: checkout.user.as_str().to_owned(),
         status: wire_status(status).into(),
         order_id: checkout.id.order_id().to_string(),
         items: items.collect::<Result<_, _>>().map_err(StoreError::corrupt)?,
@@ -42,7 +42,7 @@ pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> Result<wire::C
 
 fn item(line: &Line) -> Result<wire::CheckoutItem, MoneyError> {
     Ok(wire::CheckoutItem {
-        product_id: line.product.0,
+        product_id: line.product.get(),
         product_name: line.name.clone(),
         quantity: line.quantity.into(),
         unit_price: Some(line.unit_price.into()),
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_line_that_has_no_subtotal_is_an_error_and_does_not_cost_nothing() {
         let line = |unit_price| Line {
-            product: ProductId(1),
+            product: ProductId::new(1).unwrap(),
             name: "Laptop".to_owned(),
             quantity: Quantity::new(2).unwrap(),
             unit_price: Money::usd(unit_price),

@@ -79,7 +79,7 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
     match refusal {
         CartRefusal::Empty => Refusal::new(Reason::CartEmpty, "cart is empty"),
         CartRefusal::Gone(products) => {
-            let ids: Vec<_> = products.iter().map(|product| product.0).collect();
+            let ids: Vec<_> = products.iter().map(|product| product.get()).collect();
             Refusal::new(
                 Reason::ProductUnavailable,
                 "the cart holds products that are not sold any more",
@@ -102,7 +102,7 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
         CartRefusal::PriceChanged { changes, total } => {
             let change = |change: &PriceChange| {
                 json!({
-                    "product_id": change.product.0,
+                    "product_id": change.product.get(),
                     "old_minor": change.old.minor_units(),
                     "new_minor": change.new.minor_units(),
                 })

@@ -31,7 +31,7 @@ impl GrpcCarts {
 impl Carts for GrpcCarts {
     async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError> {
         let request = GetCartRequest {
-            user_id: user.0.clone(),
+            user_id: user.as_str().to_owned(),
             fresh: true,
         };
         view(self.0.clone().get_cart(request).await?.into_inner().cart)
@@ -39,11 +39,11 @@ impl Carts for GrpcCarts {
 
     async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Answer<()> {
         let line = |line: &Line| HoldLine {
-            product_id: line.product.0,
+            product_id: line.product.get(),
             quantity: line.quantity.get(),
         };
         let request = HoldRequest {
-            user_id: user.0.clone(),
+            user_id: user.as_str().to_owned(),
             checkout_id: id.to_string(),
             cart_id: purchase.cart.id.map(|id| id.to_string()).unwrap_or_default(),
             cart_version: purchase.cart.version,
@@ -54,7 +54,7 @@ impl Carts for GrpcCarts {
 
     async fn give_back(&self, id: CheckoutId, user: &UserId) -> Answer<()> {
         let request = GiveBackRequest {
-            user_id: user.0.clone(),
+            user_id: user.as_str().to_owned(),
             checkout_id: id.to_string(),
         };
         answer(self.0.clone().give_back(request).await, &[]).map(drop)
@@ -86,7 +86,7 @@ fn uuid(id: &str) -> Result<Uuid, PeerError> {
 
 fn line(item: CartItem) -> Result<CartLine, PeerError> {
     Ok(CartLine {
-        product: ProductId(item.product_id),
+        product: ProductId::new(item.product_id).ok_or_else(|| unreadable("a line without a product"))?,
         quantity: Quantity::new(i64::from(item.quantity)).map_err(unreadable)?,
         seen_price: convert::money("price", item.price).map_err(Status::from)?,
     })

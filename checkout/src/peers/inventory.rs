@@ -29,7 +29,7 @@ impl Stock for GrpcStock {
         let lines = lines
             .iter()
             .map(|line| wire::Line {
-                product_id: line.product.0,
+                product_id: line.product.get(),
                 quantity: line.quantity.get(),
             })
             .collect();

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use proto::{
     convert,
+    ids::MAX_PRODUCT_ID,
     product::v1::{BatchGetProductsRequest, product_service_client::ProductServiceClient},
 };
 use runtime::channel::Peer;
 
+use super::unreadable;
 use crate::{
     domain::{Priced, ProductId},
     ports::{Catalogue, PeerError},
@@ -26,15 +28,15 @@ impl GrpcCatalogue {
 impl Catalogue for GrpcCatalogue {
     async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError> {
         // A cart of an earlier version may hold larger ids, which are nobody's any more.
-        let ids = products.iter().map(|product| product.0);
+        let ids = products.iter().map(|product| product.get());
         let request = BatchGetProductsRequest {
-            ids: ids.filter(|id| *id <= convert::MAX_PRODUCT_ID).collect(),
+            ids: ids.filter(|id| *id <= MAX_PRODUCT_ID).collect(),
         };
         let found = self.0.clone().batch_get_products(request).await?.into_inner().products;
         let priced = found.into_iter().map(|product| {
             let price = convert::money("price", product.price).map_err(tonic::Status::from)?;
             Ok((
-                ProductId(product.id),
+                ProductId::new(product.id).ok_or_else(|| unreadable("a product without an id"))?,
                 Priced {
                     name: product.name,
                     price,

@@ -23,7 +23,7 @@ pub struct Participants {
 #[async_trait]
 impl Calls<CheckoutMachine> for Participants {
     async fn call(&self, call: Call, saga: &mut Saga<CheckoutMachine>) -> Outcome<Failure> {
-        let (id, user) = (CheckoutId(saga.id.0), UserId(saga.scope.clone()));
+        let (id, user) = (CheckoutId(saga.id.0), UserId::stored(saga.scope.clone()));
         let purchase = &saga.data.purchase;
         let answer = match call {
             Call::Reserve => self.stock.reserve(id, &purchase.lines).await,

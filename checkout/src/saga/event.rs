@@ -56,7 +56,7 @@ fn completed(saga: &Saga<CheckoutMachine>, now: Timestamp) -> Result<CheckoutCom
     let item = |line: &Line| {
         let subtotal = line.subtotal().map_err(StoreError::corrupt)?;
         Ok(PurchasedItem {
-            product_id: line.product.0,
+            product_id: line.product.get(),
             product_name: line.name.clone(),
             quantity: line.quantity.get(),
             unit_price: Amount(line.unit_price.minor_units()),
@@ -66,7 +66,7 @@ fn completed(saga: &Saga<CheckoutMachine>, now: Timestamp) -> Result<CheckoutCom
     let payment_id = saga.data.payment_id.clone();
     Ok(CheckoutCompleted {
         checkout_id: saga.id.0,
-        order_id: CheckoutId(saga.id.0).order_id(),
+        order_id: CheckoutId(saga.id.0).order_id().0,
         user_id: saga.scope.clone(),
         items: purchase.lines.iter().map(item).collect::<Result<_, StoreError>>()?,
         total_amount: Amount(purchase.total.minor_units()),

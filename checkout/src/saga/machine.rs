@@ -107,7 +107,7 @@ impl Machine for CheckoutMachine {
         let lines: Vec<StoredLine> = row.json("lines")?;
         let lines = lines.into_iter().map(|line| line.line(currency));
         let method = row.text("payment_method")?;
-        let method = PaymentMethod::new(&method)
+        let method = PaymentMethod::new(method.as_str())
             .ok_or_else(|| StoreError::corrupt(format!("column payment_method holds {method:?}")))?;
         Ok(Data {
             method,
@@ -137,7 +137,7 @@ struct StoredLine {
 impl StoredLine {
     fn of(line: &Line) -> Self {
         Self {
-            product_id: line.product.0,
+            product_id: line.product.get(),
             name: line.name.clone(),
             quantity: line.quantity.get(),
             unit_price: line.unit_price.minor_units(),
@@ -146,7 +146,7 @@ impl StoredLine {
 
     fn line(self, currency: Currency) -> Result<Line, StoreError> {
         Ok(Line {
-            product: ProductId(self.product_id),
+            product: ProductId::new(self.product_id).ok_or_else(|| StoreError::corrupt("product id"))?,
             name: self.name,
             quantity: Quantity::new(self.quantity).map_err(StoreError::corrupt)?,
             unit_price: Money::new(self.unit_price, currency),
@@ -164,7 +164,7 @@ impl From<Saga<CheckoutMachine>> for Checkout {
         } = saga.data;
         Self {
             id: CheckoutId(saga.id.0),
-            user: UserId(saga.scope),
+            user: UserId::stored(saga.scope),
             fingerprint: saga.fingerprint,
             method,
             purchase,

@@ -30,7 +30,7 @@ fn changed() -> Failure {
 }
 
 fn states() -> Vec<State> {
-    [CheckoutMachine::way(), CheckoutMachine::aside()].concat()
+    [CheckoutMachine::happy_path(), CheckoutMachine::other_states()].concat()
 }
 
 impl Sample for CheckoutMachine {
@@ -39,7 +39,7 @@ impl Sample for CheckoutMachine {
 
     fn data(number: u32) -> Data {
         let line = |product, quantity, price| Line {
-            product: ProductId(product),
+            product: ProductId::new(product).unwrap(),
             name: format!("Ware \"{product}\" ü"),
             quantity: Quantity::new(quantity).unwrap(),
             unit_price: Money::usd(price),
@@ -56,7 +56,7 @@ impl Sample for CheckoutMachine {
         }
     }
 
-    fn way() -> Vec<State> {
+    fn happy_path() -> Vec<State> {
         vec![
             State::Initiated,
             State::InventoryReserved,
@@ -67,7 +67,7 @@ impl Sample for CheckoutMachine {
         ]
     }
 
-    fn aside() -> Vec<State> {
+    fn other_states() -> Vec<State> {
         vec![
             State::Releasing(declined()),
             State::GivingBack(declined()),
@@ -85,7 +85,7 @@ impl Sample for CheckoutMachine {
         ]
     }
 
-    fn after(data: Data, state: &State) -> Data {
+    fn data_in(data: Data, state: &State) -> Data {
         match state {
             State::CartHeld => Data { held: true, ..data },
             State::PaymentCompleted => Data {

@@ -52,7 +52,7 @@ pub struct PostgresRecords(pub Postgres);
 impl CustomerRecords for PostgresRecords {
     async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError> {
         let row = sqlx::query(UNHELD)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(cart_version)
             .bind(i64::try_from(UNREAD_FOR.as_secs()).map_err(StoreError::corrupt)?)
             .fetch_optional(self.0.reader())
@@ -66,7 +66,7 @@ impl CustomerRecords for PostgresRecords {
 
     async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError> {
         let rows = sqlx::query(ENDED)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(i64::try_from(limit).map_err(StoreError::corrupt)?)
             .fetch_all(self.0.reader())
             .await?;
@@ -101,9 +101,9 @@ impl CustomerRecords for PostgresRecords {
 async fn forget(tx: &mut PgConnection, user: UserId, ids: Vec<Uuid>) -> Result<u64, StoreError> {
     let keys: Vec<_> = ids.iter().map(ToString::to_string).collect();
     let forgotten = sqlx::query(FORGET)
-        .bind(proto::convert::ERASED_USER)
+        .bind(proto::ids::ERASED_USER)
         .bind(ids)
-        .bind(user.0)
+        .bind(user.into_string())
         .execute(&mut *tx)
         .await?;
     sqlx::query(FORGET_EVENTS).bind(keys).execute(tx).await?;

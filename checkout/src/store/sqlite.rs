@@ -52,7 +52,7 @@ pub struct SqliteRecords(pub Sqlite);
 impl CustomerRecords for SqliteRecords {
     async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError> {
         let row = sqlx::query(UNHELD)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(cart_version)
             .bind(i64::try_from(UNREAD_FOR.as_millis()).map_err(StoreError::corrupt)?)
             .fetch_optional(self.0.reader())
@@ -67,7 +67,7 @@ impl CustomerRecords for SqliteRecords {
 
     async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError> {
         let rows = sqlx::query(ENDED)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(i64::try_from(limit).map_err(StoreError::corrupt)?)
             .fetch_all(self.0.reader())
             .await?;
@@ -106,9 +106,9 @@ impl CustomerRecords for SqliteRecords {
 async fn forget(tx: &mut SqliteConnection, user: UserId, ids: Vec<String>) -> Result<u64, StoreError> {
     let ids = json!(ids).to_string();
     let forgotten = sqlx::query(FORGET)
-        .bind(proto::convert::ERASED_USER)
+        .bind(proto::ids::ERASED_USER)
         .bind(&ids)
-        .bind(user.0)
+        .bind(user.into_string())
         .execute(&mut *tx)
         .await?;
     sqlx::query(FORGET_EVENTS).bind(&ids).execute(tx).await?;

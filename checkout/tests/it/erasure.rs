@@ -127,7 +127,7 @@ fn purchase() -> CheckoutId {
 }
 
 fn ann() -> UserId {
-    UserId("ann".to_owned())
+    UserId::new("ann").unwrap()
 }
 
 fn message() -> Message {

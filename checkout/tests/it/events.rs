@@ -55,8 +55,8 @@ async fn a_purchase_tells_everything_an_order_needs() {
     };
     let expected = CheckoutCompleted {
         checkout_id: checkout.id.0,
-        order_id: checkout.id.order_id(),
-        user_id: checkout.user.0.clone(),
+        order_id: checkout.id.order_id().0,
+        user_id: checkout.user.as_str().to_owned(),
         items: vec![item(1, 2, "10.00", "20.00"), item(2, 1, "2.50", "2.50")],
         total_amount: "22.50".parse().unwrap(),
         currency: Currency::USD,
@@ -86,7 +86,7 @@ async fn a_purchase_that_failed_tells_why() {
         let told: CheckoutFailed = serde_json::from_slice(&event.data).unwrap();
         let expected = CheckoutFailed {
             checkout_id: checkout.id.0,
-            user_id: checkout.user.0.clone(),
+            user_id: checkout.user.as_str().to_owned(),
             reason: reason.to_owned(),
             message: checkout.state.failure().unwrap().message.clone(),
             failed_at: event.time,

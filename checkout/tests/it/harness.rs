@@ -14,7 +14,7 @@ use checkout::{
     domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Request, UserId},
     saga::{CheckoutMachine, Participants, State},
 };
-use events::Wake;
+use events::RelayWaker;
 use runtime::{Runtime, Tasks};
 use saga::{Engine, Filter, Journal, Parts, SagaId, State as _, journal::memory};
 
@@ -41,7 +41,7 @@ pub(crate) struct Harness {
 /// A request with this key, of a customer of its own.
 pub(crate) fn request(key: &str) -> Request {
     Request {
-        user: UserId(format!("user-of-{key}")),
+        user: UserId::new(format!("user-of-{key}")).unwrap(),
         key: IdempotencyKey::new(key).unwrap(),
         method: PaymentMethod::new("pm_card_ok").unwrap(),
         accept_price_changes: false,
@@ -71,7 +71,7 @@ impl Harness {
         let parts = Parts {
             journal: Arc::new(journal.clone()),
             calls: Arc::new(participants),
-            wake: Wake::default(),
+            wake: RelayWaker::default(),
             owner: owner.to_owned(),
         };
         let runtime = Runtime::system();

@@ -33,7 +33,7 @@ mod sizes {
 
     pub(super) async fn fifty_lines_of_long_names_come_back_as_they_were(fixture: &dyn Stores) {
         let line = |product| Line {
-            product: ProductId(product),
+            product: ProductId::new(product).unwrap(),
             name: "\u{1F4BB}\\\"'".repeat(50),
             quantity: Quantity::new(99).unwrap(),
             unit_price: Money::usd(100_000_000),

@@ -49,7 +49,7 @@ async fn a_key_belongs_to_one_user() {
     let harness = Harness::new();
     let first = harness.buy(request("k")).await;
     let other = Request {
-        user: UserId("user-2".to_owned()),
+        user: UserId::new("user-2").unwrap(),
         ..request("k")
     };
     let second = harness.buy(other.clone()).await;
@@ -58,7 +58,7 @@ async fn a_key_belongs_to_one_user() {
         harness
             .checkouts
             .engine
-            .get(SagaId(first.id.0), Some(&other.user.0))
+            .get(SagaId(first.id.0), Some(other.user.as_str()))
             .await
             .unwrap()
             .is_none()
@@ -67,7 +67,7 @@ async fn a_key_belongs_to_one_user() {
         harness
             .checkouts
             .engine
-            .get(SagaId(second.id.0), Some(&other.user.0))
+            .get(SagaId(second.id.0), Some(other.user.as_str()))
             .await
             .unwrap()
             .is_some()
@@ -125,7 +125,7 @@ async fn a_changed_price_leaves_the_key_free() {
     let harness = Harness::new();
     let world = harness.world.clone();
     let change = PriceChange {
-        product: ProductId(2),
+        product: ProductId::new(2).unwrap(),
         old: Money::usd(250),
         new: Money::usd(275),
     };
@@ -167,7 +167,7 @@ async fn a_product_that_is_gone_leaves_the_key_free() {
         let InitiateError::Refused(Refusal::Gone(products)) = error else {
             panic!("{error:?}");
         };
-        assert_eq!(products, &[ProductId(2)]);
+        assert_eq!(products, &[ProductId::new(2).unwrap()]);
     };
     assert_key_stays_free(&harness, || world.delist(2), || world.set_price(2, 250), refused).await;
 }

@@ -201,7 +201,7 @@ impl Ledger {
         let available = self.available.get(&line.product).copied().unwrap_or(0);
         let requested = line.quantity.get();
         (available < requested).then_some(Shortage {
-            product_id: line.product.0,
+            product_id: line.product.get(),
             requested,
             available,
         })

@@ -39,7 +39,7 @@ async fn a_purchase_happens_completely_and_once() {
 async fn the_journal_is_looked_into_once_when_nothing_is_in_the_way() {
     let harness = Harness::new();
     harness.buy(request("k")).await;
-    assert_eq!(harness.journal.looks(), 1);
+    assert_eq!(harness.journal.reads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,6 +183,9 @@ async fn purchases_of_the_last_pieces_do_not_sell_them_twice() {
     }
     // Two pieces of the first each.
     assert_eq!(completed, 5);
-    assert_eq!(harness.world.ledger().available[&checkout::domain::ProductId(1)], 0);
+    assert_eq!(
+        harness.world.ledger().available[&checkout::domain::ProductId::new(1).unwrap()],
+        0
+    );
     harness.assert_sound("last pieces").await;
 }

@@ -45,7 +45,11 @@ impl World {
 
     /// So many pieces of each of the two.
     pub(crate) fn restock(&self, pieces: i64) {
-        self.ledger().available = [(ProductId(1), pieces), (ProductId(2), pieces)].into();
+        self.ledger().available = [
+            (ProductId::new(1).unwrap(), pieces),
+            (ProductId::new(2).unwrap(), pieces),
+        ]
+        .into();
     }
 
     pub(crate) fn set_price(&self, product: i64, price: i64) {
@@ -53,17 +57,20 @@ impl World {
             name: format!("Product {product}"),
             price: Money::usd(price),
         };
-        self.prices.lock().unwrap().insert(ProductId(product), priced);
+        self.prices
+            .lock()
+            .unwrap()
+            .insert(ProductId::new(product).unwrap(), priced);
     }
 
     pub(crate) fn delist(&self, product: i64) {
-        self.prices.lock().unwrap().remove(&ProductId(product));
+        self.prices.lock().unwrap().remove(&ProductId::new(product).unwrap());
     }
 
     /// Puts these into every cart in place of what is free there: product, quantity and the price that was seen.
     pub(crate) fn fill_cart(&self, lines: &[(i64, i64, i64)]) {
         let line = |&(product, quantity, price)| CartLine {
-            product: ProductId(product),
+            product: ProductId::new(product).unwrap(),
             quantity: Quantity::new(quantity).unwrap(),
             seen_price: Money::usd(price),
         };

@@ -22,7 +22,7 @@ use crate::{
     encode::{self, Time},
     etag::{self, ExpectedVersion},
     key::HeaderKey,
-    path::ProductId,
+    path::ProductPath,
     problem::Problem,
     shared::Shared,
 };
@@ -171,14 +171,14 @@ async fn add_item(
 async fn set_quantity(
     State(shared): State<Arc<Shared>>,
     user: Customer,
-    ProductId(product_id): ProductId,
+    ProductPath(product): ProductPath,
     ExpectedVersion(expected_version): ExpectedVersion,
     mut body: Fields,
 ) -> Answer {
     let quantity = body.quantity();
     let request = body.finish(UpdateQuantityRequest {
         user_id: user.into_id(),
-        product_id,
+        product_id: product.get(),
         quantity,
         expected_version,
     })?;
@@ -189,12 +189,12 @@ async fn set_quantity(
 async fn remove_item(
     State(shared): State<Arc<Shared>>,
     user: Customer,
-    ProductId(product_id): ProductId,
+    ProductPath(product): ProductPath,
     ExpectedVersion(expected_version): ExpectedVersion,
 ) -> Answer {
     let request = RemoveItemRequest {
         user_id: user.into_id(),
-        product_id,
+        product_id: product.get(),
         expected_version,
     };
     let answer = shared.cart().remove_item(request).await?.into_inner();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     Answer,
     encode::{self, Time},
-    path::ProductId,
+    path::ProductPath,
     problem::Problem,
     query::Query,
     shared::Shared,
@@ -85,10 +85,10 @@ async fn list(State(shared): State<Arc<Shared>>, mut query: Query) -> Answer {
     .into_response())
 }
 
-async fn show(State(shared): State<Arc<Shared>>, ProductId(id): ProductId) -> Answer {
+async fn show(State(shared): State<Arc<Shared>>, ProductPath(id): ProductPath) -> Answer {
     let answer = shared
         .product()
-        .get_product(GetProductRequest { id })
+        .get_product(GetProductRequest { id: id.get() })
         .await?
         .into_inner();
     let product = encode::required(answer.product, "product")?;

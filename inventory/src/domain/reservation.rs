@@ -12,33 +12,10 @@
 //!
 //! Reserve with other lines than the first time is a mismatch, except after a release.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::{Lines, Movement, ProductId};
-
-/// A checkout's id, by which its reservation is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckoutId(Uuid);
-
-impl CheckoutId {
-    pub const fn new(id: Uuid) -> Self {
-        Self(id)
-    }
-
-    pub const fn get(self) -> Uuid {
-        self.0
-    }
-}
-
-impl fmt::Display for CheckoutId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Where a reservation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,24 +3,7 @@
 use std::collections::BTreeMap;
 
 use money::{Quantity, QuantityError};
-use serde::{Deserialize, Serialize};
-
-const MAX_KEY: usize = 255;
-
-/// A product's id: positive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ProductId(i64);
-
-impl ProductId {
-    /// `None` for what is not positive.
-    pub const fn new(id: i64) -> Option<Self> {
-        if id > 0 { Some(Self(id)) } else { None }
-    }
-
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-}
+use proto::ids::{IdempotencyKey, ProductId};
 
 /// What there is of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,22 +86,6 @@ impl Movement {
     }
 }
 
-/// What a caller names a delivery by, so that it counts once: 1 to 255 printable characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdempotencyKey(String);
-
-impl IdempotencyKey {
-    /// `None` for what is not 1 to 255 printable characters.
-    pub fn new(key: &str) -> Option<Self> {
-        let fits = !key.is_empty() && key.chars().nth(MAX_KEY).is_none() && !key.contains(char::is_control);
-        fits.then(|| Self(key.to_owned()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Goods received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
@@ -149,14 +116,6 @@ mod tests {
     #[test]
     fn lines_that_add_up_to_an_absurd_quantity_are_refused() {
         assert_eq!(Lines::add_up([line(1, Quantity::MAX), line(1, 1)]), Err(QuantityError));
-    }
-
-    #[test]
-    fn a_key_is_short_and_printable() {
-        assert!(IdempotencyKey::new(&"ü".repeat(255)).is_some());
-        for wrong in ["", "a\nb", "\0", &"k".repeat(256)] {
-            assert_eq!(IdempotencyKey::new(wrong), None, "{wrong:?}");
-        }
     }
 
     #[test]

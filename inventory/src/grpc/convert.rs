@@ -1,10 +1,14 @@
 //! Between the wire's values and the domain's.
 
 use money::Quantity;
-use proto::{Reason, inventory::v1 as wire, status::Refusal};
-use uuid::Uuid;
+use proto::{
+    Reason,
+    convert::{idempotency_key, product_id},
+    inventory::v1 as wire,
+    status::Refusal,
+};
 
-use crate::domain::{CheckoutId, Delivery, IdempotencyKey, Lines, ProductId, Stock};
+use crate::domain::{Delivery, Lines, ProductId, Stock};
 
 const MAX_LINES: usize = 100;
 const MAX_PRODUCTS: usize = 1_000;
@@ -16,11 +20,6 @@ pub(super) fn stock(stock: Stock) -> wire::Stock {
         held: stock.held,
         available: stock.available(),
     }
-}
-
-pub(super) fn checkout_id(id: &str) -> Result<CheckoutId, Refusal> {
-    let id = Uuid::try_parse(id).map_err(|_| Refusal::field("checkout_id", "checkout_id must be a UUID"))?;
-    Ok(CheckoutId::new(id))
 }
 
 pub(super) fn product_ids(ids: &[i64]) -> Result<Vec<ProductId>, Refusal> {
@@ -55,22 +54,11 @@ pub(super) fn lines(lines: &[wire::Line]) -> Result<Lines, Refusal> {
 }
 
 pub(super) fn delivery(request: &wire::AddStockRequest) -> Result<Delivery, Refusal> {
-    let key = IdempotencyKey::new(&request.idempotency_key);
     Ok(Delivery {
         product: product_id("product_id", request.product_id)?,
         quantity: quantity("quantity", request.quantity)?,
-        key: key.ok_or_else(|| {
-            Refusal::field(
-                "idempotency_key",
-                "idempotency_key must be 1 to 255 printable characters",
-            )
-        })?,
+        key: idempotency_key(&request.idempotency_key)?,
     })
-}
-
-fn product_id(field: &str, id: i64) -> Result<ProductId, Refusal> {
-    let wrong = || Refusal::field(field, "it is not an id");
-    ProductId::new(proto::convert::product_id(field, id)?).ok_or_else(wrong)
 }
 
 fn quantity(field: &str, pieces: i64) -> Result<Quantity, Refusal> {

@@ -145,7 +145,7 @@ impl Round<'_> {
 
     async fn receives(&self) {
         let delivery = Delivery {
-            key: IdempotencyKey::new(&format!("new {}", self.n)).unwrap(),
+            key: IdempotencyKey::new(format!("new {}", self.n)).unwrap(),
             product: self.product(0),
             quantity: Quantity::new(5).unwrap(),
         };
@@ -155,5 +155,5 @@ impl Round<'_> {
 }
 
 fn new_checkout() -> CheckoutId {
-    CheckoutId::new(Ids::random().next())
+    CheckoutId(Ids::random().next())
 }

@@ -102,7 +102,7 @@ fn product(id: i64) -> ProductId {
 }
 
 fn new_checkout() -> CheckoutId {
-    CheckoutId::new(Ids::random().next())
+    CheckoutId(Ids::random().next())
 }
 
 fn lines(lines: &[(i64, i64)]) -> Lines {

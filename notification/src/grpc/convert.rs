@@ -8,13 +8,9 @@ use storage::Cursor;
 
 use crate::domain::{Kind, Notification, UserId};
 
-pub(super) fn user_id(wire: &str) -> Result<UserId, Refusal> {
-    proto::convert::user_id(wire).map(|id| UserId(id.to_owned()))
-}
-
 /// The list of a user, to which its page tokens belong.
 fn list_of(user: &UserId) -> String {
-    format!("notifications of {}", user.0)
+    format!("notifications of {}", user.as_str())
 }
 
 pub(super) fn page_token(wire: &str, user: &UserId) -> Result<Option<Cursor>, Refusal> {
@@ -41,7 +37,7 @@ pub(super) fn notification(notification: Notification) -> wire::Notification {
     };
     wire::Notification {
         id: notification.id.0.to_string(),
-        user_id: notification.user_id.0,
+        user_id: notification.user_id.into_string(),
         kind: kind.into(),
         checkout_id: notification.checkout_id.0.to_string(),
         text: notification.text,

@@ -90,7 +90,7 @@ impl NotificationStore for PostgresNotificationStore {
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError> {
         let Cursor { at, id } = after.unwrap_or(FIRST);
         let rows = sqlx::query(PAGE)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(timestamptz(at.max(EARLIEST)))
             .bind(id)
             .bind(i64::from(size) + 1)
@@ -124,7 +124,7 @@ async fn tell(tx: &mut PgConnection, notification: Notification, now: Timestamp)
         .bind(proto::events::NOTIFICATION_GROUP)
         .bind(notification.id.0)
         .bind(timestamptz(now))
-        .bind(notification.user_id.0)
+        .bind(notification.user_id.into_string())
         .bind(notification.kind.as_str())
         .bind(notification.checkout_id.0)
         .bind(notification.text)
@@ -143,7 +143,7 @@ async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, 
     sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
     sqlx::query(WAIT_FOR_TELLERS).execute(&mut *tx).await?;
     let erased = sqlx::query(ERASE)
-        .bind(user.0)
+        .bind(user.into_string())
         .bind(i64::from(limit))
         .execute(tx)
         .await?;
@@ -155,7 +155,7 @@ fn notification(row: &PgRow) -> Result<Notification, StoreError> {
     let created_at: SqlTimestamp = row.try_get("created_at")?;
     Ok(Notification {
         id: NotificationId(row.try_get("id")?),
-        user_id: UserId(row.try_get("user_id")?),
+        user_id: UserId::stored(row.try_get("user_id")?),
         kind: Kind::parse(kind).ok_or_else(|| StoreError::corrupt(format!("there is no kind {kind}")))?,
         checkout_id: CheckoutId(row.try_get("checkout_id")?),
         text: row.try_get("text")?,

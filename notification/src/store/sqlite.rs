@@ -65,7 +65,7 @@ impl NotificationStore for SqliteNotificationStore {
         // Ids are digits and lower-case letters, so that their texts are in the order of the ids.
         let (at, id) = after.map_or((i64::MAX, String::new()), |c| (c.at.as_millisecond(), c.id.to_string()));
         let rows = sqlx::query(PAGE)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(at)
             .bind(id)
             .bind(i64::from(size) + 1)
@@ -121,7 +121,7 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
          ON CONFLICT DO NOTHING",
     )
     .bind(id.0.to_string())
-    .bind(user_id.0)
+    .bind(user_id.into_string())
     .bind(kind.as_str())
     .bind(checkout_id.0.to_string())
     .bind(text)
@@ -147,7 +147,11 @@ async fn erase(
         .bind(serde_json::json!(ids).to_string())
         .execute(&mut *tx)
         .await?;
-    let erased = sqlx::query(ERASE).bind(user.0).bind(limit).execute(tx).await?;
+    let erased = sqlx::query(ERASE)
+        .bind(user.into_string())
+        .bind(limit)
+        .execute(tx)
+        .await?;
     Ok(erased.rows_affected())
 }
 
@@ -155,7 +159,7 @@ fn notification(row: &SqliteRow) -> Result<Notification, StoreError> {
     let kind: &str = row.try_get("kind")?;
     Ok(Notification {
         id: NotificationId(id(row, "id")?),
-        user_id: UserId(row.try_get("user_id")?),
+        user_id: UserId::stored(row.try_get("user_id")?),
         kind: Kind::parse(kind).ok_or_else(|| StoreError::corrupt(format!("there is no kind {kind}")))?,
         checkout_id: CheckoutId(id(row, "checkout_id")?),
         text: row.try_get("text")?,

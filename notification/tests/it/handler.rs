@@ -39,7 +39,7 @@ async fn telling() -> Telling {
 impl Telling {
     async fn told(&self, user: &str) -> Vec<Notification> {
         self.store
-            .list(&UserId(user.to_owned()), None, 1_000)
+            .list(&UserId::new(user.to_owned()).unwrap(), None, 1_000)
             .await
             .unwrap()
             .items

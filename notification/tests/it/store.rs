@@ -68,7 +68,7 @@ testing::contract! { store_contract:
 store_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
 
 fn user(name: &str) -> UserId {
-    UserId(name.to_owned())
+    UserId::new(name.to_owned()).unwrap()
 }
 
 /// The `n`th notification, of something that happened at millisecond `at`.

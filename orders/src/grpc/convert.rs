@@ -12,10 +12,6 @@ use crate::domain::{Line, Order, OrderId, UserId};
 /// Of a text that is no UUID, the characters that the answer repeats. Statuses travel in headers, which have a limit.
 const REPEATED: usize = 100;
 
-pub(super) fn user_id(wire: &str) -> Result<UserId, Refusal> {
-    proto::convert::user_id(wire).map(|id| UserId(id.to_owned()))
-}
-
 pub(super) fn order_id(wire: &str) -> Result<OrderId, Refusal> {
     let wrong = |_| {
         let repeated: String = wire.chars().take(REPEATED).collect();
@@ -27,7 +23,7 @@ pub(super) fn order_id(wire: &str) -> Result<OrderId, Refusal> {
 
 /// The list of a user, to which its page tokens belong.
 fn list_of(user: &UserId) -> String {
-    format!("orders of {}", user.0)
+    format!("orders of {}", user.as_str())
 }
 
 pub(super) fn page_token(wire: &str, user: &UserId) -> Result<Option<Cursor>, Refusal> {
@@ -51,7 +47,7 @@ pub(super) fn order(order: &Order) -> wire::Order {
     wire::Order {
         id: order.id().0.to_string(),
         checkout_id: order.checkout_id().0.to_string(),
-        user_id: order.user_id().0.clone(),
+        user_id: order.user_id().as_str().to_owned(),
         total_amount: Some(order.total().into()),
         status: OrderStatus::Confirmed.into(),
         items: order.lines().iter().map(line).collect(),
@@ -62,7 +58,7 @@ pub(super) fn order(order: &Order) -> wire::Order {
 
 fn line(line: &Line) -> wire::OrderItem {
     wire::OrderItem {
-        product_id: line.product_id().0,
+        product_id: line.product_id().get(),
         product_name: line.product_name().to_owned(),
         quantity: line.quantity().into(),
         price: Some(line.price().into()),

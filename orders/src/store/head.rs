@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use money::Money;
 use storage::StoreError;
 
-use crate::domain::{Line, Order, Origin};
+use crate::domain::{Line, Order, Origin, ProductId};
 
 /// An order without its lines.
 pub(super) struct Head {
@@ -20,4 +20,8 @@ impl Head {
         let order = Order::new(self.origin, lines, self.total, self.created_at).map_err(StoreError::corrupt)?;
         Ok(order.changed_at(self.updated_at))
     }
+}
+
+pub(super) fn product(id: i64) -> Result<ProductId, StoreError> {
+    ProductId::new(id).ok_or_else(|| StoreError::corrupt(format!("product id {id}")))
 }

@@ -12,10 +12,10 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::head::Head;
+use super::head::{Head, product};
 use crate::{
     commits,
-    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    domain::{CheckoutId, Line, Order, OrderId, Origin, UserId},
     ports::{OrderStore, Recorded},
 };
 
@@ -128,7 +128,7 @@ impl OrderStore for PostgresOrderStore {
     async fn find(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, StoreError> {
         let row = sqlx::query(ONE)
             .bind(id.0)
-            .bind(&user.0)
+            .bind(user.as_str())
             .fetch_optional(self.db.reader())
             .await?;
         row.as_ref().map(order).transpose()
@@ -137,7 +137,7 @@ impl OrderStore for PostgresOrderStore {
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Order>, StoreError> {
         let Cursor { at, id } = after.unwrap_or(FIRST);
         let rows = sqlx::query(PAGE)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(timestamptz(at.max(EARLIEST)))
             .bind(id)
             .bind(i64::from(size) + 1)
@@ -176,17 +176,17 @@ async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp
         .bind(timestamptz(now))
         .bind(order.id().0)
         .bind(order.checkout_id().0)
-        .bind(&order.user_id().0)
+        .bind(order.user_id().as_str())
         .bind(order.total().minor_units())
         .bind(order.total().currency().to_string())
         .bind(timestamptz(order.created_at()))
         .bind(timestamptz(order.updated_at()))
-        .bind(each(|line| line.product_id().0))
+        .bind(each(|line| line.product_id().get()))
         .bind(names)
         .bind(each(|line| line.quantity().get()))
         .bind(each(|line| line.price().minor_units()))
         .bind(each(|line| line.subtotal().minor_units()))
-        .bind(UserId::erased(order.checkout_id()).0)
+        .bind(UserId::erased(order.checkout_id()).into_string())
         .fetch_one(&mut *tx)
         .await?;
     if done.try_get("placed")? {
@@ -209,8 +209,8 @@ async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, 
     sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
     sqlx::query(WAIT_FOR_RECORDERS).execute(&mut *tx).await?;
     let erased = sqlx::query(ERASE)
-        .bind(proto::convert::ERASED_USER)
-        .bind(user.0)
+        .bind(proto::ids::ERASED_USER)
+        .bind(user.into_string())
         .bind(i64::from(limit))
         .execute(tx)
         .await?;
@@ -226,7 +226,7 @@ fn order(row: &PgRow) -> Result<Order, StoreError> {
         origin: Origin {
             id: OrderId(row.try_get("id")?),
             checkout_id: CheckoutId(row.try_get("checkout_id")?),
-            user_id: UserId(row.try_get("user_id")?),
+            user_id: UserId::stored(row.try_get("user_id")?),
         },
         total: Money::new(row.try_get("total")?, currency),
         created_at: row.try_get::<SqlTimestamp, _>("created_at")?.to_jiff(),
@@ -245,7 +245,7 @@ fn lines(row: &PgRow, currency: Currency) -> Result<Vec<Line>, StoreError> {
     let lines = columns.map(|((((id, name), quantity), price), subtotal)| {
         let quantity = Quantity::new(quantity).map_err(StoreError::corrupt)?;
         let (price, subtotal) = (Money::new(price, currency), Money::new(subtotal, currency));
-        Line::new(ProductId(id), name, quantity, price, subtotal).map_err(StoreError::corrupt)
+        Line::new(product(id)?, name, quantity, price, subtotal).map_err(StoreError::corrupt)
     });
     lines.collect()
 }

@@ -11,10 +11,10 @@ use sqlx::{QueryBuilder, Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
 use uuid::Uuid;
 
-use super::head::Head;
+use super::head::{Head, product};
 use crate::{
     commits,
-    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    domain::{CheckoutId, Line, Order, OrderId, Origin, UserId},
     ports::{OrderStore, Recorded},
 };
 
@@ -100,7 +100,7 @@ impl OrderStore for SqliteOrderStore {
     async fn find(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, StoreError> {
         let row = sqlx::query(ONE)
             .bind(id.0.to_string())
-            .bind(&user.0)
+            .bind(user.as_str())
             .fetch_optional(self.db.reader())
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -111,7 +111,7 @@ impl OrderStore for SqliteOrderStore {
         // Ids are digits and lower-case letters, so that their texts are in the order of the ids.
         let (at, id) = after.map_or((i64::MAX, String::new()), |c| (c.at.as_millisecond(), c.id.to_string()));
         let rows = sqlx::query(PAGE)
-            .bind(&user.0)
+            .bind(user.as_str())
             .bind(at)
             .bind(id)
             .bind(i64::from(size) + 1)
@@ -168,8 +168,8 @@ async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Times
     )
     .bind(&id)
     .bind(checkout)
-    .bind(UserId::erased(order.checkout_id()).0)
-    .bind(&order.user_id().0)
+    .bind(UserId::erased(order.checkout_id()).into_string())
+    .bind(order.user_id().as_str())
     .bind(order.total().minor_units())
     .bind(order.total().currency().as_str())
     .bind(order.created_at().as_millisecond())
@@ -195,8 +195,8 @@ async fn erase(
         .execute(&mut *tx)
         .await?;
     let erased = sqlx::query(ERASE)
-        .bind(proto::convert::ERASED_USER)
-        .bind(user.0)
+        .bind(proto::ids::ERASED_USER)
+        .bind(user.into_string())
         .bind(limit)
         .execute(tx)
         .await?;
@@ -213,7 +213,7 @@ async fn insert_lines(tx: &mut SqliteConnection, order_id: &str, lines: &[Line])
             values
                 .push_bind(order_id.to_owned())
                 .push_bind(*position)
-                .push_bind(line.product_id().0)
+                .push_bind(line.product_id().get())
                 .push_bind(line.product_name().to_owned())
                 .push_bind(line.quantity().get())
                 .push_bind(line.price().minor_units())
@@ -233,7 +233,7 @@ fn head(row: &SqliteRow) -> Result<Head, StoreError> {
         origin: Origin {
             id: OrderId(id(row, "id")?),
             checkout_id: CheckoutId(id(row, "checkout_id")?),
-            user_id: UserId(row.try_get("user_id")?),
+            user_id: UserId::stored(row.try_get("user_id")?),
         },
         total: Money::new(row.try_get("total")?, currency),
         created_at: time(row, "created_at")?,
@@ -243,7 +243,7 @@ fn head(row: &SqliteRow) -> Result<Head, StoreError> {
 
 fn line(row: &SqliteRow, currency: Currency) -> Result<Line, StoreError> {
     Line::new(
-        ProductId(row.try_get("product_id")?),
+        product(row.try_get("product_id")?)?,
         row.try_get("product_name")?,
         Quantity::new(row.try_get("quantity")?).map_err(StoreError::corrupt)?,
         Money::new(row.try_get("price")?, currency),
@@ -282,7 +282,7 @@ mod tests {
         let index = "SEARCH orders USING INDEX orders_of_user (user_id=? AND (created_at,id)<(?,?))";
         assert_eq!(plan, [index], "nothing is scanned or sorted");
         let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ERASE}")));
-        let explain = explain.bind(proto::convert::ERASED_USER).bind("u").bind(1);
+        let explain = explain.bind(proto::ids::ERASED_USER).bind("u").bind(1);
         let plan = explain.fetch_all(store.db.reader()).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         assert!(!plan.iter().any(|step| step.starts_with("SCAN orders")), "{plan:?}");

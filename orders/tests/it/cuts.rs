@@ -49,7 +49,7 @@ async fn orders_whose_connections_are_cut_are_made_once() {
     orders.reverse();
     // A connection that was not used since may still be a dead one.
     let store = fixture.open().await;
-    let page = store.list(&UserId("ann".to_owned()), None, 1_000).await.unwrap();
+    let page = store.list(&UserId::new("ann").unwrap(), None, 1_000).await.unwrap();
     assert_eq!(page.items, orders);
     assert!(failures > 0, "nothing was cut in the middle of anything");
 }

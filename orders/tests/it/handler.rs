@@ -42,7 +42,7 @@ async fn placing() -> Placing {
 impl Placing {
     async fn orders_of(&self, user: &str) -> Vec<Order> {
         self.store
-            .list(&UserId(user.to_owned()), None, 1_000)
+            .list(&UserId::new(user.to_owned()).unwrap(), None, 1_000)
             .await
             .unwrap()
             .items
@@ -72,7 +72,7 @@ async fn a_purchase_becomes_the_order_that_it_names() {
         .iter()
         .map(|l| {
             (
-                l.product_id().0,
+                l.product_id().get(),
                 l.product_name(),
                 l.quantity().get(),
                 l.price().minor_units(),

@@ -32,7 +32,7 @@ async fn no_statement_reads_a_table_from_end_to_end() {
     let store = fixture.open().await;
     fixture.execute(ORDERS).await;
     fixture.count_scans().await;
-    let user = UserId("user-1".to_owned());
+    let user = UserId::new("user-1").unwrap();
     let mut after = None;
     for n in 1..=TIMES {
         let (new, known) = (order(5_000_000 + n, "user-1", 5), order(n, "user-1", 5));
@@ -49,7 +49,7 @@ async fn no_statement_reads_a_table_from_end_to_end() {
         let page = store.list(&user, after.or(first.next), 100).await.unwrap();
         assert_eq!((first.items.len(), page.items.len()), (20, 100));
         after = page.next;
-        let nobody = UserId("nobody".to_owned());
+        let nobody = UserId::new("nobody").unwrap();
         assert!(store.list(&nobody, None, 20).await.unwrap().items.is_empty());
     }
     drop(store);

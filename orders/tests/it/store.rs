@@ -67,14 +67,14 @@ pub(crate) fn now() -> Timestamp {
 }
 
 fn user(name: &str) -> UserId {
-    UserId(name.to_owned())
+    UserId::new(name.to_owned()).unwrap()
 }
 
 fn line(product: i64, name: &str, quantity: i64, price: i64, currency: Currency) -> Line {
     let money = |amount| Money::new(amount, currency);
     let pieces = Quantity::new(quantity).unwrap();
     Line::new(
-        ProductId(product),
+        ProductId::new(product).unwrap(),
         name.to_owned(),
         pieces,
         money(price),

@@ -1,20 +1,12 @@
 //! The wire's values and ours.
 
-use proto::{convert::timestamp, payment::v1 as wire, status::Refusal};
-use uuid::Uuid;
+use proto::{
+    convert::{payment_method, timestamp},
+    payment::v1 as wire,
+    status::Refusal,
+};
 
-use crate::domain::{CheckoutId, Payment, PaymentMethodError, State, Terms};
-
-/// The length of a UUID with its hyphens, the one form that is taken.
-const UUID_LENGTH: usize = 36;
-
-pub(super) fn checkout_id(text: &str) -> Result<CheckoutId, Refusal> {
-    let wrong = || Refusal::field("checkout_id", "checkout_id must be a UUID");
-    if text.len() != UUID_LENGTH {
-        return Err(wrong());
-    }
-    Uuid::parse_str(text).map(CheckoutId).map_err(|_| wrong())
-}
+use crate::domain::{Payment, State, Terms};
 
 pub(super) fn terms(amount: Option<proto::money::v1::Money>, method: &str) -> Result<Terms, Refusal> {
     let amount = proto::convert::money("amount", amount)?;
@@ -24,10 +16,10 @@ pub(super) fn terms(amount: Option<proto::money::v1::Money>, method: &str) -> Re
             "amount.minor_units must be positive",
         ));
     }
-    let method = method
-        .parse()
-        .map_err(|wrong: PaymentMethodError| Refusal::field("payment_method", wrong.to_string()))?;
-    Ok(Terms { amount, method })
+    Ok(Terms {
+        amount,
+        method: payment_method(method)?,
+    })
 }
 
 pub(super) fn payment(payment: Payment) -> wire::Payment {

@@ -18,11 +18,11 @@ use storage::StoreError;
 
 use crate::{
     SuccessRate,
-    domain::{CheckoutId, DeclineReason, Standing, Terms},
+    domain::{CheckoutId, DeclineReason, IdempotencyKey, Standing, Terms},
     ports::{PaymentProvider, ProviderError},
 };
 
-pub use ledger::{Attempt, Booked, ChargeId, IdempotencyKey, Ledger, Order, Verdict};
+pub use ledger::{Attempt, Booked, ChargeId, Ledger, Order, Verdict};
 pub use postgres::PostgresLedger;
 use script::{Reply, Script};
 pub use sqlite::SqliteLedger;

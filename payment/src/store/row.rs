@@ -3,7 +3,7 @@
 use money::Money;
 use storage::StoreError;
 
-use crate::domain::{DeclineReason, State, Terms};
+use crate::domain::{DeclineReason, PaymentMethod, State, Terms};
 
 /// The name of a state.
 pub(super) const fn name(state: State) -> &'static str {
@@ -36,10 +36,11 @@ pub(super) fn state(name: &str, reason: Option<&str>) -> Result<State, StoreErro
     state.ok_or_else(|| StoreError::corrupt(format!("no such state: {name}, {reason:?}")))
 }
 
-pub(super) fn terms(amount: i64, currency: &str, method: &str) -> Result<Terms, StoreError> {
+pub(crate) fn terms(amount: i64, currency: &str, method: &str) -> Result<Terms, StoreError> {
+    let method = PaymentMethod::new(method);
     Ok(Terms {
         amount: Money::new(amount, currency.parse().map_err(StoreError::corrupt)?),
-        method: method.parse().map_err(StoreError::corrupt)?,
+        method: method.ok_or_else(|| StoreError::corrupt("the name of a payment method"))?,
     })
 }
 

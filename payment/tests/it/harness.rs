@@ -11,7 +11,7 @@ use money::Money;
 use payment::{
     SuccessRate,
     app::{ChargeError, Failure, GetPaymentError, Payments},
-    domain::{CheckoutId, DeclineReason, Payment, PaymentId, Standing, State, Terms},
+    domain::{CheckoutId, DeclineReason, Payment, PaymentId, PaymentMethod, Standing, State, Terms},
     ports::{PaymentProvider, PaymentStore, ProviderError},
     provider::simulated::{Manner, SimulatedProvider},
 };
@@ -281,6 +281,6 @@ pub(crate) fn checkout() -> CheckoutId {
 pub(crate) fn terms(minor_units: i64, method: &str) -> Terms {
     Terms {
         amount: Money::usd(minor_units),
-        method: method.parse().unwrap(),
+        method: PaymentMethod::new(method).unwrap(),
     }
 }

@@ -1,9 +1,9 @@
 //! That no statement's cost rises with the number of payments.
 
 use payment::{
-    domain::{CheckoutId, DeclineReason, Opened, Payment, PaymentId, Standing},
+    domain::{CheckoutId, DeclineReason, IdempotencyKey, Opened, Payment, PaymentId, Standing},
     ports::PaymentStore,
-    provider::simulated::{ChargeId, IdempotencyKey, Ledger, Order, Verdict},
+    provider::simulated::{ChargeId, Ledger, Order, Verdict},
 };
 use runtime::{Clock, Ids};
 use testing::Fixture;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::future::join_all;
 use jiff::Timestamp;
 use payment::{
-    domain::{DeclineReason, Standing, Terms},
-    provider::simulated::{Attempt, Booked, ChargeId, IdempotencyKey, Ledger, Order, Verdict},
+    domain::{DeclineReason, IdempotencyKey, Standing, Terms},
+    provider::simulated::{Attempt, Booked, ChargeId, Ledger, Order, Verdict},
 };
 use runtime::Ids;
 use testing::SqliteFixture;

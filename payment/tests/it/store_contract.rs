@@ -6,7 +6,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use money::Money;
 use payment::{
-    domain::{self, CheckoutId, DeclineReason, Opened, Payment, PaymentId, Standing, State, Terms},
+    domain::{self, CheckoutId, DeclineReason, Opened, Payment, PaymentId, PaymentMethod, Standing, State, Terms},
     ports::PaymentStore,
 };
 use runtime::Ids;
@@ -74,7 +74,7 @@ async fn what_is_opened_is_loaded_as_it_was(place: &dyn Stores) {
     let store = place.store().await;
     let most = Terms {
         amount: Money::new(i64::MAX, "JPY".parse().unwrap()),
-        method: "x".repeat(64).parse().unwrap(),
+        method: PaymentMethod::new("x".repeat(64)).unwrap(),
     };
     for terms in [terms(1, "p"), most] {
         let checkout = checkout();

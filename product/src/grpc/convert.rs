@@ -1,6 +1,6 @@
 //! Between the wire's values and the domain's.
 
-use proto::{product::v1 as wire, status::Refusal};
+use proto::{convert::product_id, product::v1 as wire, status::Refusal};
 
 use crate::domain::{Product, ProductId, Query};
 
@@ -15,11 +15,6 @@ pub(super) fn product(product: &Product) -> wire::Product {
         image_url: product.details.image_url().to_owned(),
         created_at: Some(proto::convert::timestamp(product.created_at)),
     }
-}
-
-pub(super) fn product_id(field: &str, id: i64) -> Result<ProductId, Refusal> {
-    let wrong = || Refusal::field(field, "it is not an id");
-    ProductId::new(proto::convert::product_id(field, id)?).ok_or_else(wrong)
 }
 
 pub(super) fn product_ids(ids: &[i64]) -> Result<Vec<ProductId>, Refusal> {

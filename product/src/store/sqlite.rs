@@ -189,7 +189,7 @@ async fn put(
         Some(id) => id.get(),
         None => {
             sqlx::query_scalar(NEXT_ID)
-                .bind(proto::convert::MAX_PRODUCT_ID)
+                .bind(proto::ids::MAX_PRODUCT_ID)
                 .fetch_one(&mut *tx)
                 .await?
         }

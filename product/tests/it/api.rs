@@ -5,7 +5,7 @@ use std::time::Duration;
 use product::{Config, Store};
 use proto::{
     Reason,
-    convert::MAX_PRODUCT_ID,
+    ids::MAX_PRODUCT_ID,
     money::v1::Money,
     product::v1::{
         BatchGetProductsRequest, GetProductRequest, GetProductsRequest, UpsertProductRequest,

@@ -15,7 +15,7 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
 };
-use proto::convert::MAX_PRODUCT_ID;
+use proto::ids::MAX_PRODUCT_ID;
 use testing::{PostgresFixture, SqliteFixture};
 
 pub(crate) use fixture::Catalogues;

@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 use money::Currency;
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 use crate::domain::{Offer, Refused, UserId};
@@ -38,7 +39,7 @@ fn add(cart: &mut Cart, id: i64, n: i64, price: i64) {
 }
 
 fn cart(lines: &[(i64, i64)]) -> Cart {
-    let mut cart = Cart::never_filled(UserId::new("u"));
+    let mut cart = Cart::never_filled(UserId::new("u").unwrap());
     for (id, n) in lines {
         add(&mut cart, *id, *n, 100);
     }
@@ -185,9 +186,9 @@ fn a_hold_on_another_cart_is_refused_and_one_of_no_cart_in_particular_is_not() {
     assert_eq!(cart.hold(&other), Held::Refused);
     assert_eq!(cart, before);
     assert_eq!(cart.hold(&unnamed), Held::Done);
-    let mut never = Cart::never_filled(UserId::new("u"));
+    let mut never = Cart::never_filled(UserId::new("u").unwrap());
     assert_eq!(never.hold(&unnamed), Held::Refused);
-    assert_eq!(never, Cart::never_filled(UserId::new("u")));
+    assert_eq!(never, Cart::never_filled(UserId::new("u").unwrap()));
 }
 
 #[test]

@@ -63,7 +63,7 @@ mod tests {
 
     fn cart() -> Cart {
         let at = Timestamp::from_second(1_750_000_000).unwrap();
-        let mut cart = Cart::never_filled(UserId::new("u"));
+        let mut cart = Cart::never_filled(UserId::new("u").unwrap());
         let offer = Offer {
             product: ProductId::new(2).unwrap(),
             name: "Mouse".to_owned(),

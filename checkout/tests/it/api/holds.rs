@@ -127,7 +127,7 @@ async fn what_a_declined_card_leaves_can_be_bought_at_once() {
 #[tokio::test]
 async fn a_cart_with_as_many_holds_as_it_takes_is_away_for_one_more() {
     let shop = Shop::open().await;
-    let (ids, user) = (Ids::random(), UserId(request("k").user_id));
+    let (ids, user) = (Ids::random(), UserId::new(request("k").user_id).unwrap());
     let hold = |shop: &Shop, count| {
         let holders: Vec<_> = (0..count).map(|_| CheckoutId(ids.next())).collect();
         shop.world.ledger().carts.hold_elsewhere(holders, &user);
@@ -264,7 +264,7 @@ async fn a_cart_of_more_lines_than_a_purchase_has_is_refused() {
     let shop = Shop::open().await;
     for product in 1..=101 {
         shop.world.set_price(product, 100);
-        let stocked = checkout::domain::ProductId(product);
+        let stocked = checkout::domain::ProductId::new(product).unwrap();
         shop.world.ledger().available.insert(stocked, 10);
     }
     let lines: Vec<_> = (1..=101).map(|product| (product, 1, 100)).collect();

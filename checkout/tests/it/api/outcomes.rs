@@ -135,7 +135,10 @@ async fn a_declined_card_is_an_outcome_and_not_an_error() {
 #[tokio::test]
 async fn what_was_out_of_stock_is_named() {
     let shop = Shop::open().await;
-    shop.world.ledger().available.insert(checkout::domain::ProductId(1), 1);
+    shop.world
+        .ledger()
+        .available
+        .insert(checkout::domain::ProductId::new(1).unwrap(), 1);
     let checkout = shop.buy(request("k")).await;
     assert_eq!(checkout.status(), CheckoutStatus::Failed);
     let failure = checkout.failure.unwrap();

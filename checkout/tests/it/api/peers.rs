@@ -59,7 +59,7 @@ fn id(text: &str) -> CheckoutId {
 /// A line as far as a participant is told of it.
 fn line_of(product_id: i64, quantity: i64) -> Line {
     Line {
-        product: ProductId(product_id),
+        product: ProductId::new(product_id).unwrap(),
         name: String::new(),
         quantity: Quantity::new(quantity).unwrap(),
         unit_price: money::Money::usd(0),
@@ -74,10 +74,10 @@ fn nobody_calls_this<T>() -> Answer<T> {
 impl CartService for Servers {
     async fn get_cart(&self, request: Request<cart::GetCartRequest>) -> Answer<cart::GetCartResponse> {
         self.planned(At::Cart)?;
-        let user = UserId(request.into_inner().user_id);
+        let user = UserId::new(request.into_inner().user_id).unwrap();
         let view = self.world.execute(At::Cart, |ledger| ledger.carts.view(&user)).await;
         let item = |line: &checkout::domain::CartLine| cart::CartItem {
-            product_id: line.product.0,
+            product_id: line.product.get(),
             price: Some(line.seen_price.into()),
             quantity: line.quantity.get().try_into().unwrap(),
             ..cart::CartItem::default()
@@ -87,7 +87,7 @@ impl CartService for Servers {
             items: Vec::new(),
         };
         let cart = cart::Cart {
-            user_id: user.0,
+            user_id: user.into_string(),
             items: view.lines.iter().map(item).collect(),
             cart_id: view.cart.id.unwrap().to_string(),
             version: view.cart.version,
@@ -109,7 +109,7 @@ impl CartService for Servers {
                 version: request.cart_version,
             },
         };
-        let (id, user) = (id(&request.checkout_id), UserId(request.user_id));
+        let (id, user) = (id(&request.checkout_id), UserId::new(request.user_id).unwrap());
         let hold = |ledger: &mut Ledger| ledger.carts.hold(id, &user, &purchase);
         self.world.execute(At::Hold, hold).await.map_err(refusal)?;
         Ok(Response::new(cart::HoldResponse::default()))
@@ -118,7 +118,7 @@ impl CartService for Servers {
     async fn give_back(&self, request: Request<cart::GiveBackRequest>) -> Answer<cart::GiveBackResponse> {
         self.planned(At::GiveBack)?;
         let request = request.into_inner();
-        let (id, user) = (id(&request.checkout_id), UserId(request.user_id));
+        let (id, user) = (id(&request.checkout_id), UserId::new(request.user_id).unwrap());
         let give_back = |ledger: &mut Ledger| ledger.carts.give_back(id, &user);
         self.world.execute(At::GiveBack, give_back).await;
         Ok(Response::new(cart::GiveBackResponse::default()))
@@ -154,13 +154,13 @@ impl ProductService for Servers {
         self.planned(At::Prices)?;
         let ids = request.into_inner().ids;
         let prices = self.world.execute(At::Prices, |_| self.world.prices()).await;
-        let product = |(ProductId(id), priced): (ProductId, checkout::domain::Priced)| product::Product {
-            id,
+        let product = |(id, priced): (ProductId, checkout::domain::Priced)| product::Product {
+            id: id.get(),
             name: priced.name,
             price: Some(priced.price.into()),
             ..product::Product::default()
         };
-        let found = prices.into_iter().filter(|(product, _)| ids.contains(&product.0));
+        let found = prices.into_iter().filter(|(product, _)| ids.contains(&product.get()));
         Ok(Response::new(product::BatchGetProductsResponse {
             products: found.map(product).collect(),
         }))

@@ -32,7 +32,7 @@ fn riddles() -> Vec<Status> {
 fn assert_books(shop: &Shop, checkout: &Checkout, what: &str) {
     let id = CheckoutId(checkout.checkout_id.parse().unwrap());
     let mut ledger = shop.world.ledger();
-    let in_cart = ledger.carts.held(id, &UserId(checkout.user_id.clone()));
+    let in_cart = ledger.carts.held(id, &UserId::new(checkout.user_id.clone()).unwrap());
     assert_eq!(
         in_cart.is_some(),
         checkout.status() == CheckoutStatus::Completed,

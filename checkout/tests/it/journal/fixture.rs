@@ -173,7 +173,7 @@ pub(super) fn lease(owner: &str, ttl: Duration) -> Lease {
 /// What a saga may be begun with, from a cart of this version.
 pub(super) fn data(version: i64) -> Data {
     let line = |product, quantity, price| Line {
-        product: ProductId(product),
+        product: ProductId::new(product).unwrap(),
         name: format!("Ware {product}"),
         quantity: Quantity::new(quantity).unwrap(),
         unit_price: Money::usd(price),

@@ -78,7 +78,10 @@ pub(super) async fn what_was_stored_before_carts_had_holds_is_there_after_the_mi
 
 /// What is in the way of a new saga of this user, from a cart of this version: which one, and whether it has ended.
 async fn in_the_way(tables: &Tables, user: &str, version: i64) -> Option<(CheckoutId, bool)> {
-    let unheld = tables.records.unheld(&UserId(user.to_owned()), version).await;
+    let unheld = tables
+        .records
+        .unheld(&UserId::new(user.to_owned()).unwrap(), version)
+        .await;
     unheld.unwrap().map(|Unheld { by, has_ended }| (by, has_ended))
 }
 

@@ -10,7 +10,7 @@ use checkout::{
 use futures::future::join;
 use proto::Reason;
 use runtime::Ids;
-use saga::{Begun, Claimed, Fence, Filter, Journal, Retry, SagaId, Then, testing::fixture::event};
+use saga::{Begun, Claimed, Continuation, Fence, Filter, Journal, Retry, SagaId, testing::fixture::event};
 use sqlx::{AssertSqlSafe, PgConnection};
 use testing::{Fixture, PostgresFixture};
 
@@ -163,7 +163,7 @@ async fn live(tables: &Tables, n: i64) {
         data(7),
         [State::InventoryReserved, State::CartHeld, State::PaymentPending],
     );
-    record.then = Then::Retry(Retry {
+    record.continuation = Continuation::Retry(Retry {
         after: Duration::ZERO,
         attempts: 1,
         needs_attention: true,
@@ -183,7 +183,7 @@ async fn live(tables: &Tables, n: i64) {
     // Of a customer who has bought much, some of it without a hold.
     let records: &dyn CustomerRecords = tables.records.as_ref();
     for user in ["user-1", "user-0001"] {
-        records.unheld(&UserId(user.to_owned()), 1).await.unwrap();
+        records.unheld(&UserId::new(user.to_owned()).unwrap(), 1).await.unwrap();
     }
     let saga = new("user-0001");
     let Begun::Created(fence) = journal.begin(&saga, &key, &mine).await.unwrap() else {

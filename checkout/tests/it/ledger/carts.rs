@@ -97,8 +97,8 @@ impl Cart {
 impl Carts {
     fn of(&mut self, user: &UserId) -> &mut Cart {
         let lines = &self.lines;
-        self.by_user.entry(user.0.clone()).or_insert_with(|| Cart {
-            id: Uuid::new_v5(&Uuid::NAMESPACE_OID, user.0.as_bytes()),
+        self.by_user.entry(user.as_str().to_owned()).or_insert_with(|| Cart {
+            id: Uuid::new_v5(&Uuid::NAMESPACE_OID, user.as_str().as_bytes()),
             version: 7,
             last_hold: 0,
             lines: lines.clone(),

@@ -264,7 +264,7 @@ pub(super) async fn leave(harness: &Harness, key: &str, left: &Left, lease: &Lea
     let now = Timestamp::from_second(1_700_000_000).unwrap();
     let saga: Saga<CheckoutMachine> = Saga {
         id: SagaId(Ids::random().next()),
-        scope: request.user.0.clone(),
+        scope: request.user.as_str().to_owned(),
         fingerprint: request.fingerprint(),
         state: State::Initiated,
         data: Data {

@@ -180,7 +180,7 @@ pub(super) async fn reserve(
         .map(|(product, quantity)| (product.get(), quantity.get()))
         .unzip();
     let reserved: Option<(Option<SqlTimestamp>, Shortages)> = moving(RESERVE, Movement::Held)
-        .bind(checkout.get())
+        .bind(checkout.0)
         .bind(products)
         .bind(quantities)
         .bind(row::ttl(ttl)?)
@@ -252,7 +252,7 @@ async fn change(
             now!(),
             " AS at) AS now ON CONFLICT DO NOTHING"
         ))
-        .bind(checkout.get())
+        .bind(checkout.0)
         .bind(next.name())
         .execute(tx)
         .await?
@@ -262,7 +262,7 @@ async fn change(
             now!(),
             " WHERE checkout_id = $1 AND state = $3"
         ))
-        .bind(checkout.get())
+        .bind(checkout.0)
         .bind(next.name())
         .bind(from.name())
         .execute(tx)
@@ -270,7 +270,7 @@ async fn change(
         .rows_affected(),
         (Some(from), Some(movement)) => {
             let settled: Vec<(Uuid,)> = moving(SETTLE, movement)
-                .bind(checkout.get())
+                .bind(checkout.0)
                 .bind(from.name())
                 .bind(next.name())
                 .fetch_all(tx)
@@ -288,9 +288,9 @@ async fn take_again(
     checkout: CheckoutId,
     if_short: IfShort,
 ) -> Result<Option<bool>, StoreError> {
-    sqlx::query(LOCK).bind(checkout.get()).execute(&mut *tx).await?;
+    sqlx::query(LOCK).bind(checkout.0).execute(&mut *tx).await?;
     let settled: Option<(String,)> = moving(TAKE_AGAIN, Movement::SoldAfterExpiry)
-        .bind(checkout.get())
+        .bind(checkout.0)
         .bind(if_short == IfShort::Refuse)
         .fetch_optional(tx)
         .await?;
@@ -309,7 +309,7 @@ where
 
 async fn find_state(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Option<State>, StoreError> {
     let name: Option<String> = sqlx::query_scalar("SELECT state FROM reservations WHERE checkout_id = $1")
-        .bind(checkout.get())
+        .bind(checkout.0)
         .fetch_optional(tx)
         .await?;
     name.as_deref().map(row::state).transpose()
@@ -325,7 +325,7 @@ async fn find(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Option<Rese
             ARRAY(SELECT quantity FROM reservation_lines WHERE checkout_id = $1 ORDER BY product_id)
          FROM reservations WHERE checkout_id = $1",
     )
-    .bind(checkout.get())
+    .bind(checkout.0)
     .fetch_optional(tx)
     .await?;
     let Some((name, expires_at, shortages, products, quantities)) = found else {

@@ -1,6 +1,5 @@
 //! The page of one key in the books: the same words in every database.
 
-use money::Money;
 use storage::StoreError;
 
 use super::ledger::{Booked, Order, Verdict};
@@ -39,11 +38,4 @@ pub(super) fn standing(name: &str, reason: Option<&str>) -> Result<Standing, Sto
         ("CANCELLED", None) => Ok(Standing::Cancelled),
         _ => Err(StoreError::corrupt(format!("no such outcome: {name}, {reason:?}"))),
     }
-}
-
-pub(super) fn terms(amount: i64, currency: &str, method: &str) -> Result<Terms, StoreError> {
-    Ok(Terms {
-        amount: Money::new(amount, currency.parse().map_err(StoreError::corrupt)?),
-        method: method.parse().map_err(StoreError::corrupt)?,
-    })
 }

@@ -5,23 +5,7 @@ use jiff::Timestamp;
 use storage::StoreError;
 use uuid::Uuid;
 
-use crate::domain::{CheckoutId, DeclineReason, Standing, Terms};
-
-/// What makes a request to the provider the same as another. What it stands for at the customer's is not its business.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(String);
-
-impl IdempotencyKey {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<CheckoutId> for IdempotencyKey {
-    fn from(checkout: CheckoutId) -> Self {
-        Self(checkout.to_string())
-    }
-}
+use crate::domain::{DeclineReason, IdempotencyKey, Standing, Terms};
 
 /// The provider's own name for a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,9 +12,13 @@ use storage::{Migrations, OpenError, Postgres, PostgresAddress, PostgresOptions,
 
 use super::{
     entry::{self, Entry},
-    ledger::{Attempt, Booked, IdempotencyKey, Ledger, Order},
+    ledger::{Attempt, Booked, Ledger, Order},
 };
-use crate::{commits, domain::Standing};
+use crate::{
+    commits,
+    domain::{IdempotencyKey, Standing},
+    store::row,
+};
 
 const MIGRATIONS: Migrations = Migrations(&[include_str!("../../../migrations/provider/postgres/0001_init.sql")]);
 
@@ -163,7 +167,7 @@ async fn find(executor: impl PgExecutor<'_>, key: &IdempotencyKey) -> Result<Opt
 fn decode(row: &PgRow) -> Result<Entry, StoreError> {
     let reason: Option<&str> = row.try_get("decline_reason")?;
     let amount: Option<i64> = row.try_get("amount")?;
-    let terms = |amount| entry::terms(amount, row.try_get("currency")?, row.try_get("method")?);
+    let terms = |amount| row::terms(amount, row.try_get("currency")?, row.try_get("method")?);
     Ok(Entry {
         standing: entry::standing(row.try_get("standing")?, reason)?,
         terms: amount.map(terms).transpose()?,

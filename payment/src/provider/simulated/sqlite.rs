@@ -11,9 +11,13 @@ use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 
 use super::{
     entry::{self, Entry},
-    ledger::{Attempt, Booked, IdempotencyKey, Ledger, Order},
+    ledger::{Attempt, Booked, Ledger, Order},
 };
-use crate::{commits, domain::Standing};
+use crate::{
+    commits,
+    domain::{IdempotencyKey, Standing},
+    store::row,
+};
 
 const MIGRATIONS: Migrations = Migrations(&[include_str!("../../../migrations/provider/sqlite/0001_init.sql")]);
 
@@ -137,7 +141,7 @@ async fn find(executor: impl SqliteExecutor<'_>, key: &IdempotencyKey) -> Result
 fn decode(row: &SqliteRow) -> Result<Entry, StoreError> {
     let reason: Option<&str> = row.try_get("decline_reason")?;
     let amount: Option<i64> = row.try_get("amount")?;
-    let terms = |amount| entry::terms(amount, row.try_get("currency")?, row.try_get("method")?);
+    let terms = |amount| row::terms(amount, row.try_get("currency")?, row.try_get("method")?);
     Ok(Entry {
         standing: entry::standing(row.try_get("standing")?, reason)?,
         terms: amount.map(terms).transpose()?,

@@ -11,7 +11,7 @@ use prost::Message;
 use proto::{
     cart::v1::{AddItemRequest, ClearCartRequest, GetCartRequest, RemoveItemRequest, UpdateQuantityRequest},
     checkout::v1::{GetCheckoutRequest, InitiateCheckoutRequest, ListCheckoutsRequest},
-    convert::MAX_PRODUCT_ID,
+    ids::MAX_PRODUCT_ID,
     inventory::v1::{AddStockRequest, ConfirmRequest, GetStockRequest, Line, ReleaseRequest, ReserveRequest},
     money::v1::Money,
     notification::v1::ListNotificationsRequest,
