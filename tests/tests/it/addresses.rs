@@ -50,7 +50,7 @@ fn login(engine: Engine, login: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_engine_that_cannot_be_used_is_told_by_its_variable() -> Result<()> {
+async fn an_unusable_engine_is_reported_by_its_variable() -> Result<()> {
     if !Profile::Engines.is_there() {
         return Ok(());
     }
@@ -142,7 +142,7 @@ fn parts(home: &Home) -> Option<Vec<(&'static str, String)>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_part_of_an_address_that_is_wrong_is_told() -> Result<()> {
+async fn the_wrong_part_of_an_address_is_reported() -> Result<()> {
     if !Profile::Engines.is_there() {
         return Ok(());
     }

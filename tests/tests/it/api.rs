@@ -177,7 +177,7 @@ async fn an_error_of_each_service_carries_exactly_one_reason() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_deadline_is_honoured_and_the_work_goes_on_behind_it() -> Result<()> {
+async fn a_call_ends_at_its_deadline_and_its_charge_is_still_made() -> Result<()> {
     let latency = Span(Duration::from_millis(900));
     let shop = Shop::with_settings(Profile::Embedded, |settings| {
         settings.payment_min_latency = latency;

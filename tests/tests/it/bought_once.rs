@@ -13,9 +13,9 @@ use system_tests::{
 };
 
 on_every_profile! {
-    whoever_asks_however_often_is_charged_once_for_each_piece,
-    what_waits_to_be_charged_is_shown_and_what_was_added_meanwhile_is_bought_at_once,
-    what_comes_back_from_a_declined_card_stands_beside_what_was_added,
+    repeated_checkouts_charge_each_piece_once,
+    held_items_are_shown_and_items_added_later_can_be_bought,
+    items_of_a_declined_checkout_return_beside_items_added_later,
     a_customer_pays_only_what_they_were_shown,
 }
 
@@ -87,7 +87,7 @@ async fn ask(buyer: &Buyer, haste: Haste) -> Result<i64> {
     Ok(1)
 }
 
-async fn whoever_asks_however_often_is_charged_once_for_each_piece(profile: Profile) -> Result<()> {
+async fn repeated_checkouts_charge_each_piece_once(profile: Profile) -> Result<()> {
     let shop = Shop::with_settings(profile, |settings| {
         settings.checkout_timeout = Span(Duration::from_secs(1));
     })
@@ -134,7 +134,7 @@ fn lines(items: &Value) -> Value {
         .collect()
 }
 
-async fn what_waits_to_be_charged_is_shown_and_what_was_added_meanwhile_is_bought_at_once(
+async fn held_items_are_shown_and_items_added_later_can_be_bought(
     profile: Profile,
 ) -> Result<()> {
     let shop = Shop::with_settings(profile, |settings| {
@@ -189,7 +189,7 @@ async fn what_waits_to_be_charged_is_shown_and_what_was_added_meanwhile_is_bough
     shop.balance().await
 }
 
-async fn what_comes_back_from_a_declined_card_stands_beside_what_was_added(profile: Profile) -> Result<()> {
+async fn items_of_a_declined_checkout_return_beside_items_added_later(profile: Profile) -> Result<()> {
     let shop = Shop::with_settings(profile, |settings| {
         let slow = Span(Duration::from_secs(2));
         (settings.payment_min_latency, settings.payment_max_latency) = (slow, slow);

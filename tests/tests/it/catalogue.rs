@@ -34,19 +34,19 @@ const HOLD_POSTGRES: &str = "
         price_minor_units, currency, image_url, search_text, created_at, hold(id) AS search_marked FROM kept;";
 
 on_every_profile! {
-    searches_that_hold_all_their_places_keep_nobody_from_buying,
-    pages_that_hold_all_their_places_keep_nobody_from_buying,
+    searches_that_use_all_their_permits_keep_nobody_from_buying,
+    pages_that_use_all_their_permits_keep_nobody_from_buying,
 }
 
-async fn searches_that_hold_all_their_places_keep_nobody_from_buying(profile: Profile) -> Result<()> {
-    keep_nobody_from_buying(profile, "/api/v1/products?q=lamp").await
+async fn searches_that_use_all_their_permits_keep_nobody_from_buying(profile: Profile) -> Result<()> {
+    nobody_is_kept_from_buying(profile, "/api/v1/products?q=lamp").await
 }
 
-async fn pages_that_hold_all_their_places_keep_nobody_from_buying(profile: Profile) -> Result<()> {
-    keep_nobody_from_buying(profile, "/api/v1/products").await
+async fn pages_that_use_all_their_permits_keep_nobody_from_buying(profile: Profile) -> Result<()> {
+    nobody_is_kept_from_buying(profile, "/api/v1/products").await
 }
 
-async fn keep_nobody_from_buying(profile: Profile, page: &'static str) -> Result<()> {
+async fn nobody_is_kept_from_buying(profile: Profile, page: &'static str) -> Result<()> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let customer = shop.customer("1")?;

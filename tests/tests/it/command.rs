@@ -135,7 +135,7 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
 }
 
 #[tokio::test]
-async fn wrong_usage_is_claps_business() -> anyhow::Result<()> {
+async fn wrong_usage_exits_with_code_2() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     for arguments in [
         &["sell"][..],
@@ -176,7 +176,7 @@ async fn services_that_need_events_do_not_start_without_their_bus() -> anyhow::R
 }
 
 #[tokio::test]
-async fn a_data_directory_in_use_says_by_whom() -> anyhow::Result<()> {
+async fn a_data_directory_in_use_is_refused_with_its_process() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
     assert_refused(
@@ -202,7 +202,7 @@ async fn a_port_in_use_is_named() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_data_directory_that_cannot_be_used_is_said_in_a_line() -> anyhow::Result<()> {
+async fn an_unusable_data_directory_is_reported_in_one_line() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("file");
     std::fs::write(&file, "")?;
@@ -233,7 +233,7 @@ async fn a_data_directory_that_cannot_be_used_is_said_in_a_line() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn a_bus_that_cannot_be_read_is_said_in_a_line() -> anyhow::Result<()> {
+async fn an_unreadable_bus_is_reported_in_one_line() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(
         folder.path().join("bus.db"),
@@ -250,7 +250,7 @@ async fn a_bus_that_cannot_be_read_is_said_in_a_line() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_said_in_a_line() -> anyhow::Result<()> {
+async fn a_full_disk_is_reported_in_one_line() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     // The limit on the size of a file stands for a disk that is full: the same write fails in the same place.
     let shell = format!("ulimit -f 8; trap '' XFSZ; exec {BINARY} serve");
@@ -280,7 +280,7 @@ async fn a_data_directory_of_a_newer_version_is_left_alone() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn a_made_secret_is_private_and_its_tokens_open_the_shop() -> anyhow::Result<()> {
+async fn a_generated_secret_is_private_and_its_tokens_are_accepted() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     let mut own_secret = command(Path::new(BINARY), &data);
@@ -339,7 +339,7 @@ async fn the_configuration_shows_its_sources_and_no_secret() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn the_demonstration_comes_out_right() -> anyhow::Result<()> {
+async fn the_demo_succeeds() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let output = run(folder.path(), &["demo"], &[]).await?;
     let text = printed(&output);

@@ -24,9 +24,9 @@ const COMMITS: [(&str, usize); 8] = [
     ("provider", 1),
 ];
 
-on_every_profile! { a_purchase_takes_as_many_commits_as_it_must }
+on_every_profile! { a_purchase_makes_the_expected_number_of_commits }
 
-async fn a_purchase_takes_as_many_commits_as_it_must(profile: Profile) -> Result<()> {
+async fn a_purchase_makes_the_expected_number_of_commits(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let trace = home.folder().join("points");
     let mut command = home.command(Path::new(BINARY));

@@ -75,7 +75,7 @@ fn percentile(times: &mut [Duration], of_a_hundred: usize) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_that_never_end_keep_no_other_customer_waiting() -> Result<()> {
+async fn endless_bodies_of_one_customer_do_not_delay_others() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
     let bodies = try_join_all((0..ENDLESS).map(|_| endless(&shop)));

@@ -25,12 +25,12 @@ const ANN: &str = "ann-7f3a9c51";
 const BOB: &str = "bob-d20b86e4";
 
 on_every_profile! {
-    an_erased_customer_is_found_nowhere_and_the_others_are_as_they_were,
-    a_customer_whose_purchase_goes_on_is_not_erased,
-    a_customer_of_whom_an_event_is_parked_is_erased_once_it_was_sent_through_again_or_may_go,
-    a_shop_that_is_away_in_part_is_not_taken_for_one_that_has_erased,
-    what_is_bought_while_its_customer_is_erased_is_erased_with_the_rest,
-    a_customer_who_does_not_stop_shopping_is_not_taken_for_an_erased_one,
+    an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged,
+    a_customer_with_an_unfinished_purchase_is_not_erased,
+    a_customer_with_a_parked_event_is_erased_only_if_the_event_may_be_dropped,
+    an_erasure_fails_while_a_service_is_down,
+    purchases_made_during_the_erasure_are_erased_too,
+    an_erasure_fails_while_its_customer_goes_on_buying,
 }
 
 /// Runs `cartwright erase` beside a shop.
@@ -126,7 +126,7 @@ async fn rows_of(text: &str, home: &Home) -> Result<Vec<String>> {
     Ok(rows.filter(|row| row.contains(text)).collect())
 }
 
-async fn an_erased_customer_is_found_nowhere_and_the_others_are_as_they_were(profile: Profile) -> Result<()> {
+async fn an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let (ann, bob) = (shop.customer(ANN)?, shop.customer(BOB)?);
@@ -199,7 +199,7 @@ async fn an_erased_customer_is_found_nowhere_and_the_others_are_as_they_were(pro
     Ok(())
 }
 
-async fn a_customer_whose_purchase_goes_on_is_not_erased(profile: Profile) -> Result<()> {
+async fn a_customer_with_an_unfinished_purchase_is_not_erased(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut slow = home.command(Path::new(BINARY));
     slow.env("PAYMENT_MIN_LATENCY", "4s")
@@ -233,7 +233,7 @@ async fn a_customer_whose_purchase_goes_on_is_not_erased(profile: Profile) -> Re
     Ok(())
 }
 
-async fn a_customer_of_whom_an_event_is_parked_is_erased_once_it_was_sent_through_again_or_may_go(
+async fn a_customer_with_a_parked_event_is_erased_only_if_the_event_may_be_dropped(
     profile: Profile,
 ) -> Result<()> {
     let home = Home::new(profile).await?;
@@ -278,7 +278,7 @@ async fn a_customer_of_whom_an_event_is_parked_is_erased_once_it_was_sent_throug
     Ok(())
 }
 
-async fn a_shop_that_is_away_in_part_is_not_taken_for_one_that_has_erased(profile: Profile) -> Result<()> {
+async fn an_erasure_fails_while_a_service_is_down(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let ann = shop.customer(ANN)?;
@@ -318,7 +318,7 @@ async fn erase_while_shopping(home: &Home, shop: &mut ShopProcess, keys: Range<u
     .await
 }
 
-async fn what_is_bought_while_its_customer_is_erased_is_erased_with_the_rest(profile: Profile) -> Result<()> {
+async fn purchases_made_during_the_erasure_are_erased_too(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let erased = erase_while_shopping(&home, &mut shop, 0..1).await?;
@@ -337,7 +337,7 @@ async fn what_is_bought_while_its_customer_is_erased_is_erased_with_the_rest(pro
     Ok(())
 }
 
-async fn a_customer_who_does_not_stop_shopping_is_not_taken_for_an_erased_one(profile: Profile) -> Result<()> {
+async fn an_erasure_fails_while_its_customer_goes_on_buying(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let said = refusal(&erase_while_shopping(&home, &mut shop, 0..1000).await?)?;

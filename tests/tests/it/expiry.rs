@@ -19,11 +19,11 @@ use tonic::Code;
 use uuid::Uuid;
 
 on_every_profile! {
-    a_hold_that_nobody_confirms_gives_the_stock_back_by_itself,
-    a_confirmation_that_races_with_the_deadline_has_one_winner,
-    who_paid_for_stock_that_went_to_another_gets_the_money_back,
-    a_hold_that_ran_out_is_sold_all_the_same_while_there_is_stock,
-    what_is_sold_stays_sold_when_its_time_is_over_and_after_a_restart,
+    an_unconfirmed_hold_expires_and_releases_its_stock,
+    a_confirmation_that_races_with_expiry_has_one_winner,
+    a_paid_purchase_whose_stock_was_sold_to_another_is_refunded,
+    an_expired_hold_is_still_confirmed_while_there_is_stock,
+    sold_stock_stays_sold_after_expiry_and_after_a_restart,
 }
 
 const TTL: Duration = Duration::from_millis(300);
@@ -45,7 +45,7 @@ fn confirm(id: Uuid) -> ConfirmRequest {
     }
 }
 
-async fn a_hold_that_nobody_confirms_gives_the_stock_back_by_itself(profile: Profile) -> Result<()> {
+async fn an_unconfirmed_hold_expires_and_releases_its_stock(profile: Profile) -> Result<()> {
     let shop = Shop::with_settings(profile, short_holds).await?;
     let mut inventory = shop.inventory()?;
     let began = shop.clock().now();
@@ -78,7 +78,7 @@ async fn a_hold_that_nobody_confirms_gives_the_stock_back_by_itself(profile: Pro
 }
 
 /// The only piece of each product, held and confirmed around its deadline while others want it.
-async fn a_confirmation_that_races_with_the_deadline_has_one_winner(profile: Profile) -> Result<()> {
+async fn a_confirmation_that_races_with_expiry_has_one_winner(profile: Profile) -> Result<()> {
     const PIECES: u32 = 50;
     let shop = Shop::with_settings(profile, short_holds).await?;
     let inventory = shop.inventory()?;
@@ -158,7 +158,7 @@ fn outcome<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<bool>
     }
 }
 
-async fn who_paid_for_stock_that_went_to_another_gets_the_money_back(profile: Profile) -> Result<()> {
+async fn a_paid_purchase_whose_stock_was_sold_to_another_is_refunded(profile: Profile) -> Result<()> {
     let mut plan = Plan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
@@ -196,7 +196,7 @@ async fn who_paid_for_stock_that_went_to_another_gets_the_money_back(profile: Pr
     shop.balance().await
 }
 
-async fn a_hold_that_ran_out_is_sold_all_the_same_while_there_is_stock(profile: Profile) -> Result<()> {
+async fn an_expired_hold_is_still_confirmed_while_there_is_stock(profile: Profile) -> Result<()> {
     let mut plan = Plan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
@@ -221,7 +221,7 @@ async fn a_hold_that_ran_out_is_sold_all_the_same_while_there_is_stock(profile: 
     shop.balance().await
 }
 
-async fn what_is_sold_stays_sold_when_its_time_is_over_and_after_a_restart(profile: Profile) -> Result<()> {
+async fn sold_stock_stays_sold_after_expiry_and_after_a_restart(profile: Profile) -> Result<()> {
     let mut shop = Shop::with_settings(profile, short_holds).await?;
     let bought = shop.buyer("ada")?.buy_one(1, 30, "key", "pm_card_ok").await?;
     assert_eq!(bought["status"], "COMPLETED");

@@ -23,12 +23,12 @@ use system_tests::{
 use tonic::Status;
 
 on_every_profile! {
-    a_full_cart_says_how_much_it_takes,
-    another_version_of_the_cart_is_named,
+    a_full_cart_names_its_limit,
+    the_current_cart_version_is_named,
     changed_prices_come_with_the_new_total,
     products_that_are_not_sold_any_more_are_named,
     the_checkout_that_holds_the_cart_is_named,
-    what_is_short_in_stock_is_listed,
+    shortages_are_listed,
 }
 
 /// Checks that both interfaces refuse for the same reason, and that REST shows every fact that gRPC has.
@@ -105,7 +105,7 @@ async fn upsert(shop: &Shop, name: &str, id: i64, minor: i64) -> Result<i64> {
     Ok(made.product.context("no product")?.id)
 }
 
-async fn a_full_cart_says_how_much_it_takes(profile: Profile) -> Result<()> {
+async fn a_full_cart_names_its_limit(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     let mut last = 0;
@@ -130,7 +130,7 @@ async fn a_full_cart_says_how_much_it_takes(profile: Profile) -> Result<()> {
     Ok(())
 }
 
-async fn another_version_of_the_cart_is_named(profile: Profile) -> Result<()> {
+async fn the_current_cart_version_is_named(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(1, 1).await?;
@@ -226,7 +226,7 @@ async fn the_checkout_that_holds_the_cart_is_named(profile: Profile) -> Result<(
     Ok(())
 }
 
-async fn what_is_short_in_stock_is_listed(profile: Profile) -> Result<()> {
+async fn shortages_are_listed(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     // Of a product that nobody has received, there is none.

@@ -20,9 +20,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_shop");
 const KEY: &str = "a key of events, of more than 32 bytes";
 
 on_every_profile! {
-    a_forged_event_is_parked_and_the_next_purchase_is_an_order,
-    an_event_of_ours_that_is_copied_changes_nothing,
-    what_others_wrote_commands_no_terminal_that_shows_it,
+    a_forged_event_is_parked_and_the_next_purchase_becomes_an_order,
+    a_copied_event_changes_nothing,
+    control_characters_in_events_reach_no_terminal,
 }
 
 async fn open(profile: Profile) -> Result<Shop> {
@@ -78,7 +78,7 @@ async fn effects(shop: &Shop) -> Result<Contents> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_of_events_is_the_same_with_the_end_of_a_line_behind_it() -> Result<()> {
+async fn a_line_end_after_the_event_signing_key_is_ignored() -> Result<()> {
     let with_end = |settings: &mut cartwright::settings::Settings| {
         settings.signing.event_signing_key = Some(format!("{KEY}\r\n"));
     };
@@ -91,7 +91,7 @@ async fn a_key_of_events_is_the_same_with_the_end_of_a_line_behind_it() -> Resul
     Ok(())
 }
 
-async fn a_forged_event_is_parked_and_the_next_purchase_is_an_order(profile: Profile) -> Result<()> {
+async fn a_forged_event_is_parked_and_the_next_purchase_becomes_an_order(profile: Profile) -> Result<()> {
     let shop = open(profile).await?;
     shop.settle().await?;
     let bus = shop.home().bus().await?;
@@ -128,7 +128,7 @@ async fn a_forged_event_is_parked_and_the_next_purchase_is_an_order(profile: Pro
     Ok(())
 }
 
-async fn an_event_of_ours_that_is_copied_changes_nothing(profile: Profile) -> Result<()> {
+async fn a_copied_event_changes_nothing(profile: Profile) -> Result<()> {
     let shop = open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.buy_one(2, 1, "key", "pm_card_ok").await?;
@@ -167,16 +167,16 @@ async fn an_event_of_ours_that_is_copied_changes_nothing(profile: Profile) -> Re
     Ok(())
 }
 
-async fn what_others_wrote_commands_no_terminal_that_shows_it(profile: Profile) -> Result<()> {
+async fn control_characters_in_events_reach_no_terminal(profile: Profile) -> Result<()> {
     for format in ["text", "json"] {
-        what_others_wrote_commands_no_terminal(profile, format)
+        assert_no_control_characters(profile, format)
             .await
             .context(format)?;
     }
     Ok(())
 }
 
-async fn what_others_wrote_commands_no_terminal(profile: Profile, format: &str) -> Result<()> {
+async fn assert_no_control_characters(profile: Profile, format: &str) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut serve = home.command(Path::new(BINARY));
     serve.env("LOG_FORMAT", format);
@@ -223,7 +223,7 @@ async fn what_others_wrote_commands_no_terminal(profile: Profile, format: &str) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_of_a_version_that_signed_nothing_still_become_orders() -> Result<()> {
+async fn unsigned_events_of_an_earlier_version_still_become_orders() -> Result<()> {
     let mut shop = open(Profile::Embedded).await?;
     shop.stop().await;
     // As such a version leaves its folder when it dies between a purchase and its order.
@@ -250,7 +250,7 @@ async fn events_of_a_version_that_signed_nothing_still_become_orders() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shop_on_kafka_without_a_key_of_events_says_so_once() -> Result<()> {
+async fn a_shop_on_kafka_without_an_event_signing_key_warns_once() -> Result<()> {
     if !Profile::Engines.is_there() {
         return Ok(());
     }
@@ -266,7 +266,7 @@ async fn a_shop_on_kafka_without_a_key_of_events_says_so_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purchase_is_an_order_whatever_codec_its_topic_is_set_to() -> Result<()> {
+async fn a_purchase_becomes_an_order_under_every_codec_of_its_topic() -> Result<()> {
     if !Profile::Engines.is_there() {
         return Ok(());
     }

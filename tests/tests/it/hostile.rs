@@ -87,7 +87,7 @@ async fn is_closed(mut stream: TcpStream) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_connections_on_a_grpc_port_keep_no_customer_away_however_few_files_may_be_open() -> Result<()> {
+async fn silent_grpc_connections_keep_no_customer_away_even_with_few_file_descriptors() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut few = command(Path::new("/usr/bin/prlimit"), folder.path());
     few.args(["--nofile=200:200", BINARY]);
@@ -136,7 +136,7 @@ const PAGE: GetProductsRequest = GetProductsRequest {
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_a_caller_does_not_take_hold_bounded_memory_and_go_with_its_connection() -> Result<()> {
+async fn unread_answers_hold_bounded_memory_and_end_with_their_connection() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
     let mut products = long_pages(&shop).await?;
@@ -167,7 +167,7 @@ async fn answers_that_a_caller_does_not_take_hold_bounded_memory_and_go_with_its
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heads_that_do_not_end_hold_bounded_memory() -> Result<()> {
+async fn unfinished_request_heads_hold_bounded_memory() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
     let gateway = shop.gateway.context("the whole shop")?;

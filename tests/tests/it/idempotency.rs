@@ -16,13 +16,13 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 on_every_profile! {
     fifty_requests_with_one_key_are_one_purchase,
-    two_customers_with_the_same_key_never_meet,
-    a_key_is_not_taken_for_another_request,
-    a_refusal_is_answered_again_as_it_was,
+    two_customers_may_use_the_same_key,
+    a_used_key_is_refused_for_another_request,
+    a_declined_purchase_is_replayed_unchanged,
     an_empty_cart_leaves_the_key_free,
     a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted,
-    a_customer_who_hangs_up_buys_once_and_can_ask_again,
-    a_customer_who_never_comes_back_is_served_all_the_same,
+    a_customer_who_disconnects_buys_once_and_can_ask_again,
+    a_purchase_ends_even_if_its_customer_never_asks_again,
     a_slow_purchase_is_accepted_and_shown_at_its_end,
 }
 
@@ -73,7 +73,7 @@ async fn fifty_requests_with_one_key_are_one_purchase(profile: Profile) -> Resul
     shop.balance().await
 }
 
-async fn two_customers_with_the_same_key_never_meet(profile: Profile) -> Result<()> {
+async fn two_customers_may_use_the_same_key(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let (ada, bob) = (shop.buyer("ada")?, shop.buyer("bob")?);
     let (first, second) = tokio::try_join!(
@@ -92,7 +92,7 @@ async fn two_customers_with_the_same_key_never_meet(profile: Profile) -> Result<
     shop.balance().await
 }
 
-async fn a_key_is_not_taken_for_another_request(profile: Profile) -> Result<()> {
+async fn a_used_key_is_refused_for_another_request(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     let bought = ada.buy_one(2, 1, "key", "pm_card_ok").await?;
@@ -120,7 +120,7 @@ async fn a_key_is_not_taken_for_another_request(profile: Profile) -> Result<()> 
     shop.balance().await
 }
 
-async fn a_refusal_is_answered_again_as_it_was(profile: Profile) -> Result<()> {
+async fn a_declined_purchase_is_replayed_unchanged(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 1).await?;
@@ -227,7 +227,7 @@ async fn hang_up(shop: &Shop, buyer: &Buyer, key: &str, when: HangUp) -> Result<
     Ok(())
 }
 
-async fn a_customer_who_hangs_up_buys_once_and_can_ask_again(profile: Profile) -> Result<()> {
+async fn a_customer_who_disconnects_buys_once_and_can_ask_again(profile: Profile) -> Result<()> {
     let latency = Span(Duration::from_millis(60));
     let shop = Shop::with_settings(profile, |settings| {
         settings.payment_min_latency = latency;
@@ -258,7 +258,7 @@ async fn a_customer_who_hangs_up_buys_once_and_can_ask_again(profile: Profile) -
     shop.balance().await
 }
 
-async fn a_customer_who_never_comes_back_is_served_all_the_same(profile: Profile) -> Result<()> {
+async fn a_purchase_ends_even_if_its_customer_never_asks_again(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 1).await?;

@@ -65,9 +65,9 @@ async fn shop_on(
     Ok(())
 }
 
-on_every_profile! { nothing_acknowledged_is_lost_and_nothing_is_half_done }
+on_every_profile! { kills_lose_no_acknowledged_purchase_and_leave_none_half_done }
 
-async fn nothing_acknowledged_is_lost_and_nothing_is_half_done(profile: Profile) -> anyhow::Result<()> {
+async fn kills_lose_no_acknowledged_purchase_and_leave_none_half_done(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let said = Said::default();
     for round in 0..KILLS {

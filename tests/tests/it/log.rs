@@ -61,9 +61,9 @@ async fn assert_stops(shop: ShopProcess) -> anyhow::Result<()> {
     Ok(())
 }
 
-on_every_profile! { a_log_whose_reader_goes_away_ends_nothing, a_log_that_nobody_reads_blocks_nothing }
+on_every_profile! { a_shop_survives_the_end_of_its_log_reader, an_unread_log_blocks_no_purchase }
 
-async fn a_log_whose_reader_goes_away_ends_nothing(profile: Profile) -> anyhow::Result<()> {
+async fn a_shop_survives_the_end_of_its_log_reader(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let (reader, writer) = pipe()?;
     let mut serve = home.command(Path::new(BINARY));
@@ -80,7 +80,7 @@ async fn a_log_whose_reader_goes_away_ends_nothing(profile: Profile) -> anyhow::
     books::balance(&home).await
 }
 
-async fn a_log_that_nobody_reads_blocks_nothing(profile: Profile) -> anyhow::Result<()> {
+async fn an_unread_log_blocks_no_purchase(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let (reader, writer) = pipe()?;
     let mut serve = home.command(Path::new(BINARY));
@@ -131,7 +131,7 @@ fn dropped(line: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_was_full_for_data_and_log_needs_no_restart() -> anyhow::Result<()> {
+async fn a_shop_recovers_from_a_full_disk_without_a_restart() -> anyhow::Result<()> {
     let home = Home::new(Profile::Embedded).await?;
     let log = home.folder().join("log");
     let mut serve = home.command(Path::new(BINARY));
@@ -174,7 +174,7 @@ async fn a_disk_that_was_full_for_data_and_log_needs_no_restart() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn nobody_to_read_the_banner_is_no_reason_to_end() -> anyhow::Result<()> {
+async fn a_shop_runs_without_a_reader_of_its_banner() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut serve = command(Path::new(BINARY), folder.path());
     let ((out, stdout), (err, stderr)) = (pipe()?, pipe()?);
@@ -196,7 +196,7 @@ async fn nobody_to_read_the_banner_is_no_reason_to_end() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_has_its_exit_code_whoever_reads() -> anyhow::Result<()> {
+async fn a_failed_start_has_its_exit_code_even_if_stderr_is_closed_or_full() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     for (variable, value, code) in [("HTTP_PORT", "eighty", 64), ("DATA_DIR", "/proc/cartwright", 1)] {
         let (err, gone) = pipe()?;

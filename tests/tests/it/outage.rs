@@ -141,7 +141,7 @@ async fn a_shop_survives_restarts_of_mongodb() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shop_sells_on_without_kafka_and_tells_everybody_later() -> Result<()> {
+async fn a_shop_sells_without_kafka_and_delivers_every_event_later() -> Result<()> {
     let Some(world) = World::open().await? else {
         return Ok(());
     };

@@ -53,9 +53,9 @@ async fn down(shop: &ShopProcess) -> anyhow::Result<(StatusCode, Vec<String>)> {
     Ok((health.status, down.map(|(name, _)| name).collect()))
 }
 
-on_every_profile! { a_shop_whose_stores_take_no_writes_is_not_ready_until_they_do }
+on_every_profile! { a_shop_is_not_ready_while_its_stores_accept_no_writes }
 
-async fn a_shop_whose_stores_take_no_writes_is_not_ready_until_they_do(profile: Profile) -> anyhow::Result<()> {
+async fn a_shop_is_not_ready_while_its_stores_accept_no_writes(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     assert_eq!(down(&shop).await?, (StatusCode::OK, Vec::new()));

@@ -18,10 +18,10 @@ use system_tests::{
 use uuid::Uuid;
 
 on_every_profile! {
-    events_that_come_again_change_nothing,
-    an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on,
-    what_makes_no_sense_is_parked_again_when_it_is_sent_through_again,
-    an_event_that_has_become_applicable_is_applied_once_by_the_group_that_had_parked_it,
+    redelivered_events_change_nothing,
+    an_invalid_event_is_parked_with_its_reason_and_later_events_are_applied,
+    an_invalid_event_is_parked_again_after_a_redrive,
+    a_redriven_event_is_applied_once_by_the_group_that_parked_it,
     an_event_of_a_later_version_is_parked_by_the_groups_that_know_its_name,
 }
 
@@ -72,7 +72,7 @@ async fn go_shopping(shop: &Shop, user: &str) -> Result<()> {
     buyer.add(5, 3).await
 }
 
-async fn events_that_come_again_change_nothing(profile: Profile) -> Result<()> {
+async fn redelivered_events_change_nothing(profile: Profile) -> Result<()> {
     let mut shop = Shop::open(profile).await?;
     let users: Vec<_> = (0..5).map(|n| format!("user-{n}")).collect();
     try_join_all(users.iter().map(|user| go_shopping(&shop, user))).await?;
@@ -145,7 +145,7 @@ async fn parked(letters: &DeadLetters, group: &str) -> Result<Vec<Parked>> {
     Ok(letters.list(CHECKOUTS.name, group).await?)
 }
 
-async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_go_on(profile: Profile) -> Result<()> {
+async fn an_invalid_event_is_parked_with_its_reason_and_later_events_are_applied(profile: Profile) -> Result<()> {
     let mut shop = Shop::open(profile).await?;
     shop.buyer("before")?.buy_one(1, 1, "key", "pm_card_ok").await?;
     shop.settle().await?;
@@ -192,7 +192,7 @@ async fn an_event_that_makes_no_sense_is_parked_with_its_reason_and_the_others_g
     Ok(())
 }
 
-async fn what_makes_no_sense_is_parked_again_when_it_is_sent_through_again(profile: Profile) -> Result<()> {
+async fn an_invalid_event_is_parked_again_after_a_redrive(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     shop.settle().await?;
     let bus = shop.home().bus().await?;
@@ -245,7 +245,7 @@ const fn breakage(profile: Profile) -> (&'static str, &'static str) {
     }
 }
 
-async fn an_event_that_has_become_applicable_is_applied_once_by_the_group_that_had_parked_it(
+async fn a_redriven_event_is_applied_once_by_the_group_that_parked_it(
     profile: Profile,
 ) -> Result<()> {
     let mut shop = Shop::open(profile).await?;
@@ -353,7 +353,7 @@ async fn groups(shop: &Shop) -> Result<Vec<Value>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_of_the_embedded_bus_that_cannot_be_read_is_parked_and_the_others_go_on() -> Result<()> {
+async fn an_unreadable_row_of_the_embedded_bus_is_parked_and_later_events_are_applied() -> Result<()> {
     let mut shop = Shop::open(Profile::Embedded).await?;
     shop.buyer("before")?.buy_one(1, 1, "key", "pm_card_ok").await?;
     shop.settle().await?;

@@ -54,7 +54,7 @@ async fn sixteen_processes_are_one_shop() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn eight_processes_whose_services_listen_apart_from_the_gateway_are_one_shop() -> Result<()> {
+async fn eight_processes_with_services_on_an_address_of_their_own_are_one_shop() -> Result<()> {
     if !engines() {
         return Ok(());
     }
@@ -206,7 +206,7 @@ async fn leases(fleet: &Fleet, owner: &str) -> Result<Vec<(String, String)>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_stays_when_processes_are_killed_in_turn() -> Result<()> {
+async fn acknowledged_purchases_survive_killing_processes_in_turn() -> Result<()> {
     if !engines() {
         return Ok(());
     }
@@ -275,7 +275,7 @@ async fn await_takeover(fleet: &Fleet, orphans: Vec<String>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_other_relay_goes_on_when_the_one_with_the_lease_is_killed() -> Result<()> {
+async fn another_relay_takes_over_when_the_lease_holder_is_killed() -> Result<()> {
     if !engines() {
         return Ok(());
     }

@@ -35,7 +35,7 @@ async fn start_three(folder: &Path) -> anyhow::Result<[ShopProcess; 3]> {
 }
 
 #[tokio::test]
-async fn a_shop_in_three_processes_sells_and_says_when_a_part_is_away() -> anyhow::Result<()> {
+async fn a_shop_in_three_processes_sells_and_reports_a_process_that_is_down() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let [goods, sales, front] = start_three(folder.path()).await?;
     let ada = front.customer("ada")?;
@@ -135,7 +135,7 @@ async fn a_purchase_is_found_in_the_logs_of_all_services_by_its_request_id() -> 
 const WAITING: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn checkouts_of_one_customer_that_wait_keep_nobody_else_from_theirs() -> anyhow::Result<()> {
+async fn waiting_checkouts_of_one_customer_do_not_block_other_customers() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let [goods, _sales, front] = start_three(folder.path()).await?;
     let (greedy, other) = (front.customer("greedy")?, front.customer("other")?);

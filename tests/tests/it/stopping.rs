@@ -42,9 +42,9 @@ async fn half(gateway: SocketAddr, request: &str) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-on_every_profile! { nothing_that_is_not_in_flight_holds_up_a_stop }
+on_every_profile! { idle_connections_and_unfinished_requests_do_not_delay_a_stop }
 
-async fn nothing_that_is_not_in_flight_holds_up_a_stop(profile: Profile) -> anyhow::Result<()> {
+async fn idle_connections_and_unfinished_requests_do_not_delay_a_stop(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
     let (mut silent, mut watches) = (Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ async fn busy(timeout: &str) -> anyhow::Result<(Home, ShopProcess, tokio::task::
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_ends_within_its_time_whatever_is_in_flight() -> anyhow::Result<()> {
+async fn a_stop_ends_within_its_timeout_despite_work_in_flight() -> anyhow::Result<()> {
     let (_home, shop, purchase) = busy("2s").await?;
     let began = Instant::now();
     let (_, said) = shop.stop().await?;

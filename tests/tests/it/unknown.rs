@@ -16,9 +16,9 @@ use system_tests::{
 };
 
 on_every_profile! {
-    a_call_that_is_lost_late_or_doubled_changes_nothing_about_a_purchase,
-    a_refund_is_made_once_whatever_becomes_of_its_calls,
-    a_provider_that_is_slow_silent_or_away_charges_once,
+    a_lost_late_or_repeated_call_does_not_change_a_purchase,
+    a_refund_is_made_once_despite_faults_in_its_calls,
+    a_slow_silent_or_unavailable_provider_charges_once,
 }
 
 /// A product that is in the catalogue, and of which there is nothing.
@@ -274,7 +274,7 @@ async fn purchase_all(profile: Profile, cases: Vec<Case>) -> Result<()> {
     shop.balance().await
 }
 
-async fn a_call_that_is_lost_late_or_doubled_changes_nothing_about_a_purchase(profile: Profile) -> Result<()> {
+async fn a_lost_late_or_repeated_call_does_not_change_a_purchase(profile: Profile) -> Result<()> {
     let endings = [Ending::Bought, Ending::Declined, Ending::OutOfStock];
     purchase_all(profile, endings.into_iter().flat_map(Case::all).collect()).await
 }
@@ -315,7 +315,7 @@ async fn lose_the_stock(shop: &Shop, plan: &Plan, case: &Case, product: i64) -> 
     Ok(())
 }
 
-async fn a_refund_is_made_once_whatever_becomes_of_its_calls(profile: Profile) -> Result<()> {
+async fn a_refund_is_made_once_despite_faults_in_its_calls(profile: Profile) -> Result<()> {
     let cases = Case::all(Ending::Refunded);
     let mut plan = Plan::default();
     for case in &cases {
@@ -334,7 +334,7 @@ async fn a_refund_is_made_once_whatever_becomes_of_its_calls(profile: Profile) -
     shop.balance().await
 }
 
-async fn a_provider_that_is_slow_silent_or_away_charges_once(profile: Profile) -> Result<()> {
+async fn a_slow_silent_or_unavailable_provider_charges_once(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let methods = ["pm_card_charged_reply_lost", "pm_card_slow", "pm_card_unavailable"];
     try_join_all(methods.map(async |method| {

@@ -124,7 +124,7 @@ async fn check(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_purchase_that_was_begun_before_carts_had_holds_ends_as_it_would_have() -> Result<()> {
+async fn purchases_begun_before_carts_had_holds_end_correctly() -> Result<()> {
     for stores in ["before_holds/unpublished", "before_holds/unread"] {
         let (home, shop) = open(stores).await?;
         check((&home, &shop), BEFORE_HOLDS, |_, may_be_refused| !may_be_refused).await?;
@@ -135,7 +135,7 @@ async fn every_purchase_that_was_begun_before_carts_had_holds_ends_as_it_would_h
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_purchase_that_was_begun_before_the_engine_of_sagas_ends_as_it_would_have() -> Result<()> {
+async fn purchases_begun_before_the_saga_engine_end_correctly() -> Result<()> {
     for stores in ["before_engine/unpublished", "before_engine/unread"] {
         let (home, shop) = open(stores).await?;
         check((&home, &shop), BEFORE_ENGINE, |_, may_be_refused| !may_be_refused).await?;
@@ -146,7 +146,7 @@ async fn every_purchase_that_was_begun_before_the_engine_of_sagas_ends_as_it_wou
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_bought_before_carts_had_holds_is_not_bought_again_during_the_upgrade() -> Result<()> {
+async fn purchases_begun_before_carts_had_holds_are_not_repeated_during_the_upgrade() -> Result<()> {
     for stores in ["before_holds/unpublished", "before_holds/unread"] {
         let (home, shop) = open(stores).await?;
         let again = BEFORE_HOLDS.iter().map(|(name, ..)| {

@@ -81,7 +81,7 @@ async fn users_of_redis(address: &str) -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purchase_is_made_on_engines_that_are_spoken_to_by_tls_and_with_a_login() -> Result<()> {
+async fn a_purchase_is_made_on_engines_with_tls_and_a_login() -> Result<()> {
     let Some((home, secured, variables)) = secured().await? else {
         return Ok(());
     };
@@ -194,7 +194,7 @@ fn cases(secured: &Secured) -> Result<Vec<Case<'static>>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_engine_that_is_a_stranger_and_a_login_that_is_wrong_are_told_by_their_variable() -> Result<()> {
+async fn an_untrusted_engine_and_a_wrong_login_are_reported_by_their_variable() -> Result<()> {
     let Some((home, secured, variables)) = secured().await? else {
         return Ok(());
     };

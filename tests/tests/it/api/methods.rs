@@ -12,14 +12,14 @@ use system_tests::{home::Profile, shops::Shop};
 use super::usd;
 
 on_every_profile! {
-    the_catalogue_is_read_in_pages_in_batches_and_one_by_one,
-    a_product_is_made_and_replaced,
+    the_catalogue_is_read_in_pages_in_batches_and_by_id,
+    a_product_is_created_and_replaced,
     carts_are_filled_changed_and_emptied,
-    stock_is_held_sold_given_back_and_received,
-    money_is_taken_found_and_given_back,
+    stock_is_reserved_confirmed_released_and_received,
+    payments_are_charged_found_and_refunded,
 }
 
-async fn the_catalogue_is_read_in_pages_in_batches_and_one_by_one(profile: Profile) -> Result<()> {
+async fn the_catalogue_is_read_in_pages_in_batches_and_by_id(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let mut products = shop.products()?;
     let mut request = GetProductsRequest {
@@ -49,7 +49,7 @@ async fn the_catalogue_is_read_in_pages_in_batches_and_one_by_one(profile: Profi
     Ok(())
 }
 
-async fn a_product_is_made_and_replaced(profile: Profile) -> Result<()> {
+async fn a_product_is_created_and_replaced(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let mut products = shop.products()?;
     let new = UpsertProductRequest {
@@ -152,7 +152,7 @@ async fn carts_are_filled_changed_and_emptied(profile: Profile) -> Result<()> {
     shop.balance().await
 }
 
-async fn stock_is_held_sold_given_back_and_received(profile: Profile) -> Result<()> {
+async fn stock_is_reserved_confirmed_released_and_received(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let mut inventory = shop.inventory()?;
     let id = |n: u128| uuid::Uuid::from_u128(n).to_string();
@@ -202,7 +202,7 @@ const fn laptops(on_hand: i64, held: i64) -> Stock {
     }
 }
 
-async fn money_is_taken_found_and_given_back(profile: Profile) -> Result<()> {
+async fn payments_are_charged_found_and_refunded(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let mut payments = shop.payments()?;
     let checkout_id = || super::NOBODYS.to_owned();

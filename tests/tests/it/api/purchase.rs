@@ -20,12 +20,12 @@ use super::usd;
 
 on_every_profile! {
     the_catalogue_is_open_to_all_and_prices_have_two_decimals,
-    a_search_finds_words_in_any_order_and_writing_and_its_page_tokens_are_its_own,
+    a_search_ignores_word_order_and_case_and_refuses_page_tokens_of_others,
     a_cart_has_the_shape_of_the_contract_empty_and_filled,
     a_purchase_through_rest_has_the_shapes_of_the_contract,
-    a_refusal_is_an_outcome_that_leaves_the_cart_alone,
+    a_failed_purchase_leaves_the_cart_unchanged,
     operators_list_checkouts_by_their_status,
-    what_was_bought_shows_in_every_service,
+    a_purchase_shows_in_every_service,
 }
 
 const CART: &[&str] = &[
@@ -144,7 +144,7 @@ async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals(profile: Prof
     Ok(())
 }
 
-async fn a_search_finds_words_in_any_order_and_writing_and_its_page_tokens_are_its_own(profile: Profile) -> Result<()> {
+async fn a_search_ignores_word_order_and_case_and_refuses_page_tokens_of_others(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let mut products = shop.products()?;
     for name in ["ΟΔΥΣΣΕΥΣ lamp", "Caf\u{e9} lamp", "Straße"] {
@@ -262,7 +262,7 @@ async fn a_purchase_through_rest_has_the_shapes_of_the_contract(profile: Profile
     shop.balance().await
 }
 
-async fn a_refusal_is_an_outcome_that_leaves_the_cart_alone(profile: Profile) -> Result<()> {
+async fn a_failed_purchase_leaves_the_cart_unchanged(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     for (method, reason) in [
         ("pm_card_declined", "CARD_DECLINED"),
@@ -350,7 +350,7 @@ async fn operators_list_checkouts_by_their_status(profile: Profile) -> Result<()
     shop.balance().await
 }
 
-async fn what_was_bought_shows_in_every_service(profile: Profile) -> Result<()> {
+async fn a_purchase_shows_in_every_service(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let bob = shop.buyer("bob")?;
     let bought = bob.buy_one(3, 2, "k", "pm_card_ok").await?;

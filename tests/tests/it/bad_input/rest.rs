@@ -81,11 +81,11 @@ impl Bad {
 }
 
 on_every_profile! {
-    every_route_refuses_what_makes_no_sense_and_nothing_changes,
-    what_belongs_to_another_customer_looks_as_if_it_were_not_there,
+    every_route_refuses_invalid_requests_and_changes_nothing,
+    data_of_another_customer_is_reported_as_not_found,
 }
 
-async fn every_route_refuses_what_makes_no_sense_and_nothing_changes(profile: Profile) -> Result<()> {
+async fn every_route_refuses_invalid_requests_and_changes_nothing(profile: Profile) -> Result<()> {
     let shop = lived_in(profile).await?;
     let resident = shop.buyer("resident")?;
     let all = [
@@ -109,7 +109,7 @@ async fn every_route_refuses_what_makes_no_sense_and_nothing_changes(profile: Pr
     .await
 }
 
-async fn what_belongs_to_another_customer_looks_as_if_it_were_not_there(profile: Profile) -> Result<()> {
+async fn data_of_another_customer_is_reported_as_not_found(profile: Profile) -> Result<()> {
     let shop = lived_in(profile).await?;
     let (resident, stranger) = (shop.buyer("resident")?, shop.buyer("stranger")?);
     let orders = resident.read("/api/v1/orders").await?;
@@ -173,7 +173,7 @@ async fn fixed_texts_are_those_of_the_contract() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_hardly_http_is_not_the_shops_fault() -> Result<()> {
+async fn malformed_http_is_answered_with_a_4xx_status() -> Result<()> {
     let shop = Shop::open(Profile::Embedded).await?;
     let address = shop.stranger()?.gateway();
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(100_000));

@@ -391,11 +391,11 @@ fn no_messages() -> Vec<Bad> {
 }
 
 on_every_profile! {
-    every_method_refuses_what_makes_no_sense_and_nothing_changes,
-    bytes_that_are_no_message_are_refused_by_every_method,
+    every_method_refuses_invalid_requests_and_changes_nothing,
+    every_method_refuses_bytes_that_are_no_message,
 }
 
-async fn every_method_refuses_what_makes_no_sense_and_nothing_changes(profile: Profile) -> Result<()> {
+async fn every_method_refuses_invalid_requests_and_changes_nothing(profile: Profile) -> Result<()> {
     let shop = lived_in(profile).await?;
     let all = [products(), carts(), inventory(), payments(), checkouts(), readers()];
     without_a_trace(&shop, async {
@@ -407,7 +407,7 @@ async fn every_method_refuses_what_makes_no_sense_and_nothing_changes(profile: P
     .await
 }
 
-async fn bytes_that_are_no_message_are_refused_by_every_method(profile: Profile) -> Result<()> {
+async fn every_method_refuses_bytes_that_are_no_message(profile: Profile) -> Result<()> {
     let shop = lived_in(profile).await?;
     without_a_trace(&shop, async {
         for bad in no_messages() {

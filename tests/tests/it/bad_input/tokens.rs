@@ -103,9 +103,9 @@ async fn assert_refused(anybody: &Buyer, what: &str, request: Request<Bytes>) ->
     Ok(())
 }
 
-on_every_profile! { a_token_that_proves_nothing_opens_nothing }
+on_every_profile! { an_invalid_token_gives_access_to_nothing }
 
-async fn a_token_that_proves_nothing_opens_nothing(profile: Profile) -> Result<()> {
+async fn an_invalid_token_gives_access_to_nothing(profile: Profile) -> Result<()> {
     let shop = lived_in(profile).await?;
     let anybody = shop.stranger()?;
     let forgeries = forgeries(&shop)?;

@@ -44,7 +44,7 @@ pub(super) async fn banner_of(
 }
 
 #[tokio::test]
-async fn the_printed_lines_make_a_purchase() -> anyhow::Result<()> {
+async fn the_commands_in_the_banner_make_a_purchase() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     let (mut child, text) = banner_of(command(Path::new(BINARY), &data), folder.path()).await?;
@@ -95,7 +95,7 @@ fn token_line_on_a_terminal(mut serve: Command) -> anyhow::Result<String> {
 }
 
 #[tokio::test]
-async fn a_token_is_printed_only_to_a_terminal_and_only_of_a_made_key() -> anyhow::Result<()> {
+async fn a_token_is_printed_only_to_a_terminal_and_only_for_a_generated_key() -> anyhow::Result<()> {
     const NO_TOKEN: &str = "TOKEN=$(cartwright token --user 1)";
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");

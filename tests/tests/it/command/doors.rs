@@ -99,7 +99,7 @@ async fn the_banner_says_what_is_open_to_whom() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_process_without_services_is_not_asked_where_they_would_listen() -> anyhow::Result<()> {
+async fn a_process_without_services_ignores_their_host() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut front = command(Path::new(BINARY), folder.path());
     front.args(["serve", "gateway"]).env("GRPC_HOST", "0.0.0.0");
@@ -151,7 +151,7 @@ async fn a_shop_says_that_its_payment_provider_is_simulated() -> anyhow::Result<
 }
 
 #[tokio::test]
-async fn a_shop_under_test_says_so() -> anyhow::Result<()> {
+async fn a_shop_with_test_hooks_warns() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut serve = command(Path::new(BINARY), folder.path());
     serve

@@ -38,7 +38,7 @@ async fn buy(shop: &ShopProcess, key: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn the_data_directory_and_its_files_are_for_their_user_alone() -> anyhow::Result<()> {
+async fn the_data_directory_and_its_files_are_private() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("new/data");
     // Whatever the user's own habits are.
@@ -71,7 +71,7 @@ async fn the_data_directory_and_its_files_are_for_their_user_alone() -> anyhow::
 }
 
 #[tokio::test]
-async fn a_link_in_the_data_directory_overwrites_nothing() -> anyhow::Result<()> {
+async fn a_symlink_in_the_data_directory_overwrites_nothing() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let precious = folder.path().join("precious");
     for content in ["precious", ""] {
@@ -90,7 +90,7 @@ async fn a_link_in_the_data_directory_overwrites_nothing() -> anyhow::Result<()>
 }
 
 #[tokio::test]
-async fn a_data_directory_that_is_a_link_to_one_of_ours_is_taken() -> anyhow::Result<()> {
+async fn a_data_directory_may_be_a_symlink_to_a_private_directory() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (disk, link) = (folder.path().join("disk"), folder.path().join("data"));
     fs::create_dir(&disk)?;
@@ -103,7 +103,7 @@ async fn a_data_directory_that_is_a_link_to_one_of_ours_is_taken() -> anyhow::Re
 }
 
 #[tokio::test]
-async fn a_directory_of_other_things_is_left_as_it_is() -> anyhow::Result<()> {
+async fn a_directory_with_foreign_files_is_refused_and_left_unchanged() -> anyhow::Result<()> {
     let home = tempfile::tempdir()?;
     fs::write(home.path().join("letters"), "")?;
     fs::set_permissions(home.path(), Permissions::from_mode(0o755))?;
@@ -124,7 +124,7 @@ async fn a_directory_of_other_things_is_left_as_it_is() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_directory_in_which_everybody_writes_is_refused_with_one_in_it_to_name() -> anyhow::Result<()> {
+async fn a_world_writable_directory_is_refused_with_a_proposed_subdirectory() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let public = folder.path().join("public");
     fs::create_dir(&public)?;
@@ -148,7 +148,7 @@ async fn a_directory_in_which_everybody_writes_is_refused_with_one_in_it_to_name
 }
 
 #[tokio::test]
-async fn a_volume_that_is_opened_to_our_group_at_every_mount_is_taken_at_every_start() -> anyhow::Result<()> {
+async fn a_volume_that_each_mount_opens_to_our_group_is_closed_at_every_start() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     let open = async || {

@@ -41,7 +41,7 @@ async fn knows(gateway: &ShopProcess, token: &str) -> anyhow::Result<bool> {
 }
 
 #[tokio::test]
-async fn gateways_that_make_the_key_at_once_sign_with_the_one_that_is_kept() -> anyhow::Result<()> {
+async fn gateways_that_generate_the_key_concurrently_agree_on_one() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     for round in 0..3 {
         let data = folder.path().join(round.to_string());
@@ -60,7 +60,7 @@ async fn gateways_that_make_the_key_at_once_sign_with_the_one_that_is_kept() -> 
 }
 
 #[tokio::test]
-async fn a_key_is_replaced_while_the_tokens_of_the_one_before_are_taken() -> anyhow::Result<()> {
+async fn a_key_is_replaced_while_tokens_of_the_previous_key_are_accepted() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let key = folder.path().join("jwt.key");
     gateway(folder.path(), &[]).await?.stop().await?;

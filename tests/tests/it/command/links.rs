@@ -3,7 +3,7 @@
 use super::{assert_refused, run, said};
 
 #[tokio::test]
-async fn a_link_that_cannot_be_meant_is_refused_before_anything_is_opened() -> anyhow::Result<()> {
+async fn contradictory_connection_settings_are_refused_before_anything_is_opened() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     let login = [

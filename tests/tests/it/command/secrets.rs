@@ -76,7 +76,7 @@ async fn no_form_of_a_login_shows_in_the_configuration_or_in_help() -> anyhow::R
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_wrong_flag_repeats_no_login() -> anyhow::Result<()> {
+async fn an_error_about_a_wrong_flag_shows_no_login() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     for form in LOGINS.into_iter().chain(TAKEN).filter(|form| !form.contains(' ')) {
         let (value, flag) = (format!("postgres://{form}"), format!("--http-port={form}"));
@@ -95,7 +95,7 @@ async fn what_is_said_of_a_wrong_flag_repeats_no_login() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_secret_may_come_from_a_file_and_shows_nowhere() -> anyhow::Result<()> {
+async fn a_secret_from_a_file_is_used_and_never_shown() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let file = |name: &str, text: &str| -> anyhow::Result<String> {
         let path = folder.path().join(name);
@@ -147,7 +147,7 @@ async fn a_secret_may_come_from_a_file_and_shows_nowhere() -> anyhow::Result<()>
 }
 
 #[tokio::test]
-async fn a_secret_that_is_given_as_a_flag_is_warned_of() -> anyhow::Result<()> {
+async fn a_secret_given_as_a_flag_causes_a_warning() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let flags = [
         "--jwt-secret=a s3cr3t that has more than 32 bytes in it",
@@ -177,7 +177,7 @@ async fn a_secret_that_is_given_as_a_flag_is_warned_of() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn nothing_of_a_login_shows_in_what_is_said_of_an_address() -> anyhow::Result<()> {
+async fn an_error_about_an_address_shows_nothing_of_its_login() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let addresses = [
         ("DATABASE_URL", "postgres://"),
@@ -222,7 +222,7 @@ async fn nothing_of_a_login_shows_in_what_is_said_of_an_address() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_used_is_said_in_a_line() -> anyhow::Result<()> {
+async fn an_unusable_key_is_reported_in_one_line() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let [no_file, short] = ["no-file", "short"].map(|name| folder.path().join(name));
     std::fs::create_dir_all(no_file.join("jwt.key"))?;
@@ -247,7 +247,7 @@ async fn a_key_that_cannot_be_used_is_said_in_a_line() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_is_made_with_the_key_of_a_shop_and_with_no_other() -> anyhow::Result<()> {
+async fn a_token_is_signed_with_the_key_of_a_shop_and_no_other() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let token = async |data: &Path, variables: &[(&str, &str)]| {
         let mut command = command(Path::new(BINARY), data);
@@ -282,7 +282,7 @@ async fn a_token_is_made_with_the_key_of_a_shop_and_with_no_other() -> anyhow::R
 }
 
 #[tokio::test]
-async fn a_shop_with_a_name_takes_the_tokens_that_are_for_it() -> anyhow::Result<()> {
+async fn a_shop_with_audience_and_issuer_accepts_only_its_tokens() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let named = [("JWT_AUDIENCE", "shop"), ("JWT_ISSUER", "me")];
     let mut serve = command(Path::new(BINARY), folder.path());

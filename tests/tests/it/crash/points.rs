@@ -98,7 +98,7 @@ fn calls() -> anyhow::Result<Vec<String>> {
 }
 
 #[test]
-fn a_point_that_nobody_passes_is_told_and_one_that_is_in_no_list() {
+fn points_that_no_scenario_passes_and_points_in_no_list_are_reported() {
     let set = |points: &[&str]| points.iter().map(|point| (*point).to_owned()).collect();
     let all = set(&["commit:a.one:before", "commit:a.one:after", "offset:e:before"]);
     let passed = set(&["commit:a.one:before", "commit:a.one:after", "call:c.D:after"]);

@@ -106,7 +106,7 @@ impl Need {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_needs_an_engine_that_is_away_is_told_to_come_again() -> Result<()> {
+async fn requests_that_need_an_unavailable_engine_get_503_with_retry_after() -> Result<()> {
     let Some(world) = World::open().await? else {
         return Ok(());
     };

@@ -31,7 +31,7 @@ async fn p99(load: &Load<'_>, events: impl AsyncFnOnce() -> Result<()>) -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shop_does_without_redis_and_believes_nothing_old_when_it_is_back() -> Result<()> {
+async fn a_shop_sells_without_redis_and_keeps_no_stale_copy_when_redis_is_back() -> Result<()> {
     let Some(world) = World::open().await? else {
         return Ok(());
     };

@@ -44,7 +44,7 @@ async fn cart(customer: &Customer) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hold_that_stalls_in_a_stopped_process_takes_nothing_that_was_added_later() -> Result<()> {
+async fn a_hold_delayed_in_a_paused_process_takes_no_items_added_later() -> Result<()> {
     if !engines() {
         return Ok(());
     }

@@ -13,7 +13,7 @@ use super::fleet::BINARY;
 const NOWHERE: &str = "127.0.0.1:1";
 
 #[tokio::test]
-async fn a_gateway_alone_says_which_services_it_reaches() -> Result<()> {
+async fn a_gateway_alone_reports_which_services_it_reaches() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut goods = command(Path::new(BINARY), &folder.path().join("goods"));
     goods.args(["serve", "product"]);
