@@ -12,8 +12,8 @@ use runtime::{
     Faults, Health, Runtime, Service,
     config::ConfigError,
     deadlines,
-    http::{self, Patience},
-    serve::{Capacity, Descriptors, Interface, Limits, Running},
+    http::{self, HttpTimeouts},
+    serve::{Capacity, FileDescriptors, Interface, Limits, Running},
 };
 use storage::{DataDir, Database, OpenError};
 use tokio::time::Instant;
@@ -289,9 +289,9 @@ fn gateway_config(config: &Config) -> Result<gateway::Config, StartError> {
 }
 
 /// How many connections each port may have, and a word about it when those are fewer than what is set.
-fn descriptors(settings: &Settings) -> Descriptors {
+fn descriptors(settings: &Settings) -> FileDescriptors {
     let wanted = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
-    let descriptors = Descriptors::share_out(wanted);
+    let descriptors = FileDescriptors::divide(wanted);
     if descriptors.gateway < wanted {
         tracing::warn!(
             open_files = descriptors.all,
@@ -304,7 +304,7 @@ fn descriptors(settings: &Settings) -> Descriptors {
 }
 
 /// One address may have half of the connections, or all when it is that of a proxy.
-fn gateway_capacity(settings: &Settings, descriptors: Descriptors) -> Capacity {
+fn gateway_capacity(settings: &Settings, descriptors: FileDescriptors) -> Capacity {
     let connections = descriptors.gateway;
     let share = if settings.trust_forwarded_for {
         connections
@@ -315,20 +315,20 @@ fn gateway_capacity(settings: &Settings, descriptors: Descriptors) -> Capacity {
 }
 
 /// The port of the process's health.
-fn admin_server(settings: &Settings, descriptors: Descriptors, health: Health, runtime: &Runtime) -> http::Server {
+fn admin_server(settings: &Settings, descriptors: FileDescriptors, health: Health, runtime: &Runtime) -> http::Server {
     http::Server {
         name: "admin",
         router: health.routes(),
         capacity: Capacity::new(descriptors.admin, descriptors.admin),
-        patience: patience(settings),
+        timeouts: timeouts(settings),
         refusals: gateway::problem_of,
         runtime: runtime.clone(),
     }
 }
 
-fn patience(settings: &Settings) -> Patience {
-    Patience {
+fn timeouts(settings: &Settings) -> HttpTimeouts {
+    HttpTimeouts {
         keep_alive: settings.keep_alive_timeout.0,
-        ..Patience::default()
+        ..HttpTimeouts::default()
     }
 }

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use proto::Reason;
-use runtime::places::{Full, Place, Places};
+use runtime::permits::{LimitReached, Permit, Permits};
 use tokio::time::timeout;
 
 use crate::{
@@ -31,22 +31,22 @@ const SEARCH_SHARE: usize = SEARCHES / 2;
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// Bodies that are being received; they hold memory.
-    bodies: Places,
+    bodies: Permits,
     /// Requests that are worked on.
-    work: Places,
+    work: Permits,
     /// Those of them that search for words.
-    searches: Places,
+    searches: Permits,
     time: Duration,
     proxied: Proxied,
 }
 
 impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
-        let places = || Places::new(config.max_in_flight, config.share);
+        let places = || Permits::new(config.max_in_flight, config.share);
         Self {
             bodies: places(),
             work: places(),
-            searches: Places::new(SEARCHES, SEARCH_SHARE),
+            searches: Permits::new(SEARCHES, SEARCH_SHARE),
             time: config.request_timeout,
             proxied: config.proxied,
         }
@@ -57,15 +57,15 @@ impl Limits {
         Self { time, ..self.clone() }
     }
 
-    fn place(&self, places: &Places, request: &Request) -> Result<Place, Problem> {
+    fn place(&self, places: &Permits, request: &Request) -> Result<Permit, Problem> {
         places
-            .take(&Caller::of(request, self.proxied))
+            .try_acquire(&Caller::of(request, self.proxied))
             .map_err(|full| match full {
-                Full::Share => Problem::new(
+                LimitReached::PerCaller => Problem::new(
                     Reason::RateLimitExceeded,
                     "too many requests of this caller are in progress",
                 ),
-                Full::All => Problem::of(Reason::ServiceUnavailable),
+                LimitReached::Total => Problem::of(Reason::ServiceUnavailable),
             })
     }
 

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, Response},
 };
 use proto::Reason;
-use runtime::{http::Refused, places::Full};
+use runtime::{http::Refused, permits::LimitReached};
 
 use crate::problem::Problem;
 
@@ -16,10 +16,10 @@ pub fn problem_of(why: Refused, path: &str, request_id: &str) -> Response<Bytes>
         Refused::HeadTooLarge => Problem::of(Reason::HeadersTooLarge),
         Refused::NotHttp => Problem::new(Reason::InvalidRequest, "the request is not valid HTTP"),
         Refused::HeadTooSlow => Problem::new(Reason::RequestTimeout, "the head of the request came too slowly"),
-        Refused::NoPlace(Full::Share) => {
+        Refused::TooManyConnections(LimitReached::PerCaller) => {
             Problem::new(Reason::RateLimitExceeded, "too many connections from this address")
         }
-        Refused::NoPlace(Full::All) | Refused::NoRoom => Problem::of(Reason::ServiceUnavailable),
+        Refused::TooManyConnections(LimitReached::Total) | Refused::MemoryLimit => Problem::of(Reason::ServiceUnavailable),
     };
     let mut headers = HeaderMap::new();
     problem.write_to(&mut headers);

@@ -20,17 +20,17 @@ const SCHEMA: &str = "product";
 /// checkouts, which ask for products by their ids, wait for none of them. One that was found takes about a millisecond, so that
 /// the last of those that wait has its turn within the time, unless something is wrong; the time is less than any caller's.
 const SEARCHES: Bounds = Bounds {
-    at_once: 2,
+    concurrent: 2,
     waiting: 64,
-    time: Duration::from_secs(1),
+    timeout: Duration::from_secs(1),
 };
 
 /// Pages without a query need no token either, and have connections of their own for the same reason. Each page takes the same
 /// short time, so as many readers may wait as a process has calls in flight. The time is shorter than the deadline of a call.
 const LISTS: Bounds = Bounds {
-    at_once: 2,
+    concurrent: 2,
     waiting: 2048,
-    time: STORE_ANSWER,
+    timeout: STORE_ANSWER,
 };
 
 /// Opens the store that was configured, with a probe for its health.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use proto::product::v1::{GetProductsResponse, Product};
-use runtime::{http::Patience, places::Places, serve::Capacity};
+use runtime::{http::HttpTimeouts, permits::Permits, serve::Capacity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -14,7 +14,7 @@ use crate::{products::laptop, shop::Shop};
 /// Far longer than any of these should take.
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(200);
-const PATIENT: Patience = Patience {
+const LONG_TIMEOUTS: HttpTimeouts = HttpTimeouts {
     keep_alive: LONG,
     head: LONG,
     progress: LONG,
@@ -68,7 +68,7 @@ async fn ask(mut stream: TcpStream, request: &str) -> String {
 async fn requests_behind_an_answer_that_nobody_reads_wait() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
-    let gateway = shop.listen(roomy(), PATIENT).await;
+    let gateway = shop.listen(roomy(), LONG_TIMEOUTS).await;
     let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
     greedy.write_all(PRODUCTS.repeat(20).as_bytes()).await.unwrap();
     shop.fakes.entered().await;
@@ -93,11 +93,11 @@ async fn requests_behind_an_answer_that_nobody_reads_wait() {
 async fn an_answer_that_nobody_reads_is_given_up() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
-    let patience = Patience {
+    let timeouts = HttpTimeouts {
         progress: SHORT,
-        ..PATIENT
+        ..LONG_TIMEOUTS
     };
-    let gateway = shop.listen(roomy(), patience).await;
+    let gateway = shop.listen(roomy(), timeouts).await;
     let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
     greedy.write_all(PRODUCTS.as_bytes()).await.unwrap();
     let reset = tokio::time::timeout(LONG, greedy.ready(tokio::io::Interest::ERROR)).await;
@@ -112,11 +112,11 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
-    let patience = Patience {
+    let timeouts = HttpTimeouts {
         answer: SHORT,
-        ..PATIENT
+        ..LONG_TIMEOUTS
     };
-    let gateway = shop.listen(roomy(), patience).await;
+    let gateway = shop.listen(roomy(), timeouts).await;
     let mut slow = TcpStream::connect(gateway.address).await.unwrap();
     slow.write_all(PRODUCTS.as_bytes()).await.unwrap();
     let mut read = 0;
@@ -136,7 +136,7 @@ async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
 #[tokio::test]
 async fn a_connection_too_many_is_told_so_and_closed() {
     let shop = Shop::open().await;
-    let gateway = shop.listen(Capacity::new(2, 1), PATIENT).await;
+    let gateway = shop.listen(Capacity::new(2, 1), LONG_TIMEOUTS).await;
     let silent = TcpStream::connect(gateway.address).await.unwrap();
     let refused = until_closed(&mut TcpStream::connect(gateway.address).await.unwrap()).await;
     let refused = String::from_utf8(refused).unwrap();
@@ -165,7 +165,7 @@ async fn a_connection_too_many_is_told_so_and_closed() {
 async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
-    let gateway = shop.listen(Capacity::new(3, 3), PATIENT).await;
+    let gateway = shop.listen(Capacity::new(3, 3), LONG_TIMEOUTS).await;
     let mut held = Vec::new();
     for begun in ["", "GET /heal", PRODUCTS] {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -187,8 +187,8 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 #[tokio::test]
 async fn idle_connections_make_room_for_no_more_than_come() {
     let shop = Shop::open().await;
-    let capacity = Capacity::with_room(Places::new(4, 4), 1024);
-    let gateway = shop.listen(capacity.clone(), PATIENT).await;
+    let capacity = Capacity::with_memory(Permits::new(4, 4), 1024);
+    let gateway = shop.listen(capacity.clone(), LONG_TIMEOUTS).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -228,8 +228,8 @@ async fn idle_connections_make_room_for_no_more_than_come() {
 async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_are_given() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
-    let capacity = Capacity::with_room(Places::new(100, 100), PAGE);
-    let gateway = shop.listen(capacity.clone(), PATIENT).await;
+    let capacity = Capacity::with_memory(Permits::new(100, 100), PAGE);
+    let gateway = shop.listen(capacity.clone(), LONG_TIMEOUTS).await;
     let customer = async |request: &str| ask(TcpStream::connect(gateway.address).await.unwrap(), request).await;
     let products = PRODUCTS.replace("host", "connection: close\r\nx-request-id: mine\r\nhost");
     let untaken = capacity.answer(4 * PAGE);
@@ -252,12 +252,12 @@ async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_a
 #[tokio::test]
 async fn a_head_that_begins_behind_a_request_is_given_up_like_any_other() {
     let shop = Shop::open().await;
-    let patience = Patience {
+    let timeouts = HttpTimeouts {
         head: SHORT,
         keep_alive: 2 * LONG,
-        ..PATIENT
+        ..LONG_TIMEOUTS
     };
-    let gateway = shop.listen(roomy(), patience).await;
+    let gateway = shop.listen(roomy(), timeouts).await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let request = HEALTH.replace("close", "keep-alive");
     let behind = format!("GET /health HTTP/1.1\r\nx: {}", "a".repeat(4000));
@@ -274,8 +274,8 @@ async fn a_head_that_begins_behind_a_request_is_given_up_like_any_other() {
 #[tokio::test]
 async fn heads_that_do_not_end_share_a_bounded_room() {
     let shop = Shop::open().await;
-    let room = Capacity::with_room(Places::new(100, 100), 256 * 1024);
-    let gateway = shop.listen(room, PATIENT).await;
+    let room = Capacity::with_memory(Permits::new(100, 100), 256 * 1024);
+    let gateway = shop.listen(room, LONG_TIMEOUTS).await;
     let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx: {}", "a".repeat(30_000));
     let heads = (0..20).map(|_| async {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -304,12 +304,12 @@ async fn heads_that_do_not_end_share_a_bounded_room() {
 }
 
 #[test]
-fn the_usual_patience_is_what_the_documents_say() {
-    let usual = Patience {
+fn the_default_timeouts_are_what_the_documents_say() {
+    let usual = HttpTimeouts {
         keep_alive: Duration::from_secs(75),
         head: Duration::from_secs(10),
         progress: Duration::from_secs(30),
         answer: Duration::from_mins(2),
     };
-    assert_eq!(Patience::default(), usual);
+    assert_eq!(HttpTimeouts::default(), usual);
 }

@@ -8,7 +8,7 @@ use std::{
 use axum::http::StatusCode;
 use gateway::Proxied;
 use runtime::{
-    http::{self, Patience},
+    http::{self, HttpTimeouts},
     serve::Capacity,
 };
 use serde_json::Value;
@@ -28,18 +28,18 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\n\r\n";
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn serve(shop: &Shop) -> http::Running {
-    serve_with(shop, PATIENT).await
+    serve_with(shop, LONG_TIMEOUTS).await
 }
 
-const PATIENT: Patience = Patience {
+const LONG_TIMEOUTS: HttpTimeouts = HttpTimeouts {
     keep_alive: LIMIT,
     head: LIMIT,
     progress: LIMIT,
     answer: LIMIT,
 };
 
-async fn serve_with(shop: &Shop, patience: Patience) -> http::Running {
-    shop.listen(Capacity::new(1000, 1000), patience).await
+async fn serve_with(shop: &Shop, timeouts: HttpTimeouts) -> http::Running {
+    shop.listen(Capacity::new(1000, 1000), timeouts).await
 }
 
 /// Sends a request and reads until `end` has come.
@@ -295,11 +295,11 @@ async fn what_is_no_request_behind_one_that_is_leaves_the_answer_to_that_whole()
 #[tokio::test]
 async fn a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not() {
     let shop = Shop::open().await;
-    let patience = Patience {
+    let timeouts = HttpTimeouts {
         head: Duration::from_millis(50),
-        ..PATIENT
+        ..LONG_TIMEOUTS
     };
-    let gateway = serve_with(&shop, patience).await;
+    let gateway = serve_with(&shop, timeouts).await;
     let mut idle = TcpStream::connect(gateway.address).await.unwrap();
     let mut used = TcpStream::connect(gateway.address).await.unwrap();
     exchange(&mut used, HEALTH, r#"{"status":"ok"}"#).await;
@@ -328,7 +328,7 @@ async fn until_closed_without_end(gateway: &http::Running, begun: &str) -> Strin
 async fn an_idle_connection_is_closed_after_the_time_that_was_set_and_a_busy_one_is_not() {
     let shop = Shop::open().await;
     let keep_alive = Duration::from_millis(300);
-    let gateway = serve_with(&shop, Patience { keep_alive, ..PATIENT }).await;
+    let gateway = serve_with(&shop, HttpTimeouts { keep_alive, ..LONG_TIMEOUTS }).await;
     let answer = Arc::new(Notify::new());
     shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
     let mut busy = TcpStream::connect(gateway.address).await.unwrap();

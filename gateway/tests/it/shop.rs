@@ -19,7 +19,7 @@ use proto::{
 use runtime::{
     Clock, Health, Probe, Runtime, Service,
     channel::{Peer, Policy},
-    http::{self, Patience},
+    http::{self, HttpTimeouts},
     serve::{Capacity, Running},
 };
 use serde_json::Value;
@@ -76,12 +76,12 @@ pub(crate) struct Reply {
 
 impl Shop {
     /// Serves the router on a port of its own.
-    pub(crate) async fn listen(&self, capacity: Capacity, patience: Patience) -> http::Running {
+    pub(crate) async fn listen(&self, capacity: Capacity, timeouts: HttpTimeouts) -> http::Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = http::Server {
             name: "gateway",
             router: self.router.clone(),
-            patience,
+            timeouts,
             capacity,
             refusals: gateway::problem_of,
             runtime: Runtime::system(),

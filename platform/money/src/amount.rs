@@ -1,17 +1,15 @@
-//! Amounts as JSON shows them: a number with exactly two decimals.
+//! JSON amounts: a number with exactly two decimals.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Minor units written as a decimal number, `2599.98`; made from an integer and read into one, never through a float.
-///
-/// Serializes with `serde_json` only, as a raw number.
+/// Minor units as a decimal number, `2599.98`. No float is involved. Serializes with `serde_json` only, as a raw number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Amount(pub i64);
 
-/// A text that is not a decimal number with at most two decimals that fits into 64 bits of minor units.
+/// The text is not a decimal number with at most two decimals, or does not fit into 64 bits of minor units.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an amount is a decimal number with at most two decimals")]
 pub struct ParseAmountError;
@@ -75,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_amount_is_refused() {
+    fn text_that_is_not_an_amount_is_refused() {
         for wrong in [
             "",
             "-",
@@ -95,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_and_back_is_the_same_amount(minor in any::<i64>()) {
+        fn an_amount_survives_json(minor in any::<i64>()) {
             let json = serde_json::to_string(&Amount(minor)).unwrap();
             prop_assert_eq!(serde_json::from_str::<Amount>(&json).unwrap(), Amount(minor));
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// The codes of ISO 4217 in which money is paid, in order: those of its list one without metals, funds and tests.
+/// The codes of ISO 4217 list one, sorted, without metals, funds and test codes.
 const ISO_4217: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF \
     CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF \
     IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT \
@@ -10,11 +10,11 @@ const ISO_4217: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF 
     SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV \
     WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
 
-/// A currency by its code: three capital letters.
+/// An ISO 4217 currency code: three capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// A code that is not three capital letters.
+/// The code is not three capital letters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a currency is three capital letters")]
 pub struct CurrencyError;
@@ -22,14 +22,13 @@ pub struct CurrencyError;
 impl Currency {
     pub const USD: Self = Self(*b"USD");
 
-    /// Whether money is paid in it, by ISO 4217. Amounts from outside must be; what is in a store is taken as it is, since codes
-    /// come and go.
+    /// Whether ISO 4217 lists the code. Required of amounts from outside; stored amounts are not checked, as codes change.
     pub fn is_current(&self) -> bool {
         ISO_4217.split(' ').any(|code| code == self.as_str())
     }
 
     pub fn as_str(&self) -> &str {
-        // Only ASCII letters get in.
+        // `from_str` accepts ASCII letters only.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_money_is_paid_in_is_current() {
+    fn only_currencies_of_iso_4217_are_current() {
         for (code, is_current) in [
             ("USD", true),
             ("EUR", true),

@@ -1,6 +1,4 @@
-//! Money and quantities as integers, with arithmetic that says when it overflows.
-//!
-//! There is no float in here, and none may come near: 0.1 + 0.2 is not 0.3.
+//! Money and quantities as integers with checked arithmetic. Floats are banned here: 0.1 + 0.2 is not 0.3.
 
 mod amount;
 mod currency;
@@ -17,20 +15,20 @@ pub struct Money {
     currency: Currency,
 }
 
-/// Why a sum could not be computed.
+/// Why an amount could not be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// The result is beyond [`Money::MAX_MINOR_UNITS`].
     #[error("the amount is too large")]
     Overflow,
-    /// Amounts of two currencies have no sum.
+    /// Amounts of different currencies cannot be added.
     #[error("amounts of {0} and {1} cannot be added")]
     CurrencyMismatch(Currency, Currency),
 }
 
 impl Money {
-    /// The largest result of a computation, and the largest amount that is taken from outside: 999,999,999,999.99. Sums of
-    /// ninety thousand of them, which books may compute in SQL, still fit into 64 bits.
+    /// The largest computed result, and the largest amount accepted from outside: 999,999,999,999.99. The sum of ninety
+    /// thousand such amounts, as books compute it in SQL, still fits into 64 bits.
     pub const MAX_MINOR_UNITS: i64 = 99_999_999_999_999;
 
     pub const fn new(minor_units: i64, currency: Currency) -> Self {
@@ -64,12 +62,12 @@ impl Money {
         self.bounded(self.minor_units.checked_add(other.minor_units))
     }
 
-    /// The price of `quantity` pieces at this price each.
+    /// The price of `quantity` pieces, when one piece costs this amount.
     pub fn times(self, quantity: Quantity) -> Result<Self, MoneyError> {
         self.bounded(self.minor_units.checked_mul(quantity.get()))
     }
 
-    /// The result of a computation with this amount, if it is one.
+    /// `minor_units` in this currency, if the arithmetic did not overflow and the result is in bounds.
     fn bounded(self, minor_units: Option<i64>) -> Result<Self, MoneyError> {
         let result = minor_units.map(|minor_units| Self::new(minor_units, self.currency));
         result
@@ -77,12 +75,12 @@ impl Money {
             .ok_or(MoneyError::Overflow)
     }
 
-    /// Whether it is an amount that can be meant: at most [`Self::MAX_MINOR_UNITS`], or as much less than nothing.
+    /// Whether the absolute value is at most [`Self::MAX_MINOR_UNITS`].
     pub const fn is_in_bounds(self) -> bool {
         self.minor_units.unsigned_abs() <= Self::MAX_MINOR_UNITS.unsigned_abs()
     }
 
-    /// The sum of `amounts`; zero of `currency` for none.
+    /// The sum of `amounts`. The sum of no amounts is zero.
     pub fn sum(currency: Currency, amounts: impl IntoIterator<Item = Self>) -> Result<Self, MoneyError> {
         amounts.into_iter().try_fold(Self::zero(currency), Self::checked_add)
     }
@@ -103,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn overflow_is_said_and_never_wraps() {
+    fn overflow_is_an_error_and_never_wraps() {
         let two = Quantity::new(2).unwrap();
         assert_eq!(
             Money::usd(i64::MAX).checked_add(Money::usd(1)),

@@ -1,16 +1,16 @@
-//! Quantities of things that are counted.
+//! Quantities of pieces.
 
 /// A number of pieces, 1 to [`Quantity::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Quantity(i32);
 
-/// A number that is not a quantity.
+/// The number is not between 1 and [`Quantity::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a quantity is between 1 and {}", Quantity::MAX)]
 pub struct QuantityError;
 
 impl Quantity {
-    /// A million pieces: far over any order, and far under what could overflow a sum.
+    /// A million pieces: far above any order, and far below what could overflow a sum.
     pub const MAX: i64 = 1_000_000;
 
     pub fn new(pieces: i64) -> Result<Self, QuantityError> {
@@ -29,7 +29,7 @@ impl Quantity {
     }
 }
 
-/// As messages carry it.
+/// The type of quantities in messages.
 impl From<Quantity> for i32 {
     fn from(quantity: Quantity) -> Self {
         quantity.0
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantity_is_never_zero_negative_or_absurd() {
+    fn a_quantity_is_between_one_and_a_million() {
         for wrong in [0, -1, i64::MIN, Quantity::MAX + 1, i64::MAX] {
             assert_eq!(Quantity::new(wrong), Err(QuantityError), "{wrong}");
         }

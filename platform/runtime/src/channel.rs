@@ -1,9 +1,8 @@
-//! Channels to other services: the same type, the same deadlines and the same layers, whether the peer lives in this process
-//! or on other machines.
+//! Channels to other services, with the same type, deadlines and layers for peers in this process and on other machines.
 //!
-//! A call whose connection is lost is sent once more, on another connection: a replica that stops or dies is not noticed.
-//! The first one may have been executed all the same, so every call carries an id, the same both times, and a service
-//! whose methods add up asks for it ([`call_id`]). What carries a key of its own needs no other.
+//! A call whose connection is lost is sent once more, on another connection, so that the loss of a replica goes unnoticed.
+//! The first delivery may have been executed. So each call has an id, equal for both deliveries, which a service with
+//! non-idempotent methods checks ([`call_id`]). Calls with a key of their own do not need the id.
 
 mod replicas;
 
@@ -29,43 +28,43 @@ use tonic::{
 use tower::{BoxError, Service as _, service_fn};
 use uuid::Uuid;
 
-use crate::{Fault, Faults, Ids, Kind, Points, RequestContext, deadlines, serve::MAX_MESSAGE_OUT, service::Answer};
-use replicas::{Line, Replicas};
+use crate::{Fault, Faults, Ids, Kind, Points, RequestContext, deadlines, serve::MAX_MESSAGE_OUT, service::GrpcResponse};
+use replicas::{ConnectionGuard, Replicas};
 
 /// The buffer of an in-process connection, in bytes each way.
 const DUPLEX_BUFFER: usize = 64 * 1024;
 const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
 const CALL_ID_HEADER: HeaderName = HeaderName::from_static("x-call-id");
-/// The largest answer that is read, in bytes: a message in its frame.
+/// The largest answer, in bytes: a message with its frame header.
 const MAX_ANSWER: usize = MAX_MESSAGE_OUT + 5;
-/// Channels to one address, each with a connection of its own once it is needed. Between them they carry all that a caller
-/// may have in hand: 1,024 calls, while a service takes 128 on one.
+/// Channels to one address, each with one connection that is opened when needed. Together they carry 1,024 calls of one
+/// caller, as a service accepts 128 on each.
 const CHANNELS: usize = 8;
 
-/// Where the server's halves of in-process connections come out.
+/// The server's ends of in-process connections.
 pub type Incoming = mpsc::UnboundedReceiver<DuplexStream>;
 
-/// What every channel of a process does to the calls that pass it.
+/// What the channels of a process do with each call.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// How long a call may take that has no deadline of its own.
+    /// For calls without a deadline of their own.
     pub deadline: Duration,
     pub points: Points,
     pub faults: Faults,
 }
 
-/// The id of a call, which is the same when the call is delivered again; none when it did not come by way of a [`Peer`].
+/// The id of a call, the same when the call is delivered again. `None` for calls that did not come from a [`Peer`].
 pub fn call_id(metadata: &MetadataMap) -> Option<Uuid> {
     metadata.get(CALL_ID_HEADER.as_str())?.to_str().ok()?.parse().ok()
 }
 
-/// A channel to one service, as the generated clients take it. All calls are unary; an answer is read whole before it is
-/// handed on, so that the deadline holds for all of it.
+/// A channel to one service, for the generated clients. All calls are unary. An answer is read whole before it is returned, so
+/// that the deadline includes reading it.
 #[derive(Clone)]
 pub struct Peer {
     replicas: Arc<Replicas>,
     policy: Policy,
-    /// Of calls.
+    /// Makes call ids.
     ids: Ids,
 }
 
@@ -76,7 +75,7 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// A channel to a server in this process, and the connections that the server is to take.
+    /// A channel to a server in this process, and the connections for that server.
     pub fn in_process(policy: Policy) -> (Self, Incoming) {
         let (connections, incoming) = mpsc::unbounded_channel();
         let connect = service_fn(move |_: Uri| {
@@ -93,8 +92,8 @@ impl Peer {
         (Self::new(vec![vec![channel]], policy), incoming)
     }
 
-    /// A channel over TCP to the replicas of a service, `host:port` each with commas between them; calls take turns. It
-    /// connects when it is first used, again whenever a connection was lost, and once more while there are many calls.
+    /// A TCP channel to the replicas of a service, given as comma-separated `host:port`. Calls go round-robin. Connects on first
+    /// use, after a lost connection, and when the connections are busy.
     pub fn tcp(addresses: &str, policy: Policy) -> Result<Self, tonic::transport::Error> {
         let channels = |address: &str| {
             let endpoint = Endpoint::from_shared(format!("http://{}", address.trim()))?
@@ -108,7 +107,7 @@ impl Peer {
         Ok(Self::new(addresses, policy))
     }
 
-    /// With the channels of each address.
+    /// One element per address, with the channels to that address.
     fn new(addresses: Vec<Vec<Channel>>, policy: Policy) -> Self {
         Self {
             replicas: Arc::new(Replicas::new(addresses)),
@@ -119,11 +118,11 @@ impl Peer {
 }
 
 impl tower::Service<Request<Body>> for Peer {
-    type Response = Answer;
+    type Response = GrpcResponse;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Answer, BoxError>>;
+    type Future = BoxFuture<'static, Result<GrpcResponse, BoxError>>;
 
-    /// Which connection takes a call is decided when it is made.
+    // The connection is chosen when the call is made.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
@@ -133,10 +132,10 @@ impl tower::Service<Request<Body>> for Peer {
         let deadline = prepare(&mut request, ids.next(), policy.deadline);
         async move {
             let name = call_name(request.uri().path());
-            let passage = policy.points.enter(Kind::Call, &name);
+            let point_guard = policy.points.enter(Kind::Call, &name);
             let call = async {
                 let (parts, body) = request.into_parts();
-                let call = Call {
+                let call = RetryableCall {
                     replicas: &replicas,
                     parts,
                     body: body.collect().await?.to_bytes(),
@@ -146,9 +145,9 @@ impl tower::Service<Request<Body>> for Peer {
             let answer = tokio::time::timeout(deadline, call)
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer within the deadline").into()));
-            // An answer that says no is one, too. Without any it is not known what happened.
+            // An error status is an answer, too. Without an answer the outcome is unknown.
             if answer.is_ok() {
-                passage.done();
+                point_guard.done();
             }
             answer
         }
@@ -156,7 +155,7 @@ impl tower::Service<Request<Body>> for Peer {
     }
 }
 
-/// Gives the request its context, its id and its deadline, and returns the latter.
+/// Adds context, id and deadline to the request, and returns the deadline.
 fn prepare(request: &mut Request<Body>, id: Uuid, default: Duration) -> Duration {
     if let Some(context) = RequestContext::current() {
         context.write_to(request.headers_mut());
@@ -173,7 +172,7 @@ fn prepare(request: &mut Request<Body>, id: Uuid, default: Duration) -> Duration
     default
 }
 
-/// Reads the header as the gRPC protocol writes it: at most 8 digits and a unit.
+/// Parses the `grpc-timeout` header: at most 8 digits and a unit.
 pub(crate) fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     let text = value.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -199,14 +198,14 @@ fn call_name(path: &str) -> String {
 }
 
 /// A call that can be sent again.
-struct Call<'a> {
+struct RetryableCall<'a> {
     replicas: &'a Replicas,
     parts: Parts,
     body: Bytes,
 }
 
-impl Call<'_> {
-    async fn with_fault(&self, fault: Option<Fault>) -> Result<Answer, BoxError> {
+impl RetryableCall<'_> {
+    async fn with_fault(&self, fault: Option<Fault>) -> Result<GrpcResponse, BoxError> {
         let lost = || Status::unavailable("connection lost").into();
         match fault {
             None => self.deliver().await,
@@ -227,10 +226,10 @@ impl Call<'_> {
         }
     }
 
-    /// Sends it, and once more when its connection is lost or cannot be made.
-    async fn deliver(&self) -> Result<Answer, BoxError> {
+    /// Sends the call, and once more if the connection is lost or cannot be made.
+    async fn deliver(&self) -> Result<GrpcResponse, BoxError> {
         let replica = self.replicas.next(None);
-        let error = match self.send(replica.line()).await {
+        let error = match self.send(replica.connection()).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -239,23 +238,23 @@ impl Call<'_> {
             error,
             "a connection was lost; sending again"
         );
-        self.send(self.replicas.next(Some(replica.index())).line_in_use()).await
+        self.send(self.replicas.next(Some(replica.index())).connection_in_use()).await
     }
 
-    async fn send(&self, line: Line<'_>) -> Result<Answer, BoxError> {
-        let answer = self.exchange(line.channel()).await;
+    async fn send(&self, connection: ConnectionGuard<'_>) -> Result<GrpcResponse, BoxError> {
+        let answer = self.exchange(connection.channel()).await;
         if answer.is_err() {
-            line.lost();
+            connection.mark_lost();
         }
         answer
     }
 
-    async fn exchange(&self, mut channel: Channel) -> Result<Answer, BoxError> {
+    async fn exchange(&self, mut channel: Channel) -> Result<GrpcResponse, BoxError> {
         let request = Request::from_parts(self.parts.clone(), Body::new(Full::new(self.body.clone())));
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
         let (parts, body) = channel.call(request).await?.into_parts();
         match Limited::new(body, MAX_ANSWER).collect().await {
-            Ok(whole) => Ok(Answer::from_parts(parts, Body::new(whole))),
+            Ok(whole) => Ok(GrpcResponse::from_parts(parts, Body::new(whole))),
             Err(error) if error.is::<LengthLimitError>() => {
                 Ok(Status::resource_exhausted("the answer is larger than a caller takes").into_http())
             }
@@ -269,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
+    fn grpc_timeouts_are_parsed() {
         let read = |text| grpc_timeout(&HeaderValue::from_static(text));
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
         assert_eq!(read("3S"), Some(Duration::from_secs(3)));

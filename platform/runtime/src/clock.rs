@@ -1,15 +1,15 @@
-//! The time.
+//! The clock.
 
 use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 
-/// Where the time comes from.
+/// A source of time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// The system clock.
     #[allow(
         clippy::disallowed_methods,
         reason = "this is the one place where the machine's clock is read"
@@ -18,12 +18,12 @@ impl Clock {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that shows what `now` says: for tests.
+    /// A clock that returns `now()`, for tests.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time, to the millisecond: what every store can keep.
+    /// The time, to the millisecond, which every store can keep.
     pub fn now(&self) -> Timestamp {
         let now = (self.0)();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

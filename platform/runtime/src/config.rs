@@ -1,4 +1,4 @@
-//! Values that settings have.
+//! Values of settings.
 
 mod key;
 
@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 pub use key::{MIN_KEY_LEN, WeakKey, strong_key};
 
-/// A duration that reads like `250ms`, `5m` or `1h 30m`; `0` is none at all.
+/// A duration such as `250ms`, `5m` or `1h 30m`; `0` means no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -29,13 +29,13 @@ impl fmt::Display for Span {
     }
 }
 
-/// A setting that makes no sense, found before anything is opened.
+/// An invalid setting, found before anything is opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {wants}")]
 pub struct ConfigError {
-    /// The environment variable to change.
+    /// The environment variable to correct.
     pub variable: &'static str,
-    /// What it wants.
+    /// What the variable must be.
     pub wants: String,
 }
 
@@ -48,8 +48,8 @@ impl ConfigError {
     }
 }
 
-/// Refuses a URL in which not everything up to its last `@` is the login. The rest of such a password would be taken for a host,
-/// a port or a path, and shown as that. What is said repeats nothing of the value.
+/// Refuses a URL with an unescaped `/`, `?` or `#` in its login. The rest of such a password would be taken for a host, port
+/// or path, and shown. The error repeats nothing of the value.
 pub fn check_login(variable: &'static str, url: &str) -> Result<(), ConfigError> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     match rest.find(['/', '?', '#']) {
@@ -61,7 +61,7 @@ pub fn check_login(variable: &'static str, url: &str) -> Result<(), ConfigError>
     }
 }
 
-/// Whether a text is `host:port`, without a login and whatever else a URL may have. An IPv6 address may be in brackets.
+/// Whether the text is `host:port`, without login, path or scheme. An IPv6 address may be in brackets.
 pub fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else {
         return false;
@@ -77,14 +77,14 @@ pub fn is_host_and_port(text: &str) -> bool {
     (is_name || bare.parse::<std::net::Ipv6Addr>().is_ok()) && port.parse::<u16>().is_ok()
 }
 
-/// Whether a text is a host: a name, an address, or the directory of a socket; nothing of a login or of a URL is in it.
+/// Whether the text is a host: a name, an address, or the directory of a socket, without login or other parts of a URL.
 pub fn is_host(text: &str) -> bool {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '/');
     let is_name = !text.is_empty() && text.chars().all(fits) && (text.starts_with('/') || !text.contains('/'));
     is_name || text.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
-/// Refuses a file in which there is no certificate, before anything is opened.
+/// Refuses a file without a certificate.
 pub fn check_ca_file(variable: &'static str, file: impl AsRef<std::path::Path>) -> Result<(), ConfigError> {
     let text = std::fs::read(file).map_err(|error| {
         let kind = error.kind();
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_they_are_written() {
+    fn durations_are_parsed_and_printed_alike() {
         for text in ["250ms", "5m", "1h 30m", "0s"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_is_not_whole_is_refused_without_a_word_of_it() {
+    fn an_unescaped_login_is_refused_without_repeating_it() {
         for whole in [
             "postgres://h/d",
             "postgres://u:p@h:1/d?sslmode=require",
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_and_a_port_are_nothing_else() {
+    fn only_a_host_and_a_port_are_accepted() {
         for good in ["h:1", "127.0.0.1:65535", "a-b.c_d:1", "[::1]:1", "::1:1"] {
             assert!(is_host_and_port(good), "{good}");
         }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_certificate_is_told_by_its_variable() {
+    fn a_file_without_a_certificate_is_refused_naming_the_variable() {
         let nothing = check_ca_file("REDIS_CA_FILE", "/nowhere/at/all")
             .unwrap_err()
             .to_string();

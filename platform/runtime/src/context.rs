@@ -1,4 +1,4 @@
-//! What travels with a request through every service and into its events.
+//! The context that travels with a request through every service and into its events.
 
 use std::future::Future;
 
@@ -11,14 +11,14 @@ use crate::Ids;
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C Trace Context.
 pub const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static("traceparent");
-/// The longest request id that is accepted, in bytes.
+/// The longest accepted request id, in bytes.
 pub const MAX_REQUEST_ID: usize = 128;
 
 tokio::task_local! {
     static CURRENT: RequestContext;
 }
 
-/// The id by which a request is known in all logs, and its trace.
+/// The id of a request in all logs, and its trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestContext {
     pub request_id: String,
@@ -26,7 +26,7 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// The context that the headers carry; what is missing or malformed is made.
+    /// Reads the context from headers. Missing or malformed parts are generated.
     pub fn from_headers(headers: &HeaderMap, ids: &Ids) -> Self {
         let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         let request_id = text(REQUEST_ID_HEADER).filter(|id| is_request_id(id));
@@ -37,12 +37,12 @@ impl RequestContext {
         }
     }
 
-    /// A new context, for work that no request asked for.
+    /// A new context, for work without a request.
     pub fn new(ids: &Ids) -> Self {
         Self::from_headers(&HeaderMap::new(), ids)
     }
 
-    /// The context of the request that the running task works for.
+    /// The context of the current task.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
@@ -52,10 +52,9 @@ impl RequestContext {
         CURRENT.scope(self, work).await
     }
 
-    /// The span of all that is done for this request. `subject` is filled in once it is known
-    /// ([`about`](crate::telemetry::about)).
+    /// The span of this request. [`record_subject`](crate::telemetry::record_subject) fills in `subject` once it is known.
     pub fn span(&self) -> Span {
-        // A span of this level is there whatever the log's level is.
+        // The error level keeps the span at any log level.
         tracing::error_span!(
             "request",
             request_id = self.request_id,
@@ -80,12 +79,12 @@ fn is_request_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }
 
-/// The id of the trace, of a `traceparent` that is well-formed.
+/// The trace id of a well-formed `traceparent`.
 pub fn trace_id(traceparent: &str) -> Option<&str> {
     is_traceparent(traceparent).then(|| traceparent.split('-').nth(1))?
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero.
+/// `00-<32 hex>-<16 hex>-<2 hex>`, with ids that are not all zero.
 fn is_traceparent(text: &str) -> bool {
     let hex = |part: &str, len| part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let live = |part: &str| part.bytes().any(|b| b != b'0');
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_traceparent_is_a_traceparent() {
+    fn a_generated_traceparent_is_well_formed() {
         assert!(is_traceparent(&RequestContext::new(&Ids::random()).traceparent));
         assert!(!is_traceparent(
             "00-00000000000000000000000000000000-0000000000000001-01"

@@ -1,54 +1,54 @@
-//! Deadlines that depend on one another. A deadline inside of another one is shorter, so that whoever waits outside is told why
-//! it failed. The order is checked when this is compiled.
+//! Deadlines that depend on each other. An inner deadline is shorter than the outer one, so that the outer caller learns the
+//! cause of a failure. Compile-time assertions check the order.
 
 use std::time::Duration;
 
-/// Of a call between services that sets no deadline of its own.
+/// A call between services without a deadline of its own.
 pub const CALL: Duration = Duration::from_secs(3);
-/// Of connecting to a peer.
+/// Connecting to a peer.
 pub const CONNECT: Duration = Duration::from_secs(2);
-/// Of a handler that serves a call without a deadline, or with a longer one.
+/// A handler whose call has no deadline, or a longer one.
 pub const HANDLER: Duration = Duration::from_mins(1);
-/// For a client to take an answer that is ready.
+/// A client reads an answer that is ready.
 pub const TAKE_ANSWER: Duration = Duration::from_secs(30);
-/// For what is in flight on a connection that is too old.
+/// Calls in flight on a connection that is too old.
 pub const LAST_CALLS: Duration = Duration::from_secs(90);
 
-/// For a free connection to a database.
+/// Getting a free connection to a database.
 pub const STORE_CONNECTION: Duration = Duration::from_secs(2);
-/// For what is read, in all, or until a transaction has begun: a server that hangs looks like one that is slow.
+/// A read in all, or the begin of a transaction: a hung server looks like a slow one.
 pub const STORE_ANSWER: Duration = Duration::from_millis(2500);
-/// Of a transaction: what has not ended by then is cut off with its connection.
+/// A transaction. Beyond that, its connection is closed.
 pub const TRANSACTION: Duration = Duration::from_secs(10);
 
-/// Of a readiness probe.
+/// A readiness probe.
 pub const PROBE: Duration = Duration::from_secs(2);
-/// Of a question that a probe asks an engine.
+/// A probe's question to an engine.
 pub const PROBE_QUESTION: Duration = Duration::from_secs(1);
 
-/// The longest that the simulated provider may be told to take.
+/// The highest latency that can be set for the simulated provider.
 pub const PROVIDER_LATENCY: Duration = Duration::from_secs(6);
-/// How long a provider may take beyond its own latency.
+/// How long a provider may take beyond its latency.
 pub const PROVIDER_MARGIN: Duration = Duration::from_secs(1);
-/// Of a call for which a provider is asked.
+/// A call that asks a provider.
 pub const PROVIDER_CALL: Duration = Duration::from_secs(8);
-/// How long a driver owns a saga after its last write. A driver that lost it would call what another one calls, too.
+/// How long a driver owns a saga after its last write. A driver without lease would repeat the calls of the new owner.
 pub const SAGA_LEASE: Duration = Duration::from_secs(15);
 
-/// The longest that a caller may wait for a saga.
+/// The longest wait for a saga.
 pub const SAGA_WAIT: Duration = Duration::from_secs(50);
-/// How long its call may take beyond that.
+/// How much longer the call that waits for a saga may take.
 pub const SAGA_WAIT_CALL: Duration = Duration::from_secs(5);
-/// And the request to the gateway beyond that.
+/// How much longer again the request to the gateway may take.
 pub const SAGA_WAIT_REQUEST: Duration = Duration::from_secs(1);
 
-/// For the broker to confirm an event.
+/// The broker confirms an event.
 pub const EVENT_DELIVERY: Duration = Duration::from_secs(8);
-/// For a publication, in all.
+/// A publication in all.
 pub const PUBLICATION: Duration = Duration::from_secs(10);
-/// After so long without a word a member has left its group.
+/// A member that is silent for so long has left its consumer group.
 pub const GROUP_SESSION: Duration = Duration::from_secs(10);
-/// For the commit of an offset.
+/// The commit of an offset.
 pub const OFFSET_COMMIT: Duration = Duration::from_secs(15);
 
 const fn is_within(inner: Duration, outer: Duration) -> bool {

@@ -1,23 +1,23 @@
-//! What can go wrong with a call, so that a test can make it go wrong.
+//! Faults of calls, for tests.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-/// What happens to one call to a peer.
+/// A fault of one call to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails before it arrives.
+    /// The call fails before it arrives.
     NeverArrives,
-    /// It is executed and its answer is lost.
+    /// The call is executed, and its answer is lost.
     AnswerLost,
-    /// It is executed, and its answer comes this much later.
+    /// The call is executed, and its answer is late by this much.
     Slow(Duration),
-    /// It arrives and is executed twice, one after the other; the caller gets the second answer.
+    /// The call is executed twice, one after the other. The caller gets the second answer.
     Twice,
 }
 
 type Plan = Arc<dyn Fn(&str) -> Option<Fault> + Send + Sync>;
 
-/// Decides the fault of each call from its name, such as `inventory.Reserve`.
+/// Chooses the fault of each call by its name, such as `inventory.Reserve`.
 #[derive(Clone, Default)]
 pub struct Faults(Option<Plan>);
 

@@ -1,4 +1,4 @@
-//! Whether a process is alive, and whether what it needs is there.
+//! Liveness and readiness of a process.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -15,12 +15,12 @@ use crate::{channel::Peer, deadlines};
 
 type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
-/// Finds out whether one dependency answers.
+/// Checks whether one dependency answers.
 #[derive(Clone)]
 pub struct Probe {
     name: String,
     check: Check,
-    /// Without it the process does its work all the same.
+    /// The process is ready without this dependency.
     optional: bool,
 }
 
@@ -36,12 +36,12 @@ impl Probe {
         }
     }
 
-    /// Asks a peer, by gRPC's health protocol, whether it serves.
+    /// Checks a peer by gRPC's health protocol.
     pub fn of_peer(name: impl Into<String>, peer: Peer) -> Self {
         Self::new(name, move || serves(peer.clone()))
     }
 
-    /// One that is up when any of these is.
+    /// Up if any of these probes is.
     pub fn any(name: impl Into<String>, probes: Vec<Self>) -> Self {
         let probes: Arc<[Self]> = probes.into();
         Self::new(name, move || {
@@ -58,7 +58,7 @@ impl Probe {
         })
     }
 
-    /// Shows whether the dependency answers, and leaves the process ready when it does not: requests are served without it.
+    /// The probe is shown, but the process stays ready when it fails: requests are served without the dependency.
     #[must_use]
     pub fn optional(self) -> Self {
         Self { optional: true, ..self }
@@ -66,7 +66,7 @@ impl Probe {
 }
 
 async fn serves(peer: Peer) -> bool {
-    // The process as a whole: it has no other name there.
+    // The empty name: the process as a whole.
     let answer = HealthClient::new(peer).check(HealthCheckRequest::default()).await;
     answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
 }
@@ -77,7 +77,7 @@ impl fmt::Debug for Probe {
     }
 }
 
-/// The probes of a process, as HTTP shows them.
+/// The probes of a process, as HTTP endpoints.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     probes: Arc<[Probe]>,
@@ -89,7 +89,7 @@ struct Report {
     status: &'static str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dependencies: BTreeMap<String, &'static str>,
-    /// What is worth knowing, and leaves the process ready.
+    /// Facts that do not affect readiness.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     notes: BTreeMap<&'static str, &'static str>,
 }
@@ -102,7 +102,7 @@ impl Health {
         }
     }
 
-    /// Adds something that readiness says of the process, whatever its probes say.
+    /// Adds a fact to the readiness report, which does not affect readiness.
     #[must_use]
     pub fn note(mut self, name: &'static str, value: &'static str) -> Self {
         self.notes.insert(name, value);

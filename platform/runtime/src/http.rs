@@ -1,4 +1,4 @@
-//! Serving a router over HTTP/1 on a port, and ending in time.
+//! Serves a router over HTTP/1 on a port, with graceful shutdown.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -10,13 +10,13 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
-    Name, Runtime, Tasks, Wellbeing,
-    serve::{Capacity, Door, Port},
+    TaskName, Runtime, Tasks, TaskHealth,
+    serve::{Capacity, Acceptor, SharedListener},
 };
 
-mod behind;
+mod read_ahead;
 mod connection;
-mod in_hand;
+mod in_flight;
 mod phase;
 mod refusal;
 mod socket;
@@ -24,32 +24,32 @@ mod socket;
 pub use connection::ClientAddress;
 pub use refusal::{Refusals, Refused};
 
-/// A port that answers.
+/// A running HTTP server.
 #[derive(Debug)]
 pub struct Running {
     name: &'static str,
-    /// Where it listens.
+    /// The address that the server listens on.
     pub address: SocketAddr,
-    port: Port,
+    listener: SharedListener,
     tasks: Tasks,
     server: JoinHandle<()>,
 }
 
-/// How long a connection may take over what is its client's part.
+/// How long a connection may wait for its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// For the next request to begin. Load balancers keep idle connections too, often for exactly 60 s: the side that
-    /// closes first must be theirs, or a request meets a connection that is being closed.
+pub struct HttpTimeouts {
+    /// Until the next request begins. Load balancers close idle connections too, often after exactly 60 s. Theirs must close
+    /// first, or a request meets a connection that is being closed.
     pub keep_alive: Duration,
-    /// For the head of a request that has begun. `docs/errors.md` names it.
+    /// For the rest of a request's head. `docs/errors.md` names this timeout.
     pub head: Duration,
-    /// For the client to take some more of an answer.
+    /// For the client to read more of an answer.
     pub progress: Duration,
-    /// For the client to take all of an answer.
+    /// For the client to read the whole answer.
     pub answer: Duration,
 }
 
-impl Default for Patience {
+impl Default for HttpTimeouts {
     fn default() -> Self {
         Self {
             keep_alive: Duration::from_secs(75),
@@ -60,46 +60,46 @@ impl Default for Patience {
     }
 }
 
-/// What is served on a port, and how. Clones are the same.
+/// What to serve, and with which limits.
 #[derive(Clone)]
 pub struct Server {
-    /// Of the port, for the log.
+    /// The port's name, for the log.
     pub name: &'static str,
     pub router: Router,
-    pub patience: Patience,
+    pub timeouts: HttpTimeouts,
     pub capacity: Capacity,
-    /// What is said of requests that do not come to the router.
+    /// Renders the answer to a request that does not reach the router.
     pub refusals: Refusals,
     pub runtime: Runtime,
 }
 
-/// Serves on `listener` until it is stopped, to as many connections as there is capacity for.
+/// Serves on `listener` until stopped, within the limits of the server's capacity.
 pub fn serve(server: Server, listener: TcpListener) -> io::Result<Running> {
     let (name, address) = (server.name, listener.local_addr()?);
     let tasks = Tasks::new();
-    let (port, accepting) = (Port::new(listener), tasks.clone());
-    let task = Name {
+    let (listener, accepting) = (SharedListener::new(listener), tasks.clone());
+    let task = TaskName {
         service: name,
         task: "server",
     };
-    let of_server = port.clone();
-    let server = tasks.keep_running(task, Wellbeing::default(), move || {
-        accept(server.clone(), of_server.clone(), accepting.clone())
+    let server_listener = listener.clone();
+    let server = tasks.keep_running(task, TaskHealth::default(), move || {
+        accept(server.clone(), server_listener.clone(), accepting.clone())
     });
     Ok(Running {
         name,
         address,
-        port,
+        listener,
         tasks,
         server,
     })
 }
 
 impl Running {
-    /// Takes no more connections, closes idle ones and those whose request does not arrive whole, and waits for the requests
-    /// in flight, at most for `limit`. What has not ended by then is cut off.
+    /// Accepts no more connections, closes idle connections and those with incomplete requests, and waits at most for `limit`
+    /// until the requests in flight are answered. Then the rest is cut off.
     pub async fn stop(self, limit: Duration) {
-        self.port.close();
+        self.listener.close();
         if !self.tasks.stop(limit).await {
             tracing::warn!(port = self.name, ?limit, "stopped with requests still running");
             self.server.abort();
@@ -107,23 +107,23 @@ impl Running {
     }
 }
 
-/// The connections end with this task, whichever way it ends.
-async fn accept(server: Server, port: Port, tasks: Tasks) {
-    let Some(door) = Door::of(&port, server.capacity.clone(), server.name) else {
+/// The accept loop. Its connections end with this task, also when it panics.
+async fn accept(server: Server, listener: SharedListener, tasks: Tasks) {
+    let Some(acceptor) = Acceptor::new(&listener, server.capacity.clone(), server.name) else {
         return;
     };
     let (runtime, refusals) = (server.runtime.clone(), server.refusals);
-    let mut door = door.refusing(move |full| refusal::whole(Refused::NoPlace(full), refusals, &runtime));
+    let mut acceptor = acceptor.with_refusal_message(move |full| refusal::whole(Refused::TooManyConnections(full), refusals, &runtime));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = tasks.stopping() => break,
             Some(_) = connections.join_next() => {}
-            arrival = door.next() => {
-                connections.spawn(server.clone().serve(arrival, tasks.clone()).in_current_span());
+            accepted = acceptor.accept() => {
+                connections.spawn(server.clone().serve(accepted, tasks.clone()).in_current_span());
             }
         }
     }
-    drop(door);
+    drop(acceptor);
     while connections.join_next().await.is_some() {}
 }

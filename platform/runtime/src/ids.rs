@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 
-/// Where new ids come from.
+/// A source of ids.
 #[derive(Clone)]
 pub struct Ids(Arc<dyn Fn() -> Uuid + Send + Sync>);
 
@@ -15,7 +15,7 @@ impl Ids {
         Self(Arc::new(Uuid::now_v7))
     }
 
-    /// The ids that `next` gives: for tests.
+    /// Ids from `next()`, for tests.
     pub fn from_fn(next: impl Fn() -> Uuid + Send + Sync + 'static) -> Self {
         Self(Arc::new(next))
     }

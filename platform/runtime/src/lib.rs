@@ -1,5 +1,5 @@
-//! What a service needs to live: a clock, ids, tasks that end, channels to its peers, a server with health and reflection,
-//! the context of a request, configuration values and logs. It knows no business word.
+//! What every service needs: clock, ids, tracked tasks, channels to peers, servers with health and reflection, request
+//! context, configuration values and logs. Contains nothing of the shop's business.
 
 pub mod channel;
 mod clock;
@@ -10,7 +10,7 @@ mod faults;
 pub mod health;
 pub mod http;
 mod ids;
-pub mod places;
+pub mod permits;
 mod points;
 pub mod serve;
 mod service;
@@ -24,25 +24,25 @@ pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT
 pub use faults::{Fault, Faults};
 pub use health::{Health, Probe};
 pub use ids::Ids;
-pub use points::{Kind, Passage, Points};
+pub use points::{Kind, PointGuard, Points};
 pub use service::Service;
-pub use supervision::{Name, Wellbeing};
+pub use supervision::{TaskName, TaskHealth};
 pub use tasks::Tasks;
 pub use topic::Topic;
 
-/// Time, ids, tasks, points and limits, as values: a test holds them, and two shops can live in one process.
+/// Time, ids, tasks, points and limits as values: tests replace them, and two shops can run in one process.
 #[derive(Clone)]
 pub struct Runtime {
     pub clock: Clock,
     pub ids: Ids,
     pub tasks: Tasks,
     pub points: Points,
-    /// What its servers have for their callers.
+    /// The limits of the process's gRPC servers.
     pub limits: serve::Limits,
 }
 
 impl Runtime {
-    /// The real clock, random ids, no points that do anything.
+    /// The system clock, random ids, and points that do nothing.
     pub fn system() -> Self {
         Self {
             clock: Clock::system(),
@@ -53,7 +53,7 @@ impl Runtime {
         }
     }
 
-    /// The same, with tasks that can be stopped on their own.
+    /// A copy whose tasks can be stopped separately.
     #[must_use]
     pub fn with_own_tasks(&self) -> Self {
         Self {

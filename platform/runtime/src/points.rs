@@ -1,4 +1,4 @@
-//! Points: what the mechanisms of a shop are about to do, and have done, by name. A test can make the process die there.
+//! Named points in the code, before and after each externally visible effect. Tests crash the process there.
 
 use std::{
     fs::{File, OpenOptions},
@@ -7,21 +7,21 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What happens between the two sides of a point.
+/// The kind of effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A transaction is committed, or a document written.
+    /// The commit of a transaction, or the write of a document.
     Commit,
-    /// Another service is called.
+    /// A call to another service.
     Call,
-    /// Events are given to the bus.
+    /// A publication of events to the bus.
     Publish,
-    /// A consumer group notes how far it is.
+    /// The commit of a consumer group's offset.
     Offset,
 }
 
 impl Kind {
-    /// As it stands in names of points.
+    /// The kind in names of points.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Commit => "commit",
@@ -32,8 +32,8 @@ impl Kind {
     }
 }
 
-/// The points that the code passes: before and after each commit, call, publish and offset commit. The mechanisms pass
-/// them, not their users, so that a new commit or call has its points without anybody thinking of it.
+/// The points before and after each commit, call, publication and offset commit. The mechanisms pass the points, not their
+/// users, so that every new commit or call has its points.
 ///
 /// A name reads `kind:label:side`, such as `commit:inventory.reserve:before`.
 #[derive(Debug, Clone, Default)]
@@ -45,23 +45,23 @@ struct Armed {
     trace: Option<Mutex<File>>,
 }
 
-/// Something that has begun. Dropped without [`Passage::done`] it has failed, or what became of it is not known.
+/// An effect that has begun. Dropped without [`PointGuard::done`], the effect has failed, or its outcome is unknown.
 #[derive(Debug)]
 #[must_use = "what is dropped at once has failed at once"]
-pub struct Passage<'a> {
+pub struct PointGuard<'a> {
     points: &'a Points,
     kind: Kind,
     label: &'a str,
 }
 
 impl Points {
-    /// No point does anything.
+    /// Points that do nothing.
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// Aborts the process, without any destructor, at the point of this name; writes the names of all points passed,
-    /// a line each, to the end of the file `trace`.
+    /// Aborts the process, without destructors, at the point `abort_at`. Appends the names of all passed points to the file
+    /// `trace`, one a line.
     pub fn armed(abort_at: Option<String>, trace: Option<&Path>) -> io::Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path).map(Mutex::new);
         let trace = trace.map(open).transpose()?;
@@ -71,10 +71,10 @@ impl Points {
         Ok(Self(Some(Arc::new(Armed { abort_at, trace }))))
     }
 
-    /// Passes the point before something happens. `label` says what it is, among all of its kind.
-    pub fn enter<'a>(&'a self, kind: Kind, label: &'a str) -> Passage<'a> {
+    /// Passes the point before an effect. `label` names the effect among its kind.
+    pub fn enter<'a>(&'a self, kind: Kind, label: &'a str) -> PointGuard<'a> {
         self.pass(kind, label, "before");
-        Passage {
+        PointGuard {
             points: self,
             kind,
             label,
@@ -86,7 +86,7 @@ impl Points {
         let point = format!("{}:{label}:{side}", kind.name());
         if let Some(trace) = &armed.trace {
             let mut file = trace.lock().unwrap_or_else(PoisonError::into_inner);
-            // A point that could not be written down is missed by the test that reads the file, which then fails.
+            // If a point is not written, the test that reads the file fails.
             let _ = file.write_all(format!("{point}\n").as_bytes());
         }
         if armed.abort_at.as_ref() == Some(&point) {
@@ -95,8 +95,8 @@ impl Points {
     }
 }
 
-impl Passage<'_> {
-    /// It has happened: passes the point after it.
+impl PointGuard<'_> {
+    /// Passes the point after the effect.
     pub fn done(self) {
         self.points.pass(self.kind, self.label, "after");
     }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_points_passed_are_written_down() {
+    fn passed_points_are_traced() {
         let folder = tempfile::tempdir().unwrap();
         let trace = folder.path().join("trace");
         let points = Points::armed(None, Some(&trace)).unwrap();

@@ -1,14 +1,14 @@
-//! Serving: one service on its own port and to its peers in this process, with health and reflection.
+//! Serves one service on a port and in this process, with health and reflection.
 
 mod bodies;
 mod calls;
 mod capacity;
 mod connection;
-mod descriptors;
-mod door;
-mod ending;
+mod file_descriptors;
+mod acceptor;
+mod shutdown;
 mod idle;
-mod watch;
+mod monitor;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,32 +21,32 @@ use tokio::{
 use tonic::{Status, service::Routes, transport::server::Connected};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{Runtime, Service, Tasks, channel::Incoming, supervision::Name};
-use calls::Around;
-pub use capacity::{Capacity, Held, network};
-pub use descriptors::Descriptors;
-pub use door::{Arrival, Door, Port};
-use ending::Ending;
-pub use idle::Idle;
-pub use watch::Patience;
-use watch::Watch;
+use crate::{Runtime, Service, Tasks, channel::Incoming, supervision::TaskName};
+use calls::Dispatcher;
+pub use capacity::{Capacity, BufferedBytes, network};
+pub use file_descriptors::FileDescriptors;
+pub use acceptor::{AcceptedConnection, Acceptor, SharedListener};
+use shutdown::Shutdown;
+pub use idle::IdleConnection;
+pub use monitor::GrpcTimeouts;
+use monitor::ConnectionMonitor;
 
-/// The largest message that a service takes, in bytes.
+/// The largest message that a service accepts, in bytes.
 pub const MAX_MESSAGE_IN: usize = 256 * 1024;
-/// The largest message that a service gives, and that its callers take, in bytes.
+/// The largest message that a service sends and its callers accept, in bytes.
 pub const MAX_MESSAGE_OUT: usize = 4 * 1024 * 1024;
-/// Calls in flight on one connection, of others and of this process: that one carries all that its peer has in hand.
+/// Concurrent calls on one connection. An in-process connection carries all calls of its peer, so it may carry more.
 const CALLS: u32 = 128;
 const CALLS_IN_PROCESS: u32 = 1024;
-/// Connections of a process that sets nothing else.
+/// The default limit of connections.
 const CONNECTIONS: usize = 1024;
 
-/// What the gRPC ports of a process have for their callers, between them.
+/// The limits that the gRPC ports of a process share.
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub capacity: Capacity,
-    pub patience: Patience,
-    /// In flight on one connection.
+    pub timeouts: GrpcTimeouts,
+    /// Concurrent calls on one connection.
     pub calls: u32,
 }
 
@@ -54,37 +54,37 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             capacity: Capacity::new(CONNECTIONS, CONNECTIONS / 2),
-            patience: Patience::default(),
+            timeouts: GrpcTimeouts::default(),
             calls: CALLS,
         }
     }
 }
 
-/// What all servers of a process share.
+/// What all gRPC servers of a process have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct Interface {
     /// The compiled `.proto` files, for reflection.
     pub descriptors: &'static [u8],
-    /// Completes a status that the transport made by itself.
+    /// Adds the details to a status that the transport made.
     pub complete: fn(Status) -> Status,
 }
 
-/// A service that answers.
+/// A running service.
 #[derive(Debug)]
 pub struct Running {
     pub name: &'static str,
-    /// Where it listens.
+    /// The address that the service listens on.
     pub address: SocketAddr,
     grpc_name: &'static str,
     health: HealthReporter,
-    port: Port,
-    ending: Ending,
+    listener: SharedListener,
+    shutdown: Shutdown,
     servers: Tasks,
     background: Tasks,
     transactions: Vec<Tasks>,
 }
 
-/// Starts the background tasks of a service and serves it on `listener` and to `incoming`.
+/// Starts the service's background tasks, and serves it on `listener` and to `incoming`.
 pub async fn start(
     service: Service,
     listener: TcpListener,
@@ -96,44 +96,44 @@ pub async fn start(
     let (health, routes) = with_health_and_reflection(&service, interface).await?;
     let background = service.tasks.clone();
     for (task, work) in service.background {
-        let name = Name {
+        let name = TaskName {
             service: service.name,
             task,
         };
-        background.keep_running(name, service.wellbeing.clone(), work);
+        background.keep_running(name, service.task_health.clone(), work);
     }
-    let name = Name {
+    let name = TaskName {
         service: service.name,
         task: "server",
     };
-    let (ending, servers) = (Ending::default(), Tasks::new());
+    let (shutdown, servers) = (Shutdown::default(), Tasks::new());
     let server = Arc::new(Server {
-        around: Arc::new(Around {
+        dispatcher: Arc::new(Dispatcher {
             routes: routes.prepare(),
             ids: runtime.ids.clone(),
             complete: interface.complete,
-            ending: ending.clone(),
+            shutdown: shutdown.clone(),
         }),
         limits: runtime.limits.clone(),
         tasks: servers.clone(),
         name: service.name,
     });
-    let port = Port::new(listener);
-    let (of_port, of_tcp) = (port.clone(), server.clone());
-    servers.keep_running(name, service.wellbeing.clone(), move || {
-        of_tcp.clone().serve_port(of_port.clone())
+    let listener = SharedListener::new(listener);
+    let (server_listener, tcp_server) = (listener.clone(), server.clone());
+    servers.keep_running(name, service.task_health.clone(), move || {
+        tcp_server.clone().serve_tcp(server_listener.clone())
     });
     let incoming = Arc::new(Mutex::new(incoming));
-    servers.keep_running(name, service.wellbeing, move || {
-        server.clone().serve_process(incoming.clone())
+    servers.keep_running(name, service.task_health, move || {
+        server.clone().serve_in_process(incoming.clone())
     });
     Ok(Running {
         name: service.name,
         address,
         grpc_name: service.grpc_name,
         health,
-        port,
-        ending,
+        listener,
+        shutdown,
         servers,
         background,
         transactions: service.transactions,
@@ -141,30 +141,30 @@ pub async fn start(
 }
 
 impl Running {
-    /// Says that it stops, takes no more calls, waits for those in flight, for its tasks and for the transactions of its stores:
-    /// at most for `limit` in all. Idle connections, streams of health and reflection, and requests that never arrive whole hold up nothing.
+    /// Reports NOT_SERVING, accepts no more calls, and waits for calls in flight, then tasks, then transactions, at most for
+    /// `limit` in all. Idle connections, health and reflection streams, and incomplete requests do not delay the stop.
     pub async fn stop(self, limit: Duration) {
         let until = Instant::now() + limit;
         self.health
             .set_service_status(self.grpc_name, ServingStatus::NotServing)
             .await;
         self.health.set_service_status("", ServingStatus::NotServing).await;
-        self.port.close();
-        self.ending.stop.cancel();
+        self.listener.close();
+        self.shutdown.stop.cancel();
         let drained = {
-            // The rest is for background work, which gives its leases back when it is told to stop.
+            // The remaining time is for background work, which releases its leases when told to stop.
             let ended = std::pin::pin!(self.servers.stop(limit * 7 / 10));
-            let cut = async {
-                self.ending.cut_idle().await;
+            let abort = async {
+                self.shutdown.abort_when_idle().await;
                 std::future::pending::<()>().await;
             };
             tokio::select! {
                 ended = ended => ended,
-                () = cut => false,
+                () = abort => false,
             }
         };
-        // What has not ended by now is cut off.
-        self.ending.cut.cancel();
+        // Cuts off what has not ended by now.
+        self.shutdown.abort.cancel();
         let left = || until.saturating_duration_since(Instant::now());
         let mut ended = self.background.stop(left()).await;
         for transactions in self.transactions {
@@ -185,7 +185,7 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(interface.descriptors)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // So that grpcurl can show the details of an error.
+        // So that grpcurl can show error details.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .with_service_name(service.grpc_name)
         .with_service_name("grpc.health.v1.Health")
@@ -202,40 +202,40 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
 
 /// What the servers of one service share.
 struct Server {
-    around: Arc<Around>,
+    dispatcher: Arc<Dispatcher>,
     limits: Limits,
     tasks: Tasks,
     name: &'static str,
 }
 
 impl Server {
-    /// Serves the connections that come to a port, until the service stops.
-    async fn serve_port(self: Arc<Self>, port: Port) {
-        let Some(mut door) = Door::of(&port, self.limits.capacity.clone(), self.name) else {
+    /// Serves connections from the port until the service stops.
+    async fn serve_tcp(self: Arc<Self>, listener: SharedListener) {
+        let Some(mut acceptor) = Acceptor::new(&listener, self.limits.capacity.clone(), self.name) else {
             return self.tasks.stopping().await;
         };
         loop {
-            let arrival = tokio::select! {
+            let accepted = tokio::select! {
                 () = self.tasks.stopping() => return,
-                arrival = door.next() => arrival,
+                accepted = acceptor.accept() => accepted,
             };
-            let served = self.serve(arrival.stream, self.limits.clone());
-            let place = arrival.place;
+            let served = self.serve(accepted.stream, self.limits.clone());
+            let permit = accepted.permit;
             self.tasks.spawn(async move {
                 served.await;
-                drop(place);
+                drop(permit);
             });
         }
     }
 
-    /// Serves the connections that come from this process. They are as few as there are peers, and those may be idle.
-    async fn serve_process(self: Arc<Self>, incoming: Arc<Mutex<Incoming>>) {
-        let Limits { patience, .. } = self.limits;
+    /// Serves connections from this process. There are only as many as peers, and they may be idle.
+    async fn serve_in_process(self: Arc<Self>, incoming: Arc<Mutex<Incoming>>) {
+        let Limits { timeouts, .. } = self.limits;
         let limits = Limits {
             capacity: Capacity::unbounded(),
-            patience: Patience {
-                idle: patience.age,
-                ..patience
+            timeouts: GrpcTimeouts {
+                idle: timeouts.max_age,
+                ..timeouts
             },
             calls: CALLS_IN_PROCESS,
         };
@@ -247,7 +247,7 @@ impl Server {
             };
             match connection {
                 Some(connection) => drop(self.tasks.spawn(self.serve(connection, limits.clone()))),
-                // Nobody is left who could connect; those that are there go on.
+                // All peers are gone; existing connections go on.
                 None => return self.tasks.stopping().await,
             }
         }
@@ -257,11 +257,11 @@ impl Server {
     where
         C: AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone> + Unpin + Send + 'static,
     {
-        let watch = Watch::new(limits.capacity, limits.patience, &self.around.ending.stop);
+        let monitor = ConnectionMonitor::new(limits.capacity, limits.timeouts, &self.dispatcher.shutdown.stop);
         connection::serve(
             connection,
             limits.calls,
-            (watch, self.around.clone()),
+            (monitor, self.dispatcher.clone()),
             self.tasks.clone(),
         )
     }

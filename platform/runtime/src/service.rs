@@ -1,4 +1,4 @@
-//! A service as the process that runs it sees it.
+//! A service, ready to be run by a process.
 
 use std::{convert::Infallible, fmt, future::Future};
 
@@ -10,30 +10,30 @@ use tonic::{
     service::{Routes, RoutesBuilder},
 };
 
-use crate::{Probe, Tasks, supervision::Wellbeing};
+use crate::{Probe, Tasks, supervision::TaskHealth};
 
 /// Starts a piece of background work.
 pub(crate) type Work = Box<dyn Fn() -> BoxFuture<'static, ()> + Send>;
 
 /// What building a service yields: gRPC routes, background tasks and readiness probes. Nothing runs yet.
 pub struct Service {
-    /// Its short name: `cart`.
+    /// The short name: `cart`.
     pub name: &'static str,
-    /// Its name in gRPC: `cart.v1.CartService`.
+    /// The name in gRPC: `cart.v1.CartService`.
     pub grpc_name: &'static str,
     pub(crate) routes: Routes,
     pub(crate) background: Vec<(&'static str, Work)>,
-    /// The tasks that it started itself, for requests that outlive their caller.
+    /// The service's own tasks, for requests that outlive their caller.
     pub(crate) tasks: Tasks,
-    /// What its stores do for callers that may have gone away.
+    /// Transactions of the service's stores, whose callers may have gone away.
     pub(crate) transactions: Vec<Tasks>,
     pub probes: Vec<Probe>,
-    /// Whether its servers and its background work run: if not, the service is not ready.
-    pub(crate) wellbeing: Wellbeing,
+    /// The service is not ready while a server or a background task is down.
+    pub(crate) task_health: TaskHealth,
 }
 
 impl Service {
-    /// A service with its gRPC server. `tasks` are those of the runtime that it was built with.
+    /// A service with its gRPC server. `tasks` belong to the runtime that the service was built with.
     pub fn new<S>(name: &'static str, grpc: S, tasks: Tasks) -> Self
     where
         S: tower::Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
@@ -42,11 +42,11 @@ impl Service {
     {
         let mut builder = RoutesBuilder::default();
         builder.add_service(grpc);
-        let wellbeing = Wellbeing::default();
-        let of_tasks = wellbeing.clone();
+        let task_health = TaskHealth::default();
+        let probe_health = task_health.clone();
         let probe = Probe::new(format!("{name}-tasks"), move || {
-            let is_well = of_tasks.is_well();
-            async move { is_well }
+            let healthy = probe_health.is_healthy();
+            async move { healthy }
         });
         let probes = vec![probe];
         Self {
@@ -57,17 +57,17 @@ impl Service {
             tasks,
             transactions: Vec::new(),
             probes,
-            wellbeing,
+            task_health,
         }
     }
 
-    /// Its tasks, for work that has to know when they are stopping.
+    /// The service's tasks, for work that must know when to stop.
     pub fn tasks(&self) -> Tasks {
         self.tasks.clone()
     }
 
-    /// Adds work that runs as long as the service does; it should end soon after the tasks are stopping. `work` starts it:
-    /// again, too, when it has panicked or ended before.
+    /// Adds background work, which should end soon after the tasks are stopping. `work` starts it, again after a panic or an
+    /// early end, too.
     #[must_use]
     pub fn background<F>(mut self, what: &'static str, work: impl Fn() -> F + Send + 'static) -> Self
     where
@@ -77,7 +77,7 @@ impl Service {
         self
     }
 
-    /// Adds the transactions of a store. They are waited for at the very end, when nobody is left who could begin one.
+    /// Adds the transactions of a store. The stop waits for them last, when nothing can begin new ones.
     #[must_use]
     pub fn waits_for(mut self, transactions: Tasks) -> Self {
         self.transactions.push(transactions);
@@ -99,5 +99,5 @@ impl fmt::Debug for Service {
     }
 }
 
-/// An HTTP answer of a gRPC server.
-pub(crate) type Answer = Response<Body>;
+/// The HTTP response of a gRPC call.
+pub(crate) type GrpcResponse = Response<Body>;

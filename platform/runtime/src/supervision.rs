@@ -1,4 +1,4 @@
-//! Work that runs as long as its service does, and is started again when it panics or ends before.
+//! Supervised background work, which is restarted after a panic or an early end.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -17,67 +17,67 @@ use crate::{Tasks, telemetry::panic_text};
 
 const BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// Work that has run for so long since it was started again is well.
-const STEADY: Duration = Duration::from_secs(1);
+/// Restarted work counts as healthy after running for this long.
+const HEALTHY_AFTER: Duration = Duration::from_secs(1);
 
-/// Whether all work of a group runs. Clones share it.
+/// Whether all work of a group is healthy. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Wellbeing(Arc<AtomicUsize>);
+pub struct TaskHealth(Arc<AtomicUsize>);
 
-impl Wellbeing {
-    pub fn is_well(&self) -> bool {
+impl TaskHealth {
+    pub fn is_healthy(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 }
 
-/// One piece of work that is not well, as long as this lives.
-struct Unwell(Arc<AtomicUsize>);
+/// Counts one piece of work as failed until it is dropped.
+struct FailureGuard(Arc<AtomicUsize>);
 
-impl Unwell {
-    fn of(group: &Wellbeing) -> Self {
+impl FailureGuard {
+    fn of(group: &TaskHealth) -> Self {
         group.0.fetch_add(1, Ordering::Relaxed);
         Self(group.0.clone())
     }
 }
 
-impl Drop for Unwell {
+impl Drop for FailureGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// What is kept running, for the log.
+/// Names supervised work in the log.
 #[derive(Debug, Clone, Copy)]
-pub struct Name {
+pub struct TaskName {
     pub service: &'static str,
     pub task: &'static str,
 }
 
 impl Tasks {
-    /// Starts work that should end only after these tasks are stopping. Work that panics or ends before is started again, after
-    /// a pause that grows; the group is not well until it has run for a while again.
-    pub fn keep_running<F>(&self, name: Name, group: Wellbeing, work: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
+    /// Runs work that should end only after these tasks are stopping. Work that panics or ends early is restarted after a growing
+    /// backoff. Until restarted work has run for a while, the group is unhealthy.
+    pub fn keep_running<F>(&self, name: TaskName, group: TaskHealth, work: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let tasks = self.clone();
-        let Name { service, task } = name;
-        // All that is logged in there says of which service it is.
+        let TaskName { service, task } = name;
+        // So that log lines of the work name the service.
         let span = tracing::error_span!(parent: None, "task", service, task);
         let work = async move {
             let mut backoff = BACKOFF;
-            let mut unwell = None;
+            let mut failure = None;
             while !tasks.is_stopping() {
                 let began = Instant::now();
-                // A panic may come before there is a future.
+                // `work` may panic before it returns a future.
                 let ended = match std::panic::catch_unwind(AssertUnwindSafe(&work)) {
-                    Ok(work) => run(work, &mut unwell).await,
+                    Ok(work) => run(work, &mut failure).await,
                     Err(panic) => Err(panic),
                 };
                 if tasks.is_stopping() {
                     return;
                 }
-                unwell.get_or_insert_with(|| Unwell::of(&group));
+                failure.get_or_insert_with(|| FailureGuard::of(&group));
                 if began.elapsed() > MAX_BACKOFF {
                     backoff = BACKOFF;
                 }
@@ -94,12 +94,12 @@ impl Tasks {
     }
 }
 
-/// Runs work to its end. What was not well is, once the work has run for a while.
-async fn run(work: impl Future<Output = ()>, unwell: &mut Option<Unwell>) -> std::thread::Result<()> {
+/// Runs work to its end. The work counts as healthy again after [`HEALTHY_AFTER`].
+async fn run(work: impl Future<Output = ()>, failure: &mut Option<FailureGuard>) -> std::thread::Result<()> {
     let mut running = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
     tokio::select! {
         ended = &mut running => return ended,
-        () = tokio::time::sleep(STEADY) => drop(unwell.take()),
+        () = tokio::time::sleep(HEALTHY_AFTER) => drop(failure.take()),
     }
     running.await
 }
@@ -110,14 +110,14 @@ mod tests {
 
     use super::*;
 
-    const NAME: Name = Name {
+    const NAME: TaskName = TaskName {
         service: "test",
         task: "work",
     };
 
     #[tokio::test(start_paused = true)]
-    async fn work_that_panics_or_ends_is_started_again_and_is_well_once_it_runs() {
-        let (tasks, group) = (Tasks::new(), Wellbeing::default());
+    async fn work_that_panics_or_ends_is_restarted_and_healthy_once_it_runs() {
+        let (tasks, group) = (Tasks::new(), TaskHealth::default());
         let starts = Arc::new(Mutex::new(0));
         let (work_starts, work_tasks) = (starts.clone(), tasks.clone());
         tasks.keep_running(NAME, group.clone(), move || {
@@ -138,17 +138,17 @@ mod tests {
             }
         });
         tokio::time::sleep(Duration::from_millis(150)).await;
-        assert!(!group.is_well(), "it has panicked");
+        assert!(!group.is_healthy(), "it has panicked");
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert!(group.is_well(), "it runs");
+        assert!(group.is_healthy(), "it runs");
         assert_eq!(*starts.lock().unwrap(), 4);
         assert!(tasks.stop(Duration::from_secs(1)).await);
         assert_eq!(*starts.lock().unwrap(), 4, "a stop is no reason to start");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_that_panics_each_time_is_tried_ever_more_seldom_and_holds_up_no_stop() {
-        let (tasks, group) = (Tasks::new(), Wellbeing::default());
+    async fn work_that_always_panics_is_restarted_with_backoff_and_delays_no_stop() {
+        let (tasks, group) = (Tasks::new(), TaskHealth::default());
         let starts = Arc::new(AtomicUsize::new(0));
         let count = starts.clone();
         tasks.keep_running(NAME, group.clone(), move || {
@@ -158,7 +158,7 @@ mod tests {
         tokio::time::sleep(Duration::from_mins(10)).await;
         let starts = starts.load(Ordering::Relaxed);
         assert!((20..40).contains(&starts), "{starts} starts in ten minutes");
-        assert!(!group.is_well());
+        assert!(!group.is_healthy());
         assert!(tasks.stop(Duration::from_secs(1)).await);
     }
 }

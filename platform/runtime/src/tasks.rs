@@ -1,4 +1,4 @@
-//! Tasks that outlive the request that started them, and end when the process does.
+//! Tracked tasks, which may outlive the request that started them, but not the process.
 
 use std::{future::Future, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// A group of tasks that are told to stop together and waited for together.
+/// A group of tasks that are stopped together.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -18,7 +18,7 @@ impl Tasks {
         Self::default()
     }
 
-    /// Starts a task, in the span of whoever starts it. It should end soon after [`Tasks::stopping`] does.
+    /// Starts a task in the current span. The task should end soon after [`Tasks::stopping`] resolves.
     #[allow(clippy::disallowed_methods, reason = "the tracker is what makes it not detached")]
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
@@ -28,7 +28,7 @@ impl Tasks {
         self.tracker.spawn(task.in_current_span())
     }
 
-    /// Ends when the tasks are to stop.
+    /// Resolves when the tasks must stop.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
@@ -37,7 +37,7 @@ impl Tasks {
         self.stop.is_cancelled()
     }
 
-    /// Sleeps, at most until the tasks are to stop. True when it slept for the whole time.
+    /// Sleeps until the duration has passed or the tasks must stop. True if the whole duration has passed.
     pub async fn sleep(&self, duration: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(duration) => true,
@@ -45,7 +45,7 @@ impl Tasks {
         }
     }
 
-    /// Tells the tasks to stop and waits for them, at most for `limit`. False when some had not ended by then.
+    /// Tells the tasks to stop, and waits at most for `limit`. False if some have not ended.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.stop.cancel();
         self.tracker.close();
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn stopping_waits_for_the_tasks_but_not_for_ever() {
+    async fn a_stop_waits_for_tasks_but_not_for_ever() {
         let tasks = Tasks::new();
         let good = tasks.clone();
         let task = tasks.spawn(async move { good.stopping().await });

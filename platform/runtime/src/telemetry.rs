@@ -1,4 +1,4 @@
-//! Logs, and how they reach standard error without holding up anybody.
+//! Logging that never blocks on standard error.
 
 mod output;
 mod visible;
@@ -23,7 +23,7 @@ pub use output::Output;
 pub use visible::visible;
 use visible::visible_json;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
@@ -31,7 +31,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// Text for a person at a terminal, JSON for a machine.
+    /// Text for a terminal, JSON otherwise.
     pub fn of_stderr() -> Self {
         if std::io::stderr().is_terminal() {
             Self::Text
@@ -53,28 +53,27 @@ impl FromStr for LogFormat {
     }
 }
 
-/// What a process says on standard error: its log, and words for whoever started it. Nothing that is said here blocks, fails
-/// or panics, whatever has become of standard error; what cannot be written is dropped, and counted.
+/// Standard error: the log, and messages to the operator. Writing never blocks, fails or panics, whatever happens to standard
+/// error. Lines that cannot be written are dropped and counted.
 #[derive(Debug, Clone)]
 pub struct Log(Output);
 
 impl Log {
     pub fn to_stderr() -> Self {
-        let tell = |lines| tracing::error!(lines, "log lines were dropped: they could not be written in time");
-        Self(Output::new(standard(std::io::stderr().as_fd()), tell))
+        let report_dropped = |lines| tracing::error!(lines, "log lines were dropped: they could not be written in time");
+        Self(Output::new(unlocked(std::io::stderr().as_fd()), report_dropped))
     }
 
-    /// Sends log lines of `level` and above here, and notes of panics. The first call in a process counts; later ones do
-    /// nothing.
+    /// Sends log lines of `level` and above here, and logs panics. Only the first call in a process has an effect.
     pub fn install(&self, level: LevelFilter, format: LogFormat) {
         let output = self.0.clone();
         let builder = fmt()
             .with_max_level(level)
-            .with_writer(move || Line(output.clone(), format))
-            // It would be said by `eprintln!`, which panics where standard error is gone.
+            .with_writer(move || LineWriter(output.clone(), format))
+            // The subscriber would report internal errors by `eprintln!`, which panics if standard error is gone.
             .log_internal_errors(false)
             .with_target(true);
-        // An error here says that there is a subscriber already.
+        // An error means that there is a subscriber already.
         let installed = match format {
             LogFormat::Text => {
                 let builder = builder.with_ansi(std::io::stderr().is_terminal());
@@ -83,7 +82,7 @@ impl Log {
             LogFormat::Json => tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish()),
         };
         if installed.is_ok() {
-            // The hook that Rust comes with writes to standard error, and waits there while nobody empties it.
+            // The default hook writes to standard error itself, and would block on a full pipe.
             panic::set_hook(Box::new(|panicked| {
                 let place = panicked.location().map(ToString::to_string).unwrap_or_default();
                 tracing::error!(place, what = panic_text(panicked.payload()), "panicked");
@@ -91,33 +90,32 @@ impl Log {
         }
     }
 
-    /// Says a line to whoever started the process.
-    pub fn say(&self, line: &str) {
-        self.0.say(format!("{line}\n").into_bytes());
+    /// Writes a message to the operator.
+    pub fn write_line(&self, line: &str) {
+        self.0.write_line(format!("{line}\n").into_bytes());
     }
 
-    /// Waits until what was said has been written, at most for `limit`. False when it has not.
+    /// Waits at most for `limit` until all lines are written. False if some are not.
     pub fn flush(&self, limit: Duration) -> bool {
         self.0.flush(limit)
     }
 }
 
-/// Standard output, for words that nobody has to take: they are dropped when nobody does.
+/// Standard output, for optional messages: lines that cannot be written are dropped.
 pub fn stdout() -> Output {
-    Output::new(standard(std::io::stdout().as_fd()), |_| {})
+    Output::new(unlocked(std::io::stdout().as_fd()), |_| {})
 }
 
-/// A standard stream past the lock of the standard library, which a write that blocks would hold.
-fn standard(stream: BorrowedFd<'_>) -> Box<dyn Write + Send> {
+/// A standard stream without the standard library's lock, which a blocked write would hold.
+fn unlocked(stream: BorrowedFd<'_>) -> Box<dyn Write + Send> {
     match stream.try_clone_to_owned() {
         Ok(own) => Box::new(File::from(own)),
-        // It was closed before the process began.
+        // The stream was closed before the process started.
         Err(_) => Box::new(std::io::sink()),
     }
 }
 
-/// The message of a line, and its fields as `name=value`, with nothing in them that a terminal obeys: what others have said may
-/// be part of either.
+/// Formats message and fields (`name=value`), with terminal controls escaped: either may contain foreign text.
 fn fields() -> impl for<'writer> fmt::FormatFields<'writer> + Send + Sync + 'static {
     let write = |writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug| match field.name() {
         "message" => write!(writer, "{}", visible(&format!("{value:?}"))),
@@ -126,13 +124,13 @@ fn fields() -> impl for<'writer> fmt::FormatFields<'writer> + Send + Sync + 'sta
     format::debug_fn(write).delimited(" ")
 }
 
-/// A log line as it is written: whole.
-struct Line(Output, LogFormat);
+/// Writes whole log lines.
+struct LineWriter(Output, LogFormat);
 
-impl Write for Line {
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.say(match self.1 {
-            // Its fields were made visible one by one, and it has colours of our own.
+        self.0.write_line(match self.1 {
+            // The fields are already escaped. The remaining escape sequences are the log's own colours.
             LogFormat::Text => line.to_vec(),
             LogFormat::Json => visible_json(&String::from_utf8_lossy(line)).into_bytes(),
         });
@@ -144,7 +142,7 @@ impl Write for Line {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => text,
@@ -153,17 +151,17 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
     }
 }
 
-/// Says what the request is about that the running task works for, such as a checkout, in all log lines from here on.
-pub fn about(what: &str, id: &impl Display) {
+/// Names the subject of the current request, such as a checkout, in all following log lines of the request.
+pub fn record_subject(what: &str, id: &impl Display) {
     Span::current().record("subject", format!("{what} {id}"));
 }
 
-/// How long something took, in whole milliseconds, for a log line.
+/// A duration in whole milliseconds, for log lines.
 pub fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// An error with all of its sources, each said once: the text of some libraries' errors holds that of their source already.
+/// An error with all its sources. A source that the text already contains is skipped, as some libraries include theirs.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut said = error.to_string();
     for source in iter::successors(error.source(), |error| (*error).source()) {
@@ -195,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_a_terminal_obeys_nothing_that_others_have_said() {
+    fn foreign_text_controls_no_terminal_in_text_lines() {
         let written = Written::default();
         let (kept, hostile) = (written.clone(), "a\u{1b}[2J\r\nERROR b\u{9b}31m\u{202e}c");
         let subscriber = fmt()
@@ -209,20 +207,20 @@ mod tests {
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let line = text.trim_end_matches('\n');
-        let is_obeyed = |c: &char| c.is_control() || *c == '\u{202e}';
-        assert_eq!(line.chars().find(is_obeyed), None, "{line:?}");
+        let is_active = |c: &char| c.is_control() || *c == '\u{202e}';
+        assert_eq!(line.chars().find(is_active), None, "{line:?}");
         for word in ["said=a", "shown=a", "quoted=\"a", "debug=\"a", r"\u{1b}[2J\r\nERROR b"] {
             assert!(line.contains(word), "{word}: {line}");
         }
     }
 
     #[test]
-    fn a_line_of_json_obeys_nothing_either_and_says_the_same() {
+    fn foreign_text_controls_no_terminal_in_json_lines() {
         let written = Written::default();
         let output = Output::new(Box::new(written.clone()), |_| {});
         let (line, hostile) = (output.clone(), "a\u{1b}[2J\r\nERROR b\u{7f}\u{9b}31m\u{202e}c");
         let subscriber = fmt()
-            .with_writer(move || Line(line.clone(), LogFormat::Json))
+            .with_writer(move || LineWriter(line.clone(), LogFormat::Json))
             .json()
             .flatten_event(true)
             .finish();
@@ -233,8 +231,8 @@ mod tests {
         assert!(output.flush(Duration::from_secs(10)));
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let line = text.trim_end_matches('\n');
-        let is_obeyed = |c: &char| c.is_control() || *c == '\u{202e}';
-        assert_eq!(line.chars().find(is_obeyed), None, "{line:?}");
+        let is_active = |c: &char| c.is_control() || *c == '\u{202e}';
+        assert_eq!(line.chars().find(is_active), None, "{line:?}");
         let read: serde_json::Value = serde_json::from_str(line).unwrap();
         for said in ["/shown", "/quoted", "/message", "/span/said"] {
             assert_eq!(

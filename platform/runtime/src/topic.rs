@@ -1,14 +1,13 @@
-//! Topics, as those who publish, read and keep them know them. It is here and not beside the bus, so that the table of
-//! topics is to be had without a bus and its clients.
+//! The definition of topics. Not in `events`, so that the table of topics needs neither a bus nor its clients.
 
 /// A topic of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Topic {
     pub name: &'static str,
-    /// What its key is, in words: events of one key stay in their order.
+    /// What the key is, in words. Events of one key stay in order.
     pub key: &'static str,
-    /// How many it is made with; one that is there keeps its own.
+    /// The number of partitions of a new topic. An existing topic keeps its own.
     pub partitions: u32,
-    /// All groups that read it. What one of them has not read is kept for it.
+    /// All consumer groups. The topic keeps what one of them has not read.
     pub groups: &'static [&'static str],
 }

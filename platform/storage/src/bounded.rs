@@ -1,4 +1,4 @@
-//! Reading that must not take what others need: few at once, few that wait, and an end.
+//! Reads with limits on concurrency, queue length and time, so that they cannot starve other work.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,84 +9,84 @@ use tokio::{
 
 use crate::StoreError;
 
-/// How much of it there may be.
+/// The limits of a bounded reader.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Readers that read at the same time, each on a connection that nobody else has.
-    pub at_once: u16,
-    /// Readers that wait for their turn, at most.
+    /// Concurrent readers, each on a connection of its own.
+    pub concurrent: u16,
+    /// The longest queue of readers that wait for a permit.
     pub waiting: u16,
-    /// How long one may wait and read, in all. The reading is interrupted then, and when its caller goes away.
-    pub time: Duration,
+    /// The limit for waiting and reading together. Then, or when the caller goes away, the read is interrupted.
+    pub timeout: Duration,
 }
 
-/// Why something was not read.
+/// Why a bounded read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BoundedError {
-    /// As many wait as may.
+    /// The queue of waiting readers is full.
     #[error("as many wait to read as may")]
-    Full,
-    /// It was interrupted, or its turn did not come in time.
+    QueueFull,
+    /// The read was interrupted, or its permit did not come in time.
     #[error("the time for reading is over")]
-    Late,
+    TimedOut,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Who may read now, and who may wait for it. Clones share the turns.
+/// Limits concurrent and waiting readers. Clones share the permits.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns {
-    places: Arc<Semaphore>,
+pub(crate) struct ReadLimiter {
+    queue: Arc<Semaphore>,
     running: Arc<Semaphore>,
-    time: Duration,
+    timeout: Duration,
 }
 
-/// The right to read until a time, until it is dropped.
+/// A permit to read until the deadline. Dropping the permit releases it.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    pub(crate) until: Instant,
+pub(crate) struct ReadPermit {
+    pub(crate) deadline: Instant,
     _running: OwnedSemaphorePermit,
-    _place: OwnedSemaphorePermit,
+    _queued: OwnedSemaphorePermit,
 }
 
-impl Turns {
+impl ReadLimiter {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        let at_once = usize::from(bounds.at_once);
+        let concurrent = usize::from(bounds.concurrent);
         Self {
-            places: Arc::new(Semaphore::new(at_once + usize::from(bounds.waiting))),
-            running: Arc::new(Semaphore::new(at_once)),
-            time: bounds.time,
+            queue: Arc::new(Semaphore::new(concurrent + usize::from(bounds.waiting))),
+            running: Arc::new(Semaphore::new(concurrent)),
+            timeout: bounds.timeout,
         }
     }
 
-    /// Waits for a turn, in the order of asking.
-    pub(crate) async fn take(&self) -> Result<Turn, BoundedError> {
-        let until = Instant::now() + self.time;
-        let place = self.places.clone().try_acquire_owned();
-        let place = place.map_err(|_| BoundedError::Full)?;
-        let running = timeout_at(until, self.running.clone().acquire_owned()).await;
-        // Nobody closes them.
-        let running = running.map_err(|_| BoundedError::Late)?;
-        Ok(Turn {
-            until,
-            _running: running.map_err(|_| BoundedError::Full)?,
-            _place: place,
+    /// Waits for a permit, first come first served.
+    pub(crate) async fn acquire(&self) -> Result<ReadPermit, BoundedError> {
+        let deadline = Instant::now() + self.timeout;
+        let queued = self.queue.clone().try_acquire_owned();
+        let queued = queued.map_err(|_| BoundedError::QueueFull)?;
+        let running = timeout_at(deadline, self.running.clone().acquire_owned()).await;
+        // The semaphores are never closed.
+        let running = running.map_err(|_| BoundedError::TimedOut)?;
+        Ok(ReadPermit {
+            deadline,
+            _running: running.map_err(|_| BoundedError::QueueFull)?,
+            _queued: queued,
         })
     }
 }
 
-impl Turn {
-    /// Waits for the answer until the turn ends. `Unavailable` after that end comes from the interrupt: PostgreSQL may end the
+impl ReadPermit {
+    /// Runs `answer` until the deadline. `Unavailable` after the deadline means an interrupted read: PostgreSQL may end the
     /// statement before the timer of a busy process fires.
-    pub(crate) async fn limit<T>(
+    pub(crate) async fn run<T>(
         &self,
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, BoundedError> {
-        match timeout_at(self.until, answer).await {
+        match timeout_at(self.deadline, answer).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(StoreError::Unavailable(_))) if Instant::now() >= self.until => Err(BoundedError::Late),
+            Ok(Err(StoreError::Unavailable(_))) if Instant::now() >= self.deadline => Err(BoundedError::TimedOut),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(BoundedError::Late),
+            Err(_) => Err(BoundedError::TimedOut),
         }
     }
 }
@@ -96,49 +96,49 @@ mod tests {
     use super::*;
 
     const BOUNDS: Bounds = Bounds {
-        at_once: 1,
+        concurrent: 1,
         waiting: 1,
-        time: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
     };
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_all_places_taken_is_told_at_once_and_who_waits_gets_the_next_turn() {
-        let turns = Turns::new(BOUNDS);
-        let first = turns.take().await.unwrap();
-        let mut second = std::pin::pin!(turns.take());
+    async fn a_full_queue_refuses_at_once_and_waiting_readers_get_the_next_permit() {
+        let limiter = ReadLimiter::new(BOUNDS);
+        let first = limiter.acquire().await.unwrap();
+        let mut second = std::pin::pin!(limiter.acquire());
         assert!(futures::poll!(second.as_mut()).is_pending());
-        assert!(matches!(turns.take().await, Err(BoundedError::Full)));
+        assert!(matches!(limiter.acquire().await, Err(BoundedError::QueueFull)));
         drop(first);
         let second = second.await.unwrap();
         drop(second);
-        turns.take().await.unwrap();
+        limiter.acquire().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_too_long_is_late_and_leaves_its_place() {
-        let turns = Turns::new(BOUNDS);
-        let first = turns.take().await.unwrap();
-        assert!(matches!(turns.take().await, Err(BoundedError::Late)));
-        let late = first.limit(std::future::pending::<Result<(), _>>()).await;
-        assert!(matches!(late, Err(BoundedError::Late)));
+    async fn a_reader_that_waits_too_long_times_out_and_leaves_the_queue() {
+        let limiter = ReadLimiter::new(BOUNDS);
+        let first = limiter.acquire().await.unwrap();
+        assert!(matches!(limiter.acquire().await, Err(BoundedError::TimedOut)));
+        let late = first.run(std::future::pending::<Result<(), _>>()).await;
+        assert!(matches!(late, Err(BoundedError::TimedOut)));
         drop(first);
-        turns.take().await.unwrap();
+        limiter.acquire().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_interrupt_that_is_seen_before_the_end_of_the_turn_is_late_too() {
-        let turn = Turns::new(BOUNDS).take().await.unwrap();
+    async fn an_interrupt_seen_before_the_timer_fires_is_a_timeout() {
+        let permit = ReadLimiter::new(BOUNDS).acquire().await.unwrap();
         let failure = || StoreError::Unavailable("ended by the server".into());
-        let early = turn.limit(async { Err::<(), _>(failure()) }).await;
+        let early = permit.run(async { Err::<(), _>(failure()) }).await;
         assert!(matches!(early, Err(BoundedError::Store(_))), "{early:?}");
         let both_at_once = async |failure| {
-            tokio::time::advance(BOUNDS.time).await;
+            tokio::time::advance(BOUNDS.timeout).await;
             Err::<(), _>(failure)
         };
-        let late = turn.limit(both_at_once(failure())).await;
-        assert!(matches!(late, Err(BoundedError::Late)), "{late:?}");
-        let turn = Turns::new(BOUNDS).take().await.unwrap();
-        let corrupt = turn.limit(both_at_once(StoreError::corrupt("no number"))).await;
+        let late = permit.run(both_at_once(failure())).await;
+        assert!(matches!(late, Err(BoundedError::TimedOut)), "{late:?}");
+        let permit = ReadLimiter::new(BOUNDS).acquire().await.unwrap();
+        let corrupt = permit.run(both_at_once(StoreError::corrupt("no number"))).await;
         assert!(
             matches!(corrupt, Err(BoundedError::Store(StoreError::Corrupt(_)))),
             "{corrupt:?}"

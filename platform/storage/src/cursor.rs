@@ -1,30 +1,30 @@
-//! Pages of lists that are ordered by time and id.
+//! Keyset paging of lists that are ordered by time and id.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::page_token::{from_page_token, to_page_token};
 
-/// A place in a list: that of one of its rows.
+/// A position in a list: that of one of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// To the millisecond.
     pub at: Timestamp,
-    /// Tells rows of the same time apart.
+    /// Orders rows with the same time.
     pub id: Uuid,
 }
 
 impl Cursor {
-    /// This place in the list of this name, as a page token.
+    /// This position as a page token of the list `list`.
     pub fn to_token(&self, list: &str) -> String {
         let at = self.at.as_millisecond().to_be_bytes();
         to_page_token(&[at.as_slice(), self.id.as_bytes()].concat(), list)
     }
 
-    /// The place that a token of the list of this name stands for; `None` for any other text.
+    /// The position in a page token of the list `list`; `None` for any other text.
     pub fn from_token(token: &str, list: &str) -> Option<Self> {
-        let place = from_page_token(token, list)?;
-        let (at, id) = place.split_first_chunk()?;
+        let position = from_page_token(token, list)?;
+        let (at, id) = position.split_first_chunk()?;
         Some(Self {
             at: Timestamp::from_millisecond(i64::from_be_bytes(*at)).ok()?,
             id: Uuid::from_slice(id).ok()?,
@@ -32,21 +32,21 @@ impl Cursor {
     }
 }
 
-/// A part of a list, and where the next part begins.
+/// One page of a list, and where the next page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// The place of the last item; `None` on the last page.
+    /// The position of the last item; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
 impl<T> Page<T> {
-    /// A page of at most `size` of these rows. One row more than that, if there is one, shows that another page follows.
-    pub fn cut(mut rows: Vec<T>, size: u32, place: impl Fn(&T) -> Cursor) -> Self {
+    /// A page of at most `size` of these rows. The caller reads one row more, which shows that another page follows.
+    pub fn cut(mut rows: Vec<T>, size: u32, position: impl Fn(&T) -> Cursor) -> Self {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let more = rows.len() > size;
         rows.truncate(size);
-        let next = if more { rows.last().map(place) } else { None };
+        let next = if more { rows.last().map(position) } else { None };
         Self { items: rows, next }
     }
 }
@@ -79,20 +79,20 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_place_is_no_cursor() {
-        for place in [&[][..], &[0; 8], &[0; 23], &[0x7f; 24], &[0; 25]] {
+    fn a_malformed_token_is_no_cursor() {
+        for position in [&[][..], &[0; 8], &[0; 23], &[0x7f; 24], &[0; 25]] {
             assert_eq!(
-                Cursor::from_token(&to_page_token(place, "list"), "list"),
+                Cursor::from_token(&to_page_token(position, "list"), "list"),
                 None,
-                "{place:?}"
+                "{position:?}"
             );
         }
-        // As they were before tokens named their list.
+        // The format before tokens named their list.
         assert_eq!(Cursor::from_token("AAABjCiGqHsAAAAAAAAAAAAAAAAAAAAB", "list"), None);
     }
 
     #[test]
-    fn a_page_has_a_next_one_only_if_there_is_more() {
+    fn a_page_has_a_next_one_only_if_more_rows_follow() {
         let cut = |rows: u128, size| Page::cut((0..rows).collect(), size, |id| cursor(*id));
         assert_eq!(
             cut(3, 2),

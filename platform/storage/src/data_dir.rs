@@ -1,4 +1,4 @@
-//! The directory of the embedded stores, and who holds it.
+//! The data directory of the embedded stores, and its owner.
 
 use std::{
     fs::{self, File},
@@ -9,12 +9,12 @@ use std::{
 use crate::{OpenError, private};
 
 const LOCK_FILE: &str = "cartwright.lock";
-/// How the names of databases end that are made in there, and of what SQLite puts beside them.
-const DATABASE: [&str; 4] = [".db", ".db-wal", ".db-shm", ".db-journal"];
-const KEY: &str = ".key";
+/// Suffixes of database files, and of the files that SQLite puts beside them.
+const DATABASE_SUFFIXES: [&str; 4] = [".db", ".db-wal", ".db-shm", ".db-journal"];
+const KEY_SUFFIX: &str = ".key";
 
-/// A data directory that this process holds until the value is dropped. The lock is the operating system's: it goes with
-/// the process, however that ends.
+/// A data directory that this process owns until the value is dropped. The operating system holds the lock, and releases it
+/// whenever the process ends.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there and takes hold of it. What an earlier version left open to others is closed.
+    /// Creates the directory if it is missing, and locks it. Files that an earlier version left open to others are restricted.
     pub fn own(path: &Path) -> Result<Self, OpenError> {
         let io = |cause| OpenError::Io {
             path: path.to_owned(),
@@ -35,7 +35,7 @@ impl DataDir {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Who holds it is a help, not a must.
+                // The name of the holder only improves the message.
                 let _ = lock.read_to_string(&mut holder);
                 let holder = if holder.is_empty() {
                     "another process".to_owned()
@@ -54,9 +54,9 @@ impl DataDir {
         writeln!(lock, "process {}", std::process::id()).map_err(io)?;
         for entry in fs::read_dir(path).map_err(io)? {
             let entry = entry.map_err(io)?;
-            // A key that was open to others is not closed but refused, by whoever wants it: it may be known to them.
+            // Keys are not restricted here: others may know an open key, so the reader of the key refuses it.
             if is_database(&entry.file_name().to_string_lossy()) {
-                private::tighten(&entry.path()).map_err(|cause| OpenError::File {
+                private::restrict_existing(&entry.path()).map_err(|cause| OpenError::File {
                     path: entry.path(),
                     cause,
                 })?;
@@ -68,7 +68,7 @@ impl DataDir {
         })
     }
 
-    /// Makes the directory if it is not there, for this user alone, without taking hold of it.
+    /// Creates the directory for this user alone if it is missing. Takes no lock.
     pub fn make(path: &Path) -> io::Result<()> {
         private::directory(path, is_ours)
     }
@@ -78,13 +78,13 @@ impl DataDir {
     }
 }
 
-/// Whether a file of this name is one that a shop makes in its data directory.
+/// Whether a shop creates files of this name in its data directory.
 fn is_ours(name: &str) -> bool {
-    name == LOCK_FILE || name.ends_with(KEY) || is_database(name)
+    name == LOCK_FILE || name.ends_with(KEY_SUFFIX) || is_database(name)
 }
 
 fn is_database(name: &str) -> bool {
-    DATABASE.into_iter().any(|ending| name.ends_with(ending))
+    DATABASE_SUFFIXES.into_iter().any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_left_open_to_others_is_closed_to_them() {
+    fn files_that_an_earlier_version_left_open_are_restricted() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_the_lock_overwrites_nothing() {
+    fn a_link_in_place_of_the_lock_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let (data, precious) = (folder.path().join("data"), folder.path().join("precious"));
         fs::create_dir(&data).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_data_directory() {
+    fn a_file_is_refused_as_data_directory() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();

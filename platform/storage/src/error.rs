@@ -1,4 +1,4 @@
-//! What can go wrong with a store.
+//! Errors of stores.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,16 @@ use sqlx::error::ErrorKind;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a store did not do what it was asked to. Nothing was changed, except for `Unavailable` from a write: then it is
-/// not known.
+/// Why a store operation failed. Nothing was changed, except that the outcome of a write with `Unavailable` is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Somebody else was first: a unique key is taken, or a version or a fence has moved on.
+    /// Another writer was first: a unique key is taken, or a version or fencing token has advanced.
     #[error("conflict")]
     Conflict,
-    /// The store cannot be reached, or is full or busy; later it may do it.
+    /// The store is unreachable, full or busy. A retry may succeed.
     #[error("the store is unavailable")]
     Unavailable(#[source] Source),
-    /// What is stored cannot be understood, or a statement is wrong; trying again will not help.
+    /// The stored data cannot be decoded, or a statement is wrong. A retry does not help.
     #[error("the store holds something unexpected")]
     Corrupt(#[source] Source),
 }
@@ -31,8 +30,8 @@ impl StoreError {
     }
 }
 
-/// Of PostgreSQL's codes (SQLSTATE): a data exception, a syntax error or a violation of access rules. But a table that is not
-/// there and a right that was not given may be so while somebody restores or maintains the database.
+/// Whether a PostgreSQL code (SQLSTATE) is a data exception, a syntax error or an access rule violation. A missing table or
+/// privilege is not permanent: somebody may be restoring or maintaining the database.
 fn is_wrong_for_good(code: &str) -> bool {
     const UNDEFINED_TABLE: &str = "42P01";
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -57,7 +56,7 @@ impl From<sqlx::Error> for StoreError {
             } else if violation {
                 Self::corrupt(error)
             } else {
-                // Full, busy, locked, a deadlock, an I/O error, shutting down.
+                // Full, busy, locked, a deadlock, an I/O error, a server that shuts down.
                 Self::unavailable(error)
             };
         }
@@ -75,15 +74,15 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Why a data directory, a database or another engine could not be opened. Each message says what to do. It holds the text of
-/// its cause, which is no source therefore: who prints a chain of sources would say it twice.
+/// Why a data directory, a database or an engine could not be opened. The message says what to do. It contains the text of
+/// the cause; so `cause` is no `source`, or a printed error chain would repeat the text.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("DATA_DIR {}: in use by {holder}; stop that process or set another DATA_DIR", path.display())]
     InUse { path: PathBuf, holder: String },
     #[error("DATA_DIR {}: cannot be used: {cause}", path.display())]
     Io { path: PathBuf, cause: std::io::Error },
-    /// A file in there: it is not taken as it is.
+    /// A file in the data directory is not acceptable.
     #[error("{}: cannot be used: {cause}", path.display())]
     File { path: PathBuf, cause: std::io::Error },
     #[error("{}: cannot be opened: {cause}", path.display())]
@@ -95,7 +94,7 @@ pub enum OpenError {
         path: PathBuf,
         cause: sqlx::migrate::MigrateError,
     },
-    /// An engine on the network cannot be used. `problem` says what it answered and what to do, without any secret.
+    /// A network engine cannot be used. `problem` has the engine's answer and what to do, without secrets.
     #[error("{variable}: {problem}")]
     Engine { variable: &'static str, problem: String },
     #[error("the linked SQLite is {found}; 3.51.3 or newer is needed, because older ones can corrupt a WAL database")]
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_message_contains_its_cause_once() {
         let path = || PathBuf::from("/shop");
         let cause = || std::io::Error::other("no room on the disk");
         let errors = [
@@ -132,7 +131,7 @@ mod tests {
             let said = runtime::telemetry::chain(&error);
             assert_eq!(said.matches("no room on the disk").count(), 1, "{said}");
         }
-        // sqlx says the text of its own sources, too.
+        // sqlx includes the text of its sources, too.
         let error = StoreError::from(sqlx::Error::Io(cause()));
         let said = "the store is unavailable: error communicating with database: no room on the disk";
         assert_eq!(runtime::telemetry::chain(&error), said);

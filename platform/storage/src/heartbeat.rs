@@ -1,4 +1,4 @@
-//! A small write now and then: a store that answers questions may take no changes.
+//! Heartbeat writes: a store that answers reads may still refuse writes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,39 +7,38 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::StoreError;
 
-/// How long a write that went well proves that the next one would.
-const GOOD_FOR: Duration = Duration::from_secs(3);
+/// How long one successful write counts as proof that the store takes writes.
+const VALID_FOR: Duration = Duration::from_secs(3);
 
-/// When a store took its last heartbeat. Clones share it.
+/// The last heartbeat of a store. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Heartbeat(Arc<Mutex<State>>);
+pub struct Heartbeat(Arc<Mutex<HeartbeatState>>);
 
 #[derive(Debug, Default)]
-struct State {
-    taken: Option<Instant>,
-    /// Whether the last one failed, and was logged.
-    is_failing: bool,
+struct HeartbeatState {
+    succeeded_at: Option<Instant>,
+    /// The last heartbeat failed. Only the first failure in a row is logged.
+    failure_logged: bool,
 }
 
 impl Heartbeat {
-    /// Whether the store takes writes. Asks it by `write`, unless it has just taken one; those who ask at the same time share
-    /// the answer.
+    /// Whether the store takes writes. Calls `write`, unless a recent heartbeat succeeded. Concurrent callers share one write.
     pub async fn beat<F>(&self, write: impl FnOnce() -> F) -> bool
     where
         F: Future<Output = Result<(), StoreError>>,
     {
         let mut state = self.0.lock().await;
-        if state.taken.is_some_and(|taken| taken.elapsed() < GOOD_FOR) {
+        if state.succeeded_at.is_some_and(|at| at.elapsed() < VALID_FOR) {
             return true;
         }
         let written = write().await;
         if let Err(error) = &written
-            && !state.is_failing
+            && !state.failure_logged
         {
             tracing::warn!(error = chain(error), "a store takes no writes");
         }
-        state.is_failing = written.is_err();
-        state.taken = written.is_ok().then(Instant::now);
+        state.failure_logged = written.is_err();
+        state.succeeded_at = written.is_ok().then(Instant::now);
         written.is_ok()
     }
 }
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_is_asked_seldom_while_it_takes_writes_and_each_time_while_it_does_not() {
+    async fn heartbeats_are_cached_on_success_and_repeated_on_failure() {
         let (heartbeat, asked) = (Heartbeat::default(), AtomicU32::new(0));
         let ask = async |answer: Result<(), StoreError>| {
             heartbeat
@@ -62,9 +61,9 @@ mod tests {
                 .await
         };
         assert!(ask(Ok(())).await);
-        assert!(ask(Err(StoreError::Conflict)).await, "it has just taken one");
+        assert!(ask(Err(StoreError::Conflict)).await, "the last success still counts");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
-        tokio::time::advance(GOOD_FOR).await;
+        tokio::time::advance(VALID_FOR).await;
         assert!(!ask(Err(StoreError::unavailable("full"))).await);
         assert!(!ask(Err(StoreError::unavailable("full"))).await);
         assert!(ask(Ok(())).await, "there is room again");

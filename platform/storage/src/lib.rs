@@ -1,5 +1,5 @@
-//! Opens databases safely: the data directory and its owner, SQLite with one writer and group commit, PostgreSQL
-//! with transactions that outlive their caller, migrations, pages.
+//! Opens databases safely: the data directory and its owner, SQLite with one writer and group commit, PostgreSQL with
+//! transactions that outlive their caller, migrations, paging.
 
 mod bounded;
 mod cursor;
@@ -30,8 +30,8 @@ pub use sqlite::{Sqlite, SqliteBounded, SqliteOptions};
 /// Where a service keeps its tables.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// A file, made if it is not there.
+    /// A file, created if missing.
     Sqlite(std::path::PathBuf),
-    /// A schema of its own in this database.
+    /// A schema of its own in a PostgreSQL database.
     Postgres(PostgresAddress),
 }

@@ -5,8 +5,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-/// The schema of one database: its changes in order, the first being number 1. A change that was released is never edited;
-/// a new one is added.
+/// The schema changes of one database, numbered from 1. A released change is never edited; a new one is added.
 #[derive(Debug, Clone, Copy)]
 pub struct Migrations(pub &'static [&'static str]);
 

@@ -1,21 +1,21 @@
-//! Page tokens: a place in one list, which means nothing in any other (AIP-158).
+//! Page tokens: a position in one list, not valid for any other list (AIP-158).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-/// Bytes that tell lists apart.
+/// The length of the tag that names the list, in bytes.
 const TAG: usize = 8;
 
-/// A place in the list of this name as text. The name holds all that decides what is in the list: whose it is, filters, a query.
-pub fn to_page_token(place: &[u8], list: &str) -> String {
-    URL_SAFE_NO_PAD.encode([place, &tag(list)].concat())
+/// Encodes a position in the list `list`. The list's name contains all that selects its items: owner, filters, query.
+pub fn to_page_token(position: &[u8], list: &str) -> String {
+    URL_SAFE_NO_PAD.encode([position, &tag(list)].concat())
 }
 
-/// The place; `None` for what is not a token of this list.
+/// Decodes the position; `None` if the text is not a token of this list.
 pub fn from_page_token(token: &str, list: &str) -> Option<Vec<u8>> {
-    let mut place = URL_SAFE_NO_PAD.decode(token).ok()?;
-    let found = place.split_off(place.len().checked_sub(TAG)?);
-    (found == tag(list)).then_some(place)
+    let mut position = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let found = position.split_off(position.len().checked_sub(TAG)?);
+    (found == tag(list)).then_some(position)
 }
 
 fn tag(list: &str) -> [u8; TAG] {
@@ -29,17 +29,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_comes_back_from_the_token_of_its_list_only() {
-        for place in [&b""[..], b"x", &[0xff; 40]] {
-            let token = to_page_token(place, "orders of ann");
-            assert_eq!(from_page_token(&token, "orders of ann").as_deref(), Some(place));
+    fn a_page_token_is_valid_for_its_list_only() {
+        for position in [&b""[..], b"x", &[0xff; 40]] {
+            let token = to_page_token(position, "orders of ann");
+            assert_eq!(from_page_token(&token, "orders of ann").as_deref(), Some(position));
             assert_eq!(from_page_token(&token, "orders of bob"), None);
             assert_eq!(from_page_token(&format!("{token}A"), "orders of ann"), None);
         }
     }
 
     #[test]
-    fn any_other_text_is_no_token() {
+    fn malformed_text_is_no_page_token() {
         for wrong in ["", "x", "!", "AAAA", "MQ", &"A".repeat(1_000)] {
             assert_eq!(from_page_token(wrong, ""), None, "{wrong}");
         }

@@ -26,17 +26,17 @@ pub use bounded::PostgresBounded;
 pub use reader::PostgresReader;
 pub use time::{SqlTimestamp, timestamptz};
 
-/// Connections of one service in one process, at most. Seven services have a database here or the provider's, so one of each
-/// takes up to seventy; more would only queue in the server instead of here.
+/// Connections per service and process, at most. Seven services use PostgreSQL (the provider included), so one process of each
+/// takes up to 70. More connections would only move the queue into the server.
 const CONNECTIONS: u32 = 10;
-/// A connection that lay idle for longer may have died with its server: it is asked before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// How long an unreachable server is waited for at start: it may be starting, too.
-const START_PATIENCE: Duration = Duration::from_secs(8);
+/// A connection that was idle for longer may have died with its server: the pool pings the connection before use.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// How long to wait at start for an unreachable server, which may be starting, too.
+const START_TIMEOUT: Duration = Duration::from_secs(8);
 const START_RETRY: Duration = Duration::from_millis(250);
 
-/// Writes a new version of a row that stays as it was. The list of applied changes is in every schema: a table of its own for
-/// this would be one that an earlier version of this program does not know.
+/// Rewrites an unchanged row. The table of applied migrations is in every schema; a table for heartbeats would be unknown to
+/// earlier versions of the program.
 const HEARTBEAT: &str = "UPDATE _sqlx_migrations SET description = description WHERE version = 1";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
@@ -45,35 +45,35 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 pub struct Postgres {
     pool: PgPool,
     points: Points,
-    /// Transactions and bounded reading; they end by themselves, soon.
+    /// Transactions and bounded reads. Each has a deadline.
     tasks: Tasks,
     heartbeat: Heartbeat,
 }
 
-/// What it takes to open one.
+/// How to open a PostgreSQL store.
 #[derive(Debug, Clone, Copy)]
 pub struct PostgresOptions<'a> {
     pub address: &'a PostgresAddress,
-    /// Made if it is not there. A plain name: letters, digits and underscores.
+    /// Created if missing. A plain name: letters, digits and underscores.
     pub schema: &'a str,
     pub migrations: Migrations,
     pub points: &'a Points,
 }
 
 impl Postgres {
-    /// Connects, makes the schema if it is not there, and brings it up to date. One process at a time does so.
+    /// Connects, creates the schema if missing, and applies pending migrations under a lock.
     ///
-    /// Returns within 15 s, also when nobody answers.
+    /// Returns within 15 s, even if the server does not answer.
     pub async fn open(options: PostgresOptions<'_>) -> Result<Self, OpenError> {
         let PostgresOptions { address, schema, .. } = options;
-        address.warn();
-        let connect = session(address, schema);
+        address.log_warnings();
+        let connect = connect_options(address, schema);
         let mut connection = first_connection(address, &connect).await?;
-        let migrated = timeout(START_PATIENCE, migrate(&mut connection, schema, options.migrations)).await;
+        let migrated = timeout(START_TIMEOUT, migrate(&mut connection, schema, options.migrations)).await;
         migrated
             .map_err(|_| address.problem("the schema is being changed by another process that does not finish"))?
             .map_err(|error| address.explain_migration(schema, &error))?;
-        // What goes wrong with a connection that is not needed any more does no harm.
+        // Failing to close this connection is harmless: nothing uses it any more.
         let _ = connection.close().await;
         Ok(Self {
             pool: pool(CONNECTIONS, connect),
@@ -83,10 +83,10 @@ impl Postgres {
         })
     }
 
-    /// Runs `work` in a transaction (READ COMMITTED) and answers after its commit. It runs to its end even when the caller
-    /// goes away: no connection is ever left inside of one.
+    /// Runs `work` in a transaction (READ COMMITTED) and returns after the commit. The transaction completes even if the caller
+    /// goes away, so no connection is left inside a transaction.
     ///
-    /// `work` that fails leaves nothing behind. `label` names the commit for its points: `inventory.reserve`.
+    /// Failed `work` leaves nothing behind. `label` names the commit's points: `inventory.reserve`.
     pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -110,7 +110,7 @@ impl Postgres {
             };
             let done = timeout(TRANSACTION, work).await.ok().flatten();
             done.unwrap_or_else(|| {
-                // Closes the socket: whatever the server was doing for it is rolled back.
+                // Closes the socket, so that the server rolls back.
                 drop(connection.detach());
                 Err(StoreError::unavailable(format!(
                     "{label} did not begin within {STORE_ANSWER:?} or took longer than {TRANSACTION:?}"
@@ -120,29 +120,29 @@ impl Postgres {
         self.tasks.spawn(transaction).await.map_err(StoreError::corrupt)?
     }
 
-    /// What runs for callers that may have gone away. Each ends by itself, soon.
+    /// The tasks of transactions and bounded reads, whose callers may have gone away. Each has a deadline.
     pub fn transactions(&self) -> Tasks {
         self.tasks.clone()
     }
 
-    /// For single statements that read. They may be dropped at any time.
+    /// For single read-only statements, which may be cancelled at any time.
     pub const fn reader(&self) -> PostgresReader<'_> {
         PostgresReader(&self.pool)
     }
 
-    /// Whether the database answers and takes writes: for a readiness probe.
+    /// Whether the database answers and takes writes. For readiness probes.
     pub async fn is_up(&self) -> bool {
         let ask = sqlx::query("SELECT 1").execute(self.reader());
         let answers = matches!(timeout(PROBE_QUESTION, ask).await, Ok(Ok(_)));
         answers && self.heartbeat.beat(|| self.write_heartbeat()).await
     }
 
-    /// A single statement, so that it may be dropped at any time.
+    /// A single statement, so that it may be cancelled at any time.
     async fn write_heartbeat(&self) -> Result<(), StoreError> {
         let beat = sqlx::query(HEARTBEAT).execute(self.reader());
         match timeout(PROBE_QUESTION, beat).await {
             Ok(Ok(_)) => Ok(()),
-            // Whoever applied the changes let nobody else touch the list of them. That says nothing of the other tables.
+            // This role may not write the migrations table. That says nothing about the other tables.
             Ok(Err(error)) if has_code(&error, INSUFFICIENT_PRIVILEGE) => Ok(()),
             Ok(Err(error)) => Err(error.into()),
             Err(elapsed) => Err(StoreError::unavailable(elapsed)),
@@ -150,7 +150,7 @@ impl Postgres {
     }
 }
 
-/// A pool in which nothing is connected yet.
+/// A pool that connects when first used.
 fn pool(connections: u32, connect: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
@@ -158,7 +158,7 @@ fn pool(connections: u32, connect: PgConnectOptions) -> PgPool {
         .test_before_acquire(false)
         .before_acquire(|connection, usage| {
             async move {
-                let trusted = usage.idle_for < TRUSTED_IDLE;
+                let trusted = usage.idle_for < PING_AFTER_IDLE;
                 Ok(trusted || matches!(timeout(PROBE_QUESTION, connection.ping()).await, Ok(Ok(()))))
             }
             .boxed()
@@ -166,29 +166,29 @@ fn pool(connections: u32, connect: PgConnectOptions) -> PgPool {
         .connect_lazy_with(connect)
 }
 
-/// How this service's connections are set up.
-fn session(address: &PostgresAddress, schema: &str) -> PgConnectOptions {
+/// The connection options of this service.
+fn connect_options(address: &PostgresAddress, schema: &str) -> PgConnectOptions {
     address
         .connect()
         .application_name(&format!("cartwright-{schema}"))
         .options([
             ("search_path", schema),
-            // Against a transaction that hangs on a client that is gone, and a statement that nobody waits for any more.
+            // Ends transactions whose client hangs or is gone, and statements that nobody waits for.
             ("idle_in_transaction_session_timeout", "10s"),
             ("statement_timeout", "10s"),
         ])
 }
 
-/// The first connection decides whether the settings are right. A server that is not there yet is waited for.
+/// Opens the first connection, which proves the settings. Waits for a server that is not reachable yet.
 async fn first_connection(address: &PostgresAddress, connect: &PgConnectOptions) -> Result<PgConnection, OpenError> {
-    let until = Instant::now() + START_PATIENCE;
+    let until = Instant::now() + START_TIMEOUT;
     loop {
-        let failed = match timeout(START_PATIENCE, PgConnection::connect_with(connect)).await {
+        let failed = match timeout(START_TIMEOUT, PgConnection::connect_with(connect)).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error,
             Err(elapsed) => sqlx::Error::Io(elapsed.into()),
         };
-        if !is_passing(&failed) || Instant::now() >= until {
+        if !is_transient(&failed) || Instant::now() >= until {
             return Err(address.explain(&failed));
         }
         tokio::time::sleep(START_RETRY).await;
@@ -200,21 +200,21 @@ fn has_code(error: &sqlx::Error, code: &str) -> bool {
     found.is_some_and(|found| found == code)
 }
 
-/// Whether it may go by itself: nobody listens yet, or the server says that it is starting or stopping (class 57). A certificate
-/// that is not believed (invalid data, to TLS) stays so.
-fn is_passing(error: &sqlx::Error) -> bool {
+/// Whether the error may pass: the server does not listen yet, or is starting or stopping (class 57). A rejected certificate
+/// (TLS reports invalid data) does not pass.
+fn is_transient(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     matches!(error, sqlx::Error::Io(source) if source.kind() != ErrorKind::InvalidData)
         || code.is_some_and(|code| code.starts_with("57P"))
 }
 
-/// Makes the schema and applies what is missing, under a lock that other processes wait for.
+/// Creates the schema and applies pending migrations, under a lock that other processes wait for.
 async fn migrate(
     connection: &mut PgConnection,
     schema: &str,
     migrations: Migrations,
 ) -> Result<(), sqlx::migrate::MigrateError> {
-    // Held until the connection is closed.
+    // Held until the connection closes.
     sqlx::query("SELECT pg_advisory_lock(hashtextextended('cartwright schema ' || $1, 0))")
         .bind(schema)
         .execute(&mut *connection)
@@ -223,7 +223,7 @@ async fn migrate(
         .bind(schema)
         .fetch_one(&mut *connection)
         .await?;
-    // Who may not make one may use the one that somebody made for it.
+    // A role that may not create schemas may use an existing one.
     if !is_there {
         sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA \"{schema}\"")))
             .execute(&mut *connection)
@@ -231,7 +231,7 @@ async fn migrate(
     }
     let mut migrator = migrations.migrator();
     migrator.set_locking(false);
-    // `run` does the same, by way of a trait that makes this future one that cannot be sent to another thread.
+    // Not `run`: it goes through a trait whose future is not `Send`.
     migrator.run_direct(None, connection, false).await
 }
 

@@ -1,8 +1,8 @@
-//! Directories and files that are for this process's user alone.
+//! Directories and files for the user of this process alone.
 //!
-//! Whoever can write beside them may have put a link there, or a file of their own: no link is followed, and what belongs to
-//! another user than root is not taken. What was open to others is closed to them. A key that was open is refused, because
-//! somebody may know it or have put theirs in its place: only the group of a volume is trusted as whoever mounted that is.
+//! Other users who can write to the directory may plant links or files: no link is followed, and no file is accepted unless
+//! this user or root owns it. Files open to others are restricted. An open key is refused, because others may know it or have
+//! replaced it. Exception: the group of a volume is trusted like the operator who mounted the volume.
 
 mod rights;
 
@@ -18,47 +18,47 @@ use rustix::{
     io::Errno,
 };
 
-use rights::{Beside, Process, ROOT, SET_GROUP, has_access_list};
+use rights::{Access, Process, ROOT, SETGID, has_access_list};
 
-const WRITTEN_BY_ALL: u32 = 0o002;
+const WORLD_WRITABLE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
-/// More than any file that is read here.
-const MOST: u64 = 64 * 1024;
+/// More than the size of any file that is read here.
+const MAX_FILE: u64 = 64 * 1024;
 
-/// Makes a directory that nobody else may enter, or sees to it that nobody else may enter the one that is there.
+/// Creates a directory that only this user may enter, or restricts an existing one.
 ///
-/// One that others may enter is closed to them only if it is `known` or empty: a path that was set to the wrong place, such
-/// as a home directory, is left as it is. It is refused, unless it is a volume that is given to a group of ours.
+/// Restricts an open directory only if it is empty or has a `known` name in it. Otherwise the path may be wrong, such as a
+/// home directory: then the directory is left unchanged and refused, unless it is a volume of a group of this process.
 pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let us = Process::this()?;
+    let process = Process::this()?;
     let link = fs::symlink_metadata(path)?;
-    if link.is_symlink() && ![ROOT, us.user].contains(&link.uid()) {
-        return Err(foreign("it is a link that", link.uid(), &us));
+    if link.is_symlink() && ![ROOT, process.user].contains(&link.uid()) {
+        return Err(foreign_owner_error("it is a link that", link.uid(), &process));
     }
     let found = fs::metadata(path)?;
-    let is_open_to_all = found.mode() & WRITTEN_BY_ALL != 0;
-    if !us.owns(&found) {
+    let is_world_writable = found.mode() & WORLD_WRITABLE != 0;
+    if !process.owns(&found) {
         return match found.uid() {
-            // A mount point, most often: root may do anything anyway, and the files are closed to all others.
-            ROOT if !is_open_to_all => Ok(()),
-            ROOT => Err(for_everybody(path, &found)),
-            other => Err(foreign("it", other, &us)),
+            // Usually a mount point. Root may do anything anyway, and the files are closed to all others.
+            ROOT if !is_world_writable => Ok(()),
+            ROOT => Err(world_writable_error(path, &found)),
+            other => Err(foreign_owner_error("it", other, &process)),
         };
     }
-    let beside = us.beside_owner(&found);
-    if beside == Beside::Nobody {
+    let access = process.access(&found);
+    if access == Access::OwnerOnly {
         return Ok(());
     }
     let is_sticky = found.mode() & STICKY != 0;
-    if !is_sticky && holds_only(path, known)? {
-        // The mark of a volume stays: by it the keys in there are taken.
-        fs::set_permissions(path, Permissions::from_mode(0o700 | found.mode() & SET_GROUP))?;
+    if !is_sticky && is_ours_or_empty(path, known)? {
+        // Keeps the setgid bit: it marks the volume, and keys on a volume are accepted.
+        fs::set_permissions(path, Permissions::from_mode(0o700 | found.mode() & SETGID))?;
         tracing::info!(path = %path.display(), "the directory was open to others; now it is closed to them (mode 700)");
         return Ok(());
     }
-    if beside == Beside::OwnGroup && found.mode() & SET_GROUP != 0 {
-        // It has the mark of a volume that is given to this group.
+    if access == Access::OwnGroup && found.mode() & SETGID != 0 {
+        // The setgid bit marks a volume of this group.
         tracing::warn!(
             path = %path.display(),
             group = found.gid(),
@@ -66,8 +66,8 @@ pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
         );
         return Ok(());
     }
-    if is_open_to_all && (is_sticky || found.uid() == ROOT) {
-        return Err(for_everybody(path, &found));
+    if is_world_writable && (is_sticky || found.uid() == ROOT) {
+        return Err(world_writable_error(path, &found));
     }
     Err(io::Error::other(format!(
         "it is open to others (mode {:03o}) and holds other things; name a directory for the shop alone, which is made if it is \
@@ -76,8 +76,8 @@ pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
     )))
 }
 
-/// Where everybody makes files, such as /tmp: to close it would lock all others out, and it is nobody's to close but root's.
-fn for_everybody(path: &Path, found: &Metadata) -> io::Error {
+/// For world-writable directories such as /tmp. Restricting one would lock everybody out; only root may do that.
+fn world_writable_error(path: &Path, found: &Metadata) -> io::Error {
     io::Error::other(format!(
         "it is open to others (mode {:03o}): everybody may write in it; name a directory in it for the shop alone, which is \
          made if it is not there: DATA_DIR={}",
@@ -86,11 +86,11 @@ fn for_everybody(path: &Path, found: &Metadata) -> io::Error {
     ))
 }
 
-/// What an empty file system has in it from the start.
+/// A new file system contains this directory.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// Whether one of the names in there is known, or there is none.
-fn holds_only(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<bool> {
+/// Whether the directory is empty or has a known name in it.
+fn is_ours_or_empty(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<bool> {
     let mut is_empty = true;
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
@@ -103,45 +103,45 @@ fn holds_only(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<bool> {
     Ok(is_empty)
 }
 
-/// Opens a file to read and write, and makes it when it is not there. One of ours that others may read is closed to them.
+/// Opens a file for reading and writing, creates it if missing, and restricts it if this user owns it.
 pub fn create(path: &Path) -> io::Result<File> {
-    let us = Process::beside_file(path)?;
-    let file = open(path, OFlags::RDWR | OFlags::CREATE, &us)?;
+    let process = Process::for_file(path)?;
+    let file = open(path, OFlags::RDWR | OFlags::CREATE, &process)?;
     let found = file.metadata()?;
-    check(&found, &us)?;
-    close_to_others(path, &file, &us)?;
+    check_owner_and_links(&found, &process)?;
+    restrict(path, &file, &process)?;
     Ok(file)
 }
 
-/// Makes a file for somebody else to open, when it is not there. One that is there is looked at and not opened: to close it
-/// again would end the locks that this process has on it.
+/// Creates a file for another component to open, if missing. An existing file is checked without opening it, because closing
+/// it would release the locks that this process holds on it.
 pub fn prepare(path: &Path) -> io::Result<()> {
     match create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            check(&fs::symlink_metadata(path)?, &Process::beside_file(path)?)
+            check_owner_and_links(&fs::symlink_metadata(path)?, &Process::for_file(path)?)
         }
         made => made.map(drop),
     }
 }
 
-/// Makes a file that is not there yet.
+/// Creates a file. Fails if it exists.
 pub fn create_new(path: &Path) -> io::Result<File> {
     open(
         path,
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL,
-        &Process::beside_file(path)?,
+        &Process::for_file(path)?,
     )
 }
 
-/// Closes a file to others that is ours; leaves everything else as it is. One that has gone meanwhile is open to nobody: the
-/// log beside a database goes with the last connection to it, which may be another process's.
-pub(crate) fn tighten(path: &Path) -> io::Result<()> {
-    let closed = Process::beside_file(path).and_then(|us| {
+/// Restricts a file of this user; leaves other files unchanged. A missing file is fine: SQLite removes the WAL with the last
+/// connection, which may be in another process.
+pub(crate) fn restrict_existing(path: &Path) -> io::Result<()> {
+    let closed = Process::for_file(path).and_then(|process| {
         let found = fs::symlink_metadata(path)?;
-        if !found.is_file() || !us.owns(&found) || us.beside_owner(&found) == Beside::Nobody {
+        if !found.is_file() || !process.owns(&found) || process.access(&found) == Access::OwnerOnly {
             return Ok(());
         }
-        close_to_others(path, &open(path, OFlags::RDONLY, &us)?, &us)
+        restrict(path, &open(path, OFlags::RDONLY, &process)?, &process)
     });
     match closed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -149,22 +149,22 @@ pub(crate) fn tighten(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a small file that must always have been for its owner alone, such as a key. One that was open to the group of the
-/// volume that it lies in is closed to that, if it is ours, and read.
+/// Reads a small file that must always have been private, such as a key. A key that only the group of its volume may access
+/// is restricted, if this user owns it, and accepted.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let us = Process::beside_file(path)?;
-    let file = open(path, OFlags::RDONLY, &us)?;
+    let process = Process::for_file(path)?;
+    let file = open(path, OFlags::RDONLY, &process)?;
     let found = file.metadata()?;
-    let who = match us.beside_owner(&found) {
-        Beside::Nobody => None,
-        Beside::Volume if has_access_list(&file)? => Some("those in its access list (getfacl)".to_owned()),
-        Beside::Volume => {
-            close_to_group(path, &file, &us)?;
+    let who = match process.access(&found) {
+        Access::OwnerOnly => None,
+        Access::VolumeGroup if has_access_list(&file)? => Some("those in its access list (getfacl)".to_owned()),
+        Access::VolumeGroup => {
+            restrict_volume_key(path, &file, &process)?;
             None
         }
-        Beside::OwnGroup => Some(format!("all of group {}", found.gid())),
-        Beside::ForeignGroup => Some(format!("group {}, which this process is not in,", found.gid())),
-        Beside::All => Some("others".to_owned()),
+        Access::OwnGroup => Some(format!("all of group {}", found.gid())),
+        Access::ForeignGroup => Some(format!("group {}, which this process is not in,", found.gid())),
+        Access::Everybody => Some("others".to_owned()),
     };
     if let Some(who) = who {
         return Err(io::Error::other(format!(
@@ -174,15 +174,15 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         )));
     }
     let mut text = Vec::new();
-    file.take(MOST).read_to_end(&mut text)?;
+    file.take(MAX_FILE).read_to_end(&mut text)?;
     Ok(text)
 }
 
-/// Closes a key of ours to the group of its volume. Where that fails, as on a volume that is mounted read-only, the key is used
-/// all the same, with a warning.
-fn close_to_group(path: &Path, file: &File, us: &Process) -> io::Result<()> {
+/// Closes a key of this user to the group of its volume. If that fails, as on a read-only volume, the key is used with a
+/// warning.
+fn restrict_volume_key(path: &Path, file: &File, process: &Process) -> io::Result<()> {
     let found = file.metadata()?;
-    if !us.owns(&found) {
+    if !process.owns(&found) {
         return Ok(());
     }
     let (path, group) = (path.display(), found.gid());
@@ -203,21 +203,21 @@ fn close_to_group(path: &Path, file: &File, us: &Process) -> io::Result<()> {
     Ok(())
 }
 
-/// A regular file of this user, or one of root's that is closed to others. Nothing is waited for, as opening a pipe would.
-fn open(path: &Path, how: OFlags, us: &Process) -> io::Result<File> {
+/// Opens a regular file of this user, or a private one of root. Never blocks, not even on a pipe.
+fn open(path: &Path, how: OFlags, process: &Process) -> io::Result<File> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
     let file = File::from(opened.map_err(|error| match error {
-        Errno::LOOP => link(),
+        Errno::LOOP => link_error(),
         error => error.into(),
     })?);
-    check_owner(&file.metadata()?, us)?;
+    check_owner(&file.metadata()?, process)?;
     Ok(file)
 }
 
-/// Whether what is written there is written in this file of ours and nowhere else.
-fn check(found: &Metadata, us: &Process) -> io::Result<()> {
-    check_owner(found, us)?;
+/// Whether writing to this file changes no other file, and no file of another user.
+fn check_owner_and_links(found: &Metadata, process: &Process) -> io::Result<()> {
+    check_owner(found, process)?;
     if found.nlink() > 1 {
         return Err(io::Error::other(
             "it has another name as well (a hard link): what is written here would be written there; copy the file instead",
@@ -226,37 +226,37 @@ fn check(found: &Metadata, us: &Process) -> io::Result<()> {
     Ok(())
 }
 
-fn check_owner(found: &Metadata, us: &Process) -> io::Result<()> {
+fn check_owner(found: &Metadata, process: &Process) -> io::Result<()> {
     if found.is_symlink() {
-        return Err(link());
+        return Err(link_error());
     }
     if !found.is_file() {
         return Err(io::Error::other("it is no regular file; move it away"));
     }
-    if !us.trusts(found) {
-        return Err(foreign("it", found.uid(), us));
+    if !process.trusts(found) {
+        return Err(foreign_owner_error("it", found.uid(), process));
     }
     Ok(())
 }
 
-fn link() -> io::Error {
+fn link_error() -> io::Error {
     io::Error::other("it is a link, and links are not followed here; put the file itself in its place")
 }
 
-fn close_to_others(path: &Path, file: &File, us: &Process) -> io::Result<()> {
+fn restrict(path: &Path, file: &File, process: &Process) -> io::Result<()> {
     let found = file.metadata()?;
-    if us.owns(&found) && us.beside_owner(&found) != Beside::Nobody {
+    if process.owns(&found) && process.access(&found) != Access::OwnerOnly {
         file.set_permissions(Permissions::from_mode(0o600))?;
         tracing::info!(path = %path.display(), "the file was open to others; now it is closed to them (mode 600)");
     }
     Ok(())
 }
 
-fn foreign(what: &str, owner: u32, us: &Process) -> io::Error {
+fn foreign_owner_error(what: &str, owner: u32, process: &Process) -> io::Error {
     io::Error::other(format!(
         "{what} belongs to user {owner}, and this process runs as user {}; start it as that user, or give the file away with \
          chown",
-        us.user
+        process.user
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Rows and values of either engine, so that what a row means is said in one place.
+//! Rows and values of both engines, so that services map rows once.
 
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,8 +14,8 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{SqlTimestamp, StoreError, timestamptz};
 
-/// A row. Ids are `uuid` in PostgreSQL and text in SQLite; times are `timestamptz` and whole milliseconds since 1970; documents
-/// are `jsonb` and text.
+/// A row. In PostgreSQL ids are `uuid`, times `timestamptz` and documents `jsonb`; in SQLite ids and documents are text, times
+/// whole milliseconds since 1970.
 #[derive(Clone, Copy)]
 pub enum Row<'r> {
     Sqlite(&'r SqliteRow),
@@ -77,7 +77,7 @@ impl<'r> Row<'r> {
     }
 
     pub fn json_or_null<T: DeserializeOwned>(self, column: &str) -> Result<Option<T>, StoreError> {
-        // Of no type that deserializes by itself: `Json<T>` would want one that is also `'static`.
+        // Reads raw JSON: `Json<T>` would require `T: 'static`.
         let document = match self {
             Self::Sqlite(row) => row.try_get::<Option<Json<Box<RawValue>>>, _>(column)?,
             Self::Postgres(row) => row.try_get::<Option<Json<Box<RawValue>>>, _>(column)?,
@@ -104,7 +104,7 @@ impl Value {
         Self::Text(Some(text.into()))
     }
 
-    /// A document.
+    /// A JSON document.
     pub fn json(document: &impl Serialize) -> Result<Self, StoreError> {
         let document = serde_json::value::to_raw_value(document).map_err(StoreError::corrupt)?;
         Ok(Self::Json(Some(document)))

@@ -1,4 +1,4 @@
-//! SQLite: one writer that commits in groups, and a pool of readers.
+//! SQLite: one writer with group commit, and a pool of readers.
 
 mod bounded;
 mod writer;
@@ -18,10 +18,10 @@ use writer::Writer;
 
 pub use bounded::SqliteBounded;
 
-/// Before this, resetting the WAL could corrupt the database.
+/// Older versions can corrupt the database when they reset the WAL.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 const READERS: u32 = 4;
-/// Only another process (`dlq redrive` beside a running shop) can hold the write lock, and only for a moment.
+/// Only another process (`dlq redrive` beside a running shop) can hold the write lock, and only briefly.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One SQLite database: a file in WAL mode that is synced at every commit. Clones share it.
@@ -30,11 +30,11 @@ pub struct Sqlite {
     writer: Writer,
     readers: SqlitePool,
     heartbeat: Heartbeat,
-    /// The writer.
+    /// The writer task.
     tasks: Tasks,
 }
 
-/// What it takes to open one.
+/// How to open a SQLite database.
 #[derive(Debug, Clone, Copy)]
 pub struct SqliteOptions<'a> {
     pub path: &'a Path,
@@ -43,14 +43,14 @@ pub struct SqliteOptions<'a> {
 }
 
 impl Sqlite {
-    /// Opens the database, makes it if it is not there, and brings its schema up to date.
+    /// Opens the database, creates it if missing, and applies pending migrations.
     pub async fn open(options: SqliteOptions<'_>) -> Result<Self, OpenError> {
         let path = options.path;
         let failed = |cause| OpenError::Database {
             path: path.to_owned(),
             cause,
         };
-        // SQLite gives the files beside it the same mode.
+        // SQLite gives its companion files the mode of the database file.
         private::prepare(path).map_err(|cause| OpenError::File {
             path: path.to_owned(),
             cause,
@@ -61,13 +61,13 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            // What is removed is not left in the file, where anybody who reads it as bytes would find it.
+            // Overwrites deleted data, so that the bytes of the file do not contain it.
             .pragma("secure_delete", "on")
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&connect).await.map_err(failed)?;
         check_version(&mut connection).await.map_err(failed)??;
-        // `run` does the same, by way of a trait that makes this future one that cannot be sent to another thread.
+        // Not `run`: it goes through a trait whose future is not `Send`.
         options
             .migrations
             .migrator()
@@ -98,10 +98,10 @@ impl Sqlite {
         })
     }
 
-    /// Runs `work` in a transaction and answers once that is on disk. Work that waits at the same time shares a commit.
+    /// Runs `work` in a transaction and returns once the commit is on disk. Waiting transactions share a commit.
     ///
-    /// `work` that fails leaves nothing behind, and does not disturb the others of its group. It runs to its end even
-    /// when the caller goes away. `label` names the commit for its points: `inventory.reserve`.
+    /// Failed `work` leaves nothing behind and does not disturb its group. The transaction completes even if the caller goes
+    /// away. `label` names the commit's points: `inventory.reserve`.
     pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -110,14 +110,13 @@ impl Sqlite {
         self.writer.write(Some(label), work).await
     }
 
-    /// What is written for callers that may have gone away. Once it is to stop, what was given to the writer is written, and
-    /// nothing else is taken. Without that the writer ends when the last clone of this value is dropped.
+    /// The writer task. When stopped, it finishes the queued transactions and accepts no more. Otherwise it ends when the last
+    /// clone of this value is dropped.
     pub fn transactions(&self) -> Tasks {
         self.tasks.clone()
     }
 
-    /// Leaves nothing in the file of what was removed or replaced before: the log in front of it is emptied. Fails while a
-    /// reader still needs it.
+    /// Truncates the WAL, so that no file contains what was deleted or replaced before. Fails while a reader needs the WAL.
     pub async fn scrub(&self) -> Result<(), StoreError> {
         let (busy, ..): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_one(&self.readers)
@@ -128,19 +127,18 @@ impl Sqlite {
         Err(StoreError::unavailable("what was removed is still being read"))
     }
 
-    /// Connections that can only read. They see what was committed.
+    /// Read-only connections. They see committed data.
     pub const fn reader(&self) -> &SqlitePool {
         &self.readers
     }
 
-    /// Whether the database answers and takes writes: for a readiness probe.
+    /// Whether the database answers and takes writes. For readiness probes.
     pub async fn is_up(&self) -> bool {
         let answers = sqlx::query("SELECT 1").execute(&self.readers).await.is_ok();
         answers && self.heartbeat.beat(|| self.write_heartbeat()).await
     }
 
-    /// Writes the number that SQLite keeps for applications and that nobody uses here: it takes no table, which a store of an
-    /// earlier version would not have.
+    /// Writes `user_version`, which nothing else uses here. A table would be unknown to earlier versions of the program.
     async fn write_heartbeat(&self) -> Result<(), StoreError> {
         self.writer.write(None, |tx| write_user_version(tx).boxed()).await
     }

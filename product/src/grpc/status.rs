@@ -43,7 +43,7 @@ pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
 /// A page request that is turned away is no failure of the store. There may be very many of them.
 pub(super) fn page_failed(error: BoundedError) -> Status {
     match error {
-        BoundedError::Full | BoundedError::Late => {
+        BoundedError::QueueFull | BoundedError::TimedOut => {
             tracing::debug!(%error, "a page request was turned away");
             Refusal::new(
                 Reason::ServiceUnavailable,

@@ -1,11 +1,11 @@
-//! Keys that sign.
+//! Strength of signing keys.
 
-/// A key that signs has at least as many bytes as its hash (RFC 7518, section 3.2), which is SHA-256 everywhere here.
+/// The least bytes of a key: those of its hash (RFC 7518, section 3.2), which is SHA-256 everywhere here.
 pub const MIN_KEY_LEN: usize = 32;
-/// Of so many different ones. Of 32 random decimal digits there are fewer once in ten billion times.
+/// The least distinct bytes of a key. 32 random decimal digits have fewer once in ten billion times.
 const MIN_DIFFERENT: usize = 5;
 
-/// A key that can be guessed.
+/// Why a key can be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakKey {
     #[error("must have at least {MIN_KEY_LEN} bytes; blanks at its ends do not count")]
@@ -14,8 +14,8 @@ pub enum WeakKey {
     Monotonous,
 }
 
-/// The key without the blanks at its ends, if it cannot be guessed. Nobody sees these, and they often come with a key without
-/// being meant, such as the end of the line in a file.
+/// Trims whitespace and control characters, and refuses a key that can be guessed. Trimmed characters are invisible and often
+/// unintended, such as the line end of a file.
 pub fn strong_key(key: &[u8]) -> Result<&[u8], WeakKey> {
     let key = str::from_utf8(key).map_or_else(|_| key.trim_ascii(), |text| text.trim_matches(is_blank).as_bytes());
     let mut different = key.to_vec();
@@ -41,7 +41,7 @@ mod tests {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn a_key_that_can_be_guessed_is_none() {
+    fn a_key_that_can_be_guessed_is_refused() {
         for blank in [
             " ".repeat(40),
             "\t \n\r".repeat(10),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_at_its_ends_are_no_part_of_a_key() {
+    fn whitespace_around_a_key_is_trimmed() {
         for carried in ["", "\n", "\r\n", " \n\n"] {
             assert_eq!(strong_key(format!("{KEY}{carried}").as_bytes()), Ok(KEY.as_bytes()));
         }

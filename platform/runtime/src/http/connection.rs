@@ -1,5 +1,4 @@
-//! One connection: its requests, how long it may take over what it does not ask, and what is said of a request that hyper
-//! refuses.
+//! One HTTP/1 connection: requests, timeouts, and answers to requests that hyper refuses.
 
 use std::{
     convert::Infallible,
@@ -25,73 +24,73 @@ use tokio::{
 };
 
 use super::{
-    Patience, Server,
-    behind::Size,
-    in_hand::InHand,
-    phase::{AnswerBody, Overdue, Phases},
+    HttpTimeouts, Server,
+    read_ahead::RequestSize,
+    in_flight::InFlight,
+    phase::{AnswerBody, CloseReason, PhaseTracker},
     refusal::{self, Refusals, Refused},
     socket::Socket,
 };
-use crate::{Tasks, serve::Arrival};
+use crate::{Tasks, serve::AcceptedConnection};
 
-/// The most that is buffered of what nobody reads yet, in bytes.
+/// The most bytes that are buffered before they are read.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// How much is read, and how long, of what a client sends that has its last answer.
-const DISCARDED: u64 = 1024 * 1024;
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How many bytes, and how long, to read from a client after its last answer.
+const MAX_DISCARDED: u64 = 1024 * 1024;
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The address that a request came from, among its extensions.
+/// The client's address, as an extension of each request.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub IpAddr);
 
 impl Server {
-    pub(super) async fn serve(self, arrival: Arrival, tasks: Tasks) {
-        let Arrival {
+    pub(super) async fn serve(self, accepted: AcceptedConnection, tasks: Tasks) {
+        let AcceptedConnection {
             stream,
             from,
-            place: _place,
-        } = arrival;
-        let (phases, in_hand) = (Phases::new(self.capacity.clone()), InHand::default());
+            permit: _permit,
+        } = accepted;
+        let (tracker, in_flight) = (PhaseTracker::new(self.capacity.clone()), InFlight::default());
         let socket = Socket {
             stream,
-            phases: phases.clone(),
+            tracker: tracker.clone(),
         };
         let mut served = http1::Builder::new()
             .max_header_size(refusal::MAX_HEAD)
             .max_buf_size(MAX_BUFFER)
             .serve_connection(
                 TokioIo::new(socket),
-                requests(in_hand.around(self.router.clone()), from, phases.clone(), self.refusals),
+                routed(in_flight.wrap(self.router.clone()), from, tracker.clone(), self.refusals),
             );
-        let mut overdue = std::pin::pin!(overdue(&phases, self.patience));
+        let mut close_reason = std::pin::pin!(close_reason(&tracker, self.timeouts));
         let ended = tokio::select! {
             biased;
             ended = &mut served => Ok(ended),
-            why = &mut overdue => Err(why),
+            why = &mut close_reason => Err(why),
             () = tasks.stopping() => {
-                if !phases.is_asked() {
+                if !tracker.has_request() {
                     return;
                 }
                 Pin::new(&mut served).graceful_shutdown();
                 tokio::select! {
                     biased;
                     ended = &mut served => Ok(ended),
-                    why = &mut overdue => Err(why),
-                    () = in_hand.finished() => return,
+                    why = &mut close_reason => Err(why),
+                    () = in_flight.drained() => return,
                 }
             }
         };
         let parts = served.into_parts();
         let refused = match &ended {
-            Err(Overdue::Idle) => return,
-            Err(Overdue::Unread) => {
-                // The system, too, forgets at once what nobody takes.
+            Err(CloseReason::Idle) => return,
+            Err(CloseReason::Unread) => {
+                // Makes the operating system drop the unread bytes at once.
                 let _ = parts.io.inner().stream.set_zero_linger();
                 return;
             }
-            Err(Overdue::Head) => Some(Refused::HeadTooSlow),
-            Ok(_) => phases
+            Err(CloseReason::Head) => Some(Refused::HeadTooSlow),
+            Ok(_) => tracker
                 .take_refusal()
                 .map(|answer| refusal::of(&answer, &parts.read_buf)),
         };
@@ -102,38 +101,38 @@ impl Server {
             }
         }
         drop(parts.read_buf);
-        self.say_last_words(parts.io.into_inner().stream, refused).await;
+        self.refuse_and_linger(parts.io.into_inner().stream, refused).await;
     }
 
-    async fn say_last_words(&self, mut stream: TcpStream, refused: Option<Refused>) {
-        let last_words = async {
+    async fn refuse_and_linger(&self, mut stream: TcpStream, refused: Option<Refused>) {
+        let close = async {
             if let Some(why) = refused {
                 refusal::send(&mut stream, why, self.refusals, &self.runtime).await?;
             }
-            hang_up(&mut stream).await
+            linger(&mut stream).await
         };
-        if !matches!(timeout(LAST_WORDS, last_words).await, Ok(Ok(()))) {
+        if !matches!(timeout(LINGER_TIMEOUT, close).await, Ok(Ok(()))) {
             tracing::debug!("the last words on a connection may not have been read");
         }
     }
 }
 
-/// Reads what a client still sends that nobody wants, until it has read its answer and closes: closing before that would
-/// reset the connection, and the answer could be lost. A client that sends nothing is not waited for.
-async fn hang_up(stream: &mut TcpStream) -> io::Result<()> {
+/// Discards what the client still sends, until the client closes. Closing earlier would reset the connection, and the client
+/// could lose the answer. A client that sends nothing is not waited for.
+async fn linger(stream: &mut TcpStream) -> io::Result<()> {
     match stream.try_read(&mut [0; 1024]) {
-        Ok(1..) => tokio::io::copy(&mut stream.take(DISCARDED), &mut tokio::io::sink())
+        Ok(1..) => tokio::io::copy(&mut stream.take(MAX_DISCARDED), &mut tokio::io::sink())
             .await
             .map(|_| ()),
         Ok(0) | Err(_) => Ok(()),
     }
 }
 
-/// The router, told where its requests come from.
-fn requests(
+/// Wraps the router: adds the client's address, tracks phases, and refuses answers without memory.
+fn routed(
     router: impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send,
     from: IpAddr,
-    phases: Phases,
+    tracker: PhaseTracker,
     refusals: Refusals,
 ) -> impl Service<
     Request<Incoming>,
@@ -143,64 +142,63 @@ fn requests(
 > {
     service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ClientAddress(from));
-        // At once, if it may be: what the socket sees next belongs to this answer.
-        let size = Size::of(&request);
-        let at_once = phases.is_free().then(|| phases.answer(size));
-        let (phases, router) = (phases.clone(), router.clone());
+        // At once if possible, because the socket counts what it sees next for this answer.
+        let size = RequestSize::of(&request);
+        let at_once = tracker.is_answer_taken().then(|| tracker.answer(size));
+        let (tracker, router) = (tracker.clone(), router.clone());
         async move {
-            let answering = if let Some(answering) = at_once {
-                answering
+            let guard = if let Some(guard) = at_once {
+                guard
             } else {
-                phases.turn_comes().await;
-                phases.answer(size)
+                tracker.previous_answer_taken().await;
+                tracker.answer(size)
             };
-            // What has changed something is told so, whatever room that takes; the rest can be asked again.
-            let asked = request.method().is_safe().then(|| request.uri().path().to_owned());
+            // An answer to a change is always sent. A safe request can be repeated, so its answer may be refused.
+            let read_only_path = request.method().is_safe().then(|| request.uri().path().to_owned());
             let mut answer = router.call(request).await?;
             let bytes = answer.body().size_hint().lower();
-            if let Some(path) = asked.filter(|_| phases.has_no_room(bytes)) {
+            if let Some(path) = read_only_path.filter(|_| tracker.refuses(bytes)) {
                 answer = refusal::in_place_of(&answer, &path, refusals);
             }
-            answering.made(answer.body().size_hint().lower());
+            guard.answer_ready(answer.body().size_hint().lower());
             Ok(answer.map(|body| AnswerBody {
                 body,
-                _answering: answering,
+                _guard: guard,
             }))
         }
     })
 }
 
-/// Ends when the connection has been waiting for too long, for whatever it is waiting for.
-async fn overdue(phases: &Phases, patience: Patience) -> Overdue {
+/// Resolves when the connection must be closed: after a timeout, or under pressure.
+async fn close_reason(tracker: &PhaseTracker, timeouts: HttpTimeouts) -> CloseReason {
     tokio::select! {
-        overdue = due(phases, patience) => overdue,
-        overdue = phases.crowded_out() => overdue,
+        close_reason = timed_out(tracker, timeouts) => close_reason,
+        close_reason = tracker.evicted() => close_reason,
     }
 }
 
-/// The same, while there is enough for all. The timer is set again only when
-/// it has to ring earlier, or has rung: a request that comes at once costs none.
-async fn due(phases: &Phases, patience: Patience) -> Overdue {
-    let mut timer = std::pin::pin!(sleep_until(Instant::now() + patience.keep_alive));
+/// Resolves after a timeout. Resets the timer only to ring earlier, or after it rang, so that most requests cost no reset.
+async fn timed_out(tracker: &PhaseTracker, timeouts: HttpTimeouts) -> CloseReason {
+    let mut timer = std::pin::pin!(sleep_until(Instant::now() + timeouts.keep_alive));
     poll_fn(|cx| {
-        let Some((due, what)) = phases.due(patience) else {
+        let Some((deadline, what)) = tracker.deadline(timeouts) else {
             return Poll::Pending;
         };
-        if due < timer.deadline() || timer.is_elapsed() {
-            timer.as_mut().reset(due);
+        if deadline < timer.deadline() || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
         }
-        poll_until(timer.as_mut(), due, cx).map(|()| what)
+        poll_until(timer.as_mut(), deadline, cx).map(|()| what)
     })
     .await
 }
 
-/// Polls the timer, which may be set to an earlier time, until `due`.
-fn poll_until(mut timer: Pin<&mut Sleep>, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+/// Polls the timer until `deadline`. The timer may be set to an earlier time.
+fn poll_until(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
     while timer.as_mut().poll(cx).is_ready() {
-        if due <= Instant::now() {
+        if deadline <= Instant::now() {
             return Poll::Ready(());
         }
-        timer.as_mut().reset(due);
+        timer.as_mut().reset(deadline);
     }
     Poll::Pending
 }

@@ -1,5 +1,5 @@
-//! What a connection is waiting for. The socket sees bytes come and go, the service sees requests begin and answers end;
-//! together they know, without looking at a byte.
+//! What a connection waits for. The socket reports bytes read and written, the service reports requests and answers; the
+//! phase follows from both, without parsing.
 
 use std::{
     pin::Pin,
@@ -12,276 +12,276 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Patience,
-    behind::{Behind, Size},
+    HttpTimeouts,
+    read_ahead::{ReadAhead, RequestSize},
 };
-use crate::serve::{Capacity, Held, Idle};
+use crate::serve::{Capacity, BufferedBytes, IdleConnection};
 
-/// What a client has to take of an answer in a millisecond, in bytes, while there is too little for all.
-const LEAST_SPEED: u64 = 256;
+/// The least speed at which a client must read an answer under memory pressure.
+const MIN_BYTES_PER_MS: u64 = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// For a request, of which nothing has come.
+    /// Waits for a request. No byte of it has come.
     Idle,
-    /// For the rest of a request's head.
+    /// Waits for the rest of a request's head.
     Head,
-    /// For the router's answer.
+    /// Waits for the router's answer.
     Answer,
-    /// For the client to take the answer.
+    /// Waits for the client to read the answer.
     Flush,
 }
 
 #[derive(Debug)]
-struct Now {
+struct PhaseState {
     phase: Phase,
-    /// Since the phase began.
+    /// When the phase began.
     began: Instant,
-    /// Since something came or went in it.
+    /// When bytes were last written in this phase, or when it began.
     since: Instant,
-    /// The bytes that went in it.
-    taken: u64,
-    /// While nothing is asked.
-    idle: Option<Idle>,
-    /// The bytes of the head that has begun, or of the answer that is not taken.
-    held: Option<Held>,
-    /// How many have come of the head that has begun.
-    came: usize,
-    /// What has come behind the request that is answered.
-    behind: Option<Behind>,
-    /// The head that has begun is one of too many.
-    is_too_much: bool,
-    /// What hyper answered by itself to a head that it refused.
+    /// The bytes written in this phase.
+    sent: u64,
+    /// Set while the connection waits for a request.
+    idle: Option<IdleConnection>,
+    /// The bytes of a partial head, or of an unread answer.
+    buffered: Option<BufferedBytes>,
+    /// The bytes received of a partial head.
+    received: usize,
+    /// Bytes received after the request that is being answered.
+    read_ahead: Option<ReadAhead>,
+    /// The partial head must be rejected: partial requests use too much memory.
+    must_reject: bool,
+    /// hyper's own answer to a head that hyper refused.
     refusal: Option<Vec<u8>>,
 }
 
-/// The phase of one connection. Clones share it.
+/// Tracks the phase of one connection. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Phases(Arc<Shared>);
+pub(super) struct PhaseTracker(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    now: Mutex<Now>,
+    state: Mutex<PhaseState>,
     capacity: Capacity,
     flushed: Notify,
-    /// Told when others need this connection's place.
-    leave: Arc<Notify>,
+    /// Notified when another connection needs this one's permit.
+    evict: Arc<Notify>,
 }
 
-/// Why a connection is given up.
+/// Why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overdue {
-    /// Nothing was asked.
+pub(super) enum CloseReason {
+    /// No request came.
     Idle,
-    /// A request has begun and does not go on.
+    /// The head of a request does not arrive.
     Head,
-    /// Nobody takes the answer.
+    /// The client does not read the answer.
     Unread,
 }
 
-impl Phases {
+impl PhaseTracker {
     pub(super) fn new(capacity: Capacity) -> Self {
         let opened = Instant::now();
-        let leave = Arc::new(Notify::new());
+        let evict = Arc::new(Notify::new());
         Self(Arc::new(Shared {
-            now: Mutex::new(Now {
+            state: Mutex::new(PhaseState {
                 phase: Phase::Idle,
                 began: opened,
                 since: opened,
-                taken: 0,
-                idle: Some(capacity.idle(&leave)),
-                held: None,
-                came: 0,
-                behind: None,
-                is_too_much: false,
+                sent: 0,
+                idle: Some(capacity.idle(&evict)),
+                buffered: None,
+                received: 0,
+                read_ahead: None,
+                must_reject: false,
                 refusal: None,
             }),
             capacity,
             flushed: Notify::new(),
-            leave,
+            evict,
         }))
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
-        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, PhaseState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many bytes have come.
-    pub(super) fn came(&self, bytes: usize) {
-        let mut now = self.now();
-        let now = &mut *now;
-        if now.turn(Phase::Idle, Phase::Head) {
-            now.idle = None;
+    /// Reports bytes read from the client.
+    pub(super) fn received(&self, bytes: usize) {
+        let mut state = self.state();
+        let state = &mut *state;
+        if state.advance(Phase::Idle, Phase::Head) {
+            state.idle = None;
         }
-        if now.phase == Phase::Head {
-            let held = now.held.get_or_insert_with(|| self.0.capacity.request());
-            held.grow(bytes);
-            now.is_too_much = held.is_too_much();
-            now.came += bytes;
-        } else if let Some(behind) = &mut now.behind {
-            behind.came(bytes);
+        if state.phase == Phase::Head {
+            let buffered = state.buffered.get_or_insert_with(|| self.0.capacity.request());
+            buffered.grow(bytes);
+            state.must_reject = buffered.must_reject();
+            state.received += bytes;
+        } else if let Some(read_ahead) = &mut state.read_ahead {
+            read_ahead.received(bytes);
         }
     }
 
-    /// So many bytes that were to be sent have been taken.
-    pub(super) fn took(&self, bytes: usize) {
-        let mut now = self.now();
-        now.since = Instant::now();
-        now.taken += u64::try_from(bytes).unwrap_or(u64::MAX);
+    /// Reports bytes written to the client.
+    pub(super) fn sent(&self, bytes: usize) {
+        let mut state = self.state();
+        state.since = Instant::now();
+        state.sent += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
-    /// All that was to be sent has been taken.
+    /// Reports that all buffered bytes were written.
     pub(super) fn flushed(&self) {
-        let mut now = self.now();
-        if !now.turn(Phase::Flush, Phase::Idle) {
+        let mut state = self.state();
+        if !state.advance(Phase::Flush, Phase::Idle) {
             return;
         }
-        if let Some((held, came)) = now.behind.take().and_then(Behind::rest) {
-            // The next request has begun already.
-            now.turn(Phase::Idle, Phase::Head);
-            (now.held, now.came) = (Some(held), came);
+        if let Some((buffered, received)) = state.read_ahead.take().and_then(ReadAhead::into_next_request) {
+            // The next request has already begun.
+            state.advance(Phase::Idle, Phase::Head);
+            (state.buffered, state.received) = (Some(buffered), received);
         } else {
-            now.held = None;
-            now.idle = Some(self.0.capacity.idle(&self.0.leave));
+            state.buffered = None;
+            state.idle = Some(self.0.capacity.idle(&self.0.evict));
         }
-        drop(now);
+        drop(state);
         self.0.flushed.notify_one();
     }
 
-    /// Whether the client has taken all answers.
-    pub(super) fn is_free(&self) -> bool {
-        self.now().phase != Phase::Flush
+    /// Whether the client has read all answers.
+    pub(super) fn is_answer_taken(&self) -> bool {
+        self.state().phase != Phase::Flush
     }
 
-    /// Waits until the client has taken the answer before: hyper reads a request that
-    /// came right behind another one before anybody has read the answer to that, and would pile up answers.
-    pub(super) async fn turn_comes(&self) {
-        while !self.is_free() {
+    /// Waits until the client has read the previous answer. hyper reads a pipelined request before that, and would pile up
+    /// answers.
+    pub(super) async fn previous_answer_taken(&self) {
+        while !self.is_answer_taken() {
             self.0.flushed.notified().await;
         }
     }
 
-    /// Takes what hyper sends by itself, and says whether this is such. While no request is being answered, hyper has
-    /// nothing to send but its refusal of a head that it could not read.
-    pub(super) fn refuses(&self, bytes: &[u8]) -> bool {
-        let mut now = self.now();
-        let refuses = matches!(now.phase, Phase::Idle | Phase::Head);
-        if refuses {
-            now.refusal.get_or_insert_default().extend_from_slice(bytes);
+    /// Captures bytes that hyper sends without a request in progress: its refusal of an unreadable head. Returns whether the
+    /// bytes were captured.
+    pub(super) fn capture_refusal(&self, bytes: &[u8]) -> bool {
+        let mut state = self.state();
+        let is_refusal = matches!(state.phase, Phase::Idle | Phase::Head);
+        if is_refusal {
+            state.refusal.get_or_insert_default().extend_from_slice(bytes);
         }
-        refuses
+        is_refusal
     }
 
-    /// Whether a request has come that is not answered to its end.
-    pub(super) fn is_asked(&self) -> bool {
-        matches!(self.now().phase, Phase::Answer | Phase::Flush)
+    /// Whether a request is in progress or its answer is unread.
+    pub(super) fn has_request(&self) -> bool {
+        matches!(self.state().phase, Phase::Answer | Phase::Flush)
     }
 
-    pub(super) fn is_refused(&self) -> bool {
-        self.now().refusal.is_some()
+    pub(super) fn has_refusal(&self) -> bool {
+        self.state().refusal.is_some()
     }
 
     pub(super) fn take_refusal(&self) -> Option<Vec<u8>> {
-        self.now().refusal.take()
+        self.state().refusal.take()
     }
 
-    /// When the connection is to be given up if nothing changes, and for what.
-    pub(super) fn due(&self, patience: Patience) -> Option<(Instant, Overdue)> {
-        let now = self.now();
-        match now.phase {
-            Phase::Idle => Some((now.began + patience.keep_alive, Overdue::Idle)),
-            Phase::Head if now.is_too_much => Some((now.began, Overdue::Head)),
-            Phase::Head => Some((now.began + patience.head, Overdue::Head)),
+    /// When to close the connection if nothing changes, and why.
+    pub(super) fn deadline(&self, timeouts: HttpTimeouts) -> Option<(Instant, CloseReason)> {
+        let state = self.state();
+        match state.phase {
+            Phase::Idle => Some((state.began + timeouts.keep_alive, CloseReason::Idle)),
+            Phase::Head if state.must_reject => Some((state.began, CloseReason::Head)),
+            Phase::Head => Some((state.began + timeouts.head, CloseReason::Head)),
             Phase::Answer => None,
             Phase::Flush => {
-                let due = (now.since + patience.progress).min(now.began + patience.answer);
-                Some((due, Overdue::Unread))
+                let deadline = (state.since + timeouts.progress).min(state.began + timeouts.answer);
+                Some((deadline, CloseReason::Unread))
             }
         }
     }
 
-    /// Ends when there is too little for all, and the client has let this connection wait too long for that; or when the place
-    /// of this connection is needed, which nobody uses.
-    pub(super) async fn crowded_out(&self) -> Overdue {
+    /// Resolves when the connection must be closed: the client is too slow while memory is short, or another connection needs
+    /// the permit of this idle one.
+    pub(super) async fn evicted(&self) -> CloseReason {
         loop {
-            let is_needed = tokio::select! {
-                () = self.0.capacity.crowded() => false,
-                () = self.0.leave.notified() => true,
+            let is_evicted = tokio::select! {
+                () = self.0.capacity.pressure() => false,
+                () = self.0.evict.notified() => true,
             };
-            let now = self.now();
-            let (since, overdue) = match now.phase {
-                Phase::Idle if is_needed => (now.began, Overdue::Idle),
-                Phase::Head => (now.began, Overdue::Head),
-                // A client that takes some bytes now and then has to keep the least speed as well.
-                Phase::Flush => (now.since.min(now.began + at_least_speed(now.taken)), Overdue::Unread),
+            let state = self.state();
+            let (since, close_reason) = match state.phase {
+                Phase::Idle if is_evicted => (state.began, CloseReason::Idle),
+                Phase::Head => (state.began, CloseReason::Head),
+                // A client that reads a few bytes now and then must keep the least speed as well.
+                Phase::Flush => (state.since.min(state.began + time_at_min_speed(state.sent)), CloseReason::Unread),
                 Phase::Idle | Phase::Answer => continue,
             };
-            if since.elapsed() >= Capacity::SHORT_PATIENCE {
-                return overdue;
+            if since.elapsed() >= Capacity::PRESSURE_TIMEOUT {
+                return close_reason;
             }
         }
     }
 
-    /// Whether there is no room for an answer of this size.
-    pub(super) fn has_no_room(&self, bytes: u64) -> bool {
+    /// Whether memory is too short for an answer of this size.
+    pub(super) fn refuses(&self, bytes: u64) -> bool {
         self.0.capacity.refuses(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// A request of this size has come as far as its body; its answer ends with what this returns.
-    pub(super) fn answer(&self, request: Size) -> Answering {
-        let mut now = self.now();
-        let came = std::mem::take(&mut now.came);
-        now.phase = Phase::Answer;
-        now.behind = Some(Behind::new(self.0.capacity.request(), came, request));
-        now.held = None;
-        now.idle = None;
-        now.is_too_much = false;
-        Answering(self.clone())
+    /// A request arrived up to its body. Its answer ends when the returned guard is dropped.
+    pub(super) fn answer(&self, request: RequestSize) -> RequestGuard {
+        let mut state = self.state();
+        let received = std::mem::take(&mut state.received);
+        state.phase = Phase::Answer;
+        state.read_ahead = Some(ReadAhead::new(self.0.capacity.request(), received, request));
+        state.buffered = None;
+        state.idle = None;
+        state.must_reject = false;
+        RequestGuard(self.clone())
     }
 }
 
-impl Now {
-    fn turn(&mut self, from: Phase, to: Phase) -> bool {
-        let turns = self.phase == from;
-        if turns {
+impl PhaseState {
+    fn advance(&mut self, from: Phase, to: Phase) -> bool {
+        let changes = self.phase == from;
+        if changes {
             self.phase = to;
             self.began = Instant::now();
             self.since = self.began;
-            self.taken = 0;
+            self.sent = 0;
         }
-        turns
+        changes
     }
 }
 
-/// How long so many bytes take at the least speed.
-const fn at_least_speed(bytes: u64) -> Duration {
-    Duration::from_millis(bytes / LEAST_SPEED)
+/// How long sending this many bytes takes at the least speed.
+const fn time_at_min_speed(bytes: u64) -> Duration {
+    Duration::from_millis(bytes / MIN_BYTES_PER_MS)
 }
 
-/// A request that is being answered, until it is dropped.
+/// A request in progress. Dropping the guard ends its answer.
 #[derive(Debug)]
-pub(super) struct Answering(Phases);
+pub(super) struct RequestGuard(PhaseTracker);
 
-impl Answering {
-    /// The answer is made, and has so many bytes at least.
-    pub(super) fn made(&self, bytes: u64) {
+impl RequestGuard {
+    /// The answer is ready and has at least this many bytes.
+    pub(super) fn answer_ready(&self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let held = self.0.0.capacity.answer(bytes);
-        self.0.now().held = Some(held);
+        let buffered = self.0.0.capacity.answer(bytes);
+        self.0.state().buffered = Some(buffered);
     }
 }
 
-impl Drop for Answering {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.now().turn(Phase::Answer, Phase::Flush);
+        self.0.state().advance(Phase::Answer, Phase::Flush);
     }
 }
 
-/// The body of an answer.
+/// The body of an answer, with the guard of its request.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     pub(super) body: axum::body::Body,
-    pub(super) _answering: Answering,
+    pub(super) _guard: RequestGuard,
 }
 
 impl Body for AnswerBody {
@@ -306,51 +306,51 @@ impl Body for AnswerBody {
 
 #[cfg(test)]
 mod tests {
-    use crate::places::Places;
+    use crate::permits::Permits;
     use tokio::time::interval;
 
     use super::*;
 
-    const SMALL: Size = Size {
+    const SMALL: RequestSize = RequestSize {
         head: 100,
         body: Some(0),
     };
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_little_now_and_then_is_given_up_when_there_is_too_little_for_all() {
-        let capacity = Capacity::with_room(Places::new(1, 1), 100);
-        let (phases, _others) = (Phases::new(capacity.clone()), capacity.answer(100));
-        let answering = phases.answer(SMALL);
-        answering.made(10_000);
-        drop(answering);
-        let mut pace = interval(Capacity::SHORT_PATIENCE / 10);
+    async fn a_slow_reader_is_closed_under_memory_pressure() {
+        let capacity = Capacity::with_memory(Permits::new(1, 1), 100);
+        let (tracker, _others) = (PhaseTracker::new(capacity.clone()), capacity.answer(100));
+        let guard = tracker.answer(SMALL);
+        guard.answer_ready(10_000);
+        drop(guard);
+        let mut pace = interval(Capacity::PRESSURE_TIMEOUT / 10);
         let taking = async {
             for _ in 0..100 {
                 pace.tick().await;
-                phases.took(1);
+                tracker.sent(1);
             }
         };
         tokio::select! {
-            overdue = phases.crowded_out() => assert_eq!(overdue, Overdue::Unread),
+            close_reason = tracker.evicted() => assert_eq!(close_reason, CloseReason::Unread),
             () = taking => panic!("it lives for ever"),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_an_answer_swiftly_may_finish_when_there_is_too_little_for_all() {
-        let capacity = Capacity::with_room(Places::new(1, 1), 100);
-        let (phases, _others) = (Phases::new(capacity.clone()), capacity.answer(100));
-        drop(phases.answer(SMALL));
-        let mut pace = interval(Capacity::SHORT_PATIENCE / 10);
+    async fn a_fast_reader_may_finish_under_memory_pressure() {
+        let capacity = Capacity::with_memory(Permits::new(1, 1), 100);
+        let (tracker, _others) = (PhaseTracker::new(capacity.clone()), capacity.answer(100));
+        drop(tracker.answer(SMALL));
+        let mut pace = interval(Capacity::PRESSURE_TIMEOUT / 10);
         let taking = async {
             for _ in 0..100 {
                 pace.tick().await;
-                phases.took(26 * 1024);
+                tracker.sent(26 * 1024);
             }
         };
         tokio::select! {
-            overdue = phases.crowded_out() => panic!("{overdue:?}"),
-            () = taking => assert!(phases.is_asked()),
+            close_reason = tracker.evicted() => panic!("{close_reason:?}"),
+            () = taking => assert!(tracker.has_request()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What is said of requests that never come to the router: hyper answers a head that it cannot read, nobody answers one that
-//! does not end, and there may be no room for a connection or for an answer.
+//! Answers to requests that do not reach the router: hyper refuses an unreadable head and answers no incomplete one, and
+//! connections or memory may be used up.
 
 use std::io;
 
@@ -12,55 +12,55 @@ use http::{
 use jiff::fmt::rfc2822;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::{REQUEST_ID_HEADER, Runtime, places::Full};
+use crate::{REQUEST_ID_HEADER, Runtime, permits::LimitReached};
 
-/// The largest head of a request, in bytes. `docs/errors.md` names it.
+/// The largest request head, in bytes. `docs/errors.md` names this limit.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
 
-/// Why a request did not come to the router, or its answer did not go out.
+/// Why a request did not reach the router, or its answer was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Its first line is too long.
+    /// The request line is too long.
     UriTooLong,
     HeadTooLarge,
-    /// It is no request of HTTP/1.
+    /// The request is not HTTP/1.
     NotHttp,
-    /// Its head did not end in time.
+    /// The head did not arrive in time.
     HeadTooSlow,
-    /// Its connection is one too many.
-    NoPlace(Full),
-    /// There is no room for its answer while so many others have not been taken.
-    NoRoom,
+    /// The limit of connections is reached.
+    TooManyConnections(LimitReached),
+    /// Unread answers use up the memory.
+    MemoryLimit,
 }
 
-/// Says why in the words of a port: status, headers and body. `path` is `/` where it is not known.
+/// Renders a refusal: status, headers and body. `path` is `/` if it is unknown.
 pub type Refusals = fn(Refused, path: &str, request_id: &str) -> Response<Bytes>;
 
-/// Why hyper refused a head. `answer` is what hyper would have said, `unread` what it could not read.
+/// Why hyper refused a head. `answer` is hyper's own answer, `unread` the bytes that hyper could not parse.
 pub(super) fn of(answer: &[u8], unread: &[u8]) -> Refused {
     let status = answer.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok());
     let line = unread.iter().position(|byte| *byte == b'\n').unwrap_or(unread.len());
     match status {
         Some(StatusCode::URI_TOO_LONG) => Refused::UriTooLong,
-        // The first line alone is more than all that a head may have.
+        // The request line alone exceeds the limit of the head.
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) if line >= MAX_HEAD => Refused::UriTooLong,
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Refused::HeadTooLarge,
         Some(_) | None => Refused::NotHttp,
     }
 }
 
-/// What is said in place of an answer for which there is no room.
+/// The refusal that replaces an answer when memory is short.
 pub(super) fn in_place_of(answer: &Response<Body>, path: &str, refusals: Refusals) -> Response<Body> {
     let id = answer.headers().get(&REQUEST_ID_HEADER);
     let text = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let mut refusal = refusals(Refused::NoRoom, path, text).map(Body::from);
+    let mut refusal = refusals(Refused::MemoryLimit, path, text).map(Body::from);
     if let Some(id) = id {
         refusal.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
     }
     refusal
 }
 
-/// Answers with the refusal, as the last that is said on the connection.
+/// Sends the refusal as the last answer on the connection.
 pub(super) async fn send(
     stream: &mut TcpStream,
     why: Refused,
@@ -71,7 +71,7 @@ pub(super) async fn send(
     stream.shutdown().await
 }
 
-/// The answer as it goes over the wire. The path of a request that could not be read is not known.
+/// The refusal as HTTP/1 bytes. The path of an unreadable request is unknown.
 pub(super) fn whole(why: Refused, refusals: Refusals, runtime: &Runtime) -> Vec<u8> {
     let request_id = runtime.ids.next().to_string();
     let mut refusal = refusals(why, "/", &request_id);

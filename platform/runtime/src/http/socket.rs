@@ -1,4 +1,4 @@
-//! A socket that tells the phases of its connection what it sees.
+//! A socket that reports its traffic to the phase tracker.
 
 use std::{
     io,
@@ -11,21 +11,21 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::phase::Phases;
+use super::phase::PhaseTracker;
 
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
-    pub(super) phases: Phases,
+    pub(super) tracker: PhaseTracker,
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let came = buf.filled().len() - before;
-        if came > 0 {
-            self.phases.came(came);
+        let received = buf.filled().len() - before;
+        if received > 0 {
+            self.tracker.received(received);
         }
         Poll::Ready(Ok(()))
     }
@@ -33,12 +33,12 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.phases.refuses(buf) {
+        if self.tracker.capture_refusal(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        let took = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.phases.took(took);
-        Poll::Ready(Ok(took))
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.tracker.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_write_vectored(
@@ -47,12 +47,12 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
-        if self.phases.refuses(first) {
+        if self.tracker.capture_refusal(first) {
             return Poll::Ready(Ok(first.len()));
         }
-        let took = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.phases.took(took);
-        Poll::Ready(Ok(took))
+        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.tracker.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -61,13 +61,13 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.phases.flushed();
+        self.tracker.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.phases.is_refused() {
-            // What is said instead of hyper's own answer is still to come.
+        if self.tracker.has_refusal() {
+            // The server still has to send its refusal in place of hyper's answer.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

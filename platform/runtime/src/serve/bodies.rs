@@ -1,4 +1,4 @@
-//! Bodies of calls that know when their service stops.
+//! Request and answer bodies that report their progress and obey a stop.
 
 use std::{
     pin::Pin,
@@ -15,45 +15,45 @@ use tokio_util::{
 };
 use tonic::{Status, body::Body};
 
-use super::watch::{Call, OnItsWay, Watch};
+use super::monitor::{CallGuard, Transfer, ConnectionMonitor};
 
-/// What a client is told whose call cannot go on because the service stops.
-pub(super) fn stopping() -> Status {
+/// For calls that cannot go on because the service stops.
+pub(super) fn stopping_status() -> Status {
     Status::unavailable("the service is stopping")
 }
 
-/// What a client is told whose stream cannot go on.
-fn over() -> Status {
+/// For streams that must end.
+fn stream_over_status() -> Status {
     Status::unavailable("the stream ends here; call again")
 }
 
-/// What a client is told for whose answer there is no room.
-fn too_much() -> Status {
+/// For answers that memory is too short for.
+fn no_memory_status() -> Status {
     Status::unavailable("too many answers have not been taken; call again")
 }
 
-/// The last frame of an answer that goes no further.
-fn end<D>(status: &Status) -> Result<Frame<D>, Status> {
+/// The last frame of an answer that ends early.
+fn status_trailers<D>(status: &Status) -> Result<Frame<D>, Status> {
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
 }
 
-/// The answer to a call, which is in flight until its last frame was taken. Each piece is watched until it has left. If it may
-/// be withheld, a piece for which there is no room is not given, and a status ends the answer in its place.
-pub(super) struct Answering {
+/// The answer to a call, in flight until its last frame is sent. The monitor tracks each chunk until it is sent. Under memory
+/// pressure, a chunk that may be withheld is replaced by a final status.
+pub(super) struct AnswerBody {
     pub(super) body: Body,
     pub(super) may_be_withheld: bool,
     pub(super) in_flight: Option<TaskTrackerToken>,
-    pub(super) _call: Call,
-    pub(super) watch: Watch,
+    pub(super) _call: CallGuard,
+    pub(super) monitor: ConnectionMonitor,
     pub(super) complete: fn(Status) -> Status,
 }
 
-impl HttpBody for Answering {
-    type Data = Piece;
+impl HttpBody for AnswerBody {
+    type Data = TrackedChunk;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<TrackedChunk>, Status>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if matches!(frame, None | Some(Err(_))) {
@@ -63,16 +63,16 @@ impl HttpBody for Answering {
         if frame
             .as_ref()
             .and_then(bytes_of)
-            .is_some_and(|bytes| this.may_be_withheld && this.watch.refuses(bytes))
+            .is_some_and(|bytes| this.may_be_withheld && this.monitor.refuses(bytes))
         {
             this.in_flight = None;
             this.body = Body::empty();
-            return Poll::Ready(Some(end(&(this.complete)(too_much()))));
+            return Poll::Ready(Some(status_trailers(&(this.complete)(no_memory_status()))));
         }
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
-                frame.map_data(|bytes| Piece {
-                    _on_its_way: this.watch.answer(bytes.len()),
+                frame.map_data(|bytes| TrackedChunk {
+                    _transfer: this.monitor.answer(bytes.len()),
                     bytes,
                 })
             })
@@ -88,14 +88,14 @@ impl HttpBody for Answering {
     }
 }
 
-/// A piece of an answer.
+/// A chunk of an answer, tracked until it is sent.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct TrackedChunk {
     bytes: Bytes,
-    _on_its_way: OnItsWay,
+    _transfer: Transfer,
 }
 
-impl Buf for Piece {
+impl Buf for TrackedChunk {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }
@@ -109,32 +109,32 @@ impl Buf for Piece {
     }
 }
 
-/// A request that counts what has come of it, until it has come whole.
-pub(super) struct Arriving {
+/// A request body that counts received bytes until the request is complete.
+pub(super) struct RequestBody {
     pub(super) body: Incoming,
-    pub(super) on_its_way: Option<OnItsWay>,
+    pub(super) transfer: Option<Transfer>,
 }
 
-impl HttpBody for Arriving {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        match (&frame, &mut this.on_its_way) {
-            (Some(Ok(frame)), Some(on_its_way)) => {
-                if !on_its_way.grow(frame.data_ref().map_or(0, Bytes::len)) {
+        match (&frame, &mut this.transfer) {
+            (Some(Ok(frame)), Some(transfer)) => {
+                if !transfer.grow(frame.data_ref().map_or(0, Bytes::len)) {
                     return Poll::Ready(Some(Err(Status::unavailable(
                         "too much is being sent at once; call again",
                     ))));
                 }
             }
-            (None | Some(Err(_)), on_its_way) => *on_its_way = None,
+            (None | Some(Err(_)), transfer) => *transfer = None,
             (Some(Ok(_)), None) => {}
         }
         if this.body.is_end_stream() {
-            this.on_its_way = None;
+            this.transfer = None;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
     }
@@ -148,81 +148,81 @@ impl HttpBody for Arriving {
     }
 }
 
-/// A body whose next frame is waited for until a token is cancelled; then `end` comes in its place.
-pub(super) struct Until {
+/// A body that is awaited until a token is cancelled. Then it ends as `on_cancel` says.
+pub(super) struct CancellableBody {
     body: Body,
     token: CancellationToken,
-    /// Made when the body is waited for the first time.
-    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    end: End,
-    has_ended: bool,
+    /// Created on the first pending poll.
+    cancellation: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    on_cancel: OnCancel,
+    is_cancelled: bool,
 }
 
-/// How a body ends that is not waited for any longer.
+/// How a cancelled body ends.
 #[derive(Debug, Clone, Copy)]
-enum End {
-    /// A request that did not arrive whole.
-    Failure,
-    /// A stream of answers: with its status.
+enum OnCancel {
+    /// With an error: the request is incomplete.
+    Fail,
+    /// With a status: the answer stream ends.
     Trailers(fn(Status) -> Status),
 }
 
-impl Until {
-    /// A request that must have arrived whole by then, or it fails.
-    pub(super) fn arrived(body: Body, late: &CancellationToken) -> Self {
-        Self::new(body, late, End::Failure)
+impl CancellableBody {
+    /// A request that fails if it is incomplete when the token is cancelled.
+    pub(super) fn until_received(body: Body, reject_incomplete: &CancellationToken) -> Self {
+        Self::new(body, reject_incomplete, OnCancel::Fail)
     }
 
-    /// A stream of answers that goes on until then.
-    pub(super) fn streamed(body: Body, stop: &CancellationToken, complete: fn(Status) -> Status) -> Self {
-        Self::new(body, stop, End::Trailers(complete))
+    /// A stream of answers that goes on until the token is cancelled.
+    pub(super) fn until_stopped(body: Body, stop: &CancellationToken, complete: fn(Status) -> Status) -> Self {
+        Self::new(body, stop, OnCancel::Trailers(complete))
     }
 
-    fn new(body: Body, token: &CancellationToken, end: End) -> Self {
+    fn new(body: Body, token: &CancellationToken, on_cancel: OnCancel) -> Self {
         Self {
             body,
             token: token.clone(),
-            cancelled: None,
-            end,
-            has_ended: false,
+            cancellation: None,
+            on_cancel,
+            is_cancelled: false,
         }
     }
 }
 
-impl HttpBody for Until {
+impl HttpBody for CancellableBody {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        if this.has_ended {
+        if this.is_cancelled {
             return Poll::Ready(None);
         }
         if let frame @ Poll::Ready(_) = Pin::new(&mut this.body).poll_frame(cx) {
             return frame;
         }
         let token = &this.token;
-        let cancelled = this
-            .cancelled
+        let cancellation = this
+            .cancellation
             .get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
-        if cancelled.as_mut().poll(cx).is_pending() {
+        if cancellation.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        this.has_ended = true;
-        Poll::Ready(Some(match this.end {
-            End::Failure => Err(stopping()),
-            End::Trailers(complete) => end(&complete(over())),
+        this.is_cancelled = true;
+        Poll::Ready(Some(match this.on_cancel {
+            OnCancel::Fail => Err(stopping_status()),
+            OnCancel::Trailers(complete) => status_trailers(&complete(stream_over_status())),
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.has_ended || self.body.is_end_stream()
+        self.is_cancelled || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.end {
-            End::Failure => self.body.size_hint(),
-            End::Trailers(_) => SizeHint::default(),
+        match self.on_cancel {
+            OnCancel::Fail => self.body.size_hint(),
+            OnCancel::Trailers(_) => SizeHint::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How much the callers of a process may take of it: connections, and memory for what is on its way on these.
+//! Limits what all callers of a process may use: connections, and memory for partial requests and unread answers.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -11,191 +11,189 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::idle::{Idle, Queue};
-use crate::places::{Full, Place, Places};
+use super::idle::{IdleConnection, IdleQueue};
+use crate::permits::{LimitReached, Permit, Permits};
 
-/// What may be on its way on all connections, in bytes, before those that wait for their client are hurried: answers that
-/// have not been taken, and half as much of requests that have not come whole.
-const ROOM: usize = 32 * 1024 * 1024;
-/// A request of which no more has come is small, and may go on coming even when there is no room. An answer that has no more
-/// is given even then.
+/// Bytes of unread answers on all connections before pressure begins. Half as many bytes of partial requests begin it, too.
+const MEMORY: usize = 32 * 1024 * 1024;
+/// Smaller requests may go on arriving under pressure, and smaller answers are always sent.
 const SMALL: usize = 8 * 1024;
-/// At so many times the room nobody gets an answer made, and none is given that is not small.
-const OVERFULL: usize = 4;
-/// All connections are told at most this often that there is too little for all.
-const CALM: Duration = Duration::from_millis(250);
-/// How often who waits for room looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// At this multiple of the memory, no new answer is made, and only small answers are sent.
+const HARD_LIMIT_FACTOR: usize = 4;
+/// The least time between two notifications about pressure.
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a call that waits for memory checks again.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The connections and the memory that some ports share. While there is too little for all, the connections that wait for
-/// what their client has begun have little time to do so ([`Capacity::crowded`]); idle ones go when their place is needed
-/// ([`Capacity::idle`]). Clones share it.
+/// The connections and the memory that some ports share. Under pressure, connections that wait for their client get a short
+/// timeout ([`Capacity::pressure`]). Idle connections are evicted when a permit is needed ([`Capacity::idle`]). Clones share
+/// the limits.
 #[derive(Debug, Clone)]
 pub struct Capacity(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    places: Places,
-    room: usize,
+    connections: Permits,
+    memory: usize,
     requests: AtomicUsize,
     answers: AtomicUsize,
-    crowded: Notify,
-    told: Mutex<Option<Instant>>,
-    idle: Queue,
+    pressure: Notify,
+    notified_at: Mutex<Option<Instant>>,
+    idle: IdleQueue,
 }
 
 impl Capacity {
-    /// How long a connection may wait for its client when there is too little for all.
-    pub const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+    /// How long a connection may wait for its client under pressure.
+    pub const PRESSURE_TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// So many connections, and at most a share of them from one address (of IPv6: one /64).
+    /// `connections` in all, and `share` of them for one address (of IPv6: one /64).
     pub fn new(connections: usize, share: usize) -> Self {
-        Self::with_room(Places::new(connections, share), ROOM)
+        Self::with_memory(Permits::new(connections, share), MEMORY)
     }
 
-    /// With so many bytes of room.
-    pub fn with_room(places: Places, room: usize) -> Self {
+    /// With a memory limit in bytes.
+    pub fn with_memory(connections: Permits, memory: usize) -> Self {
         Self(Arc::new(Shared {
-            places,
-            room,
+            connections,
+            memory,
             requests: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
-            crowded: Notify::new(),
-            told: Mutex::new(None),
-            idle: Queue::default(),
+            pressure: Notify::new(),
+            notified_at: Mutex::new(None),
+            idle: IdleQueue::default(),
         }))
     }
 
-    /// Connections from inside of this process: nobody else can make one.
+    /// For in-process connections, which only this process can make.
     pub(super) fn unbounded() -> Self {
-        Self::with_room(Places::new(usize::MAX, usize::MAX), usize::MAX)
+        Self::with_memory(Permits::new(usize::MAX, usize::MAX), usize::MAX)
     }
 
-    /// Whether there are callers who could take too much.
+    /// Whether there is a limit at all.
     pub(super) fn is_bounded(&self) -> bool {
-        self.0.room < usize::MAX
+        self.0.memory < usize::MAX
     }
 
-    /// Takes a place for a connection from there.
-    pub(super) fn admit(&self, from: IpAddr) -> Result<Place, Full> {
-        let place = self.0.places.take(&network(from));
-        if matches!(place, Err(Full::All)) {
-            self.tell();
-            self.0.idle.one_leaves();
+    /// Acquires a permit for a connection from this address.
+    pub(super) fn admit(&self, from: IpAddr) -> Result<Permit, LimitReached> {
+        let permit = self.0.connections.try_acquire(&network(from));
+        if matches!(permit, Err(LimitReached::Total)) {
+            self.notify();
+            self.0.idle.evict_longest_idle();
         }
-        place
+        permit
     }
 
-    /// Notes that a connection is idle, until the answer is dropped: it holds no memory, and so may stay while there is too
-    /// little of that. When its place is needed, `leave` is told.
-    pub fn idle(&self, leave: &Arc<Notify>) -> Idle {
-        self.0.idle.join(leave)
+    /// Marks a connection as idle until the result is dropped. Idle connections hold no memory, so memory pressure does not close
+    /// them. `evict` is notified when the permit is needed.
+    pub fn idle(&self, evict: &Arc<Notify>) -> IdleConnection {
+        self.0.idle.enter(evict)
     }
 
-    /// Notes how many bytes of a request have come, until the answer is dropped. None at first.
-    pub fn request(&self) -> Held {
-        self.hold(|shared| &shared.requests)
+    /// Counts the bytes of a partial request, at first none, until the result is dropped.
+    pub fn request(&self) -> BufferedBytes {
+        self.buffer(|shared| &shared.requests)
     }
 
-    /// Notes that so many bytes of an answer have not been taken, until the answer is dropped.
-    pub fn answer(&self, bytes: usize) -> Held {
-        let mut held = self.hold(|shared| &shared.answers);
-        held.grow(bytes);
-        held
+    /// Counts the bytes of an unread answer until the result is dropped.
+    pub fn answer(&self, bytes: usize) -> BufferedBytes {
+        let mut buffered = self.buffer(|shared| &shared.answers);
+        buffered.grow(bytes);
+        buffered
     }
 
-    /// Whether an answer of so many bytes should not be given: far too many have not been taken, and it is not small. Who had
-    /// room when a call began need not have any when its answer is made.
+    /// Whether to withhold an answer of this size: it is not small, and unread answers exceed the hard limit. Memory that was
+    /// free when the call began may be used up when its answer is ready.
     pub fn refuses(&self, bytes: usize) -> bool {
-        bytes > SMALL && self.0.answers.load(Ordering::Relaxed) >= self.most()
+        bytes > SMALL && self.0.answers.load(Ordering::Relaxed) >= self.hard_limit()
     }
 
-    /// So many bytes of answers are far too many.
-    fn most(&self) -> usize {
-        self.0.room.saturating_mul(OVERFULL)
+    /// The most bytes of unread answers.
+    fn hard_limit(&self) -> usize {
+        self.0.memory.saturating_mul(HARD_LIMIT_FACTOR)
     }
 
-    fn hold(&self, what: fn(&Shared) -> &AtomicUsize) -> Held {
-        Held {
+    fn buffer(&self, what: fn(&Shared) -> &AtomicUsize) -> BufferedBytes {
+        BufferedBytes {
             of: self.clone(),
             what,
             bytes: 0,
         }
     }
 
-    /// Waits until there is room for one more answer. While there is too little, who takes its answers slowly waits first.
-    pub(super) async fn room(&self, is_slow: impl Fn() -> bool + Send) {
+    /// Waits until there is memory for one more answer. Under pressure, slow readers wait first.
+    pub(super) async fn wait_for_memory(&self, is_slow: impl Fn() -> bool + Send) {
         loop {
             let answers = self.0.answers.load(Ordering::Relaxed);
-            let most = if is_slow() { self.0.room } else { self.most() };
-            if answers < most {
+            let limit = if is_slow() { self.0.memory } else { self.hard_limit() };
+            if answers < limit {
                 return;
             }
-            self.tell();
-            tokio::time::sleep(LOOK_AGAIN).await;
+            self.notify();
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Ends when there is too little for all, again and again while that is so. Connections that have waited for their client
-    /// longer than [`Self::SHORT_PATIENCE`] should end then.
-    pub async fn crowded(&self) {
-        while self.is_full() {
-            tokio::time::sleep(CALM).await;
-            if self.is_full() {
+    /// Resolves when there is pressure, again and again while it lasts. Then connections that have waited for their client longer
+    /// than [`Self::PRESSURE_TIMEOUT`] should end.
+    pub async fn pressure(&self) {
+        while self.is_under_pressure() {
+            tokio::time::sleep(NOTIFY_INTERVAL).await;
+            if self.is_under_pressure() {
                 return;
             }
         }
-        self.0.crowded.notified().await;
+        self.0.pressure.notified().await;
     }
 
-    fn is_full(&self) -> bool {
-        self.is_full_of_requests() || self.0.answers.load(Ordering::Relaxed) >= self.0.room
+    fn is_under_pressure(&self) -> bool {
+        self.requests_are_over_limit() || self.0.answers.load(Ordering::Relaxed) >= self.0.memory
     }
 
-    fn is_full_of_requests(&self) -> bool {
-        self.0.requests.load(Ordering::Relaxed) >= self.0.room / 2
+    fn requests_are_over_limit(&self) -> bool {
+        self.0.requests.load(Ordering::Relaxed) >= self.0.memory / 2
     }
 
-    fn tell(&self) {
-        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= CALM) {
-            *told = Some(Instant::now());
-            self.0.crowded.notify_waiters();
+    fn notify(&self) {
+        let mut notified_at = self.0.notified_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if notified_at.is_none_or(|at| at.elapsed() >= NOTIFY_INTERVAL) {
+            *notified_at = Some(Instant::now());
+            self.0.pressure.notify_waiters();
         }
     }
 }
 
-/// Bytes that are on their way, until this is dropped.
+/// Counts buffered bytes until it is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct BufferedBytes {
     of: Capacity,
     what: fn(&Shared) -> &AtomicUsize,
     bytes: usize,
 }
 
-impl Held {
-    /// Notes that there are more of them.
+impl BufferedBytes {
+    /// Adds bytes.
     pub fn grow(&mut self, bytes: usize) {
         (self.what)(&self.of.0).fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        if self.of.is_full() {
-            self.of.tell();
+        if self.of.is_under_pressure() {
+            self.of.notify();
         }
     }
 
-    /// Whether a request of which so much has come should be given up at once: there are too many of its kind.
-    pub fn is_too_much(&self) -> bool {
-        self.bytes > SMALL && self.of.is_full_of_requests()
+    /// Whether to reject this partial request at once: it is not small, and partial requests exceed their limit.
+    pub fn must_reject(&self) -> bool {
+        self.bytes > SMALL && self.of.requests_are_over_limit()
     }
 }
 
-impl Drop for Held {
+impl Drop for BufferedBytes {
     fn drop(&mut self) {
         (self.what)(&self.of.0).fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// Whom an address counts for. A customer of IPv6 has a network of 64 bits, not one address.
+/// The network that an address counts for: a customer with IPv6 has a /64, not one address.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -210,49 +208,49 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_tells_those_that_have_one() {
+    async fn a_refused_connection_causes_pressure() {
         let capacity = Capacity::new(2, 1);
-        let mut crowded = Box::pin(capacity.crowded());
+        let mut pressure = Box::pin(capacity.pressure());
         let from = |last| IpAddr::from([192, 0, 2, last]);
         let _first = capacity.admit(from(1)).unwrap();
-        assert!(crowded.as_mut().now_or_never().is_none());
-        assert_eq!(capacity.admit(from(1)).unwrap_err(), Full::Share);
-        assert!(crowded.as_mut().now_or_never().is_none(), "there is one for others");
+        assert!(pressure.as_mut().now_or_never().is_none());
+        assert_eq!(capacity.admit(from(1)).unwrap_err(), LimitReached::PerCaller);
+        assert!(pressure.as_mut().now_or_never().is_none(), "there is one for others");
         let _second = capacity.admit(from(2)).unwrap();
-        assert_eq!(capacity.admit(from(3)).unwrap_err(), Full::All);
-        assert!(crowded.now_or_never().is_some());
+        assert_eq!(capacity.admit(from(3)).unwrap_err(), LimitReached::Total);
+        assert!(pressure.now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_room_waits_until_there_is_some_and_the_slow_wait_first() {
-        let capacity = Capacity::with_room(Places::new(1, 1), 100);
+    async fn answers_wait_for_memory_and_slow_readers_wait_first() {
+        let capacity = Capacity::with_memory(Permits::new(1, 1), 100);
         let (slow, swift) = (|| true, || false);
-        let mut crowded = Box::pin(capacity.crowded());
+        let mut pressure = Box::pin(capacity.pressure());
         let answer = capacity.answer(60);
-        assert!(crowded.as_mut().now_or_never().is_none());
+        assert!(pressure.as_mut().now_or_never().is_none());
         let mut request = capacity.request();
         request.grow(60);
-        assert!(crowded.now_or_never().is_some(), "requests have half of the room");
-        assert!(!request.is_too_much(), "it is small");
+        assert!(pressure.now_or_never().is_some(), "requests have half of the memory");
+        assert!(!request.must_reject(), "it is small");
         request.grow(10_000);
-        assert!(request.is_too_much());
-        capacity.crowded().await;
+        assert!(request.must_reject());
+        capacity.pressure().await;
         assert!(
-            capacity.room(slow).now_or_never().is_some(),
-            "there is room for answers"
+            capacity.wait_for_memory(slow).now_or_never().is_some(),
+            "answers have memory left"
         );
         assert!(!capacity.refuses(10_000));
         let more = capacity.answer(60);
-        assert!(capacity.room(swift).now_or_never().is_some());
-        let mut room = Box::pin(capacity.room(slow));
-        assert!(room.as_mut().now_or_never().is_none());
-        let most = capacity.answer(400);
-        assert!(capacity.room(swift).now_or_never().is_none());
+        assert!(capacity.wait_for_memory(swift).now_or_never().is_some());
+        let mut waiting = Box::pin(capacity.wait_for_memory(slow));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let many = capacity.answer(400);
+        assert!(capacity.wait_for_memory(swift).now_or_never().is_none());
         assert!(
             capacity.refuses(10_000) && !capacity.refuses(100),
             "small ones are given"
         );
-        drop((answer, more, most));
-        room.await;
+        drop((answer, more, many));
+        waiting.await;
     }
 }

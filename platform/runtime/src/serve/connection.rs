@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its end.
+//! One gRPC connection.
 
 use std::{
     io,
@@ -15,45 +15,45 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
 use super::{
-    calls::{Around, Calls},
-    watch::{Overdue, Watch},
+    calls::{Dispatcher, CallService},
+    monitor::{CloseReason, ConnectionMonitor},
 };
 use crate::Tasks;
 
-/// The headers of one request, in bytes, as they are counted: decoded, with 32 bytes more for each.
+/// The most header bytes of a request, as HTTP/2 counts them: decoded, plus 32 bytes for each header.
 const MAX_HEADERS: u32 = 16 * 1024;
-/// The memory of header compression.
+/// The size of the header compression table.
 const HEADER_TABLE: u32 = 4 * 1024;
 const MAX_FRAME: u32 = 16 * 1024;
-/// What a client may send before it is read, on one stream and on all of a connection: one message of the largest size. What
-/// waits here for its turn is counted by nobody.
+/// The flow-control window of a stream and of a connection: one message of the largest size. Messages that wait here are not
+/// counted by `Capacity`.
 const WINDOW: u32 = 256 * 1024;
-/// What is buffered of an answer beyond the piece that was made.
+/// The send buffer of a stream, beyond the chunk in hand.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Streams that the client has reset and that were not looked at yet, and those that it had reset by breaking the protocol;
-/// more is a flood, and the connection is closed.
+/// The most streams that the client resets while they are pending, and that are reset for the client's protocol errors. More
+/// is a flood: the connection is closed.
 const MAX_RESET_BY_CLIENT: usize = 20;
 const MAX_RESET_BY_US: usize = 256;
-/// When a client is asked whether it is there, and how long it may take to say so.
-const ARE_YOU_THERE: Duration = Duration::from_secs(30);
-const I_AM: Duration = Duration::from_secs(20);
+/// The interval of pings, and the timeout of their answers.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves a connection, with so many calls at once, until it ends, or has to.
-pub(super) async fn serve<C>(io: C, at_once: u32, (watch, around): (Watch, Arc<Around>), tasks: Tasks)
+/// Serves a connection, with `at_once` concurrent calls, until it ends or must be closed.
+pub(super) async fn serve<C>(io: C, at_once: u32, (monitor, dispatcher): (ConnectionMonitor, Arc<Dispatcher>), tasks: Tasks)
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let calls = Calls {
-        around: around.clone(),
-        watch: watch.clone(),
+    let calls = CallService {
+        dispatcher: dispatcher.clone(),
+        monitor: monitor.clone(),
         info: io.connect_info(),
     };
-    let io = TokioIo::new(Watched {
+    let io = TokioIo::new(CountingIo {
         inner: io,
-        watch: watch.clone(),
+        monitor: monitor.clone(),
     });
     let mut connection = std::pin::pin!(builder(tasks, at_once).serve_connection(io, calls));
-    let ending = &around.ending;
+    let shutdown = &dispatcher.shutdown;
     let mut is_stopping = false;
     loop {
         tokio::select! {
@@ -63,28 +63,28 @@ where
                 }
                 return;
             }
-            () = ending.cut.cancelled() => return,
-            () = ending.stop.cancelled(), if !is_stopping => {
-                if !watch.has_begun() {
+            () = shutdown.abort.cancelled() => return,
+            () = shutdown.stop.cancelled(), if !is_stopping => {
+                if !monitor.has_received() {
                     return;
                 }
                 is_stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            why = watch.overdue() => match why {
-                Overdue::Dismissed => {
-                    watch.leave();
+            why = monitor.close_reason() => match why {
+                CloseReason::GoAway => {
+                    monitor.go_away();
                     connection.as_mut().graceful_shutdown();
                 }
-                Overdue::Unused => {
+                CloseReason::Unused => {
                     connection.as_mut().graceful_shutdown();
-                    // Sends that, as far as it can be sent at once, and takes a call that has just come.
-                    if connection.as_mut().now_or_never().is_some() || watch.is_unused() {
+                    // Sends GOAWAY if that does not block, and takes a call that has just arrived.
+                    if connection.as_mut().now_or_never().is_some() || monitor.is_unused() {
                         return;
                     }
-                    watch.leave();
+                    monitor.go_away();
                 }
-                Overdue::Silent | Overdue::Unread | Overdue::Unfinished | Overdue::Lingering => {
+                CloseReason::NoHandshake | CloseReason::UnreadAnswer | CloseReason::SlowRequest | CloseReason::Lingering => {
                     tracing::debug!(?why, "a connection was cut");
                     return;
                 }
@@ -93,8 +93,8 @@ where
     }
 }
 
-fn builder(tasks: Tasks, at_once: u32) -> http2::Builder<OnTasks> {
-    let mut builder = http2::Builder::new(OnTasks(tasks));
+fn builder(tasks: Tasks, at_once: u32) -> http2::Builder<TaskExecutor> {
+    let mut builder = http2::Builder::new(TaskExecutor(tasks));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(at_once)
@@ -106,16 +106,16 @@ fn builder(tasks: Tasks, at_once: u32) -> http2::Builder<OnTasks> {
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_RESET_BY_CLIENT)
         .max_local_error_reset_streams(MAX_RESET_BY_US)
-        .keep_alive_interval(ARE_YOU_THERE)
-        .keep_alive_timeout(I_AM);
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     builder
 }
 
-/// Runs the streams of a connection as tasks that a stop waits for. They end with their connection.
+/// Spawns the streams of a connection as tracked tasks, which a stop waits for. They end with their connection.
 #[derive(Debug, Clone)]
-struct OnTasks(Tasks);
+struct TaskExecutor(Tasks);
 
-impl<F> Executor<F> for OnTasks
+impl<F> Executor<F> for TaskExecutor
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -124,23 +124,23 @@ where
     }
 }
 
-/// A connection whose bytes are counted.
-struct Watched<C> {
+/// Counts the bytes read from a connection.
+struct CountingIo<C> {
     inner: C,
-    watch: Watch,
+    monitor: ConnectionMonitor,
 }
 
-impl<C: AsyncRead + Unpin> AsyncRead for Watched<C> {
+impl<C: AsyncRead + Unpin> AsyncRead for CountingIo<C> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
-        this.watch.came(buffer.filled().len() - before);
+        this.monitor.received(buffer.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Watched<C> {
+impl<C: AsyncWrite + Unpin> AsyncWrite for CountingIo<C> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }

@@ -1,5 +1,4 @@
-//! Connections that are idle. When all places are taken, one idle connection is closed for each newcomer: the one that has been
-//! idle for longest.
+//! Idle connections. When all permits are taken, each newcomer evicts the connection that has been idle longest.
 
 use std::{
     collections::{BTreeMap, btree_map::OccupiedEntry},
@@ -10,66 +9,65 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::Capacity;
 
-/// At most this many are being closed at once. A newcomer that is refused meanwhile finds one of their places when it tries
-/// again.
-const AT_ONCE: usize = 4;
+/// The most evictions in progress. A newcomer refused meanwhile finds a released permit when it tries again.
+const MAX_EVICTIONS: usize = 4;
 
-/// Idle connections, the one that has been idle for longest first. Clones share it.
+/// Idle connections, longest idle first. Clones share the queue.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Queue(Arc<Mutex<Waiting>>);
+pub(super) struct IdleQueue(Arc<Mutex<QueueState>>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueueState {
     next: u64,
     idle: BTreeMap<u64, (Instant, Arc<Notify>)>,
-    leaving: usize,
+    evicting: usize,
 }
 
-/// An idle connection, until this is dropped.
+/// Marks a connection as idle until it is dropped.
 #[derive(Debug)]
-pub struct Idle {
-    queue: Queue,
+pub struct IdleConnection {
+    queue: IdleQueue,
     id: u64,
 }
 
-impl Queue {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+impl IdleQueue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection has become idle. It is told through `leave` when it should make room.
-    pub(super) fn join(&self, leave: &Arc<Notify>) -> Idle {
-        let mut waiting = self.waiting();
-        let id = waiting.next;
-        waiting.next += 1;
-        waiting.idle.insert(id, (Instant::now(), leave.clone()));
-        drop(waiting);
-        Idle {
+    /// Adds an idle connection. `evict` is notified when the connection should close.
+    pub(super) fn enter(&self, evict: &Arc<Notify>) -> IdleConnection {
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.idle.insert(id, (Instant::now(), evict.clone()));
+        drop(state);
+        IdleConnection {
             queue: self.clone(),
             id,
         }
     }
 
-    /// Tells the connection that has been idle for longest to close, if it has been idle for [`Capacity::SHORT_PATIENCE`].
-    pub(super) fn one_leaves(&self) {
-        let mut waiting = self.waiting();
-        if waiting.leaving >= AT_ONCE {
+    /// Evicts the connection that has been idle longest, if that is at least [`Capacity::PRESSURE_TIMEOUT`].
+    pub(super) fn evict_longest_idle(&self) {
+        let mut state = self.state();
+        if state.evicting >= MAX_EVICTIONS {
             return;
         }
-        let longest = waiting.idle.first_entry();
-        let long_enough = longest.filter(|entry| entry.get().0.elapsed() >= Capacity::SHORT_PATIENCE);
-        if let Some((_, leave)) = long_enough.map(OccupiedEntry::remove) {
-            waiting.leaving += 1;
-            leave.notify_one();
+        let longest = state.idle.first_entry();
+        let long_enough = longest.filter(|entry| entry.get().0.elapsed() >= Capacity::PRESSURE_TIMEOUT);
+        if let Some((_, evict)) = long_enough.map(OccupiedEntry::remove) {
+            state.evicting += 1;
+            evict.notify_one();
         }
     }
 }
 
-impl Drop for Idle {
+impl Drop for IdleConnection {
     fn drop(&mut self) {
-        let mut waiting = self.queue.waiting();
-        if waiting.idle.remove(&self.id).is_none() {
-            waiting.leaving -= 1;
+        let mut state = self.queue.state();
+        if state.idle.remove(&self.id).is_none() {
+            state.evicting -= 1;
         }
     }
 }
@@ -82,22 +80,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn those_that_are_idle_for_longest_leave_and_no_more_at_once_than_are_needed() {
-        let queue = Queue::default();
-        let leave: Vec<_> = (0..AT_ONCE + 2).map(|_| Arc::new(Notify::new())).collect();
-        let mut idle: Vec<_> = leave.iter().map(|leave| Some(queue.join(leave))).collect();
-        // Who has left: each is told once.
-        let told = || leave.iter().map(|leave| leave.notified().now_or_never().is_some());
-        queue.one_leaves();
-        assert!(told().all(|told| !told), "they have just become idle");
-        advance(Capacity::SHORT_PATIENCE).await;
+    async fn the_longest_idle_connection_is_evicted_first_and_few_at_once() {
+        let queue = IdleQueue::default();
+        let evict: Vec<_> = (0..MAX_EVICTIONS + 2).map(|_| Arc::new(Notify::new())).collect();
+        let mut idle: Vec<_> = evict.iter().map(|evict| Some(queue.enter(evict))).collect();
+        // Which connections were notified; `notified` consumes the notification.
+        let evicted = || evict.iter().map(|evict| evict.notified().now_or_never().is_some());
+        queue.evict_longest_idle();
+        assert!(evicted().all(|evicted| !evicted), "they have just become idle");
+        advance(Capacity::PRESSURE_TIMEOUT).await;
         idle[0] = None;
-        queue.one_leaves();
-        assert!(told().enumerate().all(|(number, told)| told == (number == 1)));
-        (0..AT_ONCE + 2).for_each(|_| queue.one_leaves());
-        assert_eq!(told().filter(|told| *told).count(), AT_ONCE - 1);
+        queue.evict_longest_idle();
+        assert!(evicted().enumerate().all(|(number, evicted)| evicted == (number == 1)));
+        (0..MAX_EVICTIONS + 2).for_each(|_| queue.evict_longest_idle());
+        assert_eq!(evicted().filter(|evicted| *evicted).count(), MAX_EVICTIONS - 1);
         idle[1] = None;
-        queue.one_leaves();
-        assert_eq!(told().filter(|told| *told).count(), 1, "there is one on its way less");
+        queue.evict_longest_idle();
+        assert_eq!(evicted().filter(|evicted| *evicted).count(), 1, "one eviction has ended");
     }
 }

@@ -1,5 +1,5 @@
-//! Lines for a stream that may be slow, blocked, full or gone. Whoever says a line never waits for the stream: lines wait in a
-//! bounded queue, and a thread of its own writes them.
+//! Writes lines to a stream that may be slow, blocked, full or gone. Callers never wait for the stream: a bounded queue takes
+//! the lines, and a thread writes them.
 
 use std::{
     io::{self, Write},
@@ -12,15 +12,15 @@ use std::{
     time::Duration,
 };
 
-/// Bytes that may wait; a line that would make it more is dropped.
-const CAPACITY: usize = 1 << 20;
-/// How long the thread waits before it tries again to write to a stream that does not block and has no room.
-const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
+/// The most queued bytes. A line beyond that is dropped.
+const MAX_QUEUED: usize = 1 << 20;
+/// The pause before writing again to a non-blocking stream without room.
+const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Called on the thread that writes, once the stream takes lines again: how many lines were dropped since the last call.
-type TellDropped = Box<dyn Fn(u64) + Send>;
+/// Called on the writing thread when the stream takes lines again, with the number of lines dropped since the last call.
+type OnDropped = Box<dyn Fn(u64) + Send>;
 
-/// The queue in front of a stream. Clones share it; the thread ends when the last of them is gone and all is written.
+/// The queue of a stream. Clones share it. The thread ends when all clones are gone and all lines are written.
 #[derive(Debug, Clone)]
 pub struct Output {
     queue: Sender<Message>,
@@ -31,29 +31,29 @@ pub struct Output {
 struct Counts {
     /// Bytes in the queue.
     waiting: AtomicUsize,
-    /// Lines that were not written, since the start.
+    /// Dropped lines since the start.
     dropped: AtomicU64,
 }
 
 enum Message {
     Line(Vec<u8>),
-    /// All lines before it have been written or dropped.
+    /// Answered when all earlier lines are written or dropped.
     Flush(SyncSender<()>),
 }
 
 impl Output {
-    /// Starts the thread. `tell_dropped` is called on it, and may say a line here.
-    pub fn new(stream: impl Write + Send + 'static, tell_dropped: impl Fn(u64) + Send + 'static) -> Self {
+    /// Starts the thread. It calls `on_dropped`, which may write a line here.
+    pub fn new(stream: impl Write + Send + 'static, on_dropped: impl Fn(u64) + Send + 'static) -> Self {
         let (queue, lines) = mpsc::channel();
         let counts = Arc::new(Counts::default());
         let writer = Writer {
             stream,
             counts: counts.clone(),
-            tell_dropped: Box::new(tell_dropped),
-            told: 0,
-            is_torn: false,
+            on_dropped: Box::new(on_dropped),
+            reported: 0,
+            is_partial: false,
         };
-        // Without a thread there is nobody to tell that to: lines are dropped once the queue is full.
+        // If the thread cannot start, lines are dropped once the queue is full.
         drop(
             thread::Builder::new()
                 .name("output".to_owned())
@@ -62,17 +62,17 @@ impl Output {
         Self { queue, counts }
     }
 
-    /// Writes a line soon, or drops it when too much waits already. Never blocks and never fails.
-    pub fn say(&self, line: Vec<u8>) {
+    /// Queues a line, or drops it if the queue is full. Never blocks or fails.
+    pub fn write_line(&self, line: Vec<u8>) {
         let size = line.len();
         let before = self.counts.waiting.fetch_add(size, Ordering::Relaxed);
-        if before + size > CAPACITY || self.queue.send(Message::Line(line)).is_err() {
+        if before + size > MAX_QUEUED || self.queue.send(Message::Line(line)).is_err() {
             self.counts.waiting.fetch_sub(size, Ordering::Relaxed);
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits until what was said has been written, at most for `limit`. False when it has not.
+    /// Waits at most for `limit` until all lines are written. False if some are not.
     pub fn flush(&self, limit: Duration) -> bool {
         let (flushed, is_flushed) = mpsc::sync_channel(1);
         self.queue.send(Message::Flush(flushed)).is_ok() && is_flushed.recv_timeout(limit).is_ok()
@@ -82,11 +82,11 @@ impl Output {
 struct Writer<W> {
     stream: W,
     counts: Arc<Counts>,
-    tell_dropped: TellDropped,
-    /// How many dropped lines were told of.
-    told: u64,
-    /// Whether the last line was cut off in the middle.
-    is_torn: bool,
+    on_dropped: OnDropped,
+    /// The dropped lines that were reported.
+    reported: u64,
+    /// The last line was only written in part.
+    is_partial: bool,
 }
 
 impl<W: Write> Writer<W> {
@@ -97,7 +97,7 @@ impl<W: Write> Writer<W> {
                     let written = self.write(&line);
                     let waited = self.counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
                     match written {
-                        Ok(()) if waited < CAPACITY / 2 => self.tell(),
+                        Ok(()) if waited < MAX_QUEUED / 2 => self.report_dropped(),
                         Ok(()) => {}
                         Err(_) => {
                             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
@@ -105,26 +105,26 @@ impl<W: Write> Writer<W> {
                     }
                 }
                 Message::Flush(flushed) => {
-                    // Who waited may have gone.
+                    // The waiting caller may have gone away.
                     let _ = flushed.try_send(());
                 }
             }
         }
     }
 
-    fn tell(&mut self) {
+    fn report_dropped(&mut self) {
         let dropped = self.counts.dropped.load(Ordering::Relaxed);
-        if dropped > self.told {
-            (self.tell_dropped)(dropped - self.told);
-            self.told = dropped;
+        if dropped > self.reported {
+            (self.on_dropped)(dropped - self.reported);
+            self.reported = dropped;
         }
     }
 
-    /// One call of `write` for a line, where the stream takes it whole: lines of several processes do not mix then.
+    /// Writes a line in one call if the stream takes it whole, so that lines of several processes do not mix.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.is_torn {
+        if self.is_partial {
             self.write_all(b"\n")?;
-            self.is_torn = false;
+            self.is_partial = false;
         }
         self.write_all(line)
     }
@@ -141,9 +141,9 @@ impl<W: Write> Writer<W> {
                 Err(error) => error,
             };
             if error.kind() == io::ErrorKind::WouldBlock {
-                thread::sleep(NO_ROOM_PAUSE);
+                thread::sleep(WOULD_BLOCK_PAUSE);
             } else if error.kind() != io::ErrorKind::Interrupted {
-                self.is_torn |= rest.len() < bytes.len();
+                self.is_partial |= rest.len() < bytes.len();
                 return Err(error);
             }
         }

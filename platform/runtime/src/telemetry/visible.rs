@@ -1,13 +1,13 @@
-//! Text of others, for a terminal.
+//! Escapes foreign text for terminals.
 
 use std::fmt::Write;
 
-/// The text with everything escaped that a terminal would obey, or that would make it look like other text than it is: control
-/// characters, ends of lines among them, and marks of the direction of writing.
+/// Escapes what a terminal would obey, or what would disguise the text: control characters, line ends included, and marks of
+/// text direction.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_obeyed(c) {
+        if is_active(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -16,13 +16,13 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// The same for a line of JSON, as other JSON of the same meaning: these characters can be nowhere but in its strings. JSON
-/// itself wants no more than the first 32 of them escaped.
+/// Escapes the same in a line of JSON without changing its meaning: such characters occur only in strings. JSON itself
+/// requires escapes only for the first 32 characters.
 pub(super) fn visible_json(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     for c in line.chars() {
-        if c != '\n' && is_obeyed(c) {
-            // Writing to a string does not fail. None of them is beyond what four digits tell.
+        if c != '\n' && is_active(c) {
+            // Writing to a string does not fail. All these characters fit into four hex digits.
             let _ = write!(shown, "\\u{:04x}", u32::from(c));
         } else {
             shown.push(c);
@@ -31,11 +31,11 @@ pub(super) fn visible_json(line: &str) -> String {
     shown
 }
 
-fn is_obeyed(c: char) -> bool {
+fn is_active(c: char) -> bool {
     c.is_control() || is_deceptive(c)
 }
 
-/// Separators of lines and paragraphs, and marks that turn the order of what follows.
+/// Line and paragraph separators, and marks of text direction.
 const fn is_deceptive(c: char) -> bool {
     matches!(
         c,
@@ -48,18 +48,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left_that_a_terminal_obeys() {
+    fn terminal_controls_are_escaped() {
         let shown = visible("a\u{1b}[2J\r\nb\t\u{9b}31m\u{7f}\u{202e}c\0");
         assert_eq!(shown, r"a\u{1b}[2J\r\nb\t\u{9b}31m\u{7f}\u{202e}c\u{0}");
         assert_eq!(visible("Käsekuchen für 3 €, „gut“"), "Käsekuchen für 3 €, „gut“");
     }
 
     #[test]
-    fn a_line_of_json_means_the_same_without_anything_that_a_terminal_obeys() {
+    fn escaping_terminal_controls_keeps_the_meaning_of_json() {
         let said = "a\u{1b}[2J\r\nb\t\u{9b}31m\u{7f}\u{85}\u{202e}\u{2066}c\\ü\0 €";
         let line = format!("{}\n", serde_json::json!({ "said": said }));
         let shown = visible_json(&line);
-        assert_eq!(shown.trim_end_matches('\n').chars().find(|c| is_obeyed(*c)), None);
+        assert_eq!(shown.trim_end_matches('\n').chars().find(|c| is_active(*c)), None);
         assert!(
             shown.contains(r"\u009b31m\u007f\u0085\u202e\u2066c\\ü") && shown.ends_with("\"}\n"),
             "{shown}"

@@ -1,4 +1,4 @@
-//! One call and what becomes of it.
+//! The outcomes of one call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tonic::Code;
 use crate::server::{Behaviour, Echo, OTHER, call, call_method, policy, serve};
 
 #[tokio::test]
-async fn a_call_is_answered_over_memory_and_over_tcp() {
+async fn a_call_is_answered_in_memory_and_over_tcp() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
     let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
@@ -23,7 +23,7 @@ async fn a_call_is_answered_over_memory_and_over_tcp() {
 }
 
 #[tokio::test]
-async fn a_hung_peer_costs_the_deadline_and_no_more() {
+async fn a_call_to_a_hung_peer_ends_at_its_deadline() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
     let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
@@ -32,7 +32,7 @@ async fn a_hung_peer_costs_the_deadline_and_no_more() {
         let late = tokio::time::timeout(Duration::from_secs(10), call(&peer))
             .await
             .expect("the deadline holds");
-        // Whichever side notices first: tonic's server says `Cancelled`.
+        // Client and server race to notice the deadline; tonic's server reports `Cancelled`.
         assert!(matches!(
             late.unwrap_err().code(),
             Code::DeadlineExceeded | Code::Cancelled
@@ -67,7 +67,7 @@ async fn the_context_of_a_request_travels() {
 }
 
 #[tokio::test]
-async fn faults_are_what_they_say() {
+async fn each_fault_has_its_effect() {
     let cases = [
         (Fault::NeverArrives, 0, Some(Code::Unavailable)),
         (Fault::AnswerLost, 1, Some(Code::Unavailable)),
@@ -89,7 +89,7 @@ async fn faults_are_what_they_say() {
 }
 
 #[tokio::test]
-async fn a_call_whose_replica_has_gone_is_sent_to_another_one() {
+async fn a_call_to_a_stopped_replica_is_retried_on_another() {
     let runtime = Runtime::system();
     let (first, second) = (Echo::new(), Echo::new());
     let serve_one = async |echo: &Echo| {
@@ -112,7 +112,7 @@ async fn a_call_whose_replica_has_gone_is_sent_to_another_one() {
 }
 
 #[tokio::test]
-async fn calls_that_hang_keep_no_other_call_to_their_service_from_its_answer() {
+async fn hung_calls_block_no_other_calls() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
     let (running, ..) = serve(service, Faults::none(), &runtime).await;
@@ -130,7 +130,7 @@ async fn calls_that_hang_keep_no_other_call_to_their_service_from_its_answer() {
 }
 
 #[tokio::test]
-async fn a_service_that_has_a_place_for_one_connection_answers_all_calls_that_come_at_the_same_time() {
+async fn all_concurrent_calls_are_answered_on_the_only_connection_a_service_permits() {
     const CALLS: usize = 120;
     let runtime = Runtime {
         limits: Limits {
@@ -146,7 +146,7 @@ async fn a_service_that_has_a_place_for_one_connection_answers_all_calls_that_co
     patient.deadline = Duration::from_secs(30);
     let peer = Peer::tcp(&running.address.to_string(), patient).unwrap();
     call(&peer).await.unwrap();
-    // None is answered before all have come.
+    // No call is answered before all have arrived.
     echo.behave(Behaviour::AllAtOnce(0, Arc::new(Barrier::new(CALLS))));
     for answer in futures::future::join_all((0..CALLS).map(|_| call(&peer))).await {
         answer.unwrap();
@@ -155,7 +155,7 @@ async fn a_service_that_has_a_place_for_one_connection_answers_all_calls_that_co
 }
 
 #[tokio::test]
-async fn a_call_has_an_id_that_it_keeps_when_it_is_delivered_again() {
+async fn a_call_delivered_again_keeps_its_id() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
     let (_running, memory, _) = serve(service, Faults::from_fn(|_| Some(Fault::Twice)), &runtime).await;

@@ -1,12 +1,12 @@
-//! Callers that take without giving: what they may have, and for how long.
+//! Limits and timeouts for clients that misbehave.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use runtime::{
     Faults, Runtime, Service,
     channel::Peer,
-    places::Places,
-    serve::{Capacity, Limits, Patience, Running},
+    permits::Permits,
+    serve::{Capacity, Limits, GrpcTimeouts, Running},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,24 +18,24 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::server::{Behaviour, Echo, call, policy, serve};
 
-/// Far longer than any of these should take.
+/// Far longer than any of these tests should take.
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(200);
-const PATIENT: Patience = Patience {
+const LONG_TIMEOUTS: GrpcTimeouts = GrpcTimeouts {
     handshake: LONG,
     idle: LONG,
     answer: LONG,
-    age: LONG,
+    max_age: LONG,
     grace: LONG,
 };
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-async fn open(echo: &Echo, capacity: Capacity, patience: Patience) -> (Running, Peer) {
+async fn open(echo: &Echo, capacity: Capacity, timeouts: GrpcTimeouts) -> (Running, Peer) {
     let runtime = Runtime {
         limits: Limits {
             capacity,
-            patience,
+            timeouts,
             ..Limits::default()
         },
         ..Runtime::system()
@@ -45,34 +45,34 @@ async fn open(echo: &Echo, capacity: Capacity, patience: Patience) -> (Running, 
     (running, tcp)
 }
 
-fn roomy() -> Capacity {
+fn ample_capacity() -> Capacity {
     Capacity::new(100, 100)
 }
 
-/// A frame of HTTP/2.
+/// An HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The client's greeting, with this window for each answer.
-fn greeting(window: u32) -> Vec<u8> {
+/// The client's preface and settings, with this flow-control window for each answer.
+fn handshake(window: u32) -> Vec<u8> {
     let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
     [PREFACE, &frame(4, 0, 0, &initial_window_size)].concat()
 }
 
-/// A call without a message in it worth naming.
-fn asking(stream: u32) -> Vec<u8> {
-    calling("Echo", stream)
+/// A call of `Echo` with an empty message.
+fn echo_call(stream: u32) -> Vec<u8> {
+    call_frames("Echo", stream)
 }
 
-/// The same, of this method.
-fn calling(method: &str, stream: u32) -> Vec<u8> {
-    [beginning(method, stream), frame(0, 1, stream, &[0; 5])].concat()
+/// A call of this method with an empty message.
+fn call_frames(method: &str, stream: u32) -> Vec<u8> {
+    [request_headers(method, stream), frame(0, 1, stream, &[0; 5])].concat()
 }
 
-/// The head of a call.
-fn beginning(method: &str, stream: u32) -> Vec<u8> {
+/// The headers of a call.
+fn request_headers(method: &str, stream: u32) -> Vec<u8> {
     let path = format!("/test.v1.EchoService/{method}");
     let mut headers = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
     headers.extend_from_slice(path.as_bytes());
@@ -94,68 +94,68 @@ async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
 
 /// Waits until the server closes the connection.
 async fn closed(mut stream: TcpStream) {
-    // Either way it is closed.
+    // An error means closed, too.
     let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut Vec::new()))
         .await
         .unwrap();
 }
 
-/// Whether the server serves it: it speaks first.
-async fn is_taken_in(stream: &mut TcpStream) -> bool {
+/// Whether the server serves the connection: then the server sends its settings.
+async fn is_served(stream: &mut TcpStream) -> bool {
     let read = tokio::time::timeout(LONG, stream.read(&mut [0; 9])).await.unwrap();
     read.is_ok_and(|bytes| bytes > 0)
 }
 
 #[tokio::test]
-async fn a_connection_that_does_not_begin_is_closed_and_one_that_calls_stays() {
+async fn a_connection_without_handshake_is_closed_and_one_with_calls_stays() {
     let echo = Echo::new();
-    let patience = Patience {
+    let timeouts = GrpcTimeouts {
         handshake: SHORT,
-        ..PATIENT
+        ..LONG_TIMEOUTS
     };
-    let (running, peer) = open(&echo, roomy(), patience).await;
-    let mut used = connect(running.address, &greeting(65_535)).await;
-    used.write_all(&asking(1)).await.unwrap();
+    let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
+    let mut used = connect(running.address, &handshake(65_535)).await;
+    used.write_all(&echo_call(1)).await.unwrap();
     for hello in [&b""[..], &PREFACE[..10], PREFACE] {
         closed(connect(running.address, hello).await).await;
     }
     call(&peer).await.unwrap();
-    used.write_all(&asking(3)).await.unwrap();
+    used.write_all(&echo_call(3)).await.unwrap();
     while echo.calls() < 3 {
-        assert!(is_taken_in(&mut used).await, "it is still there");
+        assert!(is_served(&mut used).await, "it is still there");
     }
     running.stop(LONG).await;
 }
 
 #[tokio::test]
-async fn a_connection_without_calls_is_dismissed_in_time() {
+async fn an_idle_connection_is_closed_after_its_timeout() {
     let echo = Echo::new();
-    let patience = Patience { idle: SHORT, ..PATIENT };
-    let patience = Patience {
+    let timeouts = GrpcTimeouts { idle: SHORT, ..LONG_TIMEOUTS };
+    let timeouts = GrpcTimeouts {
         handshake: SHORT,
-        ..patience
+        ..timeouts
     };
-    let (running, peer) = open(&echo, roomy(), patience).await;
+    let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
     call(&peer).await.unwrap();
-    closed(connect(running.address, &greeting(65_535)).await).await;
-    // A client of ours connects anew, without a call that fails.
+    closed(connect(running.address, &handshake(65_535)).await).await;
+    // The runtime's own client reconnects without a failed call.
     call(&peer).await.unwrap();
     running.stop(LONG).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_takes_costs_its_connection_whatever_the_window() {
+async fn an_unread_answer_closes_its_connection_whatever_the_window() {
     for window in [0, 1] {
         let echo = Echo::new();
-        let patience = Patience {
+        let timeouts = GrpcTimeouts {
             answer: SHORT,
-            ..PATIENT
+            ..LONG_TIMEOUTS
         };
-        let (running, peer) = open(&echo, roomy(), patience).await;
+        let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
         call(&peer).await.unwrap();
-        let mut greedy = connect(running.address, &greeting(window)).await;
+        let mut greedy = connect(running.address, &handshake(window)).await;
         for stream in [1, 3, 5] {
-            greedy.write_all(&asking(stream)).await.unwrap();
+            greedy.write_all(&echo_call(stream)).await.unwrap();
         }
         closed(greedy).await;
         assert_eq!(echo.calls(), 4);
@@ -165,15 +165,15 @@ async fn an_answer_that_nobody_takes_costs_its_connection_whatever_the_window() 
 }
 
 #[tokio::test]
-async fn a_handler_that_takes_its_time_costs_no_connection() {
+async fn a_slow_handler_closes_no_connection() {
     let echo = Echo::new();
-    let patience = Patience {
+    let timeouts = GrpcTimeouts {
         handshake: SHORT,
         idle: SHORT,
         answer: SHORT,
-        ..PATIENT
+        ..LONG_TIMEOUTS
     };
-    let (running, _) = open(&echo, roomy(), patience).await;
+    let (running, _) = open(&echo, ample_capacity(), timeouts).await;
     echo.behave(Behaviour::Hang);
     let mut slow = policy(Faults::none());
     slow.deadline = 5 * SHORT;
@@ -185,10 +185,10 @@ async fn a_handler_that_takes_its_time_costs_no_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_with_only_a_stream_ends_when_it_is_old_and_its_client_is_told() {
+async fn an_old_connection_ends_its_stream_with_a_status() {
     let echo = Echo::new();
-    let patience = Patience { age: SHORT, ..PATIENT };
-    let (running, peer) = open(&echo, roomy(), patience).await;
+    let timeouts = GrpcTimeouts { max_age: SHORT, ..LONG_TIMEOUTS };
+    let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
     let address = format!("http://{}", running.address);
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
     let asked = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
@@ -201,20 +201,20 @@ async fn a_connection_with_only_a_stream_ends_when_it_is_old_and_its_client_is_t
 }
 
 #[tokio::test]
-async fn one_address_has_its_share_of_the_connections_and_those_beyond_are_closed_at_once() {
-    let (running, _) = open(&Echo::new(), Capacity::new(3, 2), PATIENT).await;
+async fn one_address_gets_its_limit_of_connections_and_further_ones_are_closed() {
+    let (running, _) = open(&Echo::new(), Capacity::new(3, 2), LONG_TIMEOUTS).await;
     let address = running.address;
     let mut first = connect(address, b"").await;
     let mut second = connect(address, b"").await;
-    assert!(is_taken_in(&mut first).await && is_taken_in(&mut second).await);
+    assert!(is_served(&mut first).await && is_served(&mut second).await);
     closed(connect(address, b"").await).await;
     let mut other = connect_from([127, 0, 0, 2], address).await;
-    assert!(is_taken_in(&mut other).await);
+    assert!(is_served(&mut other).await);
     closed(connect_from([127, 0, 0, 3], address).await).await;
-    // A place that was left is there again.
+    // A released permit can be acquired again.
     drop(other);
     let again = async {
-        while !is_taken_in(&mut connect_from([127, 0, 0, 3], address).await).await {
+        while !is_served(&mut connect_from([127, 0, 0, 3], address).await).await {
             tokio::task::yield_now().await;
         }
     };
@@ -225,18 +225,18 @@ async fn one_address_has_its_share_of_the_connections_and_those_beyond_are_close
 #[tokio::test]
 async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
     let echo = Echo::new();
-    let (running, peer) = open(&echo, Capacity::new(3, 3), PATIENT).await;
+    let (running, peer) = open(&echo, Capacity::new(3, 3), LONG_TIMEOUTS).await;
     let silent = connect(running.address, b"").await;
-    let idle = connect(running.address, &greeting(65_535)).await;
-    let mut unread = connect(running.address, &greeting(0)).await;
-    unread.write_all(&asking(1)).await.unwrap();
+    let idle = connect(running.address, &handshake(65_535)).await;
+    let mut unread = connect(running.address, &handshake(0)).await;
+    unread.write_all(&echo_call(1)).await.unwrap();
     let calls = async {
         while call(&peer).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(LONG, calls).await.expect("a newcomer gets in");
-    // Not necessarily all of them had to go; but no newcomer waits for their patience to end.
+    // Not all of them need to be closed. The newcomer must not wait for the timeouts.
     drop((silent, idle, unread));
     running.stop(LONG).await;
 }
@@ -244,7 +244,7 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
 const HEADERS: u8 = 1;
 const GOAWAY: u8 = 7;
 
-/// Its kind, its stream and its payload.
+/// Kind, stream and payload.
 async fn next_frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
     let mut head = [0; 9];
     tokio::time::timeout(LONG, stream.read_exact(&mut head))
@@ -257,7 +257,7 @@ async fn next_frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
     (kind, u32::from_be_bytes(of_stream), payload)
 }
 
-/// Reads frames until one of these kinds comes.
+/// Reads frames until one of these kinds arrives.
 async fn next_of(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
     loop {
         let (kind, ..) = next_frame(stream).await;
@@ -270,20 +270,20 @@ async fn next_of(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
 #[tokio::test]
 async fn idle_connections_make_room_for_no_more_than_come() {
     let echo = Echo::new();
-    let capacity = Capacity::with_room(Places::new(4, 4), 1000);
-    let (running, peer) = open(&echo, capacity.clone(), PATIENT).await;
+    let capacity = Capacity::with_memory(Permits::new(4, 4), 1000);
+    let (running, peer) = open(&echo, capacity.clone(), LONG_TIMEOUTS).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
-        let mut stream = connect(running.address, &greeting(65_535)).await;
-        stream.write_all(&asking(1)).await.unwrap();
+        let mut stream = connect(running.address, &handshake(65_535)).await;
+        stream.write_all(&echo_call(1)).await.unwrap();
         assert_eq!(next_of(&mut stream, &[HEADERS, GOAWAY]).await, HEADERS);
         idle.push(stream);
     }
-    // That memory is short is no reason: they hold none. Who came later and has not begun has to go.
+    // Memory pressure does not evict idle connections, which hold no memory. It closes a newer one without handshake.
     let untaken = capacity.answer(1000);
     closed(connect(running.address, b"").await).await;
     drop(untaken);
-    let _last = connect(running.address, &greeting(65_535)).await;
+    let _last = connect(running.address, &handshake(65_535)).await;
     let mut oldest = idle.remove(0);
     let calls = async {
         while call(&peer).await.is_err() {
@@ -297,8 +297,8 @@ async fn idle_connections_make_room_for_no_more_than_come() {
     let (newcomer, ()) = tokio::join!(tokio::time::timeout(LONG, calls), leaves);
     newcomer.expect("it gets in");
     for mut stream in idle {
-        stream.write_all(&asking(3)).await.unwrap();
-        // The end of the first answer, and the second one.
+        stream.write_all(&echo_call(3)).await.unwrap();
+        // The trailers of the first answer, and the headers of the second.
         for _ in 0..2 {
             assert_eq!(
                 next_of(&mut stream, &[HEADERS, GOAWAY]).await,
@@ -310,7 +310,7 @@ async fn idle_connections_make_room_for_no_more_than_come() {
     running.stop(LONG).await;
 }
 
-/// Waits until one of them is closed, and takes it out.
+/// Waits until one of the connections is closed, and removes it.
 async fn one_closes(held: &mut Vec<TcpStream>) {
     let reads = held.iter_mut().map(|stream| {
         Box::pin(async {
@@ -323,24 +323,24 @@ async fn one_closes(held: &mut Vec<TcpStream>) {
 }
 
 #[tokio::test]
-async fn idle_connections_that_do_not_leave_when_they_are_told_keep_no_newcomer_out() {
+async fn idle_connections_that_ignore_goaway_keep_no_newcomer_out() {
     const HELD: usize = 12;
-    let (running, _) = open(&Echo::new(), Capacity::new(HELD, HELD), PATIENT).await;
+    let (running, _) = open(&Echo::new(), Capacity::new(HELD, HELD), LONG_TIMEOUTS).await;
     let mut held = Vec::new();
     for _ in 0..HELD {
-        let mut stream = connect(running.address, &greeting(65_535)).await;
-        assert!(is_taken_in(&mut stream).await);
+        let mut stream = connect(running.address, &handshake(65_535)).await;
+        assert!(is_served(&mut stream).await);
         held.push(stream);
     }
-    // They have to be idle for a while first.
+    // Only connections that have been idle for a while are evicted.
     while tokio::time::timeout(SHORT, one_closes(&mut held)).await.is_err() {
         closed(connect(running.address, b"").await).await;
     }
-    // From here on nobody comes while one is waited for: it would remind those that were told.
+    // From here on no newcomer comes during a wait: a newcomer would trigger further evictions.
     let mut newcomers = Vec::new();
     while newcomers.len() < HELD / 2 {
-        let mut newcomer = connect(running.address, &greeting(65_535)).await;
-        if is_taken_in(&mut newcomer).await {
+        let mut newcomer = connect(running.address, &handshake(65_535)).await;
+        if is_served(&mut newcomer).await {
             newcomers.push(newcomer);
         } else {
             let closes = tokio::time::timeout(LONG / 2, one_closes(&mut held)).await;
@@ -351,14 +351,14 @@ async fn idle_connections_that_do_not_leave_when_they_are_told_keep_no_newcomer_
 }
 
 #[tokio::test]
-async fn answers_that_nobody_takes_have_so_much_room_and_no_more() {
+async fn unread_answers_use_bounded_memory() {
     let echo = Echo::new();
-    // An answer has 5 bytes. A new one is made while less than four times the room is on its way.
-    let capacity = Capacity::with_room(Places::new(100, 100), 10);
-    let (running, peer) = open(&echo, capacity, PATIENT).await;
-    let mut greedy = connect(running.address, &greeting(0)).await;
+    // An answer has 5 bytes. New answers are made below four times the memory.
+    let capacity = Capacity::with_memory(Permits::new(100, 100), 10);
+    let (running, peer) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    let mut greedy = connect(running.address, &handshake(0)).await;
     for stream in 0..50 {
-        greedy.write_all(&asking(2 * stream + 1)).await.unwrap();
+        greedy.write_all(&echo_call(2 * stream + 1)).await.unwrap();
     }
     closed(greedy).await;
     assert!(echo.calls() < 50, "{} answers were made", echo.calls());
@@ -370,14 +370,14 @@ const WINDOW_UPDATE: u8 = 8;
 const PING: u8 = 6;
 
 #[tokio::test]
-async fn what_waits_for_room_on_a_connection_is_one_message_of_the_largest_size_at_most() {
+async fn requests_that_wait_for_memory_are_limited_to_one_largest_message_per_connection() {
     let echo = Echo::new();
-    let capacity = Capacity::with_room(Places::new(100, 100), 10);
+    let capacity = Capacity::with_memory(Permits::new(100, 100), 10);
     let untaken = capacity.answer(1000);
-    let (running, _) = open(&echo, capacity, PATIENT).await;
-    let mut waiting = connect(running.address, &greeting(65_535)).await;
-    waiting.write_all(&beginning("Echo", 1)).await.unwrap();
-    // As much as may come without being asked for.
+    let (running, _) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    let mut waiting = connect(running.address, &handshake(65_535)).await;
+    waiting.write_all(&request_headers("Echo", 1)).await.unwrap();
+    // As much as the initial window allows.
     for _ in 0..4 {
         waiting.write_all(&frame(0, 0, 1, &[0; 16_000])).await.unwrap();
     }
@@ -393,7 +393,7 @@ async fn what_waits_for_room_on_a_connection_is_one_message_of_the_largest_size_
                     asked = true;
                 }
             }
-            // It has seen all that came before.
+            // The server has processed all earlier frames.
             (PING, _) if asked => break,
             _ => {}
         }
@@ -403,7 +403,7 @@ async fn what_waits_for_room_on_a_connection_is_one_message_of_the_largest_size_
     running.stop(LONG).await;
 }
 
-/// How many calls were answered with nothing but a status, on a connection that is read to its end.
+/// How many calls were answered with only a status, on a connection that is read to its end.
 async fn refused(mut stream: TcpStream) -> usize {
     let mut frames = Vec::new();
     let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut frames))
@@ -421,18 +421,17 @@ async fn refused(mut stream: TcpStream) -> usize {
 }
 
 #[tokio::test]
-async fn large_answers_that_are_made_at_the_same_time_are_refused_when_there_is_no_room_for_all() {
+async fn concurrent_large_answers_beyond_the_memory_limit_are_refused() {
     let echo = Echo::new();
-    let room = 10 * 1024;
-    let capacity = Capacity::with_room(Places::new(100, 100), room);
-    let (running, peer) = open(&echo, capacity, PATIENT).await;
-    // All find room when they come, and none when the first four of them have been answered. What changes something is told
-    // so all the same.
+    let memory = 10 * 1024;
+    let capacity = Capacity::with_memory(Permits::new(100, 100), memory);
+    let (running, peer) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    // All calls find memory when they arrive, and none once the first four are answered. Answers to changes are sent anyway.
     for (method, withheld) in [("GetEcho", 16 - 4), ("Echo", 0)] {
-        echo.behave(Behaviour::AllAtOnce(room, Arc::new(Barrier::new(16))));
-        let mut greedy = connect(running.address, &greeting(0)).await;
+        echo.behave(Behaviour::AllAtOnce(memory, Arc::new(Barrier::new(16))));
+        let mut greedy = connect(running.address, &handshake(0)).await;
         for stream in 0..16 {
-            greedy.write_all(&calling(method, 2 * stream + 1)).await.unwrap();
+            greedy.write_all(&call_frames(method, 2 * stream + 1)).await.unwrap();
         }
         assert_eq!(refused(greedy).await, withheld, "{method}");
     }
@@ -442,33 +441,33 @@ async fn large_answers_that_are_made_at_the_same_time_are_refused_when_there_is_
 }
 
 #[tokio::test]
-async fn a_request_that_waits_for_room_costs_its_client_no_connection() {
+async fn a_request_that_waits_for_memory_keeps_its_connection() {
     let echo = Echo::new();
-    let capacity = Capacity::with_room(Places::new(100, 100), 10);
+    let capacity = Capacity::with_memory(Permits::new(100, 100), 10);
     let untaken = capacity.answer(1000);
-    let (running, _) = open(&echo, capacity, PATIENT).await;
-    let mut waiting = connect(running.address, &greeting(65_535)).await;
-    waiting.write_all(&asking(1)).await.unwrap();
-    // Those that let the server wait are closed meanwhile, one after another.
+    let (running, _) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    let mut waiting = connect(running.address, &handshake(65_535)).await;
+    waiting.write_all(&echo_call(1)).await.unwrap();
+    // Meanwhile connections that make the server wait are closed, one after another.
     for _ in 0..2 {
         closed(connect(running.address, b"").await).await;
     }
     assert_eq!(echo.calls(), 0);
     drop(untaken);
     while echo.calls() == 0 {
-        assert!(is_taken_in(&mut waiting).await, "it is still there");
+        assert!(is_served(&mut waiting).await, "it is still there");
     }
     running.stop(LONG).await;
 }
 
 #[test]
-fn the_usual_patience_is_what_the_documents_say() {
-    let usual = Patience {
+fn the_default_timeouts_are_what_the_documents_say() {
+    let usual = GrpcTimeouts {
         handshake: Duration::from_secs(10),
         idle: Duration::from_mins(2),
         answer: Duration::from_secs(30),
-        age: Duration::from_mins(5),
+        max_age: Duration::from_mins(5),
         grace: Duration::from_secs(90),
     };
-    assert_eq!(Patience::default(), usual);
+    assert_eq!(GrpcTimeouts::default(), usual);
 }

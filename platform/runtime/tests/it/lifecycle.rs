@@ -1,4 +1,4 @@
-//! How services stop, and how one says that it is not well.
+//! Graceful stops, and readiness.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use crate::server::{Behaviour, Echo, call, serve};
 
 #[tokio::test]
-async fn a_stopped_service_refuses_and_idle_connections_do_not_hold_it_up() {
+async fn a_stopped_service_refuses_calls_and_idle_connections_delay_no_stop() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
     let (running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
@@ -59,7 +59,7 @@ async fn a_stop_waits_for_a_call_in_flight_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_transactions_once_nobody_can_begin_one() {
+async fn a_stop_waits_for_transactions_last() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let (transactions, background) = (Tasks::new(), runtime.tasks.clone());
     let service = Service::new("echo", echo, runtime.tasks.clone()).waits_for(transactions.clone());
@@ -84,7 +84,7 @@ async fn a_stop_waits_for_transactions_once_nobody_can_begin_one() {
 }
 
 #[tokio::test]
-async fn idle_connections_streams_and_half_requests_hold_up_no_stop() {
+async fn idle_connections_streams_and_partial_requests_delay_no_stop() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
     let (running, _memory, _) = serve(service, Faults::none(), &runtime).await;
@@ -98,7 +98,7 @@ async fn idle_connections_streams_and_half_requests_hold_up_no_stop() {
         .into_inner();
     let status = |status: ServingStatus| HealthCheckResponse { status: status.into() };
     assert_eq!(watch.message().await.unwrap(), Some(status(ServingStatus::Serving)));
-    // A handler that never gets its request whole: it has not begun.
+    // A request that never arrives completely, so that its handler does not begin.
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
     let half = tonic::Request::new(futures::stream::pending::<()>());
@@ -107,7 +107,7 @@ async fn idle_connections_streams_and_half_requests_hold_up_no_stop() {
 
     let began = Instant::now();
     let stop = async {
-        // The request is on its way when the service says that it stops.
+        // The request is in flight when the stop begins.
         tokio::task::yield_now().await;
         running.stop(Duration::from_mins(1)).await;
     };
@@ -115,7 +115,7 @@ async fn idle_connections_streams_and_half_requests_hold_up_no_stop() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(echo.calls(), 0);
     refused.unwrap_err();
-    // It was closed: what the server says first is all that comes.
+    // The connection is closed: only the server's first frames arrive.
     silent.read_to_end(&mut Vec::new()).await.unwrap();
     assert_eq!(
         watch.message().await.unwrap(),
@@ -126,11 +126,11 @@ async fn idle_connections_streams_and_half_requests_hold_up_no_stop() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_any_more_holds_up_no_stop() {
+async fn a_silent_client_delays_no_stop() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let service = Service::new("echo", echo, runtime.tasks.clone());
     let (running, ..) = serve(service, Faults::none(), &runtime).await;
-    // The preface and empty settings; what the server asks is never answered.
+    // The preface and empty settings. The client never answers the server's frames.
     let mut frozen = TcpStream::connect(running.address).await.unwrap();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     frozen.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
@@ -143,7 +143,7 @@ async fn a_client_that_says_nothing_any_more_holds_up_no_stop() {
 }
 
 #[tokio::test]
-async fn a_background_task_that_panics_is_started_again_and_shows_in_readiness_until_it_runs() {
+async fn a_panicked_background_task_is_restarted_and_unready_until_it_runs() {
     let (echo, runtime) = (Echo::new(), Runtime::system());
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let (first, starts) = (Mutex::new(Some(gone)), Arc::new(AtomicUsize::new(0)));

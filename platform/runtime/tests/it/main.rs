@@ -1,4 +1,4 @@
-//! Calls between services as they really are: over memory and over TCP, with what can go wrong with them.
+//! Calls between services in memory and over TCP, with faults.
 
 #![allow(
     clippy::unwrap_used,

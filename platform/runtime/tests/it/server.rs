@@ -1,4 +1,4 @@
-//! A service with one method, whose behaviour a test sets.
+//! A service with one method, whose behaviour the test sets.
 
 use std::{
     convert::Infallible,
@@ -22,13 +22,13 @@ use tonic::{Request, Response, Status, body::Body, server::NamedService};
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
-/// What the method does.
+/// The behaviour of the method.
 #[derive(Debug, Clone)]
 pub(crate) enum Behaviour {
     Answer,
-    /// Whatever is called but [`OTHER`] gets no answer.
+    /// Only [`OTHER`] is answered.
     Hang,
-    /// An answer of so many bytes, once as many calls have come as the barrier waits for.
+    /// An answer of this many bytes, after as many calls have arrived as the barrier waits for.
     AllAtOnce(usize, Arc<Barrier>),
     Panic,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Echo {
     pub(crate) behaviour: Arc<Mutex<Behaviour>>,
     pub(crate) calls: Arc<AtomicUsize>,
     pub(crate) seen: Arc<Mutex<Option<RequestContext>>>,
-    /// Of the calls, in order.
+    /// The ids of the calls, in order.
     pub(crate) ids: Arc<Mutex<Vec<Option<Uuid>>>>,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn policy(faults: Faults) -> Policy {
     }
 }
 
-/// Serves it in this process and on a port; channels both ways.
+/// Serves the service in memory and on a port, and returns a channel for each.
 pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -> (Running, Peer, Peer) {
     let interface: testing::Interface = (tonic_health::pb::FILE_DESCRIPTOR_SET, |status| status);
     let (memory, running) = testing::serve(service, interface, policy(faults.clone()), runtime).await;
@@ -119,12 +119,12 @@ pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -
     (running, memory, tcp)
 }
 
-/// One call.
+/// Calls the method.
 pub(crate) async fn call(peer: &Peer) -> Result<(), Status> {
     call_method(peer, PathAndQuery::from_static("/test.v1.EchoService/Echo")).await
 }
 
-/// The method that always answers.
+/// Another method, which always answers.
 pub(crate) static OTHER: LazyLock<PathAndQuery> =
     LazyLock::new(|| PathAndQuery::from_static("/test.v1.EchoService/Other"));
 

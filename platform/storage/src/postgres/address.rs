@@ -1,4 +1,4 @@
-//! Where a PostgreSQL database is, and what is wrong when it cannot be used.
+//! Addresses of PostgreSQL databases, and explanations of connection errors.
 
 mod url;
 
@@ -10,16 +10,16 @@ use sqlx::{migrate::MigrateError, postgres::PgConnectOptions};
 use crate::OpenError;
 pub use sqlx::postgres::PgSslMode;
 
-/// A database, and the variables that name it. The password does not show.
+/// A database address, and the variables that set it. Never shows the password.
 #[derive(Clone)]
 pub struct PostgresAddress {
     connect: Box<PgConnectOptions>,
     variables: Variables,
-    /// What is odd about it, though it can be used.
+    /// Settings that work but are doubtful.
     warnings: Vec<&'static str>,
 }
 
-/// Which variable to correct.
+/// The variable to correct for each kind of error.
 #[derive(Debug, Clone, Copy)]
 struct Variables {
     address: &'static str,
@@ -29,7 +29,7 @@ struct Variables {
     ca_file: &'static str,
 }
 
-/// The parts of an address that has no URL.
+/// An address given as parts instead of a URL.
 #[derive(Clone, Copy)]
 pub struct PostgresParts<'a> {
     pub host: &'a str,
@@ -40,24 +40,24 @@ pub struct PostgresParts<'a> {
     pub tls: PostgresTls<'a>,
 }
 
-/// What a server has to show.
+/// TLS requirements.
 #[derive(Debug, Clone, Copy)]
 pub struct PostgresTls<'a> {
     pub mode: PgSslMode,
-    /// The certificates (PEM) of who vouches for it, beside the public authorities.
+    /// The certificates (PEM) of an authority that is trusted beside the public authorities.
     pub ca_file: Option<&'a Path>,
 }
 
 impl PostgresTls<'_> {
-    /// With `require` they are looked at when a file says whose they must be, as `libpq` does.
-    pub const fn looks_at_certificates(&self) -> bool {
+    /// Whether the server's certificate is verified. `require` with a CA file verifies, as in `libpq`.
+    pub const fn verifies_certificates(&self) -> bool {
         match self.mode() {
             PgSslMode::VerifyCa | PgSslMode::VerifyFull => true,
             PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer | PgSslMode::Require => false,
         }
     }
 
-    /// What sqlx is told: alone it looks at no certificate with `require`.
+    /// The mode for sqlx, which alone never verifies with `require`.
     const fn mode(&self) -> PgSslMode {
         match (self.mode, self.ca_file) {
             (PgSslMode::Require, Some(_)) => PgSslMode::VerifyCa,
@@ -75,8 +75,8 @@ impl PostgresAddress {
             return Err(ConfigError::new(variable, wants));
         }
         check_login(variable, url)?;
-        let (url, has_unknown) = url::known_part(url);
-        // What the parser says may quote the URL, with its password.
+        let (url, has_unknown) = url::drop_unknown_parameters(url);
+        // The parser's error may quote the URL with its password.
         let connect: PgConnectOptions = url.parse().map_err(|_| ConfigError::new(variable, wants))?;
         let mode = url::mode(variable, &url, connect.get_ssl_mode())?;
         let address = Self {
@@ -93,10 +93,10 @@ impl PostgresAddress {
                 .into_iter()
                 .collect(),
         };
-        address.checked()
+        address.validated()
     }
 
-    /// The same from its parts, which are `DB_HOST` and its neighbours.
+    /// Builds the address from `DB_HOST` and the other `DB_*` variables.
     pub fn from_parts(parts: PostgresParts<'_>) -> Result<Self, ConfigError> {
         let mut connect = PgConnectOptions::new_without_pgpass()
             .host(parts.host)
@@ -121,11 +121,11 @@ impl PostgresAddress {
             },
             warnings: Vec::new(),
         };
-        address.checked()
+        address.validated()
     }
 
-    /// Refuses what would be shown as a host or a database and may be a login.
-    fn checked(mut self) -> Result<Self, ConfigError> {
+    /// Refuses a host or a database name that may contain a login: messages show both.
+    fn validated(mut self) -> Result<Self, ConfigError> {
         if !is_host(self.connect.get_host().trim_start_matches('[').trim_end_matches(']')) {
             let wants = "must be a host alone: a name or an address, without user, password and port";
             return Err(ConfigError::new(self.variables.address, wants));
@@ -143,8 +143,8 @@ impl PostgresAddress {
         Ok(self)
     }
 
-    /// Says what is odd about it.
-    pub(crate) fn warn(&self) {
+    /// Logs a warning for each doubtful setting.
+    pub(crate) fn log_warnings(&self) {
         for warning in &self.warnings {
             tracing::warn!("{}: {warning}", self.variables.tls);
         }
@@ -165,17 +165,17 @@ impl PostgresAddress {
     }
 
     pub(crate) fn problem(&self, problem: &str) -> OpenError {
-        self.problem_of(self.variables.address, problem)
+        self.problem_with(self.variables.address, problem)
     }
 
-    fn problem_of(&self, variable: &'static str, problem: &str) -> OpenError {
+    fn problem_with(&self, variable: &'static str, problem: &str) -> OpenError {
         OpenError::Engine {
             variable,
             problem: format!("PostgreSQL at {self}: {problem}"),
         }
     }
 
-    /// Why a connection was not made, and what to do.
+    /// Explains why connecting failed, and what to do.
     pub(crate) fn explain(&self, error: &sqlx::Error) -> OpenError {
         let database = self.connect.get_database().unwrap_or("of that user");
         let code = error
@@ -186,17 +186,17 @@ impl PostgresAddress {
             ("28P01" | "28000", _) => self.variables.login,
             ("3D000", _) => self.variables.database,
             (_, sqlx::Error::Tls(_)) => self.variables.tls,
-            (_, sqlx::Error::Io(source)) if is_stranger(source) => self.variables.ca_file,
+            (_, sqlx::Error::Io(source)) if is_unknown_issuer(source) => self.variables.ca_file,
             _ => self.variables.address,
         };
         let problem = match (&*code, error) {
             // invalid_password, invalid_authorization_specification
-            // The user is not repeated: it may be what the password was written for.
+            // The message does not name the user: somebody may have put the password there.
             ("28P01" | "28000", _) => "does not let this user in; check the user and the password".to_owned(),
             // invalid_catalog_name
             ("3D000", _) => format!("has no database {database}; create it, or name another"),
             ("53300", _) => "has no connection left; raise its max_connections, or run fewer processes".to_owned(),
-            (_, sqlx::Error::Io(source)) if is_stranger(source) => {
+            (_, sqlx::Error::Io(source)) if is_unknown_issuer(source) => {
                 format!("has a certificate that nobody known vouches for ({source}); name the file of who does")
             }
             (_, sqlx::Error::Io(source)) if source.kind() == ErrorKind::InvalidData => {
@@ -208,7 +208,7 @@ impl PostgresAddress {
             (_, sqlx::Error::Tls(source)) => format!("cannot be reached by TLS ({source}); see sslmode"),
             (_, error) => format!("cannot be used ({error})"),
         };
-        self.problem_of(variable, &problem)
+        self.problem_with(variable, &problem)
     }
 
     pub(crate) fn explain_migration(&self, schema: &str, error: &MigrateError) -> OpenError {
@@ -220,8 +220,8 @@ impl PostgresAddress {
     }
 }
 
-/// Whether a certificate was refused because it is not known who signed it, and not for the name in it.
-fn is_stranger(error: &std::io::Error) -> bool {
+/// Whether a certificate was rejected for its unknown issuer, and not for its name.
+fn is_unknown_issuer(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::InvalidData && error.to_string().contains("UnknownIssuer")
 }
 
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_by_its_variable() {
+    fn a_malformed_address_is_refused_naming_the_variable() {
         for wrong in ["", "db:5432", "mysql://me@db/shop", "postgres://me:secret@db:port/shop"] {
             let error = PostgresAddress::from_url("DATABASE_URL", wrong)
                 .unwrap_err()

@@ -1,68 +1,68 @@
-//! Bounded reading in PostgreSQL: connections of its own, and statements that the server ends.
+//! Bounded reads in PostgreSQL: own connections, and statements with a server-side timeout.
 
 use futures::future::BoxFuture;
 use runtime::Tasks;
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 
-use super::{Postgres, pool, reader::Borrowed};
+use super::{Postgres, pool, reader::CheckedOut};
 use crate::{
     StoreError,
-    bounded::{BoundedError, Bounds, Turns},
+    bounded::{BoundedError, Bounds, ReadLimiter},
 };
 
-/// What is read here is found by indexes, by one worker for each reader. A plan that is expensive on paper is not compiled.
+/// Bounded reads use indexes and one worker each. JIT is off: it would compile plans that only look expensive.
 const SESSION: [(&str, &str); 3] = [
     ("enable_seqscan", "off"),
     ("max_parallel_workers_per_gather", "0"),
     ("jit", "off"),
 ];
-/// The server ends by itself what nobody waits for any more.
+/// Makes the server end the statement at the deadline.
 const LIMIT: &str = "SELECT set_config('statement_timeout', $1, false)";
 
-/// Readers that take nothing from the others but the time of as many server processes as may read at once. Clones share them.
+/// Bounded readers. They share only the server's CPU with other work: at most `concurrent` processes. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct PostgresBounded {
     pool: PgPool,
-    turns: Turns,
-    /// What reads now; it ends by itself, soon.
+    limiter: ReadLimiter,
+    /// Running reads. Each has a deadline.
     tasks: Tasks,
 }
 
 impl Postgres {
-    /// Connections for bounded reading, apart from those of all others. They use indexes wherever there is one.
+    /// Opens connections for bounded reads, apart from all others. They use an index wherever one exists.
     pub fn bounded(&self, bounds: Bounds) -> PostgresBounded {
         let connect = self.pool.connect_options().as_ref().clone().options(SESSION);
         PostgresBounded {
-            pool: pool(bounds.at_once.into(), connect),
-            turns: Turns::new(bounds),
+            pool: pool(bounds.concurrent.into(), connect),
+            limiter: ReadLimiter::new(bounds),
             tasks: self.tasks.clone(),
         }
     }
 }
 
 impl PostgresBounded {
-    /// Reads by single statements. When the time is over the server ends the one that it is at. When the caller goes away the
-    /// turn lasts on until that statement ends: the server does not work for more readers than may read at once.
+    /// Runs single read-only statements. The server ends the running statement at the deadline. If the caller goes away, the
+    /// permit is held until that statement ends, so that the server never works for more than `concurrent` readers.
     pub async fn run<T, F>(&self, work: F) -> Result<T, BoundedError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let turn = self.turns.take().await?;
+        let permit = self.limiter.acquire().await?;
         let pool = self.pool.clone();
         let reading = async move {
             let answer = async {
-                let mut connection = Borrowed::from(&pool).await?;
-                let left = turn.until.saturating_duration_since(Instant::now());
-                // Later than the clock here, which says by what the statement was ended.
+                let mut connection = CheckedOut::acquire(&pool).await?;
+                let left = permit.deadline.saturating_duration_since(Instant::now());
+                // 1 ms past the deadline here: `permit.run` must see the deadline reached when the server ends the statement.
                 let left = format!("{}ms", left.as_millis() + 1);
                 sqlx::query(LIMIT).bind(left).execute(&mut **connection).await?;
                 let value = work(&mut connection).await?;
-                connection.give_back();
+                connection.release();
                 Ok(value)
             };
-            turn.limit(answer).await
+            permit.run(answer).await
         };
         self.tasks.spawn(reading).await.map_err(StoreError::corrupt)?
     }

@@ -1,4 +1,4 @@
-//! A pool for single statements that read, each of which has an answer in time or fails.
+//! A pool for single read-only statements, each with a timeout.
 
 use std::ops::{Deref, DerefMut};
 
@@ -11,25 +11,25 @@ use sqlx::{
 };
 use tokio::time::{Instant, timeout_at};
 
-/// Executes single statements that read, on any connection.
+/// Executes single read-only statements on any connection of the pool.
 #[derive(Debug, Clone, Copy)]
 pub struct PostgresReader<'a>(pub(super) &'a PgPool);
 
-/// A connection that is closed unless it was given back. The pool asks one that comes back how it is, and waits for that without
-/// an end: where nothing answers any more, its places would all be taken by such questions.
-pub(super) struct Borrowed(Option<PoolConnection<Postgres>>);
+/// A pooled connection that is closed unless it was released. sqlx pings returned connections without a timeout; on a hung
+/// server those pings would fill the pool.
+pub(super) struct CheckedOut(Option<PoolConnection<Postgres>>);
 
-impl Borrowed {
-    pub(super) async fn from(pool: &PgPool) -> Result<Self, Error> {
+impl CheckedOut {
+    pub(super) async fn acquire(pool: &PgPool) -> Result<Self, Error> {
         pool.acquire().await.map(|connection| Self(Some(connection)))
     }
 
-    pub(super) fn give_back(mut self) {
+    pub(super) fn release(mut self) {
         drop(self.0.take());
     }
 }
 
-impl Deref for Borrowed {
+impl Deref for CheckedOut {
     type Target = PoolConnection<Postgres>;
 
     fn deref(&self) -> &Self::Target {
@@ -40,7 +40,7 @@ impl Deref for Borrowed {
     }
 }
 
-impl DerefMut for Borrowed {
+impl DerefMut for CheckedOut {
     fn deref_mut(&mut self) -> &mut Self::Target {
         match &mut self.0 {
             Some(connection) => connection,
@@ -49,7 +49,7 @@ impl DerefMut for Borrowed {
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for CheckedOut {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             drop(connection.detach());
@@ -57,7 +57,7 @@ impl Drop for Borrowed {
     }
 }
 
-/// The server may be hung: then nothing but the clock ends a wait for it.
+/// Limits a statement by the clock: a hung server never answers.
 async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match timeout_at(Instant::now() + STORE_ANSWER, answer).await {
         Ok(answer) => answer,
@@ -74,9 +74,9 @@ impl<'c> Executor<'c> for PostgresReader<'c> {
         E: 'q + Execute<'q, Postgres>,
     {
         let rows = in_time(async {
-            let mut connection = Borrowed::from(self.0).await?;
+            let mut connection = CheckedOut::acquire(self.0).await?;
             let rows: Vec<_> = connection.fetch_many(query).try_collect().await?;
-            connection.give_back();
+            connection.release();
             Ok(rows)
         });
         rows.map_ok(|rows| stream::iter(rows.into_iter().map(Ok)))
@@ -90,9 +90,9 @@ impl<'c> Executor<'c> for PostgresReader<'c> {
         E: 'q + Execute<'q, Postgres>,
     {
         in_time(async {
-            let mut connection = Borrowed::from(self.0).await?;
+            let mut connection = CheckedOut::acquire(self.0).await?;
             let row = connection.fetch_optional(query).await?;
-            connection.give_back();
+            connection.release();
             Ok(row)
         })
         .boxed()
@@ -107,9 +107,9 @@ impl<'c> Executor<'c> for PostgresReader<'c> {
         'c: 'e,
     {
         in_time(async {
-            let mut connection = Borrowed::from(self.0).await?;
+            let mut connection = CheckedOut::acquire(self.0).await?;
             let statement = connection.prepare_with(sql, parameters).await?;
-            connection.give_back();
+            connection.release();
             Ok(statement)
         })
         .boxed()

@@ -10,18 +10,18 @@ use crate::{BoundedError, Bounds};
 
 const COUNTER: Migrations = Migrations(&["CREATE TABLE counter (n bigint NOT NULL UNIQUE CHECK (n < 1000))"]);
 
-/// A schema of its own; `None` when there is no PostgreSQL, which was said.
-struct Place {
+/// A schema of the test's own. `new` prints a note and returns `None` without PostgreSQL.
+struct TestSchema {
     address: PostgresAddress,
-    schema: String,
+    name: String,
 }
 
-impl Place {
+impl TestSchema {
     fn new() -> Option<Self> {
         let url = Engine::PostgreSql.address()?;
         Some(Self {
             address: PostgresAddress::from_url("DATABASE_URL", &url).unwrap(),
-            schema: testing::unique_name(),
+            name: testing::unique_name(),
         })
     }
 
@@ -32,7 +32,7 @@ impl Place {
     async fn open_with(&self, migrations: Migrations) -> Result<Postgres, OpenError> {
         Postgres::open(PostgresOptions {
             address: &self.address,
-            schema: &self.schema,
+            schema: &self.name,
             migrations,
             points: &Points::none(),
         })
@@ -63,24 +63,24 @@ async fn numbers(db: &Postgres) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn processes_that_start_at_once_make_one_schema() {
-    let Some(place) = Place::new() else { return };
-    let opened = join_all((0..8).map(|_| place.open())).await;
+async fn concurrent_starts_create_one_schema() {
+    let Some(schema) = TestSchema::new() else { return };
+    let opened = join_all((0..8).map(|_| schema.open())).await;
     for (n, db) in (0..).zip(opened) {
         insert(&db.unwrap(), n).await.unwrap();
     }
-    let db = place.open().await.unwrap();
+    let db = schema.open().await.unwrap();
     assert_eq!(numbers(&db).await, (0..8).collect::<Vec<_>>());
     assert!(db.is_up().await);
 }
 
 #[tokio::test]
 async fn a_schema_of_a_newer_version_is_refused() {
-    let Some(place) = Place::new() else { return };
+    let Some(schema) = TestSchema::new() else { return };
     let newer = Migrations(&["CREATE TABLE counter (n bigint)", "CREATE TABLE more (n bigint)"]);
-    place.open_with(newer).await.unwrap();
+    schema.open_with(newer).await.unwrap();
     let older = Migrations(&["CREATE TABLE counter (n bigint)"]);
-    let error = place.open_with(older).await.unwrap_err().to_string();
+    let error = schema.open_with(older).await.unwrap_err().to_string();
     assert!(
         error.starts_with("DATABASE_URL: ") && error.contains("newer version"),
         "{error}"
@@ -88,9 +88,9 @@ async fn a_schema_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_says_what_it_is() {
-    let Some(place) = Place::new() else { return };
-    let db = place.open().await.unwrap();
+async fn errors_are_classified() {
+    let Some(schema) = TestSchema::new() else { return };
+    let db = schema.open().await.unwrap();
     insert(&db, 1).await.unwrap();
     assert!(matches!(insert(&db, 1).await, Err(StoreError::Conflict)));
     assert!(matches!(insert(&db, 1000).await, Err(StoreError::Corrupt(_))));
@@ -105,7 +105,7 @@ async fn what_goes_wrong_says_what_it_is() {
         .boxed()
     });
     assert!(matches!(nonsense.await, Err(StoreError::Corrupt(_))));
-    // As while a backup is restored: it may be there later.
+    // A missing table may come back, as while a backup is restored.
     let missing = sqlx::query("SELECT n FROM nowhere").fetch_all(db.reader()).await;
     assert!(matches!(
         missing.map_err(StoreError::from),
@@ -116,11 +116,11 @@ async fn what_goes_wrong_says_what_it_is() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_no_transaction_open() {
-    let Some(place) = Place::new() else { return };
-    let db = place.open().await.unwrap();
+    let Some(schema) = TestSchema::new() else { return };
+    let db = schema.open().await.unwrap();
     for n in 0..50 {
         let mut write = Box::pin(insert(&db, n));
-        // Polled a few times, so that it is dropped in the middle of the acquisition, BEGIN, the statement or COMMIT.
+        // A few polls, so that the future is dropped while acquiring, in BEGIN, in the statement or in COMMIT.
         for _ in 0..n % 10 {
             if futures::poll!(&mut write).is_ready() {
                 break;
@@ -128,11 +128,11 @@ async fn a_caller_that_goes_away_leaves_no_transaction_open() {
             tokio::task::yield_now().await;
         }
     }
-    // Whoever borrows a connection now must be in a transaction of its own: what it writes is there.
+    // Had a connection been left inside a transaction, these writes would be lost.
     for n in 100..150 {
         insert(&db, n).await.unwrap();
     }
-    let other = place.open().await.unwrap();
+    let other = schema.open().await.unwrap();
     assert!(numbers(&other).await.ends_with(&(100..150).collect::<Vec<_>>()));
     let begun = async {
         while numbers(&other).await.len() < 50 + 45 {
@@ -145,8 +145,8 @@ async fn a_caller_that_goes_away_leaves_no_transaction_open() {
 }
 
 #[tokio::test]
-async fn an_address_that_leads_nowhere_is_told_by_its_variable() {
-    let Some(place) = Place::new() else { return };
+async fn a_wrong_address_is_reported_with_its_variable() {
+    let Some(schema) = TestSchema::new() else { return };
     let url = Engine::PostgreSql.address().unwrap();
     let (login, at) = url.split_once('@').unwrap();
     let (host, database) = at.split_once('/').unwrap();
@@ -162,9 +162,9 @@ async fn an_address_that_leads_nowhere_is_told_by_its_variable() {
     for (url, problem) in cases {
         let began = tokio::time::Instant::now();
         let address = PostgresAddress::from_url("ORDERS_DATABASE_URL", &url).unwrap();
-        let wrong = Place {
+        let wrong = TestSchema {
             address,
-            schema: place.schema.clone(),
+            name: schema.name.clone(),
         };
         let error = wrong.open().await.unwrap_err().to_string();
         assert!(error.starts_with("ORDERS_DATABASE_URL: PostgreSQL at "), "{error}");
@@ -174,13 +174,13 @@ async fn an_address_that_leads_nowhere_is_told_by_its_variable() {
     }
 }
 
-/// What lies between a process and its server, and can stop to pass anything on.
-struct Wire {
+/// A proxy between client and server that can stop forwarding.
+struct Proxy {
     address: PostgresAddress,
     is_cut: tokio::sync::watch::Sender<bool>,
 }
 
-impl Wire {
+impl Proxy {
     async fn to(url: &str) -> Self {
         let (before, at) = url.split_once('@').unwrap();
         let (host, database) = at.split_once('/').unwrap();
@@ -202,7 +202,7 @@ impl Wire {
                         cut = cut.wait_for(|cut| *cut) => cut.is_ok(),
                     };
                     if is_cut {
-                        // Both stay open, and nothing comes any more.
+                        // Both sockets stay open, without traffic.
                         std::future::pending::<()>().await;
                     }
                 });
@@ -216,20 +216,20 @@ impl Wire {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_not_waited_for_longer_than_a_request_is() {
+async fn a_hung_server_fails_statements_before_the_call_deadline() {
     let Some(url) = Engine::PostgreSql.address() else {
         return;
     };
-    let wire = Wire::to(&url).await;
-    let place = Place {
-        address: wire.address.clone(),
-        schema: testing::unique_name(),
+    let proxy = Proxy::to(&url).await;
+    let schema = TestSchema {
+        address: proxy.address.clone(),
+        name: testing::unique_name(),
     };
-    let db = place.open().await.unwrap();
+    let db = schema.open().await.unwrap();
     insert(&db, 1).await.unwrap();
-    // Trusted connections, for a transaction and for two reads.
+    // Fresh connections, which are used without a ping: for one transaction and two reads.
     join_all((0..3).map(|_| numbers(&db))).await;
-    wire.is_cut.send_replace(true);
+    proxy.is_cut.send_replace(true);
     let began = Instant::now();
     let all = sqlx::query("SELECT n FROM counter").fetch_all(db.reader());
     let one = sqlx::query("SELECT n FROM counter").fetch_optional(db.reader());
@@ -242,32 +242,32 @@ async fn a_server_that_hangs_is_not_waited_for_longer_than_a_request_is() {
 }
 
 #[tokio::test]
-async fn connections_that_hang_take_no_place_with_them() {
+async fn hung_connections_do_not_fill_the_pool() {
     let Some(url) = Engine::PostgreSql.address() else {
         return;
     };
-    let wire = Wire::to(&url).await;
-    let place = Place {
-        address: wire.address.clone(),
-        schema: testing::unique_name(),
+    let proxy = Proxy::to(&url).await;
+    let schema = TestSchema {
+        address: proxy.address.clone(),
+        name: testing::unique_name(),
     };
-    let db = place.open().await.unwrap();
+    let db = schema.open().await.unwrap();
     let all = || join_all((0..CONNECTIONS).map(|_| sqlx::query("SELECT pg_sleep(0.1)").fetch_all(db.reader())));
     assert!(all().await.iter().all(Result::is_ok));
-    wire.is_cut.send_replace(true);
+    proxy.is_cut.send_replace(true);
     assert!(all().await.iter().all(Result::is_err));
     assert!(!db.is_up().await);
-    // Those hang as before, and new ones do not.
-    wire.is_cut.send_replace(false);
+    // The old connections still hang; new ones do not.
+    proxy.is_cut.send_replace(false);
     assert!(db.is_up().await);
     assert!(all().await.iter().all(Result::is_ok));
 }
 
-/// One reader at a time, and nobody who waits.
+/// One reader and no queue.
 const ONE: Bounds = Bounds {
-    at_once: 1,
+    concurrent: 1,
     waiting: 0,
-    time: Duration::from_secs(2),
+    timeout: Duration::from_secs(2),
 };
 
 async fn number(readers: &PostgresBounded, sql: &'static str) -> Result<i64, BoundedError> {
@@ -276,7 +276,7 @@ async fn number(readers: &PostgresBounded, sql: &'static str) -> Result<i64, Bou
         .await
 }
 
-/// Statements that sleep on the server.
+/// How many statements sleep on the server.
 async fn sleepers(db: &Postgres) -> i64 {
     sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity
@@ -291,30 +291,30 @@ async fn sleepers(db: &Postgres) -> i64 {
 const SLEEP: &str = "SELECT 1::bigint FROM pg_sleep(60)";
 
 #[tokio::test]
-async fn the_server_ends_a_bounded_statement_when_its_time_is_over() {
-    let Some(place) = Place::new() else { return };
-    let db = place.open().await.unwrap();
+async fn the_server_ends_a_bounded_statement_at_its_deadline() {
+    let Some(schema) = TestSchema::new() else { return };
+    let db = schema.open().await.unwrap();
     let readers = db.bounded(ONE);
     let late = number(&readers, SLEEP).await;
-    assert!(matches!(late, Err(BoundedError::Late)), "{late:?}");
+    assert!(matches!(late, Err(BoundedError::TimedOut)), "{late:?}");
     assert_eq!(number(&readers, "SELECT 1::bigint").await.unwrap(), 1);
     while sleepers(&db).await > 0 {}
 }
 
 #[tokio::test]
-async fn a_bounded_turn_lasts_as_long_as_the_server_works_for_it() {
-    let Some(place) = Place::new() else { return };
-    let db = place.open().await.unwrap();
+async fn a_bounded_permit_is_held_while_the_server_works() {
+    let Some(schema) = TestSchema::new() else { return };
+    let db = schema.open().await.unwrap();
     let readers = db.bounded(ONE);
     tokio::select! {
         ended = number(&readers, SLEEP) => panic!("{ended:?}"),
         () = async { while sleepers(&db).await == 0 {} } => {}
     }
-    // Its caller has gone away.
+    // The caller has gone away.
     let next = number(&readers, "SELECT 1::bigint").await;
-    assert!(matches!(next, Err(BoundedError::Full)), "{next:?}");
+    assert!(matches!(next, Err(BoundedError::QueueFull)), "{next:?}");
     while sleepers(&db).await > 0 {}
-    while matches!(number(&readers, "SELECT 1::bigint").await, Err(BoundedError::Full)) {
+    while matches!(number(&readers, "SELECT 1::bigint").await, Err(BoundedError::QueueFull)) {
         tokio::task::yield_now().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Who may do something with a file, beside its owner.
+//! Who may access a file, beside its owner.
 
 use std::{
     fs::{self, File, Metadata},
@@ -16,28 +16,28 @@ use rustix::{
 pub(super) const ROOT: u32 = 0;
 const GROUP: u32 = 0o070;
 const ALL: u32 = 0o007;
-/// What is made in a directory with this bit gets its group. Whatever gives a volume to a group sets it.
-pub(super) const SET_GROUP: u32 = 0o2000;
+/// New files in a directory with the setgid bit get the group of the directory. A volume of a group has this bit.
+pub(super) const SETGID: u32 = 0o2000;
 
-/// This process, as a file system knows it.
+/// The user and groups of this process.
 pub(super) struct Process {
     pub(super) user: u32,
     groups: Vec<u32>,
-    /// The group that the volume belongs to, where the file lies in one.
+    /// The group of the volume that contains the file, if it is on one.
     volume: Option<u32>,
 }
 
-/// Who it is.
+/// Who may access a file, beside its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beside {
-    Nobody,
-    /// The group of the volume, which this process is in (`fsGroup` in Kubernetes, which opens every file to it whenever the
-    /// volume is mounted). Whoever runs the process has chosen it.
-    Volume,
-    /// Another group that this process is in. Others may be in it as well: many systems put all users into one.
+pub(super) enum Access {
+    OwnerOnly,
+    /// The volume's group, which this process is in (`fsGroup` in Kubernetes, which opens every file to the group at each
+    /// mount). The operator has chosen this group.
+    VolumeGroup,
+    /// Another group of this process. Other users may be in it: many systems put all users into one group.
     OwnGroup,
     ForeignGroup,
-    All,
+    Everybody,
 }
 
 impl Process {
@@ -51,50 +51,50 @@ impl Process {
         })
     }
 
-    /// With the volume that a file of this path lies in. The mark of one is that the directory gives its group on.
-    pub(super) fn beside_file(path: &Path) -> io::Result<Self> {
-        let us = Self::this()?;
+    /// Includes the volume that contains the file. The setgid bit of the directory marks a volume.
+    pub(super) fn for_file(path: &Path) -> io::Result<Self> {
+        let process = Self::this()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = fs::metadata(folder.unwrap_or(Path::new(".")))?;
-        let is_volume = folder.mode() & SET_GROUP != 0 && [us.user, ROOT].contains(&folder.uid());
+        let is_volume = folder.mode() & SETGID != 0 && [process.user, ROOT].contains(&folder.uid());
         Ok(Self {
             volume: is_volume.then(|| folder.gid()),
-            ..us
+            ..process
         })
     }
 
-    /// Whether the file is this user's.
+    /// Whether this user owns the file.
     pub(super) fn owns(&self, found: &Metadata) -> bool {
         found.uid() == self.user
     }
 
-    /// Whether what stands in the file is this user's word, or that of root, who may do anything anyway.
+    /// Whether only this user, or root, who may do anything anyway, can have written the file.
     pub(super) fn trusts(&self, found: &Metadata) -> bool {
-        let only_us = [Beside::Nobody, Beside::Volume];
-        self.owns(found) || found.uid() == ROOT && only_us.contains(&self.beside_owner(found))
+        let only_us = [Access::OwnerOnly, Access::VolumeGroup];
+        self.owns(found) || found.uid() == ROOT && only_us.contains(&self.access(found))
     }
 
-    pub(super) fn beside_owner(&self, found: &Metadata) -> Beside {
-        self.beside(found.mode(), found.gid())
+    pub(super) fn access(&self, found: &Metadata) -> Access {
+        self.classify(found.mode(), found.gid())
     }
 
-    fn beside(&self, mode: u32, group: u32) -> Beside {
+    fn classify(&self, mode: u32, group: u32) -> Access {
         if mode & ALL != 0 {
-            Beside::All
+            Access::Everybody
         } else if mode & GROUP == 0 {
-            Beside::Nobody
+            Access::OwnerOnly
         } else if !self.groups.contains(&group) {
-            Beside::ForeignGroup
+            Access::ForeignGroup
         } else if self.volume == Some(group) {
-            Beside::Volume
+            Access::VolumeGroup
         } else {
-            Beside::OwnGroup
+            Access::OwnGroup
         }
     }
 }
 
-/// Whether the file has an access list (POSIX ACL), which may name other users and groups than the file's own. What it grants
-/// is limited by the mode's bits for the group: without these it grants nothing.
+/// Whether the file has an access list (POSIX ACL), which may name further users and groups. The mode's group bits limit what
+/// the list grants: without these bits, nothing.
 pub(super) fn has_access_list(file: &File) -> io::Result<bool> {
     match fgetxattr_query(file, "system.posix_acl_access") {
         Ok(_) => Ok(true),
@@ -108,31 +108,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_group_of_the_volume_is_told_from_another_of_this_process_a_foreign_one_and_everybody() {
+    fn access_by_groups_is_classified() {
         let process = Process {
             user: 1000,
             groups: vec![2000, 1000],
             volume: Some(2000),
         };
         for (mode, group, expected) in [
-            (0o600, 4000, Beside::Nobody),
-            (0o2700, 4000, Beside::Nobody),
-            (0o660, 2000, Beside::Volume),
-            (0o2770, 2000, Beside::Volume),
-            (0o640, 1000, Beside::OwnGroup),
-            (0o2770, 1000, Beside::OwnGroup),
-            (0o660, 4000, Beside::ForeignGroup),
-            (0o610, 0, Beside::ForeignGroup),
-            (0o664, 2000, Beside::All),
-            (0o602, 2000, Beside::All),
-            (0o1777, 2000, Beside::All),
+            (0o600, 4000, Access::OwnerOnly),
+            (0o2700, 4000, Access::OwnerOnly),
+            (0o660, 2000, Access::VolumeGroup),
+            (0o2770, 2000, Access::VolumeGroup),
+            (0o640, 1000, Access::OwnGroup),
+            (0o2770, 1000, Access::OwnGroup),
+            (0o660, 4000, Access::ForeignGroup),
+            (0o610, 0, Access::ForeignGroup),
+            (0o664, 2000, Access::Everybody),
+            (0o602, 2000, Access::Everybody),
+            (0o1777, 2000, Access::Everybody),
         ] {
-            assert_eq!(process.beside(mode, group), expected, "{mode:o} of group {group}");
+            assert_eq!(process.classify(mode, group), expected, "{mode:o} of group {group}");
         }
         let foreign = Process {
             volume: Some(4000),
             ..process
         };
-        assert_eq!(foreign.beside(0o660, 4000), Beside::ForeignGroup, "a volume of others");
+        assert_eq!(foreign.classify(0o660, 4000), Access::ForeignGroup, "a volume of others");
     }
 }

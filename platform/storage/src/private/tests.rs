@@ -5,11 +5,11 @@ use std::{
 
 use super::*;
 
-fn me() -> u32 {
+fn current_user() -> u32 {
     Process::this().unwrap().user
 }
 
-/// As one who was not asked for: the user with the fewest rights.
+/// The user with the fewest rights.
 const NOBODY: u32 = 65_534;
 
 fn mode(path: &Path) -> u32 {
@@ -20,13 +20,13 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-fn said<T>(outcome: io::Result<T>) -> String {
+fn error_of<T>(outcome: io::Result<T>) -> String {
     outcome.map(drop).unwrap_err().to_string()
 }
 
-/// A directory in which everybody makes files, as root has them. Who is not root finds one.
+/// A world-writable directory. Only root can make one as root has it; other users take /tmp.
 fn public_directory(folder: &Path) -> PathBuf {
-    if me() != ROOT {
+    if current_user() != ROOT {
         return "/tmp".into();
     }
     let path = folder.join("public");
@@ -35,9 +35,9 @@ fn public_directory(folder: &Path) -> PathBuf {
     path
 }
 
-/// A file that belongs to somebody else. Who is not root cannot give one away, and finds one of root's.
+/// A file of another user. Only root can give a file away; other users take one of root's.
 fn foreign_file(folder: &Path) -> PathBuf {
-    if me() != ROOT {
+    if current_user() != ROOT {
         return "/etc/passwd".into();
     }
     let path = folder.join("foreign");
@@ -51,7 +51,7 @@ fn is_db(name: &str) -> bool {
 }
 
 #[test]
-fn what_is_made_is_for_its_user_alone() {
+fn new_files_and_directories_are_private() {
     let folder = tempfile::tempdir().unwrap();
     let made = folder.path().join("a/b");
     directory(&made, is_db).unwrap();
@@ -71,7 +71,7 @@ fn what_is_made_is_for_its_user_alone() {
 }
 
 #[test]
-fn a_planted_link_leads_nowhere() {
+fn links_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (target, hard) = (folder.path().join("target"), folder.path().join("hard"));
     fs::write(&target, "precious").unwrap();
@@ -80,13 +80,13 @@ fn a_planted_link_leads_nowhere() {
     symlink(&target, &link).unwrap();
     symlink(folder.path().join("nothing"), &dangling).unwrap();
     for link in [&link, &dangling] {
-        for refused in [said(create(link)), said(prepare(link)), said(read(link))] {
+        for refused in [error_of(create(link)), error_of(prepare(link)), error_of(read(link))] {
             assert!(refused.contains("it is a link"), "{refused}");
         }
         assert_eq!(create_new(link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
     fs::hard_link(&target, &hard).unwrap();
-    for refused in [said(create(&hard)), said(prepare(&hard))] {
+    for refused in [error_of(create(&hard)), error_of(prepare(&hard))] {
         assert!(refused.contains("a hard link"), "{refused}");
     }
     assert_eq!(fs::read(&target).unwrap(), b"precious");
@@ -94,7 +94,7 @@ fn a_planted_link_leads_nowhere() {
 }
 
 #[test]
-fn what_is_no_file_is_not_waited_for() {
+fn pipes_and_directories_are_refused_without_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     rustix::fs::mknodat(
@@ -105,17 +105,17 @@ fn what_is_no_file_is_not_waited_for() {
         0,
     )
     .unwrap();
-    for refused in [said(create(&pipe)), said(prepare(&pipe)), said(read(&pipe))] {
+    for refused in [error_of(create(&pipe)), error_of(prepare(&pipe)), error_of(read(&pipe))] {
         assert!(refused.contains("no regular file"), "{refused}");
     }
-    assert!(said(read(folder.path())).contains("no regular file"));
+    assert!(error_of(read(folder.path())).contains("no regular file"));
 }
 
 #[test]
-fn a_file_of_somebody_else_is_not_taken() {
+fn a_file_of_another_user_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let foreign = foreign_file(folder.path());
-    for refused in [said(prepare(&foreign)), said(read(&foreign))] {
+    for refused in [error_of(prepare(&foreign)), error_of(read(&foreign))] {
         assert!(
             refused.contains("belongs to user") && refused.contains("chown"),
             "{refused}"
@@ -124,13 +124,13 @@ fn a_file_of_somebody_else_is_not_taken() {
 }
 
 #[test]
-fn a_file_that_must_always_have_been_private_is_refused_when_it_was_not() {
+fn an_open_key_is_refused_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     fs::write(&key, "secret").unwrap();
     for loose in [0o666, 0o644, 0o604, 0o602] {
         set_mode(&key, loose);
-        let refused = said(read(&key));
+        let refused = error_of(read(&key));
         assert!(
             refused.contains("others may read or write it") && refused.contains("chmod 600"),
             "{refused}"
@@ -141,7 +141,7 @@ fn a_file_that_must_always_have_been_private_is_refused_when_it_was_not() {
     assert_eq!(read(&key).unwrap(), b"secret");
 }
 
-/// A directory that was given to a group of ours, as volumes are, with a key in it.
+/// A directory with the setgid bit for a group of this process, like a volume, with a key in it.
 fn volume(folder: &Path) -> (PathBuf, PathBuf) {
     let volume = folder.join("volume");
     fs::create_dir(&volume).unwrap();
@@ -151,10 +151,10 @@ fn volume(folder: &Path) -> (PathBuf, PathBuf) {
     (volume, key)
 }
 
-/// That the key is not taken, and is left as it is.
+/// Asserts that the key is refused and left unchanged.
 fn assert_refused(key: &Path, who: &str) {
     let left = mode(key);
-    let refused = said(read(key));
+    let refused = error_of(read(key));
     assert!(
         refused.starts_with(who) && refused.contains("may read or write it") && refused.contains("chmod 600"),
         "{refused}"
@@ -163,20 +163,20 @@ fn assert_refused(key: &Path, who: &str) {
 }
 
 #[test]
-fn a_key_that_a_volume_has_opened_to_a_group_of_ours_is_closed_and_taken() {
+fn a_key_that_its_volume_opened_to_a_group_is_restricted_and_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let (volume, key) = volume(folder.path());
     for opened in [0o660, 0o640, 0o620] {
         set_mode(&key, opened);
         set_mode(&volume, 0o2770);
-        // As whoever asks for it does first: the directory is closed, and is a volume still.
+        // As before every read of a key: the directory is restricted, and stays a volume.
         directory(&volume, |name| name == "key").unwrap();
         assert_eq!(mode(&volume), 0o2700);
         assert_eq!(read(&key).unwrap(), b"secret");
         assert_eq!(mode(&key), 0o600);
     }
-    // Only root can give a file to a group that it is not in.
-    if me() == ROOT {
+    // Only root may give a file to a group without being a member.
+    if current_user() == ROOT {
         for path in [&volume, &key] {
             chown(path, None, Some(NOBODY)).unwrap();
         }
@@ -187,11 +187,11 @@ fn a_key_that_a_volume_has_opened_to_a_group_of_ours_is_closed_and_taken() {
 }
 
 #[test]
-fn a_key_that_a_group_of_ours_may_read_outside_of_a_volume_is_refused() {
+fn a_key_open_to_a_group_outside_of_a_volume_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (volume, key) = volume(folder.path());
     let group = fs::metadata(&key).unwrap().gid();
-    // Without the mark, whoever may enter the directory.
+    // Without the setgid bit, whatever the mode of the directory.
     for closed in [0o770, 0o700] {
         set_mode(&volume, closed);
         for opened in [0o660, 0o640, 0o620] {
@@ -199,8 +199,8 @@ fn a_key_that_a_group_of_ours_may_read_outside_of_a_volume_is_refused() {
             assert_refused(&key, &format!("all of group {group} "));
         }
     }
-    // With the mark of another group than the key's, or in a directory of somebody else, which only root can make.
-    if me() == ROOT {
+    // With the setgid bit of a group other than the key's, or in a directory of another user. Only root can make these.
+    if current_user() == ROOT {
         chown(&volume, None, Some(NOBODY)).unwrap();
         set_mode(&volume, 0o2770);
         assert_refused(&key, &format!("all of group {group} "));
@@ -213,10 +213,10 @@ fn a_key_that_a_group_of_ours_may_read_outside_of_a_volume_is_refused() {
 }
 
 #[test]
-fn a_key_with_an_access_list_that_names_others_is_refused_on_a_volume_too() {
+fn a_key_with_an_access_list_is_refused_on_a_volume_too() {
     let folder = tempfile::tempdir().unwrap();
     let (_, key) = volume(folder.path());
-    // The version, and then kind, rights and id of each entry: owner, user 65534, group, mask, others.
+    // The format's version, and then kind, rights and id of each entry: owner, user 65534, group, mask, others.
     let none = u32::MAX;
     let entries = [(1, 6, none), (2, 4, NOBODY), (4, 0, none), (16, 4, none), (32, 0, none)];
     let mut list = 2_u32.to_le_bytes().to_vec();
@@ -227,13 +227,13 @@ fn a_key_with_an_access_list_that_names_others_is_refused_on_a_volume_too() {
     rustix::fs::setxattr(&key, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty()).unwrap();
     assert_eq!(mode(&key), 0o640, "the mask shows as the rights of the group");
     assert_refused(&key, "those in its access list");
-    // What the refusal advises ends what the list grants.
+    // The advice in the refusal, chmod 600, revokes what the list grants.
     set_mode(&key, 0o600);
     assert_eq!(read(&key).unwrap(), b"secret");
 }
 
 #[test]
-fn a_file_that_was_open_to_others_is_closed_to_them() {
+fn an_open_file_is_restricted() {
     let folder = tempfile::tempdir().unwrap();
     let (lock, link) = (folder.path().join("lock"), folder.path().join("link"));
     fs::write(&lock, "").unwrap();
@@ -242,15 +242,15 @@ fn a_file_that_was_open_to_others_is_closed_to_them() {
     assert_eq!(mode(&lock), 0o600);
     set_mode(&lock, 0o666);
     symlink(&lock, &link).unwrap();
-    tighten(&link).unwrap();
+    restrict_existing(&link).unwrap();
     assert_eq!(mode(&lock), 0o666, "a link is not followed");
-    tighten(&lock).unwrap();
+    restrict_existing(&lock).unwrap();
     assert_eq!(mode(&lock), 0o600);
-    tighten(&folder.path().join("gone")).unwrap();
+    restrict_existing(&folder.path().join("gone")).unwrap();
 }
 
 #[test]
-fn only_a_directory_of_the_shops_own_is_closed_to_others() {
+fn only_a_directory_of_the_shop_is_restricted() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, empty, home) = (
         folder.path().join("ours"),
@@ -268,33 +268,33 @@ fn only_a_directory_of_the_shops_own_is_closed_to_others() {
         directory(path, is_db).unwrap();
         assert_eq!(mode(path), 0o700, "{}", path.display());
     }
-    let refused = said(directory(&home, is_db));
+    let refused = error_of(directory(&home, is_db));
     assert!(refused.contains("holds other things"), "{refused}");
     assert_eq!(mode(&home), 0o755, "the directory is left as it is");
     set_mode(&home, 0o700);
     directory(&home, is_db).unwrap();
-    // What a volume has opened to a group of ours.
+    // As Kubernetes opens a volume to a group of this process.
     set_mode(&ours, 0o2770);
     directory(&ours, is_db).unwrap();
     assert_eq!(mode(&ours), 0o2700);
     set_mode(&home, 0o2770);
     directory(&home, is_db).unwrap();
     assert_eq!(mode(&home), 0o2770, "the directory is left as it is");
-    // Without the mark of a volume, others may be in that group.
+    // Without the setgid bit, other users may be in that group.
     set_mode(&home, 0o770);
-    assert!(said(directory(&home, is_db)).contains("holds other things"));
+    assert!(error_of(directory(&home, is_db)).contains("holds other things"));
     assert_eq!(mode(&home), 0o770, "the directory is left as it is");
-    // Where everybody makes files, such as /tmp, closing the door would lock others out.
+    // Restricting a world-writable directory such as /tmp would lock others out.
     set_mode(&ours, 0o1777);
-    assert!(said(directory(&ours, is_db)).contains("open to others"));
+    assert!(error_of(directory(&ours, is_db)).contains("open to others"));
     assert_eq!(mode(&ours), 0o1777);
 }
 
 #[test]
-fn who_names_the_directory_of_everybody_is_told_to_name_one_in_it() {
+fn a_world_writable_directory_is_refused_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     let public = public_directory(folder.path());
-    let refused = said(directory(&public, is_db));
+    let refused = error_of(directory(&public, is_db));
     let advice = format!("DATA_DIR={}/shop", public.display());
     assert!(refused.contains(&advice), "{refused}");
     for wrong in ["chmod", "chown"] {
@@ -304,17 +304,17 @@ fn who_names_the_directory_of_everybody_is_told_to_name_one_in_it() {
 }
 
 #[test]
-fn a_directory_may_be_a_link_to_one_of_ours_and_to_no_other() {
+fn a_link_to_a_directory_must_belong_to_this_user() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, link) = (folder.path().join("ours"), folder.path().join("link"));
     directory(&ours, is_db).unwrap();
     symlink(&ours, &link).unwrap();
     directory(&link, is_db).unwrap();
-    if me() == ROOT {
+    if current_user() == ROOT {
         std::os::unix::fs::lchown(&link, Some(NOBODY), None).unwrap();
-        assert!(said(directory(&link, is_db)).contains("it is a link that belongs to user"));
+        assert!(error_of(directory(&link, is_db)).contains("it is a link that belongs to user"));
         chown(&ours, Some(NOBODY), None).unwrap();
-        assert!(said(directory(&ours, is_db)).contains("belongs to user"));
+        assert!(error_of(directory(&ours, is_db)).contains("belongs to user"));
     } else {
         let root = Path::new("/etc");
         symlink(root, folder.path().join("etc")).unwrap();

@@ -32,7 +32,7 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result
     Ok(())
 }
 
-/// A row that takes some pages.
+/// Inserts a row that takes several pages.
 async fn fill(connection: &mut SqliteConnection, key: i64) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO t (k, v) VALUES (?, zeroblob(100000))")
         .bind(key)
@@ -49,7 +49,7 @@ async fn keys(db: &Sqlite) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn failures_and_panics_of_one_leave_the_others_of_their_group() {
+async fn a_failed_or_panicked_job_does_not_disturb_its_group() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
     let writes = (0..64).map(|k| {
@@ -73,7 +73,7 @@ async fn failures_and_panics_of_one_leave_the_others_of_their_group() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_a_reopen() {
+async fn answered_writes_survive_a_reopen() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(&folder).await;
     first.write("test.insert", |tx| insert(tx, 7).boxed()).await.unwrap();
@@ -82,7 +82,7 @@ async fn what_was_answered_is_there_after_a_reopen() {
 }
 
 #[tokio::test]
-async fn a_unique_key_taken_twice_is_a_conflict() {
+async fn a_duplicate_key_is_a_conflict() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
     let results = join_all((0..64).map(|_| db.write("test.insert", |tx| insert(tx, 1).boxed()))).await;
@@ -96,7 +96,7 @@ async fn a_unique_key_taken_twice_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn work_goes_on_when_its_caller_goes_away() {
+async fn a_transaction_completes_when_its_caller_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
     let (started, has_started) = tokio::sync::oneshot::channel();
@@ -113,13 +113,13 @@ async fn work_goes_on_when_its_caller_goes_away() {
         _ = has_started => {}
         _ = write => panic!("answered before it was seen to start"),
     }
-    // The next one waits its turn behind it.
+    // The second write queues behind the first one.
     db.write("test.insert", |tx| insert(tx, 2).boxed()).await.unwrap();
     assert_eq!(keys(&db).await, [1, 2]);
 }
 
 #[tokio::test]
-async fn at_the_end_what_goes_on_without_its_caller_is_waited_for_and_nothing_else_is_begun() {
+async fn a_stop_finishes_transactions_without_callers_and_accepts_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
     let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -146,7 +146,7 @@ async fn at_the_end_what_goes_on_without_its_caller_is_waited_for_and_nothing_el
 }
 
 #[tokio::test]
-async fn work_that_fails_passes_no_point_of_a_commit() {
+async fn failed_work_passes_no_commit_point() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let db = Sqlite::open(SqliteOptions {
@@ -200,7 +200,7 @@ async fn two_megabytes_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_left_alone() {
+async fn a_database_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     let newer = Migrations(&[
@@ -226,7 +226,7 @@ async fn a_database_of_a_newer_version_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_said_to_be_none() {
+async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     std::fs::write(&path, "this is not a database, however much of it one reads").unwrap();
@@ -240,7 +240,7 @@ async fn what_is_no_database_is_said_to_be_none() {
 }
 
 #[tokio::test]
-async fn a_full_database_is_not_ready_and_takes_writes_again_once_there_is_room() {
+async fn a_full_database_takes_writes_again_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
     assert!(db.is_up().await);
@@ -260,7 +260,7 @@ async fn a_full_database_is_not_ready_and_takes_writes_again_once_there_is_room(
 }
 
 #[tokio::test]
-async fn a_database_that_can_be_read_and_not_written_is_not_ready() {
+async fn a_read_only_database_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
     db.write("test.forbid", |tx| execute(tx, "PRAGMA query_only = on").boxed())
@@ -271,14 +271,14 @@ async fn a_database_that_can_be_read_and_not_written_is_not_ready() {
     row.expect("it can be read");
 }
 
-/// Counts for ever.
+/// Never ends.
 const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n";
 
-/// One reader at a time, and nobody who waits: whoever comes finds that the one before has left nothing running.
+/// One reader and no queue: a read succeeds only after the read before has stopped.
 const ONE: Bounds = Bounds {
-    at_once: 1,
+    concurrent: 1,
     waiting: 0,
-    time: Duration::from_secs(2),
+    timeout: Duration::from_secs(2),
 };
 
 async fn count(readers: &SqliteBounded, sql: &'static str) -> Result<i64, BoundedError> {
@@ -288,11 +288,11 @@ async fn count(readers: &SqliteBounded, sql: &'static str) -> Result<i64, Bounde
 }
 
 #[tokio::test]
-async fn a_bounded_reader_is_interrupted_when_its_time_is_over() {
+async fn a_bounded_reader_is_interrupted_at_its_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let readers = open(&folder).await.bounded(ONE);
     let late = count(&readers, ENDLESS).await;
-    assert!(matches!(late, Err(BoundedError::Late)), "{late:?}");
+    assert!(matches!(late, Err(BoundedError::TimedOut)), "{late:?}");
     assert_eq!(count(&readers, "SELECT 1").await.unwrap(), 1);
 }
 
@@ -301,7 +301,7 @@ async fn a_bounded_reader_is_interrupted_when_its_caller_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;
     let readers = db.bounded(Bounds {
-        time: Duration::from_mins(1),
+        timeout: Duration::from_mins(1),
         ..ONE
     });
     let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -314,7 +314,7 @@ async fn a_bounded_reader_is_interrupted_when_its_caller_goes_away() {
     });
     let meanwhile = async {
         has_begun.await.unwrap();
-        assert!(matches!(count(&readers, "SELECT 1").await, Err(BoundedError::Full)));
+        assert!(matches!(count(&readers, "SELECT 1").await, Err(BoundedError::QueueFull)));
         assert!(keys(&db).await.is_empty(), "the other readers are free");
     };
     tokio::select! {
@@ -333,7 +333,7 @@ async fn bounded_readers_cannot_write() {
 }
 
 #[tokio::test]
-async fn what_was_removed_or_replaced_is_in_no_file_once_it_was_scrubbed() {
+async fn scrubbed_data_is_in_no_file() {
     const SECRET: &[u8] = b"ann-7f3a9c51";
     let folder = tempfile::tempdir().unwrap();
     let db = open(&folder).await;

@@ -1,4 +1,4 @@
-//! The one task that writes.
+//! The writer task.
 
 use std::panic::AssertUnwindSafe;
 
@@ -6,37 +6,37 @@ use futures::{
     FutureExt,
     future::{BoxFuture, ready},
 };
-use runtime::{Kind, Passage, Points, Tasks, telemetry::panic_text};
+use runtime::{Kind, PointGuard, Points, Tasks, telemetry::panic_text};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StoreError;
 
-/// Work that shares one commit, at most. Bounds how long the first of a group waits.
-const GROUP: usize = 128;
-/// Work that waits, at most; beyond it callers wait for a place.
-const QUEUE: usize = 1024;
+/// The most jobs that share one commit. Bounds how long the first job of a group waits.
+const MAX_GROUP: usize = 128;
+/// The most queued jobs. Beyond that, callers wait until the queue has room.
+const QUEUE_CAPACITY: usize = 1024;
 
-/// What SQLite says to a ROLLBACK when it has rolled back by itself.
+/// SQLite's answer to a ROLLBACK after SQLite has rolled back by itself.
 const NO_TRANSACTION: &str = "no transaction is active";
 
-/// Gives a job its answer: its own result if the group was committed, the reason if not.
-type Answer = Box<dyn FnOnce(Result<(), &sqlx::Error>) + Send>;
-/// What became of one job: whether its savepoint is to be kept, and how to answer it.
-struct Done {
+/// Sends a job's result to its caller: the job's own result after a commit, otherwise the error of the commit.
+type Reply = Box<dyn FnOnce(Result<(), &sqlx::Error>) + Send>;
+/// The outcome of one job: whether to keep its savepoint, and how to reply.
+struct JobOutcome {
     keep: bool,
-    answer: Answer,
+    reply: Reply,
 }
 
-type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Done> + Send>;
+type RunJob = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobOutcome> + Send>;
 
 struct Job {
-    /// Names the commit for its points; a heartbeat passes none.
+    /// Names the commit's points. `None` for a heartbeat, which passes no points.
     label: Option<&'static str>,
-    run: Run,
+    run: RunJob,
 }
 
-/// A queue to the task that owns the writing connection.
+/// The queue of the writer task.
 #[derive(Debug, Clone)]
 pub(super) struct Writer(mpsc::Sender<Job>);
 
@@ -47,20 +47,20 @@ impl std::fmt::Debug for Job {
 }
 
 impl Writer {
-    /// `connect` makes a connection like `connection`, if that is lost.
+    /// `connect` replaces `connection` if it is lost.
     pub(super) fn start(
         connection: SqliteConnection,
         connect: SqliteConnectOptions,
         points: Points,
         tasks: &Tasks,
     ) -> Self {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let writing = Writing {
+        let (jobs, queue) = mpsc::channel(QUEUE_CAPACITY);
+        let task = WriterTask {
             connection: Some(connection),
             connect,
             points,
         };
-        tasks.spawn(writing.write_all(queue, tasks.clone()));
+        tasks.spawn(task.write_all(queue, tasks.clone()));
         Self(jobs)
     }
 
@@ -69,31 +69,31 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let run: Run = Box::new(move |connection| {
-            // A job may panic before its future exists, or in it: neither may take the writer down.
+        let (reply, result) = oneshot::channel();
+        let run: RunJob = Box::new(move |connection| {
+            // Work may panic before its future exists, or while it runs. The writer survives both.
             let work = std::panic::catch_unwind(AssertUnwindSafe(|| work(connection)));
             let work = work.unwrap_or_else(|_| ready(Err(panicked())).boxed());
             let work = AssertUnwindSafe(work).catch_unwind();
             async move {
                 let result = work.await.unwrap_or_else(|_| Err(panicked()));
                 let keep = result.is_ok();
-                let answer: Answer = Box::new(move |committed| {
+                let reply: Reply = Box::new(move |committed| {
                     let result = match committed {
                         Err(error) if keep => Err(StoreError::unavailable(error.to_string())),
                         Ok(()) | Err(_) => result,
                     };
-                    // The caller may have gone away.
-                    let _ = answer.send(result);
+                    // Fails if the caller has gone away.
+                    let _ = reply.send(result);
                 });
-                Done { keep, answer }
+                JobOutcome { keep, reply }
             }
             .boxed()
         });
         let stopped = |_| StoreError::unavailable("the writer has stopped");
         self.0.send(Job { label, run }).await.map_err(stopped)?;
-        let not_run = |_| StoreError::unavailable("the transactions that it was to share a commit with failed");
-        answered.await.map_err(not_run)?
+        let skipped = |_| StoreError::unavailable("the group commit failed");
+        result.await.map_err(skipped)?
     }
 }
 
@@ -101,22 +101,22 @@ fn panicked() -> StoreError {
     StoreError::corrupt("a transaction panicked")
 }
 
-/// What the task owns.
-struct Writing {
-    /// None after a failure that leaves it unknown whether the connection is still inside a transaction.
+/// The state of the writer task.
+struct WriterTask {
+    /// `None` after a failure, when the connection may still be inside a transaction.
     connection: Option<SqliteConnection>,
     connect: SqliteConnectOptions,
     points: Points,
 }
 
-impl Writing {
-    /// Runs until nobody can give it work any more, or it is to stop and has done what it was given. Whatever happens to one
-    /// group, the next one is tried.
+impl WriterTask {
+    /// Runs until all senders are dropped, or until the stop, when queued jobs are finished first. A failed group does not end
+    /// the writer.
     async fn write_all(mut self, mut queue: mpsc::Receiver<Job>, tasks: Tasks) {
-        let mut group = Vec::with_capacity(GROUP);
+        let mut group = Vec::with_capacity(MAX_GROUP);
         loop {
             let taken = tokio::select! {
-                taken = queue.recv_many(&mut group, GROUP) => taken,
+                taken = queue.recv_many(&mut group, MAX_GROUP) => taken,
                 () = tasks.stopping(), if !queue.is_closed() => {
                     queue.close();
                     continue;
@@ -134,26 +134,25 @@ impl Writing {
         }
     }
 
-    /// Runs one group, and answers it. Jobs that were not run are dropped, which tells their callers.
+    /// Runs and answers one group. Jobs that did not run are dropped, which fails their callers.
     async fn write_group(&mut self, jobs: Vec<Job>) {
         let size = jobs.len();
-        let mut answers = Vec::with_capacity(size);
-        let committed = match connected(&mut self.connection, &self.connect).await {
-            Ok(connection) => commit_group(connection, jobs.into_iter(), &mut answers, &self.points).await,
+        let mut replies = Vec::with_capacity(size);
+        let committed = match ensure_connected(&mut self.connection, &self.connect).await {
+            Ok(connection) => commit_group(connection, jobs.into_iter(), &mut replies, &self.points).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &committed {
             tracing::error!(%error, jobs = size, "a group of transactions was not committed");
-            self.leave_transaction().await;
+            self.roll_back().await;
         }
-        for answer in answers {
-            answer(committed.as_ref().copied());
+        for reply in replies {
+            reply(committed.as_ref().copied());
         }
     }
 
-    /// After a failure: SQLite has rolled back by itself, or is told to. If neither is known the connection is closed, which
-    /// rolls back too.
-    async fn leave_transaction(&mut self) {
+    /// Rolls back after a failure, unless SQLite already has. If that fails, closes the connection, which rolls back too.
+    async fn roll_back(&mut self) {
         let Some(connection) = &mut self.connection else {
             return;
         };
@@ -167,17 +166,17 @@ impl Writing {
         }
     }
 
-    /// Closes the connection, which rolls back what it was in the middle of. The next group gets a new one.
+    /// Closes the connection, which rolls back any open transaction. The next group opens a new connection.
     async fn close_connection(&mut self) {
         if let Some(connection) = self.connection.take() {
-            // It is gone, whatever it says.
+            // The connection is gone, even if closing fails.
             let _ = connection.close().await;
         }
     }
 }
 
-/// The connection; a new one if it was lost.
-async fn connected<'c>(
+/// Returns the connection, or opens a new one if it was lost.
+async fn ensure_connected<'c>(
     connection: &'c mut Option<SqliteConnection>,
     connect: &SqliteConnectOptions,
 ) -> Result<&'c mut SqliteConnection, sqlx::Error> {
@@ -188,14 +187,14 @@ async fn connected<'c>(
     Ok(connection.insert(ready))
 }
 
-/// One transaction with a savepoint for each job; a job that is alone needs none. An error is one of the group: no job has
-/// happened. Jobs that were not run because of it are dropped, which tells their callers.
+/// Commits one transaction with a savepoint for each job; a single job needs no savepoint. An error concerns the whole group:
+/// nothing is committed. Jobs that did not run are dropped, which fails their callers.
 ///
-/// Each statement costs two changes of thread, so those that follow one another are sent together.
+/// Each statement costs two thread switches, so consecutive statements are sent together.
 async fn commit_group(
     connection: &mut SqliteConnection,
     jobs: impl ExactSizeIterator<Item = Job>,
-    answers: &mut Vec<Answer>,
+    replies: &mut Vec<Reply>,
     points: &Points,
 ) -> Result<(), sqlx::Error> {
     let alone = jobs.len() == 1;
@@ -209,7 +208,7 @@ async fn commit_group(
     for job in jobs {
         sqlx::query(next).execute(&mut *connection).await?;
         let done = (job.run)(connection).await;
-        answers.push(done.answer);
+        replies.push(done.reply);
         kept.extend(job.label.filter(|_| done.keep));
         (next, last) = match (alone, done.keep) {
             (true, true) => ("", "COMMIT"),
@@ -220,7 +219,7 @@ async fn commit_group(
     }
     let commits: Vec<_> = kept.iter().map(|label| points.enter(Kind::Commit, label)).collect();
     sqlx::query(last).execute(&mut *connection).await?;
-    commits.into_iter().for_each(Passage::done);
+    commits.into_iter().for_each(PointGuard::done);
     Ok(())
 }
 
@@ -250,11 +249,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_group_that_panics_takes_neither_the_writer_nor_half_of_itself() {
+    async fn the_writer_survives_a_panicked_group_and_commits_nothing_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder).await;
         let (begun, has_begun) = oneshot::channel();
-        let doomed: Run = Box::new(|connection| {
+        let doomed: RunJob = Box::new(|connection| {
             async move {
                 begun.send(()).unwrap();
                 run(connection, "INSERT INTO t VALUES (1)").await.unwrap();
@@ -265,15 +264,15 @@ mod tests {
         let label = Some("test.write");
         writer.0.send(Job { label, run: doomed }).await.unwrap();
         has_begun.await.unwrap();
-        // Its key is free: nothing of the group was kept.
+        // Key 1 is free: nothing of the group was committed.
         execute(&writer, "INSERT INTO t VALUES (1)").await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_transaction_that_was_ended_behind_its_back_fails_and_the_next_one_does_not() {
+    async fn a_transaction_rolled_back_by_sqlite_fails_and_the_next_one_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder).await;
-        // As SQLite does by itself when a disk is full; the commit finds no transaction then.
+        // As when a disk is full: SQLite rolls back by itself, and COMMIT finds no transaction.
         execute(&writer, "ROLLBACK").await.unwrap_err();
         execute(&writer, "INSERT INTO t VALUES (1)").await.unwrap();
     }

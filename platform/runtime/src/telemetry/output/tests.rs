@@ -1,4 +1,4 @@
-//! Streams that do what a test wants.
+//! Tests with streams that fail on demand.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -6,33 +6,33 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What a stream does with the next bytes.
+/// What a stream does with the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Takes,
-    /// Takes three bytes, and then nothing for want of room.
-    Tears,
+enum StreamState {
+    Accepts,
+    /// Takes three bytes, and then becomes full.
+    WritesPart,
     Full,
     Gone,
-    HasNoRoomNow,
+    WouldBlock,
 }
 
 #[derive(Clone)]
 struct Stream {
-    mood: Arc<Mutex<Mood>>,
+    state: Arc<Mutex<StreamState>>,
     taken: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Stream {
-    fn new(mood: Mood) -> Self {
+    fn new(state: StreamState) -> Self {
         Self {
-            mood: Arc::new(Mutex::new(mood)),
+            state: Arc::new(Mutex::new(state)),
             taken: Arc::default(),
         }
     }
 
-    fn mood(&self) -> MutexGuard<'_, Mood> {
-        self.mood.lock().unwrap()
+    fn state(&self) -> MutexGuard<'_, StreamState> {
+        self.state.lock().unwrap()
     }
 
     fn text(&self) -> String {
@@ -42,17 +42,17 @@ impl Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut mood = self.mood();
-        let taken = match *mood {
-            Mood::Takes => bytes,
-            Mood::Tears => {
-                *mood = Mood::Full;
+        let mut state = self.state();
+        let taken = match *state {
+            StreamState::Accepts => bytes,
+            StreamState::WritesPart => {
+                *state = StreamState::Full;
                 &bytes[..3]
             }
-            Mood::Full => return Err(io::ErrorKind::StorageFull.into()),
-            Mood::Gone => return Err(io::ErrorKind::BrokenPipe.into()),
-            Mood::HasNoRoomNow => {
-                *mood = Mood::Takes;
+            StreamState::Full => return Err(io::ErrorKind::StorageFull.into()),
+            StreamState::Gone => return Err(io::ErrorKind::BrokenPipe.into()),
+            StreamState::WouldBlock => {
+                *state = StreamState::Accepts;
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         };
@@ -65,20 +65,20 @@ impl Write for Stream {
     }
 }
 
-/// An output to this stream, and what is told of dropped lines.
+/// An output to this stream, and the reports of dropped lines.
 fn output(stream: &Stream) -> (Output, Receiver<u64>) {
-    let (told, dropped) = mpsc::channel();
-    // The test may be over.
-    let tell = move |lines| told.send(lines).unwrap_or_default();
-    (Output::new(stream.clone(), tell), dropped)
+    let (reported, dropped) = mpsc::channel();
+    // Fails once the test is over.
+    let report_dropped = move |lines| reported.send(lines).unwrap_or_default();
+    (Output::new(stream.clone(), report_dropped), dropped)
 }
 
 #[test]
 fn lines_are_written_in_order() {
-    let stream = Stream::new(Mood::HasNoRoomNow);
+    let stream = Stream::new(StreamState::WouldBlock);
     let (output, dropped) = output(&stream);
     for line in ["one\n", "two\n", "three\n"] {
-        output.say(line.into());
+        output.write_line(line.into());
     }
     assert!(output.flush(LIMIT));
     assert_eq!(stream.text(), "one\ntwo\nthree\n");
@@ -86,50 +86,50 @@ fn lines_are_written_in_order() {
 }
 
 #[test]
-fn lines_that_a_full_or_gone_stream_did_not_take_are_counted_and_told_of_once() {
-    for trouble in [Mood::Full, Mood::Gone] {
+fn lines_dropped_by_a_full_or_closed_stream_are_reported_once() {
+    for trouble in [StreamState::Full, StreamState::Gone] {
         let stream = Stream::new(trouble);
         let (output, dropped) = output(&stream);
         for _ in 0..3 {
-            output.say("lost\n".into());
+            output.write_line("lost\n".into());
         }
         assert!(output.flush(LIMIT));
-        assert!(dropped.try_recv().is_err(), "there is nobody to tell it to yet");
-        *stream.mood() = Mood::Takes;
-        output.say("first\n".into());
-        output.say("second\n".into());
+        assert!(dropped.try_recv().is_err(), "the stream takes nothing yet");
+        *stream.state() = StreamState::Accepts;
+        output.write_line("first\n".into());
+        output.write_line("second\n".into());
         assert_eq!(dropped.recv_timeout(LIMIT).unwrap(), 3);
         assert!(output.flush(LIMIT));
         assert_eq!(stream.text(), "first\nsecond\n");
-        assert!(dropped.try_recv().is_err(), "told twice");
+        assert!(dropped.try_recv().is_err(), "reported twice");
     }
 }
 
 #[test]
-fn a_line_that_was_torn_does_not_run_into_the_next_one() {
-    let stream = Stream::new(Mood::Tears);
+fn a_line_after_a_partial_one_starts_on_a_new_line() {
+    let stream = Stream::new(StreamState::WritesPart);
     let (output, _dropped) = output(&stream);
-    output.say("torn line\n".into());
+    output.write_line("torn line\n".into());
     assert!(output.flush(LIMIT));
-    *stream.mood() = Mood::Takes;
-    output.say("whole line\n".into());
+    *stream.state() = StreamState::Accepts;
+    output.write_line("whole line\n".into());
     assert!(output.flush(LIMIT));
     assert_eq!(stream.text(), "tor\nwhole line\n");
 }
 
 #[test]
-fn a_stream_that_blocks_holds_up_nobody_and_costs_a_bounded_queue() {
-    let stream = Stream::new(Mood::Takes);
+fn a_blocked_stream_blocks_no_caller_and_the_queue_stays_bounded() {
+    let stream = Stream::new(StreamState::Accepts);
     let (output, dropped) = output(&stream);
-    // As a pipe that nobody empties: the thread hangs in `write`.
+    // Like a full pipe: the thread blocks in `write`.
     let blocked = stream.taken.lock().unwrap();
     let line = vec![b'x'; 1 << 10];
-    let said = 3 * CAPACITY / line.len();
+    let said = 3 * MAX_QUEUED / line.len();
     for _ in 0..said {
-        output.say(line.clone());
+        output.write_line(line.clone());
     }
     assert!(!output.flush(Duration::from_millis(10)), "it cannot be written yet");
-    assert!(output.counts.waiting.load(Ordering::Relaxed) <= CAPACITY);
+    assert!(output.counts.waiting.load(Ordering::Relaxed) <= MAX_QUEUED);
     drop(blocked);
     assert!(output.flush(LIMIT));
     let written = stream.taken.lock().unwrap().len() / line.len();

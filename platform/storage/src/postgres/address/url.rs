@@ -1,4 +1,4 @@
-//! The parameters of a URL: those that count, and what they say of certificates.
+//! The parameters of a database URL.
 
 use percent_encoding::percent_decode_str;
 use runtime::config::{ConfigError, check_ca_file};
@@ -6,7 +6,7 @@ use sqlx::postgres::PgSslMode;
 
 use super::PostgresTls;
 
-/// Those that sqlx knows. It logs what others are set to, and that may be a password under a name that was written wrong.
+/// Parameters that sqlx knows. sqlx logs the values of others, which may be a password under a misspelt name.
 const KNOWN: [&str; 18] = [
     "sslmode",
     "ssl-mode",
@@ -28,8 +28,8 @@ const KNOWN: [&str; 18] = [
     "options",
 ];
 
-/// The URL without the parameters that are not known, and whether there were any.
-pub(super) fn known_part(url: &str) -> (String, bool) {
+/// Drops unknown parameters from the URL. The flag says whether there were any.
+pub(super) fn drop_unknown_parameters(url: &str) -> (String, bool) {
     let Some((place, query)) = url.split_once('?') else {
         return (url.to_owned(), false);
     };
@@ -42,12 +42,12 @@ pub(super) fn known_part(url: &str) -> (String, bool) {
     (format!("{place}?{}", known.join("&")), known.len() < all.len())
 }
 
-/// The mode with which the certificate in `sslrootcert` is looked at, where one is named.
+/// The mode that verifies certificates against `sslrootcert`, if the URL has that parameter.
 pub(super) fn mode(variable: &'static str, url: &str, mode: PgSslMode) -> Result<PgSslMode, ConfigError> {
     let query = url.split_once('?').map(|(_, query)| query).unwrap_or_default();
     let value = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
-        matches!(name, "sslrootcert" | "ssl-root-cert" | "ssl-ca").then(|| decoded(value))
+        matches!(name, "sslrootcert" | "ssl-root-cert" | "ssl-ca").then(|| decode(value))
     };
     let Some(file) = query.split('&').filter_map(value).next_back() else {
         return Ok(mode);
@@ -56,19 +56,19 @@ pub(super) fn mode(variable: &'static str, url: &str, mode: PgSslMode) -> Result
         mode,
         ca_file: Some(file.as_ref()),
     };
-    if !tls.looks_at_certificates() {
+    if !tls.verifies_certificates() {
         let wants = "names sslrootcert, but with its sslmode no certificate is looked at; write sslmode=verify-full";
         return Err(ConfigError::new(variable, wants));
     }
-    // A certificate itself may stand there, too.
+    // The value may also be a certificate itself.
     if !file.trim_start().starts_with("-----BEGIN") {
         check_ca_file(variable, &file)?;
     }
     Ok(tls.mode())
 }
 
-/// A value of a URL as it is meant: `%2F` is a slash, `+` a blank.
-fn decoded(value: &str) -> String {
+/// Decodes a URL value: `%2F` is a slash, `+` a space.
+fn decode(value: &str) -> String {
     let value = value.replace('+', " ");
     percent_decode_str(&value).decode_utf8_lossy().into_owned()
 }
@@ -78,15 +78,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_parameters_are_dropped() {
         let url = "postgres://u:p@h/d?sslmode=require&pasword=secret&options[a]=b";
         let known = ("postgres://u:p@h/d?sslmode=require&options[a]=b".to_owned(), true);
-        assert_eq!(known_part(url), known);
-        assert_eq!(known_part("postgres://h/d"), ("postgres://h/d".to_owned(), false));
+        assert_eq!(drop_unknown_parameters(url), known);
+        assert_eq!(drop_unknown_parameters("postgres://h/d"), ("postgres://h/d".to_owned(), false));
     }
 
     #[test]
-    fn a_value_is_read_as_it_is_meant() {
-        assert_eq!(decoded("%2Fa+b%2fc%"), "/a b/c%");
+    fn url_values_are_decoded() {
+        assert_eq!(decode("%2Fa+b%2fc%"), "/a b/c%");
     }
 }

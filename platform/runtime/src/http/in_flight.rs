@@ -1,4 +1,4 @@
-//! What is in hand on a connection: a stop waits for answers, and not for requests that never arrive whole.
+//! The requests in flight of a connection. A stop waits for answers, but not for incomplete requests.
 
 use std::{
     convert::Infallible,
@@ -16,62 +16,62 @@ use hyper::{
 use hyper_util::service::TowerToHyperService;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-/// How long a client may take, once a stop has begun, to send the rest of its request.
+/// How long a client may take to send the rest of its request after a stop began.
 const SEND_THE_REST: Duration = Duration::from_secs(1);
-/// How long a client may take for an answer that is ready.
+/// How long a client may take to read an answer that is ready.
 const TAKE_THE_ANSWER: Duration = Duration::from_secs(5);
 
-/// The requests of one connection. Clones share them.
+/// The requests in flight of one connection. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct InHand {
-    /// Those whose answer has not been given to the connection whole.
-    requests: TaskTracker,
-    /// Those of which a part is still to come.
-    arriving: TaskTracker,
+pub(super) struct InFlight {
+    /// Requests whose answer was not yet given to the connection as a whole.
+    unanswered: TaskTracker,
+    /// Requests of which a part is still to come.
+    incomplete: TaskTracker,
 }
 
-impl InHand {
-    /// The router for one connection, whose requests are counted here.
-    pub(super) fn around(
+impl InFlight {
+    /// Wraps the router to track the requests of one connection.
+    pub(super) fn wrap(
         &self,
         router: Router,
     ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
-        let in_hand = self.clone();
+        let in_flight = self.clone();
         let router = TowerToHyperService::new(router);
         service_fn(move |request: Request<Incoming>| {
-            let (arriving, answered) = (in_hand.arriving.token(), in_hand.requests.token());
-            let request = request.map(|body| Body::new(Counted::new(body, arriving)));
+            let (incomplete, answered) = (in_flight.incomplete.token(), in_flight.unanswered.token());
+            let request = request.map(|body| Body::new(TrackedBody::new(body, incomplete)));
             let answer = router.call(request);
-            async move { Ok(answer.await?.map(|body| Body::new(Counted::new(body, answered)))) }
+            async move { Ok(answer.await?.map(|body| Body::new(TrackedBody::new(body, answered)))) }
         })
     }
 
-    /// After a stop has begun: waits until the connection has nothing more to give to its client.
-    pub(super) async fn finished(&self) {
-        self.requests.close();
+    /// After a stop began: waits until nothing is left to send to the client.
+    pub(super) async fn drained(&self) {
+        self.unanswered.close();
         tokio::time::sleep(SEND_THE_REST).await;
-        if !self.arriving.is_empty() {
+        if !self.incomplete.is_empty() {
             return;
         }
-        self.requests.wait().await;
+        self.unanswered.wait().await;
         tokio::time::sleep(TAKE_THE_ANSWER).await;
     }
 }
 
-/// A body that counts until its end.
-struct Counted<B> {
+/// A body that holds a tracker token until its end.
+struct TrackedBody<B> {
     body: B,
     token: Option<TaskTrackerToken>,
 }
 
-impl<B: HttpBody> Counted<B> {
+impl<B: HttpBody> TrackedBody<B> {
     fn new(body: B, token: TaskTrackerToken) -> Self {
         let token = (!body.is_end_stream()).then_some(token);
         Self { body, token }
     }
 }
 
-impl<B: HttpBody + Unpin> HttpBody for Counted<B> {
+impl<B: HttpBody + Unpin> HttpBody for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
