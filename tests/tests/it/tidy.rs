@@ -1,6 +1,6 @@
 //! What the compiler and clippy cannot check: rooms, dependencies, budgets, words, and that the documents are true.
 //!
-//! A finding is a rule that was broken somewhere; mend the place, not the rule. `CONTRIBUTING.md` says why each rule is there.
+//! A finding is a broken rule; fix the place, not the rule. `CONTRIBUTING.md` has the reason of each rule.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@ mod crates;
 mod deployments;
 mod documents;
 pub(crate) mod interfaces;
+mod names;
 mod rooms;
 mod settings;
 mod source;

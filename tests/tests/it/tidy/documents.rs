@@ -43,7 +43,7 @@ fn the_tests_of_ci_are_those_of_the_readme() {
 }
 
 /// What stands in backticks in a text, fenced blocks aside, with the numbers of the lines.
-fn quoted(file: &File) -> Vec<(usize, &str)> {
+pub(super) fn quoted(file: &File) -> Vec<(usize, &str)> {
     let mut fenced = false;
     let mut found = Vec::new();
     for (number, line) in file.lines() {
@@ -100,7 +100,7 @@ fn is_heading(line: &str, anchor: &str) -> bool {
 
 #[test]
 fn files_that_documents_name_are_there() {
-    let endings = [".rs", ".proto", ".sql", ".toml", ".md"];
+    let endings = [".rs", ".proto", ".sql", ".toml", ".md", ".py", ".sh", ".yaml", ".js"];
     let pattern = |path: &str| path.contains(['{', '}', '*', '<', '…', ' ']) || path.contains("foo");
     let manifests = files(&["/Cargo.toml"]);
     let crates: Vec<_> = manifests
@@ -111,7 +111,8 @@ fn files_that_documents_name_are_there() {
     for document in files(&[".md"]) {
         let folder = document.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         for (number, quote) in quoted(&document) {
-            let is_path = quote.contains('/') && endings.iter().any(|ending| quote.ends_with(ending));
+            let is_path =
+                (quote.contains('/') || quote.ends_with(".rs")) && endings.iter().any(|ending| quote.ends_with(ending));
             let mut places = vec![String::new(), format!("{folder}/"), format!("{folder}/src/")];
             if folder.is_empty() && quote.starts_with("src/") {
                 // Said of every crate that has the room.
@@ -140,22 +141,15 @@ fn tests_that_documents_name_are_there() {
         plain && word.matches('_').count() >= 3 && !word.starts_with("pm_card_")
     };
     let mut findings = Vec::new();
-    for path in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "tests/README.md",
-        "cartwright/README.md",
-    ] {
-        let document = read(path);
-        for (number, name) in quoted(&document)
-            .into_iter()
-            .filter(|(_, word)| named_like_a_test(word))
-        {
-            if !rust.iter().any(|file| file.text.contains(&format!("fn {name}("))) {
-                findings.push(format!("{path}:{number}: there is no test {name}"));
-            }
-        }
+    let is_there = |name: &str| {
+        let begins = [format!("fn {name}("), format!("fn {name}<")];
+        rust.iter()
+            .any(|file| begins.iter().any(|begin| file.text.contains(begin)))
+    };
+    for document in files(&[".md"]).iter().filter(|file| file.path != "CHANGELOG.md") {
+        let named = quoted(document).into_iter().filter(|(_, word)| named_like_a_test(word));
+        let missing = named.filter(|(_, name)| !is_there(name));
+        findings.extend(missing.map(|(number, name)| format!("{}:{number}: there is no test {name}", document.path)));
     }
     assert_none(&findings, "no promise without a test that holds it");
 }
