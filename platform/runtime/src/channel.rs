@@ -28,7 +28,9 @@ use tonic::{
 use tower::{BoxError, Service as _, service_fn};
 use uuid::Uuid;
 
-use crate::{Fault, Faults, Ids, Kind, Points, RequestContext, deadlines, serve::MAX_MESSAGE_OUT, service::GrpcResponse};
+use crate::{
+    Fault, Faults, Ids, PointKind, Points, RequestContext, deadlines, serve::MAX_MESSAGE_OUT, service::GrpcResponse,
+};
 use replicas::{ConnectionGuard, Replicas};
 
 /// The buffer of an in-process connection, in bytes each way.
@@ -64,7 +66,6 @@ pub fn call_id(metadata: &MetadataMap) -> Option<Uuid> {
 pub struct Peer {
     replicas: Arc<Replicas>,
     policy: Policy,
-    /// Makes call ids.
     ids: Ids,
 }
 
@@ -132,7 +133,7 @@ impl tower::Service<Request<Body>> for Peer {
         let deadline = prepare(&mut request, ids.next(), policy.deadline);
         async move {
             let name = call_name(request.uri().path());
-            let point_guard = policy.points.enter(Kind::Call, &name);
+            let point_guard = policy.points.enter(PointKind::Call, &name);
             let call = async {
                 let (parts, body) = request.into_parts();
                 let call = RetryableCall {
@@ -238,7 +239,8 @@ impl RetryableCall<'_> {
             error,
             "a connection was lost; sending again"
         );
-        self.send(self.replicas.next(Some(replica.index())).connection_in_use()).await
+        self.send(self.replicas.next(Some(replica.index())).connection_in_use())
+            .await
     }
 
     async fn send(&self, connection: ConnectionGuard<'_>) -> Result<GrpcResponse, BoxError> {

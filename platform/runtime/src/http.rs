@@ -10,19 +10,19 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
-    TaskName, Runtime, Tasks, TaskHealth,
-    serve::{Capacity, Acceptor, SharedListener},
+    Runtime, TaskHealth, TaskName, Tasks,
+    serve::{Acceptor, Capacity, SharedListener},
 };
 
-mod read_ahead;
 mod connection;
 mod in_flight;
 mod phase;
+mod read_ahead;
 mod refusal;
 mod socket;
 
 pub use connection::ClientAddress;
-pub use refusal::{Refusals, Refused};
+pub use refusal::{Refused, RenderRefusal};
 
 /// A running HTTP server.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct Server {
     pub timeouts: HttpTimeouts,
     pub capacity: Capacity,
     /// Renders the answer to a request that does not reach the router.
-    pub refusals: Refusals,
+    pub render_refusal: RenderRefusal,
     pub runtime: Runtime,
 }
 
@@ -112,8 +112,10 @@ async fn accept(server: Server, listener: SharedListener, tasks: Tasks) {
     let Some(acceptor) = Acceptor::new(&listener, server.capacity.clone(), server.name) else {
         return;
     };
-    let (runtime, refusals) = (server.runtime.clone(), server.refusals);
-    let mut acceptor = acceptor.with_refusal_message(move |full| refusal::whole(Refused::TooManyConnections(full), refusals, &runtime));
+    let (runtime, render_refusal) = (server.runtime.clone(), server.render_refusal);
+    let mut acceptor = acceptor.with_refusal_message(move |full| {
+        refusal::to_bytes(Refused::TooManyConnections(full), render_refusal, &runtime)
+    });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -4,7 +4,6 @@ use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 
-/// A source of ids.
 #[derive(Clone)]
 pub struct Ids(Arc<dyn Fn() -> Uuid + Send + Sync>);
 

@@ -24,9 +24,9 @@ pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT
 pub use faults::{Fault, Faults};
 pub use health::{Health, Probe};
 pub use ids::Ids;
-pub use points::{Kind, PointGuard, Points};
+pub use points::{PointGuard, PointKind, Points};
 pub use service::Service;
-pub use supervision::{TaskName, TaskHealth};
+pub use supervision::{TaskHealth, TaskName};
 pub use tasks::Tasks;
 pub use topic::Topic;
 

@@ -46,11 +46,11 @@ struct CallerPermit {
 }
 
 impl Permits {
-    pub fn new(total: usize, per_caller: usize) -> Self {
+    pub fn new(total: usize, each: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(total.min(Semaphore::MAX_PERMITS))),
             // A limit per caller that is not below the total limits nobody.
-            per_caller: if per_caller < total { per_caller.max(1) } else { usize::MAX },
+            per_caller: if each < total { each.max(1) } else { usize::MAX },
             counts: Arc::default(),
         }
     }
@@ -101,7 +101,10 @@ mod tests {
     #[test]
     fn one_caller_gets_its_limit_and_others_get_the_rest() {
         let permits = Permits::new(3, 2);
-        let mut greedy = vec![permits.try_acquire(&"greedy").unwrap(), permits.try_acquire(&"greedy").unwrap()];
+        let mut greedy = vec![
+            permits.try_acquire(&"greedy").unwrap(),
+            permits.try_acquire(&"greedy").unwrap(),
+        ];
         assert_eq!(permits.try_acquire(&"greedy").unwrap_err(), LimitReached::PerCaller);
         let other = permits.try_acquire(&"other").unwrap();
         assert_eq!(permits.try_acquire(&"third").unwrap_err(), LimitReached::Total);
@@ -115,6 +118,6 @@ mod tests {
         assert_eq!(permits.try_acquire(&"greedy").unwrap_err(), LimitReached::Total);
         drop((greedy, other, third));
         assert!(permits.try_acquire(&"greedy").is_ok());
-        assert!(permits.counts.by_caller.lock().unwrap().is_empty(), "no caller is remembered");
+        assert!(permits.counts.by_caller.lock().unwrap().is_empty(), "not forgotten");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 /// The kind of effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PointKind {
     /// The commit of a transaction, or the write of a document.
     Commit,
     /// A call to another service.
@@ -20,7 +20,7 @@ pub enum Kind {
     Offset,
 }
 
-impl Kind {
+impl PointKind {
     /// The kind in names of points.
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ struct Armed {
 #[must_use = "what is dropped at once has failed at once"]
 pub struct PointGuard<'a> {
     points: &'a Points,
-    kind: Kind,
+    kind: PointKind,
     label: &'a str,
 }
 
@@ -72,7 +72,7 @@ impl Points {
     }
 
     /// Passes the point before an effect. `label` names the effect among its kind.
-    pub fn enter<'a>(&'a self, kind: Kind, label: &'a str) -> PointGuard<'a> {
+    pub fn enter<'a>(&'a self, kind: PointKind, label: &'a str) -> PointGuard<'a> {
         self.pass(kind, label, "before");
         PointGuard {
             points: self,
@@ -81,7 +81,7 @@ impl Points {
         }
     }
 
-    fn pass(&self, kind: Kind, label: &str, side: &str) {
+    fn pass(&self, kind: PointKind, label: &str, side: &str) {
         let Some(armed) = &self.0 else { return };
         let point = format!("{}:{label}:{side}", kind.name());
         if let Some(trace) = &armed.trace {
@@ -111,8 +111,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let trace = folder.path().join("trace");
         let points = Points::armed(None, Some(&trace)).unwrap();
-        points.enter(Kind::Commit, "a.b").done();
-        drop(points.enter(Kind::Call, "a.Fails"));
+        points.enter(PointKind::Commit, "a.b").done();
+        drop(points.enter(PointKind::Call, "a.Fails"));
         assert_eq!(
             std::fs::read_to_string(trace).unwrap(),
             "commit:a.b:before\ncommit:a.b:after\ncall:a.Fails:before\n"

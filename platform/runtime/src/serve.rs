@@ -1,14 +1,14 @@
 //! Serves one service on a port and in this process, with health and reflection.
 
+mod acceptor;
 mod bodies;
 mod calls;
 mod capacity;
 mod connection;
 mod file_descriptors;
-mod acceptor;
-mod shutdown;
 mod idle;
 mod monitor;
+mod shutdown;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,14 +22,14 @@ use tonic::{Status, service::Routes, transport::server::Connected};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{Runtime, Service, Tasks, channel::Incoming, supervision::TaskName};
-use calls::Dispatcher;
-pub use capacity::{Capacity, BufferedBytes, network};
-pub use file_descriptors::FileDescriptors;
 pub use acceptor::{AcceptedConnection, Acceptor, SharedListener};
-use shutdown::Shutdown;
+use calls::Dispatcher;
+pub use capacity::{BufferedBytes, Capacity, network};
+pub use file_descriptors::FileDescriptors;
 pub use idle::IdleConnection;
-pub use monitor::GrpcTimeouts;
 use monitor::ConnectionMonitor;
+pub use monitor::GrpcTimeouts;
+use shutdown::Shutdown;
 
 /// The largest message that a service accepts, in bytes.
 pub const MAX_MESSAGE_IN: usize = 256 * 1024;
@@ -141,7 +141,7 @@ pub async fn start(
 }
 
 impl Running {
-    /// Reports NOT_SERVING, accepts no more calls, and waits for calls in flight, then tasks, then transactions, at most for
+    /// Reports `NOT_SERVING`, accepts no more calls, and waits for calls in flight, then tasks, then transactions, at most for
     /// `limit` in all. Idle connections, health and reflection streams, and incomplete requests do not delay the stop.
     pub async fn stop(self, limit: Duration) {
         let until = Instant::now() + limit;

@@ -56,7 +56,12 @@ pub struct TaskName {
 impl Tasks {
     /// Runs work that should end only after these tasks are stopping. Work that panics or ends early is restarted after a growing
     /// backoff. Until restarted work has run for a while, the group is unhealthy.
-    pub fn keep_running<F>(&self, name: TaskName, group: TaskHealth, work: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
+    pub fn keep_running<F>(
+        &self,
+        name: TaskName,
+        group: TaskHealth,
+        work: impl Fn() -> F + Send + 'static,
+    ) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -60,7 +60,8 @@ pub struct Log(Output);
 
 impl Log {
     pub fn to_stderr() -> Self {
-        let report_dropped = |lines| tracing::error!(lines, "log lines were dropped: they could not be written in time");
+        let report_dropped =
+            |lines| tracing::error!(lines, "log lines were dropped: they could not be written in time");
         Self(Output::new(unlocked(std::io::stderr().as_fd()), report_dropped))
     }
 

@@ -9,7 +9,7 @@ use std::{io::ErrorKind, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use runtime::{
-    Kind, Points, Tasks,
+    PointKind, Points, Tasks,
     deadlines::{PROBE_QUESTION, STORE_ANSWER, STORE_CONNECTION, TRANSACTION},
 };
 use sqlx::{
@@ -101,7 +101,7 @@ impl Postgres {
                 let done = async {
                     let mut tx = begun?;
                     let value = work(&mut tx).await?;
-                    let commit = points.enter(Kind::Commit, label);
+                    let commit = points.enter(PointKind::Commit, label);
                     tx.commit().await?;
                     commit.done();
                     Ok(value)

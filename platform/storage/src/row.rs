@@ -104,7 +104,6 @@ impl Value {
         Self::Text(Some(text.into()))
     }
 
-    /// A JSON document.
     pub fn json(document: &impl Serialize) -> Result<Self, StoreError> {
         let document = serde_json::value::to_raw_value(document).map_err(StoreError::corrupt)?;
         Ok(Self::Json(Some(document)))

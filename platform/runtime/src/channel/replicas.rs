@@ -16,7 +16,7 @@ const LOST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// A further connection is opened when all others carry this many calls: half of what a service accepts on one connection, so
 /// that no call waits behind hung calls.
-const CALLS_BEFORE_NEXT: usize = 64;
+const BUSY: usize = 64;
 
 /// The replicas of one service, at least one.
 pub(super) struct Replicas {
@@ -79,13 +79,13 @@ impl Replica {
         self.index
     }
 
-    /// Chooses for a new call: the first connection with fewer than [`CALLS_BEFORE_NEXT`] calls, or else the least busy one.
+    /// Chooses for a new call: the first connection with fewer than [`BUSY`] calls, or else the least busy one.
     /// Skips a further connection that was recently lost or failed to open. The first connection is never skipped.
     pub(super) fn connection(&self) -> ConnectionGuard<'_> {
         let first = &self.connections[0];
         let further = self.connections[1..].iter().filter(|further| !further.is_lost());
         let usable = std::iter::once(first).chain(further);
-        let with_few = usable.clone().find(|connection| connection.calls() < CALLS_BEFORE_NEXT);
+        let with_few = usable.clone().find(|connection| connection.calls() < BUSY);
         let fewest = || usable.min_by_key(|connection| connection.calls());
         ConnectionGuard::on(with_few.or_else(fewest).unwrap_or(first))
     }
@@ -181,17 +181,17 @@ mod tests {
     async fn a_further_connection_is_opened_when_all_others_are_busy() {
         let replicas = replicas(1);
         let replica = replicas.next(None);
-        for _ in 0..=CALLS_BEFORE_NEXT {
+        for _ in 0..=BUSY {
             drop(replica.connection());
         }
-        let calls: Vec<_> = (0..CALLS_BEFORE_NEXT).map(|_| replica.connection()).collect();
+        let calls: Vec<_> = (0..BUSY).map(|_| replica.connection()).collect();
         assert_eq!(
             in_flight(replica),
-            [CALLS_BEFORE_NEXT, 0, 0],
+            [BUSY, 0, 0],
             "calls that follow one another need one connection"
         );
-        let more: Vec<_> = (0..2 * CALLS_BEFORE_NEXT + 6).map(|_| replica.connection()).collect();
-        assert_eq!(in_flight(replica), [CALLS_BEFORE_NEXT + 2, CALLS_BEFORE_NEXT + 2, CALLS_BEFORE_NEXT + 2]);
+        let more: Vec<_> = (0..2 * BUSY + 6).map(|_| replica.connection()).collect();
+        assert_eq!(in_flight(replica), [BUSY + 2, BUSY + 2, BUSY + 2]);
         drop(calls);
         drop(more);
         assert_eq!(in_flight(replica), [0, 0, 0]);
@@ -201,26 +201,26 @@ mod tests {
     async fn a_replica_that_refuses_further_connections_gets_its_calls_on_the_first() {
         let two = replicas(2);
         let replica = &two.all[0];
-        let _calls: Vec<_> = (0..CALLS_BEFORE_NEXT).map(|_| replica.connection()).collect();
+        let _calls: Vec<_> = (0..BUSY).map(|_| replica.connection()).collect();
         for _ in 0..2 {
             replica.connection().mark_lost();
         }
         assert!((0..4).any(|_| two.next(None).index() == 0));
         let more: Vec<_> = (0..4).map(|_| replica.connection()).collect();
-        assert_eq!(in_flight(replica), [CALLS_BEFORE_NEXT + 4, 0, 0]);
+        assert_eq!(in_flight(replica), [BUSY + 4, 0, 0]);
         drop(more);
         let _more = replica.connection_in_use();
-        assert_eq!(in_flight(replica), [CALLS_BEFORE_NEXT + 1, 0, 0]);
+        assert_eq!(in_flight(replica), [BUSY + 1, 0, 0]);
         tokio::time::advance(LOST_BACKOFF).await;
         let _again = replica.connection();
-        assert_eq!(in_flight(replica), [CALLS_BEFORE_NEXT + 1, 1, 0]);
+        assert_eq!(in_flight(replica), [BUSY + 1, 1, 0]);
     }
 
     #[tokio::test]
     async fn a_call_lost_on_the_first_connection_is_retried_on_another_one_in_use() {
         let two = replicas(2);
         let replica = &two.all[0];
-        let mut calls: Vec<_> = (0..=CALLS_BEFORE_NEXT).map(|_| replica.connection()).collect();
+        let mut calls: Vec<_> = (0..=BUSY).map(|_| replica.connection()).collect();
         let further = calls.pop();
         calls[0].mark_lost();
         drop(calls);

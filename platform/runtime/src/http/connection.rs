@@ -25,10 +25,10 @@ use tokio::{
 
 use super::{
     HttpTimeouts, Server,
-    read_ahead::RequestSize,
     in_flight::InFlight,
     phase::{AnswerBody, CloseReason, PhaseTracker},
-    refusal::{self, Refusals, Refused},
+    read_ahead::RequestSize,
+    refusal::{self, Refused, RenderRefusal},
     socket::Socket,
 };
 use crate::{Tasks, serve::AcceptedConnection};
@@ -56,13 +56,12 @@ impl Server {
             stream,
             tracker: tracker.clone(),
         };
+        let router = in_flight.wrap(self.router.clone());
+        let service = routed(router, from, tracker.clone(), self.render_refusal);
         let mut served = http1::Builder::new()
             .max_header_size(refusal::MAX_HEAD)
             .max_buf_size(MAX_BUFFER)
-            .serve_connection(
-                TokioIo::new(socket),
-                routed(in_flight.wrap(self.router.clone()), from, tracker.clone(), self.refusals),
-            );
+            .serve_connection(TokioIo::new(socket), service);
         let mut close_reason = std::pin::pin!(close_reason(&tracker, self.timeouts));
         let ended = tokio::select! {
             biased;
@@ -92,7 +91,7 @@ impl Server {
             Err(CloseReason::Head) => Some(Refused::HeadTooSlow),
             Ok(_) => tracker
                 .take_refusal()
-                .map(|answer| refusal::of(&answer, &parts.read_buf)),
+                .map(|answer| refusal::reason(&answer, &parts.read_buf)),
         };
         if let Ok(Err(error)) = ended {
             tracing::debug!(%error, "a connection ended early");
@@ -107,7 +106,7 @@ impl Server {
     async fn refuse_and_linger(&self, mut stream: TcpStream, refused: Option<Refused>) {
         let close = async {
             if let Some(why) = refused {
-                refusal::send(&mut stream, why, self.refusals, &self.runtime).await?;
+                refusal::send(&mut stream, why, self.render_refusal, &self.runtime).await?;
             }
             linger(&mut stream).await
         };
@@ -133,7 +132,7 @@ fn routed(
     router: impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send,
     from: IpAddr,
     tracker: PhaseTracker,
-    refusals: Refusals,
+    render_refusal: RenderRefusal,
 ) -> impl Service<
     Request<Incoming>,
     Response = axum::http::Response<AnswerBody>,
@@ -158,13 +157,10 @@ fn routed(
             let mut answer = router.call(request).await?;
             let bytes = answer.body().size_hint().lower();
             if let Some(path) = read_only_path.filter(|_| tracker.refuses(bytes)) {
-                answer = refusal::in_place_of(&answer, &path, refusals);
+                answer = refusal::in_place_of(&answer, &path, render_refusal);
             }
             guard.answer_ready(answer.body().size_hint().lower());
-            Ok(answer.map(|body| AnswerBody {
-                body,
-                _guard: guard,
-            }))
+            Ok(answer.map(|body| AnswerBody { body, _guard: guard }))
         }
     })
 }

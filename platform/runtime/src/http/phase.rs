@@ -15,7 +15,7 @@ use super::{
     HttpTimeouts,
     read_ahead::{ReadAhead, RequestSize},
 };
-use crate::serve::{Capacity, BufferedBytes, IdleConnection};
+use crate::serve::{BufferedBytes, Capacity, IdleConnection};
 
 /// The least speed at which a client must read an answer under memory pressure.
 const MIN_BYTES_PER_MS: u64 = 256;
@@ -68,7 +68,6 @@ struct Shared {
     evict: Arc<Notify>,
 }
 
-/// Why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CloseReason {
     /// No request came.
@@ -213,7 +212,10 @@ impl PhaseTracker {
                 Phase::Idle if is_evicted => (state.began, CloseReason::Idle),
                 Phase::Head => (state.began, CloseReason::Head),
                 // A client that reads a few bytes now and then must keep the least speed as well.
-                Phase::Flush => (state.since.min(state.began + time_at_min_speed(state.sent)), CloseReason::Unread),
+                Phase::Flush => (
+                    state.since.min(state.began + time_at_min_speed(state.sent)),
+                    CloseReason::Unread,
+                ),
                 Phase::Idle | Phase::Answer => continue,
             };
             if since.elapsed() >= Capacity::PRESSURE_TIMEOUT {

@@ -34,10 +34,10 @@ pub enum Refused {
 }
 
 /// Renders a refusal: status, headers and body. `path` is `/` if it is unknown.
-pub type Refusals = fn(Refused, path: &str, request_id: &str) -> Response<Bytes>;
+pub type RenderRefusal = fn(Refused, path: &str, request_id: &str) -> Response<Bytes>;
 
 /// Why hyper refused a head. `answer` is hyper's own answer, `unread` the bytes that hyper could not parse.
-pub(super) fn of(answer: &[u8], unread: &[u8]) -> Refused {
+pub(super) fn reason(answer: &[u8], unread: &[u8]) -> Refused {
     let status = answer.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok());
     let line = unread.iter().position(|byte| *byte == b'\n').unwrap_or(unread.len());
     match status {
@@ -50,10 +50,10 @@ pub(super) fn of(answer: &[u8], unread: &[u8]) -> Refused {
 }
 
 /// The refusal that replaces an answer when memory is short.
-pub(super) fn in_place_of(answer: &Response<Body>, path: &str, refusals: Refusals) -> Response<Body> {
+pub(super) fn in_place_of(answer: &Response<Body>, path: &str, render_refusal: RenderRefusal) -> Response<Body> {
     let id = answer.headers().get(&REQUEST_ID_HEADER);
     let text = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let mut refusal = refusals(Refused::MemoryLimit, path, text).map(Body::from);
+    let mut refusal = render_refusal(Refused::MemoryLimit, path, text).map(Body::from);
     if let Some(id) = id {
         refusal.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
     }
@@ -64,17 +64,17 @@ pub(super) fn in_place_of(answer: &Response<Body>, path: &str, refusals: Refusal
 pub(super) async fn send(
     stream: &mut TcpStream,
     why: Refused,
-    refusals: Refusals,
+    render_refusal: RenderRefusal,
     runtime: &Runtime,
 ) -> io::Result<()> {
-    stream.write_all(&whole(why, refusals, runtime)).await?;
+    stream.write_all(&to_bytes(why, render_refusal, runtime)).await?;
     stream.shutdown().await
 }
 
 /// The refusal as HTTP/1 bytes. The path of an unreadable request is unknown.
-pub(super) fn whole(why: Refused, refusals: Refusals, runtime: &Runtime) -> Vec<u8> {
+pub(super) fn to_bytes(why: Refused, render_refusal: RenderRefusal, runtime: &Runtime) -> Vec<u8> {
     let request_id = runtime.ids.next().to_string();
-    let mut refusal = refusals(why, "/", &request_id);
+    let mut refusal = render_refusal(why, "/", &request_id);
     let length = refusal.body().len();
     let headers = refusal.headers_mut();
     headers.insert(CONTENT_LENGTH, length.into());

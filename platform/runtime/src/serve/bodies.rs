@@ -15,7 +15,7 @@ use tokio_util::{
 };
 use tonic::{Status, body::Body};
 
-use super::monitor::{CallGuard, Transfer, ConnectionMonitor};
+use super::monitor::{CallGuard, ConnectionMonitor, Transfer};
 
 /// For calls that cannot go on because the service stops.
 pub(super) fn stopping_status() -> Status {

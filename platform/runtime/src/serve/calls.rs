@@ -12,9 +12,9 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::{
-    bodies::{AnswerBody, RequestBody, CancellableBody},
-    shutdown::Shutdown,
+    bodies::{AnswerBody, CancellableBody, RequestBody},
     monitor::{CallKind, ConnectionMonitor},
+    shutdown::Shutdown,
 };
 use crate::{Ids, RequestContext, channel::grpc_timeout, deadlines::HANDLER, service::GrpcResponse, telemetry::millis};
 
@@ -81,7 +81,12 @@ fn is_read_only(path: &str) -> bool {
 }
 
 /// Runs the handler. Returns the answer, and its token among the calls in flight.
-async fn answer(dispatcher: Arc<Dispatcher>, monitor: ConnectionMonitor, kind: CallKind, request: Request<Incoming>) -> (GrpcResponse, Option<TaskTrackerToken>) {
+async fn answer(
+    dispatcher: Arc<Dispatcher>,
+    monitor: ConnectionMonitor,
+    kind: CallKind,
+    request: Request<Incoming>,
+) -> (GrpcResponse, Option<TaskTrackerToken>) {
     let Dispatcher { shutdown, complete, .. } = &*dispatcher;
     let in_flight = (kind == CallKind::Work).then(|| shutdown.in_flight.token());
     let asked = request.headers().get(GRPC_TIMEOUT).and_then(grpc_timeout);
@@ -113,7 +118,9 @@ async fn answer(dispatcher: Arc<Dispatcher>, monitor: ConnectionMonitor, kind: C
     }
     let answer = match kind {
         CallKind::Work => answer,
-        CallKind::Stream => answer.map(|body| Body::new(CancellableBody::until_stopped(body, monitor.streams(), *complete))),
+        CallKind::Stream => {
+            answer.map(|body| Body::new(CancellableBody::until_stopped(body, monitor.streams(), *complete)))
+        }
     };
     (answer, in_flight)
 }

@@ -172,7 +172,6 @@ pub struct BufferedBytes {
 }
 
 impl BufferedBytes {
-    /// Adds bytes.
     pub fn grow(&mut self, bytes: usize) {
         (self.what)(&self.of.0).fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;

@@ -15,14 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
 use super::{
-    calls::{Dispatcher, CallService},
+    calls::{CallService, Dispatcher},
     monitor::{CloseReason, ConnectionMonitor},
 };
 use crate::Tasks;
 
 /// The most header bytes of a request, as HTTP/2 counts them: decoded, plus 32 bytes for each header.
 const MAX_HEADERS: u32 = 16 * 1024;
-/// The size of the header compression table.
 const HEADER_TABLE: u32 = 4 * 1024;
 const MAX_FRAME: u32 = 16 * 1024;
 /// The flow-control window of a stream and of a connection: one message of the largest size. Messages that wait here are not
@@ -34,13 +33,16 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// is a flood: the connection is closed.
 const MAX_RESET_BY_CLIENT: usize = 20;
 const MAX_RESET_BY_US: usize = 256;
-/// The interval of pings, and the timeout of their answers.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves a connection, with `at_once` concurrent calls, until it ends or must be closed.
-pub(super) async fn serve<C>(io: C, at_once: u32, (monitor, dispatcher): (ConnectionMonitor, Arc<Dispatcher>), tasks: Tasks)
-where
+pub(super) async fn serve<C>(
+    io: C,
+    at_once: u32,
+    (monitor, dispatcher): (ConnectionMonitor, Arc<Dispatcher>),
+    tasks: Tasks,
+) where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let calls = CallService {

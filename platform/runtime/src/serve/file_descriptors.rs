@@ -25,7 +25,10 @@ impl FileDescriptors {
     /// Raises the process's limit as far as possible without privileges, and divides it. `gateway` is the most connections that
     /// the gateway wants.
     pub fn divide(gateway: usize) -> Self {
-        let wanted = u64::try_from(gateway).unwrap_or(u64::MAX).saturating_mul(2).max(MAX_USEFUL);
+        let wanted = u64::try_from(gateway)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(2)
+            .max(MAX_USEFUL);
         let all = usize::try_from(raise_limit(wanted)).unwrap_or(usize::MAX);
         Self::of(all, gateway)
     }

@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(evicted().filter(|evicted| *evicted).count(), MAX_EVICTIONS - 1);
         idle[1] = None;
         queue.evict_longest_idle();
-        assert_eq!(evicted().filter(|evicted| *evicted).count(), 1, "one eviction has ended");
+        assert_eq!(evicted().filter(|evicted| *evicted).count(), 1, "one has ended");
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     IdleConnection,
-    capacity::{Capacity, BufferedBytes},
+    capacity::{BufferedBytes, Capacity},
 };
 
 /// The least bytes of a client's handshake: the preface and the header of its settings.
@@ -29,7 +29,6 @@ const SLOW_AFTER: Duration = Duration::from_millis(100);
 /// A slow client with this many unread chunks gets no further answers.
 const MAX_UNREAD: usize = 16;
 
-/// Timeouts of a gRPC connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrpcTimeouts {
     /// For the client's HTTP/2 preface and settings.
@@ -57,7 +56,9 @@ impl Default for GrpcTimeouts {
     }
 }
 
-/// Why a connection is closed.
+/// When each transfer began, by its id.
+type StartTimes = BTreeMap<u64, Instant>;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CloseReason {
     /// The handshake did not arrive.
@@ -101,8 +102,8 @@ struct MonitorState {
     /// Set while there is no call.
     idle: Option<IdleConnection>,
     next: u64,
-    requests: BTreeMap<u64, Instant>,
-    answers: BTreeMap<u64, Instant>,
+    requests: StartTimes,
+    answers: StartTimes,
 }
 
 impl ConnectionMonitor {
@@ -128,8 +129,8 @@ impl ConnectionMonitor {
                 leaving_since: None,
                 idle: Some(idle),
                 next: 0,
-                requests: BTreeMap::new(),
-                answers: BTreeMap::new(),
+                requests: StartTimes::new(),
+                answers: StartTimes::new(),
             }),
         }))
     }
@@ -200,7 +201,7 @@ impl ConnectionMonitor {
         self.transfer(|state| &mut state.answers, self.0.capacity.answer(bytes))
     }
 
-    fn transfer(&self, which: fn(&mut MonitorState) -> &mut BTreeMap<u64, Instant>, buffered: BufferedBytes) -> Transfer {
+    fn transfer(&self, which: fn(&mut MonitorState) -> &mut StartTimes, buffered: BufferedBytes) -> Transfer {
         let id = {
             let mut state = self.state();
             let id = state.next;
@@ -259,11 +260,11 @@ impl ConnectionMonitor {
         may_leave.then_some(CloseReason::GoAway)
     }
 
-    /// Which timeout has passed, if any. Under pressure, nothing may wait for the client longer than `max_wait`.
-    fn check(&self, max_wait: Option<Duration>) -> Option<CloseReason> {
+    /// Which timeout has passed, if any. Under pressure, nothing may wait for the client longer than `limit`.
+    fn check(&self, limit: Option<Duration>) -> Option<CloseReason> {
         let state = self.state();
         let timeouts = &self.0.timeouts;
-        let within = |usual: Duration| max_wait.map_or(usual, |max_wait| max_wait.min(usual));
+        let within = |usual: Duration| limit.map_or(usual, |limit| limit.min(usual));
         if state.read < MIN_HANDSHAKE {
             return (self.0.opened.elapsed() >= within(timeouts.handshake)).then_some(CloseReason::NoHandshake);
         }
@@ -271,7 +272,7 @@ impl ConnectionMonitor {
         if is_unread && self.0.capacity.is_bounded() {
             return Some(CloseReason::UnreadAnswer);
         }
-        let is_late = max_wait.zip(oldest(&state.requests)).is_some_and(|(max_wait, age)| age >= max_wait);
+        let is_late = limit.zip(oldest(&state.requests)).is_some_and(|(max, age)| age >= max);
         if is_late {
             return Some(CloseReason::SlowRequest);
         }
@@ -297,12 +298,10 @@ impl MonitorState {
     }
 }
 
-/// The age of the oldest item.
-fn oldest(items: &BTreeMap<u64, Instant>) -> Option<Duration> {
+fn oldest(items: &StartTimes) -> Option<Duration> {
     items.first_key_value().map(|(_, since)| since.elapsed())
 }
 
-/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallKind {
     Work,
@@ -342,12 +341,12 @@ impl Drop for CallGuard {
 pub(super) struct Transfer {
     buffered: BufferedBytes,
     monitor: ConnectionMonitor,
-    which: fn(&mut MonitorState) -> &mut BTreeMap<u64, Instant>,
+    which: fn(&mut MonitorState) -> &mut StartTimes,
     id: u64,
 }
 
 impl Transfer {
-    /// Adds bytes. False if a request must be rejected.
+    /// False if the request must be rejected.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         self.buffered.grow(bytes);
         !self.buffered.must_reject()
@@ -419,7 +418,11 @@ mod tests {
         assert_eq!(monitor.on_evict(), Some(CloseReason::GoAway));
         drop(answer);
         let stream = monitor.call(CallKind::Stream);
-        assert_eq!(monitor.on_evict(), Some(CloseReason::GoAway), "its client is told first");
+        assert_eq!(
+            monitor.on_evict(),
+            Some(CloseReason::GoAway),
+            "its client is told first"
+        );
         monitor.go_away();
         assert_eq!(monitor.on_evict(), None);
         drop(stream);

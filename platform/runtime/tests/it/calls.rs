@@ -10,13 +10,11 @@ use runtime::{
 use tokio::sync::Barrier;
 use tonic::Code;
 
-use crate::server::{Behaviour, Echo, OTHER, call, call_method, policy, serve};
+use crate::server::{Behaviour, Echo, OTHER, call, call_method, policy, serve, serve_echo};
 
 #[tokio::test]
 async fn a_call_is_answered_in_memory_and_over_tcp() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    let (echo, _running, memory, tcp) = serve_echo(Faults::none()).await;
     call(&memory).await.unwrap();
     call(&tcp).await.unwrap();
     assert_eq!(echo.calls(), 2);
@@ -24,9 +22,7 @@ async fn a_call_is_answered_in_memory_and_over_tcp() {
 
 #[tokio::test]
 async fn a_call_to_a_hung_peer_ends_at_its_deadline() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    let (echo, _running, memory, tcp) = serve_echo(Faults::none()).await;
     echo.behave(Behaviour::Hang);
     for peer in [memory, tcp] {
         let late = tokio::time::timeout(Duration::from_secs(10), call(&peer))
@@ -42,9 +38,7 @@ async fn a_call_to_a_hung_peer_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn a_panic_is_an_internal_error_and_the_connection_goes_on() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    let (echo, _running, memory, tcp) = serve_echo(Faults::none()).await;
     for peer in [memory, tcp] {
         echo.behave(Behaviour::Panic);
         let status = call(&peer).await.unwrap_err();
@@ -56,9 +50,7 @@ async fn a_panic_is_an_internal_error_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn the_context_of_a_request_travels() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (_running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    let (echo, _running, memory, tcp) = serve_echo(Faults::none()).await;
     for peer in [memory, tcp] {
         let context = RequestContext::new(&Ids::random());
         context.clone().scope(call(&peer)).await.unwrap();
@@ -113,9 +105,7 @@ async fn a_call_to_a_stopped_replica_is_retried_on_another() {
 
 #[tokio::test]
 async fn hung_calls_block_no_other_calls() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (running, ..) = serve(service, Faults::none(), &runtime).await;
+    let (echo, running, ..) = serve_echo(Faults::none()).await;
     let mut patient = policy(Faults::none());
     patient.deadline = Duration::from_mins(1);
     let peer = Peer::tcp(&running.address.to_string(), patient).unwrap();
@@ -156,9 +146,7 @@ async fn all_concurrent_calls_are_answered_on_the_only_connection_a_service_perm
 
 #[tokio::test]
 async fn a_call_delivered_again_keeps_its_id() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (_running, memory, _) = serve(service, Faults::from_fn(|_| Some(Fault::Twice)), &runtime).await;
+    let (echo, _running, memory, _) = serve_echo(Faults::from_fn(|_| Some(Fault::Twice))).await;
     call(&memory).await.unwrap();
     call(&memory).await.unwrap();
     let ids = echo.ids.lock().unwrap().clone();

@@ -6,7 +6,7 @@ use runtime::{
     Faults, Runtime, Service,
     channel::Peer,
     permits::Permits,
-    serve::{Capacity, Limits, GrpcTimeouts, Running},
+    serve::{Capacity, GrpcTimeouts, Limits, Running},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -71,7 +71,6 @@ fn call_frames(method: &str, stream: u32) -> Vec<u8> {
     [request_headers(method, stream), frame(0, 1, stream, &[0; 5])].concat()
 }
 
-/// The headers of a call.
 fn request_headers(method: &str, stream: u32) -> Vec<u8> {
     let path = format!("/test.v1.EchoService/{method}");
     let mut headers = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
@@ -130,7 +129,10 @@ async fn a_connection_without_handshake_is_closed_and_one_with_calls_stays() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_its_timeout() {
     let echo = Echo::new();
-    let timeouts = GrpcTimeouts { idle: SHORT, ..LONG_TIMEOUTS };
+    let timeouts = GrpcTimeouts {
+        idle: SHORT,
+        ..LONG_TIMEOUTS
+    };
     let timeouts = GrpcTimeouts {
         handshake: SHORT,
         ..timeouts
@@ -187,7 +189,10 @@ async fn a_slow_handler_closes_no_connection() {
 #[tokio::test]
 async fn an_old_connection_ends_its_stream_with_a_status() {
     let echo = Echo::new();
-    let timeouts = GrpcTimeouts { max_age: SHORT, ..LONG_TIMEOUTS };
+    let timeouts = GrpcTimeouts {
+        max_age: SHORT,
+        ..LONG_TIMEOUTS
+    };
     let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
     let address = format!("http://{}", running.address);
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();

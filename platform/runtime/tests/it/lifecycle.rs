@@ -22,13 +22,11 @@ use tonic_health::pb::{
 use tonic_prost::ProstCodec;
 use tower::ServiceExt;
 
-use crate::server::{Behaviour, Echo, call, serve};
+use crate::server::{Behaviour, Echo, call, serve, serve_echo};
 
 #[tokio::test]
 async fn a_stopped_service_refuses_calls_and_idle_connections_delay_no_stop() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (running, memory, tcp) = serve(service, Faults::none(), &runtime).await;
+    let (_, running, memory, tcp) = serve_echo(Faults::none()).await;
     for peer in [&memory, &tcp] {
         call(peer).await.unwrap();
     }
@@ -42,9 +40,7 @@ async fn a_stopped_service_refuses_calls_and_idle_connections_delay_no_stop() {
 
 #[tokio::test]
 async fn a_stop_waits_for_a_call_in_flight_but_not_for_ever() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (running, memory, _) = serve(service, Faults::none(), &runtime).await;
+    let (echo, running, memory, _) = serve_echo(Faults::none()).await;
     echo.behave(Behaviour::Hang);
     let mut hung = Box::pin(call(&memory));
     while echo.calls() == 0 {
@@ -85,9 +81,7 @@ async fn a_stop_waits_for_transactions_last() {
 
 #[tokio::test]
 async fn idle_connections_streams_and_partial_requests_delay_no_stop() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
-    let (running, _memory, _) = serve(service, Faults::none(), &runtime).await;
+    let (echo, running, _memory, _) = serve_echo(Faults::none()).await;
     let mut silent = TcpStream::connect(running.address).await.unwrap();
     let address = format!("http://{}", running.address);
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
@@ -127,9 +121,7 @@ async fn idle_connections_streams_and_partial_requests_delay_no_stop() {
 
 #[tokio::test]
 async fn a_silent_client_delays_no_stop() {
-    let (echo, runtime) = (Echo::new(), Runtime::system());
-    let service = Service::new("echo", echo, runtime.tasks.clone());
-    let (running, ..) = serve(service, Faults::none(), &runtime).await;
+    let (_, running, ..) = serve_echo(Faults::none()).await;
     // The preface and empty settings. The client never answers the server's frames.
     let mut frozen = TcpStream::connect(running.address).await.unwrap();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];

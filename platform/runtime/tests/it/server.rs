@@ -22,7 +22,6 @@ use tonic::{Request, Response, Status, body::Body, server::NamedService};
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
-/// The behaviour of the method.
 #[derive(Debug, Clone)]
 pub(crate) enum Behaviour {
     Answer,
@@ -111,6 +110,14 @@ pub(crate) fn policy(faults: Faults) -> Policy {
     }
 }
 
+/// Serves a new [`Echo`] in memory and on a port, and returns a channel for each.
+pub(crate) async fn serve_echo(faults: Faults) -> (Echo, Running, Peer, Peer) {
+    let (echo, runtime) = (Echo::new(), Runtime::system());
+    let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
+    let (running, memory, tcp) = serve(service, faults, &runtime).await;
+    (echo, running, memory, tcp)
+}
+
 /// Serves the service in memory and on a port, and returns a channel for each.
 pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -> (Running, Peer, Peer) {
     let interface: testing::Interface = (tonic_health::pb::FILE_DESCRIPTOR_SET, |status| status);
@@ -119,7 +126,6 @@ pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -
     (running, memory, tcp)
 }
 
-/// Calls the method.
 pub(crate) async fn call(peer: &Peer) -> Result<(), Status> {
     call_method(peer, PathAndQuery::from_static("/test.v1.EchoService/Echo")).await
 }

@@ -133,6 +133,6 @@ mod tests {
             volume: Some(4000),
             ..process
         };
-        assert_eq!(foreign.classify(0o660, 4000), Access::ForeignGroup, "a volume of others");
+        assert_eq!(foreign.classify(0o660, 4000), Access::ForeignGroup, "not ours");
     }
 }

@@ -19,6 +19,12 @@ async fn open(folder: &tempfile::TempDir) -> Sqlite {
     .unwrap()
 }
 
+async fn open_new() -> (tempfile::TempDir, Sqlite) {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder).await;
+    (folder, db)
+}
+
 async fn insert(connection: &mut SqliteConnection, key: i64) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO t (k) VALUES (?)")
         .bind(key)
@@ -50,8 +56,7 @@ async fn keys(db: &Sqlite) -> Vec<i64> {
 
 #[tokio::test]
 async fn a_failed_or_panicked_job_does_not_disturb_its_group() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     let writes = (0..64).map(|k| {
         db.write("test.insert", move |tx| {
             async move {
@@ -83,8 +88,7 @@ async fn answered_writes_survive_a_reopen() {
 
 #[tokio::test]
 async fn a_duplicate_key_is_a_conflict() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     let results = join_all((0..64).map(|_| db.write("test.insert", |tx| insert(tx, 1).boxed()))).await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1);
     assert!(
@@ -97,8 +101,7 @@ async fn a_duplicate_key_is_a_conflict() {
 
 #[tokio::test]
 async fn a_transaction_completes_when_its_caller_goes_away() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     let (started, has_started) = tokio::sync::oneshot::channel();
     let write = db.write("test.insert", |tx| {
         async move {
@@ -120,8 +123,7 @@ async fn a_transaction_completes_when_its_caller_goes_away() {
 
 #[tokio::test]
 async fn a_stop_finishes_transactions_without_callers_and_accepts_no_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     let (begun, has_begun) = tokio::sync::oneshot::channel();
     let (finish, may_finish) = tokio::sync::oneshot::channel::<()>();
     let caller = db.write("test.slow", move |tx| {
@@ -164,8 +166,7 @@ async fn failed_work_passes_no_commit_point() {
 
 #[tokio::test]
 async fn readers_cannot_write() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     assert!(
         sqlx::query("INSERT INTO t (k) VALUES (1)")
             .execute(db.reader())
@@ -176,8 +177,7 @@ async fn readers_cannot_write() {
 
 #[tokio::test]
 async fn two_megabytes_come_back_as_they_were() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     let value: Vec<u8> = (0..2 << 20).map(|i: u32| i.to_le_bytes()[0]).collect();
     let stored = value.clone();
     db.write("test.insert", |tx| {
@@ -241,8 +241,7 @@ async fn a_file_that_is_no_database_is_refused() {
 
 #[tokio::test]
 async fn a_full_database_takes_writes_again_once_there_is_room() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     assert!(db.is_up().await);
     let limit = async |pages: &'static str| db.write("test.limit", move |tx| execute(tx, pages).boxed()).await;
     let fill = async |key: i64| db.write("test.insert", move |tx| fill(tx, key).boxed()).await;
@@ -261,8 +260,7 @@ async fn a_full_database_takes_writes_again_once_there_is_room() {
 
 #[tokio::test]
 async fn a_read_only_database_is_not_ready() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     db.write("test.forbid", |tx| execute(tx, "PRAGMA query_only = on").boxed())
         .await
         .unwrap();
@@ -298,8 +296,7 @@ async fn a_bounded_reader_is_interrupted_at_its_deadline() {
 
 #[tokio::test]
 async fn a_bounded_reader_is_interrupted_when_its_caller_goes_away() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (_folder, db) = open_new().await;
     let readers = db.bounded(Bounds {
         timeout: Duration::from_mins(1),
         ..ONE
@@ -314,7 +311,10 @@ async fn a_bounded_reader_is_interrupted_when_its_caller_goes_away() {
     });
     let meanwhile = async {
         has_begun.await.unwrap();
-        assert!(matches!(count(&readers, "SELECT 1").await, Err(BoundedError::QueueFull)));
+        assert!(matches!(
+            count(&readers, "SELECT 1").await,
+            Err(BoundedError::QueueFull)
+        ));
         assert!(keys(&db).await.is_empty(), "the other readers are free");
     };
     tokio::select! {
@@ -335,8 +335,7 @@ async fn bounded_readers_cannot_write() {
 #[tokio::test]
 async fn scrubbed_data_is_in_no_file() {
     const SECRET: &[u8] = b"ann-7f3a9c51";
-    let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder).await;
+    let (folder, db) = open_new().await;
     let in_a_file = || {
         let files = std::fs::read_dir(folder.path()).unwrap();
         let mut bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());

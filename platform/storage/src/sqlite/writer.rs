@@ -6,7 +6,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, ready},
 };
-use runtime::{Kind, PointGuard, Points, Tasks, telemetry::panic_text};
+use runtime::{PointGuard, PointKind, Points, Tasks, telemetry::panic_text};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
 
@@ -217,7 +217,10 @@ async fn commit_group(
             (false, false) => ("ROLLBACK TO job", "ROLLBACK TO job; COMMIT"),
         };
     }
-    let commits: Vec<_> = kept.iter().map(|label| points.enter(Kind::Commit, label)).collect();
+    let commits: Vec<_> = kept
+        .iter()
+        .map(|label| points.enter(PointKind::Commit, label))
+        .collect();
     sqlx::query(last).execute(&mut *connection).await?;
     commits.into_iter().for_each(PointGuard::done);
     Ok(())

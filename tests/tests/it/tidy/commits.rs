@@ -26,7 +26,7 @@ fn every_label_of_a_commit_is_in_a_list() {
 fn no_commit_is_named_where_it_is_made() {
     let is_suite = |file: &File| file.is_test() || file.path.contains("/src/testing/");
     let is_product = |file: &File| file.path.contains("/src/") && !is_suite(file);
-    let in_place = [".write(\"", "Kind::Commit, \""];
+    let in_place = [".write(\"", "PointKind::Commit, \""];
     let mut findings = Vec::new();
     for file in files(&[".rs"]).into_iter().filter(is_product) {
         let lines = file.text.lines().take(file.tests_begin() - 1);

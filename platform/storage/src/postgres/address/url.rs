@@ -82,7 +82,10 @@ mod tests {
         let url = "postgres://u:p@h/d?sslmode=require&pasword=secret&options[a]=b";
         let known = ("postgres://u:p@h/d?sslmode=require&options[a]=b".to_owned(), true);
         assert_eq!(drop_unknown_parameters(url), known);
-        assert_eq!(drop_unknown_parameters("postgres://h/d"), ("postgres://h/d".to_owned(), false));
+        assert_eq!(
+            drop_unknown_parameters("postgres://h/d"),
+            ("postgres://h/d".to_owned(), false)
+        );
     }
 
     #[test]
