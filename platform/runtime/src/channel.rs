@@ -258,7 +258,7 @@ impl RetryableCall<'_> {
         match Limited::new(body, MAX_ANSWER).collect().await {
             Ok(whole) => Ok(GrpcResponse::from_parts(parts, Body::new(whole))),
             Err(error) if error.is::<LengthLimitError>() => {
-                Ok(Status::resource_exhausted("the answer is larger than a caller takes").into_http())
+                Ok(Status::resource_exhausted("the answer is larger than a caller accepts").into_http())
             }
             Err(error) => Err(error),
         }

@@ -47,7 +47,7 @@ struct Armed {
 
 /// An effect that has begun. Dropped without [`PointGuard::done`], the effect has failed, or its outcome is unknown.
 #[derive(Debug)]
-#[must_use = "what is dropped at once has failed at once"]
+#[must_use = "a guard that is dropped at once marks a failed effect"]
 pub struct PointGuard<'a> {
     points: &'a Points,
     kind: PointKind,

@@ -148,7 +148,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,
-        (None, None) => "something that is no text",
+        (None, None) => "a payload that is not text",
     }
 }
 

@@ -24,10 +24,10 @@ pub struct Bounds {
 #[derive(Debug, thiserror::Error)]
 pub enum BoundedError {
     /// The queue of waiting readers is full.
-    #[error("as many wait to read as may")]
+    #[error("too many readers are waiting")]
     QueueFull,
     /// The read was interrupted, or its permit did not come in time.
-    #[error("the time for reading is over")]
+    #[error("the read timed out")]
     TimedOut,
     #[error(transparent)]
     Store(#[from] StoreError),

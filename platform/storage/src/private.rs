@@ -220,7 +220,7 @@ fn check_owner_and_links(found: &Metadata, process: &Process) -> io::Result<()> 
     check_owner(found, process)?;
     if found.nlink() > 1 {
         return Err(io::Error::other(
-            "it has another name as well (a hard link): what is written here would be written there; copy the file instead",
+            "it has a second name (a hard link), so that writing here would change another file; copy the file instead",
         ));
     }
     Ok(())

@@ -124,7 +124,7 @@ impl Sqlite {
         if busy == 0 {
             return Ok(());
         }
-        Err(StoreError::unavailable("what was removed is still being read"))
+        Err(StoreError::unavailable("a reader still needs the WAL"))
     }
 
     /// Read-only connections. They see committed data.

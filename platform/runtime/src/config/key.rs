@@ -8,9 +8,9 @@ const MIN_DIFFERENT: usize = 5;
 /// Why a key can be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakKey {
-    #[error("must have at least {MIN_KEY_LEN} bytes; blanks at its ends do not count")]
+    #[error("must have at least {MIN_KEY_LEN} bytes; whitespace around it does not count")]
     TooShort,
-    #[error("must not be a few bytes again and again: at least {MIN_DIFFERENT} of them must be different")]
+    #[error("must not repeat a few bytes: at least {MIN_DIFFERENT} must be different")]
     Monotonous,
 }
 

@@ -111,7 +111,7 @@ impl Server {
             linger(&mut stream).await
         };
         if !matches!(timeout(LINGER_TIMEOUT, close).await, Ok(Ok(()))) {
-            tracing::debug!("the last words on a connection may not have been read");
+            tracing::debug!("a client may not have read its last answer");
         }
     }
 }

@@ -334,7 +334,7 @@ mod tests {
         };
         tokio::select! {
             close_reason = tracker.evicted() => assert_eq!(close_reason, CloseReason::Unread),
-            () = taking => panic!("it lives for ever"),
+            () = taking => panic!("the slow reader was not closed"),
         }
     }
 

@@ -117,7 +117,7 @@ impl Acceptor {
             Err(full) => {
                 if let Some(since) = self.refusals.record() {
                     let why = match full {
-                        LimitReached::PerCaller => "one address has its share of the connections",
+                        LimitReached::PerCaller => "one address holds as many connections as it may",
                         LimitReached::Total => "all connections are taken",
                     };
                     tracing::warn!(service = self.name, %from, why, refused = since, "a connection was refused");
@@ -162,7 +162,7 @@ async fn linger(mut stream: TcpStream) {
         tokio::io::copy(&mut stream.take(MAX_DISCARDED), &mut tokio::io::sink()).await
     };
     if !matches!(timeout(LINGER_TIMEOUT, hung_up).await, Ok(Ok(_))) {
-        tracing::debug!("a refused connection may not have read why");
+        tracing::debug!("a refused client may not have read the reason");
     }
 }
 

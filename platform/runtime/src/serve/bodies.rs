@@ -29,7 +29,7 @@ fn stream_over_status() -> Status {
 
 /// For answers that memory is too short for.
 fn no_memory_status() -> Status {
-    Status::unavailable("too many answers have not been taken; call again")
+    Status::unavailable("too many answers are unread; call again")
 }
 
 /// The last frame of an answer that ends early.
@@ -126,7 +126,7 @@ impl HttpBody for RequestBody {
             (Some(Ok(frame)), Some(transfer)) => {
                 if !transfer.grow(frame.data_ref().map_or(0, Bytes::len)) {
                     return Poll::Ready(Some(Err(Status::unavailable(
-                        "too much is being sent at once; call again",
+                        "too many requests are incomplete; call again",
                     ))));
                 }
             }

@@ -87,7 +87,7 @@ pub(super) async fn serve<C>(
                     monitor.go_away();
                 }
                 CloseReason::NoHandshake | CloseReason::UnreadAnswer | CloseReason::SlowRequest | CloseReason::Lingering => {
-                    tracing::debug!(?why, "a connection was cut");
+                    tracing::debug!(?why, "a connection was closed");
                     return;
                 }
             },

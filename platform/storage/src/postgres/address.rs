@@ -89,7 +89,7 @@ impl PostgresAddress {
                 ca_file: variable,
             },
             warnings: has_unknown
-                .then_some("parameters of the URL that are not known are ignored")
+                .then_some("unknown parameters of the URL are ignored")
                 .into_iter()
                 .collect(),
         };
@@ -136,9 +136,8 @@ impl PostgresAddress {
             return Err(ConfigError::new(self.variables.database, wants));
         }
         if matches!(self.connect.get_ssl_mode(), PgSslMode::VerifyCa) {
-            self.warnings.push(
-                "verify-ca takes every certificate that a public authority has signed, whatever name is in it; set verify-full",
-            );
+            self.warnings
+                .push("verify-ca accepts any certificate of a public authority, whatever its name; set verify-full");
         }
         Ok(self)
     }

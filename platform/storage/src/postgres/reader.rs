@@ -35,7 +35,7 @@ impl Deref for CheckedOut {
     fn deref(&self) -> &Self::Target {
         match &self.0 {
             Some(connection) => connection,
-            None => unreachable!("only the end takes it"),
+            None => unreachable!("only `release` and `drop` take it"),
         }
     }
 }
@@ -44,7 +44,7 @@ impl DerefMut for CheckedOut {
     fn deref_mut(&mut self) -> &mut Self::Target {
         match &mut self.0 {
             Some(connection) => connection,
-            None => unreachable!("only the end takes it"),
+            None => unreachable!("only `release` and `drop` take it"),
         }
     }
 }

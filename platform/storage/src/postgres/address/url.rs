@@ -57,7 +57,7 @@ pub(super) fn mode(variable: &'static str, url: &str, mode: PgSslMode) -> Result
         ca_file: Some(file.as_ref()),
     };
     if !tls.verifies_certificates() {
-        let wants = "names sslrootcert, but with its sslmode no certificate is looked at; write sslmode=verify-full";
+        let wants = "sets sslrootcert, but its sslmode verifies no certificate; set sslmode=verify-full";
         return Err(ConfigError::new(variable, wants));
     }
     // The value may also be a certificate itself.
