@@ -1,4 +1,4 @@
-//! The names of the commits of outboxes, inboxes and the bus in SQLite.
+//! The labels of the commits of outboxes, inboxes and the bus in SQLite.
 
 pub const OUTBOX_LEASE: &str = "outbox.lease";
 pub const OUTBOX_MARK: &str = "outbox.mark";
@@ -11,8 +11,8 @@ pub const BUS_SIGN: &str = "bus.sign";
 pub const BUS_ERASE: &str = "bus.erase";
 pub const BUS_TRIM: &str = "bus.trim";
 
-/// What every shop commits. The note of an inbox goes with the effect of its event.
+/// The commits on every bus. An inbox entry has no commit of its own: it commits with the effect of its event.
 pub const ALL: &[&str] = &[OUTBOX_LEASE, OUTBOX_MARK, OUTBOX_PRUNE, INBOX_PRUNE];
 
-/// What only the bus in SQLite commits.
+/// The commits of the bus in SQLite.
 pub const SQLITE: &[&str] = &[BUS_TOPIC, BUS_PUBLISH, BUS_OFFSETS, BUS_SIGN, BUS_ERASE, BUS_TRIM];

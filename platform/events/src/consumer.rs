@@ -1,4 +1,4 @@
-//! Consumers: apply every event once in effect, in order per key.
+//! Consumers: apply each event once in effect, in order per key.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
 use runtime::{
-    Clock, Kind, Points, REQUEST_ID_HEADER, Runtime, TRACEPARENT_HEADER, Tasks,
+    Clock, PointKind, Points, REQUEST_ID_HEADER, Runtime, TRACEPARENT_HEADER, Tasks,
     telemetry::{chain, millis},
     trace_id,
 };
@@ -19,22 +19,22 @@ use tracing::{Instrument, Span};
 
 use crate::{
     BusError, DeadLetters, Delivery, Event, EventBus, Message, Position, Subscription, Topic,
-    kind::{self, Knowledge},
+    kind::{self, KindSupport},
     message::ID,
 };
 
 const BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// A group has stalled when it tries for longer than this to apply one event.
-const STALLED: Duration = Duration::from_secs(10);
+/// A group has stalled if applying one event takes longer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an event was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// Something that is needed is away: the event is tried again until it comes back.
+    /// A dependency is unavailable: the event is retried without limit.
     #[error("cannot be applied now")]
     Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It can never be applied, for this reason: it is parked.
+    /// The event can never be applied, for this reason: it is parked.
     #[error("{0}")]
     Poisoned(String),
 }
@@ -49,18 +49,19 @@ impl From<storage::StoreError> for HandlerError {
     }
 }
 
-/// What a group does with an event. The effect and the note that it happened (inbox) must share one transaction: an event
-/// may be delivered any number of times.
+/// Applies the events of a group. The effect and its inbox entry must share one transaction, because an event may be
+/// delivered any number of times.
 #[async_trait]
 pub trait Handler: Send + Sync {
-    /// The kinds that the group knows, with their versions. No event of another kind is handled: one whose name is known in
-    /// another version is parked, and the others, which the group does not want, are passed over.
+    /// The kinds that the group knows, with their versions. The consumer parks an event of a known name in another
+    /// version, and skips events of other names.
     fn kinds(&self) -> &'static [&'static str];
 
     async fn handle(&self, event: &Event) -> Result<(), HandlerError>;
 }
 
-/// A group's member: makes sure of its topic and of that of its dead letters, reads, applies, commits offsets after that. Clones are the same member: one of them runs.
+/// A member of a group: ensures its topic and its dead-letter topic, reads events, applies them, and then commits their
+/// offsets. Run only one of the clones.
 #[derive(Clone)]
 pub struct Consumer {
     pub group: &'static str,
@@ -72,7 +73,6 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// A member of a group of this topic, in the process that this is the runtime of.
     pub fn new(
         bus: Arc<dyn EventBus>,
         topic: Topic,
@@ -90,7 +90,7 @@ impl Consumer {
         }
     }
 
-    /// Runs until the tasks are stopping; then the work in hand is dropped, to be delivered again.
+    /// Runs until the tasks are stopping. Work in progress is cancelled then, and its events are delivered again.
     pub async fn run(self, tasks: Tasks) {
         let mut backoff = BACKOFF;
         while !tasks.is_stopping() {
@@ -113,7 +113,7 @@ impl Consumer {
     }
 
     async fn consume(&self, backoff: &mut Duration) -> Result<(), BusError> {
-        // A member that joins before there is a topic may sit without partitions for ever.
+        // A member that joins before the topic exists may never get partitions.
         self.bus.ensure_topic(self.topic.name, self.topic.partitions).await?;
         let dead_letters = DeadLetters::new(self.bus.clone());
         dead_letters.prepare(self.topic.name, self.group).await?;
@@ -129,7 +129,7 @@ impl Consumer {
         }
     }
 
-    /// Applies those of one key one after the other, those of different keys side by side.
+    /// Applies the events of one key in order, and different keys concurrently.
     async fn apply_all(&self, deliveries: &[Delivery], dead_letters: &DeadLetters) -> Result<(), BusError> {
         let mut keys: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
         for delivery in deliveries {
@@ -145,7 +145,6 @@ impl Consumer {
         join_all(work).await.into_iter().collect()
     }
 
-    /// The span of all that is done with an event.
     fn span(&self, message: &Message) -> Span {
         tracing::error_span!(
             "event",
@@ -158,7 +157,7 @@ impl Consumer {
 
     async fn apply_or_park(&self, delivery: &Delivery, dead_letters: &DeadLetters) -> Result<(), BusError> {
         let (began, key) = (Instant::now(), &delivery.message.key);
-        if let Err(reason) = self.apply_in_time(delivery).await {
+        if let Err(reason) = self.apply_or_stall(delivery).await {
             dead_letters
                 .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
                 .await?;
@@ -169,10 +168,10 @@ impl Consumer {
         Ok(())
     }
 
-    /// Applies one event, and says so when that takes long. An error is the reason to park it.
-    async fn apply_in_time(&self, delivery: &Delivery) -> Result<(), String> {
+    /// Applies one event, and marks the group as stalled if that takes long. The error is the reason to park the event.
+    async fn apply_or_stall(&self, delivery: &Delivery) -> Result<(), String> {
         let mut applied = pin!(self.apply(delivery));
-        if let Ok(applied) = tokio::time::timeout(STALLED, &mut applied).await {
+        if let Ok(applied) = tokio::time::timeout(STALL_TIMEOUT, &mut applied).await {
             return applied;
         }
         self.bus.stalled().set(self.group);
@@ -182,7 +181,7 @@ impl Consumer {
         applied.await
     }
 
-    /// Applies one event, however often that takes.
+    /// Applies one event. Retries transient errors without limit.
     async fn apply(&self, delivery: &Delivery) -> Result<(), String> {
         if !DeadLetters::is_for(&delivery.message, self.group) {
             return Ok(());
@@ -194,16 +193,16 @@ impl Consumer {
         let signatures = self.bus.signatures();
         signatures
             .check(self.topic.name, &delivery.message)
-            .map_err(|unproven| unproven.to_string())?;
-        match kind::look_up(&event.kind, self.handler.kinds()) {
-            Knowledge::Exact => {}
-            Knowledge::OtherVersions(known) => {
+            .map_err(|error| error.to_string())?;
+        match kind::support_for(&event.kind, self.handler.kinds()) {
+            KindSupport::Supported => {}
+            KindSupport::OtherVersions(known) => {
                 let (kind, known) = (&event.kind, known.join(", "));
                 return Err(format!(
                     "its kind is {kind}, and this version of the group knows {known}"
                 ));
             }
-            Knowledge::Unknown => return Ok(()),
+            KindSupport::Unknown => return Ok(()),
         }
         let mut backoff = BACKOFF;
         loop {
@@ -231,7 +230,7 @@ impl Consumer {
             .into_iter()
             .map(|(partition, offset)| Position { partition, offset })
             .collect();
-        let commit = self.points.enter(Kind::Offset, self.group);
+        let commit = self.points.enter(PointKind::Offset, self.group);
         subscription.commit(&positions).await?;
         commit.done();
         Ok(())

@@ -1,4 +1,4 @@
-//! Dead letters: events that a group could not apply, parked with the reason, and sent through again.
+//! Dead letters: events that a group could not apply, parked with the reason, and redriven later.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,30 +8,29 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{BusError, Delivery, EventBus, LookedAt, Message, Signatures, message::ID};
+use crate::{BusError, DeadLetterPosition, Delivery, EventBus, Message, Signatures, message::ID};
 
-/// How the headers begin that are about letters.
-const OF_LETTERS: &str = "dlq-";
+/// The prefix of all headers of dead letters, notes and redriven events.
+const PREFIX: &str = "dlq-";
 const REASON: &str = "dlq-reason";
 const PARKED_AT: &str = "dlq-parked-at";
 const ORIGIN: &str = "dlq-origin";
-/// On a letter: the event is not whole, or neither it nor its headers about letters are signed with the key of events. The id
-/// in it may be that of another event.
+/// On a letter whose event is truncated or not proven to be ours. Its event id may be forged.
 const UNPROVEN: &str = "dlq-unproven";
-/// On a message that was sent through again: the only group that is to look at it.
+/// On a redriven event: the only group that applies it.
 const FOR_GROUP: &str = "dlq-for-group";
-/// On a message that was sent through again, and on the note of it: how often it was.
+/// On a redriven event, and on the note of its redrive: the number of redrives.
 const REDRIVES: &str = "dlq-redrives";
-/// On a dead-letter topic: the letter with this id was sent through again.
+/// On a note in a dead-letter topic: the id of the letter that was redriven.
 const REDRIVEN: &str = "dlq-redriven";
 
-/// The longest reason that is kept, and the longest key of what is not kept whole, in characters.
+/// The longest reason, and the longest key of a truncated message, in characters.
 const MAX_REASON: usize = 2_000;
-/// Key, headers and value of the largest message that is kept whole, in bytes: what is said of it comes on top, and a bus takes
-/// 4 MiB.
+/// The largest message that is parked whole: key, headers and value in bytes. A bus takes 4 MiB; the rest is for the
+/// headers of the letter.
 const MAX_PARKED: usize = (4 << 20) - (64 << 10);
 
-/// Where a group's parked events of a topic are.
+/// The topic of a group's dead letters.
 pub fn dead_letter_topic(topic: &str, group: &str) -> String {
     format!("{topic}.{group}.dlq")
 }
@@ -39,17 +38,16 @@ pub fn dead_letter_topic(topic: &str, group: &str) -> String {
 /// A parked event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// The event's id; for a message without a proper one, and for one that nobody who has the key of events has signed, its
-    /// place as `topic/partition/offset`.
+    /// The event's id; the origin if the message has no valid id, or is not proven to be ours.
     pub id: String,
     pub group: String,
     pub reason: String,
     /// RFC 3339.
     pub parked_at: String,
-    /// Where it stood: `topic/partition/offset`.
+    /// The position of the event: `topic/partition/offset`.
     pub origin: String,
-    /// Whether somebody with the key of events wrote this letter; of a bus without a key it is not known, and true.
-    pub proven: bool,
+    /// Whether this letter is signed with the key of events. Always true on a bus without a key.
+    pub authentic: bool,
     pub message: Message,
 }
 
@@ -64,12 +62,12 @@ impl DeadLetters {
         Self { bus }
     }
 
-    /// Makes the topic that a group parks to.
+    /// Ensures the topic of a group's dead letters.
     pub(crate) async fn prepare(&self, topic: &str, group: &str) -> Result<(), BusError> {
         self.bus.ensure_topic(&dead_letter_topic(topic, group), 1).await
     }
 
-    /// Parks a message. After a crash the same one may be parked twice: `list` shows it once.
+    /// Parks a message. After a crash a message may be parked twice; `list` shows it once.
     pub(crate) async fn park(
         &self,
         topic: &str,
@@ -78,8 +76,8 @@ impl DeadLetters {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), BusError> {
-        let origin = place(topic, delivery);
-        let letter = enclose(&delivery.message, topic, self.bus.signatures())
+        let origin = origin(topic, delivery);
+        let letter = to_letter(&delivery.message, topic, self.bus.signatures())
             .with_header(REASON, reason.chars().take(MAX_REASON).collect::<String>())
             .with_header(PARKED_AT, now.to_string())
             .with_header(ORIGIN, origin);
@@ -91,37 +89,42 @@ impl DeadLetters {
         self.bus.publish(topic, vec![letter]).await
     }
 
-    /// Whether a message is for this group: one that was sent through again is for the group that had parked it.
+    /// Whether a message is for this group. A redriven event is only for the group that parked it.
     pub(crate) fn is_for(message: &Message, group: &str) -> bool {
         message.header(FOR_GROUP).is_none_or(|only| only == group)
     }
 
-    /// What a group has parked and nobody has sent through again, oldest first.
+    /// The open dead letters of a group, oldest first: those that were not redriven, or came back after it.
     pub async fn list(&self, topic: &str, group: &str) -> Result<Vec<Parked>, BusError> {
-        Ok(self.look_at(topic, group).await?.0)
+        Ok(self.list_with_position(topic, group).await?.0)
     }
 
-    /// The same, and how far that was looked at.
-    pub async fn look_at(&self, topic: &str, group: &str) -> Result<(Vec<Parked>, LookedAt), BusError> {
+    /// Like [`Self::list`], with the position up to which the dead letters were read.
+    pub async fn list_with_position(
+        &self,
+        topic: &str,
+        group: &str,
+    ) -> Result<(Vec<Parked>, DeadLetterPosition), BusError> {
         let own_topic = dead_letter_topic(topic, group);
         let all = self.bus.read_all(&own_topic).await?;
-        let looked_at = LookedAt {
+        let position = DeadLetterPosition {
             group: group.to_owned(),
-            // A topic of letters has one partition.
-            next_letter: all.last().map_or(0, |last| last.position.offset.saturating_add(1)),
+            // A dead-letter topic has one partition.
+            next_offset: all.last().map_or(0, |last| last.position.offset.saturating_add(1)),
         };
         let (notes, letters): (Vec<_>, Vec<_>) = all.into_iter().partition(|Delivery { message, .. }| {
             message.header(REDRIVEN).is_some() && message.header(ORIGIN).is_none()
         });
         let signatures = self.bus.signatures();
-        let mut sent_again: BTreeMap<(&str, bool), u32> = BTreeMap::new();
+        // The redrives of a letter, by its id and whether the letter is authentic.
+        let mut redriven: BTreeMap<(&str, bool), u32> = BTreeMap::new();
         for Delivery { message: note, .. } in &notes {
             let id = note.header(REDRIVEN).unwrap_or_default();
-            let proven = signatures.knows_letter(&own_topic, note);
-            // What anybody may have written closes nothing but letters of which that is true as well.
-            for of_letter in [proven, false] {
-                let sent = sent_again.entry((id, of_letter)).or_default();
-                *sent = redrives(note).max(*sent);
+            let authentic = signatures.is_authentic_letter(&own_topic, note);
+            // A note without a valid signature closes only letters without one.
+            for of_letter in [authentic, false] {
+                let count = redriven.entry((id, of_letter)).or_default();
+                *count = redrives(note).max(*count);
             }
         }
         let mut seen = BTreeSet::new();
@@ -129,16 +132,16 @@ impl DeadLetters {
             .into_iter()
             .map(|delivery| Parked::new(group, &own_topic, delivery, signatures))
             .filter(|letter| {
-                // A letter is closed by the note of a later send. One that came back counts that send, and stays open even
-                // when it was parked before the note of it was written.
-                let sent = sent_again.get(&(letter.id.as_str(), letter.proven));
-                let is_open = sent.is_none_or(|sent| redrives(&letter.message) >= *sent);
-                is_open && seen.insert((letter.id.clone(), letter.proven))
+                // A note closes letters with fewer redrives than its own count. A letter that came back has the same
+                // count, and stays open even if it was parked before the note was written.
+                let latest = redriven.get(&(letter.id.as_str(), letter.authentic));
+                let is_open = latest.is_none_or(|count| redrives(&letter.message) >= *count);
+                is_open && seen.insert((letter.id.clone(), letter.authentic))
             });
-        Ok((open.collect(), looked_at))
+        Ok((open.collect(), position))
     }
 
-    /// Sends a parked event through its group again. A crash in between sends it twice, which the group's inbox absorbs.
+    /// Publishes a parked event to its group again. A crash may lead to a second redrive, which the inbox absorbs.
     pub async fn redrive(&self, topic: &str, letter: &Parked) -> Result<(), BusError> {
         let times = redrives(&letter.message).saturating_add(1).to_string();
         let mut again = letter
@@ -147,9 +150,9 @@ impl DeadLetters {
             .with_header(FOR_GROUP, &letter.group)
             .with_header(REDRIVES, &times);
         again.headers.retain(|(name, _)| {
-            ![REASON, PARKED_AT, ORIGIN, UNPROVEN, Signatures::of_letter()].contains(&name.as_str())
+            ![REASON, PARKED_AT, ORIGIN, UNPROVEN, Signatures::LETTER_HEADER].contains(&name.as_str())
         });
-        // What is said of it here is signed as well, for the next letter, if it is parked again.
+        // Signs the `dlq-` headers, too: the next letter, if the event is parked again, repeats only proven ones.
         self.publish(topic, again).await?;
         let headers = vec![(REDRIVEN.to_owned(), letter.id.clone()), (REDRIVES.to_owned(), times)];
         let note = Message {
@@ -161,49 +164,49 @@ impl DeadLetters {
     }
 }
 
-/// Signs what was written on a topic before there was a key.
-pub(crate) fn adopt(signatures: &Signatures, topic: &str, message: Message) -> Message {
+/// Signs a message of this topic that was written before there was a key.
+pub(crate) fn sign_existing(signatures: &Signatures, topic: &str, message: Message) -> Message {
     let origin = message.header(ORIGIN).and_then(|place| place.split('/').next());
     match origin.map(str::to_owned) {
-        // It was not ours when it was parked.
+        // The event was not ours when it was parked, so only the letter is signed.
         Some(_) if message.header(UNPROVEN).is_some() => signatures.sign_letter(topic, message),
-        // The event in it comes from another topic, and goes back there when it is sent through again.
+        // The event is signed for its own topic, to which a redrive publishes it.
         Some(origin) => signatures.sign_letter(topic, signatures.sign(&origin, message)),
         None if message.header(REDRIVEN).is_some() => signatures.sign_letter(topic, message),
-        // As it was sent through again.
+        // A redriven event.
         None if message.header(FOR_GROUP).is_some() => signatures.sign_letter(topic, signatures.sign(topic, message)),
         None => signatures.sign(topic, message),
     }
 }
 
-/// Where a message stands, as `topic/partition/offset`.
-fn place(topic: &str, delivery: &Delivery) -> String {
+/// The position of a message as `topic/partition/offset`.
+fn origin(topic: &str, delivery: &Delivery) -> String {
     let position = delivery.position;
     format!("{topic}/{}/{}", position.partition, position.offset)
 }
 
-/// The event as a letter holds it. The letter will be signed, so it repeats headers about letters only if they are proven to be
-/// ours. What is not ours, or not whole, is marked.
-fn enclose(event: &Message, topic: &str, signatures: &Signatures) -> Message {
-    let is_about_letters = |name: &str| name.starts_with(OF_LETTERS);
-    let is_redriven = event.headers.iter().any(|(name, _)| is_about_letters(name));
-    // Whoever redrives an event with the key signs those headers.
-    let is_proven = signatures.knows_letter(topic, event);
-    let rest = rest_of_large(event);
-    let is_ours = rest.is_none() && signatures.check(topic, event).is_ok() && (is_proven || !is_redriven);
-    let mut enclosed = rest.unwrap_or_else(|| event.clone());
-    enclosed
+/// The event as the body of a letter. The letter will be signed, so it repeats `dlq-` headers only if they are proven
+/// to be ours. An event that is not ours, or truncated, is marked as unproven.
+fn to_letter(event: &Message, topic: &str, signatures: &Signatures) -> Message {
+    let is_dlq = |name: &str| name.starts_with(PREFIX);
+    let is_redriven = event.headers.iter().any(|(name, _)| is_dlq(name));
+    // A redrive with the key signs these headers.
+    let is_proven = signatures.is_authentic_letter(topic, event);
+    let truncated = truncate_large(event);
+    let is_ours = truncated.is_none() && signatures.check(topic, event).is_ok() && (is_proven || !is_redriven);
+    let mut letter = truncated.unwrap_or_else(|| event.clone());
+    letter
         .headers
-        .retain(|(name, _)| !is_about_letters(name) || (is_proven && [FOR_GROUP, REDRIVES].contains(&name.as_str())));
+        .retain(|(name, _)| !is_dlq(name) || (is_proven && [FOR_GROUP, REDRIVES].contains(&name.as_str())));
     if is_ours {
-        enclosed
+        letter
     } else {
-        enclosed.with_header(UNPROVEN, "true")
+        letter.with_header(UNPROVEN, "true")
     }
 }
 
-/// What is parked of a message that is too large to be parked whole beside what a letter says. It can be read where it stood.
-fn rest_of_large(message: &Message) -> Option<Message> {
+/// The key of a message that is too large to be parked; `None` if it fits. The whole message can be read at its origin.
+fn truncate_large(message: &Message) -> Option<Message> {
     let headers = message.headers.iter().map(|(name, value)| name.len() + value.len());
     let size = message.key.len() + message.value.len() + headers.sum::<usize>();
     (size > MAX_PARKED).then(|| Message {
@@ -215,13 +218,13 @@ fn rest_of_large(message: &Message) -> Option<Message> {
 
 impl Parked {
     fn new(group: &str, own_topic: &str, delivery: Delivery, signatures: &Signatures) -> Self {
-        let place = place(own_topic, &delivery);
+        let own_position = origin(own_topic, &delivery);
         let message = delivery.message;
         let header = |name| message.header(name).map(str::to_owned);
-        // A letter that cannot be read is one all the same, and so is what somebody else wrote there.
+        // Unreadable or forged letters are listed, too.
         let unreadable = || message.unreadable().unwrap_or_default().to_owned();
-        let origin = header(ORIGIN).unwrap_or(place);
-        let proven = signatures.knows_letter(own_topic, &message);
+        let origin = header(ORIGIN).unwrap_or(own_position);
+        let authentic = signatures.is_authentic_letter(own_topic, &message);
         let id = event_id(&message).filter(|_| message.header(UNPROVEN).is_none());
         Self {
             id: id.unwrap_or(&origin).to_owned(),
@@ -229,13 +232,13 @@ impl Parked {
             reason: header(REASON).unwrap_or_else(unreadable),
             parked_at: header(PARKED_AT).unwrap_or_default(),
             origin,
-            proven,
+            authentic,
             message,
         }
     }
 }
 
-/// How often a message was sent through again.
+/// The number of redrives of a message.
 fn redrives(message: &Message) -> u32 {
     message
         .header(REDRIVES)
@@ -243,7 +246,7 @@ fn redrives(message: &Message) -> u32 {
         .unwrap_or(0)
 }
 
-/// What is no id names nothing: two messages that have the same wrong one are two letters.
+/// The event id, if it is a valid one. Two messages with the same invalid id are two letters.
 fn event_id(message: &Message) -> Option<&str> {
     message.header(ID).filter(|id| Uuid::try_parse(id).is_ok())
 }
@@ -254,7 +257,7 @@ mod tests {
     use crate::SigningKey;
 
     #[test]
-    fn a_first_key_makes_no_event_ours_that_was_parked_as_none() {
+    fn signing_an_old_log_does_not_sign_events_that_were_parked_as_unproven() {
         let key = SigningKey::new(b"a key of events, of more than 32 bytes").unwrap();
         let signatures = Signatures::new("", key, Vec::new());
         let event = Message {
@@ -269,9 +272,9 @@ mod tests {
             (letter.with_header(UNPROVEN, "true"), "t.g.dlq", false),
             (again, "t", true),
         ] {
-            let adopted = adopt(&signatures, topic, message);
+            let adopted = sign_existing(&signatures, topic, message);
             assert_eq!(signatures.check("t", &adopted).is_ok(), is_ours, "{adopted:?}");
-            assert!(signatures.knows_letter(topic, &adopted), "{adopted:?}");
+            assert!(signatures.is_authentic_letter(topic, &adopted), "{adopted:?}");
         }
     }
 }

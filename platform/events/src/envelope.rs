@@ -10,13 +10,13 @@ use crate::Message;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Names this event for ever: consumers apply it once.
+    /// Consumers apply an event with a known id no second time.
     pub id: Uuid,
     /// CloudEvents type, with a version: `cartwright.checkout.completed.v1`.
     pub kind: String,
     /// The short name, `CheckoutCompleted`.
     pub name: String,
-    /// Who says so: `/checkout`.
+    /// CloudEvents source: `/checkout`.
     pub source: String,
     pub time: Timestamp,
     pub key: String,
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_survives_its_message() {
+    fn an_event_is_read_back_from_its_message() {
         assert_eq!(Event::from_message(&event().to_message()), Ok(event()));
     }
 

@@ -1,7 +1,7 @@
-//! The inbox: which events a group has applied, in the store that it applies them to.
+//! The inbox: the ids of the events that a group has applied, in the store that holds their effects.
 
-mod keeper;
 pub mod postgres;
+mod pruner;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use storage::StoreError;
 use uuid::Uuid;
 
-pub use keeper::{InboxKeeper, KeeperError};
+pub use pruner::{InboxPruner, PruneError};
 
-/// The notes of an inbox, for who removes those that are not needed any more.
+/// The pruner's view of an inbox.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// Removes notes of what this group has applied before this time, at most a thousand at once, but for those of these
-    /// events; returns how many.
+    /// Removes entries of events that the group applied before this time, without the events in `except`, at most 1,000
+    /// per call; returns how many.
     async fn prune(&self, group: &str, before: Timestamp, except: &[Uuid]) -> Result<u64, StoreError>;
 }

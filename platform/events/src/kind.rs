@@ -1,27 +1,26 @@
 //! Kinds of events: a name with a version at its end, `cartwright.checkout.completed.v1`.
 
-/// What a group knows of a kind.
+/// Whether a group supports a kind of event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Knowledge {
-    /// This kind, in this version.
-    Exact,
-    /// The name, but in these versions only. What the event says may be of importance to the group, and cannot be understood.
+pub(crate) enum KindSupport {
+    Supported,
+    /// The group knows the name in these other versions only. The event may matter to the group, but cannot be decoded.
     OtherVersions(Vec<&'static str>),
-    /// Nothing: the group does not want it.
+    /// The group does not know the name: it skips the event.
     Unknown,
 }
 
-/// Looks a kind up among those that a group knows.
-pub(crate) fn look_up(kind: &str, known: &'static [&'static str]) -> Knowledge {
+/// Compares a kind with the kinds that a group knows.
+pub(crate) fn support_for(kind: &str, known: &'static [&'static str]) -> KindSupport {
     if known.contains(&kind) {
-        return Knowledge::Exact;
+        return KindSupport::Supported;
     }
     let same_name = known.iter().filter(|other| name(other) == name(kind));
     let versions: Vec<_> = same_name.copied().collect();
     if versions.is_empty() {
-        Knowledge::Unknown
+        KindSupport::Unknown
     } else {
-        Knowledge::OtherVersions(versions)
+        KindSupport::OtherVersions(versions)
     }
 }
 
@@ -40,26 +39,30 @@ mod tests {
     const KNOWN: &[&str] = &["shop.order.placed.v1", "shop.order.placed.v2", "shop.vip.v1"];
 
     #[test]
-    fn a_kind_is_known_by_its_name_and_its_version() {
-        assert_eq!(look_up("shop.order.placed.v1", KNOWN), Knowledge::Exact);
-        assert_eq!(look_up("shop.vip.v1", KNOWN), Knowledge::Exact);
+    fn a_kind_with_a_known_name_and_version_is_supported() {
+        assert_eq!(support_for("shop.order.placed.v1", KNOWN), KindSupport::Supported);
+        assert_eq!(support_for("shop.vip.v1", KNOWN), KindSupport::Supported);
     }
 
     #[test]
-    fn any_other_version_of_a_known_name_is_told_from_what_is_not_known() {
-        let placed = Knowledge::OtherVersions(vec!["shop.order.placed.v1", "shop.order.placed.v2"]);
+    fn another_version_of_a_known_name_is_not_unknown() {
+        let placed = KindSupport::OtherVersions(vec!["shop.order.placed.v1", "shop.order.placed.v2"]);
         for other in ["v3", "v10", "v0", "v2.1", "v2-beta", "v1x"] {
-            assert_eq!(look_up(&format!("shop.order.placed.{other}"), KNOWN), placed, "{other}");
+            assert_eq!(
+                support_for(&format!("shop.order.placed.{other}"), KNOWN),
+                placed,
+                "{other}"
+            );
         }
-        assert_eq!(look_up("shop.order.placed", KNOWN), placed);
+        assert_eq!(support_for("shop.order.placed", KNOWN), placed);
         assert_eq!(
-            look_up("shop.vip.v2", KNOWN),
-            Knowledge::OtherVersions(vec!["shop.vip.v1"])
+            support_for("shop.vip.v2", KNOWN),
+            KindSupport::OtherVersions(vec!["shop.vip.v1"])
         );
     }
 
     #[test]
-    fn another_name_is_not_known() {
+    fn another_name_is_unknown() {
         for other in [
             "",
             ".v1",
@@ -70,7 +73,7 @@ mod tests {
             "Shop.order.placed.v1",
             "é.v",
         ] {
-            assert_eq!(look_up(other, KNOWN), Knowledge::Unknown, "{other}");
+            assert_eq!(support_for(other, KNOWN), KindSupport::Unknown, "{other}");
         }
     }
 }

@@ -15,17 +15,18 @@ mod service;
 mod signature;
 
 pub use bus::{
-    BusError, Delivery, Erase, Erased, EventBus, LookedAt, Position, Retain, Stalled, Subscription,
+    BusError, DeadLetterPosition, Delivery, Erase, EraseOutcome, EventBus, Position, Retain, StalledGroups,
+    Subscription,
     kafka::{KAFKA_TLS, KafkaBus, KafkaLink, KafkaLogin, KafkaMechanism, KafkaOptions, KafkaTls},
     sqlite::SqliteBus,
 };
 pub use consumer::{Consumer, Handler, HandlerError};
 pub use dead_letters::{DeadLetters, Parked, dead_letter_topic};
 pub use envelope::{Event, Malformed};
-pub use inbox::{Inbox, InboxKeeper, postgres::PostgresInbox, sqlite::SqliteInbox};
+pub use inbox::{Inbox, InboxPruner, postgres::PostgresInbox, sqlite::SqliteInbox};
 pub use message::Message;
 pub use outbox::{Outbox, postgres::PostgresOutbox, sqlite::SqliteOutbox};
-pub use relay::{Relay, Wake};
+pub use relay::{Relay, RelayWaker};
 pub use runtime::Topic;
 pub use service::ServiceEvents;
-pub use signature::{Signatures, SigningKey, Unproven};
+pub use signature::{SignatureError, Signatures, SigningKey};

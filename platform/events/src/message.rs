@@ -1,25 +1,24 @@
-//! What a bus carries.
+//! Messages and the partitions of their keys.
 
 use bytes::Bytes;
 
-/// On a message whose headers cannot be read, in their place: why, and what is there instead, as far as it is text.
+/// These two headers replace unreadable ones: the reason, and the stored bytes as text.
 const UNREADABLE: &str = "bus-unreadable";
 const RAW_HEADERS: &str = "bus-raw-headers";
-/// The id of an event.
 pub(crate) const ID: &str = "ce_id";
 
-/// A message as the bus sees it: nothing in it has been understood yet.
+/// A message on a bus. It need not be an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Messages of one key are delivered in the order in which they were published.
+    /// Messages with the same key are delivered in the order of their publication.
     pub key: String,
     pub headers: Vec<(String, String)>,
     pub value: Bytes,
 }
 
 impl Message {
-    /// A message from its stored parts. One whose headers cannot be read is a message all the same, so that it can be parked:
-    /// it holds the others up as long as nobody gets it.
+    /// A message from its stored parts. Unreadable headers do not fail: the message must reach a consumer, which parks
+    /// it, or it would block the messages after it.
     pub(crate) fn from_stored(key: &[u8], headers: &[u8], value: Bytes) -> Self {
         let headers = serde_json::from_slice(headers).unwrap_or_else(|error| {
             vec![
@@ -34,8 +33,8 @@ impl Message {
         }
     }
 
-    /// What stands for a record of which nothing could be read.
-    pub(crate) fn not_read(why: String) -> Self {
+    /// A placeholder for a record that could not be read.
+    pub(crate) fn for_unreadable(why: String) -> Self {
         Self {
             key: String::new(),
             headers: vec![(UNREADABLE.to_owned(), why)],
@@ -43,8 +42,8 @@ impl Message {
         }
     }
 
-    /// Why the bus could not read the message, if it could not. A message with the id of an event was read, so there this header
-    /// was written by somebody else, and is ignored.
+    /// Why the bus could not read the message, if it could not. A message with an event id was read, so an `UNREADABLE`
+    /// header on it is forged and ignored.
     pub fn unreadable(&self) -> Option<&str> {
         self.header(UNREADABLE).filter(|_| self.header(ID).is_none())
     }
@@ -57,7 +56,7 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Sets a header, in place of all of this name.
+    /// Sets a header, replacing all headers of this name.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.retain(|(header, _)| header != name);
@@ -70,7 +69,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The partition of a key, as Kafka's Java client computes it: murmur2 of its bytes, made positive, modulo `partitions`.
+/// The partition of a key, as in Kafka's Java client: murmur2 of its bytes, made positive, modulo `partitions`.
 pub(crate) fn partition_of(key: &str, partitions: u32) -> u32 {
     (murmur2(key.as_bytes()) & 0x7fff_ffff) % partitions.max(1)
 }
@@ -104,7 +103,7 @@ mod tests {
 
     /// The vectors of Kafka's own test (UtilsTest.testMurmur2).
     #[test]
-    fn hashes_are_those_of_kafka() {
+    fn murmur2_matches_kafka() {
         let vectors: [(&str, i32); 6] = [
             ("21", -973_932_308),
             ("foobar", -790_332_482),

@@ -1,4 +1,4 @@
-//! The relay: carries the outbox to the bus.
+//! The relay: publishes the rows of an outbox to the bus.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,94 +7,94 @@ use std::{
 };
 
 use futures::future::{join, join_all};
-use runtime::{Clock, Kind, Points, Tasks, Topic, telemetry::chain};
+use runtime::{Clock, PointKind, Points, Tasks, Topic, telemetry::chain};
 use storage::StoreError;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     BusError, EventBus, Outbox,
-    outbox::{Fence, Pending},
-    retention::keep_trimmed,
+    outbox::{Fence, OutboxRow},
+    retention::trim_periodically,
 };
 
-/// How long the lease on an outbox lasts; it is extended when half of it is over.
+/// The lease on an outbox. The relay extends it after half of that time.
 const LEASE: Duration = Duration::from_secs(10);
-/// How soon a relay asks again for a lease that another holds: that one may be gone.
+/// The interval at which a relay tries to acquire a lease that another relay holds.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
-const PRUNE_EVERY: Duration = Duration::from_hours(1);
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 const BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Wakes the relay of this process: called when a transaction with outbox rows was committed.
+/// Wakes the relay of this process. Call it after the commit of a transaction with outbox rows.
 #[derive(Debug, Clone, Default)]
-pub struct Wake(Arc<Notify>);
+pub struct RelayWaker(Arc<Notify>);
 
-impl Wake {
+impl RelayWaker {
     pub fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-/// Publishes the rows of one outbox, the topics side by side and each in order, and marks them once the bus has them. Only
-/// the holder of the lease does so. A crash between the two publishes rows again: consumers tell by the event's id. A topic
-/// that cannot be published to waits, and the others go on. Clones are the same relay: one of them runs.
+/// Publishes the rows of one outbox, topics concurrently and each in order, and marks rows that the bus has confirmed.
+/// Only the holder of the lease publishes. A crash between publication and mark publishes rows again; consumers
+/// recognize them by the event id. A topic that fails backs off, and the others go on. Run only one of the clones.
 #[derive(Clone)]
 pub struct Relay {
     pub outbox: Arc<dyn Outbox>,
     pub bus: Arc<dyn EventBus>,
-    /// The topics that it makes sure of. Rows of others go out if somebody else has made their topic.
+    /// The topics that this relay creates and trims. Rows of another topic are published once that topic exists.
     pub topics: &'static [Topic],
-    pub wake: Wake,
-    /// Names this relay in the lease. The same name takes the lease back at once after a restart.
+    pub wake: RelayWaker,
+    /// The name of this relay in the lease. After a restart under the same name the relay regains its lease at once.
     pub owner: String,
-    /// How long a row may wait whose wake-up was lost.
+    /// The interval at which the outbox is read when no wake-up arrives.
     pub poll: Duration,
-    /// Rows that are published at once, at most.
+    /// The most rows that are published at once.
     pub batch: u32,
-    /// How long published rows are kept.
+    /// The retention of published rows.
     pub retention: Duration,
     pub clock: Clock,
     pub points: Points,
 }
 
-/// What became of one look at the outbox.
+/// The result of publishing one batch.
 enum Round {
-    /// There may be more.
+    /// The batch was full, so there may be more rows.
     Full,
     Done,
     /// Another relay holds the lease.
     NotHolder,
-    /// The lease was taken just now. The holder before may have published these rows since they were read.
-    Taken,
+    /// The lease was acquired after the rows were read. Its last holder may have published them meanwhile.
+    Acquired,
 }
 
-/// What a relay knows from one look at the outbox to the next.
+/// What a relay remembers between rounds.
 #[derive(Default)]
-struct Known {
+struct RelayState {
     lease: Option<(Fence, Instant)>,
-    /// The topics that were made sure of.
-    made: BTreeSet<String>,
-    /// The topics that could not be published to, when each is tried again, and after how long.
+    /// The topics that are known to exist.
+    ensured: BTreeSet<String>,
+    /// The topics that failed, with the time of the next attempt and the backoff before it.
     failing: BTreeMap<String, (Instant, Duration)>,
 }
 
-impl Known {
-    /// The topics whose rows wait.
-    fn waiting(&self) -> BTreeSet<String> {
+impl RelayState {
+    /// The failed topics whose backoff is not over.
+    fn backing_off(&self) -> BTreeSet<String> {
         let now = Instant::now();
-        let waiting = self.failing.iter().filter(|(_, (until, _))| *until > now);
-        waiting.map(|(topic, _)| topic.clone()).collect()
+        let backing_off = self.failing.iter().filter(|(_, (until, _))| *until > now);
+        backing_off.map(|(topic, _)| topic.clone()).collect()
     }
 
-    /// Forgets the topics that were due and have no rows any more, which another relay may have published: nothing would ever
-    /// succeed there, and they would be due for ever.
-    fn forget_others(&mut self, waiting: &BTreeSet<String>, rows: &BTreeMap<String, Vec<Pending>>) {
+    /// Forgets failed topics that were read and have no rows: another relay may have published these. Such a topic can
+    /// never succeed here, and would keep the relay busy without end.
+    fn forget_idle(&mut self, backing_off: &BTreeSet<String>, rows: &BTreeMap<String, Vec<OutboxRow>>) {
         self.failing
-            .retain(|topic, _| waiting.contains(topic) || rows.contains_key(topic));
+            .retain(|topic, _| backing_off.contains(topic) || rows.contains_key(topic));
     }
 
-    /// How long it is until the next of them is due, at most so long.
-    fn until_due(&self, at_most: Duration) -> Duration {
+    /// The time until the next attempt at a failed topic, or `at_most`.
+    fn until_retry(&self, at_most: Duration) -> Duration {
         let now = Instant::now();
         let waits = self
             .failing
@@ -103,7 +103,7 @@ impl Known {
         waits.min().map_or(at_most, |wait| wait.min(at_most))
     }
 
-    fn fails(&mut self, topic: &str, error: &BusError) {
+    fn back_off(&mut self, topic: &str, error: &BusError) {
         let backoff = match self.failing.get(topic) {
             Some((_, before)) => (*before * 2).min(MAX_BACKOFF),
             None => BACKOFF,
@@ -114,35 +114,35 @@ impl Known {
             ?backoff,
             "events could not be published; trying again"
         );
-        self.made.remove(topic);
+        self.ensured.remove(topic);
         self.failing
             .insert(topic.to_owned(), (Instant::now() + backoff, backoff));
     }
 }
 
 impl Relay {
-    /// Runs until the tasks are stopping. Whatever fails is tried again.
+    /// Publishes, prunes and trims until the tasks are stopping. Retries all failures.
     pub async fn run(self, tasks: Tasks) {
-        // Side by side: to ask a broker what may go takes its time.
-        let trim = keep_trimmed(self.bus.as_ref(), self.topics, &self.clock, &tasks);
-        join(self.carry(&tasks), trim).await;
+        // Concurrently, because trimming waits for answers of the broker.
+        let trim = trim_periodically(self.bus.as_ref(), self.topics, &self.clock, &tasks);
+        join(self.publish_rows(&tasks), trim).await;
     }
 
-    async fn carry(&self, tasks: &Tasks) {
+    async fn publish_rows(&self, tasks: &Tasks) {
         let mut backoff = BACKOFF;
-        // A relay that never runs for long prunes as well: at first, and then every hour.
+        // Prunes at start, too: a process may never live for an hour.
         let mut pruned: Option<Instant> = None;
-        let mut known = Known::default();
+        let mut state = RelayState::default();
         while !tasks.is_stopping() {
-            let wait = match self.round(&mut known).await {
+            let wait = match self.round(&mut state).await {
                 Ok(Round::Full) => Duration::ZERO,
-                Ok(Round::Done) => known.until_due(self.poll),
+                Ok(Round::Done) => state.until_retry(self.poll),
                 Ok(Round::NotHolder) => self.poll.min(LEASE_RETRY),
-                // Nothing was published, so that nothing is known of an outbox that failed before.
-                Ok(Round::Taken) => continue,
+                // Keeps the backoff: nothing was published that would show that a failed outbox works again.
+                Ok(Round::Acquired) => continue,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), ?backoff, "the outbox failed; trying again");
-                    known.lease = None;
+                    state.lease = None;
                     let wait = backoff;
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                     tasks.sleep(wait).await;
@@ -150,8 +150,8 @@ impl Relay {
                 }
             };
             backoff = BACKOFF;
-            // What waits to be published goes first.
-            if !wait.is_zero() && pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+            // Prunes only when there is nothing to publish.
+            if !wait.is_zero() && pruned.is_none_or(|at| at.elapsed() > PRUNE_INTERVAL) {
                 if self.prune().await {
                     continue;
                 }
@@ -168,49 +168,49 @@ impl Relay {
     }
 
     /// Publishes one batch.
-    async fn round(&self, known: &mut Known) -> Result<Round, StoreError> {
-        let waiting = known.waiting();
-        let except: Vec<&str> = waiting.iter().map(String::as_str).collect();
+    async fn round(&self, state: &mut RelayState) -> Result<Round, StoreError> {
+        let backing_off = state.backing_off();
+        let except: Vec<&str> = backing_off.iter().map(String::as_str).collect();
         let rows = self.outbox.pending(self.batch, &except).await?;
         let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) == self.batch;
         let rows = by_topic(rows);
         if !full {
-            known.forget_others(&waiting, &rows);
+            state.forget_idle(&backing_off, &rows);
         }
-        // To make a topic may take longer than the lease lasts: the lease is looked at behind it.
-        let topics = self.with_topic(rows, known).await;
+        // Checks the lease after this call, because creating a topic may take longer than the lease.
+        let topics = self.ensure_topics(rows, state).await;
         if !topics.is_empty() {
-            let before = known.lease.map(|(fence, _)| fence);
-            let Some(fence) = self.lease(&mut known.lease).await? else {
+            let before = state.lease.map(|(fence, _)| fence);
+            let Some(fence) = self.lease(&mut state.lease).await? else {
                 return Ok(Round::NotHolder);
             };
             if before != Some(fence) {
-                return Ok(Round::Taken);
+                return Ok(Round::Acquired);
             }
-            self.publish_all(topics, fence, known).await?;
+            self.publish_all(topics, fence, state).await?;
         }
         Ok(if full { Round::Full } else { Round::Done })
     }
 
-    /// Those rows whose topic is there.
-    async fn with_topic(
+    /// Creates the topics of these rows; returns the rows without those whose topic failed.
+    async fn ensure_topics(
         &self,
-        rows: BTreeMap<String, Vec<Pending>>,
-        known: &mut Known,
-    ) -> BTreeMap<String, Vec<Pending>> {
-        let unsure = |topic: &&Topic| rows.contains_key(topic.name) && !known.made.contains(topic.name);
-        let unsure: Vec<_> = self.topics.iter().filter(unsure).collect();
-        let ensured = unsure
+        rows: BTreeMap<String, Vec<OutboxRow>>,
+        state: &mut RelayState,
+    ) -> BTreeMap<String, Vec<OutboxRow>> {
+        let is_missing = |topic: &&Topic| rows.contains_key(topic.name) && !state.ensured.contains(topic.name);
+        let missing: Vec<_> = self.topics.iter().filter(is_missing).collect();
+        let ensured = missing
             .into_iter()
             .map(async |topic| (topic.name, self.bus.ensure_topic(topic.name, topic.partitions).await));
         let mut rows = rows;
         for (topic, outcome) in join_all(ensured).await {
             match outcome {
                 Ok(()) => {
-                    known.made.insert(topic.to_owned());
+                    state.ensured.insert(topic.to_owned());
                 }
                 Err(error) => {
-                    known.fails(topic, &error);
+                    state.back_off(topic, &error);
                     rows.remove(topic);
                 }
             }
@@ -218,12 +218,12 @@ impl Relay {
         rows
     }
 
-    /// Publishes the topics side by side, and marks the rows of those that have succeeded.
+    /// Publishes the topics concurrently, and marks the rows of the topics that succeeded.
     async fn publish_all(
         &self,
-        topics: BTreeMap<String, Vec<Pending>>,
+        topics: BTreeMap<String, Vec<OutboxRow>>,
         fence: Fence,
-        known: &mut Known,
+        state: &mut RelayState,
     ) -> Result<(), StoreError> {
         let mut marks = Vec::new();
         let work = topics.into_iter().map(async |(topic, rows)| {
@@ -233,32 +233,32 @@ impl Relay {
         for (published, topic, rows) in join_all(work).await {
             match published {
                 Ok(()) => {
-                    known.failing.remove(&topic);
+                    state.failing.remove(&topic);
                     marks.extend(rows);
                 }
-                Err(error) => known.fails(&topic, &error),
+                Err(error) => state.back_off(&topic, &error),
             }
         }
         if !marks.is_empty() {
             let since = Instant::now();
             self.outbox.mark_published(fence, LEASE, &marks).await?;
-            known.lease = Some((fence, since));
+            state.lease = Some((fence, since));
         }
         Ok(())
     }
 
-    async fn publish(&self, topic: &str, rows: Vec<Pending>) -> Result<(), BusError> {
-        // Here and not before: what an earlier version has put into the outbox is signed as well.
+    async fn publish(&self, topic: &str, rows: Vec<OutboxRow>) -> Result<(), BusError> {
+        // Signed here and not by `append`, so that rows of an earlier version are signed, too.
         let signatures = self.bus.signatures();
-        let sign = |row: Pending| signatures.sign(topic, row.message);
+        let sign = |row: OutboxRow| signatures.sign(topic, row.message);
         let messages = rows.into_iter().map(sign).collect();
-        let publish = self.points.enter(Kind::Publish, topic);
+        let publish = self.points.enter(PointKind::Publish, topic);
         self.bus.publish(topic, messages).await?;
         publish.done();
         Ok(())
     }
 
-    /// The lease, taken or extended where needed. An idle relay does not ask for it.
+    /// Acquires the lease, or extends it if half of it is over. An idle relay does not call this.
     async fn lease(&self, held: &mut Option<(Fence, Instant)>) -> Result<Option<Fence>, StoreError> {
         if let Some((fence, since)) = held
             && since.elapsed() < LEASE / 2
@@ -274,7 +274,7 @@ impl Relay {
         Ok(held.map(|(fence, _)| fence))
     }
 
-    /// Removes some of what is past its retention; whether there may be more.
+    /// Removes some rows that are older than the retention; returns whether there may be more.
     async fn prune(&self) -> bool {
         match self.outbox.prune(self.retention).await {
             Ok(0) => false,
@@ -290,9 +290,9 @@ impl Relay {
     }
 }
 
-/// The rows of each topic, in order.
-fn by_topic(rows: Vec<Pending>) -> BTreeMap<String, Vec<Pending>> {
-    let mut topics: BTreeMap<String, Vec<Pending>> = BTreeMap::new();
+/// Groups rows by topic and keeps their order.
+fn by_topic(rows: Vec<OutboxRow>) -> BTreeMap<String, Vec<OutboxRow>> {
+    let mut topics: BTreeMap<String, Vec<OutboxRow>> = BTreeMap::new();
     for row in rows {
         topics.entry(row.topic.clone()).or_default().push(row);
     }
@@ -304,22 +304,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_topic_that_failed_is_due_until_it_succeeds_or_has_no_rows_any_more() {
-        let (mut known, hour) = (Known::default(), Duration::from_hours(1));
-        assert_eq!(known.until_due(hour), hour);
-        known.fails("t", &BusError::new("away"));
-        known.fails("t", &BusError::new("away"));
-        assert_eq!(known.until_due(hour), BACKOFF * 2);
-        let waiting = known.waiting();
-        assert!(waiting.contains("t"));
-        known.forget_others(&waiting, &BTreeMap::new());
-        assert_eq!(known.until_due(hour), BACKOFF * 2, "its rows were not asked for");
+    async fn a_failed_topic_is_retried_until_it_has_no_rows() {
+        let (mut state, hour) = (RelayState::default(), Duration::from_hours(1));
+        assert_eq!(state.until_retry(hour), hour);
+        state.back_off("t", &BusError::new("away"));
+        state.back_off("t", &BusError::new("away"));
+        assert_eq!(state.until_retry(hour), BACKOFF * 2);
+        let backing_off = state.backing_off();
+        assert!(backing_off.contains("t"));
+        state.forget_idle(&backing_off, &BTreeMap::new());
+        assert_eq!(state.until_retry(hour), BACKOFF * 2, "its rows were not asked for");
         tokio::time::advance(BACKOFF * 2).await;
-        let waiting = known.waiting();
-        assert!(waiting.is_empty());
-        known.forget_others(&waiting, &BTreeMap::from([("t".to_owned(), Vec::new())]));
-        assert_eq!(known.until_due(hour), Duration::ZERO);
-        known.forget_others(&waiting, &BTreeMap::new());
-        assert_eq!(known.until_due(hour), hour);
+        let backing_off = state.backing_off();
+        assert!(backing_off.is_empty());
+        state.forget_idle(&backing_off, &BTreeMap::from([("t".to_owned(), Vec::new())]));
+        assert_eq!(state.until_retry(hour), Duration::ZERO);
+        state.forget_idle(&backing_off, &BTreeMap::new());
+        assert_eq!(state.until_retry(hour), hour);
     }
 }

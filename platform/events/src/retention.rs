@@ -1,4 +1,4 @@
-//! Cuts topics back, for as long as a relay runs.
+//! Removes old events from topics.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use runtime::{Clock, Tasks, Topic, telemetry::chain};
 
 use crate::EventBus;
 
-const TRIM_EVERY: Duration = Duration::from_hours(1);
+const TRIM_INTERVAL: Duration = Duration::from_hours(1);
 
-/// The time so long ago.
-pub(crate) fn before(clock: &Clock, age: Duration) -> Timestamp {
+/// The time that is `age` ago.
+pub(crate) fn cutoff(clock: &Clock, age: Duration) -> Timestamp {
     let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
     clock.now().checked_sub(age).unwrap_or(Timestamp::MIN)
 }
 
-/// Removes what is old and was read by all from these topics: at first, and then every hour, until the tasks are stopping.
-pub(crate) async fn keep_trimmed(bus: &dyn EventBus, topics: &[Topic], clock: &Clock, tasks: &Tasks) {
+/// Trims these topics at start and then every hour, until the tasks are stopping.
+pub(crate) async fn trim_periodically(bus: &dyn EventBus, topics: &[Topic], clock: &Clock, tasks: &Tasks) {
     loop {
         for topic in topics {
             tokio::select! {
@@ -24,14 +24,14 @@ pub(crate) async fn keep_trimmed(bus: &dyn EventBus, topics: &[Topic], clock: &C
                 () = tasks.stopping() => return,
             }
         }
-        if !tasks.sleep(TRIM_EVERY).await {
+        if !tasks.sleep(TRIM_INTERVAL).await {
             return;
         }
     }
 }
 
 async fn trim(bus: &dyn EventBus, topic: Topic, clock: &Clock) {
-    let before = before(clock, bus.retention());
+    let before = cutoff(clock, bus.retention());
     loop {
         match bus.trim(topic, before).await {
             Ok(0) => return,

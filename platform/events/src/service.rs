@@ -1,20 +1,17 @@
-//! Publishing and consuming as background work of a service.
+//! Relays, consumers and pruners as background work of a service.
 
 use runtime::Service;
 
-use crate::{Consumer, InboxKeeper, Relay};
+use crate::{Consumer, InboxPruner, Relay};
 
-/// What a service does with events, beside its interface. A service may consume several topics.
+/// Adds event processing to a service. It runs as long as the service. A service may consume several topics.
 pub trait ServiceEvents {
-    /// Carries an outbox to the bus for as long as the service runs.
     #[must_use]
     fn publish(self, relay: Relay) -> Self;
-    /// Takes part in a group for as long as the service runs.
     #[must_use]
     fn consume(self, consumer: Consumer) -> Self;
-    /// Keeps the inbox of a group small for as long as the service runs.
     #[must_use]
-    fn keep_inbox(self, keeper: InboxKeeper) -> Self;
+    fn prune_inbox(self, pruner: InboxPruner) -> Self;
 }
 
 impl ServiceEvents for Service {
@@ -28,8 +25,8 @@ impl ServiceEvents for Service {
         self.background("consumer", move || consumer.clone().run(tasks.clone()))
     }
 
-    fn keep_inbox(self, keeper: InboxKeeper) -> Self {
+    fn prune_inbox(self, pruner: InboxPruner) -> Self {
         let tasks = self.tasks();
-        self.background("inbox", move || keeper.clone().run(tasks.clone()))
+        self.background("inbox", move || pruner.clone().run(tasks.clone()))
     }
 }

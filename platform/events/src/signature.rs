@@ -1,7 +1,7 @@
-//! Proof that an event is ours: an HMAC-SHA256 that only who has the key can make.
+//! Signatures of events: HMAC-SHA256 with a key of the shop.
 //!
-//! A relay signs what it publishes, a consumer checks what it reads. Dead letters and the notes on them are signed as well, so
-//! that nobody without the key hides one, or says that a group has parked what it has not.
+//! Relays sign what they publish, and consumers check it. Dead letters and their notes are signed as well: nobody
+//! without the key can hide a letter, or forge one.
 
 use std::{fmt, sync::Arc};
 
@@ -12,11 +12,9 @@ use sha2::Sha256;
 
 use crate::Message;
 
-/// On an event: what its relay has signed it with.
-const OF_EVENT: &str = "event-signature";
-/// On a dead letter, and on a note that one was sent through again.
-const OF_LETTER: &str = "dlq-signature";
-/// What a consumer reads of an event, beside its key and its value.
+/// The header with the signature of an event.
+const EVENT_HEADER: &str = "event-signature";
+/// The headers that a consumer reads of an event.
 const ATTRIBUTES: [&str; 7] = [
     "ce_id",
     "ce_type",
@@ -27,14 +25,14 @@ const ATTRIBUTES: [&str; 7] = [
     "x-request-id",
 ];
 
-/// A key that cannot be guessed.
+/// A strong signing key.
 #[derive(Clone)]
 pub struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
-    /// Blanks at its ends are no part of it.
+    /// Ignores whitespace around the key. Refuses keys that can be guessed.
     pub fn new(key: &[u8]) -> Result<Self, WeakKey> {
-        // It takes keys of any length.
+        // HMAC takes keys of any length.
         Hmac::new_from_slice(strong_key(key)?)
             .map(Self)
             .map_err(|_| WeakKey::TooShort)
@@ -47,33 +45,36 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Why a message is not taken for an event of ours.
+/// Why the signature of an event was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unproven {
-    #[error("it is not signed: who wrote it has not shown that they have the key of this shop's events")]
-    Unsigned,
+pub enum SignatureError {
+    #[error("it is not signed with the key of this shop's events")]
+    Missing,
     #[error(
         "its signature is wrong: it was made with another key than this shop's events, or for another topic, key, id, type \
          or value than these"
     )]
-    Wrong,
+    Invalid,
 }
 
-/// How the messages on a bus are signed and checked. By default they are neither.
+/// Signs and checks the messages of a bus. The default does neither.
 #[derive(Debug, Clone, Default)]
 pub struct Signatures(Option<Arc<Keys>>);
 
 #[derive(Debug)]
 struct Keys {
-    /// Whose topics these are, where several shops share a bus: what one has signed is nothing to another.
+    /// The shop, where several shops share a bus. A signature is valid in one scope only.
     scope: String,
     signs: SigningKey,
-    /// Of earlier days, or of the days to come.
+    /// Previous or next keys, during a key rotation.
     also_accepted: Vec<SigningKey>,
 }
 
 impl Signatures {
-    /// Signs with one key, and accepts others beside it.
+    /// The header with the signature of a dead letter or a note.
+    pub(crate) const LETTER_HEADER: &str = "dlq-signature";
+
+    /// Signs with one key, and accepts the others, too.
     pub fn new(scope: impl Into<String>, signs: SigningKey, also_accepted: Vec<SigningKey>) -> Self {
         Self(Some(Arc::new(Keys {
             scope: scope.into(),
@@ -83,85 +84,85 @@ impl Signatures {
     }
 
     /// Whether there is a key.
-    pub fn are_made(&self) -> bool {
+    pub fn are_enabled(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The message as it goes to this topic.
+    /// Signs an event for this topic.
     #[must_use]
     pub fn sign(&self, topic: &str, message: Message) -> Message {
-        self.put(OF_EVENT, topic, message, event)
+        self.sign_parts(EVENT_HEADER, topic, message, event_parts)
     }
 
-    /// Whether the event was signed for this topic, if events are signed here.
-    pub(crate) fn check(&self, topic: &str, message: &Message) -> Result<(), Unproven> {
-        self.verify(OF_EVENT, topic, message, event)
+    /// Checks the signature of an event. Accepts everything without a key.
+    pub(crate) fn check(&self, topic: &str, message: &Message) -> Result<(), SignatureError> {
+        self.verify(EVENT_HEADER, topic, message, event_parts)
     }
 
     pub(crate) fn sign_letter(&self, topic: &str, letter: Message) -> Message {
-        self.put(OF_LETTER, topic, letter, whole)
+        self.sign_parts(Self::LETTER_HEADER, topic, letter, letter_parts)
     }
 
-    /// Whether a letter, or a note, was written by somebody who has the key, if there is one.
-    pub(crate) fn knows_letter(&self, topic: &str, letter: &Message) -> bool {
-        self.verify(OF_LETTER, topic, letter, whole).is_ok()
+    /// Whether a letter, note or redriven event was signed with the key. Always true without a key.
+    pub(crate) fn is_authentic_letter(&self, topic: &str, letter: &Message) -> bool {
+        self.verify(Self::LETTER_HEADER, topic, letter, letter_parts).is_ok()
     }
 
-    /// A letter without what a group says of it.
-    pub(crate) const fn of_letter() -> &'static str {
-        OF_LETTER
-    }
-
-    fn put(&self, header: &'static str, topic: &str, message: Message, what: What) -> Message {
+    fn sign_parts(&self, header: &'static str, topic: &str, message: Message, parts: SignedParts) -> Message {
         let Some(keys) = &self.0 else { return message };
-        let signature = mac(&keys.signs, &keys.scope, topic, &message, what).finalize();
+        let signature = mac(&keys.signs, &keys.scope, topic, &message, parts).finalize();
         let text = BASE64_STANDARD_NO_PAD.encode(signature.into_bytes());
         message.with_header(header, text)
     }
 
-    fn verify(&self, header: &str, topic: &str, message: &Message, what: What) -> Result<(), Unproven> {
+    fn verify(&self, header: &str, topic: &str, message: &Message, parts: SignedParts) -> Result<(), SignatureError> {
         let Some(keys) = &self.0 else { return Ok(()) };
-        let signature = message.header(header).ok_or(Unproven::Unsigned)?;
-        let signature = BASE64_STANDARD_NO_PAD.decode(signature).map_err(|_| Unproven::Wrong)?;
-        // In a time that does not depend on how much of it is right.
+        let signature = message.header(header).ok_or(SignatureError::Missing)?;
+        let signature = BASE64_STANDARD_NO_PAD
+            .decode(signature)
+            .map_err(|_| SignatureError::Invalid)?;
+        // Compares in constant time.
         let fits = |key| {
-            mac(key, &keys.scope, topic, message, what)
+            mac(key, &keys.scope, topic, message, parts)
                 .verify_slice(&signature)
                 .is_ok()
         };
         if std::iter::once(&keys.signs).chain(&keys.also_accepted).any(fits) {
             Ok(())
         } else {
-            Err(Unproven::Wrong)
+            Err(SignatureError::Invalid)
         }
     }
 }
 
-/// What of a message is signed, as parts.
-type What = fn(&Message) -> Vec<Option<&[u8]>>;
+/// Returns the signed parts of a message.
+type SignedParts = fn(&Message) -> Vec<Option<&[u8]>>;
 
-/// All that a consumer takes from an event. Other programs may add headers, which are nothing to it.
-fn event(message: &Message) -> Vec<Option<&[u8]>> {
+/// All that a consumer reads of an event. Other headers are not signed, so that other programs may add some.
+fn event_parts(message: &Message) -> Vec<Option<&[u8]>> {
     let attributes = ATTRIBUTES.iter().map(|name| message.header(name).map(str::as_bytes));
     let purpose = Some("event".as_bytes());
     let content = [Some(message.key.as_bytes()), Some(message.value.as_ref())];
     std::iter::once(purpose).chain(attributes).chain(content).collect()
 }
 
-/// Everything, but for the signature itself.
-fn whole(letter: &Message) -> Vec<Option<&[u8]>> {
-    let headers = letter.headers.iter().filter(|(name, _)| name != OF_LETTER);
+/// The whole message without the signature itself.
+fn letter_parts(letter: &Message) -> Vec<Option<&[u8]>> {
+    let headers = letter
+        .headers
+        .iter()
+        .filter(|(name, _)| name != Signatures::LETTER_HEADER);
     let headers = headers.flat_map(|(name, value)| [Some(name.as_bytes()), Some(value.as_bytes())]);
     let content = ["letter".as_bytes(), letter.key.as_bytes(), letter.value.as_ref()];
     content.into_iter().map(Some).chain(headers).collect()
 }
 
-/// Each part goes in with its length, and one that is missing as such: no two different messages have the same input.
-fn mac(key: &SigningKey, scope: &str, topic: &str, message: &Message, what: What) -> Hmac<Sha256> {
+/// Hashes each part with its length, and a missing part with a marker: different messages never have the same input.
+fn mac(key: &SigningKey, scope: &str, topic: &str, message: &Message, parts: SignedParts) -> Hmac<Sha256> {
     let mut mac = key.0.clone();
     let place = [scope, topic].map(|part| Some(part.as_bytes()));
-    for part in place.into_iter().chain(what(message)) {
-        // No part is as long as that.
+    for part in place.into_iter().chain(parts(message)) {
+        // `u64::MAX` marks a missing part: no part is as long.
         let length = part.map_or(u64::MAX, |part| u64::try_from(part.len()).unwrap_or(u64::MAX - 1));
         mac.update(&length.to_be_bytes());
         mac.update(part.unwrap_or_default());
@@ -198,22 +199,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_is_known_by_this_key_and_by_the_one_before() {
+    fn a_signature_is_valid_with_the_current_and_the_previous_key() {
         let signed = signatures(b'a', &[]).sign("t", message());
         for checks in [signatures(b'a', &[]), signatures(b'b', b"a"), Signatures::default()] {
             assert_eq!(checks.check("t", &signed), Ok(()));
         }
-        assert_eq!(signatures(b'b', &[]).check("t", &signed), Err(Unproven::Wrong));
-        assert_eq!(signatures(b'a', &[]).check("t", &message()), Err(Unproven::Unsigned));
+        assert_eq!(signatures(b'b', &[]).check("t", &signed), Err(SignatureError::Invalid));
+        assert_eq!(
+            signatures(b'a', &[]).check("t", &message()),
+            Err(SignatureError::Missing)
+        );
     }
 
     #[test]
-    fn nothing_that_a_consumer_reads_can_be_changed() {
+    fn a_change_of_any_part_that_consumers_read_invalidates_the_signature() {
         let signs = signatures(b'a', &[]);
         let signed = signs.sign("t", message());
-        assert_eq!(signs.check("u", &signed), Err(Unproven::Wrong), "another topic");
+        assert_eq!(signs.check("u", &signed), Err(SignatureError::Invalid), "another topic");
         let elsewhere = Signatures::new("other.", key(b'a'), Vec::new());
-        assert_eq!(elsewhere.check("t", &signed), Err(Unproven::Wrong), "another shop");
+        assert_eq!(
+            elsewhere.check("t", &signed),
+            Err(SignatureError::Invalid),
+            "another shop"
+        );
         let mut changed: Vec<Message> = ATTRIBUTES
             .map(|name| signed.clone().with_header(name, "x"))
             .into_iter()
@@ -226,36 +234,38 @@ mod tests {
             value: "[]".into(),
             ..signed.clone()
         });
-        // What stood in the key now stands in the value.
+        // The bytes of the key are moved into the value.
         changed.push(Message {
             key: String::new(),
             value: "k{}".into(),
             ..signed.clone()
         });
         changed.push(signed.clone().with_header("traceparent", ""));
-        changed.push(signed.clone().with_header(OF_EVENT, "not base 64"));
-        changed.push(signed.clone().with_header(OF_EVENT, ""));
+        changed.push(signed.clone().with_header(EVENT_HEADER, "not base 64"));
+        changed.push(signed.clone().with_header(EVENT_HEADER, ""));
         for message in changed {
-            assert_eq!(signs.check("t", &message), Err(Unproven::Wrong), "{message:?}");
+            assert_eq!(signs.check("t", &message), Err(SignatureError::Invalid), "{message:?}");
         }
         assert_eq!(signs.check("t", &signed.with_header("added", "on the way")), Ok(()));
     }
 
     #[test]
-    fn a_letter_is_signed_with_all_that_is_said_of_it() {
+    fn the_signature_of_a_letter_covers_all_of_its_headers() {
         let signs = signatures(b'a', &[]);
         let letter = signs.sign_letter("t.g.dlq", message().with_header("dlq-reason", "r"));
-        assert!(signs.knows_letter("t.g.dlq", &letter));
-        assert!(!signs.knows_letter("t.h.dlq", &letter));
-        assert!(!signs.knows_letter("t.g.dlq", &letter.clone().with_header("dlq-reason", "s")));
-        // The signature of an event is not that of a letter.
+        assert!(signs.is_authentic_letter("t.g.dlq", &letter));
+        assert!(!signs.is_authentic_letter("t.h.dlq", &letter));
+        assert!(!signs.is_authentic_letter("t.g.dlq", &letter.clone().with_header("dlq-reason", "s")));
+        // The signature of an event is not valid for a letter.
         let event = signs.sign("t.g.dlq", message());
-        let event = event.clone().with_header(OF_LETTER, event.header(OF_EVENT).unwrap());
-        assert!(!signs.knows_letter("t.g.dlq", &event));
+        let event = event
+            .clone()
+            .with_header(Signatures::LETTER_HEADER, event.header(EVENT_HEADER).unwrap());
+        assert!(!signs.is_authentic_letter("t.g.dlq", &event));
     }
 
     #[test]
-    fn what_is_signed_is_known_by_the_key_without_what_a_file_has_at_its_end() {
+    fn whitespace_at_the_end_of_a_key_is_ignored() {
         let with = |key: &str| Signatures::new("", SigningKey::new(key.as_bytes()).unwrap(), Vec::new());
         let key = "a key of events, of more than 32 bytes";
         let signed = with(key).sign("t", message());
@@ -269,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_can_be_guessed_is_none_and_no_key_shows() {
+    fn weak_keys_are_refused_and_debug_output_hides_keys() {
         for (weak, why) in [([b' '; 40], WeakKey::TooShort), ([b'k'; 40], WeakKey::Monotonous)] {
             assert_eq!(SigningKey::new(&weak).unwrap_err(), why);
         }

@@ -1,4 +1,4 @@
-//! Where the engines are, names that no other test uses, and plain words when a test is skipped.
+//! Addresses of engines, and unique names on them.
 
 use std::{io::Write, path::PathBuf};
 
@@ -16,7 +16,7 @@ pub enum Engine {
 impl Engine {
     pub const ALL: [Self; 4] = [Self::PostgreSql, Self::MongoDb, Self::Redis, Self::Kafka];
 
-    /// The variable that says where it is: the one that the shop reads, too.
+    /// The environment variable with the address. The shop reads the same one.
     pub const fn variable(self) -> &'static str {
         match self {
             Self::PostgreSql => "DATABASE_URL",
@@ -26,26 +26,24 @@ impl Engine {
         }
     }
 
-    /// Where it is; `None` when nobody said so: then the test says on standard error that it is skipped and why, and
-    /// returns. With `CARTWRIGHT_TEST_REQUIRE_ENGINES=1` a missing engine fails the test.
+    /// The address of the engine. If it is not set, reports on standard error that the test is skipped.
     ///
     /// # Panics
-    /// When the engine is required and its address is not set.
+    /// If the address is not set and `CARTWRIGHT_TEST_REQUIRE_ENGINES=1`.
     pub fn address(self) -> Option<String> {
-        told(self.variable())
+        setting(self.variable())
     }
 }
 
-/// Where the engines that `deployments/local` has started describe their second way in, by TLS and with a login. `None`, and
-/// a panic, as for [`Engine::address`].
+/// The directory where `deployments/local` describes the listeners with TLS and login; `None` as for [`Engine::address`].
 ///
 /// # Panics
-/// When engines are required and nobody said where that is.
+/// If the directory is not set and `CARTWRIGHT_TEST_REQUIRE_ENGINES=1`.
 pub fn tls_dir() -> Option<PathBuf> {
-    told("CARTWRIGHT_TEST_TLS_DIR").map(PathBuf::from)
+    setting("CARTWRIGHT_TEST_TLS_DIR").map(PathBuf::from)
 }
 
-fn told(name: &str) -> Option<String> {
+fn setting(name: &str) -> Option<String> {
     let value = variable(name);
     if value.is_none() {
         assert!(
@@ -53,7 +51,7 @@ fn told(name: &str) -> Option<String> {
             "{name} is not set, and CARTWRIGHT_TEST_REQUIRE_ENGINES=1 requires it; `deployments/local/up` starts the engines"
         );
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        // Not by `eprintln!`, which the test harness swallows for tests that pass. Nobody may be there to read it.
+        // Not by `eprintln!`, which the test harness captures, and drops when the test passes. Ignores a closed stderr.
         let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not set");
     }
     value
@@ -61,14 +59,14 @@ fn told(name: &str) -> Option<String> {
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "where engines are is told to tests as it is told to the shop"
+    reason = "tests read the addresses of engines from the same variables as the shop"
 )]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A name that nobody else uses, fit for schemas, databases, topics and keys: `test_` and 32 digits.
-#[allow(clippy::disallowed_methods, reason = "no test needs to hold these names still")]
+/// A unique name for a schema, a database, topics or keys: `test_` and 32 hexadecimal digits.
+#[allow(clippy::disallowed_methods, reason = "no test depends on the value of these names")]
 pub fn unique_name() -> String {
     format!("test_{}", Uuid::now_v7().simple())
 }

@@ -1,18 +1,18 @@
-//! A place of a test's own.
+//! Isolated storage for one test.
 
-/// A place of a test's own, in a file system or on an engine: the same one for all that is opened on it, as by processes
-/// that run at once or one after the other. What is opened there, and how, is said by each suite in a trait of its own.
+/// Isolated storage for one test, in the file system or on an engine. A test may open several adapters on one fixture,
+/// like several processes on one database. Each suite has a trait of its own, by which its fixtures open an adapter.
 pub trait Fixture: Sized + Send {
-    /// `None` when its engine is not there, which was said.
+    /// `None` if its engine is not available; that was reported, as by [`Engine::address`](crate::Engine::address).
     fn new() -> Option<Self>;
 
-    /// Takes away what must not stay behind on a server.
+    /// Removes what must not stay on a server.
     fn close(self) -> impl Future<Output = ()> {
         async {}
     }
 }
 
-/// Nowhere but in this process: for adapters that keep nothing anywhere else.
+/// A fixture for adapters that keep everything in memory.
 #[derive(Debug, Default)]
 pub struct MemoryFixture<T>(pub T);
 

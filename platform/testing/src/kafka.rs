@@ -1,4 +1,4 @@
-//! Topics of a test's own in Kafka.
+//! Isolated topics and groups in Kafka.
 
 use std::{thread, time::Duration};
 
@@ -11,9 +11,9 @@ use rdkafka::{
 
 use crate::{Engine, Fixture, unique_name};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// All topics and groups that begin with a prefix. The topics are deleted in the end.
+/// All topics and groups with a unique prefix. The topics are deleted on drop.
 #[derive(Debug)]
 pub struct KafkaFixture {
     pub brokers: String,
@@ -30,7 +30,7 @@ impl Fixture for KafkaFixture {
 }
 
 impl KafkaFixture {
-    /// How any other program reaches the broker.
+    /// The configuration of a client beside the adapter.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
@@ -40,11 +40,11 @@ impl KafkaFixture {
     /// Deletes all topics of this fixture.
     pub async fn delete_topics(&self) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
-        let metadata = admin.inner().fetch_metadata(None, PATIENCE).unwrap();
+        let metadata = admin.inner().fetch_metadata(None, TIMEOUT).unwrap();
         let topics = metadata.topics().iter().map(MetadataTopic::name);
         let ours: Vec<&str> = topics.filter(|topic| topic.starts_with(&self.prefix)).collect();
         if !ours.is_empty() {
-            let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+            let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
             for deleted in admin.delete_topics(&ours, &options).await.unwrap() {
                 deleted.unwrap();
             }
@@ -54,9 +54,9 @@ impl KafkaFixture {
 
 impl Drop for KafkaFixture {
     fn drop(&mut self) {
-        // A test that failed has said why.
+        // Skipped after a failure: a second panic would abort the process and hide the first one.
         if !thread::panicking() {
-            // The thread of the test is inside its runtime.
+            // On another thread, because this one is inside the test's runtime and cannot block on a second one.
             thread::scope(|scope| {
                 scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(self.delete_topics()));
             });

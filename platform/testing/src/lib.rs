@@ -1,9 +1,9 @@
-//! What the test suites have in common: where the engines are, a place of a test's own on each of them, one contract for
-//! all adapters of a port, and services that are served in the process of the test.
+//! Shared by the test suites: addresses of engines, isolated fixtures on each engine, contract suites for the adapters
+//! of a port, and services in the process of a test.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
-    reason = "a test fails by panicking, in its helpers too"
+    reason = "tests and their fixtures fail by panicking"
 )]
 
 mod contract;
@@ -33,6 +33,6 @@ pub use postgres::{PostgresDatabase, PostgresFixture};
 #[cfg(feature = "redis")]
 pub use redis::RedisFixture;
 #[cfg(feature = "serve")]
-pub use serve::{Interface, PATIENCE, patient, serve};
+pub use serve::{DEADLINE, Interface, serve, test_policy};
 #[cfg(feature = "sql")]
 pub use sqlite::SqliteFixture;

@@ -1,10 +1,10 @@
-//! Databases of a test's own in MongoDB.
+//! Isolated databases in MongoDB.
 
 use mongodb::{Client, Database};
 
 use crate::{Engine, Fixture, unique_name};
 
-/// A database of its own, which is dropped in the end.
+/// A unique database, dropped by `close`.
 #[derive(Debug)]
 pub struct MongoFixture {
     pub uri: String,
@@ -25,7 +25,7 @@ impl Fixture for MongoFixture {
 }
 
 impl MongoFixture {
-    /// How any other program reaches it.
+    /// A connection beside the adapter.
     pub async fn database(&self) -> Database {
         Client::with_uri_str(&self.uri).await.unwrap().database(&self.name)
     }

@@ -1,4 +1,4 @@
-//! Schemas and databases of a test's own in PostgreSQL, and a hand on them beside the adapter that is tested.
+//! Isolated schemas and databases in PostgreSQL, and access to them beside the adapter under test.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use storage::PostgresAddress;
 
 use crate::{Engine, Fixture, unique_name};
 
-const LOOK: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A schema of its own.
+/// A unique schema.
 #[derive(Debug, Clone)]
 pub struct PostgresFixture {
     pub url: String,
@@ -27,7 +27,7 @@ impl Fixture for PostgresFixture {
 }
 
 impl PostgresFixture {
-    /// Where an adapter finds the database.
+    /// The address of the database.
     pub fn address(&self) -> PostgresAddress {
         address(&self.url)
     }
@@ -43,17 +43,17 @@ impl PostgresFixture {
         connection
     }
 
-    /// Runs statements behind the back of the adapter.
+    /// Runs statements on a connection beside the adapter.
     pub async fn execute(&self, statements: &str) {
         execute(&self.url, &self.schema, statements).await.unwrap();
     }
 
-    /// How the adapter's sessions are called in `pg_stat_activity`.
+    /// The `application_name` of the adapter's sessions in `pg_stat_activity`.
     pub fn application(&self) -> String {
         format!("cartwright-{}", self.schema)
     }
 
-    /// Cuts the connections of all adapters in this schema, whatever they are doing.
+    /// Terminates the connections of all adapters in this schema.
     pub async fn cut(&self, connection: &mut PgConnection) {
         sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1")
             .bind(self.application())
@@ -62,12 +62,12 @@ impl PostgresFixture {
             .unwrap();
     }
 
-    /// Drops the schema with all that is in it: for those who put a lot there.
+    /// Drops the schema. For tests that fill it with many rows; `close` leaves schemas behind.
     pub async fn drop_schema(&self) {
         self.execute(&format!("DROP SCHEMA \"{}\" CASCADE", self.schema)).await;
     }
 
-    /// Counts full scans from here on: call it once the tables are filled. Brings the planner's statistics up to date.
+    /// Updates the planner's statistics and resets the scan counters. Call this after filling the tables.
     pub async fn count_scans(&self) {
         let mut connection = self.connect().await;
         let tables: Vec<(String,)> =
@@ -91,8 +91,8 @@ impl PostgresFixture {
         connection.close().await.unwrap();
     }
 
-    /// The tables of which `least` rows or more were read from end to end since [`Self::count_scans`], with how many. Drop
-    /// the store first: the server counts what a session did when it ends, and this waits for that.
+    /// The tables of which sequential scans read `least` rows or more since [`Self::count_scans`], with the number.
+    /// Drop the store first: the server counts when a session ends, and this waits for all sessions.
     pub async fn full_scans(&self, least: i64) -> Vec<(String, i64)> {
         let mut connection = self.after_all_sessions().await;
         sqlx::query_as(
@@ -105,7 +105,7 @@ impl PostgresFixture {
         .unwrap()
     }
 
-    /// How many rows of a table were ever read, in whatever way. Drop the store first, as for [`Self::full_scans`].
+    /// The number of rows of a table read by any scan. Drop the store first, as for [`Self::full_scans`].
     pub async fn rows_read(&self, table: &str) -> i64 {
         let mut connection = self.after_all_sessions().await;
         sqlx::query_scalar(
@@ -118,7 +118,7 @@ impl PostgresFixture {
         .unwrap()
     }
 
-    /// A connection from after the end of all sessions of the adapter.
+    /// Waits for the end of all sessions of the adapter, and opens a new connection.
     async fn after_all_sessions(&self) -> PgConnection {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let began = Instant::now();
@@ -131,22 +131,22 @@ impl PostgresFixture {
             if open == 0 {
                 return connection;
             }
-            assert!(began.elapsed() < PATIENCE, "{open} sessions are still open");
-            tokio::time::sleep(LOOK).await;
+            assert!(began.elapsed() < TIMEOUT, "{open} sessions are still open");
+            tokio::time::sleep(POLL).await;
         }
     }
 }
 
-/// A database of its own, for a whole service: it does not ask in which schema its tables are.
+/// A unique database, for a whole service: a service chooses its schema itself.
 #[derive(Debug)]
 pub struct PostgresDatabase {
-    /// Of the database of all tests.
+    /// The URL of the shared test database.
     pub url: String,
     pub name: String,
 }
 
 impl PostgresDatabase {
-    /// `None` when the engine is not there, which was said.
+    /// `None` as for [`Engine::address`].
     pub async fn create() -> Option<Self> {
         let (url, name) = (Engine::PostgreSql.address()?, unique_name());
         let mut connection = PgConnection::connect(&url).await.unwrap();
@@ -158,18 +158,18 @@ impl PostgresDatabase {
         Some(Self { url, name })
     }
 
-    /// Where a service finds it.
+    /// The address for a service.
     pub fn address(&self) -> PostgresAddress {
         address(&self.url).with_database(&self.name)
     }
 
-    /// How any other program finds it.
+    /// The URL for other clients.
     pub fn own_url(&self) -> String {
         let (server, _) = self.url.rsplit_once('/').unwrap();
         format!("{server}/{}", self.name)
     }
 
-    /// Cuts every connection to it.
+    /// Terminates all connections to this database.
     pub async fn cut(&self, connection: &mut PgConnection) {
         let cut =
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user";
@@ -185,7 +185,7 @@ fn address(url: &str) -> PostgresAddress {
     PostgresAddress::from_url(Engine::PostgreSql.variable(), url).unwrap()
 }
 
-/// Runs statements, one after the other, in this schema.
+/// Runs statements in this schema.
 pub async fn execute(url: &str, schema: &str, statements: &str) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     let sql = format!("SET search_path = \"{schema}\"; {statements}");
@@ -193,7 +193,7 @@ pub async fn execute(url: &str, schema: &str, statements: &str) -> sqlx::Result<
     connection.close().await
 }
 
-/// Drops a database with all connections to it. By `WITH (FORCE)` only a superuser may do so while the server cleans up in it.
+/// Drops a database and its connections. `WITH (FORCE)` needs a superuser while autovacuum works in the database.
 pub async fn drop_database(url: &str, name: &str) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     let close = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false");
@@ -202,7 +202,7 @@ pub async fn drop_database(url: &str, name: &str) -> sqlx::Result<()> {
         .bind(name)
         .execute(&mut connection)
         .await?;
-    // Waits some seconds for those who are going.
+    // The server waits a few seconds for terminating sessions.
     let drop = format!("DROP DATABASE \"{name}\"");
     sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await?;
     connection.close().await

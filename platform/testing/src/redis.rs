@@ -1,10 +1,10 @@
-//! Keys of a test's own in Redis.
+//! Isolated keys in Redis.
 
 use redis::{AsyncCommands, Client, aio::MultiplexedConnection};
 
 use crate::{Engine, Fixture, unique_name};
 
-/// All keys that begin with a prefix.
+/// All keys with a unique prefix.
 #[derive(Debug)]
 pub struct RedisFixture {
     pub address: String,
@@ -21,7 +21,7 @@ impl Fixture for RedisFixture {
 }
 
 impl RedisFixture {
-    /// How any other program reaches it.
+    /// A connection beside the adapter.
     pub async fn connect(&self) -> MultiplexedConnection {
         let client = Client::open(format!("redis://{}/", self.address)).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()

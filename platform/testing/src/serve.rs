@@ -1,4 +1,4 @@
-//! Services that are served in the process of the test, as a shop serves them.
+//! Serves a service in the process of a test, as the shop does.
 
 use std::time::Duration;
 
@@ -10,22 +10,23 @@ use runtime::{
 use tokio::net::TcpListener;
 use tonic::Status;
 
-/// Longer than anything that a test calls takes.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// The deadline of calls in tests: longer than any call takes.
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Of calls with which nothing goes wrong.
-pub fn patient() -> Policy {
+/// The policy of calls without faults.
+pub fn test_policy() -> Policy {
     Policy {
-        deadline: PATIENCE,
+        deadline: DEADLINE,
         points: Points::none(),
         faults: Faults::none(),
     }
 }
 
-/// The compiled `.proto` files, and what completes a status that the transport made: the crate that has both is not known here.
+/// The compiled `.proto` files, and the function that completes a status made by the transport. Passed in, because this
+/// crate must not depend on `proto/`.
 pub type Interface = (&'static [u8], fn(Status) -> Status);
 
-/// Serves it over a channel in this process, which is returned, and on a free port.
+/// Serves a service over a channel in this process, which is returned, and on a free port.
 pub async fn serve(
     service: Service,
     (descriptors, complete): Interface,

@@ -1,4 +1,4 @@
-//! Files of a test's own.
+//! Isolated SQLite files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::Fixture;
 
-/// A folder for files of SQLite, which goes with the fixture.
+/// A folder for SQLite files, removed on drop.
 #[derive(Debug)]
 pub struct SqliteFixture(TempDir);
 
@@ -22,18 +22,18 @@ impl SqliteFixture {
         self.0.path()
     }
 
-    /// Where the file of this name is, or is to be.
+    /// The path of the file with this name.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// A connection beside the adapter that is tested, to a file that is there.
+    /// A connection beside the adapter, to an existing file.
     pub async fn connect(&self, name: &str) -> SqliteConnection {
         let file = SqliteConnectOptions::new().filename(self.file(name));
         file.connect().await.unwrap()
     }
 
-    /// Runs statements in a file, behind the back of the adapter that is tested.
+    /// Runs statements on a connection beside the adapter.
     pub async fn execute(&self, name: &str, statements: &str) {
         let mut connection = self.connect(name).await;
         sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))

@@ -1,7 +1,6 @@
 //! The bus on Kafka, for any number of processes.
 //!
-//! librdkafka blocks where it is not a matter of sending and receiving: such calls are made on threads that may block, and
-//! clients are closed there, too.
+//! Calls of librdkafka block, except sending and receiving: they run on blocking threads, and clients are closed there.
 
 mod client;
 mod closing;
@@ -29,37 +28,40 @@ use storage::OpenError;
 pub use self::link::{KAFKA_TLS, KafkaLink, KafkaLogin, KafkaMechanism, KafkaTls};
 use self::{
     client::Settings,
-    producer::{Failure, Publisher},
+    producer::{PublishError, Publisher},
     reader::Reader,
     subscription::KafkaSubscription,
     topics::Topics,
 };
-use super::{BusError, Delivery, Erase, Erased, EventBus, LookedAt, RETENTION, Retain, Stalled, Subscription};
+use super::{
+    BusError, DeadLetterPosition, Delivery, Erase, EraseOutcome, EventBus, RETENTION, Retain, StalledGroups,
+    Subscription,
+};
 use crate::{Message, Signatures, Topic};
 
-/// How long a start waits for a broker's answer.
-const OPEN_LIMIT: Duration = Duration::from_secs(9);
+/// The timeout of the first request to a broker.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Where the bus is, and what this shop is called there.
+/// How to reach a Kafka, and the names to use there.
 #[derive(Debug, Clone)]
 pub struct KafkaOptions {
     /// `host:port`, several with commas between them.
     pub brokers: String,
-    /// The setting that they come from, to be named when they cannot be used.
+    /// The setting that holds `brokers`, for error messages.
     pub variable: &'static str,
-    /// Who this is there, and what is between the two.
+    /// TLS and login.
     pub link: KafkaLink,
-    /// Stands before the names of topics and groups on the wire, so that several shops share one Kafka.
+    /// The prefix of topics and groups on the wire, so that several shops can share one Kafka.
     pub prefix: String,
-    /// How this process is called in the broker's logs.
+    /// The name of this process in the broker's logs.
     pub client_id: String,
-    /// How long a member of a group may work on one delivery. Then its partitions go to others; it finds out when it commits.
-    /// At least the broker's `group.min.session.timeout.ms`, which is 6 s.
+    /// How long a member of a group may work on one delivery (`max.poll.interval.ms`). Then its partitions move to
+    /// other members, and its commit fails. At least the broker's `group.min.session.timeout.ms`, which is 6 s.
     pub max_work: Duration,
 }
 
 impl KafkaOptions {
-    /// Those that fit when nothing else is said.
+    /// The defaults, for these brokers.
     pub fn at(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -72,13 +74,13 @@ impl KafkaOptions {
     }
 }
 
-/// A handle on a Kafka. Clones share it.
+/// A handle on a Kafka. Clones share its clients.
 #[derive(Clone)]
 pub struct KafkaBus {
     settings: Settings,
     publisher: Arc<Publisher>,
     topics: Arc<Topics>,
-    stalled: Stalled,
+    stalled: StalledGroups,
     signatures: Signatures,
     retention: Duration,
 }
@@ -93,15 +95,19 @@ impl KafkaBus {
             return Err(fails("names no broker; it wants host:port".to_owned()));
         }
         let settings = Settings::new(options);
-        let publisher = Publisher::new(settings.clone())
-            .map_err(|error| fails(format!("{brokers} cannot be used: {}", settings.log().because(&error))))?;
+        let publisher = Publisher::new(settings.clone()).map_err(|error| {
+            fails(format!(
+                "{brokers} cannot be used: {}",
+                settings.log().with_last_error(&error)
+            ))
+        })?;
         let publisher = Arc::new(publisher);
         let producer = publisher.current();
-        let answer = blocking(move || producer.client().fetch_metadata(None, OPEN_LIMIT)).await;
+        let answer = blocking(move || producer.client().fetch_metadata(None, OPEN_TIMEOUT)).await;
         if let Err(error) = answer.and_then(|answer| answer.map_err(BusError::new)) {
-            let why = settings.log().because(&error.0);
+            let why = settings.log().with_last_error(&error.0);
             return Err(match settings.log().refusal() {
-                Some(refusal) => refusal.of(&brokers, &why),
+                Some(refusal) => refusal.open_error(&brokers, &why),
                 None => fails(format!("no broker answers at {brokers}: {why}")),
             });
         }
@@ -110,21 +116,19 @@ impl KafkaBus {
             settings,
             publisher,
             topics,
-            stalled: Stalled::default(),
+            stalled: StalledGroups::default(),
             signatures: Signatures::default(),
             retention: RETENTION,
         })
     }
 
-    /// The same, which keeps events for so long.
     #[must_use]
-    pub fn kept_for(self, retention: Duration) -> Self {
+    pub fn with_retention(self, retention: Duration) -> Self {
         Self { retention, ..self }
     }
 
-    /// The same, whose events are signed.
     #[must_use]
-    pub fn signed(self, signatures: Signatures) -> Self {
+    pub fn with_signatures(self, signatures: Signatures) -> Self {
         Self { signatures, ..self }
     }
 }
@@ -145,10 +149,10 @@ impl EventBus for KafkaBus {
         let topic = self.settings.on_wire(topic);
         self.topics.restore(&topic).await?;
         self.publisher.publish(&topic, messages).await.map_err(|failure| {
-            if let Failure::Kafka { error, .. } = &failure
+            if let PublishError::Kafka { error, .. } = &failure
                 && is_missing_topic(error)
             {
-                self.topics.forget(&topic);
+                self.topics.mark_missing(&topic);
             }
             BusError::new(failure)
         })
@@ -169,7 +173,7 @@ impl EventBus for KafkaBus {
         blocking(move || reader::read_all(&settings, &topic)).await?
     }
 
-    fn stalled(&self) -> &Stalled {
+    fn stalled(&self) -> &StalledGroups {
         &self.stalled
     }
 
@@ -181,7 +185,7 @@ impl EventBus for KafkaBus {
         if !self.stalled.is_empty() {
             return false;
         }
-        // About one topic, where one is known: all topics of a shared Kafka are much to tell.
+        // Asks about one topic if one is known, because a shared Kafka may have very many.
         let (producer, topic) = (self.publisher.current(), self.topics.any());
         blocking(move || {
             producer
@@ -196,9 +200,9 @@ impl EventBus for KafkaBus {
 
 #[async_trait]
 impl Erase for KafkaBus {
-    async fn erase(&self, _: &str, _: &[LookedAt], _: &[String]) -> Result<Erased, BusError> {
-        // A broker deletes from the beginning of a partition only.
-        Ok(Erased::Kept)
+    async fn erase(&self, _: &str, _: &[DeadLetterPosition], _: &[String]) -> Result<EraseOutcome, BusError> {
+        // A broker deletes only from the beginning of a partition.
+        Ok(EraseOutcome::Unsupported)
     }
 }
 
@@ -212,7 +216,7 @@ impl Retain for KafkaBus {
         let name = self.settings.on_wire(topic.name);
         let groups: Vec<_> = topic.groups.iter().map(|group| self.settings.on_wire(group)).collect();
         let settings = self.settings.clone();
-        let old = blocking(move || retention::read_by_all(&settings, &name, &groups, before)).await??;
+        let old = blocking(move || retention::removable(&settings, &name, &groups, before)).await??;
         retention::remove(&self.topics.admin()?, &self.settings.on_wire(topic.name), &old).await
     }
 
@@ -223,12 +227,12 @@ impl Retain for KafkaBus {
     }
 }
 
-/// Runs what blocks, on a thread that may.
+/// Runs blocking work on a thread for it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BusError> {
     tokio::task::spawn_blocking(work).await.map_err(BusError::new)
 }
 
-/// Whether it says that a topic is not there, be it the broker or librdkafka that found out.
+/// Whether the topic is missing, according to the broker or to librdkafka.
 fn is_missing_topic(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -1,5 +1,5 @@
-//! The bus as a durable log in SQLite, for one process. Another process may publish beside it (`dlq redrive`): the poll of
-//! each subscription finds that.
+//! The bus as a durable log in SQLite, for the consumers of one process. Another process may publish (`dlq redrive`);
+//! subscriptions find its messages by polling.
 
 mod erasure;
 mod retention;
@@ -13,36 +13,36 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
 
-use super::{BusError, Delivery, EventBus, Position, RETENTION, Stalled, Subscription};
-use crate::{Message, Signatures, Topic, commits, dead_letters::adopt, message::partition_of};
+use super::{BusError, Delivery, EventBus, Position, RETENTION, StalledGroups, Subscription};
+use crate::{Message, Signatures, Topic, commits, dead_letters::sign_existing, message::partition_of};
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/bus.sql"),
     include_str!("../../migrations/sqlite/bus_keys.sql"),
     include_str!("../../migrations/sqlite/bus_times.sql"),
 ]);
-/// Messages of one partition in one delivery, at most.
+/// The most messages that one fetch reads from a partition.
 const FETCH: i64 = 100;
-/// The floor under the wake-ups: how long a message of another process may wait.
+/// The interval at which messages of another process are found.
 const POLL: Duration = Duration::from_millis(500);
-/// After so many waits without a message it is said that there is none.
+/// After so many polls without a message `next` returns none.
 const IDLE_POLLS: u32 = 4;
-/// Messages that are signed at once, at most, when a log is signed that was not.
-const ADOPTED: i64 = 1_000;
+/// The number of messages that `sign_all` reads at once.
+const SIGN_BATCH: i64 = 1_000;
 
-/// Reads messages, to be completed. Key and headers come as bytes: whatever was written there, the message comes to its consumers.
+/// The start of a query of messages. Reads key and headers as bytes, so that damaged text does not fail the query.
 macro_rules! messages {
     () => {
-        "SELECT partition, \"offset\", CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM messages"
+        "SELECT topic, partition, \"offset\", CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM messages"
     };
 }
 
-/// A handle on the log. Clones share it.
+/// A handle on the log. Clones share the log.
 #[derive(Debug, Clone)]
 pub struct SqliteBus {
     db: Sqlite,
     published: watch::Sender<()>,
-    stalled: Stalled,
+    stalled: StalledGroups,
     signatures: Signatures,
     retention: Duration,
 }
@@ -58,26 +58,24 @@ impl SqliteBus {
         Ok(Self {
             db,
             published: watch::Sender::new(()),
-            stalled: Stalled::default(),
+            stalled: StalledGroups::default(),
             signatures: Signatures::default(),
             retention: RETENTION,
         })
     }
 
-    /// The same, which keeps events for so long.
     #[must_use]
-    pub fn kept_for(self, retention: Duration) -> Self {
+    pub fn with_retention(self, retention: Duration) -> Self {
         Self { retention, ..self }
     }
 
-    /// The same, whose events are signed.
     #[must_use]
-    pub fn signed(self, signatures: Signatures) -> Self {
+    pub fn with_signatures(self, signatures: Signatures) -> Self {
         Self { signatures, ..self }
     }
 
-    /// Signs all that is in the log, in one commit: what was written before there was a key, by a version that knew none, is as
-    /// good as what comes after it.
+    /// Signs all messages of the log, in one commit. Call this when the key is created: versions without a key wrote
+    /// these messages, and consumers must accept them.
     pub async fn sign_all(&self) -> Result<(), BusError> {
         let signatures = self.signatures.clone();
         let write = self.db.write(commits::BUS_SIGN, move |tx| {
@@ -97,44 +95,42 @@ impl SqliteBus {
 }
 
 /// The topic, partition and offset of a message.
-type Place = (String, u32, i64);
+type LogPosition = (String, u32, i64);
 
-/// Signs the next messages behind one; returns the last of them, if there may be more.
+/// Signs the messages after a position; returns the last position if there may be more.
 async fn sign_some(
     tx: &mut SqliteConnection,
     signatures: &Signatures,
-    behind: Option<Place>,
-) -> Result<Option<Place>, StoreError> {
-    let (topic, partition, offset) = behind.unwrap_or_default();
-    // Offsets begin at 0, so that the first round begins in front of the first message.
+    after: Option<LogPosition>,
+) -> Result<Option<LogPosition>, StoreError> {
+    let (topic, partition, offset) = after.unwrap_or_default();
+    // Offsets begin at 0, so -1 is before the first message.
     let offset = if topic.is_empty() { -1 } else { offset };
     let rows = sqlx::query(concat!(
-        "SELECT topic, partition, \"offset\", CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM messages",
+        messages!(),
         " WHERE (topic, partition, \"offset\") > (?, ?, ?) ORDER BY topic, partition, \"offset\" LIMIT ?"
     ))
     .bind(topic)
     .bind(partition)
     .bind(offset)
-    .bind(ADOPTED)
+    .bind(SIGN_BATCH)
     .fetch_all(&mut *tx)
     .await?;
     let mut last = None;
     for row in &rows {
-        let place: Place = (row.try_get("topic")?, row.try_get("partition")?, row.try_get("offset")?);
-        let (key, headers): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("headers")?);
-        let value: Vec<u8> = row.try_get("value")?;
-        let message = Message::from_stored(&key, &headers, value.into());
+        let position: LogPosition = (row.try_get("topic")?, row.try_get("partition")?, row.try_get("offset")?);
+        let message = message(row)?;
         if message.unreadable().is_none() {
-            let signed = adopt(signatures, &place.0, message);
+            let signed = sign_existing(signatures, &position.0, message);
             sqlx::query("UPDATE messages SET headers = ? WHERE topic = ? AND partition = ? AND \"offset\" = ?")
                 .bind(serde_json::to_string(&signed.headers).map_err(StoreError::corrupt)?)
-                .bind(&place.0)
-                .bind(place.1)
-                .bind(place.2)
+                .bind(&position.0)
+                .bind(position.1)
+                .bind(position.2)
                 .execute(&mut *tx)
                 .await?;
         }
-        last = Some(place);
+        last = Some(position);
     }
     Ok(last)
 }
@@ -217,7 +213,7 @@ impl EventBus for SqliteBus {
         rows.iter().map(delivery).collect()
     }
 
-    fn stalled(&self) -> &Stalled {
+    fn stalled(&self) -> &StalledGroups {
         &self.stalled
     }
 
@@ -268,26 +264,30 @@ async fn append(tx: &mut SqliteConnection, topic: String, messages: Vec<Message>
     Ok(())
 }
 
-fn delivery(row: &SqliteRow) -> Result<Delivery, BusError> {
-    let offset: i64 = row.try_get("offset")?;
+fn message(row: &SqliteRow) -> Result<Message, sqlx::Error> {
     let (key, headers): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("headers")?);
     let value: Vec<u8> = row.try_get("value")?;
+    Ok(Message::from_stored(&key, &headers, value.into()))
+}
+
+fn delivery(row: &SqliteRow) -> Result<Delivery, BusError> {
+    let offset: i64 = row.try_get("offset")?;
     Ok(Delivery {
         position: Position {
             partition: row.try_get("partition")?,
             offset: u64::try_from(offset).map_err(BusError::new)?,
         },
-        message: Message::from_stored(&key, &headers, value.into()),
+        message: message(row)?,
     })
 }
 
-/// The only member of its group: a log in a file belongs to one process.
+/// The only member of its group, because only one process consumes from the log.
 struct SqliteSubscription {
     db: Sqlite,
     published: watch::Receiver<()>,
     group: String,
     topic: String,
-    /// The offset of the next message to deliver, by partition.
+    /// The next offset of each partition.
     next: BTreeMap<u32, i64>,
 }
 
@@ -306,7 +306,7 @@ impl SqliteSubscription {
             .fetch_all(self.db.reader())
             .await?;
             let deliveries = rows.iter().map(delivery).collect::<Result<Vec<_>, _>>()?;
-            // Nothing is awaited from here to the end of the round, so that no delivery is skipped when this is dropped.
+            // Offsets advance only after the last await, so that cancelling this loses no delivery.
             found.push((next, deliveries));
         }
         let mut all = Vec::new();
@@ -326,13 +326,13 @@ impl SqliteSubscription {
 impl Subscription for SqliteSubscription {
     async fn next(&mut self) -> Result<Vec<Delivery>, BusError> {
         for _ in 0..IDLE_POLLS {
-            // What is published from here on ends the wait below.
+            // Marked as seen before the fetch, so that a later publication ends the wait below.
             self.published.borrow_and_update();
             let found = self.fetch().await?;
             if !found.is_empty() {
                 return Ok(found);
             }
-            // Both the end of the time and a sender that is gone lead to another look.
+            // A timeout and a dropped sender both lead to another fetch.
             let _ = tokio::time::timeout(POLL, self.published.changed()).await;
         }
         self.fetch().await

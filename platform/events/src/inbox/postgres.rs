@@ -10,17 +10,17 @@ use uuid::Uuid;
 use super::Inbox;
 use crate::commits;
 
-/// The table, to be put into the schema of a service that consumes events.
+/// The table, a migration for every service that consumes events.
 pub const SCHEMA: &str = include_str!("../../migrations/postgres/inbox.sql");
-/// Its index, for a migration behind that one.
+/// The index of the table, a later migration.
 pub const BY_AGE: &str = include_str!("../../migrations/postgres/inbox_age.sql");
 
 const PRUNE: &str = "DELETE FROM inbox WHERE (consumer_group, event_id) IN (
     SELECT consumer_group, event_id FROM inbox WHERE consumer_group = $1 AND applied_at < $2
         AND event_id <> ALL($3) LIMIT 1000)";
 
-/// Notes that the group applies this event, in the transaction of the effect. False when it had done so before: then there
-/// must be no effect. Waits for another transaction that is applying the same event.
+/// Records, in the transaction of the effect, that the group applies this event. `false`: the group has applied it
+/// before, and the caller must not repeat the effect. Waits for a concurrent transaction that applies the same event.
 pub async fn first_time(tx: &mut PgConnection, group: &str, event: Uuid, now: Timestamp) -> Result<bool, StoreError> {
     let inserted = sqlx::query(
         "INSERT INTO inbox (consumer_group, event_id, applied_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",

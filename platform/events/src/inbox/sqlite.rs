@@ -11,17 +11,17 @@ use uuid::Uuid;
 use super::Inbox;
 use crate::commits;
 
-/// The table, to be put into the schema of a service that consumes events.
+/// The table, a migration for every service that consumes events.
 pub const SCHEMA: &str = include_str!("../../migrations/sqlite/inbox.sql");
-/// Its index, for a migration behind that one.
+/// The index of the table, a later migration.
 pub const BY_AGE: &str = include_str!("../../migrations/sqlite/inbox_age.sql");
 
 const PRUNE: &str = "DELETE FROM inbox WHERE (consumer_group, event_id) IN (
     SELECT consumer_group, event_id FROM inbox WHERE consumer_group = ?1 AND applied_at < ?2
         AND event_id NOT IN (SELECT value FROM json_each(?3)) LIMIT 1000)";
 
-/// Notes that the group applies this event, in the transaction of the effect. False when it had done so before: then there
-/// must be no effect.
+/// Records, in the transaction of the effect, that the group applies this event. Returns `false` if the group has
+/// applied it before: then the caller must not repeat the effect.
 pub async fn first_time(
     tx: &mut SqliteConnection,
     group: &str,

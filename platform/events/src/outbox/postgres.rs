@@ -1,4 +1,4 @@
-//! The outbox in PostgreSQL, in the schema of the service whose changes it tells of.
+//! The outbox in PostgreSQL, in the schema of the service that publishes.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use sqlx::{
 };
 use storage::{Postgres, StoreError, timestamptz};
 
-use super::{Fence, Outbox, Pending};
+use super::{Fence, Outbox, OutboxRow};
 use crate::{Event, Message, commits};
 
-/// The tables, to be put into the schema of a service that publishes events.
+/// The tables, a migration for every service that publishes events.
 pub const SCHEMA: &str = include_str!("../../migrations/postgres/outbox.sql");
 
-/// Adds an event to the outbox, in the caller's transaction. Wake the relay once that is committed.
+/// Adds an event to the outbox in the caller's transaction. Wake the relay after the commit.
 pub async fn append(tx: &mut PgConnection, topic: &str, event: &Event) -> Result<(), StoreError> {
     let message = event.to_message();
     sqlx::query("INSERT INTO outbox (id, topic, key, headers, value, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
@@ -36,7 +36,7 @@ pub async fn append(tx: &mut PgConnection, topic: &str, event: &Event) -> Result
 #[derive(Debug, Clone)]
 pub struct PostgresOutbox(pub Postgres);
 
-/// At most a century, which is for ever.
+/// Longer durations than a century are cut to one.
 fn interval(duration: Duration) -> PgInterval {
     const CENTURY: i64 = 100 * 365 * 24 * 3600 * 1_000_000;
     PgInterval {
@@ -72,8 +72,9 @@ impl Outbox for PostgresOutbox {
         write.await
     }
 
-    async fn pending(&self, limit: u32, except: &[&str]) -> Result<Vec<Pending>, StoreError> {
-        // By what is not published, never by what is behind the last one seen: numbers are taken before they are committed.
+    async fn pending(&self, limit: u32, except: &[&str]) -> Result<Vec<OutboxRow>, StoreError> {
+        // Selects by `published_at`, never by `seq` after the last row seen: transactions may commit in another order
+        // than that in which they took their numbers.
         let rows = sqlx::query(
             "SELECT seq, topic, key, headers::text AS headers, value FROM outbox
              WHERE published_at IS NULL AND topic <> ALL($2) ORDER BY seq LIMIT $1",
@@ -126,10 +127,10 @@ impl Outbox for PostgresOutbox {
     }
 }
 
-fn row(row: &PgRow) -> Result<Pending, StoreError> {
+fn row(row: &PgRow) -> Result<OutboxRow, StoreError> {
     let (key, headers): (String, String) = (row.try_get("key")?, row.try_get("headers")?);
     let value: Vec<u8> = row.try_get("value")?;
-    Ok(Pending {
+    Ok(OutboxRow {
         seq: row.try_get("seq")?,
         topic: row.try_get("topic")?,
         message: Message::from_stored(key.as_bytes(), headers.as_bytes(), value.into()),

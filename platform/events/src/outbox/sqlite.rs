@@ -1,4 +1,4 @@
-//! The outbox in SQLite, in the database of the service whose changes it tells of.
+//! The outbox in SQLite, in the database of the service that publishes.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use futures::FutureExt;
 use sqlx::{Row, SqliteConnection};
 use storage::{Sqlite, StoreError};
 
-use super::{Fence, Outbox, Pending};
+use super::{Fence, Outbox, OutboxRow};
 use crate::{Event, Message, commits};
 
-/// The tables, to be put into the schema of a service that publishes events.
+/// The tables, a migration for every service that publishes events.
 pub const SCHEMA: &str = include_str!("../../migrations/sqlite/outbox.sql");
 
-/// Adds an event to the outbox, in the caller's transaction. Wake the relay once that is committed.
+/// Adds an event to the outbox in the caller's transaction. Wake the relay after the commit.
 pub async fn append(tx: &mut SqliteConnection, topic: &str, event: &Event) -> Result<(), StoreError> {
     let message = event.to_message();
     sqlx::query("INSERT INTO outbox (id, topic, key, headers, value, created_at) VALUES (?, ?, ?, ?, ?, ?)")
@@ -61,7 +61,7 @@ impl Outbox for SqliteOutbox {
         write.await
     }
 
-    async fn pending(&self, limit: u32, except: &[&str]) -> Result<Vec<Pending>, StoreError> {
+    async fn pending(&self, limit: u32, except: &[&str]) -> Result<Vec<OutboxRow>, StoreError> {
         let rows = sqlx::query(
             "SELECT seq, topic, CAST(key AS BLOB) AS key, CAST(headers AS BLOB) AS headers, value FROM outbox
              WHERE published_at IS NULL AND topic NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
@@ -74,7 +74,7 @@ impl Outbox for SqliteOutbox {
             .map(|row| {
                 let (key, headers): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("headers")?);
                 let value: Vec<u8> = row.try_get("value")?;
-                Ok(Pending {
+                Ok(OutboxRow {
                     seq: row.try_get("seq")?,
                     topic: row.try_get("topic")?,
                     message: Message::from_stored(&key, &headers, value.into()),

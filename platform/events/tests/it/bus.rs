@@ -1,42 +1,42 @@
-//! The contract of the event bus, over all of its adapters.
+//! The contract of the event bus.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use events::{Delivery, Erased, EventBus, LookedAt, Message, Topic, dead_letter_topic};
+use events::{DeadLetterPosition, Delivery, EraseOutcome, EventBus, Message, Topic, dead_letter_topic};
 use futures::future::{join, join_all};
 use testing::{KafkaFixture, SqliteFixture};
 use tokio::sync::watch;
 
 use crate::{
-    places::Buses,
-    support::{TOPIC, by_key, event, first_times, in_order, last, messages, number, read, soon, take_part},
+    buses::Buses,
+    support::{TOPIC, by_key, event, first_times, in_order, join_group, last, messages, number, read, soon},
 };
 
 testing::contract! { bus_contract:
     a_new_group_starts_at_the_beginning,
-    messages_of_one_key_come_in_order,
-    a_message_comes_back_as_it_was,
+    messages_of_one_key_are_delivered_in_order,
+    a_message_is_delivered_unchanged,
     committed_offsets_survive_a_reopen,
-    what_was_not_committed_comes_again,
-    two_groups_do_not_disturb_one_another,
-    what_was_published_is_there_for_a_process_that_starts_now,
-    a_value_of_two_megabytes_comes_back_as_it_was,
-    a_key_is_in_the_partition_that_kafka_puts_it_into,
-    all_that_is_on_a_topic_can_be_read,
-    a_publication_ends_a_wait,
-    a_wait_that_is_dropped_loses_nothing,
+    uncommitted_messages_are_delivered_again,
+    groups_have_independent_offsets,
+    a_new_process_sees_all_published_messages,
+    a_value_of_two_megabytes_is_delivered_unchanged,
+    keys_are_in_the_partitions_that_kafka_chooses,
+    read_all_returns_every_message_of_a_topic,
+    a_publication_wakes_a_waiting_member,
+    a_cancelled_wait_loses_no_message,
     the_committed_offset_never_goes_back,
-    sixty_four_publishers_at_once_lose_nothing,
-    a_topic_that_is_there_keeps_its_partitions,
-    a_topic_that_was_just_made_keeps_all_that_is_confirmed,
-    two_members_of_a_group_leave_nothing_out,
-    a_member_that_joins_and_one_that_leaves_break_no_order,
-    what_is_erased_goes_once_all_have_read_it_or_stays_whole,
+    sixty_four_concurrent_publishers_lose_no_message,
+    an_existing_topic_keeps_its_partitions,
+    a_new_topic_keeps_all_confirmed_messages,
+    two_members_of_a_group_miss_no_message,
+    joining_and_leaving_members_keep_the_order_per_key,
+    messages_are_erased_only_once_all_groups_have_read_them,
 }
 
 bus_contract!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
-/// The bus with its topic.
+/// A bus with its topic.
 pub(crate) async fn ready(fixture: &dyn Buses) -> (Arc<dyn EventBus>, Topic) {
     let (bus, topic) = (fixture.open().await, TOPIC);
     bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
@@ -54,10 +54,10 @@ async fn a_new_group_starts_at_the_beginning(fixture: &dyn Buses) {
     assert_eq!(by_key(&all), in_order(&["a", "b", "c", "d"], 5));
 }
 
-async fn messages_of_one_key_come_in_order(fixture: &dyn Buses) {
+async fn messages_of_one_key_are_delivered_in_order(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let keys = ["a", "b", "c", "d", "e", "f", "g"];
-    // More than one delivery holds.
+    // More messages than one delivery holds.
     for batch in messages(&keys, 100).chunks(33) {
         bus.publish(topic.name, batch.to_vec()).await.unwrap();
     }
@@ -72,7 +72,7 @@ async fn messages_of_one_key_come_in_order(fixture: &dyn Buses) {
     assert!(next.len() > 1, "keys are spread");
 }
 
-async fn a_message_comes_back_as_it_was(fixture: &dyn Buses) {
+async fn a_message_is_delivered_unchanged(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let headers = vec![header("b", "naïve \"text\"\n"), header("a", ""), header("b", "again")];
@@ -110,7 +110,7 @@ async fn committed_offsets_survive_a_reopen(fixture: &dyn Buses) {
     assert_eq!(number(&next[0].message), 4);
 }
 
-async fn what_was_not_committed_comes_again(fixture: &dyn Buses) {
+async fn uncommitted_messages_are_delivered_again(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a"], 5)).await.unwrap();
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
@@ -121,7 +121,7 @@ async fn what_was_not_committed_comes_again(fixture: &dyn Buses) {
     assert_eq!(again, first[2..]);
 }
 
-async fn two_groups_do_not_disturb_one_another(fixture: &dyn Buses) {
+async fn groups_have_independent_offsets(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a", "b", "c"], 4)).await.unwrap();
     let mut one = bus.subscribe("one", topic).await.unwrap();
@@ -138,10 +138,10 @@ async fn two_groups_do_not_disturb_one_another(fixture: &dyn Buses) {
     );
 }
 
-async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn Buses) {
+async fn a_new_process_sees_all_published_messages(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     bus.publish(topic.name, messages(&["a", "b"], 3)).await.unwrap();
-    // The first one is still open and was given no time to finish anything.
+    // The first bus is still open, and had no time to finish anything in the background.
     let other = fixture.open().await;
     assert_eq!(
         by_key(&other.read_all(topic.name).await.unwrap()),
@@ -149,7 +149,7 @@ async fn what_was_published_is_there_for_a_process_that_starts_now(fixture: &dyn
     );
 }
 
-async fn a_value_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Buses) {
+async fn a_value_of_two_megabytes_is_delivered_unchanged(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let value: Vec<u8> = (0..2_u32 << 20).map(|i| i.to_le_bytes()[0]).collect();
     let message = Message {
@@ -162,9 +162,9 @@ async fn a_value_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Buses) {
     assert_eq!(all[0].message, message);
 }
 
-async fn a_key_is_in_the_partition_that_kafka_puts_it_into(fixture: &dyn Buses) {
+async fn keys_are_in_the_partitions_that_kafka_chooses(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
-    // Hashes from Kafka's own test (UtilsTest.testMurmur2).
+    // The hashes are those of Kafka's own test (UtilsTest.testMurmur2).
     let hashes: [(&str, i32); 6] = [
         ("21", -973_932_308),
         ("foobar", -790_332_482),
@@ -182,7 +182,7 @@ async fn a_key_is_in_the_partition_that_kafka_puts_it_into(fixture: &dyn Buses) 
     }
 }
 
-async fn all_that_is_on_a_topic_can_be_read(fixture: &dyn Buses) {
+async fn read_all_returns_every_message_of_a_topic(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     assert_eq!(bus.read_all("there-is-no-such-topic").await.unwrap(), []);
     assert_eq!(bus.read_all(topic.name).await.unwrap(), []);
@@ -194,7 +194,7 @@ async fn all_that_is_on_a_topic_can_be_read(fixture: &dyn Buses) {
     assert!(all.is_sorted_by_key(|delivery| delivery.position));
 }
 
-async fn a_publication_ends_a_wait(fixture: &dyn Buses) {
+async fn a_publication_wakes_a_waiting_member(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
     let publish = async {
@@ -205,7 +205,7 @@ async fn a_publication_ends_a_wait(fixture: &dyn Buses) {
     assert_eq!(by_key(&deliveries.unwrap()), in_order(&["a"], 1));
 }
 
-async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Buses) {
+async fn a_cancelled_wait_loses_no_message(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let mut subscription = bus.subscribe("g", topic).await.unwrap();
     let publish = async {
@@ -222,7 +222,7 @@ async fn a_wait_that_is_dropped_loses_nothing(fixture: &dyn Buses) {
     let mut dropped = 0;
     let consume = async {
         while all.len() < 200 {
-            // From none at all to longer than a look takes.
+            // From zero to longer than a fetch takes.
             let wait = Duration::from_micros(50 * (dropped % 40));
             match tokio::time::timeout(wait, subscription.next()).await {
                 Ok(deliveries) => all.extend(deliveries.unwrap()),
@@ -254,7 +254,7 @@ async fn the_committed_offset_never_goes_back(fixture: &dyn Buses) {
     );
 }
 
-async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Buses) {
+async fn sixty_four_concurrent_publishers_lose_no_message(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let keys: Vec<String> = (0..64).map(|n| format!("key-{n}")).collect();
     let publish = |key: String| {
@@ -273,7 +273,7 @@ async fn sixty_four_publishers_at_once_lose_nothing(fixture: &dyn Buses) {
     assert_eq!(by_key(&all), in_order(&keys, 4));
 }
 
-async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Buses) {
+async fn an_existing_topic_keeps_its_partitions(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let keys: Vec<String> = (0..32).map(|n| format!("key-{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -292,7 +292,7 @@ async fn a_topic_that_is_there_keeps_its_partitions(fixture: &dyn Buses) {
     assert_eq!(places().await, before);
 }
 
-async fn a_topic_that_was_just_made_keeps_all_that_is_confirmed(fixture: &dyn Buses) {
+async fn a_new_topic_keeps_all_confirmed_messages(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     let keys = ["a", "b", "c", "d", "e", "f"];
     for n in 0..8 {
@@ -303,20 +303,20 @@ async fn a_topic_that_was_just_made_keeps_all_that_is_confirmed(fixture: &dyn Bu
     }
 }
 
-/// Publishes number `n` of every key.
+/// Publishes event `n` of each key.
 async fn publish(bus: &dyn EventBus, keys: &[&str], n: u32) {
     let messages = keys.iter().map(|key| event(key, n).to_message()).collect();
     bus.publish(TOPIC.name, messages).await.unwrap();
 }
 
-/// Ends when so many events have arrived, whatever came twice.
+/// Waits for so many events, not counting repetitions.
 async fn arrived(all: &watch::Sender<Vec<Delivery>>, count: usize) {
     soon(all.subscribe().wait_for(|all| first_times(all).len() >= count))
         .await
         .unwrap();
 }
 
-async fn two_members_of_a_group_leave_nothing_out(fixture: &dyn Buses) {
+async fn two_members_of_a_group_miss_no_message(fixture: &dyn Buses) {
     let (bus, _) = ready(fixture).await;
     let keys = ["a", "b", "c", "d", "e", "f"];
     let all = watch::Sender::default();
@@ -328,23 +328,23 @@ async fn two_members_of_a_group_leave_nothing_out(fixture: &dyn Buses) {
     };
     tokio::select! {
         () = work => {}
-        () = take_part(bus.as_ref(), [&all]) => {}
-        () = take_part(bus.as_ref(), [&all]) => {}
+        () = join_group(bus.as_ref(), [&all]) => {}
+        () = join_group(bus.as_ref(), [&all]) => {}
     }
     assert_eq!(by_key(&first_times(&all.borrow())), in_order(&keys, 60));
 }
 
-async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Buses) {
+async fn joining_and_leaving_members_keep_the_order_per_key(fixture: &dyn Buses) {
     let (bus, _) = ready(fixture).await;
     let keys = ["a", "b", "c", "d", "e", "f"];
     let (all, of_second) = (watch::Sender::default(), watch::Sender::default());
     let mut n = 0;
     let second = async {
         arrived(&all, 1).await;
-        take_part(bus.as_ref(), [&all, &of_second]).await;
+        join_group(bus.as_ref(), [&all, &of_second]).await;
     };
     let work = async {
-        // The first is in the middle of it when the second joins, and the second when the first leaves.
+        // The second member joins while the first one works, and the first one leaves while the second one works.
         let both = async {
             while of_second.borrow().len() < 20 {
                 publish(bus.as_ref(), &keys, n).await;
@@ -354,7 +354,7 @@ async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Bu
         };
         tokio::select! {
             () = both => {}
-            () = take_part(bus.as_ref(), [&all]) => {}
+            () = join_group(bus.as_ref(), [&all]) => {}
         }
         for _ in 0..20 {
             publish(bus.as_ref(), &keys, n).await;
@@ -369,7 +369,7 @@ async fn a_member_that_joins_and_one_that_leaves_break_no_order(fixture: &dyn Bu
     assert_eq!(by_key(&first_times(&all.borrow())), in_order(&keys, n));
 }
 
-async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn Buses) {
+async fn messages_are_erased_only_once_all_groups_have_read_them(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let letters = dead_letter_topic(topic.name, "one");
     bus.ensure_topic(&letters, 1).await.unwrap();
@@ -377,16 +377,16 @@ async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn 
     bus.publish(&letters, messages(&["a", "b"], 1)).await.unwrap();
     let before = bus.read_all(topic.name).await.unwrap();
     let keys = ["a".to_owned(), "c".to_owned()];
-    let looked_at = |group: &str, next_letter| LookedAt {
+    let looked_at = |group: &str, next_offset| DeadLetterPosition {
         group: group.to_owned(),
-        next_letter,
+        next_offset,
     };
-    // The second letter is of another key.
+    // The second letter of group `one` has another key.
     let groups = [looked_at("one", 1), looked_at("two", 0)];
     let mut read_by = Vec::new();
     for group in ["one", "two"] {
         let erased = bus.erase(topic.name, &groups, &keys).await.unwrap();
-        assert_ne!(erased, Erased::Gone, "{group} has read nothing yet");
+        assert_ne!(erased, EraseOutcome::Erased, "{group} has read nothing yet");
         assert_eq!(bus.read_all(topic.name).await.unwrap(), before);
         let mut subscription = bus.subscribe(group, topic).await.unwrap();
         let all = read(subscription.as_mut(), 9).await;
@@ -397,16 +397,16 @@ async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn 
         .erase(topic.name, &groups.map(|group| looked_at(&group.group, 0)), &keys)
         .await
         .unwrap();
-    assert_ne!(erased, Erased::Gone, "a letter was not looked at");
+    assert_ne!(erased, EraseOutcome::Erased, "a letter was not looked at");
     assert_eq!(bus.read_all(topic.name).await.unwrap(), before);
     let groups = [looked_at("one", 1), looked_at("two", 0)];
     let kept: Vec<_> = match bus.erase(topic.name, &groups, &keys).await.unwrap() {
-        Erased::Kept => before,
-        Erased::Unread => panic!("all have read them"),
-        Erased::Gone => {
+        EraseOutcome::Unsupported => before,
+        EraseOutcome::Unread => panic!("all have read them"),
+        EraseOutcome::Erased => {
             let letters = bus.read_all(&letters).await.unwrap();
             assert!(letters.iter().all(|letter| letter.message.key == "b"), "{letters:?}");
-            // The others stand where they stood.
+            // The other messages keep their positions.
             before
                 .into_iter()
                 .filter(|delivery| delivery.message.key == "b")
@@ -414,7 +414,7 @@ async fn what_is_erased_goes_once_all_have_read_it_or_stays_whole(fixture: &dyn 
         }
     };
     assert_eq!(bus.read_all(topic.name).await.unwrap(), kept);
-    // Members go on behind what they have read, and a new group gets what is left.
+    // Members continue after their offsets, and a new group gets all messages that are left.
     bus.publish(topic.name, vec![event("a", 9).to_message()]).await.unwrap();
     for subscription in &mut read_by {
         assert_eq!(number(&read(subscription.as_mut(), 1).await[0].message), 9);

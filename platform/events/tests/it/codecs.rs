@@ -1,4 +1,4 @@
-//! Records that come compressed, in whatever codec.
+//! Compressed records.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use rdkafka::{
 use testing::{Fixture, KafkaFixture};
 
 use crate::{
-    places::Buses,
+    buses::Buses,
     support::{Recorder, TOPIC, consume, event, messages, read, stop},
 };
 
 const CODECS: [&str; 4] = ["gzip", "snappy", "lz4", "zstd"];
 
-/// Lets the broker compress what comes to a topic.
+/// Makes the broker compress a topic.
 async fn compress(fixture: &KafkaFixture, topic: &str, codec: &str) {
     let admin: AdminClient<DefaultClientContext> = fixture.client().create().unwrap();
     let config = AlterConfig::new(ResourceSpecifier::Topic(topic))
@@ -28,7 +28,7 @@ async fn compress(fixture: &KafkaFixture, topic: &str, codec: &str) {
 }
 
 #[tokio::test]
-async fn events_are_applied_whatever_codec_their_topic_is_set_to() {
+async fn events_are_applied_from_topics_with_any_codec() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
@@ -47,12 +47,12 @@ async fn events_are_applied_whatever_codec_their_topic_is_set_to() {
 }
 
 #[tokio::test]
-async fn a_record_is_read_whatever_codec_its_producer_chose() {
+async fn records_of_producers_with_any_codec_are_read() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let topic = format!("{}{}", fixture.prefix, TOPIC.name);
-    // It is sent compressed only if it becomes smaller.
+    // The producer compresses only records that become smaller.
     let text = "compressible ".repeat(1_000);
     for codec in CODECS {
         let producer: FutureProducer = fixture.client().set("compression.type", codec).create().unwrap();

@@ -1,4 +1,4 @@
-//! Consumers: every event is applied once in effect, and in order per key.
+//! Consumers apply every event once in effect, and in order per key.
 
 use std::{
     collections::BTreeMap,
@@ -18,24 +18,24 @@ use testing::{KafkaFixture, SqliteFixture};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    places::Buses,
+    buses::Buses,
     support::{KIND, Recorder, TOPIC, consume, event, in_order, messages, number, parked, read, soon, stop},
 };
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
-/// All in one partition, so that a consumer that comes later gets what is there in one delivery.
+/// All in one partition, so that a new consumer gets their messages in one delivery.
 const NEIGHBOURS: [&str; 4] = ["a", "c", "h", "l"];
 
 testing::contract! { consumer_suite:
-    every_event_is_applied_in_the_order_of_its_key,
-    a_consumer_may_start_before_its_topic_is_there,
-    a_failure_that_passes_costs_neither_events_nor_their_order,
-    a_key_that_fails_does_not_hold_up_the_others,
+    events_are_applied_in_the_order_of_their_key,
+    a_consumer_may_start_before_its_topic_exists,
+    transient_failures_lose_no_event_and_keep_the_order,
+    a_failing_key_does_not_block_other_keys,
     an_event_is_applied_in_the_context_of_the_request_that_caused_it,
-    a_redelivery_from_the_start_has_no_second_effect,
-    a_stop_in_the_middle_and_a_start_apply_everything_once,
+    a_redelivery_of_the_whole_topic_has_no_second_effect,
+    a_restart_in_the_middle_applies_every_event_once,
     the_committed_offset_never_passes_an_event_that_was_not_applied,
-    what_was_applied_and_committed_does_not_come_again,
+    committed_events_are_not_delivered_again,
 }
 
 consumer_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
@@ -55,7 +55,7 @@ fn transient() -> HandlerError {
     HandlerError::Transient("away for a moment".into())
 }
 
-async fn every_event_is_applied_in_the_order_of_its_key(fixture: &dyn Buses) {
+async fn events_are_applied_in_the_order_of_their_key(fixture: &dyn Buses) {
     let bus = bus_with(fixture, 50).await;
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
@@ -70,7 +70,7 @@ async fn every_event_is_applied_in_the_order_of_its_key(fixture: &dyn Buses) {
     assert_eq!(recorder.by_key(), expected);
 }
 
-async fn a_consumer_may_start_before_its_topic_is_there(fixture: &dyn Buses) {
+async fn a_consumer_may_start_before_its_topic_exists(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
@@ -80,7 +80,7 @@ async fn a_consumer_may_start_before_its_topic_is_there(fixture: &dyn Buses) {
     stop(consumer).await;
 }
 
-async fn a_failure_that_passes_costs_neither_events_nor_their_order(fixture: &dyn Buses) {
+async fn transient_failures_lose_no_event_and_keep_the_order(fixture: &dyn Buses) {
     let bus = bus_with(fixture, 6).await;
     let recorder = Recorder::new(|event, attempt| {
         let fails = event.key != "c" && number(&event.to_message()) % 3 == 1 && attempt <= 2;
@@ -93,7 +93,7 @@ async fn a_failure_that_passes_costs_neither_events_nor_their_order(fixture: &dy
     assert!(parked(&bus, "g", 0).await.is_empty());
 }
 
-async fn a_key_that_fails_does_not_hold_up_the_others(fixture: &dyn Buses) {
+async fn a_failing_key_does_not_block_other_keys(fixture: &dyn Buses) {
     let bus = bus_with_keys(fixture, &NEIGHBOURS, 4).await;
     let mends = Arc::new(AtomicBool::new(false));
     let mended = mends.clone();
@@ -126,11 +126,11 @@ async fn an_event_is_applied_in_the_context_of_the_request_that_caused_it(fixtur
     stop(consumer).await;
 }
 
-/// A handler with an effect and an inbox, in one transaction.
+/// A handler that writes an effect and an inbox entry in one transaction.
 struct Effects {
     db: Sqlite,
     applied: watch::Sender<usize>,
-    /// What it may still apply before it hangs.
+    /// The number of events that it applies before it blocks.
     permits: Semaphore,
 }
 
@@ -154,7 +154,7 @@ impl Effects {
         })
     }
 
-    /// Ends when so many events were handled.
+    /// Waits until so many events were handled.
     async fn handled(&self, count: usize) {
         soon(self.applied.subscribe().wait_for(|applied| *applied >= count))
             .await
@@ -202,11 +202,11 @@ impl Handler for Effects {
     }
 }
 
-async fn a_redelivery_from_the_start_has_no_second_effect(fixture: &dyn Buses) {
+async fn a_redelivery_of_the_whole_topic_has_no_second_effect(fixture: &dyn Buses) {
     let folder = tempfile::tempdir().unwrap();
     let bus = bus_with(fixture, 20).await;
     let effects = Effects::open(&folder, Semaphore::MAX_PERMITS).await;
-    // Groups that are new to the bus read the topic from its beginning; the inbox is that of one.
+    // A new group reads the topic from its beginning. All groups here share one inbox.
     for (round, group) in (1..).zip(["first", "second", "third"]) {
         let consumer = consume(group, &bus, effects.clone());
         effects.handled(round * 100).await;
@@ -216,7 +216,7 @@ async fn a_redelivery_from_the_start_has_no_second_effect(fixture: &dyn Buses) {
 }
 
 #[tokio::test]
-async fn the_inbox_tells_groups_apart_and_goes_with_its_transaction() {
+async fn inbox_entries_belong_to_a_group_and_commit_with_their_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let db = Effects::open(&folder, 0).await.db.clone();
     let note = |group: &'static str, fails: bool| {
@@ -239,13 +239,13 @@ async fn the_inbox_tells_groups_apart_and_goes_with_its_transaction() {
     assert_eq!(note("two", false).await, Some(true));
 }
 
-async fn a_stop_in_the_middle_and_a_start_apply_everything_once(fixture: &dyn Buses) {
+async fn a_restart_in_the_middle_applies_every_event_once(fixture: &dyn Buses) {
     let folder = tempfile::tempdir().unwrap();
     let bus = bus_with(fixture, 60).await;
     for permits in [7, 100, 33] {
         let effects = Effects::open(&folder, permits).await;
         let consumer = consume("g", &bus, effects.clone());
-        // All hang behind the last permit.
+        // The handler blocks on all further events.
         effects.handled(permits).await;
         stop(consumer).await;
     }
@@ -267,7 +267,7 @@ async fn the_committed_offset_never_passes_an_event_that_was_not_applied(fixture
         Ok(())
     });
     let consumer = consume("g", &bus, recorder.clone());
-    // All but two of one key.
+    // Two events of key `c` are not applied.
     recorder.applied(10).await;
     soon(attempted.wait_for(|attempt| *attempt >= 3)).await.unwrap();
     stop(consumer).await;
@@ -279,12 +279,12 @@ async fn the_committed_offset_never_passes_an_event_that_was_not_applied(fixture
     );
 }
 
-async fn what_was_applied_and_committed_does_not_come_again(fixture: &dyn Buses) {
+async fn committed_events_are_not_delivered_again(fixture: &dyn Buses) {
     let bus = bus_with(fixture, 4).await;
     let first = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, first.clone());
     first.applied(20).await;
-    // The next delivery is read when the offsets of the last one are committed.
+    // The consumer reads the next delivery after it has committed the last one.
     bus.publish(TOPIC.name, messages(&["z"], 1)).await.unwrap();
     first.applied(21).await;
     stop(consumer).await;

@@ -1,4 +1,4 @@
-//! Records that nobody can read. A broker refuses to take them; this one, librdkafka's own, keeps whatever it gets.
+//! Records that cannot be read. A real broker refuses them; librdkafka's mock broker stores any bytes.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::support::{Recorder, TOPIC, consume, event, number, parked, stop};
 
 const PRODUCE: (i16, i16) = (0, 7);
 const GZIP: i16 = 1;
-/// Of no codec that there is.
+/// An unassigned codec.
 const UNKNOWN: i16 = 6;
 
-/// What is wrong with a batch.
+/// The damage of a batch.
 #[derive(Clone, Copy)]
 struct Damage {
     codec: i16,
@@ -34,12 +34,12 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A batch as it stands in a log (<https://kafka.apache.org/documentation/#recordbatch>), with nonsense in the place of records.
+/// A record batch (<https://kafka.apache.org/documentation/#recordbatch>) with garbage instead of records.
 fn batch(damage: Damage) -> Vec<u8> {
     let mut summed = Vec::new();
     summed.put_i16(damage.codec);
     summed.put_i32(damage.records - 1);
-    // The first and the last time, the producer, its epoch, its first number.
+    // First and last timestamp, producer id, producer epoch, base sequence.
     summed.put_i64(0);
     summed.put_i64(0);
     summed.put_i64(-1);
@@ -50,7 +50,7 @@ fn batch(damage: Damage) -> Vec<u8> {
     let sum = crc32c(&summed) ^ u32::from(!damage.is_sum_right);
     let mut batch = Vec::new();
     batch.put_i64(0);
-    // What follows: epoch, format, sum, and what that is of.
+    // The length of what follows, leader epoch, format, checksum, and the bytes that it covers.
     batch.put_i32(i32::try_from(4 + 1 + 4 + summed.len()).unwrap());
     batch.put_i32(0);
     batch.put_i8(2);
@@ -64,14 +64,14 @@ fn put(to: &mut Vec<u8>, text: &str) {
     to.put_slice(text.as_bytes());
 }
 
-/// Sends a batch as it is to the first partition of the topic.
+/// Sends a raw batch to the first partition of the topic.
 async fn send(brokers: &str, batch: &[u8]) {
     let mut request = Vec::new();
     request.put_i16(PRODUCE.0);
     request.put_i16(PRODUCE.1);
     request.put_i32(0);
     put(&mut request, "stranger");
-    // In no transaction, for all replicas, within ten seconds; one topic, one partition.
+    // No transaction, acks of all replicas, ten seconds; one topic, one partition.
     request.put_i16(-1);
     request.put_i16(-1);
     request.put_i32(10_000);
@@ -90,12 +90,12 @@ async fn send(brokers: &str, batch: &[u8]) {
     let length = connection.read_u32().await.unwrap();
     let mut answer = vec![0; usize::try_from(length).unwrap()];
     connection.read_exact(&mut answer).await.unwrap();
-    // Behind its number, the topic and the partition.
+    // After the correlation id, the array of topics with its name, and the array of partitions with its number.
     let at = 4 + 4 + 2 + TOPIC.name.len() + 4 + 4;
     assert_eq!(answer[at..at + 2], [0, 0], "the broker took it");
 }
 
-/// A broker with good events and, between each two of them, records that cannot be read.
+/// A broker with alternating good events and unreadable batches.
 async fn kafka(
     damages: &[Damage],
 ) -> (
@@ -133,7 +133,7 @@ const DAMAGES: [Damage; 3] = [
         is_sum_right: false,
     },
 ];
-/// Where the records that cannot be read stand, and what is said of them.
+/// The offsets of the unreadable records, and a part of the reason for each.
 const UNREADABLE: [(u64, &str); 6] = [
     (1, "Not implemented"),
     (2, "Not implemented"),
@@ -144,7 +144,7 @@ const UNREADABLE: [(u64, &str); 6] = [
 ];
 
 #[tokio::test]
-async fn records_that_cannot_be_read_are_parked_with_their_place_and_no_other_is_passed_over() {
+async fn unreadable_records_are_parked_at_their_position_and_no_other_is_skipped() {
     let (_kafka, bus) = kafka(&DAMAGES).await;
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
@@ -159,7 +159,7 @@ async fn records_that_cannot_be_read_are_parked_with_their_place_and_no_other_is
     }
     assert!(bus.is_up().await);
     stop(consumer).await;
-    // What was parked is done with: the next member does not meet it.
+    // Parked records are committed: the next member does not receive them.
     bus.publish(TOPIC.name, vec![event("a", 4).to_message()]).await.unwrap();
     let next = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, next.clone());
@@ -170,7 +170,7 @@ async fn records_that_cannot_be_read_are_parked_with_their_place_and_no_other_is
 }
 
 #[tokio::test]
-async fn a_topic_with_records_that_cannot_be_read_is_read_to_its_end() {
+async fn a_topic_with_unreadable_records_is_read_to_its_end() {
     let (_kafka, bus) = kafka(&DAMAGES).await;
     let all = bus.read_all(TOPIC.name).await.unwrap();
     let offsets: Vec<_> = all.iter().map(|delivery| delivery.position.offset).collect();

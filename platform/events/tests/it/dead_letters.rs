@@ -1,4 +1,4 @@
-//! What cannot be applied is parked, and can be sent through again.
+//! Events that cannot be applied are parked, and can be redriven.
 
 use std::sync::{
     Arc,
@@ -9,23 +9,24 @@ use events::{DeadLetters, EventBus, HandlerError, Message, Parked, dead_letter_t
 use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
-    places::Buses,
+    buses::Buses,
     support::{
-        Failure, FlakyBus, KIND, Recorder, TOPIC, consume, event, in_order, messages, number, parked, soon, stop,
+        FlakyBus, KIND, PublishFault, Recorder, TOPIC, consume, event, in_order, messages, number, parked,
+        parked_elsewhere, soon, stop,
     },
 };
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
 testing::contract! { dead_letter_suite:
-    an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on,
-    a_handler_that_panics_costs_that_event_only,
-    a_message_that_is_no_event_is_parked_whatever_it_looks_like,
-    an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not,
-    a_message_that_is_too_large_to_be_parked_is_parked_without_its_value,
-    a_redriven_event_goes_through_its_group_and_no_other,
-    a_letter_that_could_not_be_parked_is_not_lost,
-    an_event_that_two_groups_refuse_is_parked_for_each,
+    a_poisoned_event_is_parked_with_its_reason_and_others_are_applied,
+    a_panic_of_the_handler_parks_only_that_event,
+    messages_that_are_no_events_are_parked,
+    an_unknown_version_is_parked_and_an_unknown_name_is_skipped,
+    a_message_too_large_to_park_is_parked_without_its_value,
+    a_redriven_event_is_applied_by_its_group_only,
+    a_failed_parking_loses_no_event,
+    an_event_that_two_groups_cannot_apply_is_parked_for_each,
 }
 
 dead_letter_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
@@ -40,7 +41,7 @@ fn poisoned() -> HandlerError {
     HandlerError::Poisoned("its sums do not agree".to_owned())
 }
 
-/// The second event of key `a` cannot be applied.
+/// Cannot apply the second event of key `a`.
 fn refuses_a1() -> Arc<Recorder> {
     Recorder::new(|event, _| {
         if event.key == "a" && number(&event.to_message()) == 1 {
@@ -55,7 +56,7 @@ fn ids(letters: &[Parked]) -> Vec<String> {
     letters.iter().map(|letter| letter.id.clone()).collect()
 }
 
-async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go_on(fixture: &dyn Buses) {
+async fn a_poisoned_event_is_parked_with_its_reason_and_others_are_applied(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 10)).await.unwrap();
     let recorder = refuses_a1();
@@ -89,7 +90,7 @@ async fn an_event_that_cannot_be_applied_is_parked_with_its_reason_and_others_go
     );
 }
 
-async fn a_handler_that_panics_costs_that_event_only(fixture: &dyn Buses) {
+async fn a_panic_of_the_handler_parks_only_that_event(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
     let recorder = Recorder::new(|event, _| {
@@ -107,7 +108,7 @@ async fn a_handler_that_panics_costs_that_event_only(fixture: &dyn Buses) {
     );
 }
 
-async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &dyn Buses) {
+async fn messages_that_are_no_events_are_parked(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     let without = |header: &str| {
         let mut message = event("a", 7).to_message();
@@ -132,7 +133,7 @@ async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &d
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
     recorder.applied(4).await;
-    // Two that have the same wrong id are two.
+    // Two messages with the same invalid id are two letters.
     let letters = parked(&bus, "g", 7).await;
     stop(consumer).await;
     let mut reasons: Vec<_> = letters.iter().map(|letter| letter.reason.as_str()).collect();
@@ -155,7 +156,7 @@ async fn a_message_that_is_no_event_is_parked_whatever_it_looks_like(fixture: &d
     );
 }
 
-async fn an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_name_is_not(fixture: &dyn Buses) {
+async fn an_unknown_version_is_parked_and_an_unknown_name_is_skipped(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     let of_kind = |n: u32, kind: &str| event("a", n).to_message().with_header("ce_type", kind);
     let sent = vec![
@@ -177,9 +178,9 @@ async fn an_event_of_a_version_that_is_not_known_is_parked_and_one_of_another_na
     }
 }
 
-async fn a_message_that_is_too_large_to_be_parked_is_parked_without_its_value(fixture: &dyn Buses) {
+async fn a_message_too_large_to_park_is_parked_without_its_value(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
-    // As large as a bus takes it, without what is to be said of it.
+    // The largest message that a bus takes: with the headers of a letter it is too large.
     let large = Message {
         key: "a".to_owned(),
         headers: Vec::new(),
@@ -198,7 +199,7 @@ async fn a_message_that_is_too_large_to_be_parked_is_parked_without_its_value(fi
     stop(consumer).await;
 }
 
-async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Buses) {
+async fn a_redriven_event_is_applied_by_its_group_only(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&KEYS, 2)).await.unwrap();
     let mended = Arc::new(AtomicBool::new(false));
@@ -217,7 +218,7 @@ async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Buse
     let letters = DeadLetters::new(bus.clone());
     let first = parked(&bus, "strict", 1).await;
 
-    // Sent through again while nothing has changed, it comes back.
+    // Redriven before the handler is fixed, the event is parked again.
     letters.redrive(TOPIC.name, &first[0]).await.unwrap();
     let second = parked_elsewhere(&bus, "strict", &first[0].origin).await;
     assert_eq!(ids(&second), ids(&first));
@@ -226,7 +227,7 @@ async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Buse
     letters.redrive(TOPIC.name, &second[0]).await.unwrap();
     strict.applied(8).await;
     assert!(letters.list(TOPIC.name, "strict").await.unwrap().is_empty());
-    // The other group has passed both copies when it applies what comes behind them.
+    // When the other group applies this event, it has skipped both redriven copies.
     bus.publish(TOPIC.name, vec![event("a", 2).to_message()]).await.unwrap();
     lenient.applied(9).await;
     for consumer in consumers {
@@ -237,23 +238,18 @@ async fn a_redriven_event_goes_through_its_group_and_no_other(fixture: &dyn Buse
     assert!(letters.list(TOPIC.name, "lenient").await.unwrap().is_empty());
 }
 
-/// The one letter of a group, once it was parked at another place than this.
-async fn parked_elsewhere(bus: &Arc<dyn EventBus>, group: &str, origin: &str) -> Vec<Parked> {
-    loop {
-        let letters = parked(bus, group, 1).await;
-        if letters.iter().all(|letter| letter.origin != origin) {
-            return letters;
-        }
-    }
-}
-
-async fn a_letter_that_could_not_be_parked_is_not_lost(fixture: &dyn Buses) {
+async fn a_failed_parking_loses_no_event(fixture: &dyn Buses) {
     let inner = empty_bus(fixture).await;
     inner.publish(TOPIC.name, messages(&KEYS, 3)).await.unwrap();
-    // Only letters are published through this one.
+    // Only letters are published through this bus.
     let flaky = Arc::new(FlakyBus::new(
         inner,
-        [Failure::Before, Failure::After, Failure::Before].map(Some),
+        [
+            PublishFault::NotWritten,
+            PublishFault::AnswerLost,
+            PublishFault::NotWritten,
+        ]
+        .map(Some),
     ));
     let bus: Arc<dyn EventBus> = flaky.clone();
     let recorder = refuses_a1();
@@ -267,7 +263,7 @@ async fn a_letter_that_could_not_be_parked_is_not_lost(fixture: &dyn Buses) {
     let letters = parked(&bus, "g", 1).await;
     recorder.applied(11).await;
     stop(consumer).await;
-    // It may have been written more than once, and is shown once.
+    // A letter that was written several times is listed once.
     assert_eq!(ids(&letters), [event("a", 1).id.to_string()]);
     assert!(
         !bus.read_all(&dead_letter_topic(TOPIC.name, "g"))
@@ -277,7 +273,7 @@ async fn a_letter_that_could_not_be_parked_is_not_lost(fixture: &dyn Buses) {
     );
 }
 
-async fn an_event_that_two_groups_refuse_is_parked_for_each(fixture: &dyn Buses) {
+async fn an_event_that_two_groups_cannot_apply_is_parked_for_each(fixture: &dyn Buses) {
     let bus = empty_bus(fixture).await;
     bus.publish(TOPIC.name, messages(&["a"], 2)).await.unwrap();
     let consumers = ["one", "two"].map(|group| consume(group, &bus, refuses_a1()));

@@ -1,5 +1,4 @@
-//! What only Kafka has: groups of several members in several processes, other people's messages, limits, a broker that is
-//! not there.
+//! Kafka only: groups with members in several processes, messages of other programs, size limits, a missing broker.
 
 use std::{
     collections::BTreeSet,
@@ -22,15 +21,15 @@ use testing::{Fixture, KafkaFixture};
 use tokio::sync::watch;
 
 use crate::{
+    buses::{Buses, kafka_options},
     leader::Leader,
-    places::{Buses, kafka_options},
-    support::{Recorder, TOPIC, consume, event, last, messages, number, parked, read, soon, stop, take_part},
+    support::{Recorder, TOPIC, consume, event, join_group, last, messages, number, parked, read, soon, stop},
 };
 
-/// Each in another partition.
+/// Keys in three different partitions.
 const KEYS: [&str; 3] = ["f", "a", "b"];
 
-/// The shortest time that a broker lets a member be silent for.
+/// The broker's minimum (`group.min.session.timeout.ms`).
 const SHORTEST_WORK: Duration = Duration::from_secs(6);
 
 type Notes = watch::Sender<Vec<Delivery>>;
@@ -61,7 +60,7 @@ async fn members_of_a_group_share_the_partitions() {
     let (all, first, second) = (Notes::default(), Notes::default(), Notes::default());
     let work = async {
         let mut n = 0;
-        // A member has its share when something of it comes.
+        // A member has partitions once it has received messages of them.
         while first.borrow().is_empty() || second.borrow().is_empty() {
             publish(bus.as_ref(), n).await;
             n += 1;
@@ -79,8 +78,8 @@ async fn members_of_a_group_share_the_partitions() {
     };
     tokio::select! {
         () = work => {}
-        () = take_part(bus.as_ref(), [&all, &first]) => {}
-        () = take_part(other_process.as_ref(), [&all, &second]) => {}
+        () = join_group(bus.as_ref(), [&all, &first]) => {}
+        () = join_group(other_process.as_ref(), [&all, &second]) => {}
     }
     assert_eq!(all.borrow().len(), 60, "each went to one of them");
     assert!(partitions(&first).is_disjoint(&partitions(&second)));
@@ -88,7 +87,7 @@ async fn members_of_a_group_share_the_partitions() {
 }
 
 #[tokio::test]
-async fn a_member_that_is_dropped_leaves_at_once() {
+async fn a_dropped_member_leaves_at_once() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     publish(bus.as_ref(), 0).await;
@@ -97,12 +96,12 @@ async fn a_member_that_is_dropped_leaves_at_once() {
     drop(first);
     let since = Instant::now();
     read(bus.subscribe("g", TOPIC).await.unwrap().as_mut(), 3).await;
-    // One that only falls silent is a member for ten seconds more.
+    // A member that does not leave stays in the group for ten seconds more.
     assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
-async fn a_member_that_is_dropped_while_it_joins_leaves_at_once() {
+async fn a_member_dropped_while_it_joins_leaves_at_once() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let mut leader = Leader::of(format!("{}g", fixture.prefix), &fixture.brokers).await;
@@ -112,19 +111,19 @@ async fn a_member_that_is_dropped_while_it_joins_leaves_at_once() {
         () = soon(both) => {}
         next = member.next() => panic!("{next:?}"),
     }
-    // It asks for its share, and nobody answers.
+    // The member waits for its assignment, and the leader does not send it.
     let next = tokio::time::timeout(Duration::from_millis(300), member.next()).await;
     assert!(next.is_err(), "{next:?}");
     drop(member);
     let since = Instant::now();
     leader.share_out().await;
     while leader.join().await > 1 {}
-    // One that only falls silent is a member for ten seconds more.
+    // A member that does not leave stays in the group for ten seconds more.
     assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
-async fn a_member_that_worked_for_too_long_commits_nothing_and_goes_on() {
+async fn a_member_that_was_too_slow_commits_nothing_and_rejoins() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let slow = KafkaBus::open(KafkaOptions {
@@ -135,7 +134,7 @@ async fn a_member_that_worked_for_too_long_commits_nothing_and_goes_on() {
     bus.publish(TOPIC.name, messages(&["a"], 5)).await.unwrap();
     let mut slow = slow.subscribe("g", TOPIC).await.unwrap();
     let deliveries = read(slow.as_mut(), 5).await;
-    // It works, and does not come back for more.
+    // The slow member works on its delivery and does not poll.
     let mut other = bus.subscribe("g", TOPIC).await.unwrap();
     assert_eq!(read(other.as_mut(), 5).await, deliveries);
     other.commit(&last(&deliveries)).await.unwrap();
@@ -144,7 +143,7 @@ async fn a_member_that_worked_for_too_long_commits_nothing_and_goes_on() {
     bus.publish(TOPIC.name, vec![event("a", 5).to_message()]).await.unwrap();
     let next = read(slow.as_mut(), 1).await;
     assert_eq!(number(&next[0].message), 5);
-    // What it was given before is not its to commit, even now that it has the partition again.
+    // Positions from before the rebalance are not committed, although the partition is assigned to this member again.
     slow.commit(&[deliveries[1].position]).await.unwrap();
     slow.commit(&last(&next)).await.unwrap();
     drop(slow);
@@ -154,7 +153,7 @@ async fn a_member_that_worked_for_too_long_commits_nothing_and_goes_on() {
 }
 
 #[tokio::test]
-async fn shops_with_different_prefixes_do_not_see_one_another() {
+async fn shops_with_different_prefixes_are_separate() {
     let (Some(ours), Some(theirs)) = (KafkaFixture::new(), KafkaFixture::new()) else {
         return;
     };
@@ -171,7 +170,7 @@ async fn shops_with_different_prefixes_do_not_see_one_another() {
 }
 
 #[tokio::test]
-async fn messages_of_other_programs_are_parked_and_never_hold_up_ours() {
+async fn messages_of_other_programs_are_parked_and_block_nothing() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let topic = format!("{}{}", fixture.prefix, TOPIC.name);
@@ -192,7 +191,7 @@ async fn messages_of_other_programs_are_parked_and_never_hold_up_ours() {
         });
     let record = FutureRecord::<[u8], [u8]>::to(&topic).partition(0);
     let records = [
-        // Nothing at all, which compacted topics call a tombstone.
+        // No key and no value: a tombstone on a compacted topic.
         record,
         FutureRecord::to(&topic)
             .partition(0)
@@ -233,7 +232,7 @@ async fn messages_of_other_programs_are_parked_and_never_hold_up_ours() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_large_is_refused_and_the_next_one_is_not() {
+async fn a_message_that_is_too_large_is_refused() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let mut large = event("a", 0).to_message();
@@ -243,7 +242,7 @@ async fn a_message_that_is_too_large_is_refused_and_the_next_one_is_not() {
         chain(&refused).ends_with("happenings: a message of 5242880 bytes is too large"),
         "{refused:?}"
     );
-    // As large as it may be: the broker takes what the client takes.
+    // The largest message that client and broker take.
     let mut largest = event("a", 1).to_message();
     largest.value = vec![b'x'; (4 << 20) - 1024].into();
     bus.publish(TOPIC.name, vec![largest.clone()]).await.unwrap();
@@ -251,9 +250,9 @@ async fn a_message_that_is_too_large_is_refused_and_the_next_one_is_not() {
     assert!(all[0].message == largest);
 }
 
-/// On a broker of librdkafka's own, which fails when it is told to.
+/// Runs on librdkafka's mock cluster, which fails on request.
 #[tokio::test]
-async fn a_client_that_met_a_fatal_error_is_replaced() {
+async fn a_client_with_a_fatal_error_is_replaced() {
     let kafka = MockCluster::new(1).unwrap();
     kafka.create_topic(TOPIC.name, 1, 1).unwrap();
     let bus = KafkaBus::open(KafkaOptions::at(kafka.bootstrap_servers()))
@@ -261,7 +260,7 @@ async fn a_client_that_met_a_fatal_error_is_replaced() {
         .unwrap();
     let all = messages(&["a"], 3);
     bus.publish(TOPIC.name, all[..1].to_vec()).await.unwrap();
-    // An idempotent producer that hears this knows that a message before was lost, and does nothing ever again.
+    // This error tells an idempotent producer that an earlier message was lost. It is fatal for the producer.
     let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     kafka.request_errors(RDKafkaApiKey::Produce, &[fatal]);
     bus.publish(TOPIC.name, all[1..2].to_vec()).await.unwrap_err();
@@ -273,7 +272,7 @@ async fn a_client_that_met_a_fatal_error_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_topic_that_somebody_deletes_is_made_again() {
+async fn a_deleted_topic_is_created_again() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = ready(&fixture).await;
     let recorder = Recorder::new(|_, _| Ok(()));
@@ -297,7 +296,7 @@ async fn a_topic_that_somebody_deletes_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_topic_that_nobody_made_takes_no_messages() {
+async fn publishing_to_a_missing_topic_fails() {
     let Some(fixture) = KafkaFixture::new() else { return };
     let bus = fixture.open().await;
     let refused = bus.publish(TOPIC.name, messages(&["a"], 1)).await.unwrap_err();
@@ -306,7 +305,7 @@ async fn a_topic_that_nobody_made_takes_no_messages() {
 }
 
 #[tokio::test]
-async fn without_a_broker_the_bus_says_so_in_one_line() {
+async fn without_a_broker_opening_fails_with_one_line() {
     // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
@@ -334,7 +333,7 @@ async fn without_a_broker_the_bus_says_so_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_to_forget_is_told_to_keep_everything_and_keeps_its_other_settings() {
+async fn the_retention_of_an_existing_topic_is_disabled_and_its_other_settings_stay() {
     let Some(fixture) = KafkaFixture::new() else {
         return;
     };
@@ -362,7 +361,7 @@ async fn a_topic_that_was_made_to_forget_is_told_to_keep_everything_and_keeps_it
         ["retention.ms", "retention.bytes", "compression.type"].map(value),
         ["-1", "-1", "gzip"]
     );
-    // It is still usable, as it is.
+    // The topic works with its own number of partitions.
     publish(bus.as_ref(), 0).await;
     assert_eq!(bus.read_all(TOPIC.name).await.unwrap().len(), 3);
 }

@@ -1,4 +1,4 @@
-//! The leader of a group as a test wants it: it shares out partitions when it is told to. The protocol is Kafka's own
+//! A group leader that assigns partitions when the test says so. Speaks Kafka's protocol
 //! (<https://kafka.apache.org/protocol>).
 
 use bytes::{Buf, BufMut, Bytes};
@@ -9,7 +9,7 @@ use tokio::{
 
 const JOIN_GROUP: (i16, i16) = (11, 2);
 const SYNC_GROUP: (i16, i16) = (14, 1);
-/// In milliseconds: longer than any test.
+/// The session and rebalance timeouts in milliseconds: longer than any test.
 const PATIENCE: i32 = 60_000;
 
 pub(crate) struct Leader {
@@ -20,7 +20,7 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    /// Founds a group.
+    /// Creates a group.
     pub(crate) async fn of(group: String, brokers: &str) -> Self {
         let mut leader = Self {
             connection: TcpStream::connect(brokers).await.unwrap(),
@@ -32,7 +32,7 @@ impl Leader {
         leader
     }
 
-    /// Joins, again if need be; how many members the group has now.
+    /// Joins or rejoins; returns the number of members.
     pub(crate) async fn join(&mut self) -> i32 {
         let mut body = Vec::new();
         put(&mut body, &self.group);
@@ -42,7 +42,7 @@ impl Leader {
         put(&mut body, "consumer");
         body.put_i32(1);
         put(&mut body, "cooperative-sticky");
-        // No words of its own.
+        // The metadata of the protocol: empty.
         body.put_i32(0);
         let mut answer = self.ask(JOIN_GROUP, &body).await;
         self.generation = answer.get_i32();
@@ -52,7 +52,7 @@ impl Leader {
         answer.get_i32()
     }
 
-    /// Gives nothing to anybody.
+    /// Completes the rebalance without assigning anything.
     pub(crate) async fn share_out(&mut self) {
         let mut body = Vec::new();
         put(&mut body, &self.group);
@@ -62,7 +62,7 @@ impl Leader {
         self.ask(SYNC_GROUP, &body).await;
     }
 
-    /// What follows the error code of an answer.
+    /// Sends a request; returns the response after its error code.
     async fn ask(&mut self, (key, version): (i16, i16), body: &[u8]) -> Bytes {
         let mut request = Vec::new();
         request.put_i16(key);

@@ -1,7 +1,8 @@
-//! Tests of the ports over all of their adapters, and of the relay and the consumer on top of them.
+//! The contracts of the ports on all adapters, and the relay and the consumer on top of them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bus;
+mod buses;
 mod codecs;
 mod consumer;
 mod damage;
@@ -10,7 +11,6 @@ mod inbox;
 mod kafka;
 mod leader;
 mod outbox;
-mod places;
 mod relay;
 mod retention;
 mod signed;

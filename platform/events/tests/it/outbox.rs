@@ -1,10 +1,10 @@
-//! The contract of the outbox, over all of its adapters.
+//! The contract of the outbox.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use events::{
-    Event, EventBus, Outbox, PostgresOutbox, Relay, SqliteBus, SqliteOutbox, Wake,
+    Event, EventBus, Outbox, PostgresOutbox, Relay, RelayWaker, SqliteBus, SqliteOutbox,
     outbox::{Fence, postgres, sqlite},
 };
 use futures::{FutureExt, future::join_all};
@@ -16,10 +16,10 @@ use crate::support::{TOPIC, by_key, event, in_order, number, soon, stop};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Stores at one place.
+/// An isolated store.
 #[async_trait]
 pub(crate) trait Stores: Send + Sync {
-    /// The store, as a process that starts now opens it.
+    /// Opens the store as another process would.
     async fn open(&self) -> Arc<dyn Store>;
 }
 
@@ -27,7 +27,7 @@ pub(crate) trait Stores: Send + Sync {
 #[async_trait]
 pub(crate) trait Store: Send + Sync {
     fn outbox(&self) -> Arc<dyn Outbox>;
-    /// Appends in one transaction, which fails at its end if `fails`.
+    /// Appends events in one transaction, which fails at its end if `fails`.
     async fn append_to(&self, topic: &'static str, events: Vec<Event>, fails: bool) -> Result<(), StoreError>;
 
     async fn append(&self, events: Vec<Event>, fails: bool) -> Result<(), StoreError> {
@@ -109,23 +109,23 @@ impl Store for Postgres {
 }
 
 testing::contract! { outbox_contract:
-    what_was_appended_goes_with_its_transaction,
-    rows_are_pending_in_the_order_of_their_commits,
-    a_row_comes_back_as_it_was,
-    an_event_that_is_there_is_a_conflict,
-    published_rows_are_pending_no_more,
+    rows_commit_with_their_transaction,
+    rows_of_a_key_are_pending_in_the_order_of_their_commits,
+    a_row_is_read_back_unchanged,
+    a_duplicate_event_id_is_a_conflict,
+    published_rows_are_no_longer_pending,
     marking_twice_or_nothing_changes_nothing,
     marking_with_an_old_fence_is_a_conflict,
     marking_without_a_lease_is_a_conflict,
-    a_lease_excludes_others_until_it_ran_out,
-    who_publishes_keeps_the_lease,
-    a_lease_runs_out_by_itself,
-    the_same_owner_takes_its_lease_back,
+    a_lease_excludes_others_until_it_expires,
+    marking_rows_extends_the_lease,
+    a_lease_expires,
+    an_owner_regains_its_own_lease,
     of_sixty_four_owners_one_gets_the_lease,
     published_rows_are_pruned_after_their_retention,
     rows_and_leases_survive_a_reopen,
-    rows_of_some_topics_can_be_left_out,
-    rows_of_a_topic_that_nobody_has_made_hold_up_no_others,
+    pending_leaves_out_the_excepted_topics,
+    rows_of_a_missing_topic_block_no_other_rows,
 }
 
 outbox_contract!(on_sqlite: SqliteFixture, on_postgres: PostgresFixture);
@@ -134,7 +134,7 @@ fn events(count: u32) -> Vec<Event> {
     (0..count).map(|n| event("k", n)).collect()
 }
 
-/// The numbers of the events that are pending.
+/// The numbers of the pending events.
 async fn pending(outbox: &Arc<dyn Outbox>) -> Vec<u32> {
     outbox
         .pending(1_000_000, &[])
@@ -159,7 +159,7 @@ async fn lease(outbox: &Arc<dyn Outbox>, owner: &str) -> Fence {
     outbox.acquire(owner, HOUR).await.unwrap().unwrap()
 }
 
-async fn what_was_appended_goes_with_its_transaction(fixture: &dyn Stores) {
+async fn rows_commit_with_their_transaction(fixture: &dyn Stores) {
     let store = fixture.open().await;
     assert!(store.append(events(3), true).await.is_err());
     assert!(pending(&store.outbox()).await.is_empty());
@@ -167,14 +167,14 @@ async fn what_was_appended_goes_with_its_transaction(fixture: &dyn Stores) {
     assert_eq!(pending(&store.outbox()).await, [0, 1, 2]);
 }
 
-async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Stores) {
+async fn rows_of_a_key_are_pending_in_the_order_of_their_commits(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let writers = (0..8).map(|writer| {
         let store = store.clone();
         async move {
             for n in 0..16 {
                 let key = format!("key-{writer}");
-                // Every fourth of them is not to be there.
+                // Every fourth transaction fails.
                 let fails = store.append(vec![event(&key, n)], n % 4 == 3).await.is_err();
                 assert_eq!(fails, n % 4 == 3);
             }
@@ -203,7 +203,7 @@ async fn rows_are_pending_in_the_order_of_their_commits(fixture: &dyn Stores) {
     assert_eq!(some, places(&store.outbox()).await[..5]);
 }
 
-async fn a_row_comes_back_as_it_was(fixture: &dyn Stores) {
+async fn a_row_is_read_back_unchanged(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let large = Event {
         data: vec![0xff; 2 << 20].into(),
@@ -215,7 +215,7 @@ async fn a_row_comes_back_as_it_was(fixture: &dyn Stores) {
     assert_eq!(Event::from_message(&rows[0].message), Ok(large));
 }
 
-async fn an_event_that_is_there_is_a_conflict(fixture: &dyn Stores) {
+async fn a_duplicate_event_id_is_a_conflict(fixture: &dyn Stores) {
     let store = fixture.open().await;
     store.append(events(1), false).await.unwrap();
     let again = store.append(vec![event("k", 7), event("k", 0)], false).await;
@@ -227,7 +227,7 @@ async fn an_event_that_is_there_is_a_conflict(fixture: &dyn Stores) {
     );
 }
 
-async fn published_rows_are_pending_no_more(fixture: &dyn Stores) {
+async fn published_rows_are_no_longer_pending(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(5), false).await.unwrap();
@@ -276,18 +276,18 @@ async fn marking_without_a_lease_is_a_conflict(fixture: &dyn Stores) {
     assert_eq!(pending(&outbox).await, [0]);
 }
 
-async fn a_lease_excludes_others_until_it_ran_out(fixture: &dyn Stores) {
+async fn a_lease_excludes_others_until_it_expires(fixture: &dyn Stores) {
     let outbox = fixture.open().await.outbox();
     let first = lease(&outbox, "a").await;
     assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
-    // The owner makes it end now.
+    // The owner makes its lease expire now.
     assert_eq!(outbox.acquire("a", Duration::ZERO).await.unwrap(), Some(first));
     let second = lease(&outbox, "b").await;
     assert!(second > first);
     assert_eq!(outbox.acquire("a", HOUR).await.unwrap(), None);
 }
 
-async fn who_publishes_keeps_the_lease(fixture: &dyn Stores) {
+async fn marking_rows_extends_the_lease(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(1), false).await.unwrap();
@@ -301,7 +301,7 @@ async fn who_publishes_keeps_the_lease(fixture: &dyn Stores) {
     assert!(lease(&outbox, "b").await > first);
 }
 
-async fn a_lease_runs_out_by_itself(fixture: &dyn Stores) {
+async fn a_lease_expires(fixture: &dyn Stores) {
     let outbox = fixture.open().await.outbox();
     let first = outbox.acquire("a", Duration::from_millis(300)).await.unwrap().unwrap();
     assert_eq!(outbox.acquire("b", HOUR).await.unwrap(), None);
@@ -315,7 +315,7 @@ async fn a_lease_runs_out_by_itself(fixture: &dyn Stores) {
     assert!(second.await > first);
 }
 
-async fn the_same_owner_takes_its_lease_back(fixture: &dyn Stores) {
+async fn an_owner_regains_its_own_lease(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let outbox = store.outbox();
     store.append(events(1), false).await.unwrap();
@@ -391,7 +391,7 @@ async fn rows_and_leases_survive_a_reopen(fixture: &dyn Stores) {
         .unwrap();
 }
 
-async fn rows_of_some_topics_can_be_left_out(fixture: &dyn Stores) {
+async fn pending_leaves_out_the_excepted_topics(fixture: &dyn Stores) {
     let store = fixture.open().await;
     for (topic, n) in [("first", 0), ("second", 1), ("third", 2), ("first", 3), ("second", 4)] {
         store.append_to(topic, vec![event("k", n)], false).await.unwrap();
@@ -410,13 +410,13 @@ async fn rows_of_some_topics_can_be_left_out(fixture: &dyn Stores) {
     }
 }
 
-async fn rows_of_a_topic_that_nobody_has_made_hold_up_no_others(fixture: &dyn Stores) {
+async fn rows_of_a_missing_topic_block_no_other_rows(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
         .await
         .unwrap();
-    // More than the relay takes at once, in front of the others and among them.
+    // More rows than a batch, before the other rows and among them.
     store
         .append_to("unknown", (0..20).map(|n| event("u", n)).collect(), false)
         .await
@@ -432,7 +432,7 @@ async fn rows_of_a_topic_that_nobody_has_made_hold_up_no_others(fixture: &dyn St
         outbox: store.outbox(),
         bus: Arc::new(bus.clone()),
         topics: &[TOPIC],
-        wake: Wake::default(),
+        wake: RelayWaker::default(),
         owner: "a".to_owned(),
         poll: HOUR,
         batch: 5,
@@ -444,7 +444,7 @@ async fn rows_of_a_topic_that_nobody_has_made_hold_up_no_others(fixture: &dyn St
     tasks.spawn(relay.run(tasks.clone()));
     let only_unknown_wait = async { while !store.outbox().pending(100, &["unknown"]).await.unwrap().is_empty() {} };
     soon(only_unknown_wait).await;
-    // Once their topic is there, they go out, too.
+    // The rows are published once their topic exists.
     assert_eq!(store.outbox().pending(100, &[]).await.unwrap().len(), 40);
     bus.ensure_topic("unknown", 1).await.unwrap();
     soon(async { while !store.outbox().pending(1, &[]).await.unwrap().is_empty() {} }).await;

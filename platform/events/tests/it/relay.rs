@@ -5,15 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use events::{Event, EventBus, Outbox, Relay, SqliteOutbox, Topic, Wake, outbox::sqlite};
+use events::{Event, EventBus, Outbox, Relay, RelayWaker, SqliteOutbox, Topic, outbox::sqlite};
 use futures::{FutureExt, future::join_all};
 use runtime::{Clock, Points, Tasks};
 use storage::{Migrations, Sqlite, SqliteOptions};
 use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
-    places::Buses,
-    support::{Failure, FlakyBus, TOPIC, by_key, event, first_times, in_order, read_until, soon},
+    buses::Buses,
+    support::{FlakyBus, PublishFault, TOPIC, by_key, event, first_times, in_order, read_until, soon},
 };
 
 const OTHER: Topic = Topic {
@@ -26,32 +26,32 @@ const HOUR: Duration = Duration::from_hours(1);
 const SHORT: Duration = Duration::from_millis(20);
 
 testing::contract! { relay_suite:
-    everything_arrives_once_and_in_order_when_nothing_fails,
-    nothing_is_lost_or_overtaken_when_the_bus_fails,
-    a_bus_that_goes_on_failing_is_asked_less_and_less,
+    without_failures_every_event_arrives_once_and_in_order,
+    failures_of_the_bus_lose_no_event_and_keep_the_order,
+    a_failing_bus_is_retried_with_backoff,
     a_wake_up_publishes_at_once,
-    a_row_whose_wake_up_was_lost_goes_out_with_the_next_look,
+    a_row_without_a_wake_up_is_published_by_the_next_poll,
     two_relays_on_one_outbox_publish_once_and_in_order,
-    a_relay_whose_owner_starts_again_goes_on_at_once,
-    the_lease_of_an_owner_that_is_gone_is_taken_over,
+    a_restarted_relay_regains_its_lease_at_once,
+    an_expired_lease_is_taken_over,
     nothing_is_published_while_another_holds_the_lease,
-    events_of_several_topics_find_theirs,
-    a_topic_that_fails_holds_up_no_other_and_comes_in_order_later,
-    a_relay_makes_the_topics_that_it_knows,
+    each_event_is_published_to_its_topic,
+    a_failing_topic_blocks_no_other_and_keeps_its_order,
+    a_relay_creates_its_topics,
 }
 
 relay_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
-/// An outbox, a bus, and what runs between them.
+/// An outbox, a bus, and the relays between them.
 struct Setup {
     db: Sqlite,
     bus: Arc<FlakyBus>,
-    wake: Wake,
+    wake: RelayWaker,
     relays: Mutex<Vec<Tasks>>,
     _folder: tempfile::TempDir,
 }
 
-async fn setup(fixture: &dyn Buses, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
+async fn setup(fixture: &dyn Buses, plan: impl IntoIterator<Item = Option<PublishFault>>) -> Setup {
     let setup = setup_without_topics(fixture, plan).await;
     for topic in [TOPIC, OTHER] {
         setup.bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
@@ -59,7 +59,7 @@ async fn setup(fixture: &dyn Buses, plan: impl IntoIterator<Item = Option<Failur
     setup
 }
 
-async fn setup_without_topics(fixture: &dyn Buses, plan: impl IntoIterator<Item = Option<Failure>>) -> Setup {
+async fn setup_without_topics(fixture: &dyn Buses, plan: impl IntoIterator<Item = Option<PublishFault>>) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
     let (migrations, points) = (Migrations(&[sqlite::SCHEMA]), &Points::none());
@@ -74,7 +74,7 @@ async fn setup_without_topics(fixture: &dyn Buses, plan: impl IntoIterator<Item 
     Setup {
         db,
         bus,
-        wake: Wake::default(),
+        wake: RelayWaker::default(),
         relays: Mutex::default(),
         _folder: folder,
     }
@@ -111,7 +111,7 @@ impl Setup {
         write.await.unwrap();
     }
 
-    /// Numbers `from..to` of every key, each key's in order and all keys at once.
+    /// Appends the events `from..to` of each key: in order per key, and all keys concurrently.
     async fn append_all(&self, from: u32, to: u32) {
         let writers = KEYS.iter().map(|key| async move {
             for n in from..to {
@@ -122,14 +122,14 @@ impl Setup {
         join_all(writers).await;
     }
 
-    /// What has arrived once every one of so many events of each key has.
+    /// Waits until so many events of each key have arrived; returns all deliveries.
     async fn arrived(&self, count: u32) -> Vec<events::Delivery> {
         let mut subscription = self.bus.subscribe("test", TOPIC).await.unwrap();
         let all = KEYS.len() * usize::try_from(count).unwrap();
         read_until(subscription.as_mut(), |read| first_times(read).len() >= all).await
     }
 
-    /// Ends when every row is marked as published.
+    /// Waits until every row is marked as published.
     async fn all_marked(&self) {
         soon(async { while !self.outbox().pending(1, &[]).await.unwrap().is_empty() {} }).await;
     }
@@ -141,7 +141,7 @@ impl Setup {
     }
 }
 
-async fn everything_arrives_once_and_in_order_when_nothing_fails(fixture: &dyn Buses) {
+async fn without_failures_every_event_arrives_once_and_in_order(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup.append_all(0, 10).await;
     setup.start("a", HOUR, 7);
@@ -152,19 +152,19 @@ async fn everything_arrives_once_and_in_order_when_nothing_fails(fixture: &dyn B
     setup.stop().await;
 }
 
-async fn nothing_is_lost_or_overtaken_when_the_bus_fails(fixture: &dyn Buses) {
-    use Failure::{After, Before};
+async fn failures_of_the_bus_lose_no_event_and_keep_the_order(fixture: &dyn Buses) {
+    use PublishFault::{AnswerLost, NotWritten};
     let plan = [
         None,
-        Some(Before),
-        Some(After),
+        Some(NotWritten),
+        Some(AnswerLost),
         None,
-        Some(After),
+        Some(AnswerLost),
         None,
         None,
-        Some(Before),
+        Some(NotWritten),
         None,
-        Some(After),
+        Some(AnswerLost),
     ];
     let setup = setup(fixture, plan).await;
     setup.start("a", HOUR, 5);
@@ -173,20 +173,20 @@ async fn nothing_is_lost_or_overtaken_when_the_bus_fails(fixture: &dyn Buses) {
     assert_eq!(by_key(&first_times(&arrived)), in_order(&KEYS, 20));
     setup.all_marked().await;
     assert!(setup.bus.is_done(), "the bus has failed as planned");
-    // What was written twice is known by its id.
+    // Consumers recognize repetitions by the event id.
     let all = setup.bus.read_all(TOPIC.name).await.unwrap();
     assert_eq!(first_times(&all).len(), 120);
     assert!(all.len() > 120);
     setup.stop().await;
 }
 
-async fn a_bus_that_goes_on_failing_is_asked_less_and_less(fixture: &dyn Buses) {
-    let setup = setup(fixture, [Some(Failure::Before); 5]).await;
+async fn a_failing_bus_is_retried_with_backoff(fixture: &dyn Buses) {
+    let setup = setup(fixture, [Some(PublishFault::NotWritten); 5]).await;
     setup.append_all(0, 1).await;
     let since = Instant::now();
     setup.start("a", HOUR, 100);
     setup.arrived(1).await;
-    // 100 ms, and twice as long each time.
+    // 100 ms, doubled four times.
     assert!(since.elapsed() >= Duration::from_millis(3100), "{:?}", since.elapsed());
     setup.stop().await;
 }
@@ -196,13 +196,13 @@ async fn a_wake_up_publishes_at_once(fixture: &dyn Buses) {
     setup.append_all(0, 1).await;
     setup.start("a", HOUR, 100);
     setup.arrived(1).await;
-    // The relay has read these rows, and would now sleep for an hour.
+    // The relay has found no more rows, and would sleep for an hour.
     setup.append_all(1, 2).await;
     assert_eq!(by_key(&setup.arrived(2).await), in_order(&KEYS, 2));
     setup.stop().await;
 }
 
-async fn a_row_whose_wake_up_was_lost_goes_out_with_the_next_look(fixture: &dyn Buses) {
+async fn a_row_without_a_wake_up_is_published_by_the_next_poll(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup.start("a", SHORT, 100);
     for key in KEYS {
@@ -223,11 +223,11 @@ async fn two_relays_on_one_outbox_publish_once_and_in_order(fixture: &dyn Buses)
     setup.stop().await;
 }
 
-async fn a_relay_whose_owner_starts_again_goes_on_at_once(fixture: &dyn Buses) {
+async fn a_restarted_relay_regains_its_lease_at_once(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     let first = setup.start("a", HOUR, 3);
     setup.append_all(0, 10).await;
-    // Wherever it is: between a publication and its mark, too.
+    // The relay stops anywhere, even between a publication and its mark.
     assert!(first.stop(Duration::from_secs(10)).await);
     setup.start("a", HOUR, 3);
     setup.append_all(10, 20).await;
@@ -235,7 +235,7 @@ async fn a_relay_whose_owner_starts_again_goes_on_at_once(fixture: &dyn Buses) {
     setup.stop().await;
 }
 
-async fn the_lease_of_an_owner_that_is_gone_is_taken_over(fixture: &dyn Buses) {
+async fn an_expired_lease_is_taken_over(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     setup
         .outbox()
@@ -244,7 +244,7 @@ async fn the_lease_of_an_owner_that_is_gone_is_taken_over(fixture: &dyn Buses) {
         .unwrap()
         .unwrap();
     setup.append_all(0, 3).await;
-    // It must not sleep for an hour only because another one held the lease when it looked.
+    // The relay must retry the lease soon, although its poll interval is an hour.
     setup.start("b", HOUR, 100);
     assert_eq!(by_key(&setup.arrived(3).await), in_order(&KEYS, 3));
     setup.stop().await;
@@ -261,8 +261,8 @@ async fn nothing_is_published_while_another_holds_the_lease(fixture: &dyn Buses)
     setup.stop().await;
 }
 
-async fn events_of_several_topics_find_theirs(fixture: &dyn Buses) {
-    let setup = setup(fixture, [None, Some(Failure::Before)]).await;
+async fn each_event_is_published_to_its_topic(fixture: &dyn Buses) {
+    let setup = setup(fixture, [None, Some(PublishFault::NotWritten)]).await;
     for n in 0..10 {
         setup.append(TOPIC, event("a", n)).await;
         setup.append(OTHER, event("b", n)).await;
@@ -276,7 +276,7 @@ async fn events_of_several_topics_find_theirs(fixture: &dyn Buses) {
     setup.stop().await;
 }
 
-async fn a_topic_that_fails_holds_up_no_other_and_comes_in_order_later(fixture: &dyn Buses) {
+async fn a_failing_topic_blocks_no_other_and_keeps_its_order(fixture: &dyn Buses) {
     let setup = setup(fixture, []).await;
     *setup.bus.broken.lock().unwrap() = Some(OTHER.name);
     for n in 0..10 {
@@ -286,7 +286,7 @@ async fn a_topic_that_fails_holds_up_no_other_and_comes_in_order_later(fixture: 
         setup.append(TOPIC, event("a", n)).await;
         setup.append(OTHER, event("b", 10 + n)).await;
     }
-    // Fewer than what waits in front of the first one that can go.
+    // The batch is smaller than the number of blocked rows before the first row that can be published.
     setup.start("a", HOUR, 6);
     let outbox = setup.outbox();
     let all_but_broken = async { while !outbox.pending(1, &[OTHER.name]).await.unwrap().is_empty() {} };
@@ -302,7 +302,7 @@ async fn a_topic_that_fails_holds_up_no_other_and_comes_in_order_later(fixture: 
     setup.stop().await;
 }
 
-async fn a_relay_makes_the_topics_that_it_knows(fixture: &dyn Buses) {
+async fn a_relay_creates_its_topics(fixture: &dyn Buses) {
     let setup = setup_without_topics(fixture, []).await;
     setup.append(TOPIC, event("a", 0)).await;
     setup.append(OTHER, event("b", 0)).await;

@@ -1,4 +1,4 @@
-//! The contract of a bus that is cut back, over all of its adapters.
+//! The contract of trimming.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
     bus::ready,
-    places::Buses,
+    buses::Buses,
     support::{TOPIC, event, last, messages, number, read, read_until},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
 
 testing::contract! { retention_contract:
-    what_is_old_goes_once_all_groups_have_read_it,
-    what_is_young_stays_whoever_has_read_it,
-    dead_letters_stay_when_their_topic_is_cut_back,
-    a_topic_that_is_not_there_has_nothing_that_is_old,
+    old_events_are_removed_once_all_groups_have_read_them,
+    young_events_stay_even_if_all_groups_have_read_them,
+    trimming_a_topic_keeps_its_dead_letters,
+    a_missing_topic_has_no_old_events,
 }
 
 retention_contract!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
-/// Publishes three events of each of these keys, and lets groups read all of it.
+/// Publishes three events of each key, and lets these groups read all of them.
 async fn read_by(bus: &dyn EventBus, topic: Topic, groups: &[&str]) -> Vec<Delivery> {
     bus.publish(topic.name, messages(&["a", "b", "c", "d", "e"], 3))
         .await
@@ -36,7 +36,7 @@ async fn read_by(bus: &dyn EventBus, topic: Topic, groups: &[&str]) -> Vec<Deliv
     all
 }
 
-/// A member of a group reads all that there is for it, commits these and leaves.
+/// A member joins, receives these messages, commits them and leaves.
 async fn commit(bus: &dyn EventBus, topic: Topic, group: &str, done: &[Delivery]) {
     let mut subscription = bus.subscribe(group, topic).await.unwrap();
     let mut missing = done.len();
@@ -48,12 +48,11 @@ async fn commit(bus: &dyn EventBus, topic: Topic, group: &str, done: &[Delivery]
     subscription.commit(&last(done)).await.unwrap();
 }
 
-/// The time on the clock of a test, so much later than it is.
 fn later(by: Duration) -> Timestamp {
     Clock::system().now() + by
 }
 
-/// Waits for the next millisecond: times of messages have no smaller parts.
+/// Waits for the next millisecond, the resolution of the times of messages.
 async fn next_millisecond() -> Timestamp {
     let clock = Clock::system();
     let before = clock.now();
@@ -73,7 +72,7 @@ async fn trim(bus: &dyn EventBus, topic: Topic, before: Timestamp) -> u64 {
     }
 }
 
-async fn what_is_old_goes_once_all_groups_have_read_it(fixture: &dyn Buses) {
+async fn old_events_are_removed_once_all_groups_have_read_them(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let old = later(HOUR);
     assert!(!bus.has_before(topic, old).await.unwrap(), "there is nothing");
@@ -83,7 +82,7 @@ async fn what_is_old_goes_once_all_groups_have_read_it(fixture: &dyn Buses) {
     commit(bus.as_ref(), topic, "g", &all).await;
     commit(bus.as_ref(), topic, "another", &all).await;
     assert_eq!(trim(bus.as_ref(), topic, old).await, 0, "one group never read anything");
-    // It reads the beginning of one partition.
+    // Group `h` commits only the first two messages of one partition.
     let first = &all[..2];
     assert_eq!(first[0].position.partition, first[1].position.partition);
     commit(bus.as_ref(), topic, "h", first).await;
@@ -95,7 +94,7 @@ async fn what_is_old_goes_once_all_groups_have_read_it(fixture: &dyn Buses) {
     assert_eq!(trim(bus.as_ref(), topic, old).await, rest);
     assert_eq!(bus.read_all(topic.name).await.unwrap(), []);
     assert!(!bus.has_before(topic, old).await.unwrap());
-    // Places go on where they were, groups behind what they have read, and a new group with what is left.
+    // Offsets continue, groups continue after their offsets, and a new group starts with what is left.
     bus.publish(topic.name, vec![event("a", 9).to_message()]).await.unwrap();
     let last_of = |partition| {
         all.iter()
@@ -112,7 +111,7 @@ async fn what_is_old_goes_once_all_groups_have_read_it(fixture: &dyn Buses) {
     }
 }
 
-async fn what_is_young_stays_whoever_has_read_it(fixture: &dyn Buses) {
+async fn young_events_stay_even_if_all_groups_have_read_them(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let all = read_by(bus.as_ref(), topic, topic.groups).await;
     let before = Clock::system().now() - HOUR;
@@ -120,7 +119,7 @@ async fn what_is_young_stays_whoever_has_read_it(fixture: &dyn Buses) {
     assert_eq!(trim(bus.as_ref(), topic, before).await, 0);
     assert_eq!(trim(bus.as_ref(), topic, Timestamp::MIN).await, 0);
     assert_eq!(bus.read_all(topic.name).await.unwrap(), all);
-    // Time goes by, and as much comes again.
+    // Later the same number of events is published again.
     let between = next_millisecond().await;
     next_millisecond().await;
     bus.publish(topic.name, messages(&["a", "b", "c", "d", "e"], 3))
@@ -138,7 +137,7 @@ async fn what_is_young_stays_whoever_has_read_it(fixture: &dyn Buses) {
     assert_eq!(bus.read_all(topic.name).await.unwrap(), young);
 }
 
-async fn dead_letters_stay_when_their_topic_is_cut_back(fixture: &dyn Buses) {
+async fn trimming_a_topic_keeps_its_dead_letters(fixture: &dyn Buses) {
     let (bus, topic) = ready(fixture).await;
     let letters = dead_letter_topic(topic.name, topic.groups[0]);
     bus.ensure_topic(&letters, 1).await.unwrap();
@@ -151,7 +150,7 @@ async fn dead_letters_stay_when_their_topic_is_cut_back(fixture: &dyn Buses) {
     assert_eq!(bus.read_all(&letters).await.unwrap().len(), 4);
 }
 
-async fn a_topic_that_is_not_there_has_nothing_that_is_old(fixture: &dyn Buses) {
+async fn a_missing_topic_has_no_old_events(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     assert!(!bus.has_before(TOPIC, later(HOUR)).await.unwrap());
     assert_eq!(bus.trim(TOPIC, later(HOUR)).await.unwrap(), 0);

@@ -1,4 +1,4 @@
-//! Events that are ours, and those of anybody else who can write to the bus.
+//! Signed events, and forged ones.
 
 use std::sync::{
     Arc,
@@ -6,24 +6,25 @@ use std::sync::{
 };
 
 use events::{
-    DeadLetters, Event, EventBus, HandlerError, Message, Parked, Signatures, SigningKey, Unproven, dead_letter_topic,
+    DeadLetters, Event, EventBus, HandlerError, Message, Parked, SignatureError, Signatures, SigningKey,
+    dead_letter_topic,
 };
 use testing::{Fixture, KafkaFixture, SqliteFixture};
 
 use crate::{
-    places::{Buses, sqlite_bus},
-    support::{Recorder, TOPIC, consume, event, number, parked, soon, stop},
+    buses::{Buses, sqlite_bus},
+    support::{Recorder, TOPIC, consume, event, number, parked, parked_elsewhere, soon, stop},
 };
 
 testing::contract! { signed_suite:
-    an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go_on,
-    an_event_of_ours_at_another_place_is_parked,
-    a_key_is_changed_without_parking_anything,
-    a_forged_event_is_parked_again_however_often_it_is_sent_through_again,
-    a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again,
-    nobody_hides_a_letter_or_writes_one_that_looks_like_ours,
-    a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own,
-    a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it,
+    events_without_a_valid_signature_are_parked_and_later_ones_are_applied,
+    an_event_copied_to_another_topic_key_or_id_is_parked,
+    a_key_rotation_parks_nothing,
+    a_redriven_forged_event_is_parked_again,
+    a_redriven_event_keeps_its_signature_and_is_applied,
+    forged_notes_hide_no_letter_and_forged_letters_are_not_authentic,
+    a_forged_event_with_the_id_of_another_event_is_a_separate_letter,
+    a_copied_event_with_forged_headers_hides_no_letter,
 }
 
 signed_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
@@ -42,17 +43,16 @@ async fn ready(fixture: &dyn Buses, signatures: Signatures) -> Arc<dyn EventBus>
     bus
 }
 
-/// The event of key `a` with this number, as its relay publishes it.
+/// Event `n` of key `a`, signed as its relay signs it.
 fn signed(with: u8, n: u32) -> Message {
     keys(with, &[]).sign(TOPIC.name, event("a", n).to_message())
 }
 
-/// Which of the letters have which reason.
 fn reasons(letters: &[Parked]) -> Vec<String> {
     letters.iter().map(|letter| letter.reason.clone()).collect()
 }
 
-async fn an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go_on(fixture: &dyn Buses) {
+async fn events_without_a_valid_signature_are_parked_and_later_ones_are_applied(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let sent = vec![
         signed(b'k', 0),
@@ -71,12 +71,12 @@ async fn an_event_that_is_not_signed_is_parked_with_the_reason_and_the_others_go
     let letters = parked(&bus, "g", 3).await;
     stop(consumer).await;
     assert_eq!(recorder.by_key()["a"], [0, 4]);
-    let (unsigned, wrong) = (Unproven::Unsigned.to_string(), Unproven::Wrong.to_string());
+    let (unsigned, wrong) = (SignatureError::Missing.to_string(), SignatureError::Invalid.to_string());
     assert_eq!(reasons(&letters), [unsigned, wrong.clone(), wrong]);
-    assert!(letters.iter().all(|letter| letter.proven), "the letters are ours");
+    assert!(letters.iter().all(|letter| letter.authentic), "the letters are ours");
 }
 
-async fn an_event_of_ours_at_another_place_is_parked(fixture: &dyn Buses) {
+async fn an_event_copied_to_another_topic_key_or_id_is_parked(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let ours = signed(b'k', 0);
     let elsewhere = vec![
@@ -103,12 +103,12 @@ async fn an_event_of_ours_at_another_place_is_parked(fixture: &dyn Buses) {
     assert!(
         letters
             .iter()
-            .all(|letter| letter.reason == Unproven::Wrong.to_string())
+            .all(|letter| letter.reason == SignatureError::Invalid.to_string())
     );
 }
 
-async fn a_key_is_changed_without_parking_anything(fixture: &dyn Buses) {
-    // Who publishes gets the new key when all who consume accept it.
+async fn a_key_rotation_parks_nothing(fixture: &dyn Buses) {
+    // The relay gets the new key after all consumers accept it.
     let steps = [keys(b'k', &[]), keys(b'k', b"l"), keys(b'l', b"k"), keys(b'l', &[])];
     for (n, (before, after)) in (0..).zip(steps.iter().zip(&steps[1..])) {
         // Published before the step, and read after it.
@@ -125,20 +125,7 @@ async fn a_key_is_changed_without_parking_anything(fixture: &dyn Buses) {
     }
 }
 
-/// The letter of a group, once it was parked again.
-async fn parked_again(bus: &Arc<dyn EventBus>, before: &Parked) -> Parked {
-    soon(async {
-        loop {
-            let again = parked(bus, "g", 1).await.pop();
-            if let Some(again) = again.filter(|letter| letter.origin != before.origin) {
-                return again;
-            }
-        }
-    })
-    .await
-}
-
-async fn a_forged_event_is_parked_again_however_often_it_is_sent_through_again(fixture: &dyn Buses) {
+async fn a_redriven_forged_event_is_parked_again(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     bus.publish(TOPIC.name, vec![event("a", 0).to_message()]).await.unwrap();
     let recorder = Recorder::new(|_, _| Ok(()));
@@ -147,14 +134,14 @@ async fn a_forged_event_is_parked_again_however_often_it_is_sent_through_again(f
     let mut letter = parked(&bus, "g", 1).await.remove(0);
     for _ in 0..2 {
         letters.redrive(TOPIC.name, &letter).await.unwrap();
-        letter = parked_again(&bus, &letter).await;
-        assert_eq!(letter.reason, Unproven::Unsigned.to_string());
+        letter = parked_elsewhere(&bus, "g", &letter.origin).await.remove(0);
+        assert_eq!(letter.reason, SignatureError::Missing.to_string());
     }
     stop(consumer).await;
     assert!(recorder.by_key().is_empty());
 }
 
-async fn a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_sent_through_again(fixture: &dyn Buses) {
+async fn a_redriven_event_keeps_its_signature_and_is_applied(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     bus.publish(TOPIC.name, vec![signed(b'k', 0)]).await.unwrap();
     let mended = Arc::new(AtomicBool::new(false));
@@ -176,7 +163,7 @@ async fn a_parked_event_of_ours_keeps_its_signature_and_is_applied_when_it_is_se
     assert!(letters.list(TOPIC.name, "g").await.unwrap().is_empty());
 }
 
-async fn nobody_hides_a_letter_or_writes_one_that_looks_like_ours(fixture: &dyn Buses) {
+async fn forged_notes_hide_no_letter_and_forged_letters_are_not_authentic(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     bus.publish(TOPIC.name, vec![event("a", 0).to_message()]).await.unwrap();
     let consumer = consume("g", &bus, Recorder::new(|_, _| Ok(())));
@@ -196,15 +183,15 @@ async fn nobody_hides_a_letter_or_writes_one_that_looks_like_ours(fixture: &dyn 
     let letters = DeadLetters::new(bus.clone()).list(TOPIC.name, "g").await.unwrap();
     let found: Vec<_> = letters
         .iter()
-        .map(|letter| (letter.id.as_str(), letter.proven))
+        .map(|letter| (letter.id.as_str(), letter.authentic))
         .collect();
     let forged = event("b", 0).id.to_string();
     assert_eq!(found, [(ours.id.as_str(), true), (forged.as_str(), false)]);
-    // Nothing says where it stood, so that the place of the letter itself does.
+    // A letter without an origin gets its own position.
     assert!(letters[1].origin.starts_with(&own_topic), "{}", letters[1].origin);
 }
 
-async fn a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_its_own(fixture: &dyn Buses) {
+async fn a_forged_event_with_the_id_of_another_event_is_a_separate_letter(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let forged = event("a", 0)
         .to_message()
@@ -219,14 +206,14 @@ async fn a_forged_event_with_the_id_and_the_redrives_of_another_is_a_letter_of_i
     let ours = event("a", 0).id.to_string();
     assert!(both[0].id.starts_with(TOPIC.name), "known by its place: {}", both[0].id);
     assert_eq!(both[1].id, ours);
-    // Nor does sending the one through again close the other.
+    // The redrive of the forged letter does not close the other one.
     let letters = DeadLetters::new(bus.clone());
     letters.redrive(TOPIC.name, &both[0]).await.unwrap();
     let left = letters.list(TOPIC.name, "g").await.unwrap();
     assert_eq!(left.iter().map(|letter| &letter.id).collect::<Vec<_>>(), [&ours]);
 }
 
-async fn a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_it(fixture: &dyn Buses) {
+async fn a_copied_event_with_forged_headers_hides_no_letter(fixture: &dyn Buses) {
     let bus = ready(fixture, keys(b'k', &[])).await;
     let copy = |n| {
         signed(b'k', n)
@@ -248,7 +235,7 @@ async fn a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_
         assert!(copy.id.starts_with(TOPIC.name), "known by its place: {}", copy.id);
     }
     assert!(reasons(&found).iter().all(|reason| reason == "not yet"), "{found:?}");
-    // Each is sent through again as any other, and that closes it.
+    // A redrive closes each of these letters.
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
     for letter in &found {
@@ -260,7 +247,7 @@ async fn a_copy_of_an_event_of_ours_hides_no_letter_whatever_was_written_beside_
 }
 
 #[tokio::test]
-async fn a_log_of_a_version_that_signed_nothing_goes_on_with_its_first_key() {
+async fn an_unsigned_log_is_signed_with_its_first_key() {
     let fixture = SqliteFixture::new().unwrap();
     let before = ready(&fixture, Signatures::default()).await;
     let refuses_1 = Recorder::new(|event: &Event, _| {
@@ -274,8 +261,8 @@ async fn a_log_of_a_version_that_signed_nothing_goes_on_with_its_first_key() {
     let consumer = consume("g", &before, refuses_1);
     let letter = parked(&before, "g", 1).await.remove(0);
     stop(consumer).await;
-    // A group that has read nothing so far reads all of it.
-    let log = sqlite_bus(&fixture).await.signed(keys(b'k', &[]));
+    // A new group reads the whole log.
+    let log = sqlite_bus(&fixture).await.with_signatures(keys(b'k', &[]));
     log.sign_all().await.unwrap();
     let after: Arc<dyn EventBus> = Arc::new(log);
     let recorder = Recorder::new(|_, _| Ok(()));
@@ -284,10 +271,10 @@ async fn a_log_of_a_version_that_signed_nothing_goes_on_with_its_first_key() {
     stop(consumer).await;
     assert_eq!(recorder.by_key()["a"], (0..1_500).collect::<Vec<_>>());
     assert!(parked(&after, "new", 0).await.is_empty());
-    // The letter can be sent through again, and is ours.
+    // The letter is authentic, and can be redriven.
     let letters = DeadLetters::new(after.clone());
     let found = letters.list(TOPIC.name, "g").await.unwrap();
-    assert_eq!((found.len(), &found[0].id, found[0].proven), (1, &letter.id, true));
+    assert_eq!((found.len(), &found[0].id, found[0].authentic), (1, &letter.id, true));
     letters.redrive(TOPIC.name, &found[0]).await.unwrap();
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &after, recorder.clone());

@@ -1,4 +1,4 @@
-//! Groups that make no progress while there is something to do.
+//! Stalled groups.
 
 use std::sync::{
     Arc,
@@ -13,17 +13,17 @@ use rdkafka::{
 use testing::{KafkaFixture, SqliteFixture};
 
 use crate::{
-    places::Buses,
+    buses::Buses,
     support::{Recorder, TOPIC, consume, event, soon, stop},
 };
 
 testing::contract! { stalled_suite:
-    a_group_that_cannot_apply_an_event_for_long_has_stalled_until_it_can,
+    a_group_is_stalled_while_it_cannot_apply_an_event,
 }
 
 stalled_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
 
-/// Ends when the bus says so of the group.
+/// Waits until the bus reports the group as stalled, or as not stalled.
 async fn until_stalled(bus: &dyn EventBus, stalled: bool) {
     soon(async {
         while bus.stalled().contains("g") != stalled {
@@ -34,7 +34,7 @@ async fn until_stalled(bus: &dyn EventBus, stalled: bool) {
     assert_eq!(bus.is_up().await, !stalled);
 }
 
-async fn a_group_that_cannot_apply_an_event_for_long_has_stalled_until_it_can(fixture: &dyn Buses) {
+async fn a_group_is_stalled_while_it_cannot_apply_an_event(fixture: &dyn Buses) {
     let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let mends = Arc::new(AtomicBool::new(false));
@@ -55,11 +55,11 @@ async fn a_group_that_cannot_apply_an_event_for_long_has_stalled_until_it_can(fi
     stop(consumer).await;
 }
 
-/// Whether a broker would say it of a replica that has lost its place: librdkafka asks again and tells nobody.
+/// An error that librdkafka retries without reporting it.
 const NOT_HERE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
 
 #[tokio::test]
-async fn a_group_that_is_not_given_what_there_is_has_stalled_and_an_idle_one_has_not() {
+async fn a_group_is_stalled_while_nothing_is_delivered_to_it_and_not_while_it_is_idle() {
     let kafka = MockCluster::new(1).unwrap();
     for topic in [TOPIC.name, &dead_letter_topic(TOPIC.name, "g")] {
         kafka.create_topic(topic, 1, 1).unwrap();
@@ -72,12 +72,12 @@ async fn a_group_that_is_not_given_what_there_is_has_stalled_and_an_idle_one_has
     let consumer = consume("g", &bus, recorder.clone());
     bus.publish(TOPIC.name, vec![event("a", 0).to_message()]).await.unwrap();
     recorder.applied(1).await;
-    // Nothing comes any more, and nobody says why.
+    // From here on no record is delivered, and no error is reported.
     kafka.request_errors(RDKafkaApiKey::Fetch, &vec![NOT_HERE; 10_000]);
     bus.publish(TOPIC.name, vec![event("a", 1).to_message()]).await.unwrap();
     until_stalled(bus.as_ref(), true).await;
     kafka.clear_request_errors(RDKafkaApiKey::Fetch);
-    // With nothing new to apply, too.
+    // The group recovers even without a new event.
     recorder.applied(2).await;
     until_stalled(bus.as_ref(), false).await;
     stop(consumer).await;

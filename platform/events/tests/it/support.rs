@@ -1,4 +1,4 @@
-//! Events with numbers, and a bus that fails when it is told to.
+//! Numbered events, a bus with faults, and a recording handler.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use events::{
-    BusError, Consumer, DeadLetters, Delivery, Erase, Erased, Event, EventBus, Handler, HandlerError, LookedAt,
-    Message, Parked, Position, Retain, Signatures, Stalled, Subscription, Topic,
+    BusError, Consumer, DeadLetterPosition, DeadLetters, Delivery, Erase, EraseOutcome, Event, EventBus, Handler,
+    HandlerError, Message, Parked, Position, Retain, Signatures, StalledGroups, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, Points, RequestContext, Tasks};
@@ -24,10 +24,9 @@ pub(crate) const TOPIC: Topic = Topic {
     groups: &["g", "h"],
 };
 
-/// Of all events here.
 pub(crate) const KIND: &str = "test.happened.v1";
 
-/// Ends what should have ended long ago.
+/// Fails a test that hangs.
 pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(Duration::from_mins(1), work).await.unwrap()
 }
@@ -54,14 +53,14 @@ pub(crate) fn number(message: &Message) -> u32 {
     std::str::from_utf8(&message.value).unwrap().parse().unwrap()
 }
 
-/// The first `count` messages of each key, in turn.
+/// The first `count` messages of each key, interleaved.
 pub(crate) fn messages(keys: &[&str], count: u32) -> Vec<Message> {
     (0..count)
         .flat_map(|n| keys.iter().map(move |key| event(key, n).to_message()))
         .collect()
 }
 
-/// Reads until `enough` says so.
+/// Reads until `enough` holds.
 pub(crate) async fn read_until(
     subscription: &mut dyn Subscription,
     mut enough: impl FnMut(&[Delivery]) -> bool,
@@ -76,7 +75,7 @@ pub(crate) async fn read_until(
     all
 }
 
-/// Reads so many messages.
+/// Reads exactly so many messages.
 pub(crate) async fn read(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery> {
     let all = read_until(subscription, |all| all.len() >= count).await;
     assert_eq!(all.len(), count);
@@ -92,8 +91,8 @@ pub(crate) fn last(deliveries: &[Delivery]) -> Vec<Position> {
     last.into_values().collect()
 }
 
-/// A member of group `g`, for ever: notes what it receives, and commits it.
-pub(crate) async fn take_part<const N: usize>(bus: &dyn EventBus, notes: [&watch::Sender<Vec<Delivery>>; N]) {
+/// Joins group `g`, notes and commits all deliveries, and never returns.
+pub(crate) async fn join_group<const N: usize>(bus: &dyn EventBus, notes: [&watch::Sender<Vec<Delivery>>; N]) {
     let mut subscription = bus.subscribe("g", TOPIC).await.unwrap();
     loop {
         let deliveries = subscription.next().await.unwrap();
@@ -104,7 +103,7 @@ pub(crate) async fn take_part<const N: usize>(bus: &dyn EventBus, notes: [&watch
     }
 }
 
-/// The numbers of each key's events, in the order of their arrival.
+/// The numbers of each key's events, in the order of delivery.
 pub(crate) fn by_key(deliveries: &[Delivery]) -> BTreeMap<String, Vec<u32>> {
     let mut keys: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for Delivery { message, .. } in deliveries {
@@ -113,39 +112,39 @@ pub(crate) fn by_key(deliveries: &[Delivery]) -> BTreeMap<String, Vec<u32>> {
     keys
 }
 
-/// What a consumer with an inbox sees: each event when it comes for the first time.
+/// The deliveries without repetitions, as a consumer with an inbox sees them.
 pub(crate) fn first_times(deliveries: &[Delivery]) -> Vec<Delivery> {
     let mut seen = HashSet::new();
     let first = |delivery: &&Delivery| seen.insert(delivery.message.header("ce_id").unwrap().to_owned());
     deliveries.iter().filter(first).cloned().collect()
 }
 
-/// So many events of each of these keys, all of them in order.
+/// The expected result of `by_key` for so many events of each key.
 pub(crate) fn in_order(keys: &[&str], count: u32) -> BTreeMap<String, Vec<u32>> {
     keys.iter()
         .map(|key| ((*key).to_owned(), (0..count).collect()))
         .collect()
 }
 
-/// How a publication fails.
+/// A fault of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// Nothing was written.
-    Before,
-    /// All of it was written, and the answer is lost.
-    After,
+pub(crate) enum PublishFault {
+    /// Fails without writing.
+    NotWritten,
+    /// Writes all messages, and fails.
+    AnswerLost,
 }
 
-/// A bus whose next publications go as planned, and all others well.
+/// A bus with planned faults of its next publications.
 pub(crate) struct FlakyBus {
     pub(crate) inner: Arc<dyn EventBus>,
-    plan: Mutex<VecDeque<Option<Failure>>>,
-    /// Nothing goes to this topic, for as long as it is named here; to the others all goes well.
+    plan: Mutex<VecDeque<Option<PublishFault>>>,
+    /// Publications to this topic fail.
     pub(crate) broken: Mutex<Option<&'static str>>,
 }
 
 impl FlakyBus {
-    pub(crate) fn new(inner: Arc<dyn EventBus>, plan: impl IntoIterator<Item = Option<Failure>>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn EventBus>, plan: impl IntoIterator<Item = Option<PublishFault>>) -> Self {
         Self {
             inner,
             plan: Mutex::new(plan.into_iter().collect()),
@@ -153,7 +152,7 @@ impl FlakyBus {
         }
     }
 
-    /// Whether all went as planned.
+    /// Whether all planned faults have happened.
     pub(crate) fn is_done(&self) -> bool {
         self.plan.lock().unwrap().is_empty()
     }
@@ -172,8 +171,8 @@ impl EventBus for FlakyBus {
         let planned = self.plan.lock().unwrap().pop_front().flatten();
         match planned {
             None => self.inner.publish(topic, messages).await,
-            Some(Failure::Before) => Err(BusError::new("the broker is away")),
-            Some(Failure::After) => {
+            Some(PublishFault::NotWritten) => Err(BusError::new("the broker is away")),
+            Some(PublishFault::AnswerLost) => {
                 self.inner.publish(topic, messages).await?;
                 Err(BusError::new("the broker's answer was lost"))
             }
@@ -188,7 +187,7 @@ impl EventBus for FlakyBus {
         self.inner.read_all(topic).await
     }
 
-    fn stalled(&self) -> &Stalled {
+    fn stalled(&self) -> &StalledGroups {
         self.inner.stalled()
     }
 
@@ -203,7 +202,12 @@ impl EventBus for FlakyBus {
 
 #[async_trait]
 impl Erase for FlakyBus {
-    async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError> {
+    async fn erase(
+        &self,
+        topic: &str,
+        groups: &[DeadLetterPosition],
+        keys: &[String],
+    ) -> Result<EraseOutcome, BusError> {
         self.inner.erase(topic, groups, keys).await
     }
 }
@@ -225,7 +229,7 @@ impl Retain for FlakyBus {
 
 type Plan = Box<dyn Fn(&Event, u32) -> Result<(), HandlerError> + Send + Sync>;
 
-/// A handler that remembers what it applied, and fails when its plan says so.
+/// A handler that records what it applies, and fails as planned.
 pub(crate) struct Recorder {
     plan: Plan,
     attempts: Mutex<BTreeMap<Uuid, u32>>,
@@ -233,7 +237,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// `plan` decides the outcome of an attempt at an event: the first one is number 1.
+    /// `plan` decides the result of each attempt at an event. Attempts count from 1.
     pub(crate) fn new(plan: impl Fn(&Event, u32) -> Result<(), HandlerError> + Send + Sync + 'static) -> Arc<Self> {
         let (attempts, applied) = (Mutex::default(), watch::Sender::default());
         Arc::new(Self {
@@ -243,7 +247,7 @@ impl Recorder {
         })
     }
 
-    /// Ends when so many events were applied.
+    /// Waits until so many events were applied.
     pub(crate) async fn applied(&self, count: usize) -> Vec<(String, u32)> {
         let mut applied = self.applied.subscribe();
         soon(applied.wait_for(|applied| applied.len() >= count))
@@ -282,7 +286,7 @@ impl Handler for Recorder {
     }
 }
 
-/// A member of a group that applies with this handler, until its tasks are stopped.
+/// Runs a member of a group until its tasks are stopped.
 pub(crate) fn consume(group: &'static str, bus: &Arc<dyn EventBus>, handler: Arc<dyn Handler>) -> Tasks {
     let (clock, points) = (Clock::from_fn(|| Timestamp::UNIX_EPOCH), Points::none());
     let consumer = Consumer {
@@ -302,7 +306,20 @@ pub(crate) async fn stop(tasks: Tasks) {
     assert!(tasks.stop(Duration::from_secs(10)).await);
 }
 
-/// What a group has parked, once that is so many.
+/// The letters of a group, once none of them has this origin.
+pub(crate) async fn parked_elsewhere(bus: &Arc<dyn EventBus>, group: &str, origin: &str) -> Vec<Parked> {
+    soon(async {
+        loop {
+            let letters = parked(bus, group, 1).await;
+            if letters.iter().all(|letter| letter.origin != origin) {
+                return letters;
+            }
+        }
+    })
+    .await
+}
+
+/// The letters of a group, once there are so many.
 pub(crate) async fn parked(bus: &Arc<dyn EventBus>, group: &str, count: usize) -> Vec<Parked> {
     let letters = DeadLetters::new(bus.clone());
     soon(async {

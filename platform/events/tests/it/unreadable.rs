@@ -1,29 +1,19 @@
-//! Rows that cannot be read, on the embedded bus and in outboxes.
+//! Unreadable rows in the bus on SQLite and in outboxes.
 
-use std::{path::Path, sync::Arc};
-
-use events::{EventBus, Outbox, SqliteBus, SqliteOutbox, outbox};
+use events::{EventBus, Outbox, SqliteOutbox, outbox};
 use futures::FutureExt;
 use runtime::Points;
-use sqlx::{Connection, SqliteConnection};
 use storage::{Migrations, Sqlite, SqliteOptions};
+use testing::{Fixture, SqliteFixture};
 
-use crate::support::{Recorder, TOPIC, consume, event, parked, read, soon, stop};
+use crate::{
+    buses::Buses,
+    support::{Recorder, TOPIC, consume, event, parked, read, soon, stop},
+};
 
-async fn open(path: &Path) -> Arc<dyn EventBus> {
-    Arc::new(SqliteBus::open(path, &Points::none()).await.unwrap())
-}
+const BUS: &str = "bus.db";
 
-/// Changes the file behind the bus' back.
-async fn execute(path: &Path, sql: &'static str) {
-    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
-        .await
-        .unwrap();
-    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-}
-
-/// Damages the rows of key `a`, all of which are in one partition, each in its own way.
+/// Damages four rows of key `a`, each in another way. All rows of a key are in one partition.
 const DAMAGE: &str = "
     UPDATE messages SET headers = 'not json' WHERE key = 'a' AND \"offset\" = 0;
     UPDATE messages SET headers = CAST(x'5bff' AS TEXT) WHERE key = 'a' AND \"offset\" = 1;
@@ -31,14 +21,13 @@ const DAMAGE: &str = "
     UPDATE messages SET headers = '' WHERE key = 'a' AND \"offset\" = 3;";
 
 #[tokio::test]
-async fn rows_whose_headers_cannot_be_read_are_parked_as_they_are_and_the_others_go_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("bus.db");
-    let bus = open(&path).await;
+async fn rows_with_unreadable_headers_are_parked_and_later_rows_are_applied() {
+    let fixture = SqliteFixture::new().unwrap();
+    let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let sent = (0..6).map(|n| event("a", n).to_message()).collect();
     bus.publish(TOPIC.name, sent).await.unwrap();
-    execute(&path, DAMAGE).await;
+    fixture.execute(BUS, DAMAGE).await;
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
     assert_eq!(recorder.applied(2).await, [("a".to_owned(), 4), ("a".to_owned(), 5)]);
@@ -62,18 +51,14 @@ async fn rows_whose_headers_cannot_be_read_are_parked_as_they_are_and_the_others
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_text_and_a_row_that_is_gone_hold_nothing_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("bus.db");
-    let bus = open(&path).await;
+async fn an_invalid_key_and_a_missing_row_block_nothing() {
+    let fixture = SqliteFixture::new().unwrap();
+    let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let sent = (0..4).map(|n| event("a", n).to_message()).collect();
     bus.publish(TOPIC.name, sent).await.unwrap();
-    execute(
-        &path,
-        "DELETE FROM messages WHERE \"offset\" = 1; UPDATE messages SET key = CAST(x'61ff' AS TEXT) WHERE \"offset\" = 2;",
-    )
-    .await;
+    let damage = "DELETE FROM messages WHERE \"offset\" = 1; UPDATE messages SET key = CAST(x'61ff' AS TEXT) WHERE \"offset\" = 2;";
+    fixture.execute(BUS, damage).await;
     let mut subscription = bus.subscribe("g", TOPIC).await.unwrap();
     let offsets: Vec<_> = read(subscription.as_mut(), 3)
         .await
@@ -85,7 +70,7 @@ async fn a_key_that_is_no_text_and_a_row_that_is_gone_hold_nothing_up() {
     assert_eq!(read(subscription.as_mut(), 1).await[0].position.offset, 4);
 }
 
-/// Ends when the bus says so of itself.
+/// Waits until the bus reports that it is up, or down.
 async fn until_up(bus: &dyn EventBus, up: bool) {
     soon(async {
         while bus.is_up().await != up {
@@ -96,20 +81,19 @@ async fn until_up(bus: &dyn EventBus, up: bool) {
 }
 
 #[tokio::test]
-async fn a_bus_is_not_up_while_a_group_cannot_read_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("bus.db");
-    let bus = open(&path).await;
+async fn the_bus_is_down_while_a_group_cannot_read() {
+    let fixture = SqliteFixture::new().unwrap();
+    let bus = fixture.open().await;
     bus.ensure_topic(TOPIC.name, TOPIC.partitions).await.unwrap();
     let recorder = Recorder::new(|_, _| Ok(()));
     let consumer = consume("g", &bus, recorder.clone());
     bus.publish(TOPIC.name, vec![event("a", 0).to_message()]).await.unwrap();
     recorder.applied(1).await;
     assert!(bus.is_up().await);
-    execute(&path, "ALTER TABLE messages RENAME TO hidden").await;
+    fixture.execute(BUS, "ALTER TABLE messages RENAME TO hidden").await;
     until_up(bus.as_ref(), false).await;
-    execute(&path, "ALTER TABLE hidden RENAME TO messages").await;
-    // With nothing new to read, too.
+    fixture.execute(BUS, "ALTER TABLE hidden RENAME TO messages").await;
+    // The bus recovers even without a new message.
     until_up(bus.as_ref(), true).await;
     bus.publish(TOPIC.name, vec![event("a", 1).to_message()]).await.unwrap();
     recorder.applied(2).await;
@@ -117,11 +101,10 @@ async fn a_bus_is_not_up_while_a_group_cannot_read_it() {
 }
 
 #[tokio::test]
-async fn a_row_of_an_outbox_whose_headers_cannot_be_read_holds_no_others_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("db");
+async fn an_outbox_row_with_unreadable_headers_blocks_no_other_rows() {
+    let fixture = SqliteFixture::new().unwrap();
     let options = SqliteOptions {
-        path: &path,
+        path: &fixture.file("outbox.db"),
         migrations: Migrations(&[outbox::sqlite::SCHEMA]),
         points: &Points::none(),
     };
@@ -133,7 +116,8 @@ async fn a_row_of_an_outbox_whose_headers_cannot_be_read_holds_no_others_up() {
         .await
         .unwrap();
     }
-    execute(&path, "UPDATE outbox SET headers = 'not json' WHERE seq = 1").await;
+    let damage = "UPDATE outbox SET headers = 'not json' WHERE seq = 1";
+    fixture.execute("outbox.db", damage).await;
     let rows = SqliteOutbox(db).pending(10, &[]).await.unwrap();
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0].message.header("bus-raw-headers"), Some("not json"));

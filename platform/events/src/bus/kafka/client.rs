@@ -1,4 +1,4 @@
-//! How clients of the broker are set up, and where librdkafka's log goes.
+//! The configuration of clients, and the log of librdkafka.
 
 use std::{
     fmt::Display,
@@ -16,12 +16,14 @@ use runtime::deadlines::{EVENT_DELIVERY, GROUP_SESSION};
 
 use super::{KafkaOptions, link::Refusal};
 
-/// The largest value that a topic takes, with key and headers. Carts and orders stay far below it.
+/// The timeout of a request to the broker.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+/// The largest message: key, headers and value. Carts and orders stay far below it.
 const MAX_MESSAGE_BYTES: &str = "4194304";
-/// The broker measures what librdkafka made of it: the batch around the message comes on top.
+/// The limit of the broker, which measures batches: a message and the batch header around it.
 pub(super) const MAX_BATCH_BYTES: &str = "4259840";
 
-/// What all clients of one bus share.
+/// The settings and the log that all clients of one bus share.
 #[derive(Clone)]
 pub(super) struct Settings {
     options: Arc<KafkaOptions>,
@@ -45,20 +47,20 @@ impl Settings {
         &self.log
     }
 
-    /// What any client needs.
+    /// The settings of every client.
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", self.options.brokers.trim())
             .set("client.id", &self.options.client_id)
-            // Else librdkafka asks `log` for a level, and nobody answers there.
+            // Without a level here, rdkafka asks the `log` crate, which has no logger in this process.
             .set_log_level(RDKafkaLogLevel::Info)
-            // A topic that the broker made up would have its number of partitions, not ours.
+            // A topic created by the broker would have the broker's default number of partitions.
             .set("allow.auto.create.topics", "false")
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.connection.setup.timeout.ms", "5000")
-            // A broker that hangs is given up after this.
+            // The timeout of a broker that hangs.
             .set("socket.timeout.ms", "10000")
             .set("socket.keepalive.enable", "true")
             .set("topic.metadata.refresh.interval.ms", "30000");
@@ -71,21 +73,21 @@ impl Settings {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // With more, a message is lost and confirmed all the same: when the first request to a partition is refused (its
-            // leader is not ready) and the second one is not, librdkafka takes the success of the second for that of both.
+            // With more, librdkafka confirms messages that were lost: if the first request to a partition is refused
+            // because its leader is not ready, and the second one succeeds, librdkafka reports success for both.
             .set("max.in.flight.requests.per.connection", "1")
-            // Java's, so that a key is where other clients look for it.
+            // The partitioner of Java clients, so that all clients agree on the partition of a key.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "0")
             .set("message.max.bytes", MAX_MESSAGE_BYTES)
             .set("message.timeout.ms", millis(EVENT_DELIVERY))
             .set("request.timeout.ms", "5000")
-            // `ensure_topic` has waited for the topic: one that is not there now will not be there soon.
+            // `ensure_topic` has waited for the topic, so a topic that is missing now will not appear soon.
             .set("topic.metadata.propagation.max.ms", "2000");
         config
     }
 
-    /// A consumer that remembers nothing by itself.
+    /// A consumer that commits no offsets by itself.
     pub(super) fn consumer(&self, group: &str) -> ClientConfig {
         let mut config = self.client();
         config
@@ -93,27 +95,27 @@ impl Settings {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
-            // What was damaged on its way or on the broker's disk is told, not read as something else.
+            // Detects records that were damaged on the network or on the broker's disk.
             .set("check.crcs", "true");
         config
     }
 
-    /// A consumer that shares a topic with the others of its group.
+    /// A member of a consumer group.
     pub(super) fn member(&self, group: &str) -> ClientConfig {
-        // A member that comes back under its name (`group.instance.id`) would not have to wait for the end of its session, but
-        // librdkafka 2.12 closes such a member only sometimes.
+        // Static membership (`group.instance.id`) would let a restarted member rejoin without waiting for the session
+        // timeout, but librdkafka 2.12 does not close such members reliably.
         let session = GROUP_SESSION.min(self.options.max_work);
         let mut config = self.consumer(group);
         config
-            // With the others (range, round robin) everybody stops whenever somebody joins or leaves, and all wait for the one
-            // that works longest. With this one only those partitions pause that move.
+            // With range or round robin all members stop at each rebalance, and wait for the slowest one. With this
+            // strategy only the partitions pause that move.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", millis(session))
-            // How soon a member hears that another one has joined or left.
+            // How soon a member learns of a rebalance.
             .set("heartbeat.interval.ms", millis(session / 10))
             .set("max.poll.interval.ms", millis(self.options.max_work))
-            // A topic that was deleted ends the subscription at once. Else it would go on at its old place in the topic that
-            // is made in its stead.
+            // Ends the subscription as soon as its topic is deleted. Otherwise it would continue at the old offsets in
+            // a new topic of the same name.
             .set("topic.metadata.propagation.max.ms", "0");
         config
     }
@@ -123,38 +125,38 @@ fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-/// Takes librdkafka's words into our log. A broker that is away makes every client say so all the time: one line now and
-/// then tells that, the others are for who looks closely.
+/// Forwards librdkafka's log to `tracing`. While a broker is down, each client logs errors without end: one of them is
+/// a warning every 30 s, and the others are debug output.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<LastTrouble>>);
+pub(super) struct Log(Arc<Mutex<LastError>>);
 
 #[derive(Default)]
-struct LastTrouble {
-    what: Option<(String, Instant)>,
-    /// What a broker, or TLS on the way to it, has refused last.
+struct LastError {
+    message: Option<(String, Instant)>,
+    /// The last refusal by a broker, or by TLS.
     refusal: Option<Refusal>,
-    warned: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl Log {
-    const WARN_EVERY: Duration = Duration::from_secs(30);
-    /// What was said longer ago has nothing to do with an error of now: no call takes so long.
+    const WARN_INTERVAL: Duration = Duration::from_secs(30);
+    /// An older message cannot be the cause of an error now: no call takes longer.
     const RECENT: Duration = Duration::from_secs(20);
 
-    fn trouble(&self, what: &str) {
+    fn report(&self, message: &str) {
         let is_due = {
             let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            last.what = Some((what.to_owned(), Instant::now()));
-            let is_due = last.warned.is_none_or(|warned| warned.elapsed() >= Self::WARN_EVERY);
+            last.message = Some((message.to_owned(), Instant::now()));
+            let is_due = last.warned_at.is_none_or(|at| at.elapsed() >= Self::WARN_INTERVAL);
             if is_due {
-                last.warned = Some(Instant::now());
+                last.warned_at = Some(Instant::now());
             }
             is_due
         };
         if is_due {
-            tracing::warn!(what, "trouble with Kafka");
+            tracing::warn!(what = message, "trouble with Kafka");
         } else {
-            tracing::debug!(what, "trouble with Kafka");
+            tracing::debug!(what = message, "trouble with Kafka");
         }
     }
 
@@ -162,10 +164,10 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).refusal
     }
 
-    /// An error, with what librdkafka has just said: most of its errors tell only that it did not work.
-    pub(super) fn because(&self, error: &dyn Display) -> String {
-        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).what {
-            Some((what, at)) if at.elapsed() < Self::RECENT => format!("{error} ({what})"),
+    /// An error together with the last logged message, because most errors of librdkafka name no cause.
+    pub(super) fn with_last_error(&self, error: &dyn Display) -> String {
+        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).message {
+            Some((message, at)) if at.elapsed() < Self::RECENT => format!("{error} ({message})"),
             Some(_) | None => error.to_string(),
         }
     }
@@ -175,25 +177,25 @@ impl ClientContext for Log {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                self.trouble(text);
+                self.report(text);
             }
-            // What only a member that did not answer hears is worth a line each time.
+            // These two say that a member lost its partitions because it was too slow, so each is a warning.
             RDKafkaLogLevel::Warning if ["MAXPOLL", "SESSTMOUT"].contains(&facility) => tracing::warn!("{text}"),
-            RDKafkaLogLevel::Warning => self.trouble(text),
+            RDKafkaLogLevel::Warning => self.report(text),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::debug!(facility, "{text}"),
             RDKafkaLogLevel::Debug => tracing::trace!(facility, "{text}"),
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(refusal) = Refusal::told_by(&error, reason) {
+        if let Some(refusal) = Refusal::from_error(&error, reason) {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some(refusal);
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            // Each of them has said why.
+            // Each broker has reported its own error already.
             tracing::debug!(reason, "trouble with Kafka");
         } else {
-            self.trouble(reason);
+            self.report(reason);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Closing clients: it takes librdkafka up to seconds, when the broker is away or has to be told something.
+//! Closes clients on threads of their own: closing may take seconds if the broker is down or must be notified.
 
 use std::{
     ops::Deref,
@@ -9,20 +9,20 @@ use std::{
 
 use tokio::runtime::Handle;
 
-/// How long a process that ends waits for a client that does not close.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long a process that ends waits for a client to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that is closed away from the asynchronous threads. The end of the runtime waits for that, so that a member of a
-/// group that stops has left it before its process is gone; but not for ever.
-pub(super) struct Closing<T: Send + 'static>(Option<T>);
+/// A client that is closed on a thread of its own. The shutdown of the runtime waits for that, up to [`CLOSE_TIMEOUT`],
+/// so that a member has left its group before the process ends.
+pub(super) struct BackgroundClose<T: Send + 'static>(Option<T>);
 
-impl<T: Send + 'static> Closing<T> {
+impl<T: Send + 'static> BackgroundClose<T> {
     pub(super) fn new(client: T) -> Self {
         Self(Some(client))
     }
 }
 
-impl<T: Send + 'static> Deref for Closing<T> {
+impl<T: Send + 'static> Deref for BackgroundClose<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -33,39 +33,42 @@ impl<T: Send + 'static> Deref for Closing<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Closing<T> {
+impl<T: Send + 'static> Drop for BackgroundClose<T> {
     fn drop(&mut self) {
         let client = self.0.take();
-        let wait = Wait(start(move || drop(client)));
+        let closed = WaitOnDrop(start(move || drop(client)));
         if let Ok(runtime) = Handle::try_current() {
-            // A runtime that ends already drops this here and now.
-            drop(runtime.spawn_blocking(move || drop(wait)));
+            // A runtime that is shutting down drops the closure without running it, and so waits here.
+            drop(runtime.spawn_blocking(move || drop(closed)));
         }
     }
 }
 
-/// Waits, when it is dropped, for a client to be closed.
-struct Wait(Receiver<()>);
+/// Waits on drop until a client is closed.
+struct WaitOnDrop(Receiver<()>);
 
-impl Drop for Wait {
+impl Drop for WaitOnDrop {
     fn drop(&mut self) {
-        if self.0.recv_timeout(LIMIT).is_err() {
-            tracing::warn!("a client of Kafka does not close and is left behind");
+        if self.0.recv_timeout(CLOSE_TIMEOUT).is_err() {
+            tracing::warn!("a client of Kafka did not close in time and is left behind");
         }
     }
 }
 
-/// Runs what blocks on a thread of its own and waits for it, at most so long: librdkafka knows waits without an end. Blocks.
-pub(super) fn bounded<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Runs work on a thread of its own; `None` after the timeout. Some calls of librdkafka may never return. Blocks.
+pub(super) fn run_with_timeout<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     start(work).recv_timeout(limit).ok()
 }
 
-/// Runs it on a thread of its own; that is where its result comes out.
+/// Runs work on a thread of its own, and returns the receiver of its result.
 fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (done, is_done) = mpsc::channel();
     let thread = thread::Builder::new().name("kafka".to_owned()).spawn(move || {
         let result = work();
-        // Who waited may have gone.
+        // Fails if the receiver has timed out.
         let _ = done.send(result);
     });
     if let Err(error) = thread {

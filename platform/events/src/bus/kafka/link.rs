@@ -1,4 +1,4 @@
-//! What is between this and the brokers: TLS, a login, both, or neither.
+//! The connection to the brokers: TLS, a login, both, or neither.
 
 use std::{fmt, path::PathBuf};
 
@@ -11,21 +11,20 @@ use storage::OpenError;
 /// Whether this was built with OpenSSL (the feature `kafka-tls`), which TLS and SCRAM need.
 pub const KAFKA_TLS: bool = cfg!(feature = "kafka-tls");
 
-/// How brokers are spoken to; anybody may, and everybody reads along, unless something else is said.
+/// How to connect to brokers. The default has neither encryption nor a login.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaLink {
     pub tls: Option<KafkaTls>,
     pub login: Option<KafkaLogin>,
 }
 
-/// A broker has to show a certificate with the name by which it is called.
+/// TLS. The certificate of a broker must contain the host name in its address.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaTls {
-    /// The certificates (PEM) of who vouches for it; without one, those of the system.
+    /// The certificate authorities (PEM); `None`: those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
-/// Who this is.
 #[derive(Clone)]
 pub struct KafkaLogin {
     pub mechanism: KafkaMechanism,
@@ -33,7 +32,7 @@ pub struct KafkaLogin {
     pub password: String,
 }
 
-/// How the password is shown to a broker: as it is, or, with SCRAM, only that one has it.
+/// The SASL mechanism. PLAIN sends the password; SCRAM only proves that the client knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KafkaMechanism {
     Plain,
@@ -51,7 +50,7 @@ impl KafkaMechanism {
     }
 }
 
-/// The password does not show.
+/// Hides the password.
 impl fmt::Debug for KafkaLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KafkaLogin({} {})", self.mechanism.as_str(), self.user)
@@ -59,7 +58,7 @@ impl fmt::Debug for KafkaLogin {
 }
 
 impl KafkaLink {
-    /// Adds it to what a client is told.
+    /// Adds these settings to the configuration of a client.
     pub(super) fn set(&self, config: &mut ClientConfig) {
         let protocol = match (&self.tls, &self.login) {
             (None, None) => return,
@@ -83,7 +82,7 @@ impl KafkaLink {
     }
 }
 
-/// Why nobody answers who is there: what a person has to change.
+/// Why a broker that is reachable refuses this client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Login,
@@ -92,8 +91,8 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// The one that an error of librdkafka tells.
-    pub(super) fn told_by(error: &KafkaError, reason: &str) -> Option<Self> {
+    /// The refusal in an error of librdkafka, if it is one.
+    pub(super) fn from_error(error: &KafkaError, reason: &str) -> Option<Self> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Authentication) => Some(Self::Login),
             Some(RDKafkaErrorCode::SSL) if reason.contains("certificate") => Some(Self::Certificate),
@@ -102,9 +101,9 @@ impl Refusal {
         }
     }
 
-    /// What to say of it, with the variable to change.
-    pub(super) fn of(self, brokers: &str, why: &str) -> OpenError {
-        let (variable, what) = match self {
+    /// An error that names the setting to change.
+    pub(super) fn open_error(self, brokers: &str, why: &str) -> OpenError {
+        let (variable, problem) = match self {
             Self::Login => (
                 "KAFKA_SASL_PASSWORD",
                 "does not let this user in; check the user, the password and KAFKA_SASL_MECHANISM",
@@ -117,7 +116,7 @@ impl Refusal {
         };
         OpenError::Engine {
             variable,
-            problem: format!("Kafka at {brokers} {what}: {why}"),
+            problem: format!("Kafka at {brokers} {problem}: {why}"),
         }
     }
 }

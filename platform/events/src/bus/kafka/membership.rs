@@ -1,4 +1,4 @@
-//! What librdkafka calls while a member polls: partitions come and go.
+//! The callbacks of librdkafka while a member polls: partitions are assigned and revoked.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -17,28 +17,28 @@ use super::client::Log;
 /// The context of a member of a group.
 pub(super) struct Membership {
     log: Log,
-    /// Partitions that were given away and have not been looked at since.
-    given_away: Mutex<Vec<u32>>,
-    shares: AtomicU64,
+    /// The revoked partitions that [`Self::take_revoked`] has not returned yet.
+    revoked: Mutex<Vec<u32>>,
+    rebalances: AtomicU64,
 }
 
 impl Membership {
     pub(super) fn new(log: Log) -> Self {
         Self {
             log,
-            given_away: Mutex::default(),
-            shares: AtomicU64::new(0),
+            revoked: Mutex::default(),
+            rebalances: AtomicU64::new(0),
         }
     }
 
-    /// How often it was told which partitions come and go.
-    pub(super) fn shares(&self) -> u64 {
-        self.shares.load(Ordering::Relaxed)
+    /// The number of assignments and revocations so far.
+    pub(super) fn rebalances(&self) -> u64 {
+        self.rebalances.load(Ordering::Relaxed)
     }
 
-    /// The partitions that were given away since the last look.
-    pub(super) fn given_away(&self) -> Vec<u32> {
-        std::mem::take(&mut self.given_away.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The partitions that were revoked since the last call.
+    pub(super) fn take_revoked(&self) -> Vec<u32> {
+        std::mem::take(&mut self.revoked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -54,13 +54,13 @@ impl ClientContext for Membership {
 
 impl ConsumerContext for Membership {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.shares.fetch_add(1, Ordering::Relaxed);
+        self.rebalances.fetch_add(1, Ordering::Relaxed);
         match rebalance {
-            Rebalance::Assign(list) => tracing::debug!(partitions = ?partitions(list), "was given partitions"),
+            Rebalance::Assign(list) => tracing::debug!(partitions = ?partitions(list), "partitions were assigned"),
             Rebalance::Revoke(list) => {
                 let partitions = partitions(list);
-                tracing::debug!(?partitions, "gives partitions away");
-                self.given_away
+                tracing::debug!(?partitions, "partitions were revoked");
+                self.revoked
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .extend(partitions);
@@ -70,7 +70,7 @@ impl ConsumerContext for Membership {
     }
 }
 
-/// A member has one topic.
+/// The partitions of a list, all of one topic.
 fn partitions(list: &TopicPartitionList) -> Vec<u32> {
     let elements = list.elements();
     elements

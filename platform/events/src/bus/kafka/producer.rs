@@ -1,4 +1,4 @@
-//! Publishing: durable when it returns, and never a later message of a key before an earlier one.
+//! Publishes messages: durable on return, and in order per key.
 
 use std::{
     collections::HashMap,
@@ -14,14 +14,14 @@ use runtime::deadlines::PUBLICATION;
 
 use super::{
     client::{Log, Settings},
-    closing::Closing,
+    closing::BackgroundClose,
     record::owned_headers,
 };
 use crate::Message;
 
-/// Why messages were not published, as far as is known.
+/// Why messages were not published. Some of them may have been stored.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum PublishError {
     #[error("topic {topic}: {error}")]
     Kafka { topic: String, error: KafkaError },
     #[error("topic {topic}: a message of {bytes} bytes is too large")]
@@ -29,13 +29,13 @@ pub(super) enum Failure {
     #[error("topic {0}: no broker has confirmed the messages within {PUBLICATION:?}")]
     TimedOut(String),
     #[error("topic {0}: a message was confirmed without its offset")]
-    Unproved(String),
+    Unconfirmed(String),
 }
 
-/// Publishes through one client at a time, and through a new one after a failure.
+/// Publishes through one client, and replaces it after a failure.
 pub(super) struct Publisher {
     settings: Settings,
-    current: Mutex<Arc<Closing<FutureProducer<Log>>>>,
+    current: Mutex<Arc<BackgroundClose<FutureProducer<Log>>>>,
 }
 
 impl Publisher {
@@ -44,14 +44,13 @@ impl Publisher {
         Ok(Self { settings, current })
     }
 
-    /// The client of this moment, for questions too.
-    pub(super) fn current(&self) -> Arc<Closing<FutureProducer<Log>>> {
+    pub(super) fn current(&self) -> Arc<BackgroundClose<FutureProducer<Log>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends when all messages are durable, or at the first that is not. Then nobody waits for any of them in the client any
-    /// more: what it might still send are repetitions of what the caller is going to publish again in the same order.
-    pub(super) async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), Failure> {
+    /// Returns when all messages are durable, or with the first failure. Messages that the failed client still sends
+    /// are only repetitions: the caller publishes the same messages again, in the same order.
+    pub(super) async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), PublishError> {
         let producer = self.current();
         let work = async {
             for wave in waves(messages) {
@@ -61,17 +60,19 @@ impl Publisher {
         };
         let published = tokio::time::timeout(PUBLICATION, work)
             .await
-            .unwrap_or_else(|_| Err(Failure::TimedOut(topic.to_owned())));
+            .unwrap_or_else(|_| Err(PublishError::TimedOut(topic.to_owned())));
         match &published {
-            Ok(()) | Err(Failure::TooLarge { .. }) => {}
-            Err(Failure::Kafka { .. } | Failure::TimedOut(_) | Failure::Unproved(_)) => self.replace(&producer),
+            Ok(()) | Err(PublishError::TooLarge { .. }) => {}
+            Err(PublishError::Kafka { .. } | PublishError::TimedOut(_) | PublishError::Unconfirmed(_)) => {
+                self.replace(&producer);
+            }
         }
         published
     }
 
-    /// A client that lost a message has no order to offer any more, and one that met a fatal error does nothing ever again.
-    /// Others may be waiting for their messages in it, so it ends with the last of them; what is in it then is thrown away.
-    fn replace(&self, failed: &Arc<Closing<FutureProducer<Log>>>) {
+    /// Replaces a failed client. A client that lost a message no longer guarantees the order, and one with a fatal
+    /// error never works again. The old client is closed after its last concurrent `publish`, and discards its queue.
+    fn replace(&self, failed: &Arc<BackgroundClose<FutureProducer<Log>>>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&current, failed) {
             match producer(&self.settings) {
@@ -82,14 +83,14 @@ impl Publisher {
     }
 }
 
-fn producer(settings: &Settings) -> KafkaResult<Arc<Closing<FutureProducer<Log>>>> {
+fn producer(settings: &Settings) -> KafkaResult<Arc<BackgroundClose<FutureProducer<Log>>>> {
     let client = settings.producer().create_with_context(settings.log().clone())?;
-    Ok(Arc::new(Closing::new(client)))
+    Ok(Arc::new(BackgroundClose::new(client)))
 }
 
-/// Sends messages of different keys side by side, and ends when each of them has its answer.
-async fn send(producer: &FutureProducer<Log>, topic: &str, wave: &[Message]) -> Result<(), Failure> {
-    let fails = |error| Failure::Kafka {
+/// Sends messages with different keys concurrently, and waits for all confirmations.
+async fn send(producer: &FutureProducer<Log>, topic: &str, wave: &[Message]) -> Result<(), PublishError> {
+    let fails = |error| PublishError::Kafka {
         topic: topic.to_owned(),
         error,
     };
@@ -104,7 +105,7 @@ async fn send(producer: &FutureProducer<Log>, topic: &str, wave: &[Message]) -> 
             Ok(report) => sent.push(report),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
                 let (topic, bytes) = (topic.to_owned(), message.value.len());
-                outcome = Err(Failure::TooLarge { topic, bytes });
+                outcome = Err(PublishError::TooLarge { topic, bytes });
                 break;
             }
             Err((error, _)) => {
@@ -116,8 +117,8 @@ async fn send(producer: &FutureProducer<Log>, topic: &str, wave: &[Message]) -> 
     for report in join_all(sent).await {
         match report {
             Ok(Ok(delivery)) if delivery.offset >= 0 => {}
-            // librdkafka infers that it was written; the broker has not said so.
-            Ok(Ok(_)) => outcome = Err(Failure::Unproved(topic.to_owned())),
+            // librdkafka only infers that the message was written: the broker has not confirmed it.
+            Ok(Ok(_)) => outcome = Err(PublishError::Unconfirmed(topic.to_owned())),
             Ok(Err((error, _))) => outcome = Err(fails(error)),
             Err(_) => outcome = Err(fails(KafkaError::Canceled)),
         }
@@ -125,18 +126,18 @@ async fn send(producer: &FutureProducer<Log>, topic: &str, wave: &[Message]) -> 
     outcome
 }
 
-/// The messages in rows: each holds a key once, and those of a key are in the rows in their order. librdkafka would send the
-/// next ones of a key although the one before them has failed.
+/// Splits messages into waves that hold each key at most once and keep the order per key. Within one wave librdkafka
+/// would send later messages of a key after an earlier one has failed.
 fn waves(messages: Vec<Message>) -> Vec<Vec<Message>> {
     let mut waves: Vec<Vec<Message>> = Vec::new();
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut next_wave: HashMap<String, usize> = HashMap::new();
     for message in messages {
-        let row = seen.entry(message.key.clone()).or_default();
-        match waves.get_mut(*row) {
+        let number = next_wave.entry(message.key.clone()).or_default();
+        match waves.get_mut(*number) {
             Some(wave) => wave.push(message),
             None => waves.push(vec![message]),
         }
-        *row += 1;
+        *number += 1;
     }
     waves
 }

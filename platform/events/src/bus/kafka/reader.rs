@@ -1,4 +1,4 @@
-//! Reading partitions in no group, record by record, past those that cannot be read.
+//! Reads partitions without a group, record by record, and skips records that cannot be read.
 
 use std::time::{Duration, Instant};
 
@@ -11,124 +11,121 @@ use rdkafka::{
 };
 
 use super::{
-    client::{Log, Settings},
+    client::{Log, REQUEST_TIMEOUT, Settings},
     is_missing_topic,
-    record::{defect, delivery, unreadable},
-    retention::{Head, patiently},
+    record::{delivery, record_error, unreadable},
+    retention::{OffsetRange, retry_transient},
 };
 use crate::{BusError, Delivery};
 
-/// How long a question to the broker may take.
-pub(super) const ASK_LIMIT: Duration = Duration::from_secs(8);
-/// How long the next message may take, as long as there is one.
-const IDLE_LIMIT: Duration = Duration::from_secs(10);
+/// The timeout of the next record before the end of a partition.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Reads one partition at a time: an error that librdkafka gives to a consumer names none.
+/// Reads one partition at a time, because errors of librdkafka do not name the partition.
 pub(super) struct Reader<'a> {
     consumer: BaseConsumer<Log>,
     log: &'a Log,
     topic: &'a str,
 }
 
-/// Where a reader is in a partition.
-struct Place {
+/// The position of a reader in a partition.
+struct Cursor {
     partition: u32,
-    /// The offset from which on nothing was read yet.
+    /// The next offset to read.
     next: u64,
-    /// Whether librdkafka reads from there on. Behind a record that cannot be read it has to be told to.
-    is_going: bool,
+    /// Whether librdkafka reads at `next`. After an unreadable record it must be assigned again.
+    is_assigned: bool,
 }
 
-/// What comes next in a partition.
+/// The result of reading one record.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum ReadOutcome {
     Record(Delivery),
-    /// A record that nobody can read, as it is to be delivered.
+    /// The placeholder for an unreadable record.
     Unreadable(Delivery),
     End,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(settings: &'a Settings, topic: &'a str) -> Result<Self, BusError> {
-        // librdkafka wants a group for whatever it consumes. Nobody joins this one, and nothing is committed in it.
+        // librdkafka requires a group id. Nobody joins this group, and nothing is committed to it.
         let mut config = settings.consumer(&format!("{topic}.reader"));
         let consumer = config
             .set("enable.partition.eof", "true")
-            // The one who waits for what comes behind an unreadable record is in no hurry for the same one again.
+            // The default (500 ms) would delay the fetch of the record after an unreadable one, too.
             .set("fetch.error.backoff.ms", "50")
             .create_with_context(settings.log().clone())?;
         let log = settings.log();
         Ok(Self { consumer, log, topic })
     }
 
-    /// What stands at an offset, or behind it where there is nothing at it; past what cannot be read, but for at most so many
-    /// records. Blocks.
-    pub(super) fn look(&self, partition: u32, offset: u64, at_most: usize) -> Result<Vec<Found>, BusError> {
-        let mut place = Place {
+    /// Reads from an offset up to and including the first readable record, or `limit` unreadable ones. Blocks.
+    pub(super) fn read(&self, partition: u32, offset: u64, limit: usize) -> Result<Vec<ReadOutcome>, BusError> {
+        let mut cursor = Cursor {
             partition,
             next: offset,
-            is_going: false,
+            is_assigned: false,
         };
-        let mut found = Vec::new();
-        while found.len() < at_most {
-            let next = self.step(&mut place)?;
-            let is_unreadable = matches!(next, Found::Unreadable(_));
-            found.push(next);
+        let mut outcomes = Vec::new();
+        while outcomes.len() < limit {
+            let next = self.read_next(&mut cursor)?;
+            let is_unreadable = matches!(next, ReadOutcome::Unreadable(_));
+            outcomes.push(next);
             if !is_unreadable {
                 break;
             }
         }
-        Ok(found)
+        Ok(outcomes)
     }
 
-    fn step(&self, place: &mut Place) -> Result<Found, BusError> {
-        if !place.is_going {
-            let offset = Offset::Offset(i64::try_from(place.next).map_err(BusError::new)?);
-            let partition = i32::try_from(place.partition).map_err(BusError::new)?;
+    fn read_next(&self, cursor: &mut Cursor) -> Result<ReadOutcome, BusError> {
+        if !cursor.is_assigned {
+            let offset = Offset::Offset(i64::try_from(cursor.next).map_err(BusError::new)?);
+            let partition = i32::try_from(cursor.partition).map_err(BusError::new)?;
             let mut only = TopicPartitionList::new();
             only.add_partition_offset(self.topic, partition, offset)?;
             self.consumer.assign(&only)?;
-            place.is_going = true;
+            cursor.is_assigned = true;
         }
         let since = Instant::now();
-        while since.elapsed() < IDLE_LIMIT {
+        while since.elapsed() < RECORD_TIMEOUT {
             match self.consumer.poll(POLL) {
                 None => {}
                 Some(Ok(record)) => {
                     let delivery = delivery(&record);
-                    place.next = delivery.position.offset + 1;
-                    return Ok(Found::Record(delivery));
+                    cursor.next = delivery.position.offset + 1;
+                    return Ok(ReadOutcome::Record(delivery));
                 }
-                // The last offsets need not be those of messages: markers of transactions have some, too.
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::End),
+                // `next` may be smaller than the end: the last offsets may be markers of transactions.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(ReadOutcome::End),
                 Some(Err(error)) => {
-                    if let Some(code) = defect(&error) {
-                        return Ok(pass(place, code));
+                    if let Some(code) = record_error(&error) {
+                        return Ok(skip(cursor, code));
                     }
-                    self.judge(&error)?;
+                    self.check_error(&error)?;
                 }
             }
         }
         Err(BusError::new(format!("topic {} cannot be read to its end", self.topic)))
     }
 
-    /// The log has it, and either it passes or nothing more comes.
-    fn judge(&self, error: &KafkaError) -> Result<(), BusError> {
+    /// Fails only if the topic is missing. From other errors librdkafka recovers, or `RECORD_TIMEOUT` ends the read.
+    fn check_error(&self, error: &KafkaError) -> Result<(), BusError> {
         if let KafkaError::MessageConsumption(code) = error
             && !is_missing_topic(&KafkaError::Global(*code))
         {
             return Ok(());
         }
-        Err(self.fails(error))
+        Err(self.bus_error(error))
     }
 
-    fn fails(&self, error: &KafkaError) -> BusError {
-        BusError::new(format!("topic {}: {}", self.topic, self.log.because(error)))
+    fn bus_error(&self, error: &KafkaError) -> BusError {
+        BusError::new(format!("topic {}: {}", self.topic, self.log.with_last_error(error)))
     }
 
     fn partitions(&self) -> Result<Vec<i32>, BusError> {
-        let metadata = self.consumer.fetch_metadata(Some(self.topic), ASK_LIMIT)?;
+        let metadata = self.consumer.fetch_metadata(Some(self.topic), REQUEST_TIMEOUT)?;
         let Some(found) = metadata.topics().first() else {
             return Ok(Vec::new());
         };
@@ -139,27 +136,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What was published before a time, of each partition that has something of it.
-    pub(super) fn before(&self, time: Timestamp) -> Result<Vec<Head>, BusError> {
+    /// The records of each partition that were published before a time.
+    pub(super) fn before(&self, time: Timestamp) -> Result<Vec<OffsetRange>, BusError> {
         let (mut heads, mut times) = (Vec::new(), TopicPartitionList::new());
         for partition in self.partitions()? {
-            let marks = patiently(|| self.consumer.fetch_watermarks(self.topic, partition, ASK_LIMIT));
-            let (first, end) = marks.map_err(|error| self.fails(&error))?;
-            heads.push(Head { partition, first, end });
+            let marks = retry_transient(|| self.consumer.fetch_watermarks(self.topic, partition, REQUEST_TIMEOUT));
+            let (first, end) = marks.map_err(|error| self.bus_error(&error))?;
+            heads.push(OffsetRange { partition, first, end });
             let time = Offset::Offset(time.as_millisecond().max(0));
             times.add_partition_offset(self.topic, partition, time)?;
         }
         if heads.is_empty() {
             return Ok(heads);
         }
-        let since = patiently(|| self.consumer.offsets_for_times(times.clone(), ASK_LIMIT));
-        for element in since.map_err(|error| self.fails(&error))?.elements() {
+        let since = retry_transient(|| self.consumer.offsets_for_times(times.clone(), REQUEST_TIMEOUT));
+        for element in since.map_err(|error| self.bus_error(&error))?.elements() {
             element.error()?;
             let of_it = heads.iter_mut().filter(|head| head.partition == element.partition());
             if let Offset::Offset(since) = element.offset() {
                 of_it.for_each(|head| head.end = head.end.min(since));
             } else if element.offset() != Offset::End {
-                // At the end all of the partition is older.
+                // `Offset::End` says that all records are older.
                 return Err(BusError::new(format!("topic {}: what is old is not known", self.topic)));
             }
         }
@@ -167,47 +164,47 @@ impl<'a> Reader<'a> {
         Ok(heads)
     }
 
-    /// All of a partition up to where it ends now.
-    fn partition(&self, partition: i32, all: &mut Vec<Delivery>) -> Result<(), BusError> {
-        let marks = self.consumer.fetch_watermarks(self.topic, partition, ASK_LIMIT);
-        let (low, high) = marks.map_err(|error| self.fails(&error))?;
+    /// Reads a partition up to its current end.
+    fn read_partition(&self, partition: i32, all: &mut Vec<Delivery>) -> Result<(), BusError> {
+        let marks = self.consumer.fetch_watermarks(self.topic, partition, REQUEST_TIMEOUT);
+        let (low, high) = marks.map_err(|error| self.bus_error(&error))?;
         let end = high.unsigned_abs();
-        let mut place = Place {
+        let mut cursor = Cursor {
             partition: partition.unsigned_abs(),
             next: low.unsigned_abs(),
-            is_going: false,
+            is_assigned: false,
         };
-        while place.next < end {
-            match self.step(&mut place)? {
-                Found::Record(delivery) | Found::Unreadable(delivery) => {
+        while cursor.next < end {
+            match self.read_next(&mut cursor)? {
+                ReadOutcome::Record(delivery) | ReadOutcome::Unreadable(delivery) => {
                     if delivery.position.offset < end {
                         all.push(delivery);
                     }
                 }
-                Found::End => break,
+                ReadOutcome::End => break,
             }
         }
         Ok(())
     }
 }
 
-/// A batch of many records that cannot be unpacked is that many times in the way, at each of its offsets: no record behind
-/// it is passed over.
-fn pass(place: &mut Place, code: RDKafkaErrorCode) -> Found {
-    let found = unreadable(place.partition, place.next, code);
-    place.next += 1;
-    place.is_going = false;
-    Found::Unreadable(found)
+/// Skips one offset. An unreadable batch of several records fails again at each of its offsets; skipping the batch at
+/// once could lose the records after it.
+fn skip(cursor: &mut Cursor, code: RDKafkaErrorCode) -> ReadOutcome {
+    let placeholder = unreadable(cursor.partition, cursor.next, code);
+    cursor.next += 1;
+    cursor.is_assigned = false;
+    ReadOutcome::Unreadable(placeholder)
 }
 
-/// All that is on a topic, partition by partition in order; nothing for a topic that is not there. Blocks.
+/// All records of a topic, ordered by partition and offset; none for a missing topic. Blocks.
 pub(super) fn read_all(settings: &Settings, topic: &str) -> Result<Vec<Delivery>, BusError> {
     let reader = Reader::new(settings, topic)?;
     let mut partitions = reader.partitions()?;
     partitions.sort_unstable();
     let mut all = Vec::new();
     for partition in partitions {
-        reader.partition(partition, &mut all)?;
+        reader.read_partition(partition, &mut all)?;
     }
     Ok(all)
 }

@@ -1,4 +1,4 @@
-//! What a record of Kafka is to us, and back.
+//! Converts records of Kafka to messages, and back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,12 +10,12 @@ use rdkafka::{
 
 use crate::{Delivery, Message, Position};
 
-/// A record, whoever wrote it. What is no text in its key or its headers becomes text as far as that goes: the record is
-/// then no event, and whoever applies events parks it. An error here would make it come again for ever.
+/// Converts any record. Invalid UTF-8 in key or headers is replaced: such a record is no event, and its consumer parks
+/// it. An error here would make the record come again for ever.
 pub(super) fn delivery(record: &BorrowedMessage<'_>) -> Delivery {
     Delivery {
         position: Position {
-            // Neither is negative on a record that was read.
+            // Both are never negative on a record that was read.
             partition: record.partition().unsigned_abs(),
             offset: record.offset().unsigned_abs(),
         },
@@ -27,9 +27,9 @@ pub(super) fn delivery(record: &BorrowedMessage<'_>) -> Delivery {
     }
 }
 
-/// What an error says, if it is of a record and not of the broker or the way to it: the next attempt would end in the same one.
-/// librdkafka stays in front of such a record for ever, and does not say where that is.
-pub(super) fn defect(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+/// The code of an error that is caused by a record, and not by the broker or the network: a retry fails again.
+/// librdkafka stays in front of such a record for ever, and does not say at which position.
+pub(super) fn record_error(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     use RDKafkaErrorCode::{
         BadCompression, BadMessage, InvalidMessage, InvalidMessageSize, InvalidRecord, MessageSizeTooLarge,
         NotImplemented,
@@ -37,7 +37,7 @@ pub(super) fn defect(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     let KafkaError::MessageConsumption(code) = error else {
         return None;
     };
-    // A codec or a format that is not known; what does not unpack, or not to what its checksum says; what is too large.
+    // Unknown codec or format; failed decompression or checksum; too large.
     let of_records = [
         NotImplemented,
         BadCompression,
@@ -50,11 +50,11 @@ pub(super) fn defect(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     of_records.contains(code).then_some(*code)
 }
 
-/// What is delivered in place of a record that cannot be read, so that its group parks it and goes on.
-pub(super) fn unreadable(partition: u32, offset: u64, defect: RDKafkaErrorCode) -> Delivery {
+/// The placeholder that is delivered for an unreadable record, so that the group parks it and goes on.
+pub(super) fn unreadable(partition: u32, offset: u64, code: RDKafkaErrorCode) -> Delivery {
     Delivery {
         position: Position { partition, offset },
-        message: Message::not_read(format!("the record cannot be read: {defect}")),
+        message: Message::for_unreadable(format!("the record cannot be read: {code}")),
     }
 }
 
@@ -65,7 +65,7 @@ fn text(bytes: Option<&[u8]>) -> String {
 fn headers(headers: &BorrowedHeaders) -> Vec<(String, String)> {
     (0..headers.count())
         .filter_map(|index| {
-            // The library panics at a name that is not UTF-8, and has no other way to ask for the header.
+            // rdkafka panics on a header name that is not UTF-8, and has no other way to read the header.
             let header = catch_unwind(AssertUnwindSafe(|| {
                 let header = headers.try_get(index)?;
                 Some((header.key.to_owned(), text(header.value)))

@@ -1,4 +1,4 @@
-//! What is old goes from the beginning of partitions once all groups have read it.
+//! Removes old records that all groups have read, from the beginning of partitions.
 
 use std::{
     collections::BTreeMap,
@@ -9,35 +9,36 @@ use std::{
 use jiff::Timestamp;
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
+    admin::AdminClient,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 
 use super::{
-    client::{Log, Settings},
-    closing::Closing,
-    reader::{ASK_LIMIT, Reader},
+    client::{Log, REQUEST_TIMEOUT, Settings},
+    closing::BackgroundClose,
+    reader::Reader,
+    topics,
 };
 use crate::BusError;
 
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Records at the beginning of a partition.
+/// A range of records at the beginning of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct OffsetRange {
     pub(super) partition: i32,
-    /// The offset of the first of them, and the one behind the last.
+    /// The offset of the first record, and the offset after the last one.
     pub(super) first: i64,
     pub(super) end: i64,
 }
 
-/// Asks again, for some time, while a broker says that another one knows, or will know soon. Blocks.
-pub(super) fn patiently<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+/// Retries a request, up to `REQUEST_TIMEOUT`, while leader or coordinator are not available. Blocks.
+pub(super) fn retry_transient<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
     };
-    let passes = [
+    let transient = [
         CoordinatorLoadInProgress,
         CoordinatorNotAvailable,
         LeaderNotAvailable,
@@ -48,20 +49,20 @@ pub(super) fn patiently<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
     loop {
         let answer = ask();
         let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
-        if since.elapsed() > ASK_LIMIT || !code.is_some_and(|code| passes.contains(&code)) {
+        if since.elapsed() > REQUEST_TIMEOUT || !code.is_some_and(|code| transient.contains(&code)) {
             return answer;
         }
-        thread::sleep(ASK_AGAIN);
+        thread::sleep(RETRY_DELAY);
     }
 }
 
-/// What was published before a time and is done with for all groups. Blocks.
-pub(super) fn read_by_all(
+/// The records that were published before a time and that all groups have read. Blocks.
+pub(super) fn removable(
     settings: &Settings,
     topic: &str,
     groups: &[String],
     before: Timestamp,
-) -> Result<Vec<Head>, BusError> {
+) -> Result<Vec<OffsetRange>, BusError> {
     let mut old = Reader::new(settings, topic)?.before(before)?;
     if old.is_empty() || groups.is_empty() {
         return Ok(Vec::new());
@@ -76,16 +77,20 @@ pub(super) fn read_by_all(
     Ok(old)
 }
 
-/// Up to where a group has read each of these partitions; one of which it has read nothing is missing. Nobody joins the group
-/// for that.
-fn committed(settings: &Settings, topic: &str, group: &str, of: &[Head]) -> Result<BTreeMap<i32, i64>, BusError> {
+/// The committed offsets of a group, without partitions of which it has read nothing. Does not join the group.
+fn committed(
+    settings: &Settings,
+    topic: &str,
+    group: &str,
+    of: &[OffsetRange],
+) -> Result<BTreeMap<i32, i64>, BusError> {
     let consumer: BaseConsumer<Log> = settings.consumer(group).create_with_context(settings.log().clone())?;
     let mut partitions = TopicPartitionList::new();
     for head in of {
         partitions.add_partition(topic, head.partition);
     }
     let mut read = BTreeMap::new();
-    let committed = patiently(|| consumer.committed_offsets(partitions.clone(), ASK_LIMIT))?;
+    let committed = retry_transient(|| consumer.committed_offsets(partitions.clone(), REQUEST_TIMEOUT))?;
     for element in committed.elements() {
         element.error()?;
         if let Offset::Offset(offset) = element.offset() {
@@ -95,8 +100,12 @@ fn committed(settings: &Settings, topic: &str, group: &str, of: &[Head]) -> Resu
     Ok(read)
 }
 
-/// Removes these records; returns how many those are.
-pub(super) async fn remove(client: &Closing<AdminClient<Log>>, topic: &str, heads: &[Head]) -> Result<u64, BusError> {
+/// Removes these records; returns how many.
+pub(super) async fn remove(
+    client: &BackgroundClose<AdminClient<Log>>,
+    topic: &str,
+    heads: &[OffsetRange],
+) -> Result<u64, BusError> {
     if heads.is_empty() {
         return Ok(0);
     }
@@ -104,10 +113,7 @@ pub(super) async fn remove(client: &Closing<AdminClient<Log>>, topic: &str, head
     for head in heads {
         offsets.add_partition_offset(topic, head.partition, Offset::Offset(head.end))?;
     }
-    let options = AdminOptions::new()
-        .request_timeout(Some(ASK_LIMIT))
-        .operation_timeout(Some(ASK_LIMIT));
-    for element in client.delete_records(&offsets, &options).await?.elements() {
+    for element in client.delete_records(&offsets, &topics::options()).await?.elements() {
         element.error()?;
     }
     Ok(heads.iter().map(|head| head.end.abs_diff(head.first)).sum())

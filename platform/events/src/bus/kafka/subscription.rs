@@ -1,4 +1,4 @@
-//! A member of a group: it polls, so that partitions come and go, only while somebody waits for its next messages.
+//! A member of a consumer group. It polls only inside `next`, so partitions are assigned and revoked only there.
 
 use std::{
     collections::BTreeMap,
@@ -21,31 +21,31 @@ use runtime::deadlines::OFFSET_COMMIT;
 use super::{
     blocking,
     client::Settings,
-    closing::{Closing, bounded},
+    closing::{BackgroundClose, run_with_timeout},
     is_missing_topic,
     membership::Membership,
     progress::{self, Progress},
-    reader::{Found, Reader},
-    record::{defect, delivery},
+    reader::{ReadOutcome, Reader},
+    record::{delivery, record_error},
     topics::Topics,
 };
 use crate::{BusError, Delivery, Position, Subscription};
 
-/// Messages in one delivery, at most.
+/// The most messages that one `next` returns.
 const FETCH: usize = 100;
-/// How often a member to which nothing comes looks whether there is something for it.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a group may be in the middle of a rebalance before a commit is given up.
+/// The interval at which an idle member compares its offsets with the ends of its partitions.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// The retries of a commit during a rebalance.
 const REBALANCE_RETRIES: u32 = 50;
 const REBALANCE_RETRY: Duration = Duration::from_millis(100);
-/// How long a member that goes waits to hear what its share is. A group with fewer partitions than members says nothing.
-const SHARING_LIMIT: Duration = Duration::from_secs(2);
-const SHARING_POLL: Duration = Duration::from_millis(5);
+/// How long a member that leaves waits for its assignment. A member that gets no partitions hears nothing.
+const ASSIGNMENT_TIMEOUT: Duration = Duration::from_secs(2);
+const ASSIGNMENT_POLL: Duration = Duration::from_millis(5);
 
-/// Leaves its group when it is dropped, whatever the group is doing.
-pub(super) struct Member(StreamConsumer<Membership>);
+/// Leaves its group on drop, even during a rebalance.
+pub(super) struct GroupMember(StreamConsumer<Membership>);
 
-impl Deref for Member {
+impl Deref for GroupMember {
     type Target = StreamConsumer<Membership>;
 
     fn deref(&self) -> &Self::Target {
@@ -53,20 +53,20 @@ impl Deref for Member {
     }
 }
 
-impl Drop for Member {
-    /// To close it is not enough: librdkafka 2.12 closes a member that holds nothing without leaving, so that the group waits for
-    /// it until its session is over; and an answer that comes to it at that moment ends this process with SIGSEGV (in
-    /// `rd_kafka_cgrp_handle_LeaveGroup`; mended in 2.14.2). An unsubscription leaves, but is put off while the group shares out
-    /// its partitions.
+impl Drop for GroupMember {
+    /// Closing the client is not enough. librdkafka 2.12 closes a member without partitions without leaving the group,
+    /// so the group waits until the member's session times out; and a response at that moment crashes this process with
+    /// SIGSEGV (in
+    /// `rd_kafka_cgrp_handle_LeaveGroup`, fixed in 2.14.2). `unsubscribe` leaves the group, but is postponed during a rebalance.
     fn drop(&mut self) {
-        let (shares, since) = (self.context().shares(), Instant::now());
+        let (rebalances, since) = (self.context().rebalances(), Instant::now());
         self.unsubscribe();
         let has_joined = !matches!(self.rebalance_protocol(), RebalanceProtocol::None);
         if has_joined && self.assignment().is_ok_and(|held| held.count() == 0) {
-            while self.context().shares() == shares && since.elapsed() < SHARING_LIMIT {
-                // A share comes only to who polls. Messages are nobody's any more.
+            while self.context().rebalances() == rebalances && since.elapsed() < ASSIGNMENT_TIMEOUT {
+                // Only a member that polls gets its assignment. Received messages are discarded.
                 drop(self.recv().now_or_never());
-                thread::sleep(SHARING_POLL);
+                thread::sleep(ASSIGNMENT_POLL);
             }
             self.unsubscribe();
         }
@@ -74,20 +74,19 @@ impl Drop for Member {
 }
 
 pub(super) struct KafkaSubscription {
-    member: Arc<Closing<Member>>,
+    member: Arc<BackgroundClose<GroupMember>>,
     settings: Settings,
     topics: Arc<Topics>,
     /// On the wire.
     topic: String,
-    /// Of each partition of which a message was delivered since it was given to this member: the offset up to which all is
-    /// done with, by us or by the one before us.
-    done: BTreeMap<u32, u64>,
-    /// Of the same partitions: the offset of the next record.
+    /// The committed offset of each assigned partition from which this member has received a message.
+    committed: BTreeMap<u32, u64>,
+    /// The offset of the next record of the same partitions.
     next: BTreeMap<u32, u64>,
-    /// What there was for this member, and did not come, when it looked for that.
-    overdue: Vec<Progress>,
-    /// Taken from librdkafka, and not returned yet.
-    taken: Vec<Delivery>,
+    /// The partitions with undelivered records at the last check.
+    lagging: Vec<Progress>,
+    /// Messages received from librdkafka that `next` has not returned yet.
+    buffered: Vec<Delivery>,
 }
 
 impl KafkaSubscription {
@@ -96,176 +95,176 @@ impl KafkaSubscription {
         let member: StreamConsumer<Membership> = settings.member(group).create_with_context(context)?;
         member.subscribe(&[&topic])?;
         Ok(Self {
-            member: Arc::new(Closing::new(Member(member))),
+            member: Arc::new(BackgroundClose::new(GroupMember(member))),
             settings: settings.clone(),
             topics,
             topic,
-            done: BTreeMap::new(),
+            committed: BTreeMap::new(),
             next: BTreeMap::new(),
-            overdue: Vec::new(),
-            taken: Vec::new(),
+            lagging: Vec::new(),
+            buffered: Vec::new(),
         })
     }
 
-    /// Keeps a message. It is the first thing that happens to one that librdkafka gave.
-    fn take(&mut self, delivery: Delivery) {
+    /// Buffers a message. Call this before the next await, or cancelling `next` loses the message.
+    fn buffer(&mut self, delivery: Delivery) {
         let Position { partition, offset } = delivery.position;
-        // The first one since the partition was given to us; or it has begun anew, as a topic that was made again does.
-        let done = self.done.entry(partition).or_insert(offset);
-        *done = offset.min(*done);
+        // A lower offset than before means that the topic was deleted and created again.
+        let committed = self.committed.entry(partition).or_insert(offset);
+        *committed = offset.min(*committed);
         self.next.insert(partition, offset + 1);
-        self.taken.push(delivery);
+        self.buffered.push(delivery);
     }
 
-    /// What was given away is for others to do.
-    fn drop_what_was_given_away(&mut self) {
-        for partition in self.member.context().given_away() {
-            self.done.remove(&partition);
+    /// Forgets the partitions that now belong to other members.
+    fn drop_revoked(&mut self) {
+        for partition in self.member.context().take_revoked() {
+            self.committed.remove(&partition);
             self.next.remove(&partition);
-            self.taken.retain(|delivery| delivery.position.partition != partition);
+            self.buffered
+                .retain(|delivery| delivery.position.partition != partition);
         }
     }
 
-    /// Whether an error ends the subscription. librdkafka goes on by itself after most of them.
-    fn judge(&self, error: &KafkaError) -> Result<(), BusError> {
+    /// Fails if an error ends the subscription. librdkafka recovers from most errors by itself.
+    fn check_error(&self, error: &KafkaError) -> Result<(), BusError> {
         if is_missing_topic(error) {
-            self.topics.forget(&self.topic);
+            self.topics.mark_missing(&self.topic);
         }
-        if passes(error) {
+        if is_transient(error) {
             return Ok(());
         }
         Err(BusError::new(format!("topic {}: {error}", self.topic)))
     }
 
-    /// Where this member is in its partitions.
     async fn progress(&self) -> Result<Vec<Progress>, BusError> {
         let (member, topic, known) = (self.member.clone(), self.topic.clone(), self.next.clone());
         blocking(move || progress::of(&member, &topic, &known)).await?
     }
 
-    /// librdkafka has met a record that cannot be read, and does not say where: it stands in front of it.
-    async fn step_over(&mut self, error: &KafkaError) -> Result<(), BusError> {
-        let mut found = false;
-        for place in self.progress().await? {
-            if place.next < place.end {
-                found |= !matches!(self.look(place).await?, Ahead::Readable | Ahead::Nothing);
+    /// Skips an unreadable record. librdkafka does not say which one, so this checks the next one of each partition.
+    async fn skip_unreadable(&mut self, error: &KafkaError) -> Result<(), BusError> {
+        let mut skipped = false;
+        for progress in self.progress().await? {
+            if progress.is_lagging() {
+                skipped |= self.inspect(progress).await? == NextRecord::Unreadable;
             }
         }
-        if found {
+        if skipped {
             return Ok(());
         }
-        // Somebody else can read it. So can the next member.
+        // Another client can read all of them, so a new member can, too.
         Err(BusError::new(format!("topic {}: {error}", self.topic)))
     }
 
-    /// Looks at what is next in a partition, and takes what cannot be read in the place of records.
-    async fn look(&mut self, place: Progress) -> Result<Ahead, BusError> {
-        let Progress { partition, next, .. } = place;
+    /// Reads the next record of a partition with another client. Buffers placeholders for unreadable records and skips them.
+    async fn inspect(&mut self, progress: Progress) -> Result<NextRecord, BusError> {
+        let Progress { partition, next, .. } = progress;
         let (settings, topic) = (self.settings.clone(), self.topic.clone());
-        let found = blocking(move || Reader::new(&settings, &topic)?.look(partition, next, FETCH)).await??;
-        let mut ahead = Ahead::Nothing;
-        for found in found {
-            match found {
-                Found::Unreadable(delivery) => {
-                    self.take(delivery);
-                    ahead = Ahead::Unreadable;
+        let outcomes = blocking(move || Reader::new(&settings, &topic)?.read(partition, next, FETCH)).await??;
+        let mut result = NextRecord::Missing;
+        for outcome in outcomes {
+            match outcome {
+                ReadOutcome::Unreadable(delivery) => {
+                    self.buffer(delivery);
+                    result = NextRecord::Unreadable;
                 }
-                Found::Record(_) if ahead == Ahead::Nothing => ahead = Ahead::Readable,
-                Found::Record(_) | Found::End => {}
+                ReadOutcome::Record(_) if result == NextRecord::Missing => result = NextRecord::Readable,
+                ReadOutcome::Record(_) | ReadOutcome::End => {}
             }
         }
-        if ahead == Ahead::Unreadable {
-            // They are taken by now: they are not lost when this wait is given up.
+        if result == NextRecord::Unreadable {
+            // The placeholders are buffered already, so cancelling this await does not lose them.
             let next = self.next.get(&partition).copied().unwrap_or(next);
             let (member, topic) = (self.member.clone(), self.topic.clone());
-            blocking(move || progress::go_on_at(&member, &topic, partition, next)).await??;
+            blocking(move || progress::seek(&member, &topic, partition, next)).await??;
         }
-        Ok(ahead)
+        Ok(result)
     }
 
-    /// Whether this member was given all that there is for it. What has been there for it since the last look and did not come
-    /// is looked at by another client: librdkafka does not tell everything that keeps it from reading.
-    async fn is_done(&mut self) -> Result<bool, BusError> {
+    /// Whether this member has received all records. A record that was already missing at the last check is read with
+    /// another client, because librdkafka does not report every error that keeps it from reading.
+    async fn is_caught_up(&mut self) -> Result<bool, BusError> {
         let progress = match self.progress().await {
             Ok(progress) => progress,
             Err(error) => {
-                tracing::debug!(%error, "how far there is to go is not known");
+                tracing::debug!(%error, "the lag of the group is not known");
                 return Ok(false);
             }
         };
-        let ahead: Vec<_> = progress.into_iter().filter(|place| place.next < place.end).collect();
-        let before = mem::replace(&mut self.overdue, ahead.clone());
-        for place in ahead.iter().copied() {
-            let has_waited = |other: &Progress| (other.partition, other.next) == (place.partition, place.next);
-            if !before.iter().any(has_waited) {
+        let lagging: Vec<_> = progress.into_iter().filter(Progress::is_lagging).collect();
+        let before = mem::replace(&mut self.lagging, lagging.clone());
+        for progress in lagging.iter().copied() {
+            let is_stuck = |other: &Progress| (other.partition, other.next) == (progress.partition, progress.next);
+            if !before.iter().any(is_stuck) {
                 continue;
             }
-            match self.look(place).await? {
-                Ahead::Unreadable => {}
-                // Markers of transactions stand there, which are nobody's.
-                Ahead::Nothing => {
-                    self.next.insert(place.partition, place.end);
+            match self.inspect(progress).await? {
+                NextRecord::Unreadable => {}
+                // The last offsets are markers of transactions, which are never delivered.
+                NextRecord::Missing => {
+                    self.next.insert(progress.partition, progress.end);
                 }
-                Ahead::Readable => {
-                    let Progress { partition, next, end } = place;
+                NextRecord::Readable => {
+                    let Progress { partition, next, end } = progress;
                     return Err(BusError::new(format!(
-                        "topic {}: partition {partition} has records from {next} to {end} that do not come",
+                        "topic {}: partition {partition} has records from {next} to {end} that are not delivered",
                         self.topic
                     )));
                 }
             }
         }
-        Ok(ahead.is_empty())
+        Ok(lagging.is_empty())
     }
 }
 
-/// What is next in a partition.
+/// The next record of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ahead {
-    Nothing,
+enum NextRecord {
+    Missing,
     Readable,
-    /// It was taken, and the member goes on behind it.
+    /// The member has skipped it.
     Unreadable,
 }
 
 #[async_trait]
 impl Subscription for KafkaSubscription {
     async fn next(&mut self) -> Result<Vec<Delivery>, BusError> {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut check_at = Instant::now() + PROGRESS_INTERVAL;
         loop {
             let member = self.member.clone();
-            let received = if self.taken.is_empty() {
-                // A wait that is given up costs no message.
-                tokio::time::timeout_at(look_at.into(), member.recv()).await.ok()
+            let received = if self.buffered.is_empty() {
+                // `recv` is cancel safe: a timeout loses no message.
+                tokio::time::timeout_at(check_at.into(), member.recv()).await.ok()
             } else {
                 member.recv().now_or_never()
             };
-            // Partitions go before any message comes that was received after that.
-            self.drop_what_was_given_away();
+            // First, because the partition of this message may have been revoked and assigned again.
+            self.drop_revoked();
             match received {
-                Some(Ok(record)) => self.take(delivery(&record)),
-                Some(Err(error)) if defect(&error).is_some() => self.step_over(&error).await?,
-                Some(Err(error)) => self.judge(&error)?,
-                None if !self.taken.is_empty() => return Ok(mem::take(&mut self.taken)),
+                Some(Ok(record)) => self.buffer(delivery(&record)),
+                Some(Err(error)) if record_error(&error).is_some() => self.skip_unreadable(&error).await?,
+                Some(Err(error)) => self.check_error(&error)?,
+                None if !self.buffered.is_empty() => return Ok(mem::take(&mut self.buffered)),
                 None => {
-                    if self.is_done().await? {
+                    if self.is_caught_up().await? {
                         return Ok(Vec::new());
                     }
-                    look_at = Instant::now() + LOOK_EVERY;
+                    check_at = Instant::now() + PROGRESS_INTERVAL;
                 }
             }
-            if self.taken.len() >= FETCH {
-                return Ok(mem::take(&mut self.taken));
+            if self.buffered.len() >= FETCH {
+                return Ok(mem::take(&mut self.buffered));
             }
         }
     }
 
     async fn commit(&mut self, done: &[Position]) -> Result<(), BusError> {
         let mut next: BTreeMap<u32, u64> = BTreeMap::new();
-        let mut gone = Vec::new();
+        let mut revoked = Vec::new();
         for Position { partition, offset } in done {
-            match self.done.get(partition) {
-                None => gone.push(*partition),
+            match self.committed.get(partition) {
+                None => revoked.push(*partition),
                 Some(before) if offset + 1 > *before => {
                     let next = next.entry(*partition).or_default();
                     *next = (*next).max(offset + 1);
@@ -275,26 +274,30 @@ impl Subscription for KafkaSubscription {
         }
         if !next.is_empty() {
             let (member, topic, offsets) = (self.member.clone(), self.topic.clone(), next.clone());
-            // The member goes with the work: who waits for that waits for the end of the member, too, if this was the last of it.
-            let committed = blocking(move || bounded(OFFSET_COMMIT, move || commit(&member, &topic, &offsets)));
+            // The work owns its reference to the member. If it is the last one, the member is closed on that thread.
+            let committed =
+                blocking(move || run_with_timeout(OFFSET_COMMIT, move || commit(&member, &topic, &offsets)));
             committed.await?.unwrap_or_else(|| {
-                let text = format!("topic {}: nobody took the offsets within {OFFSET_COMMIT:?}", self.topic);
+                let text = format!(
+                    "topic {}: no broker took the offsets within {OFFSET_COMMIT:?}",
+                    self.topic
+                );
                 Err(BusError::new(text))
             })?;
-            self.done.extend(next);
+            self.committed.extend(next);
         }
-        if gone.is_empty() {
+        if revoked.is_empty() {
             return Ok(());
         }
         Err(BusError::new(format!(
-            "topic {}: partitions {gone:?} are no longer this member's",
+            "topic {}: partitions {revoked:?} are no longer assigned to this member",
             self.topic
         )))
     }
 }
 
-/// Whether librdkafka or the group mends it without us.
-fn passes(error: &KafkaError) -> bool {
+/// Whether librdkafka recovers from this error by itself.
+fn is_transient(error: &KafkaError) -> bool {
     matches!(
         error,
         KafkaError::MessageConsumption(
@@ -312,9 +315,9 @@ fn passes(error: &KafkaError) -> bool {
     )
 }
 
-/// Commits the offsets of the next messages. The broker refuses one who is no longer a member; that we are not is known here
-/// a little earlier. While the group is being rebalanced it cannot be done, and what is ours stays ours until we poll.
-fn commit(member: &Member, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(), BusError> {
+/// Commits the offsets of the next messages. Retries during a rebalance: partitions cannot be revoked before this
+/// member polls again. The broker refuses commits of former members; `assignment_lost` tells so a little earlier.
+fn commit(member: &GroupMember, topic: &str, next: &BTreeMap<u32, u64>) -> Result<(), BusError> {
     let mut offsets = TopicPartitionList::with_capacity(next.len());
     for (partition, offset) in next {
         let partition = i32::try_from(*partition).map_err(BusError::new)?;

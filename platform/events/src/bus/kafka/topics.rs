@@ -1,4 +1,4 @@
-//! Topics: made when they are missing, and asked about once.
+//! Creates missing topics, and remembers existing ones.
 
 use std::{
     collections::HashMap,
@@ -16,37 +16,35 @@ use tokio::time::Instant;
 
 use super::{
     blocking,
-    client::{Log, MAX_BATCH_BYTES, Settings},
-    closing::Closing,
+    client::{Log, MAX_BATCH_BYTES, REQUEST_TIMEOUT, Settings},
+    closing::BackgroundClose,
     producer::Publisher,
 };
 use crate::BusError;
 
-/// How long a question to the broker may take.
-const ASK_LIMIT: Duration = Duration::from_secs(8);
-/// How long a topic that was made may take to be ready.
-const READY_LIMIT: Duration = Duration::from_secs(10);
+/// How long a new topic may take to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(50);
-/// What is -1 for a topic of which the broker removes nothing.
-const FOR_EVER: [&str; 2] = ["retention.ms", "retention.bytes"];
+/// The settings that are -1 on a topic from which the broker removes nothing.
+const RETENTION: [&str; 2] = ["retention.ms", "retention.bytes"];
 
-/// What is known of topics, by their names on the wire.
+/// The known topics, by their names on the wire.
 pub(super) struct Topics {
     settings: Settings,
     publisher: Arc<Publisher>,
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<HashMap<String, KnownTopic>>,
 }
 
-struct Known {
-    /// As many as it was asked for with, which are not always as many as it has.
+struct KnownTopic {
+    /// The requested number. An existing topic may have another one.
     partitions: u32,
-    is_there: bool,
+    exists: bool,
 }
 
-/// What the broker says of a topic.
-enum Found {
+/// The state of a topic on the broker.
+enum TopicState {
     Ready,
-    /// It is there, and some partition has no leader yet.
+    /// The topic exists, but a partition has no leader yet.
     Leaderless,
     Missing,
 }
@@ -60,45 +58,45 @@ impl Topics {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, KnownTopic>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Any topic that is there.
+    /// Any existing topic.
     pub(super) fn any(&self) -> Option<String> {
         let known = self.known();
         known
             .iter()
-            .find(|(_, topic)| topic.is_there)
+            .find(|(_, topic)| topic.exists)
             .map(|(name, _)| name.clone())
     }
 
-    /// Makes the topic if it is not there.
+    /// Creates the topic if it is missing.
     pub(super) async fn ensure(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
-        if self.known().get(topic).is_some_and(|topic| topic.is_there) {
+        if self.known().get(topic).is_some_and(|topic| topic.exists) {
             return Ok(());
         }
-        if matches!(self.find(topic).await?, Found::Missing) {
+        if matches!(self.state(topic).await?, TopicState::Missing) {
             self.create(topic, partitions).await?;
-            self.ready(topic).await?;
-        } else if let Err(error) = self.keep_all(topic).await {
+            self.wait_until_ready(topic).await?;
+        } else if let Err(error) = self.disable_retention(topic).await {
             tracing::warn!(
                 topic,
                 error = chain(&error),
                 "whether Kafka removes events by itself is not known; the topic wants retention.ms=-1 and retention.bytes=-1"
             );
         }
-        let is_there = true;
-        self.known().insert(topic.to_owned(), Known { partitions, is_there });
+        let exists = true;
+        self.known().insert(topic.to_owned(), KnownTopic { partitions, exists });
         Ok(())
     }
 
-    /// Makes a topic again that was made sure of in this process, and has been deleted since.
+    /// Creates a topic again that this process had ensured and that was deleted since.
     pub(super) async fn restore(&self, topic: &str) -> Result<(), BusError> {
         let partitions = self
             .known()
             .get(topic)
-            .filter(|topic| !topic.is_there)
+            .filter(|topic| !topic.exists)
             .map(|topic| topic.partitions);
         match partitions {
             Some(partitions) => self.ensure(topic, partitions).await,
@@ -106,24 +104,24 @@ impl Topics {
         }
     }
 
-    /// Somebody has found that the topic is not there.
-    pub(super) fn forget(&self, topic: &str) {
+    /// Notes that the topic was deleted.
+    pub(super) fn mark_missing(&self, topic: &str) {
         if let Some(known) = self.known().get_mut(topic) {
-            known.is_there = false;
+            known.exists = false;
         }
     }
 
-    async fn find(&self, topic: &str) -> Result<Found, BusError> {
+    async fn state(&self, topic: &str) -> Result<TopicState, BusError> {
         let (producer, name) = (self.publisher.current(), topic.to_owned());
-        let metadata = blocking(move || producer.client().fetch_metadata(Some(&name), ASK_LIMIT)).await?;
-        let metadata = metadata.map_err(|error| BusError::new(self.settings.log().because(&error)))?;
+        let metadata = blocking(move || producer.client().fetch_metadata(Some(&name), REQUEST_TIMEOUT)).await?;
+        let metadata = metadata.map_err(|error| BusError::new(self.settings.log().with_last_error(&error)))?;
         let Some(found) = metadata.topics().first() else {
-            return Ok(Found::Missing);
+            return Ok(TopicState::Missing);
         };
         match found.error().map(RDKafkaErrorCode::from) {
-            None if found.partitions().iter().all(|partition| partition.leader() >= 0) => Ok(Found::Ready),
-            None | Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Found::Leaderless),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(Found::Missing),
+            None if found.partitions().iter().all(|partition| partition.leader() >= 0) => Ok(TopicState::Ready),
+            None | Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(TopicState::Leaderless),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(TopicState::Missing),
             Some(error) => Err(BusError::new(format!("topic {topic}: {error}"))),
         }
     }
@@ -132,32 +130,32 @@ impl Topics {
         let client = self.admin()?;
         let count = i32::try_from(partitions).map_err(BusError::new)?;
         let new = NewTopic::new(topic, count, TopicReplication::Fixed(-1))
-            // Events are kept: a new group starts at the beginning, and a parked one may wait for long.
+            // The broker removes nothing: a new group starts at the beginning, and a dead letter may wait for long.
             .set("cleanup.policy", "delete")
-            .set(FOR_EVER[0], "-1")
-            .set(FOR_EVER[1], "-1")
+            .set(RETENTION[0], "-1")
+            .set(RETENTION[1], "-1")
             .set("max.message.bytes", MAX_BATCH_BYTES);
         let results = client.create_topics([&new], &options()).await?;
         for (_, error) in results.into_iter().filter_map(Result::err) {
-            refused(topic, partitions, error)?;
+            check_creation(topic, partitions, error)?;
         }
         tracing::info!(topic, partitions, "made a topic");
         Ok(())
     }
 
-    /// Lets a topic that is there keep everything: what may go is removed by us, once all groups have read it. What else is set
-    /// for the topic stays as it is: the call replaces all that is set, so it repeats that.
-    async fn keep_all(&self, topic: &str) -> Result<(), BusError> {
+    /// Disables the broker's retention on an existing topic: this bus removes events itself, once all groups have read
+    /// them. The call replaces all settings of the topic, so it repeats the others.
+    async fn disable_retention(&self, topic: &str) -> Result<(), BusError> {
         let client = self.admin()?;
         let (specifier, options) = (ResourceSpecifier::Topic(topic), options());
         for resource in client.describe_configs([&specifier], &options).await? {
             let resource = resource.map_err(|error| BusError::new(format!("its configuration: {error}")))?;
-            let is_kept = |name: &&str| {
+            let is_disabled = |name: &&str| {
                 resource
                     .get(name)
                     .is_some_and(|entry| entry.value.as_deref() == Some("-1"))
             };
-            if FOR_EVER.iter().all(is_kept) {
+            if RETENTION.iter().all(is_disabled) {
                 continue;
             }
             let set = resource
@@ -168,7 +166,7 @@ impl Topics {
             for (name, value) in set.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?))) {
                 wanted = wanted.set(name, value);
             }
-            wanted = FOR_EVER.iter().fold(wanted, |wanted, name| wanted.set(name, "-1"));
+            wanted = RETENTION.iter().fold(wanted, |wanted, name| wanted.set(name, "-1"));
             let altered = client.alter_configs([&wanted], &options).await?;
             if let Some((_, error)) = altered.into_iter().find_map(Result::err) {
                 return Err(BusError::new(format!("its configuration cannot be changed: {error}")));
@@ -178,17 +176,16 @@ impl Topics {
         Ok(())
     }
 
-    /// A client that changes topics.
-    pub(super) fn admin(&self) -> Result<Closing<AdminClient<Log>>, BusError> {
+    /// A new admin client.
+    pub(super) fn admin(&self) -> Result<BackgroundClose<AdminClient<Log>>, BusError> {
         let log = self.settings.log().clone();
-        Ok(Closing::new(self.settings.client().create_with_context(log)?))
+        Ok(BackgroundClose::new(self.settings.client().create_with_context(log)?))
     }
 
-    /// Ends when the topic can be published to.
-    async fn ready(&self, topic: &str) -> Result<(), BusError> {
+    async fn wait_until_ready(&self, topic: &str) -> Result<(), BusError> {
         let since = Instant::now();
-        while !matches!(self.find(topic).await?, Found::Ready) {
-            if since.elapsed() > READY_LIMIT {
+        while !matches!(self.state(topic).await?, TopicState::Ready) {
+            if since.elapsed() > READY_TIMEOUT {
                 return Err(BusError::new(format!("topic {topic} was made and is not ready")));
             }
             tokio::time::sleep(READY_POLL).await;
@@ -197,21 +194,20 @@ impl Topics {
     }
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new()
-        .request_timeout(Some(ASK_LIMIT))
-        .operation_timeout(Some(ASK_LIMIT))
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .operation_timeout(Some(REQUEST_TIMEOUT))
 }
 
-/// Whether it matters that a topic was not made.
-fn refused(topic: &str, partitions: u32, error: RDKafkaErrorCode) -> Result<(), BusError> {
+/// Judges the error of a creation. Not an error if another process has created the topic first.
+fn check_creation(topic: &str, partitions: u32, error: RDKafkaErrorCode) -> Result<(), BusError> {
     const FORBIDDEN: [RDKafkaErrorCode; 3] = [
         RDKafkaErrorCode::TopicAuthorizationFailed,
         RDKafkaErrorCode::ClusterAuthorizationFailed,
         RDKafkaErrorCode::PolicyViolation,
     ];
     if error == RDKafkaErrorCode::TopicAlreadyExists {
-        // Another process was first.
         return Ok(());
     }
     Err(BusError::new(if FORBIDDEN.contains(&error) {
@@ -231,13 +227,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_not_make_a_topic_is_told_what_to_do() {
-        assert!(refused("t", 3, RDKafkaErrorCode::TopicAlreadyExists).is_ok());
+    fn a_forbidden_creation_says_what_to_do() {
+        assert!(check_creation("t", 3, RDKafkaErrorCode::TopicAlreadyExists).is_ok());
         for code in [
             RDKafkaErrorCode::TopicAuthorizationFailed,
             RDKafkaErrorCode::PolicyViolation,
         ] {
-            let text = chain(&refused("t", 3, code).unwrap_err());
+            let text = chain(&check_creation("t", 3, code).unwrap_err());
             assert!(
                 text.contains("topic t is not there, and this client may not make it"),
                 "{text}"
@@ -248,7 +244,7 @@ mod tests {
                 "{text}"
             );
         }
-        let text = chain(&refused("t", 3, RDKafkaErrorCode::InvalidReplicationFactor).unwrap_err());
+        let text = chain(&check_creation("t", 3, RDKafkaErrorCode::InvalidReplicationFactor).unwrap_err());
         assert!(text.contains("topic t could not be made"), "{text}");
     }
 }

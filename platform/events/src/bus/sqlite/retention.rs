@@ -1,4 +1,4 @@
-//! What is old goes from the log once all have read it.
+//! Removes old events that all groups have read.
 
 use std::time::Duration;
 
@@ -12,19 +12,18 @@ use storage::StoreError;
 use super::SqliteBus;
 use crate::{BusError, Retain, Topic, commits};
 
-/// Up to where all groups (`?2`, of which there are `?3`) have read each partition of a topic (`?1`). A partition of which one
-/// group has read nothing is not among them.
+/// The offset up to which all (`?3`) of these groups (`?2`) have read each partition of a topic (`?1`). Without
+/// partitions of which a group has read nothing.
 const READ: &str = "SELECT partition, min(next_offset) FROM group_offsets
     WHERE topic = ?1 AND consumer_group IN (SELECT value FROM json_each(?2))
     GROUP BY partition HAVING count(*) = ?3";
-/// Removes what is older than a time (`?4`) of the first thousand messages in front of an offset (`?3`): one commit looks at
-/// no more.
+/// Removes messages before an offset (`?3`) and a time (`?4`). One commit looks at 1,000 messages, to stay short.
 const TRIM: &str = "DELETE FROM messages WHERE topic = ?1 AND partition = ?2 AND \"offset\" IN (
     SELECT \"offset\" FROM (
         SELECT \"offset\", published_at FROM messages
         WHERE topic = ?1 AND partition = ?2 AND \"offset\" < ?3 ORDER BY \"offset\" LIMIT 1000)
     WHERE published_at < ?4)";
-/// Whether the first message of a partition of a topic (`?1`) is older than a time (`?2`).
+/// Whether the first message of any partition of a topic (`?1`) is older than a time (`?2`).
 const HAS_BEFORE: &str = "SELECT EXISTS (SELECT 1 FROM partitions p JOIN messages m
     ON m.topic = p.topic AND m.partition = p.partition AND m.\"offset\" = (
         SELECT min(f.\"offset\") FROM messages f WHERE f.topic = p.topic AND f.partition = p.partition)

@@ -1,4 +1,4 @@
-//! How event buses are opened, on every engine.
+//! Opens event buses on each engine.
 
 use std::sync::Arc;
 
@@ -7,14 +7,13 @@ use events::{EventBus, KafkaBus, KafkaOptions, Signatures, SqliteBus};
 use runtime::Points;
 use testing::{KafkaFixture, SqliteFixture};
 
-/// The bus at one place. There is no topic on it at first.
+/// An isolated bus without topics.
 #[async_trait]
 pub(crate) trait Buses: Send + Sync {
-    /// The bus, as a process that starts now finds it.
+    /// Opens the bus as another process would.
     async fn open(&self) -> Arc<dyn EventBus> {
         self.open_signed(Signatures::default()).await
     }
-    /// The same, whose events are signed.
     async fn open_signed(&self, signatures: Signatures) -> Arc<dyn EventBus>;
 }
 
@@ -32,7 +31,7 @@ pub(crate) fn kafka_options(fixture: &KafkaFixture) -> KafkaOptions {
 #[async_trait]
 impl Buses for SqliteFixture {
     async fn open_signed(&self, signatures: Signatures) -> Arc<dyn EventBus> {
-        Arc::new(sqlite_bus(self).await.signed(signatures))
+        Arc::new(sqlite_bus(self).await.with_signatures(signatures))
     }
 }
 
@@ -40,6 +39,6 @@ impl Buses for SqliteFixture {
 impl Buses for KafkaFixture {
     async fn open_signed(&self, signatures: Signatures) -> Arc<dyn EventBus> {
         let bus = KafkaBus::open(kafka_options(self)).await;
-        Arc::new(bus.unwrap().signed(signatures))
+        Arc::new(bus.unwrap().with_signatures(signatures))
     }
 }

@@ -1,4 +1,4 @@
-//! Removes old notes from an inbox, once no event can come again that is noted there.
+//! Removes inbox entries whose events cannot be delivered again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,58 +7,58 @@ use storage::StoreError;
 use uuid::Uuid;
 
 use super::Inbox;
-use crate::{BusError, DeadLetters, EventBus, retention::before};
+use crate::{BusError, DeadLetters, EventBus, retention::cutoff};
 
-const PRUNE_EVERY: Duration = Duration::from_hours(1);
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Keeps an inbox small. A note goes after twice the time for which the bus keeps events, but not while one of the group's
-/// topics still has an event of that time: the group reads such an event again if its offsets are lost. The note of a parked
-/// event stays, because the event may be sent through again at any time. Clones are the same keeper: one of them runs.
+/// Removes an entry after twice the bus' retention, unless a topic of the group still has an event of that age: the
+/// group reads such an event again if its offsets are lost. The entry of a parked event stays, because the event may be
+/// redriven at any time. Run only one of the clones.
 #[derive(Clone)]
-pub struct InboxKeeper {
+pub struct InboxPruner {
     pub inbox: Arc<dyn Inbox>,
     pub bus: Arc<dyn EventBus>,
     pub group: &'static str,
-    /// All topics that there are.
+    /// All topics on the bus.
     pub topics: &'static [Topic],
     pub clock: Clock,
 }
 
-/// Why old notes are still there. It is tried again.
+/// Why entries were not removed. The next run tries again.
 #[derive(Debug, thiserror::Error)]
-pub enum KeeperError {
+pub enum PruneError {
     #[error("the store failed")]
     Store(#[from] StoreError),
     #[error("the bus failed")]
     Bus(#[from] BusError),
 }
 
-impl InboxKeeper {
-    /// Runs until the tasks are stopping: looks at first, and then every hour.
+impl InboxPruner {
+    /// Prunes at start and then every hour, until the tasks are stopping.
     pub async fn run(self, tasks: Tasks) {
         loop {
-            let tidied = tokio::select! {
-                tidied = self.tidy() => tidied,
+            let pruned = tokio::select! {
+                pruned = self.prune() => pruned,
                 () = tasks.stopping() => return,
             };
             let group = self.group;
-            match tidied {
-                Ok(notes) => tracing::debug!(group, notes, "removed old notes from the inbox"),
+            match pruned {
+                Ok(entries) => tracing::debug!(group, entries, "removed old entries of the inbox"),
                 Err(error) => tracing::warn!(
                     group,
                     error = chain(&error),
-                    "old notes of an inbox could not be removed"
+                    "old entries of the inbox could not be removed"
                 ),
             }
-            if !tasks.sleep(PRUNE_EVERY).await {
+            if !tasks.sleep(PRUNE_INTERVAL).await {
                 return;
             }
         }
     }
 
-    /// Removes the notes that are not needed any more; returns how many.
-    pub async fn tidy(&self) -> Result<u64, KeeperError> {
-        let before = before(&self.clock, self.bus.retention().saturating_mul(2));
+    /// Removes all entries that may go; returns how many.
+    pub async fn prune(&self) -> Result<u64, PruneError> {
+        let before = cutoff(&self.clock, self.bus.retention().saturating_mul(2));
         let letters = DeadLetters::new(self.bus.clone());
         let mut parked: Vec<Uuid> = Vec::new();
         for topic in self.topics.iter().filter(|topic| topic.groups.contains(&self.group)) {
@@ -72,7 +72,7 @@ impl InboxKeeper {
         loop {
             match self.inbox.prune(self.group, before, &parked).await? {
                 0 => return Ok(removed),
-                notes => removed += notes,
+                entries => removed += entries,
             }
         }
     }
