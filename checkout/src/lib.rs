@@ -13,7 +13,7 @@ pub mod store;
 use std::sync::Arc;
 
 use ::saga::Engine;
-use events::{EventBus, Relay, ServiceEvents, Wake};
+use events::{EventBus, Relay, ServiceEvents, RelayWaker};
 use proto::checkout::v1::checkout_service_server::CheckoutServiceServer;
 use runtime::{Runtime, Service, channel::Peer};
 use storage::OpenError;
@@ -37,7 +37,7 @@ pub async fn build(
     runtime: &Runtime,
 ) -> Result<Service, OpenError> {
     let store = store::open(&config.store, &runtime.points).await?;
-    let wake = Wake::default();
+    let wake = RelayWaker::default();
     let carts = Arc::new(peers::cart::GrpcCarts::new(peers.cart));
     let participants = saga::Participants {
         carts: carts.clone(),
@@ -51,6 +51,7 @@ pub async fn build(
         owner: config.owner.clone(),
     };
     let engine = Engine::new(parts, runtime);
+    engine.release_leases_of_earlier_run().await;
     let checkouts = app::Checkouts {
         engine: engine.clone(),
         records: store.records.clone(),

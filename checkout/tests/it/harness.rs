@@ -1,8 +1,8 @@
-//! Checkout without its interface and its databases: the use cases and the engine, over a journal in memory and a [`World`] of
-//! participants, on paused time. A test buys, lets things go wrong in the world, and asks for the verdict.
+//! The use cases and the engine over a journal in memory and [`FakePeers`], on paused time. A test makes purchases with
+//! faults, and then asserts that journal, ledger and outbox are consistent.
 
+mod consistency;
 mod records;
-mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,36 +11,36 @@ use checkout::{
         Checkouts,
         initiate_checkout::{InitiateError, Initiated},
     },
-    domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, Request, UserId},
+    domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, CheckoutRequest, UserId},
     saga::{CheckoutMachine, Participants, State},
 };
 use events::RelayWaker;
 use runtime::{Runtime, Tasks};
 use saga::{Engine, Filter, Journal, Parts, SagaId, State as _, journal::memory};
 
-use crate::world::World;
-use records::Records;
+use crate::fake_peers::FakePeers;
+use records::MemoryRecords;
 
 pub(crate) type MemoryJournal = memory::MemoryJournal<CheckoutMachine>;
 
-/// Longer than any saga takes here.
-pub(crate) const PATIENCE: Duration = Duration::from_hours(24);
-/// What is in the cart of a [`World`], all in all.
+/// Longer than any saga here takes.
+pub(crate) const TIMEOUT: Duration = Duration::from_hours(24);
+/// The total of the cart of [`FakePeers::new`].
 pub(crate) const TOTAL: i64 = 2250;
 
-/// The journal, the participants, and one life of the process that drives sagas.
+/// The journal, the peers, and one process that drives sagas.
 pub(crate) struct Harness {
-    pub(crate) world: Arc<World>,
+    pub(crate) peers: Arc<FakePeers>,
     pub(crate) journal: MemoryJournal,
     pub(crate) checkouts: Checkouts,
     pub(crate) runtime: Runtime,
-    /// They outlive the process.
+    /// Clients run on when the process stops.
     clients: Tasks,
 }
 
-/// A request with this key, of a customer of its own.
-pub(crate) fn request(key: &str) -> Request {
-    Request {
+/// A request with this key. Each key has its own customer.
+pub(crate) fn request(key: &str) -> CheckoutRequest {
+    CheckoutRequest {
         user: UserId::new(format!("user-of-{key}")).unwrap(),
         key: IdempotencyKey::new(key).unwrap(),
         method: PaymentMethod::new("pm_card_ok").unwrap(),
@@ -50,23 +50,31 @@ pub(crate) fn request(key: &str) -> Request {
     }
 }
 
-pub(crate) fn paid_with(key: &str, method: &str) -> Request {
-    Request {
+pub(crate) fn paid_with(key: &str, method: &str) -> CheckoutRequest {
+    CheckoutRequest {
         method: PaymentMethod::new(method).unwrap(),
+        ..request(key)
+    }
+}
+
+/// A request of the customer of the key `k`, under another key.
+pub(crate) fn by_same_customer(key: &str) -> CheckoutRequest {
+    CheckoutRequest {
+        user: request("k").user,
         ..request(key)
     }
 }
 
 impl Harness {
     pub(crate) fn new() -> Self {
-        Self::life("me", World::new(), MemoryJournal::default())
+        Self::process("me", FakePeers::new(), MemoryJournal::default())
     }
 
-    fn life(owner: &str, world: Arc<World>, journal: MemoryJournal) -> Self {
+    fn process(owner: &str, peers: Arc<FakePeers>, journal: MemoryJournal) -> Self {
         let participants = Participants {
-            carts: world.clone(),
-            stock: world.clone(),
-            payments: world.clone(),
+            carts: peers.clone(),
+            stock: peers.clone(),
+            payments: peers.clone(),
         };
         let parts = Parts {
             journal: Arc::new(journal.clone()),
@@ -77,12 +85,12 @@ impl Harness {
         let runtime = Runtime::system();
         let checkouts = Checkouts {
             engine: Engine::new(parts, &runtime),
-            records: Arc::new(Records(journal.clone())),
-            carts: world.clone(),
-            catalogue: world.clone(),
+            records: Arc::new(MemoryRecords(journal.clone())),
+            carts: peers.clone(),
+            catalogue: peers.clone(),
         };
         Self {
-            world,
+            peers,
             journal,
             checkouts,
             runtime,
@@ -90,41 +98,45 @@ impl Harness {
         }
     }
 
-    /// Another process, over the same journal and participants.
+    /// Another process over the same journal and peers.
     pub(crate) fn another(&self, owner: &str) -> Self {
-        Self::life(owner, self.world.clone(), self.journal.clone())
+        Self::process(owner, self.peers.clone(), self.journal.clone())
     }
 
-    /// Starts recovery, as a process does when it starts.
+    /// Starts recovery, as each process does at its start.
     pub(crate) fn recover(&self) {
         let engine = self.checkouts.engine.clone();
-        self.runtime.tasks.spawn(async move { engine.recover().await });
+        let start = async move {
+            engine.release_leases_of_earlier_run().await;
+            engine.recover().await;
+        };
+        self.runtime.tasks.spawn(start);
     }
 
-    /// Buys, however long that takes.
-    pub(crate) async fn initiate(&self, request: Request) -> Result<Initiated, InitiateError> {
-        self.checkouts.initiate(request, PATIENCE).await
+    /// Buys, and waits for the end.
+    pub(crate) async fn initiate(&self, request: CheckoutRequest) -> Result<Initiated, InitiateError> {
+        self.checkouts.initiate(request, TIMEOUT).await
     }
 
-    pub(crate) async fn buy(&self, request: Request) -> Checkout {
+    /// Buys with a new key.
+    pub(crate) async fn buy(&self, request: CheckoutRequest) -> Checkout {
         let initiated = self.initiate(request).await.unwrap();
         assert!(!initiated.replayed);
         initiated.checkout
     }
 
-    /// Starts to buy, in the background.
-    pub(crate) fn start_to_buy(&self, request: Request) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
+    /// Buys in the background.
+    pub(crate) fn spawn_purchase(&self, request: CheckoutRequest) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
         let checkouts = self.checkouts.clone();
         self.clients
-            .spawn(async move { checkouts.initiate(request, PATIENCE).await })
+            .spawn(async move { checkouts.initiate(request, TIMEOUT).await })
     }
 
     pub(crate) async fn checkouts(&self) -> Vec<Checkout> {
         self.list(false).await
     }
 
-    /// Those that somebody should look at.
-    pub(crate) async fn in_need(&self) -> Vec<Checkout> {
+    pub(crate) async fn needing_attention(&self) -> Vec<Checkout> {
         self.list(true).await
     }
 
@@ -149,33 +161,29 @@ impl Harness {
         history.into_iter().map(|entry| entry.state).collect()
     }
 
-    /// The checkout once this holds of it. Time is paused: the looks cost none.
-    pub(crate) async fn once(&self, id: CheckoutId, holds: impl Fn(&Checkout) -> bool) -> Checkout {
+    /// Polls until the checkout has ended. Time is paused, so polling takes no real time.
+    pub(crate) async fn wait_for_end(&self, id: CheckoutId) -> Checkout {
         let wait = async {
             loop {
                 let checkout = self.get(id).await;
-                if holds(&checkout) {
+                if checkout.state.is_terminal() {
                     break checkout;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap()
+        tokio::time::timeout(TIMEOUT, wait).await.unwrap()
     }
 
-    pub(crate) async fn ended(&self, id: CheckoutId) -> Checkout {
-        self.once(id, |checkout| checkout.state.is_terminal()).await
-    }
-
-    /// The only checkout there is.
-    pub(crate) async fn only(&self) -> Checkout {
+    /// Asserts that there is one checkout, and returns it.
+    pub(crate) async fn only_checkout(&self) -> Checkout {
         let mut all = self.checkouts().await;
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
 }
 
-/// The reason for which a checkout failed, by name.
+/// The name of the reason for which a checkout failed.
 pub(crate) fn reason(checkout: &Checkout) -> &'static str {
     let State::Failed(failure) = &checkout.state else {
         panic!("not failed: {}", checkout.state.name());

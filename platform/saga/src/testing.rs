@@ -1,5 +1,6 @@
-//! The suites that every saga runs through: its table, its journal on every engine, every call failed, repeated, its answer
-//! lost, and the process aborted at every point. For test binaries only: `saga::suites!(TripMachine);`.
+//! The suites that every saga must pass: its transition table; its journal on every database; each call failed,
+//! repeated, or with its answer lost; and the process aborted at every crash point. For test binaries:
+//! `saga::suites!(TripMachine);`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,12 +12,15 @@ pub mod contract;
 pub mod crash;
 pub mod faults;
 pub mod fixture;
-pub mod life;
+pub mod participants;
+pub mod recovery;
+pub mod run;
 pub mod table;
+pub mod waiting;
 
 use storage::Migrations;
 
-/// What all test suites have in common.
+/// For the macros of this crate.
 pub use ::testing as base;
 
 use crate::{
@@ -24,27 +28,27 @@ use crate::{
     saga::Signal,
 };
 
-/// What the suites need to know of a machine.
+/// Sample values of a machine for the suites.
 pub trait Sample: Machine {
-    /// The whole schema: the table, its history, the outbox, the signals.
+    /// The whole schema: sagas, history, outbox, signals.
     const SQLITE: Migrations;
     const POSTGRES: Migrations;
 
-    /// What a saga may be begun with; another number is other data.
+    /// The input of a saga. Each number gives different data.
     fn data(number: u32) -> Self::Data;
-    /// The states of a saga that ends well, from the first to the last.
-    fn way() -> Vec<Self::State>;
-    /// All other states, of which the last one is an end.
-    fn aside() -> Vec<Self::State>;
-    /// What participants may refuse, and why: a saga is played for each.
+    /// The states of a saga that succeeds, from the first to the last.
+    fn happy_path() -> Vec<Self::State>;
+    /// All other states. The last of them is final.
+    fn other_states() -> Vec<Self::State>;
+    /// The calls that participants may refuse, with a failure for each. The suites run one saga per refusal.
     fn refusals() -> Vec<(Self::Call, <Self::State as State>::Failure)>;
 
-    /// What a saga has learned that has come to this state.
-    fn after(data: Self::Data, _state: &Self::State) -> Self::Data {
+    /// The data of a saga once it has reached this state.
+    fn data_in(data: Self::Data, _state: &Self::State) -> Self::Data {
         data
     }
 
-    /// What the saga is told while it goes on.
+    /// The signals that are sent to a waiting saga.
     fn signals() -> Vec<Signal> {
         Vec::new()
     }
@@ -55,24 +59,57 @@ pub trait Sample: Machine {
 macro_rules! suites {
     ($machine:ty) => {
         #[test]
-        fn the_machine_takes_the_steps_that_it_says() {
+        fn the_machine_takes_exactly_the_steps_that_it_declares() {
             $crate::testing::table::is_sound::<$machine>();
         }
 
         $crate::journal_contract!($machine);
 
-        #[tokio::test(start_paused = true)]
-        async fn calls_that_fail_are_repeated_or_lose_their_answer_leave_the_end_as_it_was() {
-            $crate::testing::faults::of_every_call::<$machine>().await;
+        $crate::paused_cases! { $machine:
+            faults::{
+                faults_of_calls_do_not_change_how_a_saga_ends,
+            },
+            waiting::{
+                a_caller_gets_the_current_state_at_its_deadline_and_the_end_later,
+                a_caller_without_patience_gets_the_first_state_at_once,
+                a_caller_waits_on_while_the_journal_is_unavailable,
+                a_caller_sees_an_end_that_is_reached_in_another_process,
+                sagas_in_progress_finish_before_new_ones_begin,
+                a_saga_that_waits_for_a_retry_holds_no_permit,
+                a_cancelled_caller_leaves_no_saga_or_one_that_ends,
+                a_stopping_process_finishes_its_running_sagas,
+                a_stopping_process_releases_a_saga_that_waits_for_a_retry,
+            },
+            recovery::{
+                a_saga_left_in_any_state_is_resumed_at_once,
+                a_saga_left_in_any_state_is_resumed_when_its_lease_expires,
+                a_corrupt_saga_does_not_stop_the_others,
+                a_driver_that_stalls_in_any_call_changes_nothing_afterwards,
+                a_driver_with_an_old_fence_persists_nothing,
+                recovery_leaves_the_sagas_of_its_own_process_alone,
+            },
         }
 
         #[test]
-        fn a_process_that_aborts_anywhere_leaves_a_saga_that_the_next_one_ends() {
+        fn a_saga_is_finished_by_the_next_process_after_an_abort_at_any_point() {
             let this = concat!(
                 module_path!(),
-                "::a_process_that_aborts_anywhere_leaves_a_saga_that_the_next_one_ends"
+                "::a_saga_is_finished_by_the_next_process_after_an_abort_at_any_point"
             );
             $crate::testing::crash::at_every_point::<$machine>(this);
         }
+    };
+}
+
+/// A test with paused time for each case of these suites, for one machine.
+#[macro_export]
+macro_rules! paused_cases {
+    ($machine:ty: $($suite:ident::{$($case:ident,)*},)*) => {
+        $($(
+            #[tokio::test(start_paused = true)]
+            async fn $case() {
+                $crate::testing::$suite::$case::<$machine>().await;
+            }
+        )*)*
     };
 }

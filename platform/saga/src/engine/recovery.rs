@@ -1,10 +1,10 @@
-//! Takes up sagas whose driver is gone, and those whose wait is over.
+//! Recovery: resumes sagas whose driver died, and sagas whose wait is over.
 
 use std::time::Duration;
 
 use runtime::{
     RequestContext,
-    telemetry::{about, chain},
+    telemetry::{chain, record_subject},
 };
 use tracing::Instrument;
 
@@ -14,32 +14,37 @@ use crate::{
     machine::{Machine, State},
 };
 
-const EVERY: Duration = Duration::from_secs(1);
-/// Sagas that are taken up at once, at most.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The most sagas that one claim takes.
 const BATCH: u32 = 100;
 
 impl<M: Machine> Engine<M> {
-    /// Runs until the tasks are stopping: at start, and then every second, claims whatever is due and drives it.
-    pub async fn recover(&self) {
-        // What an earlier life of this process drove, if it had the same name, is due now: nobody else drives it.
-        while let Err(error) = self.journal.release_all(&self.lease.owner).await {
-            tracing::warn!(error = chain(&error), "the journal cannot be read; trying again");
-            if !self.tasks.sleep(EVERY).await {
-                return;
-            }
+    /// Releases the leases that an earlier run of this process left behind, so that its sagas need not wait until they
+    /// expire. Owner names are unique among live processes. Call this before the first saga begins: afterwards, it would
+    /// release the leases of this run.
+    pub async fn release_leases_of_earlier_run(&self) {
+        if let Err(error) = self.journal.release_all(&self.lease.owner).await {
+            tracing::warn!(
+                error = chain(&error),
+                "the leases of an earlier run were not released and have to expire"
+            );
         }
+    }
+
+    /// Claims and drives what is due: at start, every second, and after each signal, until the tasks are stopping.
+    pub async fn recover(&self) {
         loop {
-            // No more than can be driven now: a saga that waits for a permit would be claimed again when its lease runs out.
+            // Claims no more sagas than there are permits: the lease of a saga that waits for a permit could expire.
             match self
                 .journal
                 .claim_due(&self.lease, self.free_permits().min(BATCH))
                 .await
             {
-                Ok(claimed) => claimed.into_iter().for_each(|claimed| self.take_up(claimed)),
+                Ok(claimed) => claimed.into_iter().for_each(|claimed| self.resume(claimed)),
                 Err(error) => tracing::warn!(error = chain(&error), "no sagas could be claimed; trying again"),
             }
             let is_stopping = tokio::select! {
-                slept = self.tasks.sleep(EVERY) => !slept,
+                slept = self.tasks.sleep(INTERVAL) => !slept,
                 () = self.due.notified() => self.tasks.is_stopping(),
             };
             if is_stopping {
@@ -48,15 +53,15 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Drives a saga under the request that began it.
-    fn take_up(&self, claimed: Claimed<M>) {
+    /// Drives a saga in the context of the request that began it.
+    fn resume(&self, claimed: Claimed<M>) {
         let engine = self.clone();
         let context = claimed.saga.context.clone();
         let context = context.unwrap_or_else(|| RequestContext::new(&self.ids));
         let span = context.span();
         let work = async move {
-            about(M::KIND, &claimed.saga.id);
-            tracing::info!(state = claimed.saga.state.name(), "taking up a saga");
+            record_subject(M::KIND, &claimed.saga.id);
+            tracing::info!(state = claimed.saga.state.name(), "resuming a saga");
             let permit = engine.permit().await;
             engine.drive(claimed, permit).await;
         };

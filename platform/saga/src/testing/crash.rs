@@ -1,4 +1,4 @@
-//! Processes that abort at every point that a saga passes.
+//! Aborts the process at every crash point that a saga passes.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use storage::{Sqlite, SqliteOptions};
 
 use super::{
     Sample,
-    life::{Books, expected, live},
+    run::{Participants, expected, run_to_end},
 };
 use crate::journal::sqlite::SqliteJournal;
 
@@ -21,26 +21,25 @@ const DIRECTORY: &str = "SAGA_TEST_DIRECTORY";
 const ABORT_AT: &str = "SAGA_TEST_ABORT_AT";
 const REFUSAL: &str = "SAGA_TEST_REFUSAL";
 const TRACE: &str = "points";
-/// Every saga begins, ends, and is looked for at a start: before and after each of these commits there is a point.
-const LEAST: usize = 6;
+/// The commits of begin, end and `release_all`, with a point before and after each.
+const MIN_POINTS: usize = 6;
 
-/// For one saga that goes well and one for each refusal: lets a process live once, to the end of the saga, and notes the points
-/// that it passes. Then, for each of these: lets a new one live until it aborts there, and another one, on what the first has
-/// left, to its end.
+/// For a saga that succeeds, and for each refusal: runs a process to the end of the saga and traces its crash points.
+/// Then, for each point: runs a process that aborts there, and a second process on the same data to the end.
 ///
-/// The process is this test, which the harness knows by this name.
+/// The process is this test binary, limited to the test of this name.
 ///
 /// # Panics
 /// When a process does not abort where it should, or a saga does not end as the machine says, with each effect once.
 #[allow(
     clippy::disallowed_methods,
-    reason = "the process that is to abort is told so by its parent, not by a configuration"
+    reason = "the parent tells the process by environment variables where to abort"
 )]
 pub fn at_every_point<M: Sample>(test: &str) {
     let test = test.split_once("::").map_or(test, |(_, name)| name);
     if let Some(directory) = env::var_os(DIRECTORY).map(PathBuf::from) {
         let refusal = env::var(REFUSAL).unwrap().parse::<usize>().unwrap();
-        return one_life::<M>(&directory, env::var(ABORT_AT).ok(), refusal);
+        return run_once::<M>(&directory, env::var(ABORT_AT).ok(), refusal);
     }
     for refusal in 0..=M::refusals().len() {
         let process = |directory: &Path, abort_at: Option<&str>| {
@@ -63,7 +62,7 @@ pub fn at_every_point<M: Sample>(test: &str) {
         );
         let trace = fs::read_to_string(first.path().join(TRACE)).unwrap();
         let points: BTreeSet<_> = trace.lines().collect();
-        assert!(points.len() >= LEAST, "refusal {refusal}: {points:?}");
+        assert!(points.len() >= MIN_POINTS, "refusal {refusal}: {points:?}");
         for point in &points {
             let directory = tempfile::tempdir().unwrap();
             let aborted = process(directory.path(), Some(point));
@@ -80,21 +79,21 @@ pub fn at_every_point<M: Sample>(test: &str) {
     }
 }
 
-/// Plays a saga on what is in this directory, and judges it.
-fn one_life<M: Sample>(directory: &Path, abort_at: Option<String>, refusal: usize) {
+/// Runs a saga on the data in this directory, and checks its end and its effects.
+fn run_once<M: Sample>(directory: &Path, abort_at: Option<String>, refusal: usize) {
     let points = Points::armed(abort_at, Some(&directory.join(TRACE))).unwrap();
-    let books = Arc::new(Books::<M> {
-        file: directory.join("books"),
-        refuses: refusal.checked_sub(1).map(|nth| M::refusals().swap_remove(nth)),
+    let participants = Arc::new(Participants::<M> {
+        file: directory.join("effects"),
+        refusal: refusal.checked_sub(1).map(|nth| M::refusals().swap_remove(nth)),
     });
-    let played = async {
+    let run = async {
         let options = SqliteOptions {
             path: &directory.join("sagas.db"),
             migrations: M::SQLITE,
             points: &points,
         };
         let db = Sqlite::open(options).await.unwrap();
-        live(Arc::new(SqliteJournal::new(db)), books.clone()).await
+        run_to_end(Arc::new(SqliteJournal::new(db)), participants.clone()).await
     };
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let ended = { runtime }
@@ -102,6 +101,6 @@ fn one_life<M: Sample>(directory: &Path, abort_at: Option<String>, refusal: usiz
         .enable_all()
         .build()
         .unwrap()
-        .block_on(played);
-    assert_eq!((ended, books.effects()), expected::<M>(&books.refuses));
+        .block_on(run);
+    assert_eq!((ended, participants.effects()), expected::<M>(&participants.refusal));
 }

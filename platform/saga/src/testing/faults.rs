@@ -1,4 +1,4 @@
-//! Calls that go wrong, for the sagas of any machine.
+//! Injects faults into the calls of a saga.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     Sample,
-    life::{Books, expected, live},
+    run::{Participants, expected, run_to_end},
 };
 use crate::{
     journal::memory::MemoryJournal,
@@ -18,7 +18,7 @@ use crate::{
     saga::Saga,
 };
 
-/// What goes wrong with one call.
+/// A fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     NeverArrives,
@@ -30,14 +30,14 @@ impl Fault {
     pub const ALL: [Self; 3] = [Self::NeverArrives, Self::AnswerLost, Self::Twice];
 }
 
-/// Calls to participants, of which some go wrong.
+/// Participants with injected faults.
 pub struct Faulty<M: Machine> {
     inner: Arc<dyn Calls<M>>,
     script: Mutex<VecDeque<Option<Fault>>>,
 }
 
 impl<M: Machine> Faulty<M> {
-    /// What happens to the next calls, in order. Nothing goes wrong with those behind them.
+    /// `script` has the faults of the next calls, in order. Later calls have none.
     pub fn new(inner: Arc<dyn Calls<M>>, script: impl IntoIterator<Item = Option<Fault>>) -> Arc<Self> {
         Arc::new(Self {
             inner,
@@ -65,24 +65,25 @@ impl<M: Machine> Calls<M> for Faulty<M> {
     }
 }
 
-/// Plays a saga for each refusal with each of its calls failed, repeated, or its answer lost, once and again.
+/// Runs a saga without and with each refusal, for each fault of each of its calls, once and several times in a row.
 ///
 /// # Panics
-/// When one does not end as the machine says, with each effect once.
-pub async fn of_every_call<M: Sample>() {
-    for refuses in once(None).chain(M::refusals().into_iter().map(Some)) {
-        let (end, effects) = expected::<M>(&refuses);
+/// If a saga does not end as the machine says, with each effect once.
+pub async fn faults_of_calls_do_not_change_how_a_saga_ends<M: Sample>() {
+    for refusal in once(None).chain(M::refusals().into_iter().map(Some)) {
+        let (end, effects) = expected::<M>(&refusal);
         for (nth, times) in (0..=effects.len()).flat_map(|nth| [1, 2, 5].map(|times| (nth, times))) {
             for fault in Fault::ALL {
-                let what = format!("{refuses:?}: {fault:?} of call {nth}, {times} times");
+                let case = format!("{refusal:?}: {fault:?} of call {nth}, {times} times");
                 let folder = tempfile::tempdir().unwrap();
-                let books = Arc::new(Books::<M> {
-                    file: folder.path().join("books"),
-                    refuses: refuses.clone(),
+                let participants = Arc::new(Participants::<M> {
+                    file: folder.path().join("effects"),
+                    refusal: refusal.clone(),
                 });
                 let script = [vec![None; nth], vec![Some(fault); times]].concat();
-                let ended = live(Arc::new(MemoryJournal::default()), Faulty::new(books.clone(), script)).await;
-                assert_eq!((&ended, books.effects()), (&end, effects.clone()), "{what}");
+                let calls = Faulty::new(participants.clone(), script);
+                let ended = run_to_end(Arc::new(MemoryJournal::default()), calls).await;
+                assert_eq!((&ended, participants.effects()), (&end, effects.clone()), "{case}");
             }
         }
     }

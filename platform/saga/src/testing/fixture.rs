@@ -1,4 +1,4 @@
-//! Journals to be tested, and sagas to put into them.
+//! Journals under test on each database, and sagas to put into them.
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
@@ -13,55 +13,55 @@ use uuid::Uuid;
 use super::Sample;
 use crate::{
     journal::{
-        Begun, Claimed, Journal, Lease, Record, Retry, Then, memory::MemoryJournal, postgres::PostgresJournal,
+        Begun, Claimed, Continuation, Journal, Lease, Record, Retry, memory::MemoryJournal, postgres::PostgresJournal,
         sqlite::SqliteJournal,
     },
     machine::{Machine, State},
     saga::{Fence, Saga, SagaId},
 };
 
-/// Journals of a machine's sagas at one place, to be opened, looked into and spoilt.
+/// One database with the journal of a machine.
 #[async_trait]
 pub trait Journals<M: Sample>: Send + Sync {
-    /// The journal, as a process that starts now opens it.
+    /// Opens the journal as another process would.
     async fn open(&self) -> Arc<dyn Journal<M>>;
 
     /// The ids of the events in the outbox, in order.
     async fn outbox(&self) -> Vec<Uuid>;
 
-    /// Makes a saga's row one that cannot be read.
-    async fn spoil(&self, id: SagaId);
+    /// Makes the row of a saga unreadable.
+    async fn corrupt(&self, id: SagaId);
 }
 
-/// A place for the sagas of a machine.
-pub struct At<M, P> {
-    place: P,
+/// A fixture of a database, for the sagas of a machine.
+pub struct JournalFixture<M, F> {
+    fixture: F,
     machine: PhantomData<fn() -> M>,
 }
 
-pub type InFile<M> = At<M, SqliteFixture>;
-pub type InSchema<M> = At<M, PostgresFixture>;
-pub type InMemory<M> = At<M, MemoryFixture<MemoryJournal<M>>>;
+pub type SqliteJournals<M> = JournalFixture<M, SqliteFixture>;
+pub type PostgresJournals<M> = JournalFixture<M, PostgresFixture>;
+pub type MemoryJournals<M> = JournalFixture<M, MemoryFixture<MemoryJournal<M>>>;
 
-impl<M, P: Fixture> Fixture for At<M, P> {
+impl<M, F: Fixture> Fixture for JournalFixture<M, F> {
     fn new() -> Option<Self> {
         Some(Self {
-            place: P::new()?,
+            fixture: F::new()?,
             machine: PhantomData,
         })
     }
 
     async fn close(self) {
-        self.place.close().await;
+        self.fixture.close().await;
     }
 }
 
 const FILE: &str = "sagas.db";
 
-impl<M: Sample> InFile<M> {
+impl<M: Sample> SqliteJournals<M> {
     async fn db(&self) -> Sqlite {
         let options = SqliteOptions {
-            path: &self.place.file(FILE),
+            path: &self.fixture.file(FILE),
             migrations: M::SQLITE,
             points: &Points::none(),
         };
@@ -70,7 +70,7 @@ impl<M: Sample> InFile<M> {
 }
 
 #[async_trait]
-impl<M: Sample> Journals<M> for InFile<M> {
+impl<M: Sample> Journals<M> for SqliteJournals<M> {
     async fn open(&self) -> Arc<dyn Journal<M>> {
         Arc::new(SqliteJournal::new(self.db().await))
     }
@@ -79,16 +79,16 @@ impl<M: Sample> Journals<M> for InFile<M> {
         pending(&SqliteOutbox(self.db().await)).await
     }
 
-    async fn spoil(&self, id: SagaId) {
-        self.place.execute(FILE, &spoils::<M>(id)).await;
+    async fn corrupt(&self, id: SagaId) {
+        self.fixture.execute(FILE, &corrupting_sql::<M>(id)).await;
     }
 }
 
-impl<M: Sample> InSchema<M> {
+impl<M: Sample> PostgresJournals<M> {
     async fn db(&self) -> Postgres {
         let options = PostgresOptions {
-            address: &self.place.address(),
-            schema: &self.place.schema,
+            address: &self.fixture.address(),
+            schema: &self.fixture.schema,
             migrations: M::POSTGRES,
             points: &Points::none(),
         };
@@ -97,7 +97,7 @@ impl<M: Sample> InSchema<M> {
 }
 
 #[async_trait]
-impl<M: Sample> Journals<M> for InSchema<M> {
+impl<M: Sample> Journals<M> for PostgresJournals<M> {
     async fn open(&self) -> Arc<dyn Journal<M>> {
         Arc::new(PostgresJournal::new(self.db().await))
     }
@@ -106,23 +106,23 @@ impl<M: Sample> Journals<M> for InSchema<M> {
         pending(&PostgresOutbox(self.db().await)).await
     }
 
-    async fn spoil(&self, id: SagaId) {
-        self.place.execute(&spoils::<M>(id)).await;
+    async fn corrupt(&self, id: SagaId) {
+        self.fixture.execute(&corrupting_sql::<M>(id)).await;
     }
 }
 
 #[async_trait]
-impl<M: Sample> Journals<M> for InMemory<M> {
+impl<M: Sample> Journals<M> for MemoryJournals<M> {
     async fn open(&self) -> Arc<dyn Journal<M>> {
-        Arc::new(self.place.0.clone())
+        Arc::new(self.fixture.0.clone())
     }
 
     async fn outbox(&self) -> Vec<Uuid> {
-        self.place.0.outbox().iter().map(|event| event.id).collect()
+        self.fixture.0.outbox().iter().map(|event| event.id).collect()
     }
 
-    async fn spoil(&self, id: SagaId) {
-        self.place.0.spoil(id);
+    async fn corrupt(&self, id: SagaId) {
+        self.fixture.0.corrupt(id);
     }
 }
 
@@ -132,16 +132,15 @@ async fn pending(outbox: &dyn Outbox) -> Vec<Uuid> {
     pending.iter().map(|row| id(&row.message)).collect()
 }
 
-fn spoils<M: Sample>(id: SagaId) -> String {
-    format!("UPDATE {} SET state = 'SPOILT' WHERE id = '{id}'", M::TABLE.name)
+fn corrupting_sql<M: Sample>(id: SagaId) -> String {
+    format!("UPDATE {} SET state = 'CORRUPT' WHERE id = '{id}'", M::TABLE.name)
 }
 
 pub const HOUR: Duration = Duration::from_hours(1);
 pub const NO_TIME: Duration = Duration::ZERO;
-/// When sagas begin here, in milliseconds since 1970.
+/// When the sagas of these tests begin, in milliseconds since 1970.
 pub const BEGAN: i64 = 1_700_000_000_123;
 
-/// A lease of an owner, which ends after this long.
 pub fn lease(owner: &str, ttl: Duration) -> Lease {
     Lease {
         owner: owner.to_owned(),
@@ -153,14 +152,14 @@ pub fn at(millisecond: i64) -> Timestamp {
     Timestamp::from_millisecond(millisecond).unwrap()
 }
 
-/// A saga of this scope that is about to begin.
+/// A new saga of this scope, not stored yet.
 pub fn new<M: Sample>(scope: &str) -> Saga<M> {
     let ids = Ids::random();
     Saga {
         id: SagaId(ids.next()),
         scope: scope.to_owned(),
         fingerprint: "what the key stands for".to_owned(),
-        state: M::way().remove(0),
+        state: M::happy_path().remove(0),
         data: M::data(1),
         created_at: at(BEGAN),
         updated_at: at(BEGAN),
@@ -171,7 +170,7 @@ pub fn new<M: Sample>(scope: &str) -> Saga<M> {
     }
 }
 
-/// Begins a saga of this key, on a lease that ends after `ttl`.
+/// Begins a saga with this key, leased to the owner `me`.
 pub async fn begun<M: Sample>(journal: &dyn Journal<M>, key: &str, ttl: Duration) -> Claimed<M> {
     let saga = new("user-1");
     match journal.begin(&saga, key, &lease("me", ttl)).await.unwrap() {
@@ -180,14 +179,14 @@ pub async fn begun<M: Sample>(journal: &dyn Journal<M>, key: &str, ttl: Duration
     }
 }
 
-/// A record of these steps, a second apart.
+/// A record of these steps, one second apart.
 pub fn steps<M: Sample>(states: impl IntoIterator<Item = M::State>) -> Record<M> {
     let step = |(second, state): (i64, M::State)| {
         let detail = format!("now {}", state.name());
         (state, at(BEGAN + second * 1000), detail)
     };
     let steps: Vec<_> = (1..).zip(states).map(step).collect();
-    let learned = |data, (state, ..): &(M::State, Timestamp, String)| M::after(data, state);
+    let learned = |data, (state, ..): &(M::State, Timestamp, String)| M::data_in(data, state);
     let data = steps.iter().fold(M::data(1), learned);
     Record {
         steps,
@@ -198,7 +197,7 @@ pub fn steps<M: Sample>(states: impl IntoIterator<Item = M::State>) -> Record<M>
 /// A record of an attempt without a known outcome.
 pub fn retry<M: Sample>(after: Duration, attempts: u32, needs_attention: bool) -> Record<M> {
     Record {
-        then: Then::Retry(Retry {
+        continuation: Continuation::Retry(Retry {
             after,
             attempts,
             needs_attention,
@@ -207,7 +206,7 @@ pub fn retry<M: Sample>(after: Duration, attempts: u32, needs_attention: bool) -
     }
 }
 
-/// An event that tells of a saga.
+/// An event about a saga.
 pub fn event<M: Machine>(saga: &Saga<M>) -> Event {
     let ids = Ids::random();
     Event {
@@ -222,7 +221,7 @@ pub fn event<M: Machine>(saga: &Saga<M>) -> Event {
     }
 }
 
-/// The saga as a driver has it after it persisted this.
+/// Persists a record; returns the saga as its driver then has it.
 pub async fn driven<M: Sample>(journal: &dyn Journal<M>, claimed: Claimed<M>, record: &Record<M>) -> Claimed<M> {
     let version = journal.record(&claimed, record, &lease("me", HOUR)).await.unwrap();
     let (saga, _) = journal.get(claimed.saga.id, None).await.unwrap().unwrap();
@@ -248,17 +247,17 @@ pub fn last_but_ends<M: Sample>(states: Vec<M::State>) -> M::State {
     unfinished.next_back().unwrap()
 }
 
-/// An end without success.
+/// A final state without success.
 pub fn bad_end<M: Sample>() -> M::State {
-    M::aside().pop().unwrap()
+    M::other_states().pop().unwrap()
 }
 
-/// The end of one that goes well.
+/// The final state of a saga that succeeds.
 pub fn good_end<M: Sample>() -> M::State {
-    M::way().pop().unwrap()
+    M::happy_path().pop().unwrap()
 }
 
-/// The state behind the first one.
+/// The second state of a saga that succeeds.
 pub fn second<M: Sample>() -> M::State {
-    M::way().swap_remove(1)
+    M::happy_path().swap_remove(1)
 }

@@ -1,16 +1,15 @@
-//! What holds for the table of every machine.
+//! Checks the transition table of a machine.
 
 use std::collections::BTreeSet;
 
 use super::Sample;
 use crate::machine::{Next, Outcome, State};
 
-/// Fails unless the steps that the machine says it takes are those that it takes, states survive storage, and ends end.
-///
 /// # Panics
-/// If they do not.
+/// Unless the machine takes exactly the steps that it declares, each state survives storage, the declared final states
+/// are final, and an unknown outcome changes no state.
 pub fn is_sound<M: Sample>() {
-    let states = [M::way(), M::aside()].concat();
+    let states = [M::happy_path(), M::other_states()].concat();
     let failures: Vec<_> = states.iter().filter_map(|state| state.failure().cloned()).collect();
     let mut taken = BTreeSet::new();
     for state in &states {
@@ -19,7 +18,7 @@ pub fn is_sound<M: Sample>() {
             M::State::from_parts(name, state.failure().cloned()).as_ref(),
             Some(state)
         );
-        let next = M::next(state, &M::after(M::data(1), state));
+        let next = M::next(state, &M::data_in(M::data(1), state));
         assert_eq!(matches!(next, Next::End), M::TABLE.ends.contains(&name), "{name}");
         let mut to: Vec<M::State> = match next {
             Next::Record(intent) => vec![intent],
@@ -33,15 +32,15 @@ pub fn is_sound<M: Sample>() {
                     .collect()
             }
         };
-        to.extend(M::signals().iter().filter_map(|signal| M::signalled(state, signal)));
+        to.extend(M::signals().iter().filter_map(|signal| M::on_signal(state, signal)));
         taken.extend(to.iter().map(State::name).filter(|to| *to != name).map(|to| (name, to)));
         assert_eq!(
             M::apply(state.clone(), Outcome::Unknown),
             *state,
-            "an unknown outcome moves nothing"
+            "an unknown outcome changes nothing"
         );
     }
     let of_version = M::STEPS.iter().filter(|(version, _)| *version == M::VERSION);
-    let said: BTreeSet<_> = of_version.flat_map(|(_, steps)| steps.iter().copied()).collect();
-    assert_eq!(taken, said, "the steps of {}", M::KIND);
+    let declared: BTreeSet<_> = of_version.flat_map(|(_, steps)| steps.iter().copied()).collect();
+    assert_eq!(taken, declared, "the steps of {}", M::KIND);
 }

@@ -1,4 +1,4 @@
-//! Who may drive a saga, and for how long.
+//! Claims and leases.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ pub(super) async fn claim<M: Machine>(journal: &dyn Journal<M>) -> Vec<Claimed<M
     journal.claim_due(&lease("other", HOUR), 100).await.unwrap()
 }
 
-/// Claims until there is something to claim.
+/// Repeats the claim until something is due.
 pub(super) async fn claim_when_due<M: Machine>(journal: &dyn Journal<M>) -> Vec<Claimed<M>> {
     let due = async {
         loop {
@@ -39,7 +39,7 @@ pub(super) async fn claim_when_due<M: Machine>(journal: &dyn Journal<M>) -> Vec<
     tokio::time::timeout(Duration::from_secs(30), due).await.unwrap()
 }
 
-pub async fn only_sagas_that_are_due_and_have_no_owner_are_claimed<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn only_due_sagas_without_a_live_lease_are_claimed<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     assert!(claim(journal.as_ref()).await.is_empty());
     begun(journal.as_ref(), "owned", HOUR).await;
@@ -51,7 +51,7 @@ pub async fn only_sagas_that_are_due_and_have_no_owner_are_claimed<M: Sample>(fi
             .unwrap();
     }
     let mut free = BTreeMap::new();
-    let states = [M::way().split_off(1), M::aside()].concat();
+    let states = [M::happy_path().split_off(1), M::other_states()].concat();
     for state in states
         .into_iter()
         .filter(|state| !M::TABLE.ends.contains(&state.name()))
@@ -75,7 +75,7 @@ pub async fn only_sagas_that_are_due_and_have_no_owner_are_claimed<M: Sample>(fi
     assert!(claim(journal.as_ref()).await.is_empty(), "they have an owner now");
 }
 
-pub async fn a_saga_that_is_to_be_tried_later_is_not_due_before<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_saga_is_not_due_before_its_retry<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let later = begun(journal.as_ref(), "later", NO_TIME).await;
     let soon = begun(journal.as_ref(), "soon", NO_TIME).await;
@@ -87,9 +87,7 @@ pub async fn a_saga_that_is_to_be_tried_later_is_not_due_before<M: Sample>(fixtu
     assert_eq!((claimed[0].saga.id, claimed[0].saga.attempts), (soon.saga.id, 1));
 }
 
-pub async fn a_lease_is_measured_by_the_clock_of_the_store_however_wrong_that_of_the_service_is<M: Sample>(
-    fixture: &dyn Journals<M>,
-) {
+pub async fn leases_expire_by_the_clock_of_the_store_not_of_the_service<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let now = Clock::system().now();
     let begin = async |key: &str, now: Timestamp, ttl| {
@@ -134,7 +132,7 @@ pub async fn a_claim_takes_no_more_than_its_limit<M: Sample>(fixture: &dyn Journ
     }
 }
 
-pub async fn sixty_four_racing_claims_take_each_saga_once<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn sixty_four_concurrent_claims_take_each_saga_once<M: Sample>(fixture: &dyn Journals<M>) {
     let replicas = [fixture.open().await, fixture.open().await];
     for n in 0..20 {
         begun(replicas[0].as_ref(), &format!("k{n}"), NO_TIME).await;
@@ -146,13 +144,13 @@ pub async fn sixty_four_racing_claims_take_each_saga_once<M: Sample>(fixture: &d
     let claimed = join_all(claims).await.concat();
     let ids: BTreeSet<_> = claimed.iter().map(|claim| claim.saga.id).collect();
     assert_eq!((claimed.len(), ids.len()), (20, 20));
-    // Whoever was told that it has one does have it.
+    // Each claim is real: its owner can persist a record.
     for claim in claimed {
         driven(replicas[1].as_ref(), claim, &steps([second::<M>()])).await;
     }
 }
 
-pub async fn a_claim_and_a_record_of_one_saga_at_once_leave_it_with_one_owner<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_concurrent_claim_and_record_leave_one_owner<M: Sample>(fixture: &dyn Journals<M>) {
     let replicas = [fixture.open().await, fixture.open().await];
     let mut old = Vec::new();
     for n in 0..32 {
@@ -180,7 +178,7 @@ pub async fn a_claim_and_a_record_of_one_saga_at_once_leave_it_with_one_owner<M:
     }
 }
 
-pub async fn a_lease_that_is_given_back_lets_its_saga_be_claimed_at_once<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_saga_with_a_released_lease_is_claimed_at_once<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let claimed = begun(journal.as_ref(), "k", HOUR).await;
     let over = lease("me", NO_TIME);
@@ -192,7 +190,7 @@ pub async fn a_lease_that_is_given_back_lets_its_saga_be_claimed_at_once<M: Samp
     assert_eq!((taken[0].saga.id, taken[0].saga.attempts), (claimed.saga.id, 3));
 }
 
-pub async fn releasing_all_leases_of_an_owner_touches_its_unfinished_sagas_alone<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn releasing_the_leases_of_an_owner_affects_only_its_unfinished_sagas<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let mine = begun(journal.as_ref(), "mine", HOUR).await;
     let waiting = begun(journal.as_ref(), "waiting", HOUR).await;
@@ -213,14 +211,14 @@ pub async fn releasing_all_leases_of_an_owner_touches_its_unfinished_sagas_alone
     assert_eq!(claim(journal.as_ref()).await[0].saga.id, theirs.id);
 }
 
-pub async fn a_row_that_cannot_be_read_does_not_stop_the_others<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_corrupt_row_does_not_stop_claims_of_other_sagas<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
-    let spoilt = begun(journal.as_ref(), "spoilt", NO_TIME).await;
+    let corrupt = begun(journal.as_ref(), "corrupt", NO_TIME).await;
     let sound = begun(journal.as_ref(), "sound", NO_TIME).await;
-    fixture.spoil(spoilt.saga.id).await;
+    fixture.corrupt(corrupt.saga.id).await;
     let claimed = claim(journal.as_ref()).await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].saga, sound.saga);
-    assert!(journal.get(spoilt.saga.id, None).await.is_err());
+    assert!(journal.get(corrupt.saga.id, None).await.is_err());
     assert!(journal.get(sound.saga.id, None).await.is_ok());
 }

@@ -21,7 +21,7 @@ async fn ids<M: Machine>(journal: &dyn Journal<M>, filter: Filter) -> Vec<SagaId
     found.into_iter().map(|saga| saga.id).collect()
 }
 
-pub async fn lists_come_in_pages_oldest_first<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn lists_are_paged_oldest_first<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     assert_eq!(journal.list(ALL).await.unwrap(), []);
     let mut begun_ids = Vec::new();
@@ -42,9 +42,9 @@ pub async fn lists_come_in_pages_oldest_first<M: Sample>(fixture: &dyn Journals<
     assert_eq!(ids(journal.as_ref(), Filter { limit: 0, ..ALL }).await, []);
 }
 
-pub async fn lists_are_filtered_by_status_and_by_need_of_attention<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn lists_are_filtered_by_status_and_attention<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
-    let all = [M::way().split_off(1), M::aside()].concat();
+    let all = [M::happy_path().split_off(1), M::other_states()].concat();
     let mut listed = Vec::new();
     for state in all {
         let claimed = begun(journal.as_ref(), state.name(), HOUR).await;
@@ -75,13 +75,13 @@ pub async fn lists_are_filtered_by_status_and_by_need_of_attention<M: Sample>(fi
     assert_eq!(ids(journal.as_ref(), ended).await, []);
 }
 
-pub async fn a_row_that_cannot_be_read_leaves_the_rest_of_the_list<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_corrupt_row_is_left_out_of_lists<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let mut sound = Vec::new();
     for n in 0..6 {
         let id = begun(journal.as_ref(), &format!("k{n}"), HOUR).await.saga.id;
         if n % 2 == 0 {
-            fixture.spoil(id).await;
+            fixture.corrupt(id).await;
         } else {
             sound.push(id);
         }

@@ -1,4 +1,4 @@
-//! What drivers persist.
+//! Records: what drivers persist.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +17,11 @@ use crate::{
     },
 };
 
-pub async fn a_record_moves_the_saga_and_its_history_on<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_record_updates_the_saga_and_appends_to_its_history<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let began = begun(journal.as_ref(), "k", HOUR).await;
     let id = began.saga.id;
-    let way = M::way();
+    let way = M::happy_path();
     let (middle, end) = way[1..].split_at(way.len() - 2);
     let moved = driven(journal.as_ref(), began, &steps(middle.to_vec())).await;
     let steps_taken = i64::try_from(middle.len()).unwrap();
@@ -31,7 +31,7 @@ pub async fn a_record_moves_the_saga_and_its_history_on<M: Sample>(fixture: &dyn
     );
     assert_eq!(moved.saga.updated_at, at(BEGAN + steps_taken * 1000));
     let mut last = steps(end.to_vec());
-    last.data = M::after(moved.saga.data.clone(), &end[0]);
+    last.data = M::data_in(moved.saga.data.clone(), &end[0]);
     let done = driven(journal.as_ref(), moved, &last).await.saga;
     assert_eq!(
         (done.version, done.has_ended(), done.created_at),
@@ -46,8 +46,8 @@ pub async fn a_record_moves_the_saga_and_its_history_on<M: Sample>(fixture: &dyn
     assert_eq!((entries[1].at, entries[1].detail.clone()), second);
 }
 
-/// That this cannot be persisted, and that nothing is.
-async fn assert_lost<M: Sample>(fixture: &dyn Journals<M>, claimed: &Claimed<M>, record: &Record<M>) {
+/// Asserts that the record is a conflict and changes nothing.
+async fn assert_conflict<M: Sample>(fixture: &dyn Journals<M>, claimed: &Claimed<M>, record: &Record<M>) {
     let journal = fixture.open().await;
     let (before, outbox) = (
         journal.get(claimed.saga.id, None).await.unwrap(),
@@ -59,17 +59,17 @@ async fn assert_lost<M: Sample>(fixture: &dyn Journals<M>, claimed: &Claimed<M>,
     assert_eq!(fixture.outbox().await, outbox);
 }
 
-pub async fn a_record_of_an_old_version_is_a_conflict_and_writes_nothing<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_record_with_an_old_version_conflicts_and_writes_nothing<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let old = begun(journal.as_ref(), "k", HOUR).await;
     driven(journal.as_ref(), old.clone(), &steps([second::<M>()])).await;
     let mut record = steps([bad_end::<M>()]);
     record.event = Some(("topic", event(&old.saga)));
-    assert_lost(fixture, &old, &record).await;
-    assert_lost(fixture, &old, &retry(NO_TIME, 1, true)).await;
+    assert_conflict(fixture, &old, &record).await;
+    assert_conflict(fixture, &old, &retry(NO_TIME, 1, true)).await;
 }
 
-pub async fn a_record_of_an_old_fence_is_a_conflict_and_writes_nothing<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_record_with_an_old_fence_conflicts_and_writes_nothing<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let old = begun(journal.as_ref(), "k", NO_TIME).await;
     let claimed = journal.claim_due(&lease("other", HOUR), 1).await.unwrap().remove(0);
@@ -77,29 +77,29 @@ pub async fn a_record_of_an_old_fence_is_a_conflict_and_writes_nothing<M: Sample
     assert_eq!(older(claimed.fence), old.fence);
     let mut record = steps([bad_end::<M>()]);
     record.event = Some(("topic", event(&old.saga)));
-    assert_lost(fixture, &old, &record).await;
-    assert_lost(fixture, &old, &retry(NO_TIME, 1, false)).await;
+    assert_conflict(fixture, &old, &record).await;
+    assert_conflict(fixture, &old, &retry(NO_TIME, 1, false)).await;
     driven(journal.as_ref(), claimed, &record).await;
     assert_eq!(fixture.outbox().await.len(), 1);
 }
 
-pub async fn a_step_and_its_event_are_written_together_or_not_at_all<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_step_and_its_event_commit_together_or_not_at_all<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let first = begun(journal.as_ref(), "first", HOUR).await;
     let second = begun(journal.as_ref(), "second", HOUR).await;
     let mut record = steps([bad_end::<M>()]);
-    let told = event(&first.saga);
-    record.event = Some(("topic", told.clone()));
+    let first_event = event(&first.saga);
+    record.event = Some(("topic", first_event.clone()));
     driven(journal.as_ref(), first, &record).await;
-    assert_eq!(fixture.outbox().await, [told.id]);
-    // An event with an id that is taken cannot be stored, and then the step is not taken either.
-    assert_lost(fixture, &second, &record).await;
+    assert_eq!(fixture.outbox().await, [first_event.id]);
+    // The id of this event is taken: neither the event nor the step is stored.
+    assert_conflict(fixture, &second, &record).await;
     record.event = Some(("topic", event(&second.saga)));
     driven(journal.as_ref(), second, &record).await;
     assert_eq!(fixture.outbox().await.len(), 2);
 }
 
-pub async fn an_outcome_that_is_unknown_is_noted_until_the_next_step<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn attempts_are_counted_until_the_next_step<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let began = begun(journal.as_ref(), "k", HOUR).await;
     let (id, first) = (began.saga.id, began.saga.state.clone());
@@ -116,13 +116,13 @@ pub async fn an_outcome_that_is_unknown_is_noted_until_the_next_step<M: Sample>(
     );
 }
 
-pub async fn sixty_four_racing_records_of_one_version_are_one<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn of_sixty_four_concurrent_records_one_is_committed<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let claimed = begun(journal.as_ref(), "k", HOUR).await;
     let (claimed, journal) = (&claimed, &journal);
     let records = (0..64).map(|n| async move {
         let mut record = if n % 2 == 0 {
-            steps(M::way().split_off(1))
+            steps(M::happy_path().split_off(1))
         } else {
             steps([bad_end::<M>()])
         };
@@ -142,7 +142,7 @@ pub async fn sixty_four_racing_records_of_one_version_are_one<M: Sample>(fixture
     );
 }
 
-pub async fn sixty_four_sagas_are_driven_at_once_by_two_replicas<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn two_replicas_drive_sixty_four_sagas_at_once<M: Sample>(fixture: &dyn Journals<M>) {
     let replicas = [fixture.open().await, fixture.open().await];
     let sagas = (0..64).map(|n| {
         let journal = replicas[n % 2].clone();
@@ -150,15 +150,15 @@ pub async fn sixty_four_sagas_are_driven_at_once_by_two_replicas<M: Sample>(fixt
             let began = begun(journal.as_ref(), &format!("k{n}"), HOUR).await;
             let moved = driven(journal.as_ref(), began, &steps([second::<M>()])).await;
             let mut ended = steps([good_end::<M>()]);
-            ended.data = M::after(moved.saga.data.clone(), &good_end::<M>());
-            let told = event(&moved.saga);
-            ended.event = Some(("topic", told.clone()));
+            ended.data = M::data_in(moved.saga.data.clone(), &good_end::<M>());
+            let event = event(&moved.saga);
+            ended.event = Some(("topic", event.clone()));
             let ended = driven(journal.as_ref(), moved, &ended).await.saga;
             assert_eq!((ended.version, ended.has_ended()), (3, true));
-            told.id
+            event.id
         }
     });
-    let told: BTreeSet<_> = join_all(sagas).await.into_iter().collect();
-    assert_eq!(fixture.outbox().await.into_iter().collect::<BTreeSet<_>>(), told);
-    assert_eq!(told.len(), 64);
+    let events: BTreeSet<_> = join_all(sagas).await.into_iter().collect();
+    assert_eq!(fixture.outbox().await.into_iter().collect::<BTreeSet<_>>(), events);
+    assert_eq!(events.len(), 64);
 }

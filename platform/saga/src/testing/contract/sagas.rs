@@ -1,4 +1,4 @@
-//! How sagas come into a journal.
+//! Beginning sagas and finding them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-pub async fn a_saga_that_began_is_there_as_it_was<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_begun_saga_is_read_back_unchanged<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     assert_eq!(journal.find("user-1", "k").await.unwrap(), None);
     let new = new::<M>("user-1");
@@ -29,7 +29,7 @@ pub async fn a_saga_that_began_is_there_as_it_was<M: Sample>(fixture: &dyn Journ
     assert_eq!(journal.get(new.id, None).await.unwrap(), Some((new, vec![first])));
 }
 
-pub async fn beginning_twice_with_one_key_finds_the_first<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_second_begin_with_the_same_key_returns_the_first_saga<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let first = begun(journal.as_ref(), "k", HOUR).await;
     let first = driven(journal.as_ref(), first, &steps([second::<M>()])).await;
@@ -39,7 +39,7 @@ pub async fn beginning_twice_with_one_key_finds_the_first<M: Sample>(fixture: &d
         unexpected @ (Begun::Created(_) | Begun::Refused) => panic!("began again: {unexpected:?}"),
     }
     assert!(journal.get(other.id, None).await.unwrap().is_none());
-    // The first owner still has it.
+    // The first owner still holds the lease.
     driven(journal.as_ref(), first, &steps([good_end::<M>()])).await;
 }
 
@@ -58,19 +58,19 @@ pub async fn two_scopes_may_use_the_same_key<M: Sample>(fixture: &dyn Journals<M
 }
 
 /// Nothing of it is read: a row that cannot be read is an error to its owner alone.
-pub async fn to_a_scope_the_saga_of_another_is_not_there<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_saga_is_hidden_from_other_scopes<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let id = begun(journal.as_ref(), "k", HOUR).await.saga.id;
     let found = journal.get(id, Some("user-1")).await.unwrap();
     assert_eq!(found, journal.get(id, None).await.unwrap());
     assert!(found.is_some());
     assert_eq!(journal.get(id, Some("user-2")).await.unwrap(), None);
-    fixture.spoil(id).await;
+    fixture.corrupt(id).await;
     assert!(journal.get(id, Some("user-1")).await.is_err());
     assert_eq!(journal.get(id, Some("user-2")).await.unwrap(), None);
 }
 
-pub async fn sixty_four_racing_begins_of_one_key_are_one_saga<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn sixty_four_concurrent_begins_with_one_key_store_one_saga<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let begins = (0..64).map(|_| async {
         let new = new::<M>("user-1");
@@ -83,12 +83,10 @@ pub async fn sixty_four_racing_begins_of_one_key_are_one_saga<M: Sample>(fixture
     let answers = join_all(begins).await;
     assert_eq!(answers.iter().filter(|(created, _)| *created).count(), 1);
     let ids: HashSet<_> = answers.iter().map(|(_, id)| *id).collect();
-    assert_eq!(ids.len(), 1, "everybody is told of the same one");
+    assert_eq!(ids.len(), 1, "all callers get the same saga");
 }
 
-pub async fn sixty_four_racing_begins_of_their_own_keys_do_not_disturb_each_other<M: Sample>(
-    fixture: &dyn Journals<M>,
-) {
+pub async fn sixty_four_concurrent_begins_with_different_keys_all_succeed<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let begins = (0..64).map(|n| {
         let journal = journal.clone();
@@ -99,7 +97,7 @@ pub async fn sixty_four_racing_begins_of_their_own_keys_do_not_disturb_each_othe
     }
 }
 
-pub async fn keys_that_two_replicas_use_at_once_are_one_saga_each<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn two_replicas_that_begin_with_one_key_store_one_saga<M: Sample>(fixture: &dyn Journals<M>) {
     let replicas = [fixture.open().await, fixture.open().await];
     let begins = (0..64).map(|n| {
         let (journal, key) = (replicas[n % 2].clone(), format!("k{}", n / 4));
@@ -117,7 +115,7 @@ pub async fn keys_that_two_replicas_use_at_once_are_one_saga_each<M: Sample>(fix
     for (key, is_new, saga) in join_all(begins).await {
         created += usize::from(is_new);
         let known = sagas.entry(key).or_insert_with(|| saga.clone());
-        assert_eq!(*known, saga, "everybody is told of the same one");
+        assert_eq!(*known, saga, "all callers get the same saga");
     }
     assert_eq!((created, sagas.len()), (16, 16));
     for saga in sagas.values() {
@@ -125,10 +123,10 @@ pub async fn keys_that_two_replicas_use_at_once_are_one_saga_each<M: Sample>(fix
     }
 }
 
-pub async fn everything_is_there_after_a_reopen<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn sagas_events_and_leases_survive_a_reopen<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let ended = begun(journal.as_ref(), "ended", HOUR).await;
-    let mut record = steps(M::way().split_off(1));
+    let mut record = steps(M::happy_path().split_off(1));
     record.event = Some(("topic", event(&ended.saga)));
     let ended = driven(journal.as_ref(), ended, &record).await.saga;
     let running = begun(journal.as_ref(), "running", HOUR).await;
@@ -140,7 +138,7 @@ pub async fn everything_is_there_after_a_reopen<M: Sample>(fixture: &dyn Journal
     assert_eq!(journal.get(ended.id, None).await.unwrap(), saga);
     assert_eq!(fixture.outbox().await, [event_id]);
     assert_eq!(journal.find("user-1", "ended").await.unwrap(), Some(ended));
-    // Its lease has not run out.
+    // Its lease has not expired.
     assert!(journal.claim_due(&lease("other", HOUR), 10).await.unwrap().is_empty());
     driven(journal.as_ref(), running, &steps([second::<M>()])).await;
 }

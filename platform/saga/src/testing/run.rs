@@ -1,9 +1,9 @@
-//! A saga from its beginning to its end, over participants that remember.
+//! Runs a saga from its beginning to its end, with idempotent participants.
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use events::Wake;
+use events::RelayWaker;
 use runtime::Runtime;
 use tokio::time::Instant;
 
@@ -15,19 +15,19 @@ use crate::{
     saga::{Saga, SagaId},
 };
 
-/// A refusal: of which call, and why.
+/// The call that a participant refuses, and why.
 pub type Refusal<M> = Option<(
     <M as crate::Machine>::Call,
     <<M as crate::Machine>::State as State>::Failure,
 )>;
 
-/// The books of those who take part: a line in a file for each effect. A call that is made again has had its effect.
-pub struct Books<M: Sample> {
+/// Idempotent participants that keep their effects in a file, one line each. A repeated call has no second effect.
+pub struct Participants<M: Sample> {
     pub file: PathBuf,
-    pub refuses: Refusal<M>,
+    pub refusal: Refusal<M>,
 }
 
-impl<M: Sample> Books<M> {
+impl<M: Sample> Participants<M> {
     /// The calls that had an effect, in order.
     pub fn effects(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
@@ -36,58 +36,67 @@ impl<M: Sample> Books<M> {
 }
 
 #[async_trait]
-impl<M: Sample> Calls<M> for Books<M> {
+impl<M: Sample> Calls<M> for Participants<M> {
     async fn call(&self, call: M::Call, saga: &mut Saga<M>) -> Outcome<<M::State as State>::Failure> {
-        match &self.refuses {
-            Some((not_made, why)) if *not_made == call => return Outcome::Refused(why.clone()),
+        match &self.refusal {
+            Some((refused, why)) if *refused == call => return Outcome::Refused(why.clone()),
             Some(_) | None => {}
         }
         let (mut effects, effect) = (self.effects(), format!("{call:?}"));
         if !effects.contains(&effect) {
             effects.push(effect);
-            // By a new file in place of the old one: whoever dies here leaves the one or the other.
+            // Replaces the file atomically: a crash leaves the old or the new one.
             let new = self.file.with_extension("new");
             fs::write(&new, effects.join("\n")).unwrap();
             fs::rename(&new, &self.file).unwrap();
         }
-        saga.data = M::after(saga.data.clone(), &M::apply(saga.state.clone(), Outcome::Done));
+        saga.data = M::data_in(saga.data.clone(), &M::apply(saga.state.clone(), Outcome::Done));
         Outcome::Done
     }
 }
 
-/// How a saga ends, and with what effects, by the machine alone.
-pub fn expected<M: Sample>(refuses: &Refusal<M>) -> (M::State, Vec<String>) {
-    let (mut state, mut data, mut effects) = (M::way().remove(0), M::data(1), Vec::new());
+/// The final state and the effects of a saga, computed from the machine alone.
+pub fn expected<M: Sample>(refusal: &Refusal<M>) -> (M::State, Vec<String>) {
+    let (state, _, effects) = path::<M>(refusal).pop().unwrap();
+    (state, effects)
+}
+
+/// The states of a saga in order, each with the data and the effects that the saga has there.
+pub fn path<M: Sample>(refusal: &Refusal<M>) -> Vec<(M::State, M::Data, Vec<String>)> {
+    let (mut state, mut data, mut effects) = (M::happy_path().remove(0), M::data(1), Vec::new());
+    let mut path = Vec::new();
     loop {
+        path.push((state.clone(), data.clone(), effects.clone()));
         state = match M::next(&state, &data) {
-            Next::End => return (state, effects),
+            Next::End => return path,
             Next::Record(intent) => intent,
             Next::Wait(_) => {
-                let told = M::signals().iter().find_map(|signal| M::signalled(&state, signal));
-                told.unwrap_or_else(|| M::apply(state, Outcome::Done))
+                let signalled = M::signals().iter().find_map(|signal| M::on_signal(&state, signal));
+                signalled.unwrap_or_else(|| M::apply(state, Outcome::Done))
             }
-            Next::Call(call) => match refuses {
-                Some((not_made, why)) if *not_made == call => M::apply(state, Outcome::Refused(why.clone())),
+            Next::Call(call) => match refusal {
+                Some((refused, why)) if *refused == call => M::apply(state, Outcome::Refused(why.clone())),
                 Some(_) | None => {
                     effects.push(format!("{call:?}"));
                     M::apply(state, Outcome::Done)
                 }
             },
         };
-        data = M::after(data, &state);
+        data = M::data_in(data, &state);
     }
 }
 
-/// Begins a saga or finds it, tells it what there is to tell, and returns how it ended.
-pub async fn live<M: Sample>(journal: Arc<dyn Journal<M>>, calls: Arc<dyn Calls<M>>) -> M::State {
+/// Begins a saga, or finds the one of an earlier run; sends its signals; returns its final state.
+pub async fn run_to_end<M: Sample>(journal: Arc<dyn Journal<M>>, calls: Arc<dyn Calls<M>>) -> M::State {
     let parts = Parts {
         journal,
         calls,
-        wake: Wake::default(),
+        wake: RelayWaker::default(),
         owner: "me".to_owned(),
     };
     let runtime = Runtime::system();
     let engine = Engine::new(parts, &runtime);
+    engine.release_leases_of_earlier_run().await;
     let recovering = engine.clone();
     runtime.tasks.spawn(async move { recovering.recover().await });
     let identity = Identity {
@@ -96,10 +105,12 @@ pub async fn live<M: Sample>(journal: Arc<dyn Journal<M>>, calls: Arc<dyn Calls<
         fingerprint: String::new(),
     };
     let data = async { Ok::<_, ()>(M::data(1)) };
-    let begun = engine.once(identity, M::way().remove(0), Instant::now(), data).await;
+    let begun = engine
+        .once(identity, M::happy_path().remove(0), Instant::now(), data)
+        .await;
     let id: SagaId = begun.unwrap().saga.id;
     let until = Instant::now() + Duration::from_mins(10);
-    // Told when it waits, so that it passes the same points each time.
+    // Signals are sent only to a waiting saga, so that each run passes the same crash points.
     let waits = |saga: &Saga<M>| matches!(M::next(&saga.state, &saga.data), Next::Wait(_) | Next::End);
     engine.wait(id, until, waits).await.unwrap();
     for signal in M::signals() {
