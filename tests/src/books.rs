@@ -1,4 +1,4 @@
-//! The books of a shop: what must hold in them, computed from its stores.
+//! The invariants over all stores of a shop ("the books"), as queries.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -10,11 +10,9 @@ use uuid::Uuid;
 
 use crate::home::Stores;
 
-/// How long a shop may take to come to rest.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Between two looks.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// How long a shop may take to become idle.
+const TIMEOUT: Duration = Duration::from_mins(1);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 const FILES: [&str; 8] = [
     "checkout",
@@ -27,7 +25,7 @@ const FILES: [&str; 8] = [
     "bus",
 ];
 
-/// What must hold at rest: a name, and a query for whatever contradicts it.
+/// The invariants of an idle shop: a name, and a query for the rows that violate it.
 const INVARIANTS: [(&str, &str); 19] = [
     (
         "I1: stock = the sum of its ledger",
@@ -102,7 +100,7 @@ const INVARIANTS: [(&str, &str); 19] = [
          UNION ALL SELECT checkout_id FROM (SELECT * FROM sold EXCEPT SELECT * FROM bought)",
     ),
     (
-        "a payment says what the provider's books say",
+        "a payment agrees with the provider's ledger",
         "SELECT p.checkout_id FROM payment.payments p
          LEFT JOIN provider.charges c ON c.idempotency_key = p.checkout_id
          LEFT JOIN provider.refunds r ON r.idempotency_key = p.checkout_id
@@ -154,9 +152,8 @@ const INVARIANTS: [(&str, &str); 19] = [
     ),
 ];
 
-/// What keeps a shop from being at rest: the store that says it, and a query for it. Once the first has nothing to say, it
-/// stays so.
-const UNREST: [(&str, &str); 2] = [
+/// Work that is not done: the store, and a query for it. The order matters: once the first query finds nothing, it stays so.
+const PENDING: [(&str, &str); 2] = [
     (
         "checkout",
         "SELECT 'saga ' || id || ' is ' || state FROM checkout.checkouts WHERE state NOT IN ('COMPLETED', 'FAILED')
@@ -175,9 +172,9 @@ const UNREST: [(&str, &str); 2] = [
     ),
 ];
 
-/// These stores of a shop behind one connection that can only read.
+/// Opens these stores of a shop with one read-only connection.
 async fn open(data_dir: &Path, stores: &[&str]) -> anyhow::Result<SqliteConnection> {
-    // SQLite attaches others to a first one; they have names that the queries can use.
+    // The stores are attached to an empty database under the names that the queries use.
     let first = SqliteConnectOptions::new()
         .filename(":memory:")
         .busy_timeout(Duration::from_secs(5));
@@ -196,40 +193,40 @@ async fn open(data_dir: &Path, stores: &[&str]) -> anyhow::Result<SqliteConnecti
     Ok(connection)
 }
 
-/// Waits until the shop has come to rest: all sagas ended, all events published, all groups caught up.
-pub async fn settle(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
-    settle_within(stores, PATIENCE).await
+/// Waits until the shop is idle: all sagas ended, all events published, all consumer groups caught up.
+pub async fn wait_until_idle(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
+    wait_until_idle_within(stores, TIMEOUT).await
 }
 
-/// [`settle`], where there is more to catch up with than usual.
-pub async fn settle_within(stores: &(impl Stores + ?Sized), patience: Duration) -> anyhow::Result<()> {
-    let until = tokio::time::Instant::now() + patience;
-    for (store, query) in UNREST {
+/// [`wait_until_idle`] with another timeout, for a shop with much to catch up with.
+pub async fn wait_until_idle_within(stores: &(impl Stores + ?Sized), timeout: Duration) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + timeout;
+    for (store, query) in PENDING {
         let mut pause = Duration::from_millis(10);
         loop {
-            let look = stores.look_at(&[store]).await?;
-            let mut connection = open(&look, &[store]).await?;
-            let unrest: Vec<String> = sqlx::query_scalar(query).fetch_all(&mut connection).await?;
+            let snapshot = stores.snapshot(&[store]).await?;
+            let mut connection = open(&snapshot, &[store]).await?;
+            let pending: Vec<String> = sqlx::query_scalar(query).fetch_all(&mut connection).await?;
             connection.close().await?;
-            if unrest.is_empty() {
+            if pending.is_empty() {
                 break;
             }
             ensure!(
                 tokio::time::Instant::now() < until,
-                "the shop does not come to rest: {unrest:?}"
+                "the shop does not become idle: {pending:?}"
             );
-            // To look costs more than to wait, where the stores are on real engines.
+            // A snapshot of real engines costs more than the pause.
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
+            pause = (pause * 2).min(MAX_POLL_INTERVAL);
         }
     }
     Ok(())
 }
 
-/// Fails with every contradiction in the books of a shop at rest.
+/// Fails with every violated invariant of an idle shop.
 pub async fn balance(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
-    let look = stores.look_at(&FILES).await?;
-    let mut connection = open(&look, &FILES).await?;
+    let snapshot = stores.snapshot(&FILES).await?;
+    let mut connection = open(&snapshot, &FILES).await?;
     let mut wrong = Vec::new();
     for (name, query) in INVARIANTS {
         let rows = sqlx::query(query)
@@ -250,8 +247,8 @@ pub async fn balance(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The steps that a history of a machine of this version may take.
-fn allowed(version: i64) -> BTreeSet<Step> {
+/// The steps that a saga of a machine of this version may take.
+fn allowed_steps(version: i64) -> BTreeSet<Step> {
     let of_version = CheckoutMachine::STEPS
         .iter()
         .filter(|(of, _)| i64::from(*of) == version);
@@ -261,7 +258,7 @@ fn allowed(version: i64) -> BTreeSet<Step> {
 
 /// I9: every step of every history is an allowed one, versions rise by one, and the last state is the checkout's.
 async fn histories(connection: &mut SqliteConnection) -> anyhow::Result<Vec<String>> {
-    // The books of a shop of an earlier version can be asked for as well: all of its machines are of version 1.
+    // A shop of an earlier version has no column `machine`: all of its machines are of version 1.
     let knows_versions = "SELECT count(*) > 0 FROM pragma_table_info('checkouts', 'checkout') WHERE name = 'machine'";
     let knows_versions: bool = sqlx::query_scalar(knows_versions).fetch_one(&mut *connection).await?;
     let machine = if knows_versions { "c.machine" } else { "1" };
@@ -279,7 +276,7 @@ async fn histories(connection: &mut SqliteConnection) -> anyhow::Result<Vec<Stri
         let first = now.0 != before.0;
         let (version, state) = if first { (0, "") } else { (before.1, before.2.as_str()) };
         let (versions, last): (i64, String) = (row.try_get(3)?, row.try_get(4)?);
-        let is_allowed = allowed(row.try_get("machine")?).contains(&(state, now.2.as_str()));
+        let is_allowed = allowed_steps(row.try_get("machine")?).contains(&(state, now.2.as_str()));
         if now.1 != version + 1 || !is_allowed {
             wrong.push(format!(
                 "I9: {} goes from {state} ({version}) to {} ({})",
@@ -294,7 +291,7 @@ async fn histories(connection: &mut SqliteConnection) -> anyhow::Result<Vec<Stri
     Ok(wrong)
 }
 
-/// An order's id follows from its checkout's.
+/// I6: the id of an order is derived from the id of its checkout.
 async fn order_ids(connection: &mut SqliteConnection) -> anyhow::Result<Vec<String>> {
     let rows: Vec<(String, String)> = sqlx::query_as("SELECT id, checkout_id FROM orders.orders")
         .fetch_all(connection)

@@ -1,4 +1,4 @@
-//! Engines that a test has for itself, to stop, kill and hang them. They go with the value.
+//! Engines of one test, which it can stop, kill and hang. Dropping the value deletes them.
 
 use std::{
     fs::Permissions,
@@ -11,15 +11,15 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use testing::Engine;
 
-/// What can be done to an engine. All but [`Action::Pause`] and [`Action::Kill`] end when the engine is where it is to be.
+/// What a test can do to an engine. All but [`Action::Pause`] and [`Action::Kill`] return once the engine is in that state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Start,
     Stop,
-    /// PostgreSQL without a shutdown, so that it recovers as after a crash.
+    /// Restarts PostgreSQL without a shutdown, so that PostgreSQL runs its crash recovery.
     Restart,
     Kill,
-    /// Its processes get no time any more: connections hang.
+    /// Suspends the engine's processes: connections hang.
     Pause,
     Resume,
 }
@@ -37,7 +37,7 @@ impl Action {
     }
 }
 
-/// Where engines are.
+/// The addresses of the four engines.
 #[derive(Debug, Clone)]
 pub struct Addresses {
     pub database_url: String,
@@ -47,7 +47,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Those of the engines that all tests share.
+    /// The engines that all tests share.
     pub fn shared() -> Result<Self> {
         Self::look_up(Engine::address)
     }
@@ -62,7 +62,7 @@ impl Addresses {
         })
     }
 
-    /// From lines that read `export NAME=value`.
+    /// Parses lines of the form `export NAME=value`.
     fn read(variables: &str) -> Result<Self> {
         Self::look_up(|engine| {
             let value = |line: &str| {
@@ -82,11 +82,11 @@ pub struct EngineSet {
 }
 
 impl EngineSet {
-    /// Starts one, and waits until it answers.
+    /// Starts the engines, and waits until they answer.
     pub async fn up() -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("cartwright-engines-")
-            // As root, each engine runs as a user of its own, who has to get in.
+            // Under root each engine runs as its own user, which must be able to enter the directory.
             .permissions(Permissions::from_mode(0o755))
             .tempdir()?;
         let directory = Directory(directory);
@@ -95,7 +95,7 @@ impl EngineSet {
         Ok(Self { directory, addresses })
     }
 
-    /// What the engines keep, in a directory of its own each.
+    /// The data of the engines, one directory each.
     pub fn directory(&self) -> &Path {
         self.directory.0.path()
     }
@@ -104,7 +104,6 @@ impl EngineSet {
         &self.addresses
     }
 
-    /// Does this to one of them.
     pub async fn engine(&self, engine: Engine, action: Action) -> Result<()> {
         let name = match engine {
             Engine::PostgreSql => "postgresql",
@@ -117,7 +116,7 @@ impl EngineSet {
     }
 }
 
-/// Where they keep what they have; whatever has been started there ends with it.
+/// The data directory of a set. Dropping it stops the engines that run there.
 #[derive(Debug)]
 struct Directory(TempDir);
 
@@ -126,15 +125,15 @@ impl Directory {
         let mut command = self::script(script, self.0.path());
         command.args(arguments);
         let output = tokio::process::Command::from(command).output().await?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{script} {arguments:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{script} {arguments:?}: {stderr}");
         Ok(String::from_utf8(output.stdout)?)
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // A test that has failed says why; that its engines did not end, too, is no news to anybody.
+        // The result of the test matters; a failure to stop the engines does not.
         let _ = script("down", self.0.path())
             .arg("--delete")
             .stdout(Stdio::null())
@@ -143,12 +142,12 @@ impl Drop for Directory {
     }
 }
 
-/// A script for the engines of a directory.
+/// The command that runs a script of `deployments/local` on a directory.
 fn script(name: &str, directory: &Path) -> Command {
     let scripts = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../deployments/local"));
     let mut command = Command::new(scripts.join(name));
     command.env("CARTWRIGHT_ENGINES_DIR", directory).stdin(Stdio::null());
-    // Two sets cannot both have the ports that somebody wants for one.
+    // Two sets cannot share the ports that the environment fixes for one.
     let second = ["MONGODB_TLS", "REDIS_TLS", "KAFKA_TLS", "KAFKA_LOGIN"];
     for engine in ["POSTGRESQL", "MONGODB", "REDIS", "KAFKA", "KAFKA_CONTROLLER"]
         .into_iter()

@@ -1,9 +1,10 @@
-//! Where a shop's data is: a folder, and, when it runs on real engines, databases of its own in those.
+//! The data of a shop: a folder and, on real engines, databases of its own.
 
 mod engines;
 mod snapshot;
 
 use std::{
+    ffi::OsStr,
     fmt,
     fs::Permissions,
     ops::Deref,
@@ -24,9 +25,9 @@ use tokio::process::Command;
 use crate::{
     engine_set::{Addresses, EngineSet},
     process,
-    shops::{Contents, contents, execute, rows},
+    shops::{Dump, dump, execute, rows},
 };
-use engines::Places;
+use engines::Namespace;
 
 /// All stores of a shop.
 const STORES: [&str; 9] = [
@@ -50,8 +51,8 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Whether a test can run on it; says so when it is skipped because an engine is missing.
-    pub fn is_there(self) -> bool {
+    /// Whether the engines of the profile are set. Prints which engine is missing when a test is skipped for it.
+    pub fn is_available(self) -> bool {
         match self {
             Self::Embedded => true,
             Self::Engines => Engine::ALL.into_iter().all(|engine| engine.address().is_some()),
@@ -59,12 +60,12 @@ impl Profile {
     }
 }
 
-/// A shop's data. It goes with this value.
+/// A shop's data. Dropping the value deletes it.
 pub struct Home {
     folder: TempDir,
-    places: Option<Places>,
-    /// The engines go soon, with all that is in them, and may be down by then.
-    is_on_its_own_engines: bool,
+    namespace: Option<Namespace>,
+    /// Then the engines are deleted after this home, and may be down when the home is dropped.
+    has_own_engines: bool,
 }
 
 impl fmt::Debug for Home {
@@ -75,41 +76,41 @@ impl fmt::Debug for Home {
 
 impl Home {
     pub async fn new(profile: Profile) -> Result<Self> {
-        let places = match profile {
+        let namespace = match profile {
             Profile::Embedded => None,
-            Profile::Engines => Some(Places::make(Addresses::shared()?, None).await?),
+            Profile::Engines => Some(Namespace::create(Addresses::shared()?, None).await?),
         };
         Ok(Self {
             folder: private_folder()?,
-            places,
-            is_on_its_own_engines: false,
+            namespace,
+            has_own_engines: false,
         })
     }
 
-    /// On engines that are there for this test alone. They must outlive it.
+    /// Data on engines of this test alone. The engines must outlive it.
     pub async fn on(engines: &EngineSet) -> Result<Self> {
         Ok(Self {
             folder: private_folder()?,
-            places: Some(Places::make(engines.addresses().clone(), None).await?),
-            is_on_its_own_engines: true,
+            namespace: Some(Namespace::create(engines.addresses().clone(), None).await?),
+            has_own_engines: true,
         })
     }
 
-    /// The same data at another place, of a shop that is closed and at rest.
+    /// A copy of the data of a closed, idle shop.
     pub async fn copy(&self) -> Result<Self> {
         let folder = private_folder()?;
         for entry in std::fs::read_dir(self.folder.path())? {
             let entry = entry?;
             std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
         }
-        let places = match &self.places {
+        let namespace = match &self.namespace {
             None => None,
-            Some(places) => Some(places.copy().await?),
+            Some(namespace) => Some(namespace.copy().await?),
         };
         Ok(Self {
             folder,
-            places,
-            is_on_its_own_engines: self.is_on_its_own_engines,
+            namespace,
+            has_own_engines: self.has_own_engines,
         })
     }
 
@@ -118,135 +119,135 @@ impl Home {
     }
 
     pub const fn profile(&self) -> Profile {
-        match self.places {
+        match self.namespace {
             None => Profile::Embedded,
             Some(_) => Profile::Engines,
         }
     }
 
-    /// Lets a shop in this process live here.
-    pub fn furnish(&self, settings: &mut Settings) {
+    /// Makes a shop in this process use this data.
+    pub fn configure(&self, settings: &mut Settings) {
         self.folder().clone_into(&mut settings.data_dir);
-        if let Some(places) = &self.places {
-            places.furnish(&mut settings.engines);
+        if let Some(namespace) = &self.namespace {
+            namespace.configure(&mut settings.engines);
         }
     }
 
-    /// A command of the binary that lives here.
-    pub fn command(&self, binary: &Path) -> Command {
+    /// A command of the binary that uses this data.
+    pub fn command(&self, binary: impl AsRef<OsStr>) -> Command {
         let mut command = process::command(binary, self.folder());
-        if let Some(places) = &self.places {
-            command.envs(places.variables());
+        if let Some(namespace) = &self.namespace {
+            command.envs(namespace.variables());
         }
         command
     }
 
-    /// Runs statements on a store behind the shop's back.
+    /// Runs statements on a store directly, past the shop.
     pub async fn execute(&self, store: &str, sql: &str) -> Result<()> {
-        match &self.places {
+        match &self.namespace {
             None => execute(self.folder(), store, sql).await,
-            Some(places) => Ok(testing::postgres::execute(places.database_url(), store, sql).await?),
+            Some(namespace) => Ok(testing::postgres::execute(namespace.database_url(), store, sql).await?),
         }
     }
 
-    /// Makes a cart one that cannot be read, behind the shop's back.
-    pub async fn spoil_cart(&self, user: &str) -> Result<()> {
+    /// Makes a cart unreadable, past the shop.
+    pub async fn corrupt_cart(&self, user: &str) -> Result<()> {
         self.rename_in_cart(user, "cart_id", "spoilt").await
     }
 
-    pub async fn mend_cart(&self, user: &str) -> Result<()> {
+    pub async fn repair_cart(&self, user: &str) -> Result<()> {
         self.rename_in_cart(user, "spoilt", "cart_id").await
     }
 
     async fn rename_in_cart(&self, user: &str, from: &str, to: &str) -> Result<()> {
-        match &self.places {
+        match &self.namespace {
             None => {
                 let changed = format!("replace(document, '\"{from}\"', '\"{to}\"')");
                 let sql = format!("UPDATE carts SET document = {changed} WHERE user_id = '{user}'");
                 execute(self.folder(), "cart", &sql).await
             }
-            Some(places) => places.rename_in_cart(user, from, to).await,
+            Some(namespace) => namespace.rename_in_cart(user, from, to).await,
         }
     }
 
-    /// What a query finds in the store of this name.
+    /// The rows of a query on a store.
     pub async fn rows<T>(&self, store: &str, sql: impl Into<String>) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        rows(&self.look_at(&[store]).await?, store, sql).await
+        rows(&self.snapshot(&[store]).await?, store, sql).await
     }
 
-    /// All that the shop has stored.
-    pub async fn contents(&self) -> Result<Contents> {
-        contents(&self.look_at(&STORES).await?).await
+    /// The rows of all tables of the shop.
+    pub async fn dump(&self) -> Result<Dump> {
+        dump(&self.snapshot(&STORES).await?).await
     }
 
-    /// Lets every group read the topic of checkouts from its start again. The shop is closed.
+    /// Resets the offsets of every consumer group on the topic of checkouts to 0. The shop must be closed.
     pub async fn rewind(&self) -> Result<()> {
-        match &self.places {
+        match &self.namespace {
             None => self.execute("bus", "UPDATE group_offsets SET next_offset = 0").await,
-            Some(places) => places.rewind().await,
+            Some(namespace) => namespace.rewind().await,
         }
     }
 
-    /// Lets the broker compress the events of checkouts from now on.
+    /// Sets the codec with which the broker compresses the events of checkouts.
     pub async fn compress_events(&self, codec: &str) -> Result<()> {
-        let places = self.places.as_ref().context("the embedded bus has no codecs")?;
-        places.compress_events(codec).await
+        let namespace = self.namespace.as_ref().context("the embedded bus has no codecs")?;
+        namespace.compress_events(codec).await
     }
 
-    /// The versions of the carts that are in the shared cache, by customer.
+    /// The versions of the carts in the shared cache, by customer.
     pub async fn cached_carts(&self) -> Result<Vec<(String, i64)>> {
         self.own_engines()?.cached_carts().await
     }
 
-    /// The keys of the shared cache in which a text stands; none where there is no shared cache.
+    /// The keys of the shared cache that contain a text; empty on the embedded profile.
     pub async fn cache_keys_with(&self, text: &str) -> Result<Vec<String>> {
-        match &self.places {
+        match &self.namespace {
             None => Ok(Vec::new()),
-            Some(places) => places.cache_keys_with(text).await,
+            Some(namespace) => namespace.cache_keys_with(text).await,
         }
     }
 
-    /// Empties the shared cache of this home, and of all others on its engines.
+    /// Empties the shared cache, also for all other homes on the same engines.
     pub async fn empty_cache(&self) -> Result<()> {
         self.own_engines()?.empty_cache().await
     }
 
-    fn own_engines(&self) -> Result<&Places> {
-        let places = self.places.as_ref().filter(|_| self.is_on_its_own_engines);
-        places.context("this home has no engines of its own")
+    fn own_engines(&self) -> Result<&Namespace> {
+        let namespace = self.namespace.as_ref().filter(|_| self.has_own_engines);
+        namespace.context("this home has no engines of its own")
     }
 
-    /// What the drop does, without a thread waiting for it.
+    /// Does what the drop does, without blocking a thread.
     pub async fn clear(mut self) {
-        if let Some(places) = self.take_places() {
-            // What is left behind is in nobody's way: every name is used once.
-            let _ = places.clear().await;
+        if let Some(namespace) = self.take_namespace() {
+            // Leftovers do no harm: every name is used once.
+            let _ = namespace.clear().await;
         }
     }
 
-    fn take_places(&mut self) -> Option<Places> {
-        self.places.take().filter(|_| !self.is_on_its_own_engines)
+    fn take_namespace(&mut self) -> Option<Namespace> {
+        self.namespace.take().filter(|_| !self.has_own_engines)
     }
 
-    /// How the shop that lives here signs its events, when it has a key of its own.
+    /// The signatures of this shop's events; without a key, those of no key.
     pub fn signatures(&self) -> Signatures {
         let key = std::fs::read(self.folder().join("events.key")).ok();
         let key = key.and_then(|key| SigningKey::new(&key).ok());
         key.map(|key| Signatures::new("", key, Vec::new())).unwrap_or_default()
     }
 
-    /// The event bus, as a command beside the shop sees it: with the key of events that an embedded shop has made; with its
-    /// topics, which a shop that has just started may not have made yet.
+    /// The event bus with the signing key that an embedded shop generated. Creates the topics, because a shop that has just
+    /// started may not have created them yet.
     pub async fn bus(&self) -> Result<Arc<dyn EventBus>> {
-        let bus: Arc<dyn EventBus> = match &self.places {
+        let bus: Arc<dyn EventBus> = match &self.namespace {
             None => {
                 let bus = SqliteBus::open(&self.folder().join("bus.db"), &Points::none()).await?;
-                Arc::new(bus.signed(self.signatures()))
+                Arc::new(bus.with_signatures(self.signatures()))
             }
-            Some(places) => Arc::new(places.bus().await?),
+            Some(namespace) => Arc::new(namespace.bus().await?),
         };
         for topic in proto::events::TOPICS {
             bus.ensure_topic(topic.name, topic.partitions).await?;
@@ -255,7 +256,7 @@ impl Home {
     }
 }
 
-/// A folder in which a test may put files of its own beside those of a shop.
+/// A temporary folder with mode 0700.
 fn private_folder() -> std::io::Result<TempDir> {
     tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o700))
@@ -264,30 +265,30 @@ fn private_folder() -> std::io::Result<TempDir> {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let Some(places) = self.take_places() else { return };
+        let Some(namespace) = self.take_namespace() else { return };
         let cleared = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?
-                .block_on(places.clear())
+                .block_on(namespace.clear())
         });
         let _ = cleared.join();
     }
 }
 
-/// Something whose stores can be looked into.
+/// Stores of which a test can take snapshots.
 pub trait Stores {
-    /// These stores as they are now, as SQLite files that can be read; others may be there, too.
-    fn look_at(&self, stores: &[&str]) -> impl Future<Output = Result<Look>> + Send;
+    /// The current state of these stores as readable SQLite files. The folder may contain other stores, too.
+    fn snapshot(&self, stores: &[&str]) -> impl Future<Output = Result<Snapshot>> + Send;
 }
 
 impl Stores for Home {
-    async fn look_at(&self, stores: &[&str]) -> Result<Look> {
-        match &self.places {
-            None => self.folder().look_at(stores).await,
-            Some(places) => {
-                let snapshot = snapshot::take(places, stores).await?;
-                Ok(Look {
+    async fn snapshot(&self, stores: &[&str]) -> Result<Snapshot> {
+        match &self.namespace {
+            None => self.folder().snapshot(stores).await,
+            Some(namespace) => {
+                let snapshot = snapshot::take(namespace, stores).await?;
+                Ok(Snapshot {
                     path: snapshot.path().to_owned(),
                     _snapshot: Some(snapshot),
                 })
@@ -298,8 +299,8 @@ impl Stores for Home {
 
 /// The data directory of an embedded shop.
 impl Stores for Path {
-    async fn look_at(&self, _: &[&str]) -> Result<Look> {
-        Ok(Look {
+    async fn snapshot(&self, _: &[&str]) -> Result<Snapshot> {
+        Ok(Snapshot {
             path: self.to_owned(),
             _snapshot: None,
         })
@@ -307,19 +308,19 @@ impl Stores for Path {
 }
 
 impl Stores for PathBuf {
-    async fn look_at(&self, stores: &[&str]) -> Result<Look> {
-        self.as_path().look_at(stores).await
+    async fn snapshot(&self, stores: &[&str]) -> Result<Snapshot> {
+        self.as_path().snapshot(stores).await
     }
 }
 
 /// A folder with a SQLite file for each store.
 #[derive(Debug)]
-pub struct Look {
+pub struct Snapshot {
     path: PathBuf,
     _snapshot: Option<TempDir>,
 }
 
-impl Deref for Look {
+impl Deref for Snapshot {
     type Target = Path;
 
     fn deref(&self) -> &Path {

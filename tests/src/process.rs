@@ -1,7 +1,8 @@
-//! A shop in a process of its own, which can be killed.
+//! A shop in a process of its own, which a test can kill.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{ExitStatus, Stdio},
@@ -9,44 +10,44 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cartwright::http::{Customer, Reply};
+use cartwright::http::{Customer, HttpResponse};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
     task::JoinHandle,
 };
 
-/// How long a shop may take to open or to close.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Where the services of these shops listen, apart from their gateways.
+/// How long a shop may take to open or to stop.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The address of all services but the gateway.
 pub const GRPC_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-/// The HS256 key of these shops, so that tokens can be made without them.
+/// The HS256 key of these shops, with which tests sign tokens.
 pub const SECRET: &str = "a key for tests, of more than 32 bytes";
 
 /// A running process.
 #[derive(Debug)]
 pub struct ShopProcess {
-    /// Unless the gateway runs elsewhere.
+    /// `None` if the gateway runs in another process.
     pub gateway: Option<SocketAddr>,
-    /// Where each service listens, by name.
+    /// The addresses of the services, by name.
     pub addresses: BTreeMap<String, SocketAddr>,
-    /// Where `/health/ready` of the process is.
+    /// The address of `/health/ready`.
     pub admin: SocketAddr,
     child: Child,
-    /// Unless the command sent it elsewhere.
+    /// `None` if the command redirects standard error.
     stderr: Option<JoinHandle<String>>,
 }
 
-/// What became of an attempt to start.
+/// The result of an attempt to start.
 #[derive(Debug)]
-pub enum Start {
+pub enum StartResult {
     Open(Box<ShopProcess>),
-    /// It ended before it opened: how, and what it said on standard error.
-    Ended(ExitStatus, String),
+    /// The process exited before it opened: its status and standard error.
+    Exited(ExitStatus, String),
 }
 
-/// A command of the binary, on free ports, with nothing inherited that could configure it.
-pub fn command(binary: &Path, data_dir: &Path) -> Command {
+/// A command of the binary on free ports. The process inherits no environment variables.
+pub fn command(binary: impl AsRef<OsStr>, data_dir: &Path) -> Command {
     let mut command = Command::new(binary);
     command
         .env_clear()
@@ -77,14 +78,13 @@ pub fn command(binary: &Path, data_dir: &Path) -> Command {
 
 impl ShopProcess {
     /// Starts a shop and waits until it is open or has ended.
-    pub async fn start(mut command: Command) -> anyhow::Result<Start> {
+    pub async fn start(mut command: Command) -> anyhow::Result<StartResult> {
         let mut child = command.spawn()?;
         let out = child.stdout.take().context("no stdout")?;
         #[allow(clippy::disallowed_methods, reason = "ends with the process whose output it reads")]
         let stderr = child.stderr.take().map(|mut err| {
             tokio::spawn(async move {
                 let mut text = String::new();
-                // What cannot be read is not shown.
                 let _ = err.read_to_string(&mut text).await;
                 text
             })
@@ -95,7 +95,7 @@ impl ShopProcess {
             while let Some(line) = lines.next_line().await? {
                 let words: Vec<_> = line.split_whitespace().collect();
                 if let [name, address, ..] = words[..]
-                    && let Ok(address) = bare(address).parse()
+                    && let Ok(address) = address_in(address).parse()
                 {
                     addresses.insert(name.to_owned(), address);
                 }
@@ -105,19 +105,19 @@ impl ShopProcess {
             }
             Ok(None)
         };
-        match tokio::time::timeout(PATIENCE, opened)
+        match tokio::time::timeout(TIMEOUT, opened)
             .await
             .context("the shop neither opened nor ended")??
         {
             Some(mut addresses) => {
-                // The rest of the banner has to go somewhere.
+                // Drains the rest of the banner, so that the process can write it.
                 #[allow(clippy::disallowed_methods, reason = "ends with the process whose output it reads")]
                 tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
                 let gateway = addresses.get("gateway").copied();
                 let admin = addresses
                     .remove("health")
-                    .context("it does not say where its health is")?;
-                Ok(Start::Open(Box::new(Self {
+                    .context("the banner has no address of health")?;
+                Ok(StartResult::Open(Box::new(Self {
                     gateway,
                     addresses,
                     admin,
@@ -125,15 +125,15 @@ impl ShopProcess {
                     stderr,
                 })))
             }
-            None => Ok(Start::Ended(child.wait().await?, text(stderr).await?)),
+            None => Ok(StartResult::Exited(child.wait().await?, stderr_text(stderr).await?)),
         }
     }
 
-    /// Starts a shop that is to open.
+    /// Starts a shop, and fails if it does not open.
     pub async fn open(command: Command) -> anyhow::Result<Self> {
         match Self::start(command).await? {
-            Start::Open(shop) => Ok(*shop),
-            Start::Ended(status, said) => bail!("the shop did not open: {status}\n{said}"),
+            StartResult::Open(shop) => Ok(*shop),
+            StartResult::Exited(status, stderr) => bail!("the shop did not open: {status}\n{stderr}"),
         }
     }
 
@@ -141,12 +141,11 @@ impl ShopProcess {
         customer(self.gateway.context("the gateway runs elsewhere")?, name)
     }
 
-    /// The number of the process.
     pub fn id(&self) -> anyhow::Result<u32> {
         self.child.id().context("the process has ended")
     }
 
-    /// The memory that the process holds now, in bytes.
+    /// The resident memory of the process, in bytes.
     pub fn resident_memory(&self) -> anyhow::Result<u64> {
         let id = self.id()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
@@ -158,38 +157,34 @@ impl ShopProcess {
         Ok(kib * 1024)
     }
 
-    /// Whether all that the process needs is there, and what it says of each.
-    pub async fn health(&self) -> anyhow::Result<Reply> {
-        let process = Customer {
-            gateway: self.admin,
-            token: None,
-        };
-        process.get("/health/ready").await
+    /// The answer of `/health/ready`.
+    pub async fn health(&self) -> anyhow::Result<HttpResponse> {
+        let (gateway, token) = (self.admin, None);
+        Customer { gateway, token }.get("/health/ready").await
     }
 
-    /// Waits for the process to end by itself.
-    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+    /// Waits for the process to end by itself, without a timeout.
+    pub async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
         Ok(self.child.wait().await?)
     }
 
-    /// Ends the process as a crash does: no destructor runs.
+    /// Kills the process as a crash does: no destructor runs.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
         Ok(())
     }
 
-    /// Holds the process where it is: it does nothing, and its connections stay open.
-    pub async fn freeze(&self) -> anyhow::Result<()> {
+    /// Suspends the process; its connections stay open.
+    pub async fn pause(&self) -> anyhow::Result<()> {
         self.signal("STOP").await
     }
 
-    /// Lets a frozen process go on.
-    pub async fn thaw(&self) -> anyhow::Result<()> {
+    /// Continues a suspended process.
+    pub async fn resume(&self) -> anyhow::Result<()> {
         self.signal("CONT").await
     }
 
-    /// The most that a file of the process may grow to, in bytes; no limit when there is none. A write beyond it fails as on a
-    /// full disk.
+    /// Limits the size of the process's files, in bytes; `None` lifts the limit. A write beyond it fails as on a full disk.
     pub async fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
         let id = self.id()?.to_string();
         let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
@@ -199,38 +194,37 @@ impl ShopProcess {
         Ok(())
     }
 
-    /// The standard library has no way to send one.
+    /// Sends a signal with `kill`: the standard library cannot send signals.
     pub async fn signal(&self, signal: &str) -> anyhow::Result<()> {
         let id = self.id()?.to_string();
-        let told = Command::new("kill").args(["-s", signal, &id]).status().await?;
-        anyhow::ensure!(told.success(), "the process could not be sent {signal}");
+        let sent = Command::new("kill").args(["-s", signal, &id]).status().await?;
+        anyhow::ensure!(sent.success(), "the process could not be sent {signal}");
         Ok(())
     }
 
-    /// Asks the process to stop and waits for that; returns how it ended and what it had said on standard error.
+    /// Sends SIGTERM and waits for the end; returns the status and standard error.
     pub async fn stop(self) -> anyhow::Result<(ExitStatus, String)> {
         self.signal("TERM").await?;
-        self.end().await
+        self.wait_stopped().await
     }
 
-    /// Waits for a process that was told to end; returns how it did and what it had said on standard error.
-    pub async fn end(mut self) -> anyhow::Result<(ExitStatus, String)> {
-        let status = tokio::time::timeout(PATIENCE, self.child.wait())
+    /// Waits for the end of a process that got a signal; returns the status and standard error.
+    pub async fn wait_stopped(mut self) -> anyhow::Result<(ExitStatus, String)> {
+        let status = tokio::time::timeout(TIMEOUT, self.child.wait())
             .await
             .context("the shop does not stop")??;
-        Ok((status, text(self.stderr).await?))
+        Ok((status, stderr_text(self.stderr).await?))
     }
 }
 
-/// What was said on standard error, once the process has ended.
-async fn text(stderr: Option<JoinHandle<String>>) -> anyhow::Result<String> {
+async fn stderr_text(stderr: Option<JoinHandle<String>>) -> anyhow::Result<String> {
     Ok(match stderr {
         Some(text) => text.await?,
         None => String::new(),
     })
 }
 
-/// A customer of such a shop, with a token for an hour.
+/// A customer with a token for an hour.
 pub fn customer(gateway: SocketAddr, name: &str) -> anyhow::Result<Customer> {
     let secret = gateway::Secret::new(SECRET)?;
     let now = runtime::Clock::system().now();
@@ -241,8 +235,8 @@ pub fn customer(gateway: SocketAddr, name: &str) -> anyhow::Result<Customer> {
     })
 }
 
-/// A clause that stands in this line more than once, if one does. Those of one word are names, or no clauses.
-pub fn said_twice(line: &str) -> Option<&str> {
+/// The first clause that a line repeats. Single words do not count: they are names.
+pub fn repeated_clause(line: &str) -> Option<&str> {
     let ends = [": ", "; ", " (", ") ", ")", ", "];
     let mut clauses = vec![line];
     for end in ends {
@@ -253,7 +247,7 @@ pub fn said_twice(line: &str) -> Option<&str> {
     long.into_iter().find(|clause| !seen.insert(*clause))
 }
 
-/// An address as it stands in a URL of the banner.
-fn bare(url: &str) -> &str {
+/// The address in a URL of the banner.
+fn address_in(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches("/health/ready")
 }

@@ -1,4 +1,4 @@
-//! Whole shops in this process: on free ports and in temporary folders, to be stopped and started again.
+//! Whole shops in this process, on free ports and temporary folders. A test can stop and restart them.
 
 mod buyer;
 mod plan;
@@ -13,17 +13,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use cartwright::{Config, Hooks, ServiceName, settings::Settings};
+use cartwright::{Config, Overrides, ServiceName, settings::Settings};
 use gateway::{Secret, token};
 use jiff::Timestamp;
 use proto::{
     cart::v1::cart_service_client::CartServiceClient,
     checkout::v1::checkout_service_client::CheckoutServiceClient,
-    inventory::v1::{GetStockRequest, inventory_service_client::InventoryServiceClient},
+    inventory::v1::{AddStockRequest, GetStockRequest, inventory_service_client::InventoryServiceClient},
     notification::v1::notification_service_client::NotificationServiceClient,
     orders::v1::orders_service_client::OrdersServiceClient,
     payment::v1::payment_service_client::PaymentServiceClient,
-    product::v1::product_service_client::ProductServiceClient,
+    product::v1::{UpsertProductRequest, product_service_client::ProductServiceClient},
 };
 use runtime::{Clock, Faults};
 use sqlx::{FromRow, sqlite::SqliteRow};
@@ -35,19 +35,19 @@ use crate::{
 };
 
 pub use buyer::Buyer;
-pub use plan::Plan;
-pub use stores::{Contents, contents, execute, rows};
+pub use plan::FaultPlan;
+pub use stores::{Dump, dump, execute, rows};
 pub use wire::{call_raw, reason_of};
 
-/// How long anything may take that is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(10);
+/// The timeout of everything that a test waits for.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A shop and the home that it lives in.
+/// A shop and its data.
 pub struct Shop {
     home: Home,
     config: Config,
-    hooks: Hooks,
+    overrides: Overrides,
     secret: Secret,
     running: Option<cartwright::Shop>,
 }
@@ -59,7 +59,7 @@ impl fmt::Debug for Shop {
 }
 
 impl Shop {
-    /// A new shop as it comes.
+    /// A new shop with the default settings.
     pub async fn open(profile: Profile) -> Result<Self> {
         Self::with(profile, |_| {}, Faults::none()).await
     }
@@ -69,7 +69,7 @@ impl Shop {
         Self::with(profile, tweak, Faults::none()).await
     }
 
-    /// A new shop whose calls between services go wrong as planned.
+    /// A new shop with faults in the calls between its services.
     pub async fn with_faults(profile: Profile, faults: Faults) -> Result<Self> {
         Self::with(profile, |_| {}, faults).await
     }
@@ -77,35 +77,35 @@ impl Shop {
     pub async fn with(profile: Profile, tweak: impl FnOnce(&mut Settings), faults: Faults) -> Result<Self> {
         let home = Home::new(profile).await?;
         let mut settings = Config::embedded(home.folder().to_owned())?.settings;
-        home.furnish(&mut settings);
+        home.configure(&mut settings);
         tweak(&mut settings);
         let config = Config::new(&[], settings)?;
-        let hooks = Hooks {
+        let overrides = Overrides {
             faults,
-            ..Hooks::default()
+            ..Overrides::default()
         };
-        let running = cartwright::Shop::start(&config, hooks.clone()).await?;
+        let running = cartwright::Shop::start(&config, overrides.clone()).await?;
         let secret = Secret::new(std::fs::read(home.folder().join("jwt.key"))?)?;
         Ok(Self {
             home,
             config,
-            hooks,
+            overrides,
             secret,
             running: Some(running),
         })
     }
 
-    /// Stops in order; what is in the folder stays.
+    /// Stops the shop gracefully; its data stays.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
     }
 
-    /// Starts again on the same folder, on new ports.
+    /// Starts the shop again on the same data, on new ports.
     pub async fn start(&mut self) -> Result<()> {
         ensure!(self.running.is_none(), "the shop is open already");
-        self.running = Some(cartwright::Shop::start(&self.config, self.hooks.clone()).await?);
+        self.running = Some(cartwright::Shop::start(&self.config, self.overrides.clone()).await?);
         Ok(())
     }
 
@@ -118,7 +118,7 @@ impl Shop {
     }
 
     pub const fn clock(&self) -> &Clock {
-        &self.hooks.runtime.clock
+        &self.overrides.runtime.clock
     }
 
     fn running(&self) -> Result<&cartwright::Shop> {
@@ -131,7 +131,7 @@ impl Shop {
             .with_context(|| format!("{} is not running", service.as_str()))
     }
 
-    /// Where `/health/ready` of the process is.
+    /// The address of `/health/ready`.
     pub fn admin(&self) -> Result<SocketAddr> {
         Ok(self.running()?.admin())
     }
@@ -142,17 +142,17 @@ impl Shop {
         Ok(Buyer::new(name, self.address(ServiceName::Gateway)?, Some(token)))
     }
 
-    /// Somebody without a token.
-    pub fn stranger(&self) -> Result<Buyer> {
+    /// A client without a token.
+    pub fn anonymous(&self) -> Result<Buyer> {
         Ok(Buyer::new("", self.address(ServiceName::Gateway)?, None))
     }
 
-    /// A token that this shop believes, signed at `at`.
+    /// A token with the key of this shop, issued at `at`.
     pub fn token(&self, name: &str, expires_in: Duration, at: Timestamp) -> Result<String> {
         Ok(token::sign(&self.secret, name, None, expires_in, at)?)
     }
 
-    /// A channel over TCP to the port of a service.
+    /// A channel over TCP to a service.
     pub fn channel(&self, service: ServiceName) -> Result<Channel> {
         Ok(Endpoint::from_shared(format!("http://{}", self.address(service)?))?.connect_lazy())
     }
@@ -186,17 +186,17 @@ impl Shop {
     }
 
     /// Waits until all sagas have ended and every event has been consumed.
-    pub async fn settle(&self) -> Result<()> {
-        books::settle(&self.home).await
+    pub async fn wait_until_idle(&self) -> Result<()> {
+        books::wait_until_idle(&self.home).await
     }
 
-    /// Waits until the shop is at rest, and checks that its books agree.
+    /// Waits until the shop is idle, and checks its books.
     pub async fn balance(&self) -> Result<()> {
-        self.settle().await?;
+        self.wait_until_idle().await?;
         books::balance(&self.home).await
     }
 
-    /// What a query finds in the store of this name.
+    /// The rows of a query on a store.
     pub async fn rows<T>(&self, store: &str, sql: impl Into<String>) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
@@ -204,12 +204,12 @@ impl Shop {
         self.home.rows(store, sql).await
     }
 
-    /// All that the shop has stored.
-    pub async fn contents(&self) -> Result<Contents> {
-        self.home.contents().await
+    /// The rows of all tables of the shop.
+    pub async fn dump(&self) -> Result<Dump> {
+        self.home.dump().await
     }
 
-    /// The stock of a product: what is in the warehouse, and what of it is held.
+    /// The stock of a product: pieces on hand, and how many of them are held.
     pub async fn stock(&self, product: i64) -> Result<(i64, i64)> {
         let request = GetStockRequest {
             product_ids: vec![product],
@@ -220,19 +220,47 @@ impl Shop {
             .with_context(|| format!("there is no stock of product {product}"))?;
         Ok((stock.on_hand, stock.held))
     }
+
+    /// Creates or replaces a product with a price in cents; returns its id. For id 0 the catalogue chooses one.
+    pub async fn upsert_product(&self, id: i64, name: &str, minor_units: i64) -> Result<i64> {
+        let product = UpsertProductRequest {
+            id,
+            name: name.to_owned(),
+            price: Some(money::Money::usd(minor_units).into()),
+            ..Default::default()
+        };
+        let stored = self.products()?.upsert_product(product).await?.into_inner();
+        Ok(stored.product.context("no product")?.id)
+    }
+
+    /// Receives pieces of a product, once for each product.
+    pub async fn add_stock(&self, product_id: i64, quantity: i64) -> Result<()> {
+        let delivery = AddStockRequest {
+            product_id,
+            quantity,
+            idempotency_key: format!("product {product_id}"),
+        };
+        self.inventory()?.add_stock(delivery).await?;
+        Ok(())
+    }
 }
 
-/// Waits until `look` finds what it looks for.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+/// Waits until the condition holds; `what` names it in the error.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    wait_for(what, async || Ok(condition().await?.then_some(()))).await
+}
+
+/// Waits until `look` returns a value; `what` names it in the error.
+pub async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let began = Instant::now();
     loop {
         if let Some(found) = look().await? {
             return Ok(found);
         }
         ensure!(
-            began.elapsed() < PATIENCE,
-            "after {PATIENCE:?} still waiting until {what}"
+            began.elapsed() < TIMEOUT,
+            "after {TIMEOUT:?} still waiting until {what}"
         );
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The `cartwright` command, as a binary that the suites of this crate can rely on being built.
+//! The `cartwright` command, as a binary that cargo builds for the suites of this crate.
 
 fn main() -> std::process::ExitCode {
     cartwright::main()

@@ -1,4 +1,4 @@
-//! A shop's places in the real engines: a database in PostgreSQL, one in MongoDB, a namespace in Kafka and Redis.
+//! A shop's data in the real engines: a database in PostgreSQL, one in MongoDB, a prefix in Kafka and Redis.
 
 use std::{
     thread,
@@ -22,22 +22,22 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::engine_set::Addresses;
 
-/// How long Kafka may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long Kafka may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The places of one shop.
-pub(super) struct Places {
-    /// The name of its databases, and its namespace.
+/// The databases and the prefix of one shop.
+pub(super) struct Namespace {
+    /// The name of the databases and of the namespace.
     name: String,
-    /// Its database is that from which tests create others.
+    /// `database_url` in it is the database from which tests create others.
     addresses: Addresses,
     database_url: String,
 }
 
-impl Places {
-    /// New ones; the database is a copy of `template`, if one is named.
-    pub(super) async fn make(addresses: Addresses, template: Option<&str>) -> Result<Self> {
+impl Namespace {
+    /// Creates the PostgreSQL database, as a copy of `template` if given.
+    pub(super) async fn create(addresses: Addresses, template: Option<&str>) -> Result<Self> {
         let name = testing::unique_name();
         let root_url = &addresses.database_url;
         let (server, _) = root_url.rsplit_once('/').context("DATABASE_URL names no database")?;
@@ -45,7 +45,7 @@ impl Places {
         let from = template
             .map(|template| format!(" TEMPLATE {template}"))
             .unwrap_or_default();
-        on_server(root_url, format!("CREATE DATABASE {name}{from}")).await?;
+        run_on_server(root_url, format!("CREATE DATABASE {name}{from}")).await?;
         Ok(Self {
             name,
             addresses,
@@ -57,7 +57,7 @@ impl Places {
         &self.database_url
     }
 
-    pub(super) fn furnish(&self, engines: &mut Engines) {
+    pub(super) fn configure(&self, engines: &mut Engines) {
         engines.database_url = Some(self.database_url.clone());
         engines.mongo_uri = Some(self.addresses.mongo_uri.clone());
         engines.mongo_db_name.clone_from(&self.name);
@@ -80,7 +80,7 @@ impl Places {
     }
 
     pub(super) async fn copy(&self) -> Result<Self> {
-        let copy = Self::make(self.addresses.clone(), Some(&self.name)).await?;
+        let copy = Self::create(self.addresses.clone(), Some(&self.name)).await?;
         let carts = self.carts().await?;
         if !carts.is_empty() {
             copy.cart_collection().await?.insert_many(carts).await?;
@@ -100,7 +100,6 @@ impl Places {
         Ok(copy)
     }
 
-    /// The bus as the shop sees it.
     pub(super) async fn bus(&self) -> Result<KafkaBus> {
         let options = KafkaOptions {
             prefix: self.name.clone(),
@@ -110,10 +109,8 @@ impl Places {
     }
 
     pub(super) async fn compress_events(&self, codec: &str) -> Result<()> {
-        let topic = format!("{}{}", self.name, CHECKOUTS.name);
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", &self.addresses.kafka_brokers)
-            .create()?;
+        let topic = self.topic();
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
         let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
             .set("compression.type", codec)
             .set("retention.ms", "-1");
@@ -128,14 +125,13 @@ impl Places {
         Ok(client.database(&self.name).collection("carts"))
     }
 
-    /// All documents of carts.
     pub(super) async fn carts(&self) -> Result<Vec<Document>> {
         use futures::TryStreamExt;
         let carts = self.cart_collection().await?.find(doc! {}).await?;
         Ok(carts.try_collect().await?)
     }
 
-    /// Gives a field of a cart another name, if it is there.
+    /// Renames a field of a cart, if the cart has it.
     pub(super) async fn rename_in_cart(&self, user: &str, from: &str, to: &str) -> Result<()> {
         let (carts, filter) = (self.cart_collection().await?, doc! { "_id": user });
         let Some(mut cart) = carts.find_one(filter.clone()).await? else {
@@ -153,7 +149,7 @@ impl Places {
         Ok(client.get_multiplexed_async_connection().await?)
     }
 
-    /// The versions of the carts that are in the cache, by customer. A gap is no cart.
+    /// The versions of the carts in the cache, by customer. Entries without a version are not carts.
     pub(super) async fn cached_carts(&self) -> Result<Vec<(String, i64)>> {
         let mut redis = self.redis().await?;
         let prefix = format!("{}cart:", self.name);
@@ -173,23 +169,23 @@ impl Places {
         Ok(carts)
     }
 
-    /// The keys of this shop in Redis in which a text stands.
+    /// The keys of this shop in Redis that contain a text.
     pub(super) async fn cache_keys_with(&self, text: &str) -> Result<Vec<String>> {
         let mut redis = self.redis().await?;
         let pattern = format!("{}*{text}*", self.name);
         Ok(redis::cmd("KEYS").arg(pattern).query_async(&mut redis).await?)
     }
 
-    /// Forgets everything in Redis.
+    /// Empties Redis.
     pub(super) async fn empty_cache(&self) -> Result<()> {
         let mut redis = self.redis().await?;
         Ok(redis::cmd("FLUSHALL").query_async(&mut redis).await?)
     }
 
-    /// The next offset of a group in each partition; 0 where it has none yet.
+    /// The next offset of a group in each partition; 0 where nothing is committed.
     pub(super) async fn offsets(&self, group: &str) -> Result<Vec<i64>> {
-        let (consumer, places) = (self.member(group)?, self.partitions());
-        let found = tokio::task::spawn_blocking(move || consumer.committed_offsets(places, PATIENCE)).await??;
+        let (consumer, partitions) = (self.offset_client(group)?, self.partitions());
+        let found = tokio::task::spawn_blocking(move || consumer.committed_offsets(partitions, TIMEOUT)).await??;
         let next = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             let Offset::Offset(next) = element.offset() else {
                 return 0;
@@ -200,17 +196,17 @@ impl Places {
     }
 
     async fn set_offsets(&self, group: &str, offsets: Vec<i64>) -> Result<()> {
-        let consumer = self.member(group)?;
-        let mut places = TopicPartitionList::new();
+        let consumer = self.offset_client(group)?;
+        let mut partitions = TopicPartitionList::new();
         for (partition, offset) in (0..).zip(offsets) {
-            places.add_partition_offset(&self.topic(), partition, Offset::Offset(offset))?;
+            partitions.add_partition_offset(&self.topic(), partition, Offset::Offset(offset))?;
         }
-        // A member that has stopped leaves its group a moment later; until then the group takes no offsets of others.
+        // A stopped member leaves its group with a delay. Until then the group refuses offsets from non-members.
         let began = Instant::now();
         let commit = move || {
             loop {
-                match consumer.commit(&places, CommitMode::Sync) {
-                    Err(error) if is_of_members(&error) && began.elapsed() < PATIENCE => thread::sleep(POLL),
+                match consumer.commit(&partitions, CommitMode::Sync) {
+                    Err(error) if has_members(&error) && began.elapsed() < TIMEOUT => thread::sleep(POLL),
                     done => return done,
                 }
             }
@@ -231,8 +227,8 @@ impl Places {
         Ok(())
     }
 
-    /// Somebody who can read and write a group's offsets, and does not join it.
-    fn member(&self, group: &str) -> Result<BaseConsumer> {
+    /// A consumer that reads and writes the offsets of a group without joining it.
+    fn offset_client(&self, group: &str) -> Result<BaseConsumer> {
         Ok(self
             .client()
             .set("group.id", format!("{}{group}", self.name))
@@ -250,10 +246,10 @@ impl Places {
     }
 
     fn partitions(&self) -> TopicPartitionList {
-        let mut places = TopicPartitionList::new();
+        let mut partitions = TopicPartitionList::new();
         let last = i32::try_from(CHECKOUTS.partitions).unwrap_or(1) - 1;
-        places.add_partition_range(&self.topic(), 0, last);
-        places
+        partitions.add_partition_range(&self.topic(), 0, last);
+        partitions
     }
 
     pub(super) async fn clear(self) -> Result<()> {
@@ -270,16 +266,16 @@ impl Places {
         });
         let topics: Vec<_> = names.map(|name| format!("{}{name}", self.name)).collect();
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        // One that was never made cannot be deleted, and need not.
+        // Ignores the result per topic: a topic that was never created cannot be deleted.
         let _ = admin
-            .delete_topics(&topics, &AdminOptions::new().operation_timeout(Some(PATIENCE)))
+            .delete_topics(&topics, &AdminOptions::new().operation_timeout(Some(TIMEOUT)))
             .await?;
         Ok(())
     }
 }
 
-/// Runs a statement that is not for one database.
-async fn on_server(url: &str, sql: String) -> Result<()> {
+/// Runs a statement on the server as a whole, such as `CREATE DATABASE`.
+async fn run_on_server(url: &str, sql: String) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::query(AssertSqlSafe(sql.clone()))
         .execute(&mut connection)
@@ -289,7 +285,7 @@ async fn on_server(url: &str, sql: String) -> Result<()> {
     Ok(())
 }
 
-/// Whether a group has members, so that only these may write its offsets.
-fn is_of_members(error: &KafkaError) -> bool {
+/// Whether the group has members, and so refuses offsets from others.
+fn has_members(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownMemberId)
 }

@@ -1,4 +1,4 @@
-//! What is in the engines, as the SQLite files of an embedded shop: the same questions can be asked of both.
+//! Copies the data in the engines to SQLite files like those of an embedded shop, so that the same queries run on both.
 
 use std::path::Path;
 
@@ -9,23 +9,23 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use super::engines::Places;
+use super::engines::Namespace;
 
-/// A folder with a file for each of these stores. They are read one after the other: only of a shop at rest it is one moment.
-pub(super) async fn take(places: &Places, stores: &[&str]) -> Result<TempDir> {
+/// A folder with a file for each of these stores. Reads one store after the other: consistent only if the shop is idle.
+pub(super) async fn take(namespace: &Namespace, stores: &[&str]) -> Result<TempDir> {
     let folder = tempfile::tempdir()?;
     let mut schemas = Vec::new();
     for store in stores {
         match *store {
-            "bus" => bus(places, folder.path()).await.context("Kafka")?,
-            "cart" => carts(places, folder.path()).await.context("MongoDB")?,
+            "bus" => bus(namespace, folder.path()).await.context("Kafka")?,
+            "cart" => carts(namespace, folder.path()).await.context("MongoDB")?,
             schema => schemas.push(schema),
         }
     }
     if schemas.is_empty() {
         return Ok(folder);
     }
-    let mut postgres = PgConnection::connect(places.database_url()).await?;
+    let mut postgres = PgConnection::connect(namespace.database_url()).await?;
     for schema in schemas {
         let mut file = file(folder.path(), schema).await?;
         copy_schema(&mut postgres, schema, &mut file)
@@ -47,7 +47,7 @@ async fn file(folder: &Path, store: &str) -> Result<SqliteConnection> {
 
 async fn copy_schema(postgres: &mut PgConnection, schema: &str, file: &mut SqliteConnection) -> Result<()> {
     let tables: Vec<(String, Vec<String>)> = sqlx::query_as(
-        // The views of the information schema would take longer than all the rest.
+        // The catalog tables are much faster than the views of the information schema.
         "SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)
          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
          WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r' AND c.relname <> '_sqlx_migrations'
@@ -66,7 +66,7 @@ async fn copy_schema(postgres: &mut PgConnection, schema: &str, file: &mut Sqlit
     Ok(())
 }
 
-/// Makes a table of objects with these fields, from a JSON array.
+/// Creates a table from a JSON array of objects with these fields.
 async fn fill(file: &mut SqliteConnection, table: &str, columns: &[&str], rows: String) -> Result<()> {
     let quoted = |column: &&str| format!("\"{column}\"");
     let names = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
@@ -78,10 +78,10 @@ async fn fill(file: &mut SqliteConnection, table: &str, columns: &[&str], rows: 
     Ok(())
 }
 
-/// The log of checkouts, and how far each group came.
-async fn bus(places: &Places, folder: &Path) -> Result<()> {
-    let log = places.bus().await?.read_all(CHECKOUTS.name).await?;
-    let mut partitions = vec![0_u64; places.offsets(CHECKOUTS.groups[0]).await?.len()];
+/// The topic of checkouts and the offsets of its consumer groups.
+async fn bus(namespace: &Namespace, folder: &Path) -> Result<()> {
+    let log = namespace.bus().await?.read_all(CHECKOUTS.name).await?;
+    let mut partitions = vec![0_u64; namespace.offsets(CHECKOUTS.groups[0]).await?.len()];
     let mut messages = Vec::new();
     for delivery in log {
         let position = delivery.position;
@@ -98,7 +98,7 @@ async fn bus(places: &Places, folder: &Path) -> Result<()> {
         .collect();
     let mut offsets = Vec::new();
     for &group in CHECKOUTS.groups {
-        for (partition, next) in (0..).zip(places.offsets(group).await?) {
+        for (partition, next) in (0..).zip(namespace.offsets(group).await?) {
             let partition: i32 = partition;
             offsets.push(json!({
                 "consumer_group": group, "topic": CHECKOUTS.name, "partition": partition, "next_offset": next,
@@ -116,8 +116,8 @@ async fn bus(places: &Places, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn carts(places: &Places, folder: &Path) -> Result<()> {
-    let carts = places.carts().await?.into_iter().map(|cart| {
+async fn carts(namespace: &Namespace, folder: &Path) -> Result<()> {
+    let carts = namespace.carts().await?.into_iter().map(|cart| {
         let document = serde_json::to_value(cart)?;
         Ok(json!({"user_id": document["_id"], "version": document["version"], "document": document}))
     });

@@ -1,23 +1,23 @@
-//! A customer, as the REST interface sees one.
+//! A customer of the REST interface.
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, bail, ensure};
-use cartwright::http::{Customer, Reply, send};
+use cartwright::http::{Customer, HttpResponse, send};
 use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// How long somebody keeps asking for what became of a purchase.
-const PERSISTENCE: Duration = Duration::from_mins(1);
+/// How long a customer retries.
+const TIMEOUT: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A customer of a shop, or somebody without a token.
+/// A customer of a shop, or a client without a token.
 #[derive(Debug, Clone)]
 pub struct Buyer {
     pub name: String,
     http: Customer,
-    /// Sent with every purchase.
+    /// Sent with every checkout.
     request_id: Option<String>,
 }
 
@@ -31,9 +31,9 @@ impl Buyer {
         }
     }
 
-    /// The same customer, whose purchases carry this request id: what a [`super::Plan`] knows them by.
+    /// The same customer, whose checkouts carry this request id, by which a [`super::FaultPlan`] finds their calls.
     #[must_use]
-    pub fn known_as(mut self, request_id: &str) -> Self {
+    pub fn with_request_id(mut self, request_id: &str) -> Self {
         self.request_id = Some(request_id.to_owned());
         self
     }
@@ -42,7 +42,7 @@ impl Buyer {
         self.http.gateway
     }
 
-    /// What stands in this customer's `Authorization` header.
+    /// The value of the `Authorization` header.
     pub fn authorization(&self) -> String {
         format!("Bearer {}", self.http.token.as_deref().unwrap_or_default())
     }
@@ -59,33 +59,33 @@ impl Buyer {
         }
     }
 
-    pub async fn send(&self, request: Request<bytes::Bytes>) -> Result<Reply> {
+    pub async fn send(&self, request: Request<bytes::Bytes>) -> Result<HttpResponse> {
         send(self.gateway(), request).await
     }
 
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply> {
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<HttpResponse> {
         self.http.call(method, path, body).await
     }
 
-    pub async fn get(&self, path: &str) -> Result<Reply> {
+    pub async fn get(&self, path: &str) -> Result<HttpResponse> {
         self.http.get(path).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Reply> {
+    pub async fn post(&self, path: &str, body: &Value) -> Result<HttpResponse> {
         self.http.post(path, body).await
     }
 
-    /// What is at a path that is there.
+    /// The body of a GET that must succeed.
     pub async fn read(&self, path: &str) -> Result<Value> {
         let reply = self.get(path).await?;
         ensure!(reply.status == StatusCode::OK, "GET {path}: {reply:?}");
         Ok(reply.json())
     }
 
-    /// Puts pieces of a product into the cart, also when the shop is busy.
+    /// Puts pieces of a product into the cart; retries while the shop answers 503.
     pub async fn add(&self, product: i64, quantity: i64) -> Result<()> {
         let body = json!({"product_id": product, "quantity": quantity});
-        let until = Instant::now() + PERSISTENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             match self.post("/api/v1/cart/items", &body).await?.status {
                 StatusCode::CREATED | StatusCode::OK => return Ok(()),
@@ -96,7 +96,7 @@ impl Buyer {
     }
 
     /// One attempt to buy what is in the cart.
-    pub async fn checkout(&self, key: &str, method: &str) -> Result<Reply> {
+    pub async fn checkout(&self, key: &str, method: &str) -> Result<HttpResponse> {
         let body = json!({"idempotency_key": key, "payment_method": method}).to_string();
         let mut request = self
             .request(Method::POST, "/api/v1/checkout")
@@ -107,22 +107,18 @@ impl Buyer {
         self.send(request.body(body.into())?).await
     }
 
-    /// Buys what is in the cart, and asks with the same key until the saga has ended.
+    /// Buys what is in the cart, and retries with the same key until the saga has ended.
     pub async fn buy(&self, key: &str, method: &str) -> Result<Value> {
-        let until = Instant::now() + PERSISTENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             match self.checkout(key, method).await {
                 Ok(reply) if reply.status == StatusCode::CREATED => return Ok(reply.json()),
-                Ok(reply) if is_open(reply.status) => {}
+                Ok(reply) if is_pending(reply.status) => {}
                 Ok(reply) => bail!("{} could not buy: {reply:?}", self.name),
-                // A connection that was refused or lost says nothing of the purchase.
+                // A refused or lost connection leaves the outcome unknown.
                 Err(_) => {}
             }
-            ensure!(
-                Instant::now() < until,
-                "{} has no answer after {PERSISTENCE:?}",
-                self.name
-            );
+            ensure!(Instant::now() < until, "{} has no answer after {TIMEOUT:?}", self.name);
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -134,8 +130,8 @@ impl Buyer {
     }
 }
 
-/// Whether the same request may have another answer later.
-const fn is_open(status: StatusCode) -> bool {
+/// Whether a retry may get another answer.
+const fn is_pending(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT

@@ -1,4 +1,4 @@
-//! What goes wrong with the calls of which purchase.
+//! Faults in the calls of chosen purchases.
 
 use std::{
     collections::BTreeMap,
@@ -10,17 +10,16 @@ use std::{
 
 use runtime::{Fault, Faults, RequestContext};
 
-/// Faults by the request that a call belongs to and by the call's name, so that many purchases of one shop can each have
-/// their own.
+/// Faults by request id and name of the call, so that each of many purchases in one shop has its own.
 #[derive(Debug, Default)]
-pub struct Plan(BTreeMap<String, BTreeMap<&'static str, Planned>>);
+pub struct FaultPlan(BTreeMap<String, BTreeMap<&'static str, Planned>>);
 
 #[derive(Debug)]
 struct Planned {
     fault: Fault,
-    /// How many more calls it happens to.
+    /// How many more calls get the fault.
     left: AtomicU32,
-    happened: AtomicU32,
+    count: AtomicU32,
 }
 
 impl Planned {
@@ -28,18 +27,18 @@ impl Planned {
         self.left
             .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1))
             .ok()?;
-        self.happened.fetch_add(1, SeqCst);
+        self.count.fetch_add(1, SeqCst);
         Some(self.fault)
     }
 }
 
-impl Plan {
-    /// Lets a fault happen to the first calls of this name that are made for this request.
+impl FaultPlan {
+    /// Gives a fault to the first calls of this name in this request.
     pub fn add(&mut self, request: &str, call: &'static str, fault: Fault, times: u32) {
         let planned = Planned {
             fault,
             left: times.into(),
-            happened: 0.into(),
+            count: 0.into(),
         };
         self.0.entry(request.to_owned()).or_default().insert(call, planned);
     }
@@ -48,14 +47,14 @@ impl Plan {
         self.0.get(request)?.get(call)
     }
 
-    /// How often it has happened.
-    pub fn happened(&self, request: &str, call: &str) -> u32 {
+    /// How many calls have got the fault.
+    pub fn count(&self, request: &str, call: &str) -> u32 {
         self.planned(request, call)
-            .map_or(0, |planned| planned.happened.load(SeqCst))
+            .map_or(0, |planned| planned.count.load(SeqCst))
     }
 
-    /// Lets the calls go well from now on.
-    pub fn lift(&self, request: &str, call: &str) {
+    /// Ends the fault.
+    pub fn clear(&self, request: &str, call: &str) {
         if let Some(planned) = self.planned(request, call) {
             planned.left.store(0, SeqCst);
         }

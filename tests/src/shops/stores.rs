@@ -1,4 +1,4 @@
-//! A look into the files of a shop, and a hand on them while it is closed.
+//! Queries on the SQLite files of a shop, and statements on them while the shop is closed.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -9,13 +9,13 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 
-/// What changes without anything having happened.
-const RESTLESS: [&str; 1] = ["outbox_lease"];
+/// Tables that change in an idle shop.
+const VOLATILE_TABLES: [&str; 1] = ["outbox_lease"];
 
-/// The rows of every table, as `file.table`.
-pub type Contents = BTreeMap<String, Vec<String>>;
+/// The rows of every table, by `file.table`.
+pub type Dump = BTreeMap<String, Vec<String>>;
 
-/// What a query finds in the store of this name. Nothing can be changed this way.
+/// The rows of a query on a store, over a read-only connection.
 pub async fn rows<T>(data_dir: &Path, store: &str, sql: impl Into<String>) -> Result<Vec<T>>
 where
     T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
@@ -46,9 +46,9 @@ pub async fn execute(data_dir: &Path, store: &str, sql: impl Into<String>) -> Re
     Ok(())
 }
 
-/// All that a shop has stored.
-pub async fn contents(data_dir: &Path) -> Result<Contents> {
-    let mut all = Contents::new();
+/// The rows of all tables of a shop.
+pub async fn dump(data_dir: &Path) -> Result<Dump> {
+    let mut all = Dump::new();
     for entry in std::fs::read_dir(data_dir)? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "db") {
@@ -59,15 +59,15 @@ pub async fn contents(data_dir: &Path) -> Result<Contents> {
             rows(data_dir, &store, "SELECT name FROM sqlite_schema WHERE type = 'table'").await?;
         for (table,) in tables
             .into_iter()
-            .filter(|(table,)| !RESTLESS.contains(&table.as_str()))
+            .filter(|(table,)| !VOLATILE_TABLES.contains(&table.as_str()))
         {
-            all.insert(format!("{store}.{table}"), rows_of(data_dir, &store, &table).await?);
+            all.insert(format!("{store}.{table}"), dump_table(data_dir, &store, &table).await?);
         }
     }
     Ok(all)
 }
 
-async fn rows_of(data_dir: &Path, store: &str, table: &str) -> Result<Vec<String>> {
+async fn dump_table(data_dir: &Path, store: &str, table: &str) -> Result<Vec<String>> {
     let columns: Vec<(String,)> = rows(
         data_dir,
         store,

@@ -1,4 +1,4 @@
-//! gRPC below the generated clients: bytes as they are, and what stands in a status.
+//! gRPC below the generated clients: raw bytes, and the details of a status.
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BufMut, Bytes};
@@ -11,11 +11,11 @@ use tonic::{
 };
 use tonic_types::{ErrorDetail, StatusExt};
 
-/// Takes bytes for messages.
+/// Sends and receives bytes as they are.
 #[derive(Debug, Clone, Copy)]
-struct Raw;
+struct RawCodec;
 
-impl Codec for Raw {
+impl Codec for RawCodec {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -30,7 +30,7 @@ impl Codec for Raw {
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -40,7 +40,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -49,17 +49,17 @@ impl Decoder for Raw {
     }
 }
 
-/// Calls a method such as `/cart.v1.CartService/GetCart` with bytes that may be no message at all.
+/// Calls a method such as `/cart.v1.CartService/GetCart` with bytes that need not be a message.
 pub async fn call_raw(channel: &Channel, path: &str, message: Bytes) -> Result<Result<Bytes, Status>> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await?;
     let answer = client
-        .unary(Request::new(message), PathAndQuery::try_from(path)?, Raw)
+        .unary(Request::new(message), PathAndQuery::try_from(path)?, RawCodec)
         .await;
     Ok(answer.map(tonic::Response::into_inner))
 }
 
-/// The code and the reason of a status, which must carry exactly one, of this shop.
+/// The code and the reason of a status, which must have exactly one reason, in the domain of this shop.
 pub fn reason_of(status: &Status) -> Result<(Code, String)> {
     let details = status.check_error_details_vec().context("the details cannot be read")?;
     let mut reasons = Vec::new();
@@ -69,6 +69,9 @@ pub fn reason_of(status: &Status) -> Result<(Code, String)> {
         }
     }
     ensure!(reasons.len() == 1, "{} reasons in {status:?}", reasons.len());
-    ensure!(reasons[0].domain == DOMAIN, "the reason of somebody else in {status:?}");
+    ensure!(
+        reasons[0].domain == DOMAIN,
+        "the reason of another domain in {status:?}"
+    );
     Ok((status.code(), reasons[0].reason.clone()))
 }

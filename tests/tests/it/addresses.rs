@@ -1,47 +1,48 @@
-//! Engines that cannot be used: one line that names the variable, soon, and an exit that is not 0.
+//! Unusable engines: the process soon exits with an error in one line that names the variable.
 
 mod secured;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use system_tests::{
     home::{Home, Profile},
-    process::{ShopProcess, Start, said_twice},
+    process::{ShopProcess, StartResult, repeated_clause},
 };
 use testing::Engine;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// How long a start may take that comes to nothing.
+use crate::BINARY;
+
+/// How long a failing start may take.
 const LIMIT: Duration = Duration::from_secs(15);
-/// Nobody listens there.
+/// A port without a listener.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// Starts a shop on good engines but for these variables; it names the one that is wrong, and its problem.
+/// Starts a shop with these wrong variables; the error must name one of them and its problem.
 async fn refusal(home: &Home, wrong: &[(&str, String)], named: &str, problem: &str) -> Result<()> {
-    let mut command = home.command(Path::new(BINARY));
+    let mut command = home.command(BINARY);
     command.envs(wrong.iter().map(|(variable, value)| (variable, value)));
     let started = tokio::time::timeout(LIMIT, ShopProcess::start(command)).await?;
-    let Start::Ended(status, said) = started? else {
+    let StartResult::Exited(status, stderr) = started? else {
         anyhow::bail!("it opened with {wrong:?}");
     };
-    let lines: Vec<_> = said.lines().filter(|line| line.starts_with("cartwright: ")).collect();
+    let lines: Vec<_> = stderr.lines().filter(|line| line.starts_with("cartwright: ")).collect();
     ensure!(status.code().is_some_and(|code| code != 0), "{wrong:?}: {status}");
     ensure!(
         lines.len() == 1 && lines[0].starts_with(&format!("cartwright: {named}: ")) && lines[0].contains(problem),
-        "{wrong:?}: {said}"
+        "{wrong:?}: {stderr}"
     );
     ensure!(
-        said_twice(lines[0]).is_none(),
-        "{:?} is said twice: {said}",
-        said_twice(lines[0])
+        repeated_clause(lines[0]).is_none(),
+        "{:?} is stderr twice: {stderr}",
+        repeated_clause(lines[0])
     );
-    ensure!(!said.contains("a-secret"), "the password shows: {said}");
+    ensure!(!stderr.contains("a-secret"), "the password shows: {stderr}");
     Ok(())
 }
 
-/// The address of an engine with another login.
+/// The address of an engine with other credentials.
 fn login(engine: Engine, login: &str) -> Option<String> {
     let address = engine.address()?;
     let (scheme, rest) = address.split_once("://")?;
@@ -51,7 +52,7 @@ fn login(engine: Engine, login: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unusable_engine_is_reported_by_its_variable() -> Result<()> {
-    if !Profile::Engines.is_there() {
+    if !Profile::Engines.is_available() {
         return Ok(());
     }
     let home = Home::new(Profile::Engines).await?;
@@ -118,9 +119,9 @@ async fn an_unusable_engine_is_reported_by_its_variable() -> Result<()> {
     Ok(())
 }
 
-/// What a shop is told of its database by parts, all of them right.
+/// The correct `DB_*` variables for the database.
 fn parts(home: &Home) -> Option<Vec<(&'static str, String)>> {
-    let command = home.command(Path::new(BINARY));
+    let command = home.command(BINARY);
     let mut variables = command.as_std().get_envs();
     let database_url = variables
         .find(|(variable, _)| *variable == "DATABASE_URL")?
@@ -143,12 +144,12 @@ fn parts(home: &Home) -> Option<Vec<(&'static str, String)>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wrong_part_of_an_address_is_reported() -> Result<()> {
-    if !Profile::Engines.is_there() {
+    if !Profile::Engines.is_available() {
         return Ok(());
     }
     let home = Home::new(Profile::Engines).await?;
     let parts = parts(&home).context("DATABASE_URL has not all parts")?;
-    let mut right = home.command(Path::new(BINARY));
+    let mut right = home.command(BINARY);
     right.envs(parts.iter().map(|(variable, value)| (variable, value)));
     let shop = ShopProcess::open(right).await?;
     shop.stop().await?;

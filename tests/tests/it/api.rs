@@ -1,4 +1,4 @@
-//! The interfaces as their users see them: gRPC on the port of each service, REST on the gateway's.
+//! The public interfaces: gRPC on the port of each service, REST on the port of the gateway.
 
 mod methods;
 mod purchase;
@@ -6,7 +6,7 @@ mod purchase;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cartwright::{ServiceName, http::Reply};
+use cartwright::{ServiceName, http::HttpResponse};
 use http::StatusCode;
 use proto::{
     cart::v1::UpdateQuantityRequest,
@@ -214,13 +214,13 @@ async fn a_call_ends_at_its_deadline_and_its_charge_is_still_made() -> Result<()
             .into_inner()
             .payment
             .context("no payment")?;
-        Ok((known.status() == PaymentStatus::Succeeded).then_some(()))
+        Ok(known.status() == PaymentStatus::Succeeded)
     })
     .await
 }
 
-/// The dependencies that a readiness report lists, if all is well.
-fn dependencies(reply: &Reply) -> Vec<String> {
+/// The dependencies in a readiness report, which must all be up.
+fn dependencies(reply: &HttpResponse) -> Vec<String> {
     assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     let report = reply.json();
     assert_eq!(report["status"], "ok");
@@ -232,7 +232,7 @@ fn dependencies(reply: &Reply) -> Vec<String> {
 #[tokio::test]
 async fn readiness_lists_every_dependency_on_both_ports() -> Result<()> {
     let shop = Shop::open(Profile::Embedded).await?;
-    let anybody = shop.stranger()?;
+    let anybody = shop.anonymous()?;
     assert_eq!(anybody.read("/health").await?, serde_json::json!({"status": "ok"}));
     assert_eq!(anybody.read("/health/live").await?["status"], "ok");
     let listed = dependencies(&anybody.get("/health/ready").await?);

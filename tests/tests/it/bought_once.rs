@@ -1,4 +1,4 @@
-//! A piece in a cart is bought once, whatever number of keys, tabs and clicks ask for it, and nothing that is added is lost.
+//! A piece in a cart is bought once, however many keys, tabs and clicks ask for it, and no added piece is lost.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,35 +19,35 @@ on_every_profile! {
     a_customer_pays_only_what_they_were_shown,
 }
 
-/// Rounds of each way to ask.
+/// Rounds of each [`Repetition`].
 const ROUNDS: usize = 30;
 const MICE: i64 = 2;
 
-/// How somebody asks for the same cart more than once.
+/// How a customer checks out one cart more than once.
 #[derive(Debug, Clone, Copy)]
-enum Haste {
-    OneKeyAfterTheOther,
-    SoManyAtOnce(usize),
-    /// The page is loaded again, with a new key, before the purchase has ended.
-    AfterReloading,
-    /// A piece, a purchase, a piece, a purchase.
+enum Repetition {
+    SequentialKeys,
+    ConcurrentKeys(usize),
+    /// The customer reloads the page, and so has a new key, before the purchase has ended.
+    Reload,
+    /// The customer adds a piece, buys, adds a piece, buys.
     AddAndBuyAgain,
 }
 
-/// Asks, and returns how many pieces were ever put into the cart.
-async fn ask(buyer: &Buyer, haste: Haste) -> Result<i64> {
+/// Checks out repeatedly; returns how many pieces were added to the cart.
+async fn check_out_repeatedly(buyer: &Buyer, repetition: Repetition) -> Result<i64> {
     buyer.add(MICE, 1).await?;
-    let answers = match haste {
-        Haste::OneKeyAfterTheOther => {
+    let answers = match repetition {
+        Repetition::SequentialKeys => {
             let first = buyer.checkout("k1", "pm_card_ok").await?;
             vec![first, buyer.checkout("k2", "pm_card_ok").await?]
         }
-        Haste::SoManyAtOnce(keys) => {
+        Repetition::ConcurrentKeys(keys) => {
             let keys: Vec<_> = (0..keys).map(|key| format!("k{key}")).collect();
             let asked = keys.iter().map(|key| buyer.checkout(key, "pm_card_ok"));
             try_join_all(asked).await?
         }
-        Haste::AfterReloading => {
+        Repetition::Reload => {
             let first = buyer.checkout("k1", "pm_card_slow").await?;
             ensure!(first.status == StatusCode::ACCEPTED, "{first:?}");
             let second = buyer.checkout("k2", "pm_card_ok").await?;
@@ -55,7 +55,7 @@ async fn ask(buyer: &Buyer, haste: Haste) -> Result<i64> {
             buyer.buy("k1", "pm_card_slow").await?;
             return Ok(1);
         }
-        Haste::AddAndBuyAgain => {
+        Repetition::AddAndBuyAgain => {
             let first = buyer.buy("k1", "pm_card_ok").await?;
             buyer.add(MICE, 1).await?;
             for answer in [first, buyer.buy("k2", "pm_card_ok").await?] {
@@ -67,16 +67,16 @@ async fn ask(buyer: &Buyer, haste: Haste) -> Result<i64> {
     };
     let mut bought = 0;
     for answer in &answers {
-        let said = answer.json();
+        let body = answer.json();
         match answer.status {
-            StatusCode::CREATED if said["status"] == "COMPLETED" => bought += 1,
-            StatusCode::CREATED => ensure!(said["failure"]["reason"] == "CART_CHANGED", "{said}"),
-            // Its saga goes on.
+            StatusCode::CREATED if body["status"] == "COMPLETED" => bought += 1,
+            StatusCode::CREATED => ensure!(body["failure"]["reason"] == "CART_CHANGED", "{body}"),
+            // The saga still runs.
             StatusCode::ACCEPTED => {}
-            StatusCode::BAD_REQUEST => ensure!(said["reason"] == "CART_EMPTY", "{said}"),
+            StatusCode::BAD_REQUEST => ensure!(body["reason"] == "CART_EMPTY", "{body}"),
             StatusCode::CONFLICT => {
-                ensure!(said["reason"] == "CHECKOUT_IN_PROGRESS", "{said}");
-                let checkout = said["checkout_id"].as_str().context("no checkout")?;
+                ensure!(body["reason"] == "CHECKOUT_IN_PROGRESS", "{body}");
+                let checkout = body["checkout_id"].as_str().context("no checkout")?;
                 let place = format!("/api/v1/checkout/{checkout}");
                 ensure!(answer.headers[header::LOCATION] == place, "{answer:?}");
             }
@@ -92,41 +92,41 @@ async fn repeated_checkouts_charge_each_piece_once(profile: Profile) -> Result<(
         settings.checkout_timeout = Span(Duration::from_secs(1));
     })
     .await?;
-    let ways = [
-        Haste::OneKeyAfterTheOther,
-        Haste::SoManyAtOnce(2),
-        Haste::SoManyAtOnce(8),
-        Haste::AddAndBuyAgain,
-        Haste::AfterReloading,
+    let repetitions = [
+        Repetition::SequentialKeys,
+        Repetition::ConcurrentKeys(2),
+        Repetition::ConcurrentKeys(8),
+        Repetition::AddAndBuyAgain,
+        Repetition::Reload,
     ];
-    let mut put_in = BTreeMap::new();
-    for (n, haste) in ways.into_iter().enumerate() {
+    let mut added = BTreeMap::new();
+    for (n, repetition) in repetitions.into_iter().enumerate() {
         let rounds = (0..ROUNDS).map(|round| {
             let shop = &shop;
             async move {
-                let name = format!("hasty-{n}-{round}");
-                let pieces = ask(&shop.buyer(&name)?, haste).await;
-                anyhow::Ok((name, pieces.with_context(|| format!("{haste:?}"))?))
+                let name = format!("impatient-{n}-{round}");
+                let pieces = check_out_repeatedly(&shop.buyer(&name)?, repetition).await;
+                anyhow::Ok((name, pieces.with_context(|| format!("{repetition:?}"))?))
             }
         });
-        put_in.extend(try_join_all(rounds).await?);
+        added.extend(try_join_all(rounds).await?);
     }
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let ordered = "SELECT o.user_id, sum(l.quantity) FROM orders o JOIN order_lines l ON l.order_id = o.id GROUP BY 1";
     let ordered: Vec<(String, i64)> = shop.rows("orders", ordered).await?;
-    let mut missing: Vec<_> = put_in.iter().collect();
+    let mut missing: Vec<_> = added.iter().collect();
     missing.retain(|(name, pieces)| !ordered.contains(&((*name).clone(), **pieces)));
     ensure!(missing.is_empty(), "{missing:?} of {ordered:?}");
-    for name in put_in.keys() {
+    for name in added.keys() {
         let cart = shop.buyer(name)?.read("/api/v1/cart").await?;
         ensure!(cart["items"] == json!([]) && cart["in_checkout"] == json!([]), "{cart}");
     }
-    let sold: i64 = put_in.values().sum();
+    let sold: i64 = added.values().sum();
     assert_eq!(shop.stock(MICE).await?, (500 - sold, 0));
     shop.balance().await
 }
 
-/// Products and quantities.
+/// The products and quantities of items.
 fn lines(items: &Value) -> Value {
     let items = items.as_array().into_iter().flatten();
     items
@@ -134,9 +134,7 @@ fn lines(items: &Value) -> Value {
         .collect()
 }
 
-async fn held_items_are_shown_and_items_added_later_can_be_bought(
-    profile: Profile,
-) -> Result<()> {
+async fn held_items_are_shown_and_items_added_later_can_be_bought(profile: Profile) -> Result<()> {
     let shop = Shop::with_settings(profile, |settings| {
         settings.checkout_timeout = Span(Duration::from_secs(1));
     })
@@ -173,7 +171,7 @@ async fn held_items_are_shown_and_items_added_later_can_be_bought(
         (&meanwhile["status"], lines(&meanwhile["items"])),
         (&json!("COMPLETED"), json!([[2, 1]]))
     );
-    // What is cleared is free.
+    // Clearing the cart does not touch held items.
     assert_eq!(
         ada.call(http::Method::DELETE, "/api/v1/cart", None).await?.status,
         StatusCode::OK
@@ -183,7 +181,7 @@ async fn held_items_are_shown_and_items_added_later_can_be_bought(
         (&bought["status"], lines(&bought["items"])),
         (&json!("COMPLETED"), json!([[1, 2]]))
     );
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(ada.read("/api/v1/cart").await?["in_checkout"], json!([]));
     assert_eq!(shop.stock(1).await?, (98, 0));
     shop.balance().await
@@ -196,9 +194,12 @@ async fn items_of_a_declined_checkout_return_beside_items_added_later(profile: P
         settings.checkout_timeout = Span(Duration::from_millis(500));
     })
     .await?;
-    // Of one product 99 and 99, and of products 50 and 50.
+    // `many` has 99 pieces held and adds 99 more of the product; `wide` has 50 products held and adds 50 others.
     let products: Vec<i64> = (1_001..=1_100).collect();
-    offer(&shop, &products).await?;
+    for product in &products {
+        shop.upsert_product(*product, &format!("Thing {product}"), 100).await?;
+        shop.add_stock(*product, 10).await?;
+    }
     let (many, wide) = (shop.buyer("many")?, shop.buyer("wide")?);
     many.add(2, 99).await?;
     join_all(products[..50].iter().map(|product| wide.add(*product, 1))).await;
@@ -207,7 +208,7 @@ async fn items_of_a_declined_checkout_return_beside_items_added_later(profile: P
         ensure!(waiting.status == StatusCode::ACCEPTED, "{waiting:?}");
         until("the pieces are held", async || {
             let cart = buyer.read("/api/v1/cart").await?;
-            Ok((cart["items"] == json!([])).then_some(()))
+            Ok(cart["items"] == json!([]))
         })
         .await?;
     }
@@ -249,40 +250,11 @@ async fn items_of_a_declined_checkout_return_beside_items_added_later(profile: P
     shop.balance().await
 }
 
-/// Products, and ten pieces of each.
-async fn offer(shop: &Shop, products: &[i64]) -> Result<()> {
-    let (catalogue, stock) = (shop.products()?, shop.inventory()?);
-    for id in products {
-        let product = proto::product::v1::UpsertProductRequest {
-            id: *id,
-            name: format!("Thing {id}"),
-            price: Some(money::Money::usd(100).into()),
-            ..Default::default()
-        };
-        catalogue.clone().upsert_product(product).await?;
-        let delivery = proto::inventory::v1::AddStockRequest {
-            product_id: *id,
-            quantity: 10,
-            idempotency_key: format!("first {id}"),
-        };
-        stock.clone().add_stock(delivery).await?;
-    }
-    Ok(())
-}
-
 async fn a_customer_pays_only_what_they_were_shown(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
-    let price = async |minor: i64| {
-        let product = proto::product::v1::UpsertProductRequest {
-            id: 1_001,
-            name: "Thing".to_owned(),
-            price: Some(money::Money::usd(minor).into()),
-            ..Default::default()
-        };
-        anyhow::Ok(shop.products()?.upsert_product(product).await?)
-    };
-    offer(&shop, &[1_001]).await?;
+    let price = async |minor_units| shop.upsert_product(1_001, "Thing", minor_units).await;
     price(1_000).await?;
+    shop.add_stock(1_001, 10).await?;
     let ada = shop.buyer("ada")?;
     ada.add(1_001, 1).await?;
     let buy = async |body: Value| {
@@ -311,7 +283,7 @@ async fn a_customer_pays_only_what_they_were_shown(profile: Profile) -> Result<(
     );
     price(1_500).await?;
 
-    // A line that another tab added.
+    // Another tab adds a line.
     let shown = ada.get("/api/v1/cart").await?.headers[header::ETAG].clone();
     ada.add(2, 1).await?;
     let (status, problem) = buy(agreed.clone()).await?;
@@ -343,6 +315,6 @@ async fn a_customer_pays_only_what_they_were_shown(profile: Profile) -> Result<(
         "{bought}"
     );
     let (_, again) = buy(agreed).await?;
-    assert_eq!(again, bought, "a known key is answered, whatever the cart is now");
+    assert_eq!(again, bought, "a known key is replayed, whatever the cart is now");
     shop.balance().await
 }

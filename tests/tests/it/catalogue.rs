@@ -1,24 +1,23 @@
-//! Anonymous readers of the catalogue, who take nothing from customers who buy.
-
-use std::path::Path;
+//! Anonymous readers of the catalogue do not disturb customers who buy.
 
 use anyhow::{Result, ensure};
 use cartwright::http::Customer;
 use futures::future::join_all;
 use http::{Method, StatusCode, header::RETRY_AFTER};
-use serde_json::json;
 use system_tests::{
     home::{Home, Profile},
     process::ShopProcess,
+    shopping::buy_mouse,
 };
 use tokio::sync::watch;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+use crate::BINARY;
+
 const READERS: usize = 40;
 const PURCHASES: usize = 5;
 
-/// Makes two columns endless to compute: the text that searches read, and the description of product 1, which is on the first
-/// page. Reading another product by its id computes neither of them.
+/// Makes two columns endless to compute: the text for searches, and the description of product 1, which is on the first page.
+/// Reading another product by its id computes neither.
 const HOLD_SQLITE: &str = "
     ALTER TABLE products RENAME TO kept;
     CREATE VIEW products AS SELECT id, name,
@@ -48,7 +47,7 @@ async fn pages_that_use_all_their_permits_keep_nobody_from_buying(profile: Profi
 
 async fn nobody_is_kept_from_buying(profile: Profile, page: &'static str) -> Result<()> {
     let home = Home::new(profile).await?;
-    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let shop = ShopProcess::open(home.command(BINARY)).await?;
     let customer = shop.customer("1")?;
     let found = customer.call(Method::GET, "/api/v1/products?q=lap", None).await?;
     ensure!(found.json()["products"][0]["name"] == "Laptop", "{found:?}");
@@ -61,13 +60,13 @@ async fn nobody_is_kept_from_buying(profile: Profile, page: &'static str) -> Res
         token: None,
         ..customer.clone()
     };
-    // How many readers were turned away so far; closed when the purchases are made.
+    // The number of refused readers so far.
     let (turned_away, seen) = watch::channel(0);
     let readers = join_all((0..READERS).map(|_| read_on(&anybody, page, &turned_away)));
     let buyer = async {
         let mut seen = seen;
         for n in 0..PURCHASES {
-            // The places are held all the time: whenever some end, others have begun.
+            // All permits are in use: other readers have been refused since the last purchase.
             let so_far = *seen.borrow_and_update();
             seen.wait_for(|count| *count > so_far).await?;
             buy(&customer, n).await?;
@@ -81,7 +80,7 @@ async fn nobody_is_kept_from_buying(profile: Profile, page: &'static str) -> Res
     Ok(())
 }
 
-/// Asks for a page again and again. Every request is turned away with `Retry-After`.
+/// Asks for a page repeatedly. Every request is refused with `Retry-After`.
 async fn read_on(anybody: &Customer, page: &str, turned_away: &watch::Sender<usize>) -> Result<()> {
     loop {
         let reply = anybody.call(Method::GET, page, None).await?;
@@ -94,12 +93,5 @@ async fn read_on(anybody: &Customer, page: &str, turned_away: &watch::Sender<usi
 async fn buy(customer: &Customer, n: usize) -> Result<()> {
     let shown = customer.call(Method::GET, "/api/v1/products/2", None).await?;
     ensure!(shown.status == StatusCode::OK, "{shown:?}");
-    let line = json!({"product_id": 2, "quantity": 1});
-    let added = customer.post("/api/v1/cart/items", &line).await?;
-    ensure!(added.status.is_success(), "{added:?}");
-    let key = json!({"idempotency_key": format!("key {n}")});
-    let bought = customer.post("/api/v1/checkout", &key).await?;
-    ensure!(bought.status == StatusCode::CREATED, "{bought:?}");
-    ensure!(bought.json()["status"] == "COMPLETED", "{bought:?}");
-    Ok(())
+    buy_mouse(customer, &format!("key {n}")).await.map(drop)
 }

@@ -1,10 +1,10 @@
-//! The command as its user sees it: what it says when something is wrong, and what the other commands do.
+//! The command line: its errors and its subcommands.
 
 mod banner;
-mod doors;
+mod connection_settings;
+mod exposure;
 mod files;
 mod keys;
-mod links;
 mod secrets;
 
 use std::{
@@ -19,14 +19,14 @@ use sqlx::{Connection, SqliteConnection};
 use system_tests::{
     books,
     home::{Home, Profile},
-    process::{GRPC_HOST, ShopProcess, command, said_twice},
+    process::{GRPC_HOST, ShopProcess, command, repeated_clause},
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+use crate::BINARY;
 
-/// Runs a command to its end.
+/// Runs a command and waits for its end.
 async fn run(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Output> {
-    let mut command = command(Path::new(BINARY), data);
+    let mut command = command(BINARY, data);
     command
         .args(arguments)
         .envs(variables.iter().copied())
@@ -34,24 +34,24 @@ async fn run(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> any
     Ok(command.output().await?)
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim().to_owned()
 }
 
-fn printed(output: &Output) -> String {
+fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// It refused with this code and one line that has all of these words in it.
+/// Checks the exit code, and that standard error is one line with all of these words.
 fn assert_refused(output: &Output, code: i32, words: &[&str]) {
-    let text = said(output);
+    let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert_eq!(text.lines().count(), 1, "not one line: {text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
-    if let Some(clause) = said_twice(&text) {
-        panic!("{clause:?} is said twice: {text}");
+    if let Some(clause) = repeated_clause(&text) {
+        panic!("{clause:?} is repeated: {text}");
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
     for (variable, value, word) in wrong {
         let output = run(&data, &["serve"], &[(variable, value)]).await?;
         assert_refused(&output, 64, &[variable, word]);
-        assert!(!said(&output).contains("secret@"), "{}", said(&output));
+        assert!(!stderr(&output).contains("secret@"), "{}", stderr(&output));
     }
     assert!(!data.exists(), "something was opened");
     Ok(())
@@ -145,7 +145,7 @@ async fn wrong_usage_exits_with_code_2() -> anyhow::Result<()> {
         &["dlq", "redrive"],
     ] {
         let output = run(folder.path(), arguments, &[]).await?;
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
     }
     let help = run(folder.path(), &["--help"], &[]).await?;
     assert!(help.status.success());
@@ -158,7 +158,7 @@ async fn wrong_usage_exits_with_code_2() -> anyhow::Result<()> {
         "[default: 8080]",
         "RESERVATION_TTL",
     ] {
-        assert!(printed(&help).contains(word), "{word} is not in the help");
+        assert!(stdout(&help).contains(word), "{word} is not in the help");
     }
     Ok(())
 }
@@ -178,7 +178,7 @@ async fn services_that_need_events_do_not_start_without_their_bus() -> anyhow::R
 #[tokio::test]
 async fn a_data_directory_in_use_is_refused_with_its_process() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    let shop = ShopProcess::open(command(BINARY, folder.path())).await?;
     assert_refused(
         &run(folder.path(), &["serve"], &[]).await?,
         1,
@@ -215,7 +215,7 @@ async fn an_unusable_data_directory_is_reported_in_one_line() -> anyhow::Result<
         &["DATA_DIR", "file/data"],
     );
 
-    // Root reads and writes whatever the permissions are; a file system that takes no files stops it too.
+    // Permissions do not stop root, but a file system without new files does.
     assert_refused(
         &run(Path::new("/proc/cartwright"), &["serve"], &[]).await?,
         1,
@@ -252,7 +252,7 @@ async fn an_unreadable_bus_is_reported_in_one_line() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_full_disk_is_reported_in_one_line() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    // The limit on the size of a file stands for a disk that is full: the same write fails in the same place.
+    // A limit on file sizes fails the same write as a full disk.
     let shell = format!("ulimit -f 8; trap '' XFSZ; exec {BINARY} serve");
     let mut command = command(Path::new("/bin/bash"), &folder.path().join("data"));
     let output = command.args(["-c", &shell]).output().await?;
@@ -263,7 +263,7 @@ async fn a_full_disk_is_reported_in_one_line() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_data_directory_of_a_newer_version_is_left_alone() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    let shop = ShopProcess::open(command(BINARY, folder.path())).await?;
     shop.stop().await?;
     let path = folder.path().join("checkout.db");
     let mut db = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await?;
@@ -283,21 +283,21 @@ async fn a_data_directory_of_a_newer_version_is_left_alone() -> anyhow::Result<(
 async fn a_generated_secret_is_private_and_its_tokens_are_accepted() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
-    let mut own_secret = command(Path::new(BINARY), &data);
+    let mut own_secret = command(BINARY, &data);
     own_secret.env_remove("JWT_SECRET");
     let shop = ShopProcess::open(own_secret).await?;
     let mode = std::fs::metadata(data.join("jwt.key"))?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let mut token = command(Path::new(BINARY), &data);
+    let mut token = command(BINARY, &data);
     let token = token
         .args(["token", "--user", "7", "--expires-in", "1m"])
         .env_remove("JWT_SECRET")
         .output()
         .await?;
-    ensure!(token.status.success(), "{}", said(&token));
+    ensure!(token.status.success(), "{}", stderr(&token));
     let customer = cartwright::http::Customer {
         gateway: shop.gateway.context("no gateway")?,
-        token: Some(printed(&token)),
+        token: Some(stdout(&token)),
     };
     let cart = customer.get("/api/v1/cart").await?;
     assert_eq!((cart.status.as_u16(), &cart.json()["user_id"]), (200, &json!("7")));
@@ -316,8 +316,8 @@ async fn the_configuration_shows_its_sources_and_no_secret() -> anyhow::Result<(
         &[("CHECKOUT_TIMEOUT", "3s")],
     )
     .await?;
-    ensure!(output.status.success(), "{}", said(&output));
-    let text = printed(&output);
+    ensure!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
     let line = |variable: &str| {
         text.lines()
             .find(|line| line.starts_with(variable))
@@ -342,8 +342,8 @@ async fn the_configuration_shows_its_sources_and_no_secret() -> anyhow::Result<(
 async fn the_demo_succeeds() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let output = run(folder.path(), &["demo"], &[]).await?;
-    let text = printed(&output);
-    ensure!(output.status.success(), "{}\n{text}", said(&output));
+    let text = stdout(&output);
+    ensure!(output.status.success(), "{}\n{text}", stderr(&output));
     for word in [
         "CARD_DECLINED",
         "OUT_OF_STOCK",
@@ -360,14 +360,14 @@ on_every_profile! { dead_letters_are_listed_shown_and_sent_again_beside_a_runnin
 async fn dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let dlq = async |arguments: &[&str]| {
-        let mut command = home.command(Path::new(BINARY));
+        let mut command = home.command(BINARY);
         command.arg("dlq").args(arguments).stdout(Stdio::piped());
         command.output().await
     };
     if profile == Profile::Embedded {
         assert_refused(&dlq(&["list"]).await?, 1, &["no shop has been open here"]);
     }
-    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let shop = ShopProcess::open(home.command(BINARY)).await?;
     let poison = events::Message {
         key: "k".to_owned(),
         headers: Vec::new(),
@@ -375,18 +375,18 @@ async fn dead_letters_are_listed_shown_and_sent_again_beside_a_running_shop(prof
     };
     let bus = home.bus().await?;
     bus.publish(proto::events::CHECKOUTS.name, vec![poison]).await?;
-    books::settle(&home).await?;
-    let text = printed(&dlq(&["list"]).await?);
+    books::wait_until_idle(&home).await?;
+    let text = stdout(&dlq(&["list"]).await?);
     assert!(text.contains("3 events parked") && text.contains("ce_id"), "{text}");
     let id = text.split_whitespace().next().context("no id")?.to_owned();
-    let shown = printed(&dlq(&["show", &id]).await?);
+    let shown = stdout(&dlq(&["show", &id]).await?);
     assert!(shown.contains("garbage") && shown.contains("reason"), "{shown}");
     assert_refused(&dlq(&["show", "nothing"]).await?, 1, &["no event nothing is parked"]);
     let redriven = dlq(&["redrive", "--all"]).await?;
-    ensure!(redriven.status.success(), "{}", said(&redriven));
-    books::settle(&home).await?;
-    // It is still garbage: it comes back, once for each group.
-    let again = printed(&dlq(&["list"]).await?);
+    ensure!(redriven.status.success(), "{}", stderr(&redriven));
+    books::wait_until_idle(&home).await?;
+    // The event is still garbage: every group parks it again.
+    let again = stdout(&dlq(&["list"]).await?);
     assert!(again.contains("3 events parked"), "{again}");
     shop.stop().await?;
     Ok(())

@@ -1,18 +1,18 @@
-//! How many commits a purchase costs: each is a sync to disk that somebody waits for.
+//! The number of commits of a purchase: each is a sync to disk that a customer may wait for.
 
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 use system_tests::{
     books,
     home::{Home, Profile},
     process::ShopProcess,
+    shopping::buy_mouse,
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+use crate::BINARY;
 
-/// Of one purchase of one line, from the cart to the notification, by the first part of their labels. Of the outbox: its mark.
+/// The commits of a purchase of one line, by the first part of the label. Of the outbox only the mark counts.
 const COMMITS: [(&str, usize); 8] = [
     ("cart", 3),
     ("checkout", 3),
@@ -29,12 +29,12 @@ on_every_profile! { a_purchase_makes_the_expected_number_of_commits }
 async fn a_purchase_makes_the_expected_number_of_commits(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let trace = home.folder().join("points");
-    let mut command = home.command(Path::new(BINARY));
+    let mut command = home.command(BINARY);
     command
         .env("CARTWRIGHT_TEST_HOOKS", "abort-this-process")
         .env("CARTWRIGHT_CRASH_TRACE", &trace);
     let shop = ShopProcess::open(command).await?;
-    // With the first one, what is done once is done.
+    // The first purchase also makes commits that happen only once.
     buy(&shop, &home, "first").await?;
     let before = commits(&trace)?;
     buy(&shop, &home, "second").await?;
@@ -43,7 +43,7 @@ async fn a_purchase_makes_the_expected_number_of_commits(profile: Profile) -> Re
         made.entry(label).and_modify(|all| *all -= count);
     }
     let mut by_service: BTreeMap<&str, usize> = BTreeMap::new();
-    // Traffic that begins anew takes the lease first; and how a bus stores what it carries is its own affair.
+    // Not counted: taking the relay's lease, which only traffic after a pause does, and commits of the bus.
     let is_counted = |label: &str| label != "outbox.lease" && !label.starts_with("bus.");
     for (label, count) in made.iter().filter(|(label, count)| **count > 0 && is_counted(label)) {
         let service = label.split_once('.').map_or(label.as_str(), |(service, _)| service);
@@ -55,18 +55,11 @@ async fn a_purchase_makes_the_expected_number_of_commits(profile: Profile) -> Re
 }
 
 async fn buy(shop: &ShopProcess, home: &Home, key: &str) -> Result<()> {
-    let customer = shop.customer("alice")?;
-    let item = json!({"product_id": 2, "quantity": 1});
-    customer.post("/api/v1/cart/items", &item).await?;
-    let checkout = customer
-        .post("/api/v1/checkout", &json!({"idempotency_key": key}))
-        .await?
-        .json();
-    ensure!(checkout["status"] == "COMPLETED", "{checkout}");
-    books::settle(home).await
+    buy_mouse(&shop.customer("alice")?, key).await?;
+    books::wait_until_idle(home).await
 }
 
-/// How often each label was passed after a commit.
+/// The number of commits by label.
 fn commits(trace: &Path) -> Result<BTreeMap<String, usize>> {
     let mut commits = BTreeMap::new();
     for line in std::fs::read_to_string(trace)?.lines() {

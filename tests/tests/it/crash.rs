@@ -1,8 +1,7 @@
-//! Crash anywhere: the process is aborted at every point that it passes while somebody buys, and started again on the
-//! same data.
+//! Aborts the process at every point that it passes in a scenario, and starts it again on the same data.
 
+mod customers;
 mod outage;
-mod people;
 mod points;
 mod scenario;
 mod scenarios;
@@ -19,21 +18,21 @@ use futures::{StreamExt, TryStreamExt, stream};
 use system_tests::{
     books,
     home::{Home, Profile},
-    process::{ShopProcess, Start},
+    process::{ShopProcess, StartResult},
 };
 
-use people::People;
-use scenario::{Said, Scenario};
+use customers::Customers;
+use scenario::{Responses, Scenario};
 
-/// Shops at the same time. Most of what each does is to wait: for the disk, or until Kafka takes a crashed member for dead.
-const fn width(profile: Profile) -> usize {
+/// Concurrent shops. Each mostly waits: for the disk, or until Kafka expels a crashed member.
+const fn concurrency(profile: Profile) -> usize {
     match profile {
         Profile::Embedded => 10,
         Profile::Engines => 14,
     }
 }
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The points that a scenario passes, in a run without a crash.
 async fn trace(home: &Home, scenario: &dyn Scenario) -> anyhow::Result<BTreeSet<String>> {
@@ -43,18 +42,18 @@ async fn trace(home: &Home, scenario: &dyn Scenario) -> anyhow::Result<BTreeSet<
         .env("CARTWRIGHT_TEST_HOOKS", "abort-this-process")
         .env("CARTWRIGHT_CRASH_TRACE", &trace);
     let shop = ShopProcess::open(traced).await?;
-    let people = People::of(&shop, home)?;
-    let mut said = Said::new();
-    scenario.play(&people, &mut said).await?;
-    for question in scenario.questions() {
-        let answers = said.iter().filter(|(about, _)| *about == question).count();
-        let is_purchase = scenario.endings().iter().any(|(who, _)| *who == question);
+    let customers = Customers::of(&shop, home)?;
+    let mut responses = Responses::new();
+    scenario.run(&customers, &mut responses).await?;
+    for request in scenario.requests() {
+        let answers = responses.iter().filter(|(about, _)| *about == request).count();
+        let is_purchase = scenario.purchases().iter().any(|(who, _)| *who == request);
         let times = if is_purchase { scenario.times() } else { 1 };
-        ensure!(answers == times, "{question}: {said:?}");
+        ensure!(answers == times, "{request}: {responses:?}");
     }
-    books::settle(home).await?;
+    books::wait_until_idle(home).await?;
     shop.stop().await?;
-    verdict::check(home, scenario, &said).await?;
+    verdict::check(home, scenario, &responses).await?;
     Ok(std::fs::read_to_string(trace)?.lines().map(str::to_owned).collect())
 }
 
@@ -64,29 +63,32 @@ async fn crash(home: &Home, scenario: &dyn Scenario, point: &str) -> anyhow::Res
     armed
         .env("CARTWRIGHT_TEST_HOOKS", "abort-this-process")
         .env("CARTWRIGHT_CRASH_AT", point);
-    let mut said = Said::new();
+    let mut responses = Responses::new();
     let status = match ShopProcess::start(armed).await? {
-        Start::Ended(status, _) => status,
-        Start::Open(mut shop) => {
-            // What goes wrong here is what a crash looks like from outside. Whether it was one shows at the process.
-            let played = scenario.play(&People::of(&shop, home)?, &mut said).await;
-            let ended = tokio::time::timeout(PATIENCE, shop.ended()).await;
-            ended.with_context(|| format!("the point was not hit: {played:?}"))??
+        StartResult::Exited(status, _) => status,
+        StartResult::Open(mut shop) => {
+            // An error of the scenario is expected: the process crashes. Its exit status shows whether it did.
+            let ran = scenario.run(&Customers::of(&shop, home)?, &mut responses).await;
+            let ended = tokio::time::timeout(TIMEOUT, shop.wait()).await;
+            ended.with_context(|| format!("the point was not hit: {ran:?}"))??
         }
     };
-    ensure!(status.code().is_none(), "it was not aborted, but ended with {status}");
+    ensure!(
+        status.code().is_none(),
+        "the process was not aborted, but ended with {status}"
+    );
     let shop = ShopProcess::open(scenario.command(home)).await?;
-    let people = People::of(&shop, home)?;
-    scenario.after_crash(&people, &said).await?;
-    let again = tokio::time::timeout(PATIENCE, people.play_until_answered(scenario))
+    let customers = Customers::of(&shop, home)?;
+    scenario.after_crash(&customers, &responses).await?;
+    let again = tokio::time::timeout(TIMEOUT, customers.run_until_answered(scenario))
         .await
         .context("there is no answer")??;
-    books::settle(home).await?;
-    verdict::check_cart(scenario, &people.cart().await?)?;
-    // All is in the stores by now, and an orderly end would only take longer.
+    books::wait_until_idle(home).await?;
+    verdict::check_cart(scenario, &customers.cart().await?)?;
+    // All data is in the stores; a graceful stop would only take longer.
     shop.kill().await?;
-    said.extend(again);
-    verdict::check(home, scenario, &said).await
+    responses.extend(again);
+    verdict::check(home, scenario, &responses).await
 }
 
 on_every_profile! { a_purchase_survives_a_crash_at_every_point }
@@ -99,7 +101,7 @@ async fn a_purchase_survives_a_crash_at_every_point(profile: Profile) -> anyhow:
         let template = prepared.with_context(|| format!("{scenario:?} cannot be prepared"))?;
         let passed = trace(&template.copy().await?, scenario).await;
         let mut passed = passed.with_context(|| format!("{scenario:?} without a crash"))?;
-        passed.retain(|point| !scenario.has_seen(point));
+        passed.retain(|point| !scenario.is_covered_elsewhere(point));
         for point in &passed {
             *by_point.entry(point.clone()).or_default() += 1;
         }
@@ -121,7 +123,7 @@ async fn a_purchase_survives_a_crash_at_every_point(profile: Profile) -> anyhow:
                     .map(|error| format!("{scenario:?} at {point}: {error:#}")),
             )
         })
-        .buffer_unordered(width(profile))
+        .buffer_unordered(concurrency(profile))
         .try_filter_map(async |failure| Ok(failure))
         .try_collect()
         .await?;

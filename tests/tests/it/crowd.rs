@@ -1,8 +1,7 @@
-//! One customer who takes all that there is to be had, and the others.
+//! One customer with as many requests as possible does not disturb the others.
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -15,13 +14,14 @@ use tokio::{
     net::TcpStream,
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+use crate::BINARY;
+
 const ENDLESS: usize = 1100;
-/// Far more than an answer takes, on any machine: without a share for each, the others were refused for half a minute.
+/// Far more than an answer takes on any machine. Without a limit per customer, others were refused for half a minute.
 const BOUND: Duration = Duration::from_secs(2);
 
-/// A body that begins and never ends; returns the status that it is given up with.
-async fn endless(shop: &ShopProcess) -> Result<String> {
+/// Sends a body that never ends; returns the status of the answer.
+async fn send_endless_body(shop: &ShopProcess) -> Result<String> {
     let greedy = customer(shop.gateway.unwrap(), "greedy")?;
     let mut stream = TcpStream::connect(greedy.gateway).await?;
     let head = format!(
@@ -36,8 +36,8 @@ async fn endless(shop: &ShopProcess) -> Result<String> {
     Ok(answer.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-/// Another customer's answers, until `over`: how long each took.
-async fn shopping(
+/// Fills and empties the cart of another customer until `over` ends; returns the latencies and the output of `over`.
+async fn use_cart_until(
     shop: &ShopProcess,
     over: impl Future<Output = Result<Vec<String>>>,
 ) -> Result<(Vec<Duration>, Vec<String>)> {
@@ -77,9 +77,9 @@ fn percentile(times: &mut [Duration], of_a_hundred: usize) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_bodies_of_one_customer_do_not_delay_others() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
-    let bodies = try_join_all((0..ENDLESS).map(|_| endless(&shop)));
-    let (mut times, statuses) = shopping(&shop, bodies).await?;
+    let shop = ShopProcess::open(command(BINARY, folder.path())).await?;
+    let bodies = try_join_all((0..ENDLESS).map(|_| send_endless_body(&shop)));
+    let (mut times, statuses) = use_cart_until(&shop, bodies).await?;
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();
     for status in statuses {
         *counted.entry(status).or_default() += 1;
@@ -90,7 +90,7 @@ async fn endless_bodies_of_one_customer_do_not_delay_others() -> Result<()> {
         times.len() * 2
     );
     assert!(p99 < BOUND, "{p99:?}");
-    // A share of them was waited for; the rest was refused at once.
+    // The gateway waited for the customer's share of bodies, and refused the rest at once.
     let of = |status: &str| counted.get(status).copied().unwrap_or_default();
     assert_eq!(of("408") + of("429"), ENDLESS, "{counted:?}");
     assert!(of("408") > 0 && of("429") > 0, "{counted:?}");

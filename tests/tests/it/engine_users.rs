@@ -1,4 +1,4 @@
-//! What an engine of `deployments/local` may do, and what it may not: whoever gets into one is not root, and not in another.
+//! The permissions of the engines of `deployments/local`: an intruder in one engine is neither root nor in another one.
 
 use std::{
     fs,
@@ -17,17 +17,17 @@ use tempfile::TempDir;
 
 const DEPLOYMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deployments");
 const ENGINES: [&str; 4] = ["postgresql", "mongodb", "redis", "kafka"];
-/// What an engine writes itself. All else is written by the scripts, and must not be within its reach.
+/// What an engine writes itself. The scripts write all other files, which the engine must not be able to change.
 const ITS_OWN: [&str; 2] = ["data", "socket"];
 
-/// The user of the process that the scripts say an engine is.
+/// The user of an engine's process.
 fn user_of(engine: &Path) -> Result<u32> {
     let known = fs::read_to_string(engine.join("pid"))?;
     let pid = known.split(' ').next().context("a file without a process")?;
     Ok(fs::metadata(format!("/proc/{pid}"))?.uid())
 }
 
-/// All in a directory that is not the engine's own, the directory itself first.
+/// The directory, and all in it that the scripts write.
 fn held_by_scripts(engine: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = vec![engine.to_owned()];
     for entry in fs::read_dir(engine)? {
@@ -41,7 +41,7 @@ fn held_by_scripts(engine: &Path) -> Result<Vec<PathBuf>> {
 
 #[tokio::test]
 async fn no_engine_runs_as_root_or_writes_where_the_scripts_write() -> Result<()> {
-    if !Profile::Engines.is_there() {
+    if !Profile::Engines.is_available() {
         return Ok(());
     }
     let engines = EngineSet::up().await?;
@@ -83,7 +83,7 @@ async fn no_engine_runs_as_root_or_writes_where_the_scripts_write() -> Result<()
     Ok(())
 }
 
-/// Root writes the file with the port at every start. A link in its place would have it write elsewhere.
+/// Root writes the file `port` at every start. A symlink in its place would redirect that write.
 fn no_link_can_be_planted(engines: &EngineSet) -> Result<()> {
     for name in ENGINES {
         let engine = engines.directory().join(name);
@@ -112,15 +112,15 @@ fn engines_are_not_started_where_others_could_plant_links() -> Result<()> {
     Ok(())
 }
 
-/// A PostgreSQL of a test's own, which ends with it.
+/// A PostgreSQL for one test.
 struct Postgresql {
     directory: TempDir,
 }
 
 impl Postgresql {
-    /// None when there are no engines: then that is said.
+    /// `None` without engines, which is printed.
     fn up() -> Result<Option<Self>> {
-        if !Profile::Engines.is_there() {
+        if !Profile::Engines.is_available() {
             return Ok(None);
         }
         let open = fs::Permissions::from_mode(0o755);
@@ -145,13 +145,13 @@ impl Postgresql {
         Ok(text.trim().to_owned())
     }
 
-    /// The address of its database for a role.
+    /// The address of the database for a role.
     fn address(&self, role: &str, password: &str) -> Result<String> {
         let port = self.file("port")?;
         Ok(format!("postgres://{role}:{password}@127.0.0.1:{port}/cartwright"))
     }
 
-    /// What compose has the image do: `engines/postgresql`, with these secrets.
+    /// Runs the script `engines/postgresql` with these secrets, like the image in compose.
     fn make_roles(&self, secrets: &Path) -> Result<()> {
         let said = Command::new(format!("{DEPLOYMENTS}/engines/postgresql"))
             .env("SECRETS_DIR", secrets)
@@ -241,7 +241,7 @@ async fn each_role_of_compose_owns_its_schemas_and_sees_no_other() -> Result<()>
             ensure!(may(&mut role, &made).await, "{name} may not {made}");
         }
     }
-    // Once more, as for a volume that is there: nothing is lost by it.
+    // Again, as for an existing volume: no data is lost.
     engine.make_roles(&secrets)?;
     for (name, own) in ROLES {
         let password = fs::read_to_string(secrets.join(format!("postgresql_{name}")))?;

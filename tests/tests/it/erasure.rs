@@ -1,26 +1,26 @@
-//! Erasure: what a shop keeps of a customer goes, by a command beside it.
+//! Erasure: a command beside the shop removes the data of a customer.
 
-mod shopper;
+mod cart_proxy;
 
-use std::{ops::Range, path::Path, process::Output};
+use std::{ops::Range, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use cartwright::http::Customer;
 use events::{DeadLetters, Message};
-use http::StatusCode;
 use proto::events::CHECKOUTS;
-use serde_json::{Value, json};
+use serde_json::json;
 use system_tests::{
     books,
     home::{Home, Profile},
     process::ShopProcess,
-    shops::until,
+    shopping::{add, buy, check_out},
+    shops::{until, wait_for},
 };
 
-use shopper::Shopper;
+use crate::BINARY;
+use cart_proxy::CartProxy;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// Ids that stand nowhere else, so that they can be searched for as text.
+/// Ids that occur nowhere else, so that a test can search for them as text.
 const ANN: &str = "ann-7f3a9c51";
 const BOB: &str = "bob-d20b86e4";
 
@@ -35,7 +35,7 @@ on_every_profile! {
 
 /// Runs `cartwright erase` beside a shop.
 async fn erase(shop: &ShopProcess, home: &Home, arguments: &[&str]) -> Result<Output> {
-    let mut command = home.command(Path::new(BINARY));
+    let mut command = home.command(BINARY);
     command.args(["erase", "--user", ANN]).args(arguments);
     for (service, address) in &shop.addresses {
         command.env(format!("{}_SERVICE_ADDR", service.to_uppercase()), address.to_string());
@@ -43,11 +43,11 @@ async fn erase(shop: &ShopProcess, home: &Home, arguments: &[&str]) -> Result<Ou
     Ok(command.output().await?)
 }
 
-fn printed(output: &Output) -> String {
+fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The one line with which it was refused.
+/// The one line of a refusal.
 fn refusal(output: &Output) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     ensure!(
@@ -57,30 +57,16 @@ fn refusal(output: &Output) -> Result<String> {
     Ok(said)
 }
 
-async fn add(customer: &Customer, product: i64) -> Result<()> {
-    let item = json!({"product_id": product, "quantity": 2});
-    let added = customer.post("/api/v1/cart/items", &item).await?;
-    ensure!(added.status.is_success(), "{added:?}");
-    Ok(())
-}
-
-async fn buy(customer: &Customer, key: &str, method: &str) -> Result<Value> {
-    let body = json!({"idempotency_key": key, "payment_method": method});
-    let bought = customer.post("/api/v1/checkout", &body).await?;
-    ensure!(bought.status == StatusCode::CREATED, "{bought:?}");
-    Ok(bought.json())
-}
-
-/// Two purchases, a declined one, and a cart with something in it.
-async fn go_shopping(customer: &Customer, home: &Home) -> Result<()> {
+/// Makes two purchases and a declined one, which leaves an item in the cart.
+async fn buy_and_fill_cart(customer: &Customer, home: &Home) -> Result<()> {
     for (product, key, method) in [
         (1, "a", "pm_card_ok"),
         (2, "b", "pm_card_ok"),
         (3, "c", "pm_card_declined"),
     ] {
-        add(customer, product).await?;
-        buy(customer, key, method).await?;
-        books::settle(home).await?;
+        add(customer, product, 2).await?;
+        check_out(customer, key, method).await?.context("not ended")?;
+        books::wait_until_idle(home).await?;
     }
     let cart = customer.get("/api/v1/cart").await?.json();
     ensure!(
@@ -90,18 +76,18 @@ async fn go_shopping(customer: &Customer, home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// The tables, keys and files in which a text stands. What a database keeps as bytes is shown in hexadecimal digits.
-async fn places_of(text: &str, home: &Home) -> Result<Vec<String>> {
+/// The tables, keys and files that contain a text. Snapshots show bytes as hexadecimal digits.
+async fn find_text(text: &str, home: &Home) -> Result<Vec<String>> {
     let digits: String = text
         .bytes()
         .fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
-    let mut places = home.cache_keys_with(text).await?;
-    for (table, rows) in home.contents().await? {
+    let mut found = home.cache_keys_with(text).await?;
+    for (table, rows) in home.dump().await? {
         if rows
             .iter()
             .any(|row| row.contains(text) || row.to_lowercase().contains(&digits))
         {
-            places.push(table);
+            found.push(table);
         }
     }
     if home.profile() == Profile::Embedded {
@@ -109,16 +95,16 @@ async fn places_of(text: &str, home: &Home) -> Result<Vec<String>> {
             let path = entry?.path();
             let bytes = std::fs::read(&path)?;
             if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-                places.push(path.display().to_string());
+                found.push(path.display().to_string());
             }
         }
     }
-    Ok(places)
+    Ok(found)
 }
 
-/// Every row in which a text stands.
-async fn rows_of(text: &str, home: &Home) -> Result<Vec<String>> {
-    let all = home.contents().await?;
+/// Every row that contains a text.
+async fn rows_with(text: &str, home: &Home) -> Result<Vec<String>> {
+    let all = home.dump().await?;
     let rows = all.into_iter().flat_map(|(table, rows)| {
         let of = move |row| format!("{table}: {row}");
         rows.into_iter().map(of)
@@ -128,12 +114,12 @@ async fn rows_of(text: &str, home: &Home) -> Result<Vec<String>> {
 
 async fn an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
-    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let shop = ShopProcess::open(home.command(BINARY)).await?;
     let (ann, bob) = (shop.customer(ANN)?, shop.customer(BOB)?);
-    go_shopping(&ann, &home).await?;
-    go_shopping(&bob, &home).await?;
+    buy_and_fill_cart(&ann, &home).await?;
+    buy_and_fill_cart(&bob, &home).await?;
     books::balance(&home).await?;
-    let before = places_of(ANN, &home).await?;
+    let before = find_text(ANN, &home).await?;
     for store in [
         "checkout.checkouts",
         "checkout.outbox",
@@ -146,11 +132,11 @@ async fn an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged(p
             "{store} is not in {before:?}"
         );
     }
-    let of_bob = rows_of(BOB, &home).await?;
+    let of_bob = rows_with(BOB, &home).await?;
 
     let asked = erase(&shop, &home, &[]).await?;
     ensure!(refusal(&asked)?.contains("--yes"), "{asked:?}");
-    assert_eq!(places_of(ANN, &home).await?, before, "nothing was erased yet");
+    assert_eq!(find_text(ANN, &home).await?, before, "nothing was erased yet");
 
     let erased = erase(&shop, &home, &["--yes"]).await?;
     ensure!(erased.status.success(), "{erased:?}");
@@ -161,19 +147,16 @@ async fn an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged(p
         "checkout      3 checkouts made nobody's",
         "nothing else is kept of this customer",
     ] {
-        ensure!(
-            printed(&erased).lines().any(|said| said == line),
-            "{line:?}: {erased:?}"
-        );
+        ensure!(stdout(&erased).lines().any(|said| said == line), "{line:?}: {erased:?}");
     }
     let kept: &[&str] = match profile {
         Profile::Embedded => &[],
-        // A broker lets no single event go; the command says so.
+        // Kafka cannot delete a single event; the command says so.
         Profile::Engines => &["bus.messages"],
     };
-    assert_eq!(places_of(ANN, &home).await?, kept);
-    assert_eq!(printed(&erased).contains("kafka"), !kept.is_empty(), "{erased:?}");
-    assert_eq!(rows_of(BOB, &home).await?, of_bob, "the other customer");
+    assert_eq!(find_text(ANN, &home).await?, kept);
+    assert_eq!(stdout(&erased).contains("kafka"), !kept.is_empty(), "{erased:?}");
+    assert_eq!(rows_with(BOB, &home).await?, of_bob, "the other customer");
     books::balance(&home).await?;
     for list in ["/api/v1/orders", "/api/v1/cart"] {
         let seen = ann.get(list).await?.json();
@@ -183,15 +166,14 @@ async fn an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged(p
 
     let again = erase(&shop, &home, &["--yes"]).await?;
     ensure!(
-        again.status.success() && printed(&again).contains("nothing is kept of this customer"),
+        again.status.success() && stdout(&again).contains("nothing is kept of this customer"),
         "{again:?}"
     );
 
-    // Whoever has the same id afterwards is a new customer: the same key is a new purchase.
-    add(&ann, 1).await?;
-    let bought = buy(&ann, "a", "pm_card_ok").await?;
-    ensure!(bought["status"] == "COMPLETED", "{bought}");
-    books::settle(&home).await?;
+    // Afterwards the same id is a new customer: the same key makes a new purchase.
+    add(&ann, 1, 2).await?;
+    buy(&ann, "a").await?;
+    books::wait_until_idle(&home).await?;
     let orders = ann.get("/api/v1/orders").await?.json();
     assert_eq!(orders.as_array().map(Vec::len), Some(1), "{orders}");
     books::balance(&home).await?;
@@ -201,16 +183,16 @@ async fn an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged(p
 
 async fn a_customer_with_an_unfinished_purchase_is_not_erased(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
-    let mut slow = home.command(Path::new(BINARY));
+    let mut slow = home.command(BINARY);
     slow.env("PAYMENT_MIN_LATENCY", "4s")
         .env("PAYMENT_MAX_LATENCY", "4s")
         .env("CHECKOUT_TIMEOUT", "20s");
     let shop = ShopProcess::open(slow).await?;
     let ann = shop.customer(ANN)?;
-    add(&ann, 1).await?;
+    add(&ann, 1, 2).await?;
     let refused = async {
         let pending = "SELECT id FROM checkouts WHERE state = 'PAYMENT_PENDING'";
-        let (id,): (String,) = until("the purchase goes on", async || {
+        let (id,): (String,) = wait_for("the purchase goes on", async || {
             Ok(home.rows("checkout", pending).await?.into_iter().next())
         })
         .await?;
@@ -218,30 +200,28 @@ async fn a_customer_with_an_unfinished_purchase_is_not_erased(profile: Profile) 
         ensure!(said.contains(&id) && said.contains("has not ended"), "{said}");
         Ok(())
     };
-    let (bought, refused) = tokio::join!(buy(&ann, "a", "pm_card_ok"), refused);
+    let (bought, refused) = tokio::join!(buy(&ann, "a"), refused);
     refused?;
-    ensure!(bought?["status"] == "COMPLETED", "the purchase was disturbed");
+    bought.context("the purchase was disturbed")?;
     let erased = erase(&shop, &home, &["--yes"]).await?;
     ensure!(erased.status.success(), "{erased:?}");
-    books::settle(&home).await?;
+    books::wait_until_idle(&home).await?;
     books::balance(&home).await?;
-    let mut places = places_of(ANN, &home).await?;
-    // Kafka keeps it. From the log of an embedded shop it goes, however short before the erasure it was published.
-    places.retain(|place| profile == Profile::Embedded || place != "bus.messages");
-    assert_eq!(places, [""; 0]);
+    let mut found = find_text(ANN, &home).await?;
+    // Kafka keeps the event. The embedded bus drops it, even if it was published just before the erasure.
+    found.retain(|place| profile == Profile::Embedded || place != "bus.messages");
+    assert_eq!(found, [""; 0]);
     shop.stop().await?;
     Ok(())
 }
 
-async fn a_customer_with_a_parked_event_is_erased_only_if_the_event_may_be_dropped(
-    profile: Profile,
-) -> Result<()> {
+async fn a_customer_with_a_parked_event_is_erased_only_if_the_event_may_be_dropped(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
-    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let shop = ShopProcess::open(home.command(BINARY)).await?;
     let ann = shop.customer(ANN)?;
-    add(&ann, 1).await?;
-    let bought = buy(&ann, "a", "pm_card_ok").await?;
-    books::settle(&home).await?;
+    add(&ann, 1, 2).await?;
+    let bought = buy(&ann, "a").await?;
+    books::wait_until_idle(&home).await?;
     let nonsense = Message {
         key: bought["checkout_id"].as_str().context("no id")?.to_owned(),
         headers: Vec::new(),
@@ -252,26 +232,26 @@ async fn a_customer_with_a_parked_event_is_erased_only_if_the_event_may_be_dropp
     let letters = DeadLetters::new(bus);
     for &group in CHECKOUTS.groups {
         until("the event is parked", async || {
-            Ok((!letters.list(CHECKOUTS.name, group).await?.is_empty()).then_some(()))
+            Ok(!letters.list(CHECKOUTS.name, group).await?.is_empty())
         })
         .await?;
     }
-    let before = places_of(ANN, &home).await?;
+    let before = find_text(ANN, &home).await?;
     let parked = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
     ensure!(parked.contains("is parked"), "{parked}");
-    assert_eq!(places_of(ANN, &home).await?, before, "nothing was erased");
+    assert_eq!(find_text(ANN, &home).await?, before, "nothing was erased");
     let command = parked.split('`').nth(1).context("no command")?.to_owned();
     ensure!(command.starts_with("cartwright dlq redrive "), "{parked}");
     books::balance(&home).await?;
 
-    // It will never be applied: whoever knows that lets it go.
+    // The event can never be applied, so the operator drops it.
     let erased = erase(&shop, &home, &["--yes", "--drop-parked"]).await?;
     ensure!(erased.status.success(), "{erased:?}");
-    let mut places = places_of(ANN, &home).await?;
-    places.retain(|place| place != "bus.messages");
-    assert_eq!(places, [""; 0]);
+    let mut found = find_text(ANN, &home).await?;
+    found.retain(|place| place != "bus.messages");
+    assert_eq!(found, [""; 0]);
     if profile == Profile::Embedded {
-        assert!(rows_of(ANN, &home).await?.is_empty(), "its letters went, too");
+        assert!(rows_with(ANN, &home).await?.is_empty(), "its letters went, too");
     }
     books::balance(&home).await?;
     shop.stop().await?;
@@ -280,12 +260,12 @@ async fn a_customer_with_a_parked_event_is_erased_only_if_the_event_may_be_dropp
 
 async fn an_erasure_fails_while_a_service_is_down(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
-    let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let mut shop = ShopProcess::open(home.command(BINARY)).await?;
     let ann = shop.customer(ANN)?;
-    add(&ann, 1).await?;
-    buy(&ann, "a", "pm_card_ok").await?;
-    add(&ann, 2).await?;
-    books::settle(&home).await?;
+    add(&ann, 1, 2).await?;
+    buy(&ann, "a").await?;
+    add(&ann, 2, 2).await?;
+    books::wait_until_idle(&home).await?;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let cart = shop.addresses.insert("cart".to_owned(), nobody).context("no cart")?;
     let said = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
@@ -296,7 +276,7 @@ async fn an_erasure_fails_while_a_service_is_down(profile: Profile) -> Result<()
     shop.addresses.insert("cart".to_owned(), cart);
     let erased = erase(&shop, &home, &["--yes"]).await?;
     ensure!(
-        erased.status.success() && printed(&erased).contains("1 cart removed"),
+        erased.status.success() && stdout(&erased).contains("1 cart removed"),
         "{erased:?}"
     );
     books::balance(&home).await?;
@@ -304,14 +284,14 @@ async fn an_erasure_fails_while_a_service_is_down(profile: Profile) -> Result<()
     Ok(())
 }
 
-/// Erases a customer who has bought something, and who buys more for each key while the cart, the last thing, is erased.
-async fn erase_while_shopping(home: &Home, shop: &mut ShopProcess, keys: Range<u32>) -> Result<Output> {
+/// Erases a customer with one purchase, who makes another for each key whenever the cart, the last step, is erased.
+async fn erase_during_purchases(home: &Home, shop: &mut ShopProcess, keys: Range<u32>) -> Result<Output> {
     let ann = shop.customer(ANN)?;
-    add(&ann, 1).await?;
-    buy(&ann, "before", "pm_card_ok").await?;
-    books::settle(home).await?;
+    add(&ann, 1, 2).await?;
+    buy(&ann, "before").await?;
+    books::wait_until_idle(home).await?;
     let cart = *shop.addresses.get("cart").context("no cart")?;
-    Shopper::accompany(ann, keys, cart, async |in_front| {
+    CartProxy::run_during(ann, keys, cart, async |in_front| {
         shop.addresses.insert("cart".to_owned(), in_front);
         erase(shop, home, &["--yes"]).await
     })
@@ -320,18 +300,18 @@ async fn erase_while_shopping(home: &Home, shop: &mut ShopProcess, keys: Range<u
 
 async fn purchases_made_during_the_erasure_are_erased_too(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
-    let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
-    let erased = erase_while_shopping(&home, &mut shop, 0..1).await?;
+    let mut shop = ShopProcess::open(home.command(BINARY)).await?;
+    let erased = erase_during_purchases(&home, &mut shop, 0..1).await?;
     ensure!(erased.status.success(), "{erased:?}");
     let made_nobodys = "checkout      2 checkouts made nobody's";
     ensure!(
-        printed(&erased).lines().any(|line| line == made_nobodys),
+        stdout(&erased).lines().any(|line| line == made_nobodys),
         "one before, one meanwhile: {erased:?}"
     );
-    books::settle(&home).await?;
-    let mut places = places_of(ANN, &home).await?;
-    places.retain(|place| place != "bus.messages");
-    assert_eq!(places, [""; 0]);
+    books::wait_until_idle(&home).await?;
+    let mut found = find_text(ANN, &home).await?;
+    found.retain(|place| place != "bus.messages");
+    assert_eq!(found, [""; 0]);
     books::balance(&home).await?;
     shop.stop().await?;
     Ok(())
@@ -339,13 +319,13 @@ async fn purchases_made_during_the_erasure_are_erased_too(profile: Profile) -> R
 
 async fn an_erasure_fails_while_its_customer_goes_on_buying(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
-    let mut shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
-    let said = refusal(&erase_while_shopping(&home, &mut shop, 0..1000).await?)?;
+    let mut shop = ShopProcess::open(home.command(BINARY)).await?;
+    let said = refusal(&erase_during_purchases(&home, &mut shop, 0..1000).await?)?;
     ensure!(
         said.contains("goes on shopping") && said.contains("erase this customer again"),
         "{said}"
     );
-    books::settle(&home).await?;
+    books::wait_until_idle(&home).await?;
     books::balance(&home).await?;
     shop.stop().await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Stock is held for a time, and what is sold stays sold.
+//! Holds on stock expire, and sold stock stays sold.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +8,12 @@ use futures::future::try_join_all;
 use jiff::SignedDuration;
 use proto::{
     convert::from_timestamp,
-    inventory::v1::{AddStockRequest, ConfirmRequest, Line, ReserveRequest},
+    inventory::v1::{ConfirmRequest, Line, ReserveRequest},
 };
 use runtime::{Fault, config::Span};
 use system_tests::{
     home::Profile,
-    shops::{Plan, Shop, reason_of, until},
+    shops::{FaultPlan, Shop, reason_of, until},
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -54,18 +54,15 @@ async fn an_unconfirmed_hold_expires_and_releases_its_stock(profile: Profile) ->
         .await?
         .into_inner();
     let expires_at = from_timestamp(held.expires_at.as_ref()).context("a hold without an end")?;
-    // The clock of the store may be cut off a millisecond earlier than ours.
+    // The store's clock has milliseconds and may be rounded down.
     let ttl = SignedDuration::try_from(TTL)? - SignedDuration::from_millis(2);
     assert!(
         expires_at.duration_since(began) >= ttl,
         "held until {expires_at}, asked at {began}"
     );
-    until("the stock is back", async || {
-        Ok((shop.stock(1).await? == (100, 0)).then_some(()))
-    })
-    .await?;
+    until("the stock is back", async || Ok(shop.stock(1).await? == (100, 0))).await?;
     assert!(shop.clock().now() >= expires_at, "the hold was cut short");
-    // Who has it now keeps it, and the first one gets nothing any more.
+    // Another checkout gets the stock, and the late confirmation is refused.
     inventory.reserve(reserve(Uuid::from_u128(2), 1, 100)).await?;
     inventory.confirm(confirm(Uuid::from_u128(2))).await?;
     let late = inventory.confirm(confirm(Uuid::from_u128(1))).await.unwrap_err();
@@ -77,18 +74,13 @@ async fn an_unconfirmed_hold_expires_and_releases_its_stock(profile: Profile) ->
     Ok(())
 }
 
-/// The only piece of each product, held and confirmed around its deadline while others want it.
+/// Each of 50 pieces is held and confirmed around its expiry, while others want it.
 async fn a_confirmation_that_races_with_expiry_has_one_winner(profile: Profile) -> Result<()> {
     const PIECES: u32 = 50;
     let shop = Shop::with_settings(profile, short_holds).await?;
     let inventory = shop.inventory()?;
     let product = 40;
-    let add = AddStockRequest {
-        product_id: product,
-        quantity: PIECES.into(),
-        idempotency_key: "k".to_owned(),
-    };
-    inventory.clone().add_stock(add).await?;
+    shop.add_stock(product, PIECES.into()).await?;
     let held = try_join_all((0..PIECES).map(|n| {
         let mut inventory = inventory.clone();
         async move { inventory.reserve(reserve(Uuid::from_u128(n.into()), product, 1)).await }
@@ -124,7 +116,7 @@ async fn a_confirmation_that_races_with_expiry_has_one_winner(profile: Profile) 
     let won = |of: &[bool]| of.iter().filter(|won| **won).count();
     let (first, others) = (won(&confirmed), won(&rivals));
     until("nothing is held any more", async || {
-        Ok((shop.stock(product).await?.1 == 0).then_some(()))
+        Ok(shop.stock(product).await?.1 == 0)
     })
     .await?;
 
@@ -143,7 +135,7 @@ async fn a_confirmation_that_races_with_expiry_has_one_winner(profile: Profile) 
     Ok(())
 }
 
-/// Whether it was done, or refused because somebody else has the stock.
+/// Whether the call succeeded; a refusal must be for lack of the stock.
 fn outcome<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<bool> {
     match answer {
         Ok(_) => Ok(true),
@@ -159,24 +151,21 @@ fn outcome<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<bool>
 }
 
 async fn a_paid_purchase_whose_stock_was_sold_to_another_is_refunded(profile: Profile) -> Result<()> {
-    let mut plan = Plan::default();
+    let mut plan = FaultPlan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
     let shop = Shop::with(profile, short_holds, plan.faults()).await?;
-    let (slow, quick) = (shop.buyer("slow")?.known_as("slow"), shop.buyer("quick")?);
+    let (slow, quick) = (shop.buyer("slow")?.with_request_id("slow"), shop.buyer("quick")?);
     slow.add(1, 60).await?;
     quick.add(1, 60).await?;
     let rival = async {
         until("the slow one has paid", async || {
-            Ok((plan.happened("slow", "inventory.Confirm") > 0).then_some(()))
+            Ok(plan.count("slow", "inventory.Confirm") > 0)
         })
         .await?;
-        until("the hold is over", async || {
-            Ok((shop.stock(1).await?.1 == 0).then_some(()))
-        })
-        .await?;
+        until("the hold is over", async || Ok(shop.stock(1).await?.1 == 0)).await?;
         let outcome = quick.buy("key", "pm_card_ok").await?;
-        plan.lift("slow", "inventory.Confirm");
+        plan.clear("slow", "inventory.Confirm");
         Ok(outcome)
     };
     let (refunded, bought) = tokio::try_join!(slow.buy("key", "pm_card_ok"), rival)?;
@@ -186,7 +175,7 @@ async fn a_paid_purchase_whose_stock_was_sold_to_another_is_refunded(profile: Pr
         (&"FAILED".into(), &"RESERVATION_EXPIRED".into())
     );
     assert_eq!(slow.read("/api/v1/cart").await?["items"][0]["quantity"], 60);
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let refunds: Vec<(String,)> = shop.rows("provider", "SELECT idempotency_key FROM refunds").await?;
     assert_eq!(
         refunds,
@@ -197,22 +186,16 @@ async fn a_paid_purchase_whose_stock_was_sold_to_another_is_refunded(profile: Pr
 }
 
 async fn an_expired_hold_is_still_confirmed_while_there_is_stock(profile: Profile) -> Result<()> {
-    let mut plan = Plan::default();
+    let mut plan = FaultPlan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
     let shop = Shop::with(profile, short_holds, plan.faults()).await?;
-    let slow = shop.buyer("slow")?.known_as("slow");
+    let slow = shop.buyer("slow")?.with_request_id("slow");
     slow.add(1, 60).await?;
     let release = async {
-        until("it has paid", async || {
-            Ok((plan.happened("slow", "inventory.Confirm") > 0).then_some(()))
-        })
-        .await?;
-        until("the hold is over", async || {
-            Ok((shop.stock(1).await?.1 == 0).then_some(()))
-        })
-        .await?;
-        plan.lift("slow", "inventory.Confirm");
+        until("it has paid", async || Ok(plan.count("slow", "inventory.Confirm") > 0)).await?;
+        until("the hold is over", async || Ok(shop.stock(1).await?.1 == 0)).await?;
+        plan.clear("slow", "inventory.Confirm");
         Ok(())
     };
     let (bought, ()) = tokio::try_join!(slow.buy("key", "pm_card_ok"), release)?;
@@ -225,14 +208,11 @@ async fn sold_stock_stays_sold_after_expiry_and_after_a_restart(profile: Profile
     let mut shop = Shop::with_settings(profile, short_holds).await?;
     let bought = shop.buyer("ada")?.buy_one(1, 30, "key", "pm_card_ok").await?;
     assert_eq!(bought["status"], "COMPLETED");
-    // Held later and given back: by then the time of what was sold is over, too.
+    // This hold begins later and expires; by then the hold time of the sold stock is over, too.
     shop.inventory()?.reserve(reserve(Uuid::from_u128(1), 1, 70)).await?;
-    until("the later hold is over", async || {
-        Ok((shop.stock(1).await?.1 == 0).then_some(()))
-    })
-    .await?;
+    until("the later hold is over", async || Ok(shop.stock(1).await?.1 == 0)).await?;
     assert_eq!(shop.stock(1).await?, (70, 0));
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     shop.stop().await;
     shop.start().await?;
     assert_eq!(shop.stock(1).await?, (70, 0));
@@ -243,9 +223,6 @@ async fn sold_stock_stays_sold_after_expiry_and_after_a_restart(profile: Profile
         .unwrap_err();
     assert_eq!(reason_of(&short)?.1, "OUT_OF_STOCK");
     shop.inventory()?.reserve(reserve(Uuid::from_u128(3), 1, 70)).await?;
-    until("the last hold is over", async || {
-        Ok((shop.stock(1).await? == (70, 0)).then_some(()))
-    })
-    .await?;
+    until("the last hold is over", async || Ok(shop.stock(1).await? == (70, 0))).await?;
     shop.balance().await
 }

@@ -1,9 +1,9 @@
-//! What a service says of a refusal to programs is there in REST: the same request at both interfaces.
+//! The facts of a gRPC error are in the REST response, too: each test sends one request to both interfaces.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cartwright::http::Reply;
+use cartwright::http::HttpResponse;
 use http::{Method, StatusCode};
 use proto::{
     Fact, Reason,
@@ -11,10 +11,9 @@ use proto::{
     checkout::v1::InitiateCheckoutRequest,
     inventory::v1::{Line, ReserveRequest},
     money::v1::Money,
-    product::v1::UpsertProductRequest,
     status,
 };
-use runtime::{Faults, config::Span};
+use runtime::config::Span;
 use serde_json::{Value, json};
 use system_tests::{
     home::Profile,
@@ -31,9 +30,9 @@ on_every_profile! {
     shortages_are_listed,
 }
 
-/// Checks that both interfaces refuse for the same reason, and that REST shows every fact that gRPC has.
+/// Checks that both interfaces refuse for the same reason, and that REST shows every fact of gRPC.
 #[track_caller]
-fn assert_same(grpc: &Status, rest: &Reply) {
+fn assert_same(grpc: &Status, rest: &HttpResponse) {
     let problem = rest.json();
     let reason = status::reason(grpc).unwrap();
     assert_eq!(problem["reason"], reason.as_str(), "{problem}");
@@ -51,7 +50,7 @@ fn assert_same(grpc: &Status, rest: &Reply) {
     }
 }
 
-fn shows(rest: &Reply, problem: &Value, fact: Fact, text: &str) -> bool {
+fn shows(rest: &HttpResponse, problem: &Value, fact: Fact, text: &str) -> bool {
     let header = |name: &str| rest.headers.get(name).and_then(|value| value.to_str().ok());
     let json: Value = serde_json::from_str(text).unwrap_or_default();
     let body = String::from_utf8_lossy(&rest.body);
@@ -85,24 +84,10 @@ fn purchase(key: &str) -> InitiateCheckoutRequest {
     }
 }
 
-async fn bought(shop: &Shop, ada: &Buyer) -> Result<(Status, Reply)> {
+async fn refused_checkout(shop: &Shop, ada: &Buyer) -> Result<(Status, HttpResponse)> {
     let grpc = shop.checkouts()?.initiate_checkout(purchase("again")).await;
     let rest = ada.checkout("again", "").await?;
     Ok((grpc.err().context("gRPC did not refuse")?, rest))
-}
-
-async fn upsert(shop: &Shop, name: &str, id: i64, minor: i64) -> Result<i64> {
-    let product = UpsertProductRequest {
-        id,
-        name: name.to_owned(),
-        price: Some(Money {
-            currency_code: "USD".to_owned(),
-            minor_units: minor,
-        }),
-        ..Default::default()
-    };
-    let made = shop.products()?.upsert_product(product).await?.into_inner();
-    Ok(made.product.context("no product")?.id)
 }
 
 async fn a_full_cart_names_its_limit(profile: Profile) -> Result<()> {
@@ -110,7 +95,7 @@ async fn a_full_cart_names_its_limit(profile: Profile) -> Result<()> {
     let ada = shop.buyer("ada")?;
     let mut last = 0;
     for n in 0..51 {
-        last = upsert(&shop, &format!("pen {n}"), 0, 100 + n).await?;
+        last = shop.upsert_product(0, &format!("pen {n}"), 100 + n).await?;
         if n < 50 {
             ada.add(last, 1).await?;
         }
@@ -168,7 +153,7 @@ async fn changed_prices_come_with_the_new_total(profile: Profile) -> Result<()> 
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 2).await?;
-    // Another total than the one that was shown, at unchanged prices.
+    // The expected total is wrong although no price has changed.
     let request = InitiateCheckoutRequest {
         expected_total: Some(Money {
             currency_code: String::new(),
@@ -182,8 +167,8 @@ async fn changed_prices_come_with_the_new_total(profile: Profile) -> Result<()> 
     assert_same(&grpc, &rest);
     assert_eq!(rest.json()["changes"], json!([]));
 
-    upsert(&shop, "Mouse", 2, 3100).await?;
-    let (grpc, rest) = bought(&shop, &ada).await?;
+    shop.upsert_product(2, "Mouse", 3100).await?;
+    let (grpc, rest) = refused_checkout(&shop, &ada).await?;
     assert_eq!(status::reason(&grpc), Some(Reason::PriceChanged));
     assert_same(&grpc, &rest);
     assert!(
@@ -201,7 +186,7 @@ async fn products_that_are_not_sold_any_more_are_named(profile: Profile) -> Resu
     shop.home()
         .execute("product", "DELETE FROM products WHERE id = 3")
         .await?;
-    let (grpc, rest) = bought(&shop, &ada).await?;
+    let (grpc, rest) = refused_checkout(&shop, &ada).await?;
     assert_eq!(status::reason(&grpc), Some(Reason::ProductUnavailable));
     assert_same(&grpc, &rest);
     assert_eq!(rest.json()["product_ids"], json!([3]));
@@ -209,15 +194,15 @@ async fn products_that_are_not_sold_any_more_are_named(profile: Profile) -> Resu
 }
 
 async fn the_checkout_that_holds_the_cart_is_named(profile: Profile) -> Result<()> {
-    let soon = |settings: &mut cartwright::settings::Settings| {
+    let shop = Shop::with_settings(profile, |settings| {
         settings.checkout_timeout = Span(Duration::from_millis(500));
-    };
-    let shop = Shop::with(profile, soon, Faults::none()).await?;
+    })
+    .await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 1).await?;
     let waiting = ada.checkout("first", "pm_card_slow").await?;
     assert_eq!(waiting.status, StatusCode::ACCEPTED, "{waiting:?}");
-    let (grpc, rest) = bought(&shop, &ada).await?;
+    let (grpc, rest) = refused_checkout(&shop, &ada).await?;
     assert_eq!(status::reason(&grpc), Some(Reason::CheckoutInProgress));
     assert_same(&grpc, &rest);
     assert_eq!(rest.json()["checkout_id"], waiting.json()["checkout_id"]);
@@ -229,8 +214,8 @@ async fn the_checkout_that_holds_the_cart_is_named(profile: Profile) -> Result<(
 async fn shortages_are_listed(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
-    // Of a product that nobody has received, there is none.
-    let pen = upsert(&shop, "Pen", 0, 100).await?;
+    // A product without a delivery has no stock.
+    let pen = shop.upsert_product(0, "Pen", 100).await?;
     ada.add(pen, 2).await?;
     let rest = ada.checkout("k", "").await?;
     let request = ReserveRequest {

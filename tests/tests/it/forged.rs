@@ -1,6 +1,6 @@
-//! Who can write to the event bus, and has not the key of events, buys nothing.
+//! A writer to the event bus without the signing key can buy nothing.
 
-use std::{path::Path, process::Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use events::{DeadLetters, Event, Message, Parked, Signatures, SigningKey};
@@ -11,12 +11,13 @@ use system_tests::{
     books,
     home::{Home, Profile},
     process::ShopProcess,
-    shops::{Contents, Shop, until},
+    shops::{Dump, Shop, until, wait_for},
 };
 use uuid::Uuid;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// Of the shops on Kafka here; the others make their own.
+use crate::BINARY;
+
+/// The signing key of the shops on Kafka; embedded shops generate theirs.
 const KEY: &str = "a key of events, of more than 32 bytes";
 
 on_every_profile! {
@@ -34,7 +35,7 @@ async fn open(profile: Profile) -> Result<Shop> {
     Shop::with_settings(profile, tweak).await
 }
 
-/// Fifty laptops for 0.50, as anybody would write it who has read one event.
+/// An unsigned event: fifty laptops for 0.50.
 fn bargain(user: &str) -> Message {
     let (checkout, order) = (Uuid::from_u128(71), Uuid::from_u128(72));
     let ids = Ids::random();
@@ -56,9 +57,9 @@ fn bargain(user: &str) -> Message {
     event.to_message()
 }
 
-/// What a group has parked, once that is so many.
+/// Waits until a group has parked at least `count` events.
 async fn parked(letters: &DeadLetters, group: &str, count: usize) -> Result<Vec<Parked>> {
-    until("the messages are parked", async || {
+    wait_for("the messages are parked", async || {
         let found = letters.list(CHECKOUTS.name, group).await?;
         Ok((found.len() >= count).then_some(found))
     })
@@ -69,9 +70,9 @@ async fn orders(shop: &Shop, user: &str) -> Result<Value> {
     shop.buyer(user)?.read("/api/v1/orders").await
 }
 
-/// What consumers have made of events, as their stores have it.
-async fn effects(shop: &Shop) -> Result<Contents> {
-    let mut all = shop.contents().await?;
+/// The rows of the stores of consumers.
+async fn effects(shop: &Shop) -> Result<Dump> {
+    let mut all = shop.dump().await?;
     let consumers = ["cart.", "orders.", "notification."];
     all.retain(|table, _| consumers.iter().any(|store| table.starts_with(store)));
     Ok(all)
@@ -86,14 +87,14 @@ async fn a_line_end_after_the_event_signing_key_is_ignored() -> Result<()> {
     let signatures = Signatures::new("", SigningKey::new(KEY.as_bytes())?, Vec::new());
     let ours = signatures.sign(CHECKOUTS.name, bargain("ada"));
     shop.home().bus().await?.publish(CHECKOUTS.name, vec![ours]).await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(orders(&shop, "ada").await?[0]["status"], "CONFIRMED");
     Ok(())
 }
 
 async fn a_forged_event_is_parked_and_the_next_purchase_becomes_an_order(profile: Profile) -> Result<()> {
     let shop = open(profile).await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let bus = shop.home().bus().await?;
     bus.publish(CHECKOUTS.name, vec![bargain("mallory")]).await?;
     let letters = DeadLetters::new(bus);
@@ -101,10 +102,10 @@ async fn a_forged_event_is_parked_and_the_next_purchase_becomes_an_order(profile
         let found = parked(&letters, group, 1).await?;
         assert!(found[0].reason.starts_with("it is not signed"), "{group}: {found:?}");
     }
-    // An operator who takes it for a mishap buys nothing for anybody, either.
+    // A redrive by an operator does not apply the event, either.
     let first = parked(&letters, ORDERS_GROUP, 1).await?.remove(0);
     letters.redrive(CHECKOUTS.name, &first).await?;
-    until("it is parked again", async || {
+    wait_for("it is parked again", async || {
         let again = letters.list(CHECKOUTS.name, ORDERS_GROUP).await?.pop();
         Ok(again.filter(|letter| letter.origin != first.origin))
     })
@@ -114,10 +115,10 @@ async fn a_forged_event_is_parked_and_the_next_purchase_becomes_an_order(profile
     let ada = shop.buyer("ada")?;
     let bought = ada.buy_one(1, 1, "key", "pm_card_ok").await?;
     until("the order is there", async || {
-        Ok((orders(&shop, "ada").await?[0]["id"] == bought["order_id"]).then_some(()))
+        Ok(orders(&shop, "ada").await?[0]["id"] == bought["order_id"])
     })
     .await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     for &group in CHECKOUTS.groups {
         assert_eq!(parked(&letters, group, 1).await?.len(), 1, "{group}: nothing of hers");
     }
@@ -132,7 +133,7 @@ async fn a_copied_event_changes_nothing(profile: Profile) -> Result<()> {
     let shop = open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.buy_one(2, 1, "key", "pm_card_ok").await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     ada.add(2, 3).await?;
     let before = effects(&shop).await?;
     let bus = shop.home().bus().await?;
@@ -153,7 +154,7 @@ async fn a_copied_event_changes_nothing(profile: Profile) -> Result<()> {
     bus.publish(CHECKOUTS.name, copies).await?;
     let letters = DeadLetters::new(bus);
     for &group in CHECKOUTS.groups {
-        // Two of the changed ones have the id of the event, and are one letter.
+        // Two of the changed events have the id of the original, and are one dead letter.
         let found = parked(&letters, group, 2).await?;
         assert!(
             found
@@ -162,23 +163,21 @@ async fn a_copied_event_changes_nothing(profile: Profile) -> Result<()> {
             "{group}: {found:?}"
         );
     }
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(effects(&shop).await?, before);
     Ok(())
 }
 
 async fn control_characters_in_events_reach_no_terminal(profile: Profile) -> Result<()> {
     for format in ["text", "json"] {
-        assert_no_control_characters(profile, format)
-            .await
-            .context(format)?;
+        assert_no_control_characters(profile, format).await.context(format)?;
     }
     Ok(())
 }
 
 async fn assert_no_control_characters(profile: Profile, format: &str) -> Result<()> {
     let home = Home::new(profile).await?;
-    let mut serve = home.command(Path::new(BINARY));
+    let mut serve = home.command(BINARY);
     serve.env("LOG_FORMAT", format);
     let shop = ShopProcess::open(serve).await?;
     let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}\r\nid         faked\u{9b}31m\u{202e}";
@@ -191,9 +190,9 @@ async fn assert_no_control_characters(profile: Profile, format: &str) -> Result<
         value: hostile.into(),
     };
     home.bus().await?.publish(CHECKOUTS.name, vec![message]).await?;
-    books::settle(&home).await?;
+    books::wait_until_idle(&home).await?;
     let dlq = async |arguments: &[&str]| {
-        let mut command = home.command(Path::new(BINARY));
+        let mut command = home.command(BINARY);
         let output = command
             .arg("dlq")
             .args(arguments)
@@ -226,7 +225,7 @@ async fn assert_no_control_characters(profile: Profile, format: &str) -> Result<
 async fn unsigned_events_of_an_earlier_version_still_become_orders() -> Result<()> {
     let mut shop = open(Profile::Embedded).await?;
     shop.stop().await;
-    // As such a version leaves its folder when it dies between a purchase and its order.
+    // The folder of such a version that crashed between a purchase and its order.
     std::fs::remove_file(shop.data_dir().join("events.key"))?;
     shop.home()
         .bus()
@@ -234,9 +233,9 @@ async fn unsigned_events_of_an_earlier_version_still_become_orders() -> Result<(
         .publish(CHECKOUTS.name, vec![bargain("ada")])
         .await?;
     shop.start().await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(orders(&shop, "ada").await?[0]["status"], "CONFIRMED");
-    // From here on there is a key.
+    // From here on the shop has a key.
     shop.stop().await;
     shop.home()
         .bus()
@@ -244,30 +243,34 @@ async fn unsigned_events_of_an_earlier_version_still_become_orders() -> Result<(
         .publish(CHECKOUTS.name, vec![bargain("mallory")])
         .await?;
     shop.start().await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(orders(&shop, "mallory").await?, json!([]));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_on_kafka_without_an_event_signing_key_warns_once() -> Result<()> {
-    if !Profile::Engines.is_there() {
+    if !Profile::Engines.is_available() {
         return Ok(());
     }
     for (key, times) in [("", 1), (KEY, 0)] {
         let home = Home::new(Profile::Engines).await?;
-        let mut serve = home.command(Path::new(BINARY));
+        let mut serve = home.command(BINARY);
         serve.env("EVENT_SIGNING_KEY", key);
-        let (_, said) = ShopProcess::open(serve).await?.stop().await?;
-        assert_eq!(said.matches("EVENT_SIGNING_KEY is not set").count(), times, "{said}");
-        assert!(!said.contains(KEY));
+        let (_, stderr) = ShopProcess::open(serve).await?.stop().await?;
+        assert_eq!(
+            stderr.matches("EVENT_SIGNING_KEY is not set").count(),
+            times,
+            "{stderr}"
+        );
+        assert!(!stderr.contains(KEY));
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purchase_becomes_an_order_under_every_codec_of_its_topic() -> Result<()> {
-    if !Profile::Engines.is_there() {
+    if !Profile::Engines.is_available() {
         return Ok(());
     }
     let shop = open(Profile::Engines).await?;
@@ -278,7 +281,7 @@ async fn a_purchase_becomes_an_order_under_every_codec_of_its_topic() -> Result<
         until("the order is there", async || {
             let orders = orders(&shop, "ada").await?;
             let orders = orders.as_array().context("no list")?.clone();
-            Ok((orders.len() == n + 1 && orders.iter().any(|order| order["id"] == bought["order_id"])).then_some(()))
+            Ok(orders.len() == n + 1 && orders.iter().any(|order| order["id"] == bought["order_id"]))
         })
         .await
         .context(codec)?;

@@ -1,17 +1,17 @@
-//! Callers that take connections and memory and give nothing, and the customers beside them.
+//! Callers that exhaust connections and memory, and the customers beside them.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
-use http::StatusCode;
 use prost::Message;
 use proto::product::v1::{GetProductsRequest, UpsertProductRequest, product_service_client::ProductServiceClient};
 use serde_json::json;
 use system_tests::{
     home::Profile,
     process::{ShopProcess, command},
+    shopping::buy_mouse,
     shops::{Shop, call_raw, reason_of},
 };
 use tokio::{
@@ -23,26 +23,14 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// Far longer than anything here is kept waiting for.
-const LONG: Duration = Duration::from_mins(2);
+use crate::BINARY;
+
+/// Far longer than any wait here.
+const TIMEOUT: Duration = Duration::from_mins(2);
 const MIB: u64 = 1024 * 1024;
 
-/// Buys something as a customer whose connections are new.
-async fn buy(shop: &ShopProcess, name: &str) -> Result<()> {
-    let customer = shop.customer(name)?;
-    let item = json!({"product_id": 2, "quantity": 1});
-    let added = customer.post("/api/v1/cart/items", &item).await?;
-    ensure!(added.status == StatusCode::CREATED, "{added:?}");
-    let bought = customer
-        .post("/api/v1/checkout", &json!({"idempotency_key": name}))
-        .await?;
-    ensure!(bought.json()["status"] == "COMPLETED", "{bought:?}");
-    Ok(())
-}
-
-/// Fills a cart and empties it, again and again, until `over`: how often that was, and the most memory that the shop had.
-async fn shopping<T>(shop: &ShopProcess, over: impl Future<Output = T>) -> Result<(usize, u64, T)> {
+/// Fills and empties a cart until `over` ends; returns the number of rounds, the peak memory, and the output of `over`.
+async fn use_cart_until<T>(shop: &ShopProcess, over: impl Future<Output = T>) -> Result<(usize, u64, T)> {
     let customer = shop.customer("ada")?;
     let item = json!({"product_id": 2, "quantity": 1});
     let (mut rounds, mut most) = (0, 0);
@@ -72,17 +60,17 @@ async fn shopping<T>(shop: &ShopProcess, over: impl Future<Output = T>) -> Resul
     }
 }
 
-/// How much more memory that is, which must not be more than `most` MiB.
-fn grown(before: u64, after: u64, most: u64) -> Result<()> {
+/// Checks that memory grew by less than `most` MiB.
+fn assert_growth(before: u64, after: u64, most: u64) -> Result<()> {
     let grown = after.saturating_sub(before) / MIB;
     println!("{grown} MiB more");
     ensure!(grown < most, "{grown} MiB more");
     Ok(())
 }
 
-/// Waits until the other side closes a connection, in whatever way.
-async fn is_closed(mut stream: TcpStream) -> Result<()> {
-    let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut Vec::new())).await?;
+/// Waits until the shop closes or resets a connection.
+async fn wait_until_closed(mut stream: TcpStream) -> Result<()> {
+    let _ = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut Vec::new())).await?;
     Ok(())
 }
 
@@ -95,18 +83,18 @@ async fn silent_grpc_connections_keep_no_customer_away_even_with_few_file_descri
     let port = shop.addresses["checkout"];
     let silent = try_join_all((0..220).map(|_| TcpStream::connect(port))).await?;
     for name in ["ada", "bob", "cy"] {
-        buy(&shop, name).await?;
+        buy_mouse(&shop.customer(name)?, name).await?;
     }
-    try_join_all(silent.into_iter().map(is_closed)).await?;
-    buy(&shop, "dan").await?;
-    let (_, said) = shop.stop().await?;
-    let warnings = said.lines().count();
-    ensure!(warnings < 20, "{warnings} lines:\n{said}");
-    ensure!(said.contains("raise its limit"), "{said}");
+    try_join_all(silent.into_iter().map(wait_until_closed)).await?;
+    buy_mouse(&shop.customer("dan")?, "dan").await?;
+    let (_, stderr) = shop.stop().await?;
+    let warnings = stderr.lines().count();
+    ensure!(warnings < 20, "{warnings} lines:\n{stderr}");
+    ensure!(stderr.contains("raise its limit"), "{stderr}");
     Ok(())
 }
 
-/// Products that are few to read, and whose page takes a lot, through a channel of their own.
+/// Creates products whose page is large; returns a client with a channel of its own.
 async fn long_pages(shop: &ShopProcess) -> Result<ProductServiceClient<Channel>> {
     let mut products = ProductServiceClient::new(channel(shop.addresses["product"], 1 << 20).await?);
     for number in 0..24 {
@@ -138,7 +126,7 @@ const PAGE: GetProductsRequest = GetProductsRequest {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_answers_hold_bounded_memory_and_end_with_their_connection() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    let shop = ShopProcess::open(command(BINARY, folder.path())).await?;
     let mut products = long_pages(&shop).await?;
     let page = products.get_products(PAGE).await?.into_inner();
     let size = page.encoded_len();
@@ -147,20 +135,20 @@ async fn unread_answers_hold_bounded_memory_and_end_with_their_connection() -> R
     let port = shop.addresses["product"];
     let greedy = join_all((0..2).map(|_| async move {
         let greedy = ProductServiceClient::new(channel(port, 0).await?);
-        // Had all been made and kept, they would be some 340 MiB.
+        // All answers together would take some 340 MiB.
         let calls = (0..900).map(|_| {
             let mut greedy = greedy.clone();
             async move { greedy.get_products(PAGE).await }
         });
-        let answers = tokio::time::timeout(LONG, join_all(calls)).await?;
+        let answers = tokio::time::timeout(TIMEOUT, join_all(calls)).await?;
         anyhow::Ok(answers.iter().filter(|answer| answer.is_err()).count())
     }));
-    let (rounds, most, lost) = shopping(&shop, greedy).await?;
+    let (rounds, most, lost) = use_cart_until(&shop, greedy).await?;
     for lost in lost {
         ensure!(lost? == 900, "the connection with the answers is gone");
     }
     ensure!(rounds > 0, "nobody could buy anything");
-    grown(before, most, 160)?;
+    assert_growth(before, most, 160)?;
     ensure!(products.get_products(PAGE).await?.into_inner() == page);
     shop.stop().await?;
     Ok(())
@@ -169,22 +157,22 @@ async fn unread_answers_hold_bounded_memory_and_end_with_their_connection() -> R
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unfinished_request_heads_hold_bounded_memory() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let shop = ShopProcess::open(command(Path::new(BINARY), folder.path())).await?;
+    let shop = ShopProcess::open(command(BINARY, folder.path())).await?;
     let gateway = shop.gateway.context("the whole shop")?;
-    buy(&shop, "ada").await?;
+    buy_mouse(&shop.customer("ada")?, "ada").await?;
     let before = shop.resident_memory()?;
     let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx: {}", "a".repeat(30_000));
     let head = &head;
     let heads = join_all((0..2_000).map(|_| async move {
         let mut stream = TcpStream::connect(gateway).await?;
-        // It may be closed before all of it has been sent.
+        // The shop may close the connection before the whole head is sent.
         let _ = stream.write_all(head.as_bytes()).await;
-        is_closed(stream).await
+        wait_until_closed(stream).await
     }));
-    let (rounds, most, closed) = shopping(&shop, heads).await?;
+    let (rounds, most, closed) = use_cart_until(&shop, heads).await?;
     closed.into_iter().collect::<Result<Vec<_>>>()?;
     ensure!(rounds > 0, "nobody could buy anything");
-    grown(before, most, 96)?;
+    assert_growth(before, most, 96)?;
     shop.stop().await?;
     Ok(())
 }
@@ -192,7 +180,7 @@ async fn unfinished_request_heads_hold_bounded_memory() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_of_more_than_256_kib_is_refused_by_every_service() -> Result<()> {
     let shop = Shop::open(Profile::Embedded).await?;
-    // A field that no message has, which readers pass over.
+    // A field that no message has, which decoders skip.
     let mut message = vec![0xa2, 0xf7, 0x01, 0x80, 0x80, 0x10];
     message.resize(256 * 1024 + 6, 0);
     let message = Bytes::from(message);

@@ -1,16 +1,15 @@
-//! A key is used for one purchase, however often and however impatiently it is sent.
+//! A key makes one purchase, however often and however fast a client repeats it.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use http::{StatusCode, header};
-use proto::{money::v1::Money, product::v1::UpsertProductRequest};
 use runtime::config::Span;
 use serde_json::{Value, json};
 use system_tests::{
     home::Profile,
-    shops::{Buyer, Shop, until},
+    shops::{Buyer, Shop, until, wait_for},
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -33,21 +32,6 @@ async fn checkouts(shop: &Shop) -> Result<i64> {
     Ok(found[0].0)
 }
 
-async fn reprice(shop: &Shop, id: i64, minor_units: i64) -> Result<()> {
-    let price = Some(Money {
-        currency_code: "USD".to_owned(),
-        minor_units,
-    });
-    let product = UpsertProductRequest {
-        id,
-        name: "Repriced".to_owned(),
-        price,
-        ..Default::default()
-    };
-    shop.products()?.upsert_product(product).await?;
-    Ok(())
-}
-
 async fn fifty_requests_with_one_key_are_one_purchase(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
@@ -63,7 +47,7 @@ async fn fifty_requests_with_one_key_are_one_purchase(profile: Profile) -> Resul
         .filter(|reply| !reply.headers.contains_key(REPLAYED))
         .count();
     assert_eq!((first, checkouts(&shop).await?), (1, 1));
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let later = ada.checkout("once", "pm_card_ok").await?;
     assert_eq!(
         (later.headers[REPLAYED].to_str()?, &later.body),
@@ -107,7 +91,7 @@ async fn a_used_key_is_refused_for_another_request(profile: Profile) -> Result<(
             (StatusCode::UNPROCESSABLE_ENTITY, json!("IDEMPOTENCY_KEY_REUSED"))
         );
     }
-    // The default written out, and the key in the header, are the same request.
+    // With the default method written out, or the key in the header, the request is the same.
     let request = ada
         .request(http::Method::POST, "/api/v1/checkout")
         .header("idempotency-key", "key");
@@ -152,7 +136,7 @@ async fn a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted(profil
     let ada = shop.buyer("ada")?;
     ada.add(2, 2).await?;
     ada.add(3, 1).await?;
-    reprice(&shop, 2, 3_510).await?;
+    shop.upsert_product(2, "Mouse", 3_510).await?;
     let refused = ada.checkout("key", "pm_card_ok").await?;
     let problem = refused.json();
     assert_eq!(
@@ -184,19 +168,18 @@ async fn a_changed_price_is_shown_leaves_the_key_free_and_may_be_accepted(profil
     shop.balance().await
 }
 
-/// When a customer closes the connection.
+/// When a customer closes the connection without reading the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HangUp {
-    /// With only a part of the body sent.
+enum Disconnect {
+    /// After a part of the body.
     Halfway,
-    /// With everything sent, this much later.
+    /// This long after the whole request.
     After(Duration),
-    /// When the purchase is in the journal, and far from its end.
+    /// When the saga is stored.
     OnceBegun,
 }
 
-/// Sends a purchase and closes the connection without reading.
-async fn hang_up(shop: &Shop, buyer: &Buyer, key: &str, when: HangUp) -> Result<()> {
+async fn send_and_disconnect(shop: &Shop, buyer: &Buyer, key: &str, when: Disconnect) -> Result<()> {
     let body = json!({"idempotency_key": key, "payment_method": "pm_card_ok"}).to_string();
     let head = format!(
         "POST /api/v1/checkout HTTP/1.1\r\nhost: shop\r\nauthorization: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -208,17 +191,17 @@ async fn hang_up(shop: &Shop, buyer: &Buyer, key: &str, when: HangUp) -> Result<
     stream.write_all(head.as_bytes()).await?;
     let (first, second) = body.as_bytes().split_at(body.len() / 2);
     stream.write_all(first).await?;
-    if when != HangUp::Halfway {
+    if when != Disconnect::Halfway {
         stream.write_all(second).await?;
     }
     match when {
-        HangUp::Halfway => {}
-        HangUp::After(pause) => tokio::time::sleep(pause).await,
-        HangUp::OnceBegun => {
+        Disconnect::Halfway => {}
+        Disconnect::After(pause) => tokio::time::sleep(pause).await,
+        Disconnect::OnceBegun => {
             let begun = format!("SELECT count(*) FROM checkouts WHERE user_id = '{}'", buyer.name);
             until("the purchase has begun", async || {
                 let found: Vec<(i64,)> = shop.rows("checkout", begun.clone()).await?;
-                Ok((found[0].0 > 0).then_some(()))
+                Ok(found[0].0 > 0)
             })
             .await?;
         }
@@ -234,23 +217,26 @@ async fn a_customer_who_disconnects_buys_once_and_can_ask_again(profile: Profile
         settings.payment_max_latency = latency;
     })
     .await?;
-    let pauses = [0, 1, 2, 5, 10, 20, 50, 80].map(|ms| HangUp::After(Duration::from_millis(ms)));
-    let moments: Vec<_> = pauses.into_iter().chain([HangUp::Halfway, HangUp::OnceBegun]).collect();
+    let pauses = [0, 1, 2, 5, 10, 20, 50, 80].map(|ms| Disconnect::After(Duration::from_millis(ms)));
+    let moments: Vec<_> = pauses
+        .into_iter()
+        .chain([Disconnect::Halfway, Disconnect::OnceBegun])
+        .collect();
     for round in 0..8 {
         let customers = moments.iter().zip(0..).map(async |(when, n)| {
-            let buyer = shop.buyer(&format!("hasty-{round}-{n}"))?;
+            let buyer = shop.buyer(&format!("impatient-{round}-{n}"))?;
             buyer.add(2, 1).await?;
-            hang_up(&shop, &buyer, "key", *when).await?;
+            send_and_disconnect(&shop, &buyer, "key", *when).await?;
             let answer = buyer.checkout("key", "pm_card_ok").await?;
             assert_eq!(answer.json()["status"], "COMPLETED", "{when:?}: {answer:?}");
-            if *when == HangUp::OnceBegun {
+            if *when == Disconnect::OnceBegun {
                 assert!(answer.headers.contains_key(REPLAYED), "{answer:?}");
             }
             anyhow::Ok(())
         });
         try_join_all(customers).await?;
     }
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let charges = "SELECT count(*) FROM charges WHERE outcome = 'SUCCEEDED'";
     let charges: Vec<(i64,)> = shop.rows("provider", charges).await?;
     assert_eq!((checkouts(&shop).await?, charges[0].0), (80, 80));
@@ -262,8 +248,8 @@ async fn a_purchase_ends_even_if_its_customer_never_asks_again(profile: Profile)
     let shop = Shop::open(profile).await?;
     let ada = shop.buyer("ada")?;
     ada.add(2, 1).await?;
-    hang_up(&shop, &ada, "key", HangUp::OnceBegun).await?;
-    let order: Value = until("the order is there", async || {
+    send_and_disconnect(&shop, &ada, "key", Disconnect::OnceBegun).await?;
+    let order: Value = wait_for("the order is there", async || {
         Ok(ada
             .read("/api/v1/orders")
             .await?
@@ -299,7 +285,7 @@ async fn a_slow_purchase_is_accepted_and_shown_at_its_end(profile: Profile) -> R
         (StatusCode::ACCEPTED, "true")
     );
 
-    let ended = until("the purchase has ended", async || {
+    let ended = wait_for("the purchase has ended", async || {
         let shown = ada.read(&path).await?;
         Ok((shown["status"] == "COMPLETED").then_some(shown))
     })

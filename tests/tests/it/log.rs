@@ -1,9 +1,8 @@
-//! Whatever becomes of where the log goes, the shop sells.
+//! The shop sells, whatever happens to the destination of its log.
 
 use std::{
     fs::File,
     io::{PipeReader, Read, pipe},
-    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -15,49 +14,42 @@ use system_tests::{
     books,
     home::{Home, Profile},
     process::{ShopProcess, command},
+    shopping::{buy_mouse, wait_for_order},
     shops::until,
 };
 use tokio::task::spawn_blocking;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// Enough to fill a pipe and the queue in front of it: each logs half a megabyte at the finest level.
-const PURCHASES: usize = 10;
-/// How long an orderly stop may take here.
-const STOP: Duration = Duration::from_secs(15);
+use crate::BINARY;
 
-/// Buys a mouse, and waits for what the events of that lead to.
+/// Enough to fill the pipe and the queue in front of it: a purchase logs half a megabyte at level `trace`.
+const PURCHASES: usize = 10;
+/// How long a graceful stop may take.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// Buys a mouse, and waits until consumers have applied the event.
 async fn buy(shop: &ShopProcess, name: &str, key: usize) -> anyhow::Result<()> {
     let customer = shop.customer(name)?;
-    let line = json!({"product_id": 2, "quantity": 1});
-    let added = customer.post("/api/v1/cart/items", &line).await?;
-    ensure!(added.status == StatusCode::CREATED, "{added:?}");
-    let purchase = json!({"idempotency_key": format!("key-{key}")});
-    let checkout = customer.post("/api/v1/checkout", &purchase).await?.json();
-    ensure!(checkout["status"] == "COMPLETED", "{checkout}");
-    let order = format!("/api/v1/orders/{}", checkout["order_id"].as_str().unwrap_or_default());
-    until("the order is there", async || {
-        Ok((customer.get(&order).await?.status == StatusCode::OK).then_some(()))
-    })
-    .await?;
+    let checkout = buy_mouse(&customer, &format!("key-{key}")).await?;
+    wait_for_order(&customer, &checkout).await?;
     until("the cart is empty", async || {
         let cart = customer.get("/api/v1/cart").await?.json();
-        Ok((cart["items"] == json!([])).then_some(()))
+        Ok(cart["items"] == json!([]))
     })
     .await
 }
 
-async fn assert_well(shop: &ShopProcess) -> anyhow::Result<()> {
+async fn assert_healthy(shop: &ShopProcess) -> anyhow::Result<()> {
     let health = shop.health().await?;
     assert_eq!(health.json()["status"], "ok", "{}", health.json());
     Ok(())
 }
 
-/// It stops in order, and soon.
+/// Stops the shop gracefully and within the limit.
 async fn assert_stops(shop: ShopProcess) -> anyhow::Result<()> {
     let began = Instant::now();
     let (status, _) = shop.stop().await?;
     ensure!(status.success(), "{status}");
-    ensure!(began.elapsed() < STOP, "stopped after {:?}", began.elapsed());
+    ensure!(began.elapsed() < STOP_LIMIT, "stopped after {:?}", began.elapsed());
     Ok(())
 }
 
@@ -66,7 +58,7 @@ on_every_profile! { a_shop_survives_the_end_of_its_log_reader, an_unread_log_blo
 async fn a_shop_survives_the_end_of_its_log_reader(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let (reader, writer) = pipe()?;
-    let mut serve = home.command(Path::new(BINARY));
+    let mut serve = home.command(BINARY);
     serve.env("LOG_LEVEL", "debug").stderr(writer);
     let shop = ShopProcess::open(serve).await?;
     buy(&shop, "ada", 0).await?;
@@ -74,8 +66,8 @@ async fn a_shop_survives_the_end_of_its_log_reader(profile: Profile) -> anyhow::
     for key in 1..10 {
         buy(&shop, "ada", key).await?;
     }
-    assert_well(&shop).await?;
-    books::settle(&home).await?;
+    assert_healthy(&shop).await?;
+    books::wait_until_idle(&home).await?;
     assert_stops(shop).await?;
     books::balance(&home).await
 }
@@ -83,32 +75,32 @@ async fn a_shop_survives_the_end_of_its_log_reader(profile: Profile) -> anyhow::
 async fn an_unread_log_blocks_no_purchase(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
     let (reader, writer) = pipe()?;
-    let mut serve = home.command(Path::new(BINARY));
+    let mut serve = home.command(BINARY);
     serve.env("LOG_LEVEL", "trace").stderr(writer);
     let shop = ShopProcess::open(serve).await?;
     for key in 0..PURCHASES {
         buy(&shop, "ada", key).await?;
     }
-    assert_well(&shop).await?;
-    // Somebody reads again: what was dropped is told of, and the shop goes on.
-    let dropped = spawn_blocking(move || told_of_drops(reader));
+    assert_healthy(&shop).await?;
+    // A new reader finds out how many lines were dropped.
+    let dropped = spawn_blocking(move || wait_for_dropped_lines(reader));
     buy(&shop, "grace", 0).await?;
-    let (lines, reader) = tokio::time::timeout(STOP, dropped)
+    let (lines, reader) = tokio::time::timeout(STOP_LIMIT, dropped)
         .await
         .context("nobody was told")???;
     assert!(lines > 0);
-    // And again nobody does.
+    // Again the log is not read.
     for key in 1..10 {
         buy(&shop, "grace", key).await?;
     }
-    books::settle(&home).await?;
+    books::wait_until_idle(&home).await?;
     assert_stops(shop).await?;
     drop(reader);
     books::balance(&home).await
 }
 
-/// Reads until it is told how many lines were dropped.
-fn told_of_drops(mut reader: PipeReader) -> anyhow::Result<(u64, PipeReader)> {
+/// Reads until a line reports how many lines were dropped.
+fn wait_for_dropped_lines(mut reader: PipeReader) -> anyhow::Result<(u64, PipeReader)> {
     let (mut text, mut part) = (Vec::new(), vec![0; 1 << 16]);
     loop {
         let read = reader.read(&mut part)?;
@@ -123,7 +115,7 @@ fn told_of_drops(mut reader: PipeReader) -> anyhow::Result<(u64, PipeReader)> {
     }
 }
 
-/// How many dropped lines this line tells of.
+/// The number of dropped lines that this line reports.
 fn dropped(line: &str) -> Option<u64> {
     let line: Value = serde_json::from_str(line).ok()?;
     let tells = line["message"].as_str()?.starts_with("log lines were dropped");
@@ -134,7 +126,7 @@ fn dropped(line: &str) -> Option<u64> {
 async fn a_shop_recovers_from_a_full_disk_without_a_restart() -> anyhow::Result<()> {
     let home = Home::new(Profile::Embedded).await?;
     let log = home.folder().join("log");
-    let mut serve = home.command(Path::new(BINARY));
+    let mut serve = home.command(BINARY);
     serve.env("LOG_LEVEL", "debug").stderr(File::create(&log)?);
     let shop = ShopProcess::open(serve).await?;
     buy(&shop, "ada", 0).await?;
@@ -161,11 +153,12 @@ async fn a_shop_recovers_from_a_full_disk_without_a_restart() -> anyhow::Result<
         bought?;
     }
     buy(&shop, "ada", 1).await?;
-    until("all is well", async || {
-        Ok((shop.health().await?.json()["status"] == "ok").then_some(()))
-    })
+    until(
+        "all is well",
+        async || Ok(shop.health().await?.json()["status"] == "ok"),
+    )
     .await?;
-    books::settle(&home).await?;
+    books::wait_until_idle(&home).await?;
     assert_stops(shop).await?;
     let said = std::fs::read_to_string(&log)?;
     let told: u64 = said.lines().filter_map(dropped).sum();
@@ -176,11 +169,11 @@ async fn a_shop_recovers_from_a_full_disk_without_a_restart() -> anyhow::Result<
 #[tokio::test]
 async fn a_shop_runs_without_a_reader_of_its_banner() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut serve = command(Path::new(BINARY), folder.path());
+    let mut serve = command(BINARY, folder.path());
     let ((out, stdout), (err, stderr)) = (pipe()?, pipe()?);
     drop((out, err));
     let mut child = serve.stdout(stdout).stderr(stderr).spawn()?;
-    // Once it holds the directory it has taken its signals; the first one stops it in order, however early it comes.
+    // The process handles signals before it locks the directory, so a signal after that stops it gracefully.
     while !folder.path().join("cartwright.lock").exists() {
         ensure!(child.try_wait()?.is_none(), "it has ended");
         tokio::task::yield_now().await;
@@ -188,7 +181,7 @@ async fn a_shop_runs_without_a_reader_of_its_banner() -> anyhow::Result<()> {
     let id = child.id().context("it has ended")?.to_string();
     let told = std::process::Command::new("kill").args(["-s", "TERM", &id]).status()?;
     ensure!(told.success());
-    let status = tokio::time::timeout(STOP, child.wait())
+    let status = tokio::time::timeout(STOP_LIMIT, child.wait())
         .await
         .context("it does not end")??;
     ensure!(status.success(), "{status}");
@@ -205,7 +198,7 @@ async fn a_failed_start_has_its_exit_code_even_if_stderr_is_closed_or_full() -> 
             Stdio::from(gone),
             Stdio::from(File::options().write(true).open("/dev/full")?),
         ] {
-            let mut serve = command(Path::new(BINARY), folder.path());
+            let mut serve = command(BINARY, folder.path());
             let status = serve.env(variable, value).stderr(stderr).status().await?;
             assert_eq!(status.code(), Some(code), "{variable}={value}");
         }

@@ -10,7 +10,10 @@
     reason = "a case tells one story, and what it measured"
 )]
 
-/// Each case on embedded stores and on real engines. Cases are listed once, so that no profile can skip one.
+/// The `cartwright` command, as cargo builds it for these tests.
+const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+
+/// Runs each case on embedded stores and on real engines. A case is listed once, so that no profile can skip it.
 macro_rules! on_every_profile {
     ($($case:ident),+ $(,)?) => {
         mod embedded {
@@ -26,7 +29,7 @@ macro_rules! on_every_profile {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() -> anyhow::Result<()> {
                     let profile = system_tests::home::Profile::Engines;
-                    if profile.is_there() { super::$case(profile).await } else { Ok(()) }
+                    if profile.is_available() { super::$case(profile).await } else { Ok(()) }
                 }
             )+
         }

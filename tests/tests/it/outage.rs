@@ -1,124 +1,113 @@
-//! Engines that go away, hang and forget under load: nothing is lost, nothing is wrong afterwards, and nobody mends anything.
+//! Engines stop, hang and lose data under load: no purchase is lost, and the shop recovers by itself.
 
-mod absence;
 mod load;
-mod order;
+mod ordering;
 mod redis;
+mod unavailable;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
 use http::StatusCode;
-use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
 use serde_json::{Value, json};
 use system_tests::{
     books,
     engine_set::{Action, EngineSet},
     home::{Home, Profile},
     process::ShopProcess,
+    shopping::{add, stock_up},
     shops::until,
 };
 use testing::Engine;
 use tokio::time::Instant;
 
+use crate::BINARY;
 use load::Load;
-use order::Numbers;
+use ordering::NumberedEvents;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// More than anybody buys in the meantime.
-const STOCK: i64 = 1_000_000;
 /// Purchases before, between and after faults.
-const SOME: u64 = 60;
+const BATCH: u64 = 60;
 const RESTARTS: usize = 3;
-/// Customers who cannot wait.
-const HASTY: usize = 10;
-/// How long Kafka is away. Purchases are made all the time.
-const KAFKA_AWAY: Duration = Duration::from_mins(2);
-/// How long carts may take to catch up with that, on any machine: thousands of purchases, one command of MongoDB's at a time.
+/// Customers who check out one cart under many keys.
+const IMPATIENT: usize = 10;
+/// How long Kafka is down, while customers buy.
+const KAFKA_OUTAGE: Duration = Duration::from_mins(2);
+/// How long carts may take to catch up afterwards, on any machine: thousands of purchases, one MongoDB command at a time.
 const CATCH_UP: Duration = Duration::from_mins(4);
-/// How long a shop may take to sell again when an engine is back, on any machine.
+/// How long a shop may take to sell again after an engine restarts, on any machine.
 const RECOVERY: Duration = Duration::from_secs(15);
 
-/// A shop in a process of its own, on engines of its own. What is declared first goes first.
-struct World {
+/// A shop in another process on engines of its own. The fields are dropped in this order.
+struct Fixture {
     shop: ShopProcess,
     home: Home,
     engines: EngineSet,
 }
 
-impl World {
-    /// None when there are no engines: then that is said.
+impl Fixture {
+    /// `None` without engines, which is printed.
     async fn open() -> Result<Option<Self>> {
-        if !Profile::Engines.is_there() {
+        if !Profile::Engines.is_available() {
             return Ok(None);
         }
         let engines = EngineSet::up().await?;
         let home = Home::on(&engines).await?;
-        let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
-        let inventory = format!("http://{}", shop.addresses["inventory"]);
-        let mut inventory = InventoryServiceClient::connect(inventory).await?;
-        for product_id in 2..6 {
-            let goods = AddStockRequest {
-                product_id,
-                quantity: STOCK,
-                idempotency_key: format!("enough of {product_id}"),
-            };
-            inventory.add_stock(goods).await?;
-        }
+        let shop = ShopProcess::open(home.command(BINARY)).await?;
+        stock_up(shop.addresses["inventory"]).await?;
         Ok(Some(Self { shop, home, engines }))
     }
 
-    async fn tell(&self, engine: Engine, action: Action) -> Result<()> {
+    async fn control(&self, engine: Engine, action: Action) -> Result<()> {
         self.engines.engine(engine, action).await
     }
 
-    /// What `/health/ready` says.
+    /// The status and the body of `/health/ready`.
     async fn health(&self) -> Result<(StatusCode, Value)> {
         let reply = self.shop.health().await?;
         Ok((reply.status, reply.json()))
     }
 
-    /// Waits until everything is up.
-    async fn be_ready(&self) -> Result<()> {
+    /// Waits until every dependency is up.
+    async fn wait_until_ready(&self) -> Result<()> {
         until("all is up", async || {
             let (status, health) = self.health().await?;
-            Ok((status == StatusCode::OK && health["status"] == "ok").then_some(()))
+            Ok(status == StatusCode::OK && health["status"] == "ok")
         })
         .await
     }
 
-    async fn settle_and_balance(&self) -> Result<()> {
-        books::settle(&self.home).await?;
+    async fn wait_and_balance(&self) -> Result<()> {
+        books::wait_until_idle(&self.home).await?;
         books::balance(&self.home).await
     }
 
-    /// What was acknowledged is there, and the books agree.
+    /// Checks that acknowledged purchases are there, and that the books balance.
     async fn check(&self, load: &Load<'_>) -> Result<()> {
-        load.ask_all_again().await?;
-        self.settle_and_balance().await?;
-        load.look_into_carts().await
+        load.check_replays().await?;
+        self.wait_and_balance().await?;
+        load.check_carts().await
     }
 }
 
-/// Restarts an engine again and again; returns how long it took each time until purchases were made again.
-async fn restart(world: &World, load: &Load<'_>, engine: Engine) -> Result<Vec<Duration>> {
+/// Restarts an engine several times; returns how long each time the shop took to sell again.
+async fn restart(fixture: &Fixture, load: &Load<'_>, engine: Engine) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for _ in 0..RESTARTS {
-        load.purchases(SOME).await?;
-        world.tell(engine, Action::Restart).await?;
-        times.push(load.purchases(SOME / 4).await?);
+        load.purchases(BATCH).await?;
+        fixture.control(engine, Action::Restart).await?;
+        times.push(load.purchases(BATCH / 4).await?);
     }
-    load.purchases(SOME).await?;
+    load.purchases(BATCH).await?;
     Ok(times)
 }
 
-async fn survive_restarts_of(engine: Engine) -> Result<()> {
-    let Some(world) = World::open().await? else {
+async fn check_restarts_of(engine: Engine) -> Result<()> {
+    let Some(fixture) = Fixture::open().await? else {
         return Ok(());
     };
-    let load = Load::on(&world.shop);
-    let times = load.during(restart(&world, &load, engine)).await?;
+    let load = Load::on(&fixture.shop);
+    let times = load.during(restart(&fixture, &load, engine)).await?;
     println!(
         "{engine:?} restarted {RESTARTS} times; it sells again after {times:?}; {}",
         load.summary()
@@ -127,81 +116,81 @@ async fn survive_restarts_of(engine: Engine) -> Result<()> {
         times.iter().all(|time| *time < RECOVERY),
         "it sells again after {times:?}"
     );
-    world.check(&load).await
+    fixture.check(&load).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_survives_restarts_of_postgresql() -> Result<()> {
-    survive_restarts_of(Engine::PostgreSql).await
+    check_restarts_of(Engine::PostgreSql).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_survives_restarts_of_mongodb() -> Result<()> {
-    survive_restarts_of(Engine::MongoDb).await
+    check_restarts_of(Engine::MongoDb).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_sells_without_kafka_and_delivers_every_event_later() -> Result<()> {
-    let Some(world) = World::open().await? else {
+    let Some(fixture) = Fixture::open().await? else {
         return Ok(());
     };
-    let load = Load::on(&world.shop);
-    let mut numbers = Numbers::begin(&world.home).await?;
+    let load = Load::on(&fixture.shop);
+    let mut numbers = NumberedEvents::begin(&fixture.home).await?;
     let away = load.during(async {
-        load.purchases(SOME).await?;
+        load.purchases(BATCH).await?;
         numbers.next().await?;
-        world.tell(Engine::Kafka, Action::Stop).await?;
-        ask_under_many_keys(&world).await?;
+        fixture.control(Engine::Kafka, Action::Stop).await?;
+        check_out_under_many_keys(&fixture).await?;
         let since = Instant::now();
-        while since.elapsed() < KAFKA_AWAY {
-            load.purchases(SOME).await?;
+        while since.elapsed() < KAFKA_OUTAGE {
+            load.purchases(BATCH).await?;
             numbers.next().await?;
-            let (status, health) = world.health().await?;
+            let (status, health) = fixture.health().await?;
             ensure!(
                 status == StatusCode::OK && health["status"] == "degraded" && health["dependencies"]["kafka"] == "down",
                 "without Kafka: {status} {health}"
             );
         }
-        let meanwhile = load.notes(since);
-        world.tell(Engine::Kafka, Action::Start).await?;
+        let meanwhile = load.responses_since(since);
+        fixture.control(Engine::Kafka, Action::Start).await?;
         let began = Instant::now();
-        world.be_ready().await?;
-        load.purchases(SOME).await?;
+        fixture.wait_until_ready().await?;
+        load.purchases(BATCH).await?;
         numbers.next().await?;
         Ok((meanwhile, began))
     });
     let (meanwhile, began) = away.await?;
     println!(
-        "without Kafka for {KAFKA_AWAY:?}: {} answers; in all {}",
+        "without Kafka for {KAFKA_OUTAGE:?}: {} answers; in all {}",
         meanwhile.len(),
         load.summary()
     );
     let failed = load.failures();
     if !failed.is_empty() {
-        let (_, said) = world.shop.stop().await?;
-        bail!("requests failed for want of Kafka: {failed:?}; the shop says\n{said}");
+        let (_, stderr) = fixture.shop.stop().await?;
+        bail!("requests failed for want of Kafka: {failed:?}; the shop says\n{stderr}");
     }
-    books::settle_within(&world.home, CATCH_UP)
+    books::wait_until_idle_within(&fixture.home, CATCH_UP)
         .await
         .context("Kafka is back")?;
     println!("every event has arrived {:?} after Kafka was back", began.elapsed());
     println!("{} numbers have arrived, in order per key", numbers.check().await?);
-    let sql = "SELECT user_id, count(*) FROM checkouts WHERE user_id LIKE 'hasty-%' AND state = 'COMPLETED' GROUP BY 1";
-    let bought: Vec<(String, i64)> = world.home.rows("checkout", sql).await?;
+    let sql =
+        "SELECT user_id, count(*) FROM checkouts WHERE user_id LIKE 'impatient-%' AND state = 'COMPLETED' GROUP BY 1";
+    let bought: Vec<(String, i64)> = fixture.home.rows("checkout", sql).await?;
     ensure!(
-        bought.len() == HASTY && bought.iter().all(|(_, purchases)| *purchases == 1),
+        bought.len() == IMPATIENT && bought.iter().all(|(_, purchases)| *purchases == 1),
         "{bought:?}"
     );
-    world.check(&load).await
+    fixture.check(&load).await
 }
 
-/// Customers who put one piece into their cart and ask for it under eight keys, half of them at once. No event tells their
+/// Customers put one piece into their carts and check out under eight keys, four of them concurrently. No event reaches the
 /// carts meanwhile.
-async fn ask_under_many_keys(world: &World) -> Result<()> {
-    for n in 0..HASTY {
-        let customer = world.shop.customer(&format!("hasty-{n}"))?;
-        let item = json!({"product_id": 2, "quantity": 1});
-        ensure!(customer.post("/api/v1/cart/items", &item).await?.status == StatusCode::CREATED);
+async fn check_out_under_many_keys(fixture: &Fixture) -> Result<()> {
+    for n in 0..IMPATIENT {
+        let customer = fixture.shop.customer(&format!("impatient-{n}"))?;
+        add(&customer, 2, 1).await?;
         let ask = |key: usize| {
             let (customer, body) = (&customer, json!({"idempotency_key": format!("k{key}")}));
             async move { customer.post("/api/v1/checkout", &body).await }

@@ -1,4 +1,4 @@
-//! Nothing is sold that is not there.
+//! The shop sells no more than its stock.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ async fn five_hundred_customers_buy_a_hundred_laptops_and_no_more(profile: Profi
     let buyers = (0..500)
         .map(|n| shop.buyer(&format!("buyer-{n}")))
         .collect::<Result<Vec<_>>>()?;
-    // The carts are filled at leisure: it is the stock that they fight for.
+    // Carts are filled with little concurrency: the race is for the stock.
     let filling = stream::iter(&buyers).map(|buyer| buyer.add(1, 1)).buffer_unordered(20);
     filling.try_collect::<Vec<_>>().await?;
     let outcomes = try_join_all(buyers.iter().map(|buyer| buyer.buy("the one", "pm_card_ok"))).await?;
@@ -35,7 +35,7 @@ async fn five_hundred_customers_buy_a_hundred_laptops_and_no_more(profile: Profi
     }
     let expected = [("COMPLETED ".to_owned(), 100), ("FAILED OUT_OF_STOCK".to_owned(), 400)];
     assert_eq!(counted, BTreeMap::from(expected));
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(shop.stock(1).await?, (0, 0));
     let orders: Vec<(i64,)> = shop.rows("orders", "SELECT count(*) FROM orders").await?;
     assert_eq!(orders, [(100,)]);

@@ -1,18 +1,16 @@
-//! Ready is who can do what customers need: take changes.
+//! A process is ready if its stores accept writes.
 
-use std::path::Path;
-
-use anyhow::ensure;
 use http::StatusCode;
-use serde_json::json;
 use system_tests::{
     home::{Home, Profile},
     process::ShopProcess,
+    shopping::buy_mouse,
     shops::until,
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// What a shop needs to serve its customers, by the names of the probes.
+use crate::BINARY;
+
+/// The prefixes of the probes' names.
 const SERVICES: [&str; 7] = [
     "product",
     "cart",
@@ -23,7 +21,7 @@ const SERVICES: [&str; 7] = [
     "notification",
 ];
 
-/// Runs as nobody whom the setting concerns.
+/// The explicit `READ WRITE` is needed because the setting applies to this connection, too.
 const WRITABLE: &str = "BEGIN READ WRITE;
     DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$;
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid();
@@ -33,7 +31,7 @@ const READ_ONLY: &str = "BEGIN READ WRITE;
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid();
     COMMIT";
 
-/// Lets no store of the home take a write, or all of them again.
+/// Makes all stores of the shop refuse or accept writes.
 async fn allow_writes(home: &Home, shop: &ShopProcess, allowed: bool) -> anyhow::Result<()> {
     match home.profile() {
         Profile::Embedded => shop.limit_files((!allowed).then_some(0)).await,
@@ -44,7 +42,7 @@ async fn allow_writes(home: &Home, shop: &ShopProcess, allowed: bool) -> anyhow:
     }
 }
 
-/// The stores that are down, by what readiness says.
+/// The status of readiness, and the dependencies that are down.
 async fn down(shop: &ShopProcess) -> anyhow::Result<(StatusCode, Vec<String>)> {
     let health = shop.health().await?;
     let report = health.json();
@@ -57,11 +55,11 @@ on_every_profile! { a_shop_is_not_ready_while_its_stores_accept_no_writes }
 
 async fn a_shop_is_not_ready_while_its_stores_accept_no_writes(profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
-    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let shop = ShopProcess::open(home.command(BINARY)).await?;
     assert_eq!(down(&shop).await?, (StatusCode::OK, Vec::new()));
 
     allow_writes(&home, &shop, false).await?;
-    // Carts are in MongoDB there, which takes writes.
+    // On engines carts are in MongoDB, which still accepts writes.
     let expected: Vec<_> = match profile {
         Profile::Embedded => SERVICES.map(|name| format!("{name}-store")).to_vec(),
         Profile::Engines => {
@@ -72,27 +70,22 @@ async fn a_shop_is_not_ready_while_its_stores_accept_no_writes(profile: Profile)
     until("all of them are down", async || {
         let (status, down) = down(&shop).await?;
         let all = expected.iter().all(|store| down.contains(store));
-        Ok((status == StatusCode::SERVICE_UNAVAILABLE && all).then_some(()))
+        Ok(status == StatusCode::SERVICE_UNAVAILABLE && all)
     })
     .await?;
-    // It lives, and what is only read is there.
+    // The process is live and serves reads.
     let ada = shop.customer("ada")?;
     until("the catalogue is there", async || {
-        Ok((ada.get("/api/v1/products").await?.status == StatusCode::OK).then_some(()))
+        Ok(ada.get("/api/v1/products").await?.status == StatusCode::OK)
     })
     .await?;
 
     allow_writes(&home, &shop, true).await?;
     until("it is ready again", async || {
-        Ok((down(&shop).await? == (StatusCode::OK, Vec::new())).then_some(()))
+        Ok(down(&shop).await? == (StatusCode::OK, Vec::new()))
     })
     .await?;
-    let line = json!({"product_id": 2, "quantity": 1});
-    let added = ada.post("/api/v1/cart/items", &line).await?;
-    ensure!(added.status == StatusCode::CREATED, "{added:?}");
-    let purchase = json!({"idempotency_key": "after"});
-    let checkout = ada.post("/api/v1/checkout", &purchase).await?.json();
-    ensure!(checkout["status"] == "COMPLETED", "{checkout}");
+    buy_mouse(&ada, "after").await?;
     shop.stop().await?;
     Ok(())
 }

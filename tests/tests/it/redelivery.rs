@@ -1,4 +1,4 @@
-//! Events that come again, that make no sense, and that are sent through again.
+//! Redelivered, invalid and redriven events.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use runtime::{Ids, RequestContext};
 use serde_json::{Value, json};
 use system_tests::{
     home::Profile,
-    shops::{Contents, Shop, until},
+    shops::{Dump, Shop, until, wait_for},
 };
 use uuid::Uuid;
 
@@ -25,9 +25,9 @@ on_every_profile! {
     an_event_of_a_later_version_is_parked_by_the_groups_that_know_its_name,
 }
 
-/// What consumers have made of events, as their stores have it.
-async fn effects(shop: &Shop) -> Result<Contents> {
-    let mut all = shop.contents().await?;
+/// The rows of the stores of consumers.
+async fn effects(shop: &Shop) -> Result<Dump> {
+    let mut all = shop.dump().await?;
     all.retain(|table, _| {
         ["cart.", "orders.", "notification."]
             .iter()
@@ -36,7 +36,7 @@ async fn effects(shop: &Shop) -> Result<Contents> {
     Ok(all)
 }
 
-/// What customers see of them.
+/// The carts and orders of these customers.
 async fn shown(shop: &Shop, users: &[String]) -> Result<BTreeMap<String, Value>> {
     let mut all = BTreeMap::new();
     for user in users {
@@ -47,8 +47,8 @@ async fn shown(shop: &Shop, users: &[String]) -> Result<BTreeMap<String, Value>>
     Ok(all)
 }
 
-/// Four purchases, one of them refused, with a line added between the answer and the event of the last.
-async fn go_shopping(shop: &Shop, user: &str) -> Result<()> {
+/// Makes four purchases, one of them declined. Adds a line between the answer and the event of the last one.
+async fn buy_four_times(shop: &Shop, user: &str) -> Result<()> {
     let buyer = shop.buyer(user)?;
     for (key, product, method) in [
         ("a", 1, "pm_card_ok"),
@@ -63,7 +63,7 @@ async fn go_shopping(shop: &Shop, user: &str) -> Result<()> {
                 let bought = cart["items"]
                     .as_array()
                     .is_none_or(|items| items.iter().all(|i| i["product_id"] != product));
-                Ok((bought || method != "pm_card_ok").then_some(()))
+                Ok(bought || method != "pm_card_ok")
             })
             .await?;
         }
@@ -75,7 +75,7 @@ async fn go_shopping(shop: &Shop, user: &str) -> Result<()> {
 async fn redelivered_events_change_nothing(profile: Profile) -> Result<()> {
     let mut shop = Shop::open(profile).await?;
     let users: Vec<_> = (0..5).map(|n| format!("user-{n}")).collect();
-    try_join_all(users.iter().map(|user| go_shopping(&shop, user))).await?;
+    try_join_all(users.iter().map(|user| buy_four_times(&shop, user))).await?;
     shop.balance().await?;
     let (stored, seen) = (effects(&shop).await?, shown(&shop, &users).await?);
     assert_eq!(
@@ -99,14 +99,14 @@ async fn redelivered_events_change_nothing(profile: Profile) -> Result<()> {
         shop.stop().await;
         shop.home().rewind().await?;
         shop.start().await?;
-        shop.settle().await?;
+        shop.wait_until_idle().await?;
         assert_eq!(shown(&shop, &users).await?, seen);
         assert_eq!(effects(&shop).await?, stored);
     }
     shop.balance().await
 }
 
-/// A message as the outbox would have made it of these data.
+/// A message with these data, as the outbox makes it.
 fn message(shop: &Shop, data: impl Into<Bytes>) -> Message {
     let ids = Ids::random();
     let event = Event {
@@ -122,7 +122,7 @@ fn message(shop: &Shop, data: impl Into<Bytes>) -> Message {
     event.to_message()
 }
 
-/// A purchase of somebody who has no cart: two pieces for 10.00 each.
+/// A purchase of a customer without a cart: two pieces for 10.00 each.
 fn purchase(total: &str) -> String {
     let (checkout, order) = (Uuid::from_u128(71), Uuid::from_u128(72));
     format!(
@@ -132,7 +132,7 @@ fn purchase(total: &str) -> String {
     )
 }
 
-/// Publishes messages as the relay of this shop would.
+/// Signs and publishes messages like the relay of this shop.
 async fn publish(shop: &Shop, bus: &dyn EventBus, messages: Vec<Message>) -> Result<()> {
     let signatures = shop.home().signatures();
     let signed = messages
@@ -148,7 +148,7 @@ async fn parked(letters: &DeadLetters, group: &str) -> Result<Vec<Parked>> {
 async fn an_invalid_event_is_parked_with_its_reason_and_later_events_are_applied(profile: Profile) -> Result<()> {
     let mut shop = Shop::open(profile).await?;
     shop.buyer("before")?.buy_one(1, 1, "key", "pm_card_ok").await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     shop.stop().await;
     let (garbage, wrong_sum) = (message(&shop, "{garbage"), message(&shop, purchase("20.01")));
     let mut nameless = message(&shop, purchase("20.00"));
@@ -160,7 +160,7 @@ async fn an_invalid_event_is_parked_with_its_reason_and_later_events_are_applied
     let letters = DeadLetters::new(bus);
     let expected = |group| if group == ORDERS_GROUP { 3 } else { 2 };
     for &group in CHECKOUTS.groups {
-        let found = until("the messages are parked", async || {
+        let found = wait_for("the messages are parked", async || {
             Ok(Some(parked(&letters, group).await?).filter(|found| found.len() >= expected(group)))
         })
         .await?;
@@ -182,7 +182,7 @@ async fn an_invalid_event_is_parked_with_its_reason_and_later_events_are_applied
     }
     let after = shop.buyer("after")?;
     let bought = after.buy_one(2, 1, "key", "pm_card_ok").await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(after.read("/api/v1/orders").await?[0]["id"], bought["order_id"]);
     assert_eq!(after.read("/api/v1/cart").await?["items"], json!([]));
     for &group in CHECKOUTS.groups {
@@ -194,16 +194,16 @@ async fn an_invalid_event_is_parked_with_its_reason_and_later_events_are_applied
 
 async fn an_invalid_event_is_parked_again_after_a_redrive(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let bus = shop.home().bus().await?;
-    until("the groups have joined", async || {
+    wait_for("the groups have joined", async || {
         Ok(publish(&shop, bus.as_ref(), vec![message(&shop, "{garbage")])
             .await
             .ok())
     })
     .await?;
     let letters = DeadLetters::new(bus);
-    let letter = until("it is parked by all", async || {
+    let letter = wait_for("it is parked by all", async || {
         for &group in CHECKOUTS.groups {
             if parked(&letters, group).await?.is_empty() {
                 return Ok(None);
@@ -213,7 +213,7 @@ async fn an_invalid_event_is_parked_again_after_a_redrive(profile: Profile) -> R
     })
     .await?;
     letters.redrive(CHECKOUTS.name, &letter).await?;
-    let again = until("it is parked again", async || {
+    let again = wait_for("it is parked again", async || {
         Ok(parked(&letters, NOTIFICATION_GROUP)
             .await?
             .pop()
@@ -230,8 +230,8 @@ async fn an_invalid_event_is_parked_again_after_a_redrive(profile: Profile) -> R
     Ok(())
 }
 
-/// Statements that make the orders' store break one of its own rules with every new order, and that mend it.
-const fn breakage(profile: Profile) -> (&'static str, &'static str) {
+/// Statements that make every insert of an order violate a constraint, and that undo this.
+const fn breaking_statements(profile: Profile) -> (&'static str, &'static str) {
     match profile {
         Profile::Embedded => (
             "CREATE TABLE closed (never INTEGER CHECK (never = 1));
@@ -245,39 +245,37 @@ const fn breakage(profile: Profile) -> (&'static str, &'static str) {
     }
 }
 
-async fn a_redriven_event_is_applied_once_by_the_group_that_parked_it(
-    profile: Profile,
-) -> Result<()> {
+async fn a_redriven_event_is_applied_once_by_the_group_that_parked_it(profile: Profile) -> Result<()> {
     let mut shop = Shop::open(profile).await?;
     shop.stop().await;
-    shop.home().execute("orders", breakage(profile).0).await?;
+    shop.home().execute("orders", breaking_statements(profile).0).await?;
     shop.start().await?;
     let ada = shop.buyer("ada")?;
     ada.add(3, 5).await?;
     let bought = ada.buy("key", "pm_card_ok").await?;
     assert_eq!(bought["status"], "COMPLETED");
     let letters = DeadLetters::new(shop.home().bus().await?);
-    let letter = until("the order is parked", async || {
+    let letter = wait_for("the order is parked", async || {
         Ok(parked(&letters, ORDERS_GROUP).await?.pop())
     })
     .await?;
     assert!(letter.reason.to_lowercase().contains("check constraint"), "{letter:?}");
     let path = format!("/api/v1/orders/{}", bought["order_id"].as_str().context("no order_id")?);
     assert_eq!(ada.get(&path).await?.status, StatusCode::NOT_FOUND);
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
 
     shop.stop().await;
-    shop.home().execute("orders", breakage(profile).1).await?;
+    shop.home().execute("orders", breaking_statements(profile).1).await?;
     shop.start().await?;
     let ada = shop.buyer("ada")?;
     ada.add(3, 2).await?;
     let before = effects(&shop).await?;
     letters.redrive(CHECKOUTS.name, &letter).await?;
     until("the order is there", async || {
-        Ok((ada.get(&path).await?.status == StatusCode::OK).then_some(()))
+        Ok(ada.get(&path).await?.status == StatusCode::OK)
     })
     .await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(parked(&letters, ORDERS_GROUP).await?, []);
     let orders: Vec<(String,)> = shop.rows("orders", "SELECT checkout_id FROM orders").await?;
     assert_eq!(
@@ -306,7 +304,7 @@ async fn an_event_of_a_later_version_is_parked_by_the_groups_that_know_its_name(
     ];
     let bus = shop.home().bus().await?;
     publish(&shop, bus.as_ref(), sent).await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let letters = DeadLetters::new(bus);
     for &group in CHECKOUTS.groups {
         let expected = if group == NOTIFICATION_GROUP {
@@ -331,24 +329,21 @@ async fn an_event_of_a_later_version_is_parked_by_the_groups_that_know_its_name(
     Ok(())
 }
 
-/// What readiness says of the process, and of its bus.
-async fn readiness(shop: &Shop) -> Result<(Value, Value)> {
-    let admin = Customer {
-        gateway: shop.admin()?,
-        token: None,
-    };
-    let said = admin.get("/health/ready").await?.json();
-    Ok((said["status"].clone(), said["dependencies"]["event-bus"].clone()))
+async fn report(shop: &Shop) -> Result<Value> {
+    let (gateway, token) = (shop.admin()?, None);
+    Ok(Customer { gateway, token }.get("/health/ready").await?.json())
 }
 
-/// What readiness says of each group.
+/// The states of the process and of its bus in readiness.
+async fn readiness(shop: &Shop) -> Result<(Value, Value)> {
+    let report = report(shop).await?;
+    Ok((report["status"].clone(), report["dependencies"]["event-bus"].clone()))
+}
+
+/// The state of each consumer group in readiness.
 async fn groups(shop: &Shop) -> Result<Vec<Value>> {
-    let admin = Customer {
-        gateway: shop.admin()?,
-        token: None,
-    };
-    let said = admin.get("/health/ready").await?.json();
-    let of = |group| said["dependencies"][format!("group {group}")].clone();
+    let report = report(shop).await?;
+    let of = |group| report["dependencies"][format!("group {group}")].clone();
     Ok(CHECKOUTS.groups.iter().copied().map(of).collect())
 }
 
@@ -356,9 +351,9 @@ async fn groups(shop: &Shop) -> Result<Vec<Value>> {
 async fn an_unreadable_row_of_the_embedded_bus_is_parked_and_later_events_are_applied() -> Result<()> {
     let mut shop = Shop::open(Profile::Embedded).await?;
     shop.buyer("before")?.buy_one(1, 1, "key", "pm_card_ok").await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     shop.stop().await;
-    // A row in each partition, in front of all that follows.
+    // One unreadable row in each partition, before later events.
     let damage = "INSERT INTO messages (topic, partition, \"offset\", key, headers, value)
         SELECT topic, partition, next_offset, 'k', 'not json', x'7b' FROM partitions WHERE topic = 'checkout-outbox';
         UPDATE partitions SET next_offset = next_offset + 1 WHERE topic = 'checkout-outbox'";
@@ -368,10 +363,10 @@ async fn an_unreadable_row_of_the_embedded_bus_is_parked_and_later_events_are_ap
     let bought = after.buy_one(2, 1, "key", "pm_card_ok").await?;
     until("the order is there", async || {
         let orders = after.read("/api/v1/orders").await?;
-        Ok((orders[0]["id"] == bought["order_id"]).then_some(()))
+        Ok(orders[0]["id"] == bought["order_id"])
     })
     .await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(readiness(&shop).await?, (json!("ok"), json!("up")));
     let letters = DeadLetters::new(shop.home().bus().await?);
     for &group in CHECKOUTS.groups {
@@ -396,7 +391,7 @@ async fn readiness_is_not_ok_while_groups_cannot_read_the_embedded_bus() -> Resu
         shop.home().execute("bus", change).await?;
         until(change, async || {
             let is_said = readiness(&shop).await? == (json!(status), json!(bus));
-            Ok((is_said && groups(&shop).await?.iter().all(|group| group == bus)).then_some(()))
+            Ok(is_said && groups(&shop).await?.iter().all(|group| group == bus))
         })
         .await?;
     }

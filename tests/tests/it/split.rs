@@ -1,4 +1,4 @@
-//! One shop in three processes, each with a data directory of its own, over TCP.
+//! One shop in three processes over TCP, each with a data directory of its own.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use system_tests::{
     books,
     process::{ShopProcess, command},
-    shops::until,
+    shopping::{add, buy_mouse, wait_for_order},
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+use crate::BINARY;
 
-/// Starts some services that find the others where those listen.
+/// Starts some services with the addresses of the others.
 async fn start(data: &Path, services: &[&str], others: &[&ShopProcess]) -> anyhow::Result<ShopProcess> {
-    let mut serve = command(Path::new(BINARY), data);
+    let mut serve = command(BINARY, data);
     serve.arg("serve").args(services).env("LOG_LEVEL", "info");
     for (name, address) in others.iter().flat_map(|process| &process.addresses) {
         serve.env(format!("{}_SERVICE_ADDR", name.to_uppercase()), address.to_string());
@@ -40,39 +40,23 @@ async fn a_shop_in_three_processes_sells_and_reports_a_process_that_is_down() ->
     let [goods, sales, front] = start_three(folder.path()).await?;
     let ada = front.customer("ada")?;
 
-    let added = ada
-        .post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
-        .await?;
-    ensure!(added.status == StatusCode::CREATED, "{added:?}");
-    let checkout = ada
-        .post("/api/v1/checkout", &json!({"idempotency_key": "split"}))
-        .await?
-        .json();
-    assert_eq!(checkout["status"], "COMPLETED", "{checkout}");
-    let order = format!("/api/v1/orders/{}", checkout["order_id"].as_str().unwrap_or_default());
-    until("the order is there", async || {
-        Ok((ada.get(&order).await?.status == StatusCode::OK).then_some(()))
-    })
-    .await?;
+    let checkout = buy_mouse(&ada, "split").await?;
+    let order = wait_for_order(&ada, &checkout).await?;
 
     goods.kill().await?;
-    let away = ada.get("/api/v1/products").await?;
-    assert_eq!(away.status, StatusCode::SERVICE_UNAVAILABLE, "{away:?}");
+    let down = ada.get("/api/v1/products").await?;
+    assert_eq!(down.status, StatusCode::SERVICE_UNAVAILABLE, "{down:?}");
     assert_eq!(
-        (&away.json()["reason"], &away.headers["retry-after"]),
+        (&down.json()["reason"], &down.headers["retry-after"]),
         (&json!("SERVICE_UNAVAILABLE"), &"1".parse()?)
     );
-    assert_eq!(
-        ada.get(&order).await?.status,
-        StatusCode::OK,
-        "what is not away goes on"
-    );
+    assert_eq!(ada.get(&order).await?.status, StatusCode::OK, "other processes go on");
     front.stop().await?;
     sales.stop().await?;
     Ok(())
 }
 
-/// The services that have a line with this request id in these logs.
+/// The services with a line of this request id in these logs.
 pub(crate) fn services_that_logged(request_id: &str, logs: &[String]) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for line in logs
@@ -91,32 +75,24 @@ pub(crate) fn services_that_logged(request_id: &str, logs: &[String]) -> anyhow:
     Ok(found)
 }
 
-/// Buys something in a request with this id, and waits for the order.
+/// Buys something with this request id, and waits for the order.
 pub(crate) async fn buy_in_request(customer: &Customer, request_id: &str) -> anyhow::Result<Value> {
-    let item = json!({"product_id": 2, "quantity": 1});
-    customer.post("/api/v1/cart/items", &item).await?;
+    add(customer, 2, 1).await?;
     let purchase = json!({"idempotency_key": request_id});
     let mut request = customer.request(Method::POST, "/api/v1/checkout", Some(&purchase))?;
     request.headers_mut().insert("x-request-id", request_id.parse()?);
     let bought = cartwright::http::send(customer.gateway, request).await?.json();
     ensure!(bought["status"] == "COMPLETED", "{bought}");
-    let order = format!("/api/v1/orders/{}", bought["order_id"].as_str().unwrap_or_default());
-    until("the order is there", async || {
-        Ok((customer.get(&order).await?.status == StatusCode::OK).then_some(()))
-    })
-    .await?;
+    wait_for_order(customer, &bought).await?;
     Ok(bought)
 }
 
 #[tokio::test]
 async fn a_purchase_is_found_in_the_logs_of_all_services_by_its_request_id() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let goods = start(&folder.path().join("goods"), &["product", "inventory", "payment"], &[]).await?;
-    let sales = ["checkout", "cart", "orders", "notification"];
-    let sales = start(&folder.path().join("sales"), &sales, &[&goods]).await?;
-    let front = start(&folder.path().join("front"), &["gateway"], &[&goods, &sales]).await?;
+    let [goods, sales, front] = start_three(folder.path()).await?;
     let bought = buy_in_request(&front.customer("ada")?, "find-this-one").await?;
-    books::settle(folder.path().join("sales").as_path()).await?;
+    books::wait_until_idle(folder.path().join("sales").as_path()).await?;
     let mut logs = Vec::new();
     for process in [front, sales, goods] {
         logs.push(process.stop().await?.1);
@@ -131,7 +107,7 @@ async fn a_purchase_is_found_in_the_logs_of_all_services_by_its_request_id() -> 
     Ok(())
 }
 
-/// More than one connection between two processes carries.
+/// More calls than one connection between two processes carries.
 const WAITING: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,17 +115,14 @@ async fn waiting_checkouts_of_one_customer_do_not_block_other_customers() -> any
     let folder = tempfile::tempdir()?;
     let [goods, _sales, front] = start_three(folder.path()).await?;
     let (greedy, other) = (front.customer("greedy")?, front.customer("other")?);
-    let added = greedy
-        .post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
-        .await?;
-    ensure!(added.status == StatusCode::CREATED, "{added:?}");
-    goods.freeze().await?;
+    add(&greedy, 2, 1).await?;
+    goods.pause().await?;
 
     let purchase = json!({"idempotency_key": "one"});
     let mut purchases: FuturesUnordered<_> = (0..WAITING + 10)
         .map(|_| greedy.post("/api/v1/checkout", &purchase))
         .collect();
-    // Once some are refused, all that this customer may have are waiting.
+    // Once some checkouts are refused, this customer has used all its permits.
     for _ in 0..10 {
         let refused = purchases.next().await.context("the others wait")??;
         ensure!(refused.status == StatusCode::TOO_MANY_REQUESTS, "{refused:?}");
@@ -158,14 +131,14 @@ async fn waiting_checkouts_of_one_customer_do_not_block_other_customers() -> any
     let answered = tokio::select! {
         biased;
         answered = other.get(unknown) => answered?,
-        ended = purchases.next() => bail!("it waits for those: {ended:?}"),
+        ended = purchases.next() => bail!("the other customer waits: {ended:?}"),
     };
     assert_eq!(answered.status, StatusCode::NOT_FOUND, "{answered:?}");
-    goods.thaw().await?;
+    goods.resume().await?;
     let mut bought = 0;
     while let Some(answer) = purchases.next().await {
         bought += usize::from(answer?.json()["status"] == "COMPLETED");
     }
-    assert!(bought > 0, "they wait for their own purchase only");
+    assert!(bought > 0, "no waiting checkout was completed");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Stores of earlier versions: what was begun there ends rightly.
+//! Stores of earlier versions: purchases that began there end correctly.
 
 use std::{collections::BTreeMap, fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
 
@@ -11,12 +11,12 @@ use system_tests::{
     books,
     home::{Home, Profile},
     process::ShopProcess,
-    shops::until,
+    shops::wait_for,
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+use crate::BINARY;
 
-/// A customer, with the pieces that were in their cart, and whether their purchase could still be refused.
+/// A customer, the pieces in their cart, and whether their purchase may still fail.
 type Buyer = (&'static str, i64, bool);
 
 const BEFORE_HOLDS: &[Buyer] = &[
@@ -30,7 +30,7 @@ const BEFORE_HOLDS: &[Buyer] = &[
     ("refunding", 99, false),
     ("declined", 1, true),
     ("releasing", 1, true),
-    // Their hold ran out, and the one above has what they paid for.
+    // The hold expired, and `refunding` has bought the stock.
     ("ahead", 99, true),
 ];
 
@@ -51,13 +51,13 @@ const BEFORE_ENGINE: &[Buyer] = &[
     ("giving_back", 1, true),
     ("releasing", 1, true),
     ("failed", 1, true),
-    // Their hold ran out while they paid, and the one above has what they paid for.
+    // The hold expired during the payment, and `ahead` has bought the stock.
     ("refunding", 99, true),
-    // They bought nothing yet.
+    // Has bought nothing.
     ("second", 1, true),
 ];
 
-/// A shop on a copy of these stores.
+/// Starts a shop on a copy of these stores.
 async fn open(stores: &str) -> Result<(Home, ShopProcess)> {
     let home = Home::new(Profile::Embedded).await?;
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(stores);
@@ -65,21 +65,21 @@ async fn open(stores: &str) -> Result<(Home, ShopProcess)> {
         let entry = entry?;
         let copy = home.folder().join(entry.file_name());
         std::fs::copy(entry.path(), &copy)?;
-        // A shop takes no key that others may read.
+        // The shop refuses a key that others may read.
         std::fs::set_permissions(&copy, Permissions::from_mode(0o600))?;
     }
-    // The upgrade comes right after what happened.
+    // Moves the stored times to now, as if the upgrade came at once.
     home.execute("checkout", "UPDATE checkouts SET updated_at = unixepoch() * 1000")
         .await?;
     let held = "UPDATE reservations SET expires_at = (unixepoch() + 3600) * 1000 WHERE state = 'HELD'";
     home.execute("inventory", held).await?;
-    let shop = ShopProcess::open(home.command(Path::new(BINARY))).await?;
+    let shop = ShopProcess::open(home.command(BINARY)).await?;
     Ok((home, shop))
 }
 
-/// Asks under a key until the purchase has ended or is refused.
+/// Retries with one key until the purchase has ended or is refused.
 async fn buy(customer: &Customer, key: &str) -> Result<(StatusCode, Value)> {
-    until("there is an answer", async || {
+    wait_for("there is an answer", async || {
         let reply = customer
             .post("/api/v1/checkout", &json!({"idempotency_key": key}))
             .await?;
@@ -89,19 +89,19 @@ async fn buy(customer: &Customer, key: &str) -> Result<(StatusCode, Value)> {
     .await
 }
 
-/// The free pieces of a cart.
+/// The pieces of a cart that no checkout holds.
 fn pieces_of(cart: &Value) -> i64 {
     let items = cart["items"].as_array().into_iter().flatten();
     items.filter_map(|item| item["quantity"].as_i64()).sum()
 }
 
-/// What must be true of everybody at rest: `bought` says who is to have an order of all pieces that were in their cart.
+/// Checks the idle shop: customers for whom `bought` is true have ordered all pieces of their cart, others none.
 async fn check(
     (home, shop): (&Home, &ShopProcess),
     buyers: &[Buyer],
     bought: impl Fn(&str, bool) -> bool,
 ) -> Result<()> {
-    books::settle(home).await?;
+    books::wait_until_idle(home).await?;
     let sql = "SELECT o.user_id, sum(l.quantity) FROM orders o JOIN order_lines l ON l.order_id = o.id GROUP BY 1";
     let ordered: Vec<(String, i64)> = home.rows("orders", sql).await?;
     let ordered: BTreeMap<_, _> = ordered.into_iter().collect();
@@ -128,8 +128,8 @@ async fn purchases_begun_before_carts_had_holds_end_correctly() -> Result<()> {
     for stores in ["before_holds/unpublished", "before_holds/unread"] {
         let (home, shop) = open(stores).await?;
         check((&home, &shop), BEFORE_HOLDS, |_, may_be_refused| !may_be_refused).await?;
-        let (status, said) = shop.stop().await?;
-        ensure!(status.success(), "{status}: {said}");
+        let (status, stderr) = shop.stop().await?;
+        ensure!(status.success(), "{status}: {stderr}");
     }
     Ok(())
 }
@@ -139,8 +139,8 @@ async fn purchases_begun_before_the_saga_engine_end_correctly() -> Result<()> {
     for stores in ["before_engine/unpublished", "before_engine/unread"] {
         let (home, shop) = open(stores).await?;
         check((&home, &shop), BEFORE_ENGINE, |_, may_be_refused| !may_be_refused).await?;
-        let (status, said) = shop.stop().await?;
-        ensure!(status.success(), "{status}: {said}");
+        let (status, stderr) = shop.stop().await?;
+        ensure!(status.success(), "{status}: {stderr}");
     }
     Ok(())
 }
@@ -158,10 +158,10 @@ async fn purchases_begun_before_carts_had_holds_are_not_repeated_during_the_upgr
             let is_refused = matches!(reason, "CHECKOUT_IN_PROGRESS" | "CART_EMPTY");
             ensure!(is_refused || status == StatusCode::CREATED, "{name}: {answer}");
         }
-        // Of two purchases of the same pieces one has them. Nobody knows which one, where the first had not held them.
+        // One of two purchases of the same pieces gets them: either one, unless the first had held them.
         let ended: Vec<(String, i64)> = {
             let sql = "SELECT user_id, count(*) FROM checkouts WHERE state = 'COMPLETED' GROUP BY 1";
-            books::settle(&home).await?;
+            books::wait_until_idle(&home).await?;
             home.rows("checkout", sql).await?
         };
         ensure!(ended.iter().all(|(_, completed)| *completed == 1), "{ended:?}");

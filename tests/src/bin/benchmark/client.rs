@@ -1,4 +1,4 @@
-//! A customer on a connection of their own.
+//! A customer with one persistent connection.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,6 @@ impl Client {
         })
     }
 
-    /// The status and the body of an answer.
     pub(crate) async fn call(
         &mut self,
         method: Method,
@@ -51,7 +50,7 @@ impl Client {
         Ok(())
     }
 
-    /// Puts one piece into the cart and buys; how long the buying took.
+    /// Puts one piece into the cart and buys it; returns the duration of the checkout request.
     pub(crate) async fn buy(&mut self, product: i64, key: &str) -> anyhow::Result<Duration> {
         self.add_to_cart(product).await?;
         let purchase = json!({"idempotency_key": key});

@@ -1,4 +1,4 @@
-//! Two builds of the shop in turn, and the ratio round by round: where a machine drifts, only neighbours can be compared.
+//! Compares two builds of the shop round by round: a machine drifts, so only neighbouring runs can be compared.
 
 use std::{path::Path, time::Duration};
 
@@ -11,11 +11,11 @@ use crate::{
 
 const ROUNDS: usize = 5;
 const CLIENTS: usize = 16;
-/// Of each build in each round.
+/// Per build and round.
 const PURCHASES: usize = 3_200;
 
-/// Runs the other build and this one in turn under the same load; prints as it goes on (first the other's figure, then this one's), and
-/// the medians at the end.
+/// Runs the other build and this build in turn under the same load. Prints each round, the figure of the other build first,
+/// and the medians at the end.
 pub(crate) async fn measure(this: &Path, other: &Path, profile: Profile) -> anyhow::Result<()> {
     println!(
         "{:<8} {:>22} {:>8} {:>22} {:>8} {:>22} {:>8}",
@@ -29,7 +29,7 @@ pub(crate) async fn measure(this: &Path, other: &Path, profile: Profile) -> anyh
         ];
         let [other_run, this_run] = &runs;
         let slower = |percent| latency(this_run, percent).div_duration_f64(latency(other_run, percent));
-        // The same number of purchases: who takes half the time has twice the throughput.
+        // Both runs make the same number of purchases, so the ratio of the times is that of the throughputs.
         let rate = other_run.took.div_duration_f64(this_run.took);
         let (middle, slowest) = (slower(50), slower(99));
         let both = |show: fn(&Run) -> String| format!("{}, {}", show(&runs[0]), show(&runs[1]));
@@ -51,7 +51,7 @@ pub(crate) async fn measure(this: &Path, other: &Path, profile: Profile) -> anyh
     Ok(())
 }
 
-/// Of so many of a hundred.
+/// The latency at a percentile.
 fn latency(run: &Run, percent: usize) -> Duration {
     let index = run.latencies.len() * percent / 100;
     run.latencies.get(index).copied().unwrap_or_default()

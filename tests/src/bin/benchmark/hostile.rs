@@ -1,4 +1,4 @@
-//! What customers notice of hostile callers: their times before, while and after each attack.
+//! The latency of purchases before, during and after attacks by hostile callers.
 
 mod attacks;
 
@@ -13,49 +13,48 @@ use proto::{
     money::v1::Money,
     product::v1::{UpsertProductRequest, product_service_client::ProductServiceClient},
 };
-use serde_json::json;
 use system_tests::{
     books,
     home::{Home, Profile},
     process::ShopProcess,
+    shopping::{self, stock_up},
 };
 use tonic::transport::Channel;
 
-use crate::{percentile, purchases::receive_goods};
+use crate::percentile;
 use attacks::Attack;
 
 const BUYERS: usize = 16;
-/// How long customers buy before, while and after an attack.
+/// How long customers buy before, during and after an attack.
 const PHASES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(5)];
 const PRODUCTS: i64 = 30_000;
-/// Products that are made at once.
+/// Products that are created concurrently.
 const MAKERS: i64 = 64;
-/// What a process may open, where an attack is about that.
+/// The limit of open files, for attacks that aim at it.
 const FEW_FILES: u32 = 300;
 
-/// Each attack on a shop of its own, while sixteen customers buy; prints as it goes on. At the end of each the books must
-/// balance.
+/// Runs each attack on a shop of its own, while sixteen customers buy. The books must balance after each.
 pub(crate) async fn measure(binary: &Path, profile: Profile) -> anyhow::Result<()> {
     println!(
         "{:<34} {:<7} {:>9} {:>9} {:>9} {:>11} {:>8}",
         "attack", "", "purchases", "p50 ms", "p99 ms", "not served", "RSS MiB"
     );
     for attack in Attack::ALL {
-        under(attack, binary, profile).await?;
+        run(attack, binary, profile).await?;
     }
     Ok(())
 }
 
-async fn under(attack: Attack, binary: &Path, profile: Profile) -> anyhow::Result<()> {
+async fn run(attack: Attack, binary: &Path, profile: Profile) -> anyhow::Result<()> {
     let home = Home::new(profile).await?;
-    let started = if attack.is_about_files() {
+    let started = if attack.limits_open_files() {
         with_few_files(home.folder(), binary)?
     } else {
         binary.to_owned()
     };
     let shop = ShopProcess::open(home.command(&started)).await?;
-    receive_goods(shop.addresses["inventory"]).await?;
-    if attack.wants_a_catalogue() {
+    stock_up(shop.addresses["inventory"]).await?;
+    if attack.needs_catalogue() {
         fill_catalogue(&shop).await?;
     }
     let (mut name, mut attackers) = (attack.name(), None);
@@ -78,13 +77,13 @@ async fn under(attack: Attack, binary: &Path, profile: Profile) -> anyhow::Resul
         );
         name = "";
     }
-    books::settle(&home).await?;
+    books::wait_until_idle(&home).await?;
     books::balance(&home).await?;
     shop.stop().await?;
     Ok(())
 }
 
-/// A program that is the binary with few files to open.
+/// A script that runs the binary with a low limit of open files.
 fn with_few_files(folder: &Path, binary: &Path) -> anyhow::Result<PathBuf> {
     let program = folder.join("few-files");
     let binary = binary.to_str().context("the path of the binary is no text")?;
@@ -96,18 +95,18 @@ fn with_few_files(folder: &Path, binary: &Path) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// What customers did in one phase.
-struct Bought {
-    /// Of the checkout requests.
+/// The purchases of one phase.
+struct PhaseResult {
+    /// The latencies of the checkout requests.
     times: Vec<Duration>,
     /// Purchases that were refused, failed or got no answer.
     not_served: usize,
-    /// Of the shop, at the end, in bytes.
+    /// The resident memory of the shop at the end, in bytes.
     memory: u64,
 }
 
-/// Purchases of all buyers, each on connections of its own, until the time is over.
-async fn buy(shop: &ShopProcess, phase: &str, length: Duration) -> anyhow::Result<Bought> {
+/// Makes purchases with all buyers, each purchase on new connections, for `length`.
+async fn buy(shop: &ShopProcess, phase: &str, length: Duration) -> anyhow::Result<PhaseResult> {
     let end = Instant::now() + length;
     let buyer = |buyer: usize| async move {
         let (mut times, mut not_served) = (Vec::new(), 0);
@@ -128,31 +127,26 @@ async fn buy(shop: &ShopProcess, phase: &str, length: Duration) -> anyhow::Resul
         times.extend(of_one);
         not_served += refused;
     }
-    Ok(Bought {
+    Ok(PhaseResult {
         times,
         not_served,
         memory: shop.resident_memory()?,
     })
 }
 
-/// How long the checkout took.
+/// Returns the latency of the checkout.
 async fn purchase_of(shop: &ShopProcess, name: &str, purchase: i64) -> anyhow::Result<Duration> {
     let customer = shop.customer(name)?;
     let whole = async {
-        let item = json!({"product_id": 2 + purchase % 4, "quantity": 1});
-        let added = customer.post("/api/v1/cart/items", &item).await?;
-        anyhow::ensure!(added.status.is_success(), "{added:?}");
+        shopping::add(&customer, 2 + purchase % 4, 1).await?;
         let began = Instant::now();
-        let bought = customer
-            .post("/api/v1/checkout", &json!({"idempotency_key": "k"}))
-            .await?;
-        anyhow::ensure!(bought.json()["status"] == "COMPLETED", "{bought:?}");
+        shopping::buy(&customer, "k").await?;
         anyhow::Ok(began.elapsed())
     };
     tokio::time::timeout(Duration::from_secs(30), whole).await?
 }
 
-/// Many products with long descriptions, so that a page of them is large.
+/// Creates many products with long descriptions, so that a page is large.
 async fn fill_catalogue(shop: &ShopProcess) -> anyhow::Result<()> {
     let channel = Channel::from_shared(format!("http://{}", shop.addresses["product"]))?
         .connect()

@@ -1,5 +1,5 @@
-//! Measures a shop, on embedded stores or real engines, through its public interfaces, and prints. `docs/benchmarks.md` says how to run it and
-//! what it printed.
+//! Measures a shop, on embedded stores or real engines, through its public interfaces. `docs/benchmarks.md` says how to run
+//! it and lists results.
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 mod client;
@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     purchases::measure(&binary, profile, &clients?).await
 }
 
-/// The stores that are meant, and the other arguments.
+/// The profile that the arguments name, and the other arguments.
 fn profile_of(arguments: &[String]) -> (Profile, &[String]) {
     match arguments.split_first() {
         Some((what, rest)) if what == "engines" => (Profile::Engines, rest),
@@ -58,7 +58,7 @@ fn profile_of(arguments: &[String]) -> (Profile, &[String]) {
     }
 }
 
-/// Of sorted times, the longest of the shortest so many of a hundred, in milliseconds with one decimal.
+/// A percentile of sorted times, in milliseconds with one decimal.
 fn percentile(sorted: &[Duration], percent: usize) -> String {
     let took = sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default();
     format!("{}.{}", took.as_millis(), took.as_micros() / 100 % 10)

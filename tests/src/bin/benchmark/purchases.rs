@@ -1,27 +1,26 @@
-//! Purchases: from a start to the first one, and many of them.
+//! Measures the time from a start to the first purchase, and the throughput of purchases.
 
 use std::{
-    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
 
 use futures::future::try_join_all;
-use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
 use system_tests::{
     books,
     home::{Home, Profile},
     process::ShopProcess,
+    shopping::stock_up,
 };
 
 use crate::{client::Client, percentile};
 
 const STARTS: usize = 10;
 const CHECKOUTS: usize = 10_000;
-/// Unless others are named.
+/// The numbers of clients unless the arguments name others.
 const CLIENTS: [usize; 4] = [1, 4, 16, 64];
 
-/// Measures starts, and purchases of so many clients; prints as it goes on.
+/// Measures starts, then purchases for each number of clients.
 pub(crate) async fn measure(binary: &Path, profile: Profile, given: &[usize]) -> anyhow::Result<()> {
     println!("{:<44} {:>10}", "start to first completed checkout", "ms");
     let mut starts = Vec::new();
@@ -50,7 +49,7 @@ pub(crate) async fn measure(binary: &Path, profile: Profile, given: &[usize]) ->
     Ok(())
 }
 
-/// From the start of the process, on an empty directory, to the answer of a purchase.
+/// The time from the start of the process on empty stores to the answer of a purchase.
 async fn start_to_checkout(binary: &Path, profile: Profile) -> anyhow::Result<Duration> {
     let home = Home::new(profile).await?;
     let began = Instant::now();
@@ -64,24 +63,23 @@ async fn start_to_checkout(binary: &Path, profile: Profile) -> anyhow::Result<Du
 
 pub(crate) struct Run {
     pub(crate) took: Duration,
-    /// Of the checkout requests, sorted.
+    /// The latencies of the checkout requests, sorted.
     pub(crate) latencies: Vec<Duration>,
     memory: u64,
 }
 
 impl Run {
-    /// Purchases.
+    /// Purchases per second.
     pub(crate) fn per_second(&self) -> u128 {
         u128::try_from(self.latencies.len()).unwrap_or_default() * 1000 / self.took.as_millis().max(1)
     }
 }
 
-/// So many purchases of one line each, by clients that each wait for their answer before the next; then the books must
-/// balance.
+/// Makes purchases of one line each. Each client waits for its answer before the next. Then the books must balance.
 pub(crate) async fn load(binary: &Path, profile: Profile, clients: usize, purchases: usize) -> anyhow::Result<Run> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(binary)).await?;
-    receive_goods(shop.addresses["inventory"]).await?;
+    stock_up(shop.addresses["inventory"]).await?;
     let began = Instant::now();
     let each = purchases / clients;
     let latencies = try_join_all((0..clients).map(|client| {
@@ -90,7 +88,7 @@ pub(crate) async fn load(binary: &Path, profile: Profile, clients: usize, purcha
             let mut connection = Client::connect(shop.customer("nobody")?).await?;
             let mut latencies = Vec::with_capacity(each);
             for purchase in 0..each {
-                // Each purchase is another customer's: what one bought leaves the cart a moment later.
+                // Every purchase has a new customer, because items leave the cart only some time after the purchase.
                 connection.customer = shop.customer(&format!("customer-{client}-{purchase}"))?;
                 let product = 2 + i64::try_from(purchase % 4)?;
                 latencies.push(connection.buy(product, &format!("purchase-{purchase}")).await?);
@@ -100,7 +98,7 @@ pub(crate) async fn load(binary: &Path, profile: Profile, clients: usize, purcha
     }))
     .await?;
     let took = began.elapsed();
-    books::settle(&home).await?;
+    books::wait_until_idle(&home).await?;
     let memory = shop.resident_memory()?;
     books::balance(&home).await?;
     shop.stop().await?;
@@ -111,19 +109,4 @@ pub(crate) async fn load(binary: &Path, profile: Profile, clients: usize, purcha
         latencies,
         memory,
     })
-}
-
-/// Enough of every product.
-pub(crate) async fn receive_goods(inventory: SocketAddr) -> anyhow::Result<()> {
-    let mut inventory = InventoryServiceClient::connect(format!("http://{inventory}")).await?;
-    for product_id in 2..=5 {
-        let idempotency_key = format!("goods-{product_id}");
-        let goods = AddStockRequest {
-            product_id,
-            quantity: 1_000_000,
-            idempotency_key,
-        };
-        inventory.add_stock(goods).await?;
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! How long reads of carts take while Redis is up, stopped, hung and emptied.
+//! Measures reads of carts while Redis is up, stopped, hung and emptied.
 
 use std::{
     path::Path,
@@ -19,12 +19,13 @@ use testing::Engine;
 use crate::{client::Client, percentile};
 
 const CLIENTS: usize = 4;
-/// Of each client in each state; after every fourth, the cart is changed.
+/// Reads per client and state of Redis.
 const READS: usize = 2_500;
-const READS_A_CHANGE: usize = 4;
+/// The client changes its cart after every fourth read.
+const READS_PER_CHANGE: usize = 4;
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
-/// On engines of its own; every request must succeed.
+/// Measures on engines of its own; every request must succeed.
 pub(crate) async fn measure(binary: &Path) -> anyhow::Result<()> {
     let engines = EngineSet::up().await?;
     let home = Home::on(&engines).await?;
@@ -35,7 +36,7 @@ pub(crate) async fn measure(binary: &Path) -> anyhow::Result<()> {
         client.add_to_cart(2).await?;
         clients.push(client);
     }
-    // Nobody measures how a process warms up.
+    // Warms up the process.
     read(&mut clients).await?;
     println!("{:<24} {:>12} {:>10} {:>10}", "Redis", "reads", "p50 ms", "p99 ms");
     print("up", &read(&mut clients).await?);
@@ -72,7 +73,7 @@ fn print(redis: &str, times: &[Duration]) {
     );
 }
 
-/// Reads of all clients at the same time, sorted by how long they took.
+/// Reads with all clients concurrently; returns the sorted latencies.
 async fn read(clients: &mut [Client]) -> anyhow::Result<Vec<Duration>> {
     let times = try_join_all(clients.iter_mut().map(read_and_change)).await?;
     let mut times: Vec<_> = times.into_iter().flatten().collect();
@@ -87,7 +88,7 @@ async fn read_and_change(client: &mut Client) -> anyhow::Result<Vec<Duration>> {
         let (status, cart) = client.call(Method::GET, "/api/v1/cart", None).await?;
         times.push(began.elapsed());
         ensure!(status.is_success(), "{cart}");
-        if n % READS_A_CHANGE == 0 {
+        if n % READS_PER_CHANGE == 0 {
             let quantity = json!({"quantity": 1 + n % 50});
             let (status, cart) = client
                 .call(Method::PUT, "/api/v1/cart/items/2", Some(&quantity))

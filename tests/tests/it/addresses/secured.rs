@@ -1,28 +1,26 @@
-//! Engines that are spoken to by TLS and with a login: who is let in, and who is told why not.
+//! Engines with TLS and a login: successful connections, and the errors of failed ones.
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use http::StatusCode;
-use serde_json::json;
 use sqlx::{Connection, PgConnection};
-use std::path::Path;
 use system_tests::{
     home::{Home, Profile},
     process::ShopProcess,
-    secured::Secured,
-    shops::until,
+    secured_engines::SecuredEngines,
+    shopping::{buy_mouse, wait_for_order},
 };
 
-use super::{BINARY, refusal};
+use super::refusal;
+use crate::BINARY;
 
 type Variables = Vec<(String, String)>;
 
-/// A home on engines, and what turns a shop there to their second way in. Kafka's has a login, and no TLS in this build.
-async fn secured() -> Result<Option<(Home, Secured, Variables)>> {
-    if !Profile::Engines.is_there() {
+/// A home on engines, and the variables for access by TLS and a login. For Kafka this build has a login, but no TLS.
+async fn secured() -> Result<Option<(Home, SecuredEngines, Variables)>> {
+    if !Profile::Engines.is_available() {
         return Ok(None);
     }
-    let Some(secured) = Secured::find() else {
+    let Some(secured) = SecuredEngines::find() else {
         return Ok(None);
     };
     let home = Home::new(Profile::Engines).await?;
@@ -43,16 +41,16 @@ async fn secured() -> Result<Option<(Home, Secured, Variables)>> {
     Ok(Some((home, secured, variables)))
 }
 
-/// The name of the home's database.
+/// The name of the home's PostgreSQL database.
 fn database(home: &Home) -> Result<String> {
-    let command = home.command(Path::new(BINARY));
+    let command = home.command(BINARY);
     let mut variables = command.as_std().get_envs();
     let url = variables.find(|(variable, _)| *variable == "DATABASE_URL");
     let url = url.and_then(|(_, url)| url?.to_str()).context("no DATABASE_URL")?;
     Ok(url.rsplit_once('/').context("it names no database")?.1.to_owned())
 }
 
-/// How many connections to the database there are, and how many of them by TLS.
+/// The number of connections to the database, and how many of them use TLS.
 async fn connections(database: &str) -> Result<(i64, i64)> {
     let url = testing::Engine::PostgreSql.address().context("no DATABASE_URL")?;
     let mut connection = PgConnection::connect(&url).await?;
@@ -60,7 +58,7 @@ async fn connections(database: &str) -> Result<(i64, i64)> {
     Ok(sqlx::query_as(sql).bind(database).fetch_one(&mut connection).await?)
 }
 
-/// The users of Redis by whom the port for TLS is used.
+/// The users of the connections to Redis' TLS port.
 async fn users_of_redis(address: &str) -> Result<Vec<String>> {
     let plain = testing::Engine::Redis.address().context("no REDIS_ADDR")?;
     let client = redis::Client::open(format!("redis://{plain}"))?;
@@ -85,21 +83,12 @@ async fn a_purchase_is_made_on_engines_with_tls_and_a_login() -> Result<()> {
     let Some((home, secured, variables)) = secured().await? else {
         return Ok(());
     };
-    let mut command = home.command(Path::new(BINARY));
+    let mut command = home.command(BINARY);
     command.envs(variables);
     let shop = ShopProcess::open(command).await?;
     let ada = shop.customer("ada")?;
-    let piece = json!({"product_id": 2, "quantity": 1});
-    let added = ada.post("/api/v1/cart/items", &piece).await?;
-    ensure!(added.status == StatusCode::CREATED, "{added:?}");
-    let key = json!({"idempotency_key": "secured"});
-    let checkout = ada.post("/api/v1/checkout", &key).await?.json();
-    assert_eq!(checkout["status"], "COMPLETED", "{checkout}");
-    let order = format!("/api/v1/orders/{}", checkout["order_id"].as_str().unwrap_or_default());
-    until("the order is there", async || {
-        Ok((ada.get(&order).await?.status == StatusCode::OK).then_some(()))
-    })
-    .await?;
+    let checkout = buy_mouse(&ada, "secured").await?;
+    wait_for_order(&ada, &checkout).await?;
 
     let (all, by_tls) = connections(&database(&home)?).await?;
     ensure!(
@@ -111,20 +100,20 @@ async fn a_purchase_is_made_on_engines_with_tls_and_a_login() -> Result<()> {
         users.iter().any(|user| user == "cartwright"),
         "Redis by TLS is used by {users:?}"
     );
-    let (status, said) = shop.stop().await?;
-    ensure!(status.success(), "{said}");
+    let (status, stderr) = shop.stop().await?;
+    ensure!(status.success(), "{stderr}");
     ensure!(
-        said.contains("KAFKA_SECURITY_PROTOCOL=sasl_plaintext"),
-        "nobody is warned: {said}"
+        stderr.contains("KAFKA_SECURITY_PROTOCOL=sasl_plaintext"),
+        "nobody is warned: {stderr}"
     );
     Ok(())
 }
 
-/// What is changed of a good set of variables, the variable that is to be named, and a part of what is to be said.
+/// Changes to correct variables, the variable that the error must name, and a part of the message.
 type Case<'a> = (Vec<(&'a str, String)>, &'a str, &'a str);
 
-/// A port that speaks another protocol, a server that nobody known vouches for, a name that is not the server's, and a wrong password.
-fn cases(secured: &Secured) -> Result<Vec<Case<'static>>> {
+/// A port with another protocol, an untrusted certificate, a certificate for another name, a wrong password.
+fn cases(secured: &SecuredEngines) -> Result<Vec<Case<'static>>> {
     let other = secured.other_authority();
     let local = |engine: &str, variable: &str| -> Result<String> {
         Ok(secured.variable(engine, variable)?.replace("localhost", "127.0.0.1"))

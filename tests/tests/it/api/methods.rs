@@ -1,4 +1,4 @@
-//! One call of each method of each service, over TCP.
+//! Calls each method of each service over TCP.
 
 use anyhow::{Context, Result};
 use proto::{

@@ -1,7 +1,7 @@
-//! A whole purchase through REST, and what the other interfaces show of it.
+//! A purchase over REST, and what the other interfaces show of it.
 
 use anyhow::{Context, Result};
-use cartwright::http::Reply;
+use cartwright::http::HttpResponse;
 use http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use proto::{
@@ -13,7 +13,7 @@ use proto::{
 use serde_json::{Value, json};
 use system_tests::{
     home::Profile,
-    shops::{Buyer, Shop, until},
+    shops::{Buyer, Shop, wait_for},
 };
 
 use super::usd;
@@ -92,12 +92,12 @@ fn assert_fields(object: &Value, fields: &[&str]) {
 fn assert_time(value: &Value) {
     let text = value.as_str().unwrap();
     assert!(text.ends_with('Z') && text.parse::<Timestamp>().is_ok(), "{text}");
-    // Always three digits of a second.
+    // Always with milliseconds.
     assert_eq!(text.len(), "2026-01-01T00:00:00.000Z".len(), "{text}");
 }
 
-/// Whether an answer has this text in it: numbers as they are written, which a parser would hide.
-fn says(reply: &Reply, text: &str) -> bool {
+/// Whether the raw body contains a text: a parser would hide how numbers are written.
+fn says(reply: &HttpResponse, text: &str) -> bool {
     String::from_utf8_lossy(&reply.body).contains(text)
 }
 
@@ -106,7 +106,7 @@ async fn order_of(buyer: &Buyer, checkout: &Value) -> Result<Value> {
         "/api/v1/orders/{}",
         checkout["order_id"].as_str().context("no order_id")?
     );
-    until("the order is there", async || {
+    wait_for("the order is there", async || {
         let reply = buyer.get(&path).await?;
         Ok((reply.status == StatusCode::OK).then(|| reply.json()))
     })
@@ -115,13 +115,8 @@ async fn order_of(buyer: &Buyer, checkout: &Value) -> Result<Value> {
 
 async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
-    let new = UpsertProductRequest {
-        name: "Pen".to_owned(),
-        price: usd(1_050),
-        ..Default::default()
-    };
-    shop.products()?.upsert_product(new).await?;
-    let anybody = shop.stranger()?;
+    shop.upsert_product(0, "Pen", 1_050).await?;
+    let anybody = shop.anonymous()?;
     let first = anybody.read("/api/v1/products?page_size=5").await?;
     assert_fields(&first, &["next_page_token", "products"]);
     let products = first["products"].as_array().unwrap();
@@ -156,7 +151,7 @@ async fn a_search_ignores_word_order_and_case_and_refuses_page_tokens_of_others(
         };
         products.upsert_product(new).await?;
     }
-    let anybody = shop.stranger()?;
+    let anybody = shop.anonymous()?;
     for (query, found) in [
         ("%CE%BF%CE%B4%CF%85%CF%82", 1), // ending in a final sigma
         ("cafe%CC%81%20", 1),
@@ -256,7 +251,7 @@ async fn a_purchase_through_rest_has_the_shapes_of_the_contract(profile: Profile
         (&json!("CONFIRMED"), &bought["total_amount"])
     );
     assert_eq!(ada.read("/api/v1/orders").await?, json!([order]));
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     assert_eq!(ada.read("/api/v1/cart").await?["items"], json!([]));
     assert_eq!(shop.stock(1).await?, (98, 0));
     shop.balance().await
@@ -293,7 +288,7 @@ async fn a_failed_purchase_leaves_the_cart_unchanged(profile: Profile) -> Result
     let greedy = shop.buyer("greedy")?;
     greedy.add(1, 99).await?;
     greedy.buy("some", "pm_card_ok").await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let refused = greedy.buy_one(1, 2, "more", "pm_card_ok").await?;
     let shortage = json!([{"product_id": 1, "requested": 2, "available": 1}]);
     assert_eq!(
@@ -325,7 +320,7 @@ async fn operators_list_checkouts_by_their_status(profile: Profile) -> Result<()
         (bought.replayed, again.replayed, again.checkout.as_ref()),
         (false, true, Some(&checkout))
     );
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let refused = bob.buy_one(4, 1, "other", "pm_card_declined").await?;
     let (bought, refused) = (checkout.checkout_id.as_str(), refused["checkout_id"].as_str().unwrap());
     for (status, ids) in [
@@ -354,9 +349,9 @@ async fn a_purchase_shows_in_every_service(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     let bob = shop.buyer("bob")?;
     let bought = bob.buy_one(3, 2, "k", "pm_card_ok").await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let refused = bob.buy_one(4, 1, "other", "pm_card_declined").await?;
-    shop.settle().await?;
+    shop.wait_until_idle().await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let user_id = || "bob".to_owned();
 

@@ -15,10 +15,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{NOBODYS, lived_in, without_a_trace};
+use super::{NOBODYS, assert_unchanged, shop_with_history};
 
-/// A request, and the refusal that it earns.
-struct Bad {
+/// A request and its expected refusal.
+struct BadRequest {
     method: Method,
     path: String,
     headers: Vec<(&'static str, HeaderValue)>,
@@ -27,7 +27,7 @@ struct Bad {
     reason: &'static str,
 }
 
-impl Bad {
+impl BadRequest {
     fn new(method: Method, path: impl Into<String>, status: u16, reason: &'static str) -> Self {
         Self {
             method,
@@ -86,7 +86,7 @@ on_every_profile! {
 }
 
 async fn every_route_refuses_invalid_requests_and_changes_nothing(profile: Profile) -> Result<()> {
-    let shop = lived_in(profile).await?;
+    let shop = shop_with_history(profile).await?;
     let resident = shop.buyer("resident")?;
     let all = [
         tables::products(),
@@ -95,13 +95,13 @@ async fn every_route_refuses_invalid_requests_and_changes_nothing(profile: Profi
         tables::checkouts(),
         tables::orders(),
     ];
-    without_a_trace(&shop, async {
+    assert_unchanged(&shop, async {
         for bad in all.into_iter().flatten() {
             bad.send(&resident).await?;
         }
         let newcomer = shop.buyer("newcomer")?;
         let body = r#"{"idempotency_key":"bought"}"#;
-        Bad::new(Method::POST, "/api/v1/checkout", 400, "CART_EMPTY")
+        BadRequest::new(Method::POST, "/api/v1/checkout", 400, "CART_EMPTY")
             .body(body)
             .send(&newcomer)
             .await
@@ -110,19 +110,19 @@ async fn every_route_refuses_invalid_requests_and_changes_nothing(profile: Profi
 }
 
 async fn data_of_another_customer_is_reported_as_not_found(profile: Profile) -> Result<()> {
-    let shop = lived_in(profile).await?;
+    let shop = shop_with_history(profile).await?;
     let (resident, stranger) = (shop.buyer("resident")?, shop.buyer("stranger")?);
     let orders = resident.read("/api/v1/orders").await?;
     let order = orders[0]["id"].as_str().unwrap();
     let checkout = orders[0]["checkout_id"].as_str().unwrap();
-    without_a_trace(&shop, async {
-        Bad::get(format!("/api/v1/checkout/{checkout}"), 404, "CHECKOUT_NOT_FOUND")
+    assert_unchanged(&shop, async {
+        BadRequest::get(format!("/api/v1/checkout/{checkout}"), 404, "CHECKOUT_NOT_FOUND")
             .send(&stranger)
             .await?;
-        Bad::get(format!("/api/v1/orders/{order}"), 404, "ORDER_NOT_FOUND")
+        BadRequest::get(format!("/api/v1/orders/{order}"), 404, "ORDER_NOT_FOUND")
             .send(&stranger)
             .await?;
-        let detail = |reply: cartwright::http::Reply| reply.json()["detail"].as_str().map(str::to_owned);
+        let detail = |reply: cartwright::http::HttpResponse| reply.json()["detail"].as_str().map(str::to_owned);
         let others = stranger.get(&format!("/api/v1/orders/{order}")).await?;
         let nobodys = stranger.get(&format!("/api/v1/orders/{NOBODYS}")).await?;
         assert_eq!(detail(others), Some(format!("order not found: {order}")));
@@ -175,7 +175,7 @@ async fn fixed_texts_are_those_of_the_contract() -> Result<()> {
 #[tokio::test]
 async fn malformed_http_is_answered_with_a_4xx_status() -> Result<()> {
     let shop = Shop::open(Profile::Embedded).await?;
-    let address = shop.stranger()?.gateway();
+    let address = shop.anonymous()?.gateway();
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(100_000));
     let wide = format!("GET /health HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(1_000));
     for sent in [
@@ -194,6 +194,6 @@ async fn malformed_http_is_answered_with_a_4xx_status() -> Result<()> {
         let head = String::from_utf8_lossy(&head).into_owned();
         assert!(head.starts_with("HTTP/1.1 4"), "{head} for {sent:.60}");
     }
-    assert_eq!(shop.stranger()?.read("/health").await?, json!({"status": "ok"}));
+    assert_eq!(shop.anonymous()?.read("/health").await?, json!({"status": "ok"}));
     Ok(())
 }

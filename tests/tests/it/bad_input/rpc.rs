@@ -25,10 +25,10 @@ use system_tests::{
 };
 use tonic::Code;
 
-use super::{NOBODYS, lived_in, without_a_trace};
+use super::{NOBODYS, assert_unchanged, shop_with_history};
 
-/// A call, and the refusal that it earns.
-struct Bad {
+/// A call and its expected refusal.
+struct BadCall {
     service: ServiceName,
     method: &'static str,
     message: Bytes,
@@ -36,8 +36,8 @@ struct Bad {
     reason: &'static str,
 }
 
-impl Bad {
-    /// `request` is the name of the message, which is that of its method.
+impl BadCall {
+    /// `request` is the name of the message, which contains that of the method.
     fn new(service: ServiceName, request: &'static str, message: &impl Message, reason: &'static str) -> Self {
         let code = proto::Reason::parse(reason).map_or(Code::Ok, proto::Reason::code);
         let (method, message) = (request.trim_end_matches("Request"), message.encode_to_vec().into());
@@ -68,12 +68,12 @@ impl Bad {
     }
 }
 
-/// Adds rows to a table: service, request, reason. What a request does not name it leaves out.
+/// Adds rows to a table: service, request, reason. Fields that a row does not name have their default.
 macro_rules! refused {
     ($table:ident: $($service:ident $request:ident { $($field:ident: $value:expr),* } $reason:literal;)+) => {
         $(
             let request = $request { $($field: $value.into(),)* ..Default::default() };
-            $table.push(Bad::new($service, stringify!($request), &request, $reason));
+            $table.push(BadCall::new($service, stringify!($request), &request, $reason));
         )+
     };
 }
@@ -98,7 +98,7 @@ fn money(currency: &str, minor_units: i64) -> Money {
     }
 }
 
-fn products() -> Vec<Bad> {
+fn products() -> Vec<BadCall> {
     let mut all = Vec::new();
     refused! { all:
         Product GetProductsRequest { page_size: -1 } "INVALID_ARGUMENT";
@@ -134,7 +134,7 @@ fn products() -> Vec<Bad> {
     all
 }
 
-fn carts() -> Vec<Bad> {
+fn carts() -> Vec<BadCall> {
     let mut all = Vec::new();
     for user in USERS.map(str::to_owned).into_iter().chain([long(129)]) {
         let user = user.as_str();
@@ -177,8 +177,8 @@ fn carts() -> Vec<Bad> {
     all
 }
 
-/// Changes that are meant for a version that the cart does not have.
-fn versioned(version: i64, reason: &'static str) -> Vec<Bad> {
+/// Changes with a version that the cart does not have.
+fn versioned(version: i64, reason: &'static str) -> Vec<BadCall> {
     let mut all = Vec::new();
     refused! { all:
         Cart AddItemRequest { user_id: RESIDENT, product_id: 2, quantity: 1, expected_version: version } "";
@@ -187,10 +187,10 @@ fn versioned(version: i64, reason: &'static str) -> Vec<Bad> {
         Cart ClearCartRequest { user_id: RESIDENT, expected_version: version } "";
     }
     let code = proto::Reason::parse(reason).map_or(Code::Ok, proto::Reason::code);
-    all.into_iter().map(|bad| Bad { code, reason, ..bad }).collect()
+    all.into_iter().map(|bad| BadCall { code, reason, ..bad }).collect()
 }
 
-fn inventory() -> Vec<Bad> {
+fn inventory() -> Vec<BadCall> {
     let line = |product_id, quantity| Line { product_id, quantity };
     let mut all = Vec::new();
     refused! { all:
@@ -229,7 +229,7 @@ fn inventory() -> Vec<Bad> {
     all
 }
 
-fn payments() -> Vec<Bad> {
+fn payments() -> Vec<BadCall> {
     let (usd, ok) = (|minor_units| money("USD", minor_units), "pm_card_ok");
     let mut all = Vec::new();
     refused! { all:
@@ -259,7 +259,7 @@ fn payments() -> Vec<Bad> {
     all
 }
 
-fn checkouts() -> Vec<Bad> {
+fn checkouts() -> Vec<BadCall> {
     let mut all = Vec::new();
     refused! { all:
         Checkout InitiateCheckoutRequest { user_id: RESIDENT } "MISSING_IDEMPOTENCY_KEY";
@@ -293,7 +293,7 @@ fn checkouts() -> Vec<Bad> {
     all
 }
 
-fn readers() -> Vec<Bad> {
+fn readers() -> Vec<BadCall> {
     let mut all = Vec::new();
     refused! { all:
         Orders GetOrderRequest { user_id: RESIDENT, order_id: NOBODYS } "ORDER_NOT_FOUND";
@@ -325,7 +325,7 @@ fn readers() -> Vec<Bad> {
     all
 }
 
-/// All methods, each with a field of its request that is a string.
+/// All methods, each with the number of a string field of its request.
 const METHODS: [(ServiceName, &str, Option<u8>); 23] = [
     (Product, "GetProducts", Some(3)),
     (Product, "GetProduct", None),
@@ -352,22 +352,22 @@ const METHODS: [(ServiceName, &str, Option<u8>); 23] = [
     (Notification, "ListNotifications", Some(3)),
 ];
 
-/// Bytes that are no message of any method.
-fn no_messages() -> Vec<Bad> {
+/// Bytes that are not a message of any method.
+fn no_messages() -> Vec<BadCall> {
     let mut all = Vec::new();
     for (service, method, text) in METHODS {
-        let broken = |message: Vec<u8>| Bad {
+        let broken = |message: Vec<u8>| BadCall {
             service,
             method,
             message: message.into(),
             code: Code::InvalidArgument,
             reason: "INVALID_REQUEST",
         };
-        // Bits that are no tag; a field that is longer than the message; a number without an end; a wire type that is none.
+        // An invalid tag; a field longer than the message; an unterminated varint; an unknown wire type.
         all.extend([vec![0xff; 16], vec![0x0a, 0x7f], vec![0x08, 0xff, 0xff], vec![0x0f]].map(&broken));
         // Not UTF-8.
         all.extend(text.map(|field| broken(vec![field << 3 | 2, 2, 0xc3, 0x28])));
-        let large = Bad {
+        let large = BadCall {
             code: Code::ResourceExhausted,
             reason: "PAYLOAD_TOO_LARGE",
             ..broken(vec![0x7a; 5 << 20])
@@ -379,7 +379,7 @@ fn no_messages() -> Vec<Bad> {
         .filter(|service| *service != ServiceName::Gateway)
     {
         let (code, reason) = (Code::Unimplemented, "METHOD_NOT_ALLOWED");
-        all.push(Bad {
+        all.push(BadCall {
             service,
             method: "Destroy",
             message: Bytes::new(),
@@ -396,9 +396,9 @@ on_every_profile! {
 }
 
 async fn every_method_refuses_invalid_requests_and_changes_nothing(profile: Profile) -> Result<()> {
-    let shop = lived_in(profile).await?;
+    let shop = shop_with_history(profile).await?;
     let all = [products(), carts(), inventory(), payments(), checkouts(), readers()];
-    without_a_trace(&shop, async {
+    assert_unchanged(&shop, async {
         for bad in all.into_iter().flatten() {
             bad.send(&shop).await?;
         }
@@ -408,8 +408,8 @@ async fn every_method_refuses_invalid_requests_and_changes_nothing(profile: Prof
 }
 
 async fn every_method_refuses_bytes_that_are_no_message(profile: Profile) -> Result<()> {
-    let shop = lived_in(profile).await?;
-    without_a_trace(&shop, async {
+    let shop = shop_with_history(profile).await?;
+    assert_unchanged(&shop, async {
         for bad in no_messages() {
             bad.send(&shop).await?;
         }

@@ -1,4 +1,4 @@
-//! Tokens that prove nothing.
+//! Invalid tokens.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use system_tests::{
     shops::{Buyer, Shop},
 };
 
-use super::{lived_in, without_a_trace};
+use super::{assert_unchanged, shop_with_history};
 
 /// Base64 of `{"typ":"JWT","alg":"none"}`.
 const ALG_NONE: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0";
@@ -25,7 +25,7 @@ fn signed(secret: &[u8], algorithm: Algorithm, claims: &Value) -> Result<String>
     )?)
 }
 
-/// Claims that name nobody, or no time at which they hold.
+/// Claims without a valid user or lifetime.
 fn claims(now: i64) -> [(&'static str, Value); 10] {
     let exp = now + 3600;
     [
@@ -42,7 +42,7 @@ fn claims(now: i64) -> [(&'static str, Value); 10] {
     ]
 }
 
-/// What is not to be believed, each with what is wrong with it.
+/// Invalid `Authorization` headers, each with its defect.
 fn forgeries(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
     let (hour, now) = (Duration::from_hours(1), shop.clock().now());
     let good = shop.token("resident", hour, now)?;
@@ -106,10 +106,10 @@ async fn assert_refused(anybody: &Buyer, what: &str, request: Request<Bytes>) ->
 on_every_profile! { an_invalid_token_gives_access_to_nothing }
 
 async fn an_invalid_token_gives_access_to_nothing(profile: Profile) -> Result<()> {
-    let shop = lived_in(profile).await?;
-    let anybody = shop.stranger()?;
+    let shop = shop_with_history(profile).await?;
+    let anybody = shop.anonymous()?;
     let forgeries = forgeries(&shop)?;
-    without_a_trace(&shop, async {
+    assert_unchanged(&shop, async {
         for (method, path) in PERSONAL {
             let body = Bytes::from_static(br#"{"product_id":1,"quantity":1,"idempotency_key":"k"}"#);
             let request = || {
@@ -144,9 +144,9 @@ async fn a_user_is_the_subject_or_the_user_id_of_a_token() -> Result<()> {
         (json!({"user_id": 7, "exp": exp}), "7"),
     ] {
         let token = signed(&key, Algorithm::HS256, &claims)?;
-        let request = shop.stranger()?.request(Method::GET, "/api/v1/cart");
+        let request = shop.anonymous()?.request(Method::GET, "/api/v1/cart");
         let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        let reply = shop.stranger()?.send(request.body(Bytes::new())?).await?;
+        let reply = shop.anonymous()?.send(request.body(Bytes::new())?).await?;
         assert_eq!(reply.json()["user_id"], user, "{claims}: {reply:?}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What `serve` says once it answers.
+//! The banner that `serve` prints once it answers.
 
 use std::{
     fs::File,
@@ -16,14 +16,14 @@ use system_tests::{
     process::{SECRET, command},
 };
 
-use super::{BINARY, printed};
+use super::stdout;
+use crate::BINARY;
 
-/// How long a shop may take to open.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The banner of a shop with a gateway ends with it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The last line of the banner of a shop with a gateway.
 const END: &str = "/api/v1/orders";
 
-/// Starts a shop that writes its banner into a file of this folder, and waits for that.
+/// Starts a shop that writes its banner to a file of this folder, and waits for the banner.
 pub(super) async fn banner_of(
     mut serve: tokio::process::Command,
     folder: &Path,
@@ -39,7 +39,7 @@ pub(super) async fn banner_of(
             tokio::task::yield_now().await;
         }
     };
-    let text = tokio::time::timeout(PATIENCE, lines).await.context("no banner")??;
+    let text = tokio::time::timeout(TIMEOUT, lines).await.context("no banner")??;
     Ok((child, text))
 }
 
@@ -47,13 +47,13 @@ pub(super) async fn banner_of(
 async fn the_commands_in_the_banner_make_a_purchase() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
-    let (mut child, text) = banner_of(command(Path::new(BINARY), &data), folder.path()).await?;
+    let (mut child, text) = banner_of(command(BINARY, &data), folder.path()).await?;
     let script: Vec<_> = text
         .lines()
         .filter(|line| line.starts_with("curl") || line.starts_with("TOKEN="))
         .collect();
     assert_eq!(script.len(), 5, "{text}");
-    // The lines say `cartwright`.
+    // The commands call `cartwright`.
     symlink(BINARY, folder.path().join("cartwright"))?;
     let path = format!("PATH={}:$PATH", folder.path().display());
     let run = async |lines: &[&str]| {
@@ -63,16 +63,16 @@ async fn the_commands_in_the_banner_make_a_purchase() -> anyhow::Result<()> {
             .output()
             .await
     };
-    let bought = printed(&run(&script[..4]).await?);
+    let bought = stdout(&run(&script[..4]).await?);
     assert!(bought.contains("\"status\":\"COMPLETED\""), "{bought}");
-    books::settle(&data).await?;
-    let orders = printed(&run(&[script[0], script[4]]).await?);
+    books::wait_until_idle(&data).await?;
+    let orders = stdout(&run(&[script[0], script[4]]).await?);
     assert!(orders.contains("\"status\":\"CONFIRMED\""), "{orders}");
     child.kill().await?;
     Ok(())
 }
 
-/// The line with the token in the banner that a shop prints to a terminal.
+/// The line with the token in the banner on a terminal.
 fn token_line_on_a_terminal(mut serve: Command) -> anyhow::Result<String> {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&terminal)?;
@@ -80,11 +80,11 @@ fn token_line_on_a_terminal(mut serve: Command) -> anyhow::Result<String> {
     let name = ptsname(&terminal, Vec::new())?;
     let end = File::options().read(true).write(true).open(name.to_str()?)?;
     let mut child = serve.stdout(Stdio::from(end)).stderr(Stdio::null()).spawn()?;
-    // Its copy of the terminal goes as well: the end of the process is the end of what there is to read.
+    // Closes this process's copy of the terminal, so that reading ends with the child.
     drop(serve);
     let (mut reader, mut text, mut part) = (File::from(terminal), String::new(), [0; 4096]);
     while !text.contains(END) {
-        // Reading fails when the process has ended.
+        // The read fails if the process has ended.
         let read = reader.read(&mut part).context(text.clone())?;
         text.push_str(&String::from_utf8_lossy(&part[..read]));
     }
@@ -100,7 +100,7 @@ async fn a_token_is_printed_only_to_a_terminal_and_only_for_a_generated_key() ->
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     let serve = |secret: Option<&str>| {
-        let mut serve = command(Path::new(BINARY), &data);
+        let mut serve = command(BINARY, &data);
         serve.env_remove("JWT_SECRET");
         if let Some(secret) = secret {
             serve.env("JWT_SECRET", secret);

@@ -1,4 +1,4 @@
-//! The keys of tokens: made once, and replaced without a customer noticing.
+//! The keys of tokens: generated once, and replaced without breaking tokens.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -7,20 +7,21 @@ use cartwright::http::Customer;
 use futures::future::try_join_all;
 use system_tests::process::{ShopProcess, command};
 
-use super::{BINARY, printed};
+use super::stdout;
+use crate::BINARY;
 
-/// A token of customer 7, made in this directory with these variables.
+/// A token of customer 7, signed in this data directory with these variables.
 async fn token(data: &Path, variables: &[(&str, &str)]) -> anyhow::Result<String> {
-    let mut command = command(Path::new(BINARY), data);
+    let mut command = command(BINARY, data);
     let command = command.args(["token", "--user", "7"]).env_remove("JWT_SECRET");
     let output = command.envs(variables.iter().copied()).output().await?;
     ensure!(output.status.success(), "{output:?}");
-    Ok(printed(&output))
+    Ok(stdout(&output))
 }
 
-/// A gateway alone: it answers who has no token it knows, and says so before it asks any service.
+/// A gateway without services: it checks the token before it calls any service.
 async fn gateway(data: &Path, variables: &[(&str, &str)]) -> anyhow::Result<ShopProcess> {
-    let mut serve = command(Path::new(BINARY), data);
+    let mut serve = command(BINARY, data);
     serve.args(["serve", "gateway"]).env_remove("JWT_SECRET");
     serve.envs(variables.iter().copied());
     for service in ["PRODUCT", "CART", "CHECKOUT", "ORDERS"] {
@@ -29,7 +30,7 @@ async fn gateway(data: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Shop
     ShopProcess::open(serve).await
 }
 
-/// Whether the gateway knows the token. Its services are away.
+/// Whether the gateway accepts the token. It answers 503 then, because its services are down.
 async fn knows(gateway: &ShopProcess, token: &str) -> anyhow::Result<bool> {
     let customer = Customer {
         gateway: gateway.gateway.context("no gateway")?,
@@ -65,7 +66,7 @@ async fn a_key_is_replaced_while_tokens_of_the_previous_key_are_accepted() -> an
     let key = folder.path().join("jwt.key");
     gateway(folder.path(), &[]).await?.stop().await?;
     let old = token(folder.path(), &[]).await?;
-    // As the README says: the made key becomes the previous one, and a new one is made.
+    // As in the README: the generated key becomes the previous one, and the shop generates a new one.
     let previous = std::fs::read_to_string(&key)?;
     std::fs::remove_file(&key)?;
     let rotating = [("JWT_SECRET_PREVIOUS", previous.as_str())];
@@ -74,11 +75,11 @@ async fn a_key_is_replaced_while_tokens_of_the_previous_key_are_accepted() -> an
     assert_ne!(std::fs::read_to_string(&key)?, previous);
     assert!(knows(&shop, &old).await? && knows(&shop, &new).await?);
     shop.stop().await?;
-    // Once the old tokens have expired.
+    // After the old tokens have expired.
     let shop = gateway(folder.path(), &[("JWT_SECRET_PREVIOUS", "")]).await?;
     assert!(!knows(&shop, &old).await? && knows(&shop, &new).await?);
     shop.stop().await?;
-    // The same with keys that are set.
+    // The same with keys from variables.
     let set = [("JWT_SECRET", "a key that takes the place of the others"), rotating[0]];
     let shop = gateway(folder.path(), &set).await?;
     let newest = token(folder.path(), &set).await?;

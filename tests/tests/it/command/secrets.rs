@@ -1,4 +1,4 @@
-//! What the command does with what is secret: logins, keys, tokens.
+//! Secrets of the command: logins, keys, tokens.
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
@@ -6,9 +6,10 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use system_tests::process::{ShopProcess, command};
 
-use super::{BINARY, assert_refused, printed, run, said};
+use super::{assert_refused, run, stderr, stdout};
+use crate::BINARY;
 
-/// Logins as people write them: not encoded, or where none belongs.
+/// Malformed logins: not encoded, or in a setting that takes none.
 const LOGINS: [&str; 10] = [
     "pepper:s3cr3t@h",
     "pepper:s3cr3t@h:1",
@@ -22,7 +23,7 @@ const LOGINS: [&str; 10] = [
     "pepper%3As3cr3t%40h",
 ];
 
-/// The same in forms that some engine takes.
+/// Logins in forms that some engine accepts.
 const TAKEN: [&str; 8] = [
     "h:1?password=s3cr3t",
     "h:1/d?user=pepper&password=s3cr3t",
@@ -66,7 +67,7 @@ async fn no_form_of_a_login_shows_in_the_configuration_or_in_help() -> anyhow::R
                 &["dlq", "list"],
             ] {
                 let output = run(folder.path(), arguments, &all).await?;
-                for text in [said(&output), printed(&output)] {
+                for text in [stderr(&output), stdout(&output)] {
                     assert!(!text.contains("s3cr3t"), "{arguments:?} with {value}: {text}");
                 }
             }
@@ -87,8 +88,12 @@ async fn an_error_about_a_wrong_flag_shows_no_login() -> anyhow::Result<()> {
             &["serve", "--http-port", &value],
         ] {
             let output = run(folder.path(), arguments, &[]).await?;
-            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
-            assert!(!said(&output).contains("s3cr3t"), "{arguments:?}: {}", said(&output));
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+            assert!(
+                !stderr(&output).contains("s3cr3t"),
+                "{arguments:?}: {}",
+                stderr(&output)
+            );
         }
     }
     Ok(())
@@ -106,22 +111,22 @@ async fn a_secret_from_a_file_is_used_and_never_shown() -> anyhow::Result<()> {
     let by_file = [("JWT_SECRET", ""), ("JWT_SECRET_FILE", &key)];
     let token = run(folder.path(), &["token", "--user", "7"], &by_file).await?;
     let given = [("JWT_SECRET", "a s3cr3t that has more than 32 bytes in it")];
-    let mut serve = command(Path::new(BINARY), &folder.path().join("data"));
+    let mut serve = command(BINARY, &folder.path().join("data"));
     serve.envs(given);
     let shop = ShopProcess::open(serve).await?;
     let customer = cartwright::http::Customer {
         gateway: shop.gateway.context("no gateway")?,
-        token: Some(printed(&token)),
+        token: Some(stdout(&token)),
     };
     assert_eq!(customer.get("/api/v1/cart").await?.status.as_u16(), 200);
     shop.stop().await?;
 
     let shown = run(folder.path(), &["config"], &by_file).await?;
-    assert!(!printed(&shown).contains("s3cr3t"), "{}", printed(&shown));
+    assert!(!stdout(&shown).contains("s3cr3t"), "{}", stdout(&shown));
     assert!(
-        printed(&shown).contains("(redacted)               file"),
+        stdout(&shown).contains("(redacted)               file"),
         "{}",
-        printed(&shown)
+        stdout(&shown)
     );
 
     let twice = run(folder.path(), &["serve"], &[given[0], by_file[1]]).await?;
@@ -136,13 +141,13 @@ async fn a_secret_from_a_file_is_used_and_never_shown() -> anyhow::Result<()> {
             )
             .await?;
             assert_refused(&output, 64, &["JWT_SECRET_FILE: the file", words]);
-            assert!(!said(&output).contains("s3cr3t"), "{}", said(&output));
+            assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
         }
     }
     let wrong_url = file("url", "postgres://pepper:s3cr3t/12@h:1/d")?;
     let output = run(folder.path(), &["serve"], &[("ORDERS_DATABASE_URL_FILE", &wrong_url)]).await?;
     assert_refused(&output, 64, &["ORDERS_DATABASE_URL"]);
-    assert!(!said(&output).contains("s3cr3t"), "{}", said(&output));
+    assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
     Ok(())
 }
 
@@ -164,11 +169,11 @@ async fn a_secret_given_as_a_flag_causes_a_warning() -> anyhow::Result<()> {
         ("--mongo-uri", "MONGO_URI_FILE"),
     ] {
         let line = format!("{flag} shows in the list of processes; give the secret in a file that {file} names");
-        assert!(said(&output).contains(&line), "{}", said(&output));
+        assert!(stderr(&output).contains(&line), "{}", stderr(&output));
     }
-    assert!(!said(&output).contains("s3cr3t"), "{}", said(&output));
+    assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
 
-    let mut serve = command(Path::new(BINARY), folder.path());
+    let mut serve = command(BINARY, folder.path());
     serve.arg("serve").arg(flags[0]);
     let (_, log) = ShopProcess::open(serve).await?.stop().await?;
     assert!(log.contains("--jwt-secret shows in the list of processes"), "{log}");
@@ -194,7 +199,7 @@ async fn an_error_about_an_address_shows_nothing_of_its_login() -> anyhow::Resul
         ("HTTP_PORT", ""),
         ("DB_PORT", ""),
     ];
-    // A database whose address is well-formed with its login is not there, and is waited for.
+    // With a well-formed address the shop would wait for the database.
     let well_formed = |variable: &str, login: &str| {
         variable.contains("DATABASE_URL") && ["pepper:s3cr3t@h", "pepper:s3cr3t@h:1"].contains(&login)
             || variable == "MONGO_URI" && ["pepper:s3cr3t@h", "pepper:s3cr3t@h:1"].contains(&login)
@@ -210,10 +215,10 @@ async fn an_error_about_an_address_shows_nothing_of_its_login() -> anyhow::Resul
             let output = run(folder.path(), services, &[(variable, &value)]).await?;
             assert_refused(&output, 64, &[variable]);
             for part in ["pepper", "s3cr3t", "12"] {
-                assert!(!said(&output).contains(part), "{value}: {}", said(&output));
+                assert!(!stderr(&output).contains(part), "{value}: {}", stderr(&output));
             }
             let shown = run(folder.path(), &["config"], &[(variable, &value)]).await?;
-            for text in [said(&shown), printed(&shown)] {
+            for text in [stderr(&shown), stdout(&shown)] {
                 assert!(!text.contains("s3cr3t"), "{value}: {text}");
             }
         }
@@ -233,7 +238,7 @@ async fn an_unusable_key_is_reported_in_one_line() -> anyhow::Result<()> {
         for (data, word) in [(&no_file, "cannot be used"), (&short, "is damaged")] {
             let output = run(data, arguments, &[("JWT_SECRET", "")]).await?;
             assert_refused(&output, 64, &["JWT_SECRET"]);
-            let mut command = command(Path::new(BINARY), data);
+            let mut command = command(BINARY, data);
             let command = command.args(arguments).env_remove("JWT_SECRET");
             assert_refused(&command.output().await?, 1, &["jwt.key", word]);
         }
@@ -250,31 +255,31 @@ async fn an_unusable_key_is_reported_in_one_line() -> anyhow::Result<()> {
 async fn a_token_is_signed_with_the_key_of_a_shop_and_no_other() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let token = async |data: &Path, variables: &[(&str, &str)]| {
-        let mut command = command(Path::new(BINARY), data);
+        let mut command = command(BINARY, data);
         command
             .args(["token", "--user", "7"])
             .env_remove("JWT_SECRET")
             .envs(variables.iter().copied());
         command.output().await
     };
-    // Where there is no shop, nothing is made.
+    // Without a shop, no key is generated.
     let (empty, nowhere) = (folder.path().join("empty"), folder.path().join("no/where"));
     std::fs::create_dir(&empty)?;
     for data in [&empty, &nowhere] {
         let output = token(data, &[]).await?;
         assert_refused(&output, 1, &["JWT_SECRET", "no shop has made a key", "DATA_DIR"]);
-        assert_eq!(printed(&output), "");
+        assert_eq!(stdout(&output), "");
     }
     assert!(!nowhere.exists() && std::fs::read_dir(&empty)?.next().is_none());
-    // Beside a shop, and after it.
+    // Beside a running shop, and after its end.
     let data = folder.path().join("data");
-    let mut own_secret = command(Path::new(BINARY), &data);
+    let mut own_secret = command(BINARY, &data);
     own_secret.env_remove("JWT_SECRET");
     let shop = ShopProcess::open(own_secret).await?;
     ensure!(token(&data, &[]).await?.status.success());
     shop.stop().await?;
     ensure!(token(&data, &[]).await?.status.success());
-    // With a key that is set there need be no directory.
+    // With a key from the variable no directory is needed.
     let secret = [("JWT_SECRET", system_tests::process::SECRET)];
     ensure!(token(&nowhere, &secret).await?.status.success());
     assert!(!nowhere.exists());
@@ -285,13 +290,13 @@ async fn a_token_is_signed_with_the_key_of_a_shop_and_no_other() -> anyhow::Resu
 async fn a_shop_with_audience_and_issuer_accepts_only_its_tokens() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let named = [("JWT_AUDIENCE", "shop"), ("JWT_ISSUER", "me")];
-    let mut serve = command(Path::new(BINARY), folder.path());
+    let mut serve = command(BINARY, folder.path());
     serve.envs(named);
     let shop = ShopProcess::open(serve).await?;
     let ask = async |token: &Output| {
         let customer = cartwright::http::Customer {
             gateway: shop.gateway.context("no gateway")?,
-            token: Some(printed(token)),
+            token: Some(stdout(token)),
         };
         customer.get("/api/v1/cart").await
     };

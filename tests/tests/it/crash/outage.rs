@@ -1,16 +1,16 @@
-//! Stores in which something cannot be written until a scenario says so: what holds up a purchase is a fact, never time.
+//! Stores that refuse some writes until the scenario ends the outage. The order of events depends on facts, never on time.
 
 use system_tests::home::{Home, Profile};
 
-use super::people::PRICE;
+use super::customers::PRICE;
 
-/// What cannot be written for a while.
+/// The writes that a store refuses.
 pub(super) struct Outage {
     pub(super) store: &'static str,
     pub(super) table: &'static str,
     /// `INSERT` or `UPDATE`.
     pub(super) change: &'static str,
-    /// Of the row that would be written, `NEW`.
+    /// A condition on the row to be written, `NEW`.
     pub(super) when: String,
 }
 
@@ -41,15 +41,15 @@ impl Outage {
         home.execute(store, &sql).await
     }
 
-    /// Also while the shop is open.
+    /// Works while the shop is open, too.
     pub(super) async fn end(store: &str, home: &Home) -> anyhow::Result<()> {
         home.execute(store, "INSERT INTO back VALUES (1) ON CONFLICT DO NOTHING")
             .await
     }
 }
 
-/// The provider cannot charge alice, who wants two pieces or a dear one, but bob, who wants a cheap one.
-pub(super) async fn send_the_provider_away(home: &Home) -> anyhow::Result<()> {
+/// Makes the provider fail for alice, whose purchase costs more than [`PRICE`], but not for bob.
+pub(super) async fn stop_provider(home: &Home) -> anyhow::Result<()> {
     let outage = Outage {
         store: "provider",
         table: "charges",
@@ -59,6 +59,6 @@ pub(super) async fn send_the_provider_away(home: &Home) -> anyhow::Result<()> {
     outage.begin(home).await
 }
 
-pub(super) async fn bring_the_provider_back(home: &Home) -> anyhow::Result<()> {
+pub(super) async fn restore_provider(home: &Home) -> anyhow::Result<()> {
     Outage::end("provider", home).await
 }

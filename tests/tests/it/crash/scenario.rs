@@ -1,98 +1,97 @@
-//! What a scenario is: its shop, what people do in it, and how that must end.
+//! A scenario: its shop, what customers do in it, and how it must end.
 
-use std::{collections::BTreeMap, fmt::Debug, path::Path};
+use std::{collections::BTreeMap, fmt::Debug};
 
 use async_trait::async_trait;
 use serde_json::Value;
 use system_tests::home::Home;
 use tokio::process::Command;
 
-use super::people::People;
+use super::customers::Customers;
+use crate::BINARY;
 
-pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_shop");
+/// The commits of every start.
+const STARTUP_COMMITS: [&str; 3] = ["commit:bus.topic:", "commit:checkout.disown:", "commit:outbox.prune:"];
 
-/// What every shop commits when it opens.
-const OPENING: [&str; 3] = ["commit:bus.topic:", "commit:checkout.disown:", "commit:outbox.prune:"];
+/// The responses in order of arrival, each with the name of its request.
+pub(super) type Responses = Vec<(&'static str, Value)>;
 
-/// Who was told what, in the order in which it came: a question, and an answer to it.
-pub(super) type Said = Vec<(&'static str, Value)>;
+/// The first response to each request.
+pub(super) type FirstResponses<'a> = BTreeMap<&'static str, &'a Value>;
 
-/// The first answer to each question.
-pub(super) type Answers<'a> = BTreeMap<&'static str, &'a Value>;
+/// A query and its expected rows: name, store, query, numbers.
+pub(super) type ExpectedRows = (&'static str, &'static str, String, Vec<i64>);
 
-/// What a store must say: name, store, query, answer.
-pub(super) type Fact = (&'static str, &'static str, String, Vec<i64>);
-
-/// Each is a file in `scenarios`, and a line of the list there.
+/// Each scenario is a file in `scenarios` and a line of the list there.
 #[async_trait(?Send)]
 pub(super) trait Scenario: Debug + Send + Sync {
-    /// Makes everything ready in a new shop, which is closed afterwards.
-    async fn prepare(&self, people: &People<'_>) -> anyhow::Result<()>;
+    /// Prepares a new shop, which is then closed.
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()>;
 
-    /// What becomes of the closed shop before it is opened again.
+    /// Changes the closed shop before it is opened again.
     async fn while_closed(&self, _home: &Home) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// Does what is done, and keeps the answers that come. An error: one of them did not. It is played again after a crash,
-    /// until there is an answer to each question.
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()>;
+    /// Sends the requests and records the responses. Fails if a response is missing. After a crash it runs again until every
+    /// request has a response.
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()>;
 
-    /// What must be true when the shop is there again after a crash, before it is played again.
-    async fn after_crash(&self, _people: &People<'_>, _said: &Said) -> anyhow::Result<()> {
+    /// Checks the restarted shop after a crash, before the scenario runs again.
+    async fn after_crash(&self, _customers: &Customers<'_>, _responses: &Responses) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// How the purchases end that are made: whose it is, and the reason for which it fails; `None`: it completes.
-    fn endings(&self) -> &[(&'static str, Option<&'static str>)] {
+    /// The purchases: the customer, and the reason of the failure, or `None` if the purchase completes.
+    fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
         &[]
     }
 
-    /// What else is asked, and is answered the same however often it is asked again.
-    fn other_questions(&self) -> &[&'static str] {
+    /// The other requests, whose response never changes.
+    fn other_requests(&self) -> &[&'static str] {
         &[]
     }
 
-    /// How often each purchase is asked for at once.
+    /// How many concurrent requests each purchase has.
     fn times(&self) -> usize {
         1
     }
 
-    /// The lines that are in alice's cart in the end. What was not bought stays in it.
+    /// The lines left in alice's cart at the end.
     fn lines_left(&self) -> usize {
         0
     }
 
-    /// What the stores must say in the end, beyond their agreeing with one another.
-    fn facts(&self, _answers: &Answers<'_>) -> Vec<Fact> {
+    /// What the stores must contain at the end, beyond the books.
+    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         Vec::new()
     }
 
-    /// Whether its shop has something to do when it opens. If not, a crash then is like one in another scenario.
-    fn opens_with_work(&self) -> bool {
+    /// Whether the shop has work to do at its start. If not, another scenario covers crashes at the start.
+    fn works_at_start(&self) -> bool {
         false
     }
 
-    /// How long stock is held; `None`: as long as it is by default.
+    /// How long stock is held; `None` for the default.
     fn reservation_ttl(&self) -> Option<&'static str> {
         None
     }
 }
 
 impl dyn Scenario + '_ {
-    pub(super) fn questions(&self) -> impl Iterator<Item = &'static str> {
-        let purchases = self.endings().iter().map(|(who, _)| *who);
-        purchases.chain(self.other_questions().iter().copied())
+    pub(super) fn requests(&self) -> impl Iterator<Item = &'static str> {
+        let purchases = self.purchases().iter().map(|(who, _)| *who);
+        purchases.chain(self.other_requests().iter().copied())
     }
 
-    /// Whether a crash at this point would be like one in another scenario.
-    pub(super) fn has_seen(&self, point: &str) -> bool {
-        !self.opens_with_work() && OPENING.iter().any(|commit| point.starts_with(commit))
+    /// Whether another scenario covers a crash at this point.
+    pub(super) fn is_covered_elsewhere(&self, point: &str) -> bool {
+        !self.works_at_start() && STARTUP_COMMITS.iter().any(|commit| point.starts_with(commit))
     }
 
-    /// Starts its shop.
+    /// The command that starts the shop.
     pub(super) fn command(&self, home: &Home) -> Command {
-        let mut command = home.command(Path::new(BINARY));
+        let mut command = home.command(BINARY);
         if let Some(ttl) = self.reservation_ttl() {
             command.env("RESERVATION_TTL", ttl);
         }

@@ -1,23 +1,22 @@
-//! The scenarios, a file each: what is made ready, what is done, and how it must end.
+//! The scenarios, one file each.
 
 mod browsing;
-mod cart_away;
+mod cart_unreadable;
 mod declined;
 mod delivery;
 mod duplicate;
 mod erasure;
-mod hold_lost;
-mod long_ago;
+mod hold_expired;
+mod inventory_down;
+mod old_data;
 mod out_of_stock;
 mod provider_down;
+mod recovered;
 mod reply_lost;
-mod stock_away;
 mod success;
-mod taken_up;
 
 use super::scenario::Scenario;
 
-/// All of them.
 pub(super) const ALL: [&dyn Scenario; 14] = [
     &success::Success,
     &out_of_stock::OutOfStock,
@@ -25,12 +24,12 @@ pub(super) const ALL: [&dyn Scenario; 14] = [
     &reply_lost::ReplyLost,
     &duplicate::Duplicate,
     &provider_down::ProviderDown,
-    &hold_lost::HoldLost,
-    &taken_up::TakenUp,
-    &stock_away::StockAway,
-    &cart_away::CartAway,
+    &hold_expired::HoldExpired,
+    &recovered::Recovered,
+    &inventory_down::InventoryDown,
+    &cart_unreadable::CartUnreadable,
     &browsing::Browsing,
     &delivery::Delivery,
-    &long_ago::LongAgo,
+    &old_data::OldData,
     &erasure::Erasure,
 ];

@@ -1,4 +1,4 @@
-//! Closed shops in which everything is ready for a scenario.
+//! Prepared, closed shops.
 
 use anyhow::ensure;
 use system_tests::{
@@ -6,15 +6,15 @@ use system_tests::{
     process::ShopProcess,
 };
 
-use super::{people::People, scenario::Scenario};
+use super::{customers::Customers, scenario::Scenario};
 
-/// The home of a shop that was closed, or whose process is gone.
+/// Prepares the data of a scenario; its shop is stopped.
 pub(super) async fn prepare(profile: Profile, scenario: &dyn Scenario) -> anyhow::Result<Home> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(scenario.command(&home)).await?;
-    scenario.prepare(&People::of(&shop, &home)?).await?;
-    let (status, said) = shop.stop().await?;
-    ensure!(status.success(), "{status}: {said}");
+    scenario.prepare(&Customers::of(&shop, &home)?).await?;
+    let (status, stderr) = shop.stop().await?;
+    ensure!(status.success(), "{status}: {stderr}");
     scenario.while_closed(&home).await?;
     Ok(home)
 }

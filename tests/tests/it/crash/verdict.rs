@@ -1,28 +1,28 @@
-//! What must be true in the end, whatever happened on the way.
+//! What must be true at the end, with or without a crash.
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use system_tests::{books, home::Home};
 
-use super::scenario::{Answers, Said, Scenario};
+use super::scenario::{FirstResponses, Responses, Scenario};
 
-/// All answers to a question are one answer, purchases ended as they must, and the books agree.
-pub(super) async fn check(home: &Home, scenario: &dyn Scenario, said: &Said) -> anyhow::Result<()> {
-    let mut answers = Answers::new();
-    for (question, answer) in said.iter().filter(|(question, _)| *question != "change") {
-        let first = answers.entry(question).or_insert(answer);
-        ensure!(*first == answer, "{question}: {answer}, and before that {first}");
+/// All by_request to a request are one answer, purchases ended as they must, and the books agree.
+pub(super) async fn check(home: &Home, scenario: &dyn Scenario, responses: &Responses) -> anyhow::Result<()> {
+    let mut by_request = FirstResponses::new();
+    for (request, answer) in responses.iter().filter(|(request, _)| *request != "change") {
+        let first = by_request.entry(request).or_insert(answer);
+        ensure!(*first == answer, "{request}: {answer}, and before that {first}");
     }
-    for question in scenario.questions() {
-        ensure!(answers.contains_key(&question), "{question}: no answer");
+    for request in scenario.requests() {
+        ensure!(by_request.contains_key(&request), "{request}: no answer");
     }
-    for (who, failure) in scenario.endings() {
-        let answer = answers[who];
+    for (who, failure) in scenario.purchases() {
+        let answer = by_request[who];
         let (status, reason) = (&answer["status"], answer["failure"]["reason"].as_str());
         let expected = if failure.is_some() { "FAILED" } else { "COMPLETED" };
         ensure!(status == expected && reason == *failure, "{who}: {answer}");
     }
-    for (what, store, sql, expected) in scenario.facts(&answers) {
+    for (what, store, sql, expected) in scenario.expected_rows(&by_request) {
         let found: Vec<(i64,)> = home.rows(store, sql.as_str()).await?;
         let found: Vec<_> = found.into_iter().map(|(number,)| number).collect();
         ensure!(found == expected, "{what}: {found:?} instead of {expected:?}");
@@ -30,7 +30,7 @@ pub(super) async fn check(home: &Home, scenario: &dyn Scenario, said: &Said) -> 
     books::balance(home).await
 }
 
-/// What was bought is not in alice's cart any more, and everything else still is.
+/// Checks that alice's cart has lost the bought lines and no others.
 pub(super) fn check_cart(scenario: &dyn Scenario, cart: &Value) -> anyhow::Result<()> {
     let left = cart.as_array().context("there is no cart")?.len();
     ensure!(left == scenario.lines_left(), "the cart is {cart}");

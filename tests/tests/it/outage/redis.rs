@@ -1,4 +1,4 @@
-//! Redis stopped, hung and emptied: customers do not notice.
+//! Redis is stopped, hung and emptied: customers do not notice.
 
 use std::time::Duration;
 
@@ -9,22 +9,25 @@ use testing::Engine;
 use tokio::time::Instant;
 
 use super::{
-    World,
-    load::{Load, Wish},
+    Fixture,
+    load::{Load, Operation},
 };
 
-/// Purchases in each state of Redis; a cart is read six times for each.
+/// Purchases in each state of Redis; each purchase reads its cart six times.
 const MANY: u64 = 150;
 const FLUSHES: u64 = 10;
-/// How much longer one read of a hundred may take without a cache, on any machine. It takes about as long as before.
+/// How much the p99 of reads may rise without a cache, on any machine. Usually it hardly rises.
 const SLOWER: Duration = Duration::from_millis(500);
 
-/// How long the slowest of the fastest 99 of 100 reads of carts took, and how many reads there were.
+/// The p99 of the reads of carts during `events`, and the number of reads.
 async fn p99(load: &Load<'_>, events: impl AsyncFnOnce() -> Result<()>) -> Result<(Duration, usize)> {
     let since = Instant::now();
     events().await?;
-    let reads = load.notes(since).into_iter().filter(|note| note.wish == Wish::ReadCart);
-    let mut times: Vec<_> = reads.map(|note| note.took).collect();
+    let reads = load
+        .responses_since(since)
+        .into_iter()
+        .filter(|response| response.operation == Operation::ReadCart);
+    let mut times: Vec<_> = reads.map(|response| response.took).collect();
     times.sort_unstable();
     let place = times.len() * 99 / 100;
     Ok((times.get(place).copied().unwrap_or_default(), times.len()))
@@ -32,31 +35,31 @@ async fn p99(load: &Load<'_>, events: impl AsyncFnOnce() -> Result<()>) -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_sells_without_redis_and_keeps_no_stale_copy_when_redis_is_back() -> Result<()> {
-    let Some(world) = World::open().await? else {
+    let Some(fixture) = Fixture::open().await? else {
         return Ok(());
     };
-    let load = Load::on(&world.shop);
+    let load = Load::on(&fixture.shop);
     let many = async || load.purchases(MANY).await.map(drop);
     let figures = load.during(async {
         many().await?;
         let mut figures = vec![("up", p99(&load, many).await?)];
-        world.tell(Engine::Redis, Action::Stop).await?;
+        fixture.control(Engine::Redis, Action::Stop).await?;
         figures.push(("stopped", p99(&load, many).await?));
-        let (status, health) = world.health().await?;
+        let (status, health) = fixture.health().await?;
         ensure!(
             status == StatusCode::OK && health["dependencies"]["cart-redis"] == "down",
             "without Redis: {status} {health}"
         );
-        world.tell(Engine::Redis, Action::Start).await?;
-        world.be_ready().await?;
+        fixture.control(Engine::Redis, Action::Start).await?;
+        fixture.wait_until_ready().await?;
         figures.push(("back", p99(&load, many).await?));
-        world.tell(Engine::Redis, Action::Pause).await?;
+        fixture.control(Engine::Redis, Action::Pause).await?;
         figures.push(("hung", p99(&load, many).await?));
-        world.tell(Engine::Redis, Action::Resume).await?;
-        world.be_ready().await?;
+        fixture.control(Engine::Redis, Action::Resume).await?;
+        fixture.wait_until_ready().await?;
         let flushed = async || {
             for _ in 0..FLUSHES {
-                world.home.empty_cache().await?;
+                fixture.home.empty_cache().await?;
                 load.purchases(MANY / FLUSHES).await?;
             }
             Ok(())
@@ -76,19 +79,19 @@ async fn a_shop_sells_without_redis_and_keeps_no_stale_copy_when_redis_is_back()
         figures.iter().all(|(_, (p99, _))| *p99 < before + SLOWER),
         "{figures:?}"
     );
-    books::settle(&world.home).await?;
-    until("the cache holds nothing old", async || {
-        Ok(old_copies(&world.home).await?.is_empty().then_some(()))
+    books::wait_until_idle(&fixture.home).await?;
+    until("the cache has no stale copy", async || {
+        Ok(stale_copies(&fixture.home).await?.is_empty())
     })
     .await?;
-    world.check(&load).await?;
-    let old = old_copies(&world.home).await?;
-    ensure!(old.is_empty(), "the cache holds {old:?}");
+    fixture.check(&load).await?;
+    let stale = stale_copies(&fixture.home).await?;
+    ensure!(stale.is_empty(), "the cache holds {stale:?}");
     Ok(())
 }
 
-/// What the cache holds that is not as in the store: customer, version in the cache, version in the store.
-async fn old_copies(home: &Home) -> Result<Vec<(String, i64, Option<i64>)>> {
+/// Copies in the cache that differ from the store: customer, version in the cache, version in the store.
+async fn stale_copies(home: &Home) -> Result<Vec<(String, i64, Option<i64>)>> {
     let carts: Vec<(String, i64)> = home.rows("cart", "SELECT user_id, version FROM carts").await?;
     let version = |customer: &str| {
         carts

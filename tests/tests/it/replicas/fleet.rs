@@ -1,25 +1,25 @@
-//! A shop in many processes on the same engines, each of which can be stopped or killed and comes back at its place.
+//! A shop in many processes on the same engines. A test can stop, kill and restart each of them.
 
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
 };
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use http::StatusCode;
-use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
 use system_tests::{
     home::{Home, Profile},
     process::{GRPC_HOST, ShopProcess, customer},
+    shopping::stock_up,
     shops::until,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_shop");
-/// As many processes at once as one PostgreSQL has connections for.
-static ALONE: Mutex<()> = Mutex::const_new(());
+use crate::BINARY;
+
+/// Allows one fleet at a time: two would exceed the connections of one PostgreSQL.
+static EXCLUSIVE: Mutex<()> = Mutex::const_new(());
 const SERVICES: [&str; 8] = [
     "product",
     "cart",
@@ -30,10 +30,8 @@ const SERVICES: [&str; 8] = [
     "notification",
     "gateway",
 ];
-/// More of each product than anybody can buy.
-const PLENTY: i64 = 1_000_000;
 
-/// A process: its place stays when it ends.
+/// A process, running or not.
 pub(super) struct Replica {
     pub(super) name: String,
     services: Vec<&'static str>,
@@ -43,10 +41,10 @@ pub(super) struct Replica {
 pub(super) struct Fleet {
     pub(super) home: Home,
     pub(super) replicas: Vec<Replica>,
-    /// By the process's name and the service's.
+    /// By process and service.
     ports: BTreeMap<(String, &'static str), u16>,
     settings: Vec<(&'static str, &'static str)>,
-    _alone: MutexGuard<'static, ()>,
+    _exclusive: MutexGuard<'static, ()>,
 }
 
 impl Fleet {
@@ -62,7 +60,7 @@ impl Fleet {
         Self::of(SERVICES.into_iter().map(of).collect(), settings).await
     }
 
-    /// Two of one service, and one with all the rest.
+    /// Two processes of one service, and one process of all others.
     pub(super) async fn with_two_of(service: &'static str) -> Result<Self> {
         let rest = SERVICES.into_iter().filter(|other| *other != service);
         let two = ["a", "b"].map(|letter| (format!("{service}-{letter}"), vec![service]));
@@ -71,7 +69,7 @@ impl Fleet {
     }
 
     async fn of(plan: Vec<(String, Vec<&'static str>)>, settings: &[(&'static str, &'static str)]) -> Result<Self> {
-        let alone = ALONE.lock().await;
+        let exclusive = EXCLUSIVE.lock().await;
         let places = plan.iter().flat_map(|(name, services)| {
             let name = name.clone();
             services.iter().map(move |service| (name.clone(), *service))
@@ -81,9 +79,9 @@ impl Fleet {
             ports: places.clone().zip(free_ports(places.count())?).collect(),
             replicas: Vec::new(),
             settings: settings.to_vec(),
-            _alone: alone,
+            _exclusive: exclusive,
         };
-        // Two at once: both find that there are no tables yet.
+        // Two start concurrently, so that both find no tables.
         for pair in plan.chunks(2) {
             let opened = pair.iter().map(|(name, services)| fleet.start(name, services));
             let opened = try_join_all(opened).await?;
@@ -95,12 +93,12 @@ impl Fleet {
                 });
             }
         }
-        fleet.stock_up().await?;
+        stock_up(fleet.addresses("inventory")[0]).await?;
         Ok(fleet)
     }
 
     async fn start(&self, name: &str, services: &[&str]) -> Result<ShopProcess> {
-        let mut serve = self.home.command(Path::new(BINARY));
+        let mut serve = self.home.command(BINARY);
         serve.arg("serve").args(services).env("INSTANCE", name);
         serve.envs(self.settings.iter().copied());
         for service in services {
@@ -116,14 +114,14 @@ impl Fleet {
         }
         let process = ShopProcess::open(serve).await.with_context(|| name.to_owned())?;
         until("it is ready", async || {
-            Ok((process.health().await?.status == StatusCode::OK).then_some(()))
+            Ok(process.health().await?.status == StatusCode::OK)
         })
         .await
         .with_context(|| name.to_owned())?;
         Ok(process)
     }
 
-    /// Where the replicas of a service listen, running or not.
+    /// The addresses of the replicas of a service, running or not.
     pub(super) fn addresses(&self, service: &str) -> Vec<SocketAddr> {
         let of = self.ports.iter().filter(|((_, other), _)| *other == service);
         let host = if service == "gateway" {
@@ -134,31 +132,17 @@ impl Fleet {
         of.map(|(_, port)| SocketAddr::from((host, *port))).collect()
     }
 
-    async fn stock_up(&self) -> Result<()> {
-        let address = self.addresses("inventory")[0];
-        let mut inventory = InventoryServiceClient::connect(format!("http://{address}")).await?;
-        for product_id in 2..=5 {
-            let delivery = AddStockRequest {
-                product_id,
-                quantity: PLENTY,
-                idempotency_key: format!("plenty of {product_id}"),
-            };
-            inventory.add_stock(delivery).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells a process to stop, and waits for its end; returns what it had said on standard error.
+    /// Stops a process gracefully; returns its standard error.
     pub(super) async fn stop(&mut self, index: usize) -> Result<String> {
         let replica = &mut self.replicas[index];
         let process = replica.process.take().context("it does not run")?;
-        let (status, said) = process.stop().await?;
-        ensure!(status.success(), "{} ended with {status}: {said}", replica.name);
-        // What it complained about belongs to the picture when something fails.
-        for line in said.lines() {
+        let (status, stderr) = process.stop().await?;
+        ensure!(status.success(), "{} ended with {status}: {stderr}", replica.name);
+        // The log explains a failure of the test.
+        for line in stderr.lines() {
             println!("    {}: {line}", replica.name);
         }
-        Ok(said)
+        Ok(stderr)
     }
 
     pub(super) async fn kill(&mut self, index: usize) -> Result<()> {
@@ -166,28 +150,26 @@ impl Fleet {
         process.kill().await
     }
 
-    /// The process at a place.
     pub(super) fn process(&self, index: usize) -> Result<&ShopProcess> {
         self.replicas[index].process.as_ref().context("it does not run")
     }
 
-    /// Starts it again at its place.
     pub(super) async fn start_again(&mut self, index: usize) -> Result<()> {
         let (name, services) = (self.replicas[index].name.clone(), self.replicas[index].services.clone());
         self.replicas[index].process = Some(self.start(&name, &services).await?);
         Ok(())
     }
 
-    /// Stops all, the last one first; returns what each had said on standard error.
+    /// Stops all processes, the last one first; returns the standard error of each.
     pub(super) async fn close(&mut self) -> Result<Vec<String>> {
-        let mut said = Vec::new();
+        let mut stderr = Vec::new();
         for index in (0..self.replicas.len()).rev() {
-            said.push(self.stop(index).await?);
+            stderr.push(self.stop(index).await?);
         }
-        Ok(said)
+        Ok(stderr)
     }
 
-    /// The process of this name.
+    /// The index of the process with this name.
     pub(super) fn index(&self, name: &str) -> Result<usize> {
         let found = self.replicas.iter().position(|replica| replica.name == name);
         found.with_context(|| format!("there is no {name}"))
@@ -199,11 +181,11 @@ impl Fleet {
     }
 }
 
-/// Ports that a process can take again after a restart: from below those that systems give to connections that they make.
+/// Ports that a process can bind again after a restart: below the ephemeral range of the system.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     let mut held = Vec::new();
     for _ in 0..10 * count {
-        // Held until all are found, so that they differ.
+        // All listeners stay open until the end, so that the ports differ.
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(20_000..32_000))) {
             held.push(listener);
         }

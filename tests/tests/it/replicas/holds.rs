@@ -1,24 +1,27 @@
-//! Holds on carts while one of the cart's processes does not answer.
+//! Holds on carts while one process of the cart does not answer.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cartwright::http::{Customer, Reply, send};
+use cartwright::http::{Customer, HttpResponse, send};
 use futures::future::try_join_all;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
-use system_tests::{books, shops::until};
+use system_tests::{
+    books,
+    shops::{until, wait_for},
+};
 use tokio::time::Instant;
 
 use super::{engines, fleet::Fleet};
 
 const CUSTOMERS: usize = 16;
-/// How long the process does nothing. Whatever it was asked to do is asked of the other one meanwhile.
+/// How long the process is suspended. Its calls are retried at the other process meanwhile.
 const STALL: Duration = Duration::from_mins(1);
 
-/// Asks until there is an answer: every other call goes to a process that says nothing.
-async fn answered(what: &str, mut ask: impl AsyncFnMut() -> Result<Reply>) -> Result<Value> {
-    until(what, async || {
+/// Retries until the request succeeds: every other call goes to the suspended process.
+async fn answered(what: &str, mut ask: impl AsyncFnMut() -> Result<HttpResponse>) -> Result<Value> {
+    wait_for(what, async || {
         let reply = ask().await?;
         ensure!(!reply.status.is_client_error(), "{what}: {reply:?}");
         let has_ended = matches!(reply.status, StatusCode::OK | StatusCode::CREATED);
@@ -27,7 +30,7 @@ async fn answered(what: &str, mut ask: impl AsyncFnMut() -> Result<Reply>) -> Re
     .await
 }
 
-/// Adds pieces, under this key once, whatever becomes of the answers.
+/// Adds pieces once under this idempotency key, whatever happens to the answers.
 async fn add(customer: &Customer, quantity: i64, key: &'static str) -> Result<()> {
     let item = json!({"product_id": 2, "quantity": quantity});
     let added = answered("the pieces are in the cart", async || {
@@ -64,15 +67,15 @@ async fn a_hold_delayed_in_a_paused_process_takes_no_items_added_later() -> Resu
         })
         .await
     });
-    // Somewhere in the middle of them.
+    // Suspends the process during the purchases.
     let stop = async {
         let first = "SELECT 1 FROM checkouts LIMIT 1";
         until("a purchase has begun", async || {
             let found: Vec<(i64,)> = fleet.home.rows("checkout", first).await?;
-            Ok((!found.is_empty()).then_some(()))
+            Ok(!found.is_empty())
         })
         .await?;
-        fleet.process(stopped)?.freeze().await
+        fleet.process(stopped)?.pause().await
     };
     let (purchases, stop) = futures::future::join(try_join_all(purchases), stop).await;
     stop?;
@@ -81,14 +84,14 @@ async fn a_hold_delayed_in_a_paused_process_takes_no_items_added_later() -> Resu
     }
     try_join_all(customers.iter().map(|customer| add(customer, 1, "second"))).await?;
     tokio::time::sleep_until(began + STALL).await;
-    fleet.process(stopped)?.thaw().await?;
+    fleet.process(stopped)?.resume().await?;
     until("it is back", async || {
         let health = fleet.process(stopped)?.health().await?;
-        Ok((health.status == StatusCode::OK).then_some(()))
+        Ok(health.status == StatusCode::OK)
     })
     .await?;
 
-    books::settle(&fleet.home).await?;
+    books::wait_until_idle(&fleet.home).await?;
     for customer in &customers {
         let cart = cart(customer).await?;
         let pieces: Vec<_> = cart["items"].as_array().into_iter().flatten().collect();
@@ -102,7 +105,7 @@ async fn a_hold_delayed_in_a_paused_process_takes_no_items_added_later() -> Resu
     for purchase in try_join_all(bought).await? {
         ensure!(purchase["items"][0]["quantity"] == 4, "{purchase}");
     }
-    books::settle(&fleet.home).await?;
+    books::wait_until_idle(&fleet.home).await?;
     books::balance(&fleet.home).await?;
     fleet.close().await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Customers who shop without a pause, through both gateways as a load balancer would use them.
+//! Customers who shop without a pause, over both gateways like behind a load balancer.
 
 use std::{
     fmt,
@@ -11,50 +11,51 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use cartwright::http::Reply;
+use cartwright::http::HttpResponse;
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use http::{Method, StatusCode};
 use proto::cart::v1::{GetCartRequest, cart_service_client::CartServiceClient};
 use serde_json::{Value, json};
-use system_tests::{process::customer, shops::until};
+use system_tests::{
+    process::customer,
+    shops::{until, wait_for},
+};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
 const CLIENTS: u64 = 8;
-/// How long a few purchases may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const METHODS: [&str; 4] = ["pm_card_ok", "pm_card_ok", "pm_card_ok", "pm_card_declined"];
 
-/// What may go wrong for a customer.
+/// The failures that are not findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tolerance {
-    /// Nothing: whatever fails is a finding.
-    Nothing,
-    /// A process is gone all of a sudden: 503, 504, a lost connection. Whoever sees one goes away, or asks again with the key.
+pub(super) enum AllowedFailures {
+    None,
+    /// A killed process: 503, 504, a lost connection. The customer leaves, or retries with the key.
     Crashes,
 }
 
-/// A purchase that was asked for.
+/// A requested purchase.
 struct Purchase {
     customer: String,
     method: &'static str,
-    /// What the customer was told at the end of it.
+    /// The final response.
     answer: Option<Value>,
 }
 
 pub(super) struct Load {
     gateways: Vec<SocketAddr>,
     turn: AtomicUsize,
-    tolerance: Tolerance,
+    allowed: AllowedFailures,
     purchases: Mutex<Vec<Purchase>>,
     findings: Mutex<Vec<String>>,
     over: watch::Sender<bool>,
-    /// Purchases that have ended.
+    /// The number of ended purchases.
     ended: watch::Sender<u64>,
     requests: AtomicU64,
     resent: AtomicU64,
     failed: AtomicU64,
-    /// Carts that were seen only after a while as they are.
+    /// The number of reads that showed an old cart first.
     late: AtomicU64,
 }
 
@@ -73,27 +74,27 @@ impl fmt::Display for Load {
     }
 }
 
-/// Why a customer went away early.
-enum Departure {
-    /// As the tolerance has it.
+/// Why a customer stopped early.
+enum Aborted {
+    /// A failure that is allowed.
     Crash,
     Finding(anyhow::Error),
 }
 
-impl From<anyhow::Error> for Departure {
+impl From<anyhow::Error> for Aborted {
     fn from(error: anyhow::Error) -> Self {
         Self::Finding(error)
     }
 }
 
-type Visit<T> = Result<T, Departure>;
+type StepResult<T> = Result<T, Aborted>;
 
 impl Load {
-    pub(super) fn on(gateways: Vec<SocketAddr>, tolerance: Tolerance) -> Self {
+    pub(super) fn on(gateways: Vec<SocketAddr>, allowed: AllowedFailures) -> Self {
         Self {
             gateways,
             turn: AtomicUsize::new(0),
-            tolerance,
+            allowed,
             purchases: Mutex::default(),
             findings: Mutex::default(),
             over: watch::Sender::new(false),
@@ -113,7 +114,7 @@ impl Load {
                     return;
                 }
                 let name = format!("customer-{client}-{round}");
-                if let Err(Departure::Finding(finding)) = self.visit(&name, client + round).await {
+                if let Err(Aborted::Finding(finding)) = self.run_customer(&name, client + round).await {
                     self.findings.lock().unwrap().push(format!("{name}: {finding:#}"));
                 }
             }
@@ -121,17 +122,17 @@ impl Load {
         .await;
     }
 
-    /// Lets the customers finish what they are about.
+    /// Lets the customers finish their current round.
     pub(super) fn end(&self) {
         self.over.send_replace(true);
     }
 
-    /// Waits until so many more purchases have ended.
-    pub(super) async fn more(&self, count: u64) -> Result<()> {
+    /// Waits until `count` more purchases have ended.
+    pub(super) async fn wait_for_purchases(&self, count: u64) -> Result<()> {
         let mut ended = self.ended.subscribe();
         let enough = *ended.borrow() + count;
-        let waited = tokio::time::timeout(PATIENCE, ended.wait_for(|now| *now >= enough)).await;
-        waited.with_context(|| format!("no {count} purchases within {PATIENCE:?}"))??;
+        let waited = tokio::time::timeout(TIMEOUT, ended.wait_for(|now| *now >= enough)).await;
+        waited.with_context(|| format!("no {count} purchases within {TIMEOUT:?}"))??;
         Ok(())
     }
 
@@ -139,8 +140,8 @@ impl Load {
         self.findings.lock().unwrap().clone()
     }
 
-    /// Sends a request to the gateway whose turn it is, and to the other one if the connection fails.
-    async fn call(&self, name: &str, method: Method, path: &str, body: Option<&Value>) -> Visit<Reply> {
+    /// Sends a request to the next gateway in turn, and to the other one if the connection fails.
+    async fn call(&self, name: &str, method: Method, path: &str, body: Option<&Value>) -> StepResult<HttpResponse> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut last = anyhow::anyhow!("there is no gateway");
@@ -153,8 +154,8 @@ impl Load {
                         reply.status,
                         StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
                     );
-                    if crash && self.tolerance == Tolerance::Crashes {
-                        return Err(Departure::Crash);
+                    if crash && self.allowed == AllowedFailures::Crashes {
+                        return Err(Aborted::Crash);
                     }
                     return Err(anyhow::anyhow!("{method} {path}: {reply:?}").into());
                 }
@@ -162,22 +163,22 @@ impl Load {
                 Err(error) => {
                     self.resent.fetch_add(1, Ordering::Relaxed);
                     last = error.context(format!("{method} {path} by {gateway}"));
-                    // Whether it was carried out is not known, and there is no key in it: a second one may be one too many.
-                    if self.tolerance == Tolerance::Crashes && method == Method::POST && path.ends_with("/items") {
+                    // The request may have been executed and has no key: a retry could add the pieces twice.
+                    if self.allowed == AllowedFailures::Crashes && method == Method::POST && path.ends_with("/items") {
                         break;
                     }
                 }
             }
         }
         self.failed.fetch_add(1, Ordering::Relaxed);
-        match self.tolerance {
-            Tolerance::Nothing => Err(last.into()),
-            Tolerance::Crashes => Err(Departure::Crash),
+        match self.allowed {
+            AllowedFailures::None => Err(last.into()),
+            AllowedFailures::Crashes => Err(Aborted::Crash),
         }
     }
 
-    /// A customer who looks around, fills a cart, buys it, and reads the orders.
-    async fn visit(&self, name: &str, number: u64) -> Visit<()> {
+    /// A customer reads the catalogue, fills a cart, buys it, and reads the orders.
+    async fn run_customer(&self, name: &str, number: u64) -> StepResult<()> {
         let shown = self.call(name, Method::GET, "/api/v1/products", None).await?;
         is(&shown, StatusCode::OK)?;
         let product = 2 + number % 4;
@@ -192,7 +193,7 @@ impl Load {
             .call(name, Method::PUT, &item, Some(&json!({"quantity": 2})))
             .await?;
         holds(&set, StatusCode::OK, 2)?;
-        self.look_into_cart(name).await?;
+        self.check_cart(name).await?;
         let method = METHODS[usize::try_from(number).unwrap_or_default() % METHODS.len()];
         let place = self.begin(name, method);
         let answer = self.buy(name, method).await?;
@@ -209,15 +210,15 @@ impl Load {
         Ok(())
     }
 
-    /// The cart as it was made. One replica that does not reach the cache for a moment lets the others see it late, as the
-    /// service's README has it: such carts are counted, and none stays so.
-    async fn look_into_cart(&self, name: &str) -> Visit<()> {
+    /// Waits until the cart is current. While one replica does not reach the cache, the others may show an old cart (see
+    /// `cart/README.md`). Such reads are counted.
+    async fn check_cart(&self, name: &str) -> StepResult<()> {
         let mut looks = 0;
-        let seen = until("the cart is seen as it is", async || {
+        let seen = wait_for("the cart is seen as it is", async || {
             looks += 1;
             match self.call(name, Method::GET, "/api/v1/cart", None).await {
                 Ok(cart) => Ok(holds(&cart, StatusCode::OK, 2).ok().map(Ok)),
-                Err(departure) => Ok(Some(Err(departure))),
+                Err(aborted) => Ok(Some(Err(aborted))),
             }
         });
         let seen = seen.await?;
@@ -235,8 +236,8 @@ impl Load {
         purchases.len() - 1
     }
 
-    /// Asks once to buy what is in the cart; none while the purchase is under way.
-    async fn ask(&self, name: &str, method: &str) -> Visit<Option<Value>> {
+    /// Asks once to buy what is in the cart; `None` while the saga runs.
+    async fn ask(&self, name: &str, method: &str) -> StepResult<Option<Value>> {
         let body = json!({"idempotency_key": "the cart", "payment_method": method});
         let reply = self.call(name, Method::POST, "/api/v1/checkout", Some(&body)).await?;
         match reply.status {
@@ -246,13 +247,13 @@ impl Load {
         }
     }
 
-    /// Asks with the same key until the purchase has ended.
-    async fn buy(&self, name: &str, method: &str) -> Visit<Value> {
+    /// Retries with the same key until the purchase has ended.
+    async fn buy(&self, name: &str, method: &str) -> StepResult<Value> {
         let mut finding = None;
-        let answer = until("the purchase has ended", async || match self.ask(name, method).await {
+        let answer = wait_for("the purchase has ended", async || match self.ask(name, method).await {
             Ok(answer) => Ok(answer.map(Some)),
-            Err(Departure::Crash) => Ok(None),
-            Err(Departure::Finding(error)) => {
+            Err(Aborted::Crash) => Ok(None),
+            Err(Aborted::Finding(error)) => {
                 finding = Some(error);
                 Ok(Some(None))
             }
@@ -264,7 +265,7 @@ impl Load {
         }
     }
 
-    /// Compares what the customers were told with what is there now that the shop is at rest.
+    /// Compares the responses that the customers got with the idle shop.
     pub(super) async fn check(&self, carts: SocketAddr) -> Result<()> {
         let carts = CartServiceClient::connect(format!("http://{carts}")).await?;
         let purchases = std::mem::take(&mut *self.purchases.lock().unwrap());
@@ -281,15 +282,15 @@ impl Load {
         let read = async |path| match self.call(name, Method::GET, path, None).await {
             Ok(reply) if reply.status == StatusCode::OK => Ok(reply.json()),
             Ok(reply) => bail!("{path}: {reply:?}"),
-            Err(Departure::Finding(finding)) => Err(finding),
-            Err(Departure::Crash) => bail!("{path}: no answer"),
+            Err(Aborted::Finding(finding)) => Err(finding),
+            Err(Aborted::Crash) => bail!("{path}: no answer"),
         };
         let now = match self.ask(name, purchase.method).await {
             Ok(now) => now,
-            // Nothing is bought by the key: the first request never arrived, and what it would have bought is not there.
-            Err(Departure::Finding(_)) if purchase.answer.is_none() => None,
-            Err(Departure::Finding(finding)) => return Err(finding),
-            Err(Departure::Crash) => bail!("{name}: no answer"),
+            // The first request never arrived, and the cart of this key is empty.
+            Err(Aborted::Finding(_)) if purchase.answer.is_none() => None,
+            Err(Aborted::Finding(finding)) => return Err(finding),
+            Err(Aborted::Crash) => bail!("{name}: no answer"),
         };
         let Some(answer) = &purchase.answer else { return Ok(()) };
         ensure!(now.as_ref() == Some(answer), "{name}: was {answer}, is {now:?}");
@@ -316,19 +317,19 @@ impl Load {
             let cart = read("/api/v1/cart").await?;
             let items = cart["items"].as_array().into_iter().flatten();
             let quantities: Vec<_> = items.map(|item| item["quantity"].clone()).collect();
-            Ok((quantities == kept).then_some(()))
+            Ok(quantities == kept)
         });
         seen.await.with_context(|| name.clone())
     }
 }
 
-fn is(reply: &Reply, status: StatusCode) -> Result<()> {
+fn is(reply: &HttpResponse, status: StatusCode) -> Result<()> {
     ensure!(reply.status == status, "not {status}: {reply:?}");
     Ok(())
 }
 
-/// Whether the answer is a cart with so many pieces of one product.
-fn holds(reply: &Reply, status: StatusCode, quantity: i64) -> Result<()> {
+/// Checks that the reply is a cart with `quantity` pieces of one product.
+fn holds(reply: &HttpResponse, status: StatusCode, quantity: i64) -> Result<()> {
     is(reply, status)?;
     let cart = reply.json();
     let lines = cart["items"].as_array().map(Vec::len);
@@ -339,7 +340,7 @@ fn holds(reply: &Reply, status: StatusCode, quantity: i64) -> Result<()> {
     Ok(())
 }
 
-/// The end that this payment method leads to.
+/// Checks the outcome that this payment method leads to.
 fn expected(answer: Value, method: &str) -> Result<Value> {
     let good = match method {
         "pm_card_declined" => answer["status"] == "FAILED" && answer["failure"]["reason"] == "CARD_DECLINED",

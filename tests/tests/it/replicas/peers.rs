@@ -1,24 +1,22 @@
-//! What a gateway that is alone in its process says of the services that it calls.
-
-use std::path::Path;
+//! The readiness of a gateway whose services are other processes.
 
 use anyhow::Result;
 use http::StatusCode;
 use serde_json::json;
 use system_tests::process::{ShopProcess, command};
 
-use super::fleet::BINARY;
+use crate::BINARY;
 
-/// Nobody listens there.
+/// A port without a listener.
 const NOWHERE: &str = "127.0.0.1:1";
 
 #[tokio::test]
 async fn a_gateway_alone_reports_which_services_it_reaches() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut goods = command(Path::new(BINARY), &folder.path().join("goods"));
+    let mut goods = command(BINARY, &folder.path().join("goods"));
     goods.args(["serve", "product"]);
     let goods = ShopProcess::open(goods).await?;
-    let mut front = command(Path::new(BINARY), &folder.path().join("front"));
+    let mut front = command(BINARY, &folder.path().join("front"));
     front.args(["serve", "gateway"]);
     for service in ["CART", "CHECKOUT", "ORDERS"] {
         front.env(format!("{service}_SERVICE_ADDR"), NOWHERE);
@@ -28,8 +26,8 @@ async fn a_gateway_alone_reports_which_services_it_reaches() -> Result<()> {
 
     let some = front.health().await?;
     assert_eq!(some.status, StatusCode::OK, "it sells what it can: {some:?}");
-    let said = json!({"product": "up", "cart": "down", "checkout": "down", "orders": "down", "any-service": "up"});
-    assert_eq!(some.json(), json!({"status": "degraded", "dependencies": said}));
+    let stderr = json!({"product": "up", "cart": "down", "checkout": "down", "orders": "down", "any-service": "up"});
+    assert_eq!(some.json(), json!({"status": "degraded", "dependencies": stderr}));
 
     goods.kill().await?;
     let none = front.health().await?;

@@ -1,4 +1,4 @@
-//! What hostile callers do. They come from another address than the customers, and need no token.
+//! The attacks. Attackers have another address than the customers, and no token.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,9 +14,9 @@ use tokio::{
 };
 use tonic::transport::Endpoint;
 
-/// Where they come from.
+/// The attackers' address.
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// How long one waits before it tries again.
+/// How long an attacker waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Attack {
     SilentConnections,
     UnfinishedHeads,
     UnreadPages,
-    WindowOfNothing,
+    ZeroWindow,
     Searches,
 }
 
@@ -33,7 +33,7 @@ impl Attack {
         Self::SilentConnections,
         Self::UnfinishedHeads,
         Self::UnreadPages,
-        Self::WindowOfNothing,
+        Self::ZeroWindow,
         Self::Searches,
     ];
 
@@ -42,19 +42,19 @@ impl Attack {
             Self::SilentConnections => "220 silent gRPC connections",
             Self::UnfinishedHeads => "2,000 unfinished heads of 60 KB",
             Self::UnreadPages => "60 connections with unread pages",
-            Self::WindowOfNothing => "1,024 gRPC answers, window of 0",
+            Self::ZeroWindow => "1,024 gRPC answers, window of 0",
             Self::Searches => "40 searchers in 30,000 products",
         }
     }
 
-    /// Whether the shop has few files to open.
-    pub(super) const fn is_about_files(self) -> bool {
+    /// Whether the shop runs with a low limit of open files.
+    pub(super) const fn limits_open_files(self) -> bool {
         matches!(self, Self::SilentConnections)
     }
 
-    /// Whether there are many products.
-    pub(super) const fn wants_a_catalogue(self) -> bool {
-        matches!(self, Self::UnreadPages | Self::WindowOfNothing | Self::Searches)
+    /// Whether the catalogue has many products.
+    pub(super) const fn needs_catalogue(self) -> bool {
+        matches!(self, Self::UnreadPages | Self::ZeroWindow | Self::Searches)
     }
 
     const fn attackers(self) -> usize {
@@ -62,12 +62,12 @@ impl Attack {
             Self::SilentConnections => 220,
             Self::UnfinishedHeads => 2_000,
             Self::UnreadPages => 60,
-            Self::WindowOfNothing => 1,
+            Self::ZeroWindow => 1,
             Self::Searches => 40,
         }
     }
 
-    /// Sends them all; they go on until they are told to end.
+    /// Starts all attackers; they run until [`Attackers::end`].
     pub(super) fn begin(self, shop: &ShopProcess) -> Attackers {
         let tasks = Tasks::new();
         let (gateway, products) = (shop.gateway, shop.addresses["product"]);
@@ -76,8 +76,8 @@ impl Attack {
             tasks.spawn(async move {
                 let attack = async {
                     loop {
-                        // Whoever is thrown out comes again.
-                        let _ = self.go_on(gateway, products).await;
+                        // An attacker whose connection is closed connects again.
+                        let _ = self.attack_once(gateway, products).await;
                         tokio::time::sleep(PAUSE).await;
                     }
                 };
@@ -90,7 +90,7 @@ impl Attack {
         Attackers(tasks)
     }
 
-    async fn go_on(self, gateway: Option<SocketAddr>, products: SocketAddr) -> anyhow::Result<()> {
+    async fn attack_once(self, gateway: Option<SocketAddr>, products: SocketAddr) -> anyhow::Result<()> {
         let gateway = gateway.unwrap_or(products);
         match self {
             Self::SilentConnections => until_closed(connect(products).await?).await,
@@ -110,7 +110,7 @@ impl Attack {
                     connection.write_all(page.as_bytes()).await?;
                 }
             }
-            Self::WindowOfNothing => answers_without_room(products).await,
+            Self::ZeroWindow => request_with_zero_window(products).await,
             Self::Searches => {
                 let mut connection = connect(gateway).await?;
                 let search = "GET /api/v1/products?q=zzzz HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
@@ -122,7 +122,7 @@ impl Attack {
     }
 }
 
-/// Those who are at it.
+/// The running attackers.
 pub(super) struct Attackers(Tasks);
 
 impl Attackers {
@@ -133,20 +133,20 @@ impl Attackers {
 
 async fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    // So that the kernel takes little of what is not read.
+    // A small buffer, so that the kernel takes few bytes that the attacker does not read.
     socket.set_recv_buffer_size(4096)?;
     socket.bind((FROM, 0).into())?;
     Ok(socket.connect(to).await?)
 }
 
-/// Sends nothing, and waits until it is closed.
+/// Sends nothing, and waits until the shop closes the connection.
 async fn until_closed(mut connection: TcpStream) -> anyhow::Result<()> {
     while connection.read(&mut [0; 1024]).await? > 0 {}
     Ok(())
 }
 
-/// Asks for large pages on one connection, and leaves no room for any answer.
-async fn answers_without_room(products: SocketAddr) -> anyhow::Result<()> {
+/// Asks for large pages on one connection with a flow-control window of 0.
+async fn request_with_zero_window(products: SocketAddr) -> anyhow::Result<()> {
     let channel = Endpoint::from_shared(format!("http://{products}"))?
         .local_address(Some(FROM))
         .initial_stream_window_size(0)

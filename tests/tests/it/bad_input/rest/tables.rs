@@ -1,9 +1,9 @@
-//! What each route refuses, and why.
+//! The requests that each route refuses, with the reasons.
 
 use bytes::Bytes;
 use http::Method;
 
-use super::{super::NOBODYS, Bad};
+use super::{super::NOBODYS, BadRequest};
 
 const ITEMS: &str = "/api/v1/cart/items";
 const MOUSE: &str = "/api/v1/cart/items/2";
@@ -11,15 +11,15 @@ const CHECKOUT: &str = "/api/v1/checkout";
 const KEY: &str = "idempotency-key";
 const ONE: &str = r#"{"quantity":1}"#;
 
-fn post(path: &str, body: impl Into<Bytes>, reason: &'static str) -> Bad {
-    Bad::new(Method::POST, path, 400, reason).body(body)
+fn post(path: &str, body: impl Into<Bytes>, reason: &'static str) -> BadRequest {
+    BadRequest::new(Method::POST, path, 400, reason).body(body)
 }
 
-fn put(path: impl Into<String>, body: impl Into<Bytes>, reason: &'static str) -> Bad {
-    Bad::new(Method::PUT, path, 400, reason).body(body)
+fn put(path: impl Into<String>, body: impl Into<Bytes>, reason: &'static str) -> BadRequest {
+    BadRequest::new(Method::PUT, path, 400, reason).body(body)
 }
 
-fn pages(path: &str) -> impl Iterator<Item = Bad> {
+fn pages(path: &str) -> impl Iterator<Item = BadRequest> {
     let sizes = "0 -1 101 abc 1.5 99999999999999999999 %ff 1&page_size=2"
         .split(' ')
         .chain([""]);
@@ -29,31 +29,43 @@ fn pages(path: &str) -> impl Iterator<Item = Bad> {
         .map(str::to_owned);
     sizes
         .chain(others)
-        .map(move |query| Bad::get(format!("{path}?{query}"), 400, "INVALID_ARGUMENT"))
+        .map(move |query| BadRequest::get(format!("{path}?{query}"), 400, "INVALID_ARGUMENT"))
 }
 
-pub(super) fn products() -> Vec<Bad> {
+pub(super) fn products() -> Vec<BadRequest> {
     let mut all: Vec<_> = pages("/api/v1/products").collect();
     for query in ["%ff", "%00", &"x".repeat(101)] {
-        all.push(Bad::get(format!("/api/v1/products?q={query}"), 400, "INVALID_ARGUMENT"));
+        all.push(BadRequest::get(
+            format!("/api/v1/products?q={query}"),
+            400,
+            "INVALID_ARGUMENT",
+        ));
     }
     for id in "0 -1 abc 1.0 9007199254740992 9223372036854775808 %ff %2e 1%00".split(' ') {
-        all.push(Bad::get(format!("/api/v1/products/{id}"), 400, "INVALID_PRODUCT_ID"));
+        all.push(BadRequest::get(
+            format!("/api/v1/products/{id}"),
+            400,
+            "INVALID_PRODUCT_ID",
+        ));
     }
     for id in ["424242", "9007199254740991"] {
-        all.push(Bad::get(format!("/api/v1/products/{id}"), 404, "PRODUCT_NOT_FOUND"));
+        all.push(BadRequest::get(
+            format!("/api/v1/products/{id}"),
+            404,
+            "PRODUCT_NOT_FOUND",
+        ));
     }
     for path in "/api/v1/products /api/v1/products/1 /api/v1/orders /health /health/ready /api/v1/cart".split(' ') {
-        all.push(Bad::new(Method::POST, path, 405, "METHOD_NOT_ALLOWED"));
+        all.push(BadRequest::new(Method::POST, path, 405, "METHOD_NOT_ALLOWED"));
     }
     for path in "/ /api/v2/products /api/v1/products/1/reviews /%ff /api/v1/cart/items/1/2".split(' ') {
-        all.push(Bad::get(path, 404, "ROUTE_NOT_FOUND"));
+        all.push(BadRequest::get(path, 404, "ROUTE_NOT_FOUND"));
     }
     all
 }
 
-/// Bodies that are no JSON object, whatever the route wants of one.
-fn malformed(method: &Method, path: &str) -> Vec<Bad> {
+/// Bodies that are not a JSON object, or come with invalid headers.
+fn malformed(method: &Method, path: &str) -> Vec<BadRequest> {
     let texts = "[] null 7 \"x\" { {}} \u{feff}{} {'a':1} {\"a\":NaN} \0"
         .split(' ')
         .chain([" "])
@@ -67,13 +79,13 @@ fn malformed(method: &Method, path: &str) -> Vec<Bad> {
         .chain(deep)
         .map(Bytes::from)
         .chain(not_utf8.map(Bytes::from_static));
-    let bad = |status, reason| Bad::new(method.clone(), path, status, reason);
+    let bad = |status, reason| BadRequest::new(method.clone(), path, status, reason);
     let mut all: Vec<_> = bodies.map(|body| bad(400, "INVALID_REQUEST").body(body)).collect();
     let large = format!("{{\"quantity\":1,\"x\":\"{}\"}}", "x".repeat(64 * 1024));
     all.push(bad(413, "PAYLOAD_TOO_LARGE").body(large));
     for kind in [&b"text/plain"[..], b"application/jsonx", b"\xff"] {
         let typed = bad(415, "UNSUPPORTED_MEDIA_TYPE").with("content-type", kind);
-        all.push(Bad {
+        all.push(BadRequest {
             body: "{}".into(),
             ..typed
         });
@@ -85,7 +97,7 @@ fn malformed(method: &Method, path: &str) -> Vec<Bad> {
     all
 }
 
-fn quantities(bad: impl Fn(&str, &'static str) -> Bad) -> Vec<Bad> {
+fn quantities(bad: impl Fn(&str, &'static str) -> BadRequest) -> Vec<BadRequest> {
     let outside = "0 -1 100 2147483648 9223372036854775808 -9223372036854775809 1000000000000000000000".split(' ');
     let wrong_type = r#""1" 1.0 1e1 true null [1] {}"#.split(' ');
     let outside = outside.map(|quantity| bad(quantity, "INVALID_QUANTITY"));
@@ -94,7 +106,7 @@ fn quantities(bad: impl Fn(&str, &'static str) -> Bad) -> Vec<Bad> {
         .collect()
 }
 
-pub(super) fn additions() -> Vec<Bad> {
+pub(super) fn additions() -> Vec<BadRequest> {
     let mut all = malformed(&Method::POST, ITEMS);
     all.extend(quantities(|q, reason| {
         post(ITEMS, format!(r#"{{"product_id":1,"quantity":{q}}}"#), reason)
@@ -124,27 +136,27 @@ pub(super) fn additions() -> Vec<Bad> {
         all.push(post(ITEMS, body, "INVALID_ARGUMENT").with(KEY, key));
     }
     let unknown = post(ITEMS, r#"{"product_id":424242,"quantity":1}"#, "PRODUCT_NOT_FOUND");
-    all.push(Bad { status: 404, ..unknown });
-    // There are three in the cart.
+    all.push(BadRequest { status: 404, ..unknown });
+    // The cart has three.
     all.push(post(ITEMS, r#"{"product_id":2,"quantity":97}"#, "INVALID_QUANTITY"));
-    all.push(Bad::get(ITEMS, 405, "METHOD_NOT_ALLOWED"));
+    all.push(BadRequest::get(ITEMS, 405, "METHOD_NOT_ALLOWED"));
     all
 }
 
-pub(super) fn changes() -> Vec<Bad> {
+pub(super) fn changes() -> Vec<BadRequest> {
     let mut all = malformed(&Method::PUT, MOUSE);
     all.extend(quantities(|q, reason| {
         put(MOUSE, format!(r#"{{"quantity":{q}}}"#), reason)
     }));
     all.push(put(MOUSE, r#"{"quantity":1,"product_id":2}"#, "INVALID_REQUEST"));
-    all.push(Bad {
+    all.push(BadRequest {
         status: 404,
         ..put(format!("{ITEMS}/5"), ONE, "ITEM_NOT_FOUND")
     });
     for id in "0 -1 abc 9223372036854775808 %ff".split(' ') {
         let path = || format!("{ITEMS}/{id}");
         all.push(put(path(), ONE, "INVALID_PRODUCT_ID"));
-        all.push(Bad::new(Method::DELETE, path(), 400, "INVALID_PRODUCT_ID"));
+        all.push(BadRequest::new(Method::DELETE, path(), 400, "INVALID_PRODUCT_ID"));
     }
     let tags = [
         r#""999""#,
@@ -156,7 +168,8 @@ pub(super) fn changes() -> Vec<Bad> {
         r#""99999999999999999999""#,
     ];
     for tag in tags.map(str::as_bytes).into_iter().chain([&b"\xff"[..]]) {
-        let stale = |method, path: &str| Bad::new(method, path, 412, "CART_VERSION_MISMATCH").with("if-match", tag);
+        let stale =
+            |method, path: &str| BadRequest::new(method, path, 412, "CART_VERSION_MISMATCH").with("if-match", tag);
         all.push(stale(Method::DELETE, "/api/v1/cart"));
         all.push(stale(Method::DELETE, MOUSE));
         all.push(stale(Method::PUT, MOUSE).body(ONE));
@@ -165,7 +178,7 @@ pub(super) fn changes() -> Vec<Bad> {
     all
 }
 
-pub(super) fn checkouts() -> Vec<Bad> {
+pub(super) fn checkouts() -> Vec<BadRequest> {
     let mut all = malformed(&Method::POST, CHECKOUT);
     for body in ["", "{}", r#"{"idempotency_key":""}"#, r#"{"idempotency_key":null}"#] {
         all.push(post(CHECKOUT, body, "MISSING_IDEMPOTENCY_KEY"));
@@ -202,7 +215,7 @@ pub(super) fn checkouts() -> Vec<Bad> {
         "INVALID_ARGUMENT",
     ));
     for tag in ["1", "W/\"1\""].map(str::as_bytes) {
-        let stale = Bad::new(Method::POST, CHECKOUT, 412, "CART_VERSION_MISMATCH").with("if-match", tag);
+        let stale = BadRequest::new(Method::POST, CHECKOUT, 412, "CART_VERSION_MISMATCH").with("if-match", tag);
         all.push(stale.body(r#"{"idempotency_key":"k"}"#));
     }
     for method in ["PM CARD", "pm-card", r"pm\u0000", &"m".repeat(65), "пм"] {
@@ -214,19 +227,19 @@ pub(super) fn checkouts() -> Vec<Bad> {
     }
     all.push(post(CHECKOUT, "{}", "INVALID_ARGUMENT").with(KEY, b"a").with(KEY, b"b"));
     let reused = r#"{"idempotency_key":"bought","payment_method":"pm_card_slow"}"#;
-    all.push(Bad {
+    all.push(BadRequest {
         status: 422,
         ..post(CHECKOUT, reused, "IDEMPOTENCY_KEY_REUSED")
     });
     for id in ["abc", "1", NOBODYS, "%00", "00000000000040008000000000000000"] {
-        all.push(Bad::get(format!("{CHECKOUT}/{id}"), 404, "CHECKOUT_NOT_FOUND"));
+        all.push(BadRequest::get(format!("{CHECKOUT}/{id}"), 404, "CHECKOUT_NOT_FOUND"));
     }
-    all.push(Bad::get(format!("{CHECKOUT}/%ff"), 400, "INVALID_ARGUMENT"));
-    all.push(Bad::get(CHECKOUT, 405, "METHOD_NOT_ALLOWED"));
+    all.push(BadRequest::get(format!("{CHECKOUT}/%ff"), 400, "INVALID_ARGUMENT"));
+    all.push(BadRequest::get(CHECKOUT, 405, "METHOD_NOT_ALLOWED"));
     all
 }
 
-pub(super) fn orders() -> Vec<Bad> {
+pub(super) fn orders() -> Vec<BadRequest> {
     let mut all: Vec<_> = pages("/api/v1/orders").collect();
     for id in [
         "abc",
@@ -236,10 +249,10 @@ pub(super) fn orders() -> Vec<Bad> {
         "00000000000040008000000000000000",
         &"0".repeat(5_000),
     ] {
-        all.push(Bad::get(format!("/api/v1/orders/{id}"), 400, "INVALID_ARGUMENT"));
+        all.push(BadRequest::get(format!("/api/v1/orders/{id}"), 400, "INVALID_ARGUMENT"));
     }
     let unknown = || format!("/api/v1/orders/{NOBODYS}");
-    all.push(Bad::get(unknown(), 404, "ORDER_NOT_FOUND"));
-    all.push(Bad::new(Method::DELETE, unknown(), 405, "METHOD_NOT_ALLOWED"));
+    all.push(BadRequest::get(unknown(), 404, "ORDER_NOT_FOUND"));
+    all.push(BadRequest::new(Method::DELETE, unknown(), 405, "METHOD_NOT_ALLOWED"));
     all
 }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::crash::{
-    people::People,
-    scenario::{Said, Scenario},
+    customers::Customers,
+    scenario::{Responses, Scenario},
 };
 
 #[derive(Debug)]
@@ -12,15 +12,15 @@ pub(super) struct Declined;
 
 #[async_trait(?Send)]
 impl Scenario for Declined {
-    async fn prepare(&self, people: &People<'_>) -> anyhow::Result<()> {
-        people.fill_alices_cart().await
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
+        customers.fill_alices_cart().await
     }
 
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()> {
-        people.alice_buys("pm_card_declined", self.times(), said).await
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
+        customers.alice_buys("pm_card_declined", self.times(), responses).await
     }
 
-    fn endings(&self) -> &[(&'static str, Option<&'static str>)] {
+    fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
         &[("alice", Some("CARD_DECLINED"))]
     }
 

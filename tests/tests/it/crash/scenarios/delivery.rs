@@ -1,11 +1,11 @@
-//! A new product, and the first pieces of it.
+//! A new product and its first delivery.
 
 use async_trait::async_trait;
 use system_tests::home::Home;
 
 use crate::crash::{
-    people::People,
-    scenario::{Answers, Fact, Said, Scenario},
+    customers::Customers,
+    scenario::{ExpectedRows, FirstResponses, Responses, Scenario},
 };
 
 const DELIVERED: i64 = 60;
@@ -15,29 +15,29 @@ pub(super) struct Delivery;
 
 #[async_trait(?Send)]
 impl Scenario for Delivery {
-    async fn prepare(&self, _people: &People<'_>) -> anyhow::Result<()> {
+    async fn prepare(&self, _customers: &Customers<'_>) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// As a process of an earlier version leaves what it writes.
+    /// Leaves the products as a process of an earlier version writes them.
     async fn while_closed(&self, home: &Home) -> anyhow::Result<()> {
         home.execute("product", "UPDATE products SET search_marked = NULL")
             .await
     }
 
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()> {
-        let made = people.offer(DELIVERED).await?;
-        said.push(("product", format!("{made:?}").into()));
-        let stocked = people.stock_up(DELIVERED, 10).await?;
-        said.push(("stock", format!("{stocked:?}").into()));
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
+        let made = customers.offer(DELIVERED).await?;
+        responses.push(("product", format!("{made:?}").into()));
+        let stocked = customers.stock_up(DELIVERED, 10).await?;
+        responses.push(("stock", format!("{stocked:?}").into()));
         Ok(())
     }
 
-    fn other_questions(&self) -> &[&'static str] {
+    fn other_requests(&self) -> &[&'static str] {
         &["product", "stock"]
     }
 
-    fn facts(&self, _answers: &Answers<'_>) -> Vec<Fact> {
+    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         let stock = format!("SELECT on_hand FROM stock WHERE product_id = {DELIVERED}");
         let received = format!("SELECT count(*) FROM ledger WHERE product_id = {DELIVERED}");
         let products = "SELECT id FROM products ORDER BY id".to_owned();

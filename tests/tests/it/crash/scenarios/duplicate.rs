@@ -1,10 +1,10 @@
-//! Alice asks twice at once for one purchase.
+//! Alice sends one checkout twice concurrently.
 
 use async_trait::async_trait;
 
 use crate::crash::{
-    people::People,
-    scenario::{Said, Scenario},
+    customers::Customers,
+    scenario::{Responses, Scenario},
 };
 
 #[derive(Debug)]
@@ -12,15 +12,15 @@ pub(super) struct Duplicate;
 
 #[async_trait(?Send)]
 impl Scenario for Duplicate {
-    async fn prepare(&self, people: &People<'_>) -> anyhow::Result<()> {
-        people.fill_alices_cart().await
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
+        customers.fill_alices_cart().await
     }
 
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()> {
-        people.alice_buys("pm_card_ok", self.times(), said).await
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
+        customers.alice_buys("pm_card_ok", self.times(), responses).await
     }
 
-    fn endings(&self) -> &[(&'static str, Option<&'static str>)] {
+    fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
         &[("alice", None)]
     }
 

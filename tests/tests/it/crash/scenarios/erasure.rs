@@ -1,15 +1,17 @@
-//! Alice, who has bought and was declined, is erased.
-
-use std::path::Path;
+//! Alice, who has a completed and a failed purchase, is erased.
 
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use serde_json::json;
-use system_tests::books;
+use system_tests::{
+    books,
+    shopping::{add, check_out},
+};
 
+use crate::BINARY;
 use crate::crash::{
-    people::{People, buy_with, fill_cart},
-    scenario::{Answers, BINARY, Fact, Said, Scenario},
+    customers::Customers,
+    scenario::{ExpectedRows, FirstResponses, Responses, Scenario},
 };
 
 #[derive(Debug)]
@@ -17,33 +19,33 @@ pub(super) struct Erasure;
 
 #[async_trait(?Send)]
 impl Scenario for Erasure {
-    async fn prepare(&self, people: &People<'_>) -> anyhow::Result<()> {
-        people.has_bought(&people.alice, 1).await?;
-        fill_cart(&people.alice, 2, 1).await?;
-        let declined = buy_with(&people.alice, "another key", "pm_card_declined").await?;
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
+        customers.buy_laptops(&customers.alice, 1).await?;
+        add(&customers.alice, 2, 1).await?;
+        let declined = check_out(&customers.alice, "another key", "pm_card_declined").await?;
         let declined = declined.context("no answer in time")?;
         ensure!(declined["status"] == "FAILED", "{declined}");
-        books::settle(people.home).await
+        books::wait_until_idle(customers.home).await
     }
 
-    /// By the command beside the shop.
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()> {
-        let mut command = people.home.command(Path::new(BINARY));
+    /// Runs the command `erase` beside the shop.
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
+        let mut command = customers.home.command(BINARY);
         command.args(["erase", "--user", "alice", "--yes"]);
-        for (service, address) in &people.addresses {
+        for (service, address) in &customers.addresses {
             command.env(format!("{}_SERVICE_ADDR", service.to_uppercase()), address.to_string());
         }
         let erased = command.output().await?;
         ensure!(erased.status.success(), "{erased:?}");
-        said.push(("erasure", json!("done")));
+        responses.push(("erasure", json!("done")));
         Ok(())
     }
 
-    fn other_questions(&self) -> &[&'static str] {
+    fn other_requests(&self) -> &[&'static str] {
         &["erasure"]
     }
 
-    fn facts(&self, _answers: &Answers<'_>) -> Vec<Fact> {
+    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         let of_alice = |table| format!("SELECT count(*) FROM {table} WHERE user_id = 'alice'");
         let nobodys = "SELECT count(*) FROM checkouts WHERE user_id = 'erased:' || id".to_owned();
         vec![

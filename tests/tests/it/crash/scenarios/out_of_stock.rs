@@ -1,10 +1,10 @@
-//! Alice wants more than bob, who has bought 99 of a hundred, has left.
+//! Alice wants two laptops of which bob has bought all but one.
 
 use async_trait::async_trait;
 
 use crate::crash::{
-    people::People,
-    scenario::{Said, Scenario},
+    customers::Customers,
+    scenario::{Responses, Scenario},
 };
 
 #[derive(Debug)]
@@ -12,16 +12,16 @@ pub(super) struct OutOfStock;
 
 #[async_trait(?Send)]
 impl Scenario for OutOfStock {
-    async fn prepare(&self, people: &People<'_>) -> anyhow::Result<()> {
-        people.has_bought(&people.bob, 99).await?;
-        people.fill_alices_cart().await
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
+        customers.buy_laptops(&customers.bob, 99).await?;
+        customers.fill_alices_cart().await
     }
 
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()> {
-        people.alice_buys("pm_card_ok", self.times(), said).await
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
+        customers.alice_buys("pm_card_ok", self.times(), responses).await
     }
 
-    fn endings(&self) -> &[(&'static str, Option<&'static str>)] {
+    fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
         &[("alice", Some("OUT_OF_STOCK"))]
     }
 

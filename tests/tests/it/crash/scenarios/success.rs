@@ -1,10 +1,10 @@
-//! Alice buys, and all goes well.
+//! Alice buys without faults.
 
 use async_trait::async_trait;
 
 use crate::crash::{
-    people::People,
-    scenario::{Said, Scenario},
+    customers::Customers,
+    scenario::{Responses, Scenario},
 };
 
 #[derive(Debug)]
@@ -12,20 +12,20 @@ pub(super) struct Success;
 
 #[async_trait(?Send)]
 impl Scenario for Success {
-    async fn prepare(&self, people: &People<'_>) -> anyhow::Result<()> {
-        people.fill_alices_cart().await
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
+        customers.fill_alices_cart().await
     }
 
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()> {
-        people.alice_buys("pm_card_ok", self.times(), said).await
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
+        customers.alice_buys("pm_card_ok", self.times(), responses).await
     }
 
-    fn endings(&self) -> &[(&'static str, Option<&'static str>)] {
+    fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
         &[("alice", None)]
     }
 
-    /// When its shop opens there is nothing to do; this scenario stands for all others of which that is true.
-    fn opens_with_work(&self) -> bool {
+    /// The shop has no work at its start. This scenario covers the start for all others without work.
+    fn works_at_start(&self) -> bool {
         true
     }
 }

@@ -1,5 +1,4 @@
-//! A customer who shops while they are erased: a cart service in front of the real one, which lets them buy before each erasure
-//! of their cart.
+//! A proxy of the cart service: a customer buys something before each erasure of the cart.
 
 use std::{net::SocketAddr, ops::Range};
 
@@ -10,6 +9,7 @@ use proto::cart::v1::{
     cart_service_client::CartServiceClient,
     cart_service_server::{CartService, CartServiceServer},
 };
+use system_tests::shopping::{add, buy};
 use tokio::{
     net::TcpListener,
     sync::{Mutex, mpsc},
@@ -19,21 +19,18 @@ use tonic::{
     transport::{Channel, Server, server::TcpIncoming},
 };
 
-use super::{add, buy};
-
-pub(super) struct Shopper {
+pub(super) struct CartProxy {
     customer: Customer,
-    /// One for each purchase: once they are used up, nothing is bought any more.
+    /// The keys of the purchases; no more purchases without a key.
     keys: Mutex<Range<u32>>,
-    /// The service that the calls are for.
+    /// The real service.
     service: CartServiceClient<Channel>,
-    /// Why something could not be bought.
     failures: mpsc::Sender<anyhow::Error>,
 }
 
-impl Shopper {
-    /// Shops in front of this service for as long as something else, which is given the address in its place, goes on.
-    pub(super) async fn accompany<T>(
+impl CartProxy {
+    /// Runs the proxy of `service` while `other`, which gets the address of the proxy, runs.
+    pub(super) async fn run_during<T>(
         customer: Customer,
         keys: Range<u32>,
         service: SocketAddr,
@@ -42,13 +39,13 @@ impl Shopper {
         let door = TcpListener::bind("127.0.0.1:0").await?;
         let address = door.local_addr()?;
         let (failures, mut failed) = mpsc::channel(1);
-        let shopper = Self {
+        let cart_proxy = Self {
             customer,
             keys: Mutex::new(keys),
             service: CartServiceClient::connect(format!("http://{service}")).await?,
             failures,
         };
-        let server = Server::builder().add_service(CartServiceServer::new(shopper));
+        let server = Server::builder().add_service(CartServiceServer::new(cart_proxy));
         let serving = server.serve_with_incoming(TcpIncoming::from(door));
         tokio::select! {
             done = other(address) => done,
@@ -57,32 +54,31 @@ impl Shopper {
         }
     }
 
-    /// Buys something, unless the keys are used up.
-    async fn shop(&self) -> Result<()> {
+    /// Buys something, unless no key is left.
+    async fn buy_once(&self) -> Result<()> {
         let mut keys = self.keys.lock().await;
         let Some(key) = keys.next() else {
             return Ok(());
         };
-        add(&self.customer, 1).await?;
-        buy(&self.customer, &format!("meanwhile-{key}"), "pm_card_ok").await?;
-        Ok(())
+        add(&self.customer, 1, 2).await?;
+        buy(&self.customer, &format!("meanwhile-{key}")).await.map(drop)
     }
 }
 
-/// The answer to calls that an erasure does not make.
-fn not_made() -> Status {
+/// The response to methods that an erasure does not call.
+fn unused() -> Status {
     Status::unimplemented("no erasure calls this")
 }
 
 #[tonic::async_trait]
-impl CartService for Shopper {
+impl CartService for CartProxy {
     async fn erase_user(
         &self,
         request: Request<cart::EraseUserRequest>,
     ) -> Result<Response<cart::EraseUserResponse>, Status> {
-        if let Err(failure) = self.shop().await {
+        if let Err(failure) = self.buy_once().await {
             let said = Status::internal(failure.to_string());
-            // The first one is waited for, and ends everything.
+            // The first failure ends the test.
             let _ = self.failures.try_send(failure);
             return Err(said);
         }
@@ -90,39 +86,39 @@ impl CartService for Shopper {
     }
 
     async fn add_item(&self, _: Request<cart::AddItemRequest>) -> Result<Response<cart::AddItemResponse>, Status> {
-        Err(not_made())
+        Err(unused())
     }
 
     async fn get_cart(&self, _: Request<cart::GetCartRequest>) -> Result<Response<cart::GetCartResponse>, Status> {
-        Err(not_made())
+        Err(unused())
     }
 
     async fn update_quantity(
         &self,
         _: Request<cart::UpdateQuantityRequest>,
     ) -> Result<Response<cart::UpdateQuantityResponse>, Status> {
-        Err(not_made())
+        Err(unused())
     }
 
     async fn remove_item(
         &self,
         _: Request<cart::RemoveItemRequest>,
     ) -> Result<Response<cart::RemoveItemResponse>, Status> {
-        Err(not_made())
+        Err(unused())
     }
 
     async fn clear_cart(
         &self,
         _: Request<cart::ClearCartRequest>,
     ) -> Result<Response<cart::ClearCartResponse>, Status> {
-        Err(not_made())
+        Err(unused())
     }
 
     async fn hold(&self, _: Request<cart::HoldRequest>) -> Result<Response<cart::HoldResponse>, Status> {
-        Err(not_made())
+        Err(unused())
     }
 
     async fn give_back(&self, _: Request<cart::GiveBackRequest>) -> Result<Response<cart::GiveBackResponse>, Status> {
-        Err(not_made())
+        Err(unused())
     }
 }

@@ -1,6 +1,6 @@
-//! How engines are to be spoken to: what does not fit together is refused.
+//! The settings of connections to engines: contradictory ones are refused.
 
-use super::{assert_refused, run, said};
+use super::{assert_refused, run, stderr};
 
 #[tokio::test]
 async fn contradictory_connection_settings_are_refused_before_anything_is_opened() -> anyhow::Result<()> {
@@ -83,7 +83,7 @@ async fn contradictory_connection_settings_are_refused_before_anything_is_opened
     for (variables, named, word) in wrong {
         let output = run(&data, &["serve"], &variables).await?;
         assert_refused(&output, 64, &[&format!("cartwright: {named}: "), word]);
-        assert!(!said(&output).contains("s3cr3t"), "{}", said(&output));
+        assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
     }
     assert!(!data.exists(), "something was opened");
     Ok(())

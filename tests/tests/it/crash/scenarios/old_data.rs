@@ -1,58 +1,58 @@
-//! A purchase of long ago, whose event is not kept any longer, and a cart that was left for as long.
+//! An event older than the retention, and an abandoned cart of the same age.
 
 use async_trait::async_trait;
 use system_tests::home::{Home, Profile};
 
 use crate::crash::{
-    people::{People, buy, note},
-    scenario::{Answers, Fact, Said, Scenario},
+    customers::{Customers, buy, record},
+    scenario::{ExpectedRows, FirstResponses, Responses, Scenario},
 };
 
 #[derive(Debug)]
-pub(super) struct LongAgo;
+pub(super) struct OldData;
 
 #[async_trait(?Send)]
-impl Scenario for LongAgo {
-    async fn prepare(&self, people: &People<'_>) -> anyhow::Result<()> {
-        people.has_bought(&people.alice, 1).await
+impl Scenario for OldData {
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
+        customers.buy_laptops(&customers.alice, 1).await
     }
 
     async fn while_closed(&self, home: &Home) -> anyhow::Result<()> {
-        send_to_the_past(home).await?;
+        age_events(home).await?;
         if home.profile() == Profile::Embedded {
-            // As a version leaves it that signed no events.
+            // An earlier version signed no events, and so had no key.
             std::fs::remove_file(home.folder().join("events.key"))?;
-            // Where MongoDB keeps carts, it drops them by itself.
-            leave_an_old_cart(home).await?;
+            // MongoDB expires carts by itself.
+            insert_old_cart(home).await?;
         }
         Ok(())
     }
 
-    async fn play(&self, people: &People<'_>, said: &mut Said) -> anyhow::Result<()> {
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
         let gone = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM outbox)";
-        people.until("the old event is gone", "checkout", gone).await?;
+        customers.until("the old event is gone", "checkout", gone).await?;
         let gone = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM carts WHERE user_id = 'carol')";
-        people.until("the old cart is gone", "cart", gone).await?;
-        note(said, "alice", buy(&people.alice, "pm_card_ok").await)
+        customers.until("the old cart is gone", "cart", gone).await?;
+        record(responses, "alice", buy(&customers.alice, "pm_card_ok").await)
     }
 
-    fn endings(&self) -> &[(&'static str, Option<&'static str>)] {
+    fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
         &[("alice", None)]
     }
 
-    fn facts(&self, _answers: &Answers<'_>) -> Vec<Fact> {
+    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         let kept = "SELECT count(*) FROM outbox".to_owned();
         vec![("events that are kept", "checkout", kept, vec![0])]
     }
 
-    /// It drops what is old.
-    fn opens_with_work(&self) -> bool {
+    /// The start removes old events and carts.
+    fn works_at_start(&self) -> bool {
         true
     }
 }
 
-/// Makes events a day older than published ones are kept.
-async fn send_to_the_past(home: &Home) -> anyhow::Result<()> {
+/// Makes published events older than their retention.
+async fn age_events(home: &Home) -> anyhow::Result<()> {
     let eight_days = match home.profile() {
         Profile::Embedded => "8 * 24 * 3600 * 1000",
         Profile::Engines => "interval '8 days'",
@@ -61,8 +61,8 @@ async fn send_to_the_past(home: &Home) -> anyhow::Result<()> {
     home.execute("checkout", &sql).await
 }
 
-/// Somebody left a cart and did not come back.
-async fn leave_an_old_cart(home: &Home) -> anyhow::Result<()> {
+/// Inserts an abandoned cart.
+async fn insert_old_cart(home: &Home) -> anyhow::Result<()> {
     let document = r#"{"user":"carol","cart_id":"00000000-0000-0000-0000-000000000001","version":1,"lines":[],
         "updated_at":0,"last_hold":0,"applied_floor":null,"applied":[]}"#;
     let sql = format!(

@@ -1,4 +1,4 @@
-//! Events that share their keys, unlike those of purchases: the relay of a shop publishes them like any other.
+//! Events that share keys, unlike those of purchases. The relay of the shop publishes them like any others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,19 +8,19 @@ use system_tests::home::Home;
 const TOPIC: &str = "numbers";
 const KEYS: u32 = 6;
 
-/// Numbers that were put into the outbox behind the shop's back, one of each key in turn.
-pub(super) struct Numbers<'a> {
+/// Numbered events, inserted into the outbox past the shop.
+pub(super) struct NumberedEvents<'a> {
     home: &'a Home,
     count: u32,
 }
 
-impl<'a> Numbers<'a> {
+impl<'a> NumberedEvents<'a> {
     pub(super) async fn begin(home: &'a Home) -> Result<Self> {
         home.bus().await?.ensure_topic(TOPIC, 3).await?;
         Ok(Self { home, count: 0 })
     }
 
-    /// Lets each key have its next number.
+    /// Inserts the next number of each key.
     pub(super) async fn next(&mut self) -> Result<()> {
         let sql = format!(
             "INSERT INTO outbox (id, topic, key, headers, value, created_at)
@@ -32,7 +32,7 @@ impl<'a> Numbers<'a> {
         self.home.execute("checkout", &sql).await
     }
 
-    /// All have arrived, and of each key none before an earlier one, however often. Returns how many they are.
+    /// Checks that all events have arrived, those of each key in order apart from repetitions; returns their number.
     pub(super) async fn check(self) -> Result<usize> {
         let mut keys: BTreeMap<String, (Vec<u32>, BTreeSet<u32>)> = BTreeMap::new();
         let all = self.home.bus().await?.read_all(TOPIC).await?;
@@ -47,7 +47,7 @@ impl<'a> Numbers<'a> {
         for (key, (numbers, _)) in &keys {
             ensure!(numbers.iter().copied().eq(0..self.count), "{key}: {numbers:?}");
         }
-        // The books know nothing of them.
+        // The books would count these events.
         let sql = format!("DELETE FROM outbox WHERE topic = '{TOPIC}'");
         self.home.execute("checkout", &sql).await.context("the numbers stay")?;
         Ok(all.len())

@@ -1,29 +1,29 @@
-//! What customers are told while an engine that they need is away, and for how long they wait for it.
+//! The responses while an engine is unavailable, and how long they take.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cartwright::http::{Customer, Reply};
+use cartwright::http::{Customer, HttpResponse};
 use http::{Method, StatusCode};
 use serde_json::json;
-use system_tests::{engine_set::Action, shops::until};
+use system_tests::{engine_set::Action, shops::wait_for};
 use testing::Engine;
 use tokio::time::Instant;
 
-use super::{World, load::pause_of};
+use super::{Fixture, load::retry_after};
 
-/// The longest that the gateway gives any of these requests: a purchase has five seconds, and six to say so.
+/// The gateway's longest deadline for these requests: a checkout has 5 s, and 6 s more to answer.
 const DEADLINE: Duration = Duration::from_secs(11);
 
-/// An engine, what `/health/ready` calls it, and what needs it.
-struct Need {
+/// An engine, the suffix of its name in `/health/ready`, and the requests that need the engine.
+struct EngineCase {
     engine: Engine,
     probe: &'static str,
     requests: &'static [(&'static str, &'static str)],
 }
 
-const NEEDS: [Need; 2] = [
-    Need {
+const CASES: [EngineCase; 2] = [
+    EngineCase {
         engine: Engine::PostgreSql,
         probe: "-postgresql",
         requests: &[
@@ -36,7 +36,7 @@ const NEEDS: [Need; 2] = [
             ("GET", "/api/v1/orders/00000000-0000-0000-0000-000000000001"),
         ],
     },
-    Need {
+    EngineCase {
         engine: Engine::MongoDb,
         probe: "-mongodb",
         requests: &[
@@ -50,7 +50,7 @@ const NEEDS: [Need; 2] = [
     },
 ];
 
-async fn ask(customer: &Customer, (method, path): (&str, &str)) -> Result<(Reply, Duration)> {
+async fn ask(customer: &Customer, (method, path): (&str, &str)) -> Result<(HttpResponse, Duration)> {
     let body = match path.rsplit('/').next() {
         Some("items") => Some(json!({"product_id": 2, "quantity": 1})),
         Some("checkout") => Some(json!({"idempotency_key": "k"})),
@@ -62,11 +62,11 @@ async fn ask(customer: &Customer, (method, path): (&str, &str)) -> Result<(Reply
     Ok((reply, began.elapsed()))
 }
 
-impl Need {
-    /// Asks for everything at once, each as a customer of whom no copy is at hand; returns what was wrong.
-    async fn ask(&self, world: &World, state: &str) -> Result<Vec<String>> {
+impl EngineCase {
+    /// Sends all requests concurrently, each as a new customer, of whom no cache has a copy. Returns the wrong responses.
+    async fn ask(&self, fixture: &Fixture, state: &str) -> Result<Vec<String>> {
         let asked = self.requests.iter().zip(0..).map(|(request, number)| async move {
-            let customer = world.shop.customer(&format!("{state}-{:?}-{number}", self.engine))?;
+            let customer = fixture.shop.customer(&format!("{state}-{:?}-{number}", self.engine))?;
             anyhow::Ok((request, ask(&customer, *request).await?))
         });
         let mut wrong = Vec::new();
@@ -75,8 +75,8 @@ impl Need {
                 "{:?} {state}: {method} {path}: {} after {took:?}",
                 self.engine, reply.status
             );
-            let is_told = reply.status == StatusCode::SERVICE_UNAVAILABLE && pause_of(&reply).is_some();
-            if !is_told || took > DEADLINE {
+            let is_expected = reply.status == StatusCode::SERVICE_UNAVAILABLE && retry_after(&reply).is_some();
+            if !is_expected || took > DEADLINE {
                 wrong.push(format!(
                     "{:?} {state}: {method} {path} after {took:?}: {reply:?}",
                     self.engine
@@ -86,10 +86,10 @@ impl Need {
         Ok(wrong)
     }
 
-    /// Waits until readiness names this engine, and it alone; the process lives on.
-    async fn be_missed(&self, world: &World) -> Result<()> {
-        let seen = until("readiness names the engine", async || {
-            let (status, health) = world.health().await?;
+    /// Waits until readiness reports this engine alone as down; the process stays live.
+    async fn wait_until_reported_down(&self, fixture: &Fixture) -> Result<()> {
+        let seen = wait_for("readiness names the engine", async || {
+            let (status, health) = fixture.health().await?;
             let dependencies = health["dependencies"].as_object().context("no dependencies")?;
             let is_named = dependencies
                 .iter()
@@ -99,7 +99,7 @@ impl Need {
         .await?;
         let named = seen["dependencies"].as_object().into_iter().flatten();
         ensure!(named.into_iter().any(|(name, _)| name.ends_with(self.probe)), "{seen}");
-        let alive = world.shop.customer("anybody")?.get("/health/live").await?;
+        let alive = fixture.shop.customer("anybody")?.get("/health/live").await?;
         ensure!(alive.status == StatusCode::OK, "not alive: {alive:?}");
         Ok(())
     }
@@ -107,33 +107,33 @@ impl Need {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_need_an_unavailable_engine_get_503_with_retry_after() -> Result<()> {
-    let Some(world) = World::open().await? else {
+    let Some(fixture) = Fixture::open().await? else {
         return Ok(());
     };
     let mut wrong = Vec::new();
-    for need in NEEDS {
+    for case in CASES {
         for (state, leave, come_back) in [
             ("stopped", Action::Stop, Action::Start),
             ("hung", Action::Pause, Action::Resume),
         ] {
-            world.tell(need.engine, leave).await?;
-            wrong.extend(need.ask(&world, state).await?);
-            need.be_missed(&world)
+            fixture.control(case.engine, leave).await?;
+            wrong.extend(case.ask(&fixture, state).await?);
+            case.wait_until_reported_down(&fixture)
                 .await
-                .with_context(|| format!("{:?} {state}", need.engine))?;
-            world.tell(need.engine, come_back).await?;
-            world.be_ready().await?;
-            let customer = world.shop.customer(&format!("after-{:?}-{state}", need.engine))?;
+                .with_context(|| format!("{:?} {state}", case.engine))?;
+            fixture.control(case.engine, come_back).await?;
+            fixture.wait_until_ready().await?;
+            let customer = fixture.shop.customer(&format!("after-{:?}-{state}", case.engine))?;
             let (added, _) = ask(&customer, ("POST", "/api/v1/cart/items")).await?;
             let (bought, _) = ask(&customer, ("POST", "/api/v1/checkout")).await?;
             if added.status != StatusCode::CREATED || bought.json()["status"] != "COMPLETED" {
                 wrong.push(format!(
                     "{:?} is back after it was {state}: {added:?} {bought:?}",
-                    need.engine
+                    case.engine
                 ));
             }
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    world.settle_and_balance().await
+    fixture.wait_and_balance().await
 }

@@ -1,0 +1,66 @@
+//! What customers of a shop in another process do, and the stock that they buy.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use cartwright::http::Customer;
+use http::StatusCode;
+use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
+use serde_json::{Value, json};
+
+use crate::shops::until;
+
+/// Puts pieces of a product into the cart.
+pub async fn add(customer: &Customer, product: i64, quantity: i64) -> Result<()> {
+    let item = json!({"product_id": product, "quantity": quantity});
+    let reply = customer.post("/api/v1/cart/items", &item).await?;
+    ensure!(reply.status.is_success(), "{reply:?}");
+    Ok(())
+}
+
+/// Asks once to buy what is in the cart; `None` unless the purchase has ended.
+pub async fn check_out(customer: &Customer, key: &str, method: &str) -> Result<Option<Value>> {
+    let body = json!({"idempotency_key": key, "payment_method": method});
+    let reply = customer.post("/api/v1/checkout", &body).await?;
+    Ok((reply.status == StatusCode::CREATED).then(|| reply.json()))
+}
+
+/// Buys what is in the cart; returns the completed checkout.
+pub async fn buy(customer: &Customer, key: &str) -> Result<Value> {
+    let reply = customer
+        .post("/api/v1/checkout", &json!({"idempotency_key": key}))
+        .await?;
+    ensure!(reply.json()["status"] == "COMPLETED", "{reply:?}");
+    Ok(reply.json())
+}
+
+/// Buys one mouse; returns the completed checkout.
+pub async fn buy_mouse(customer: &Customer, key: &str) -> Result<Value> {
+    add(customer, 2, 1).await?;
+    buy(customer, key).await
+}
+
+/// Waits until the order of a checkout can be read; returns its path.
+pub async fn wait_for_order(customer: &Customer, checkout: &Value) -> Result<String> {
+    let order = checkout["order_id"].as_str().context("no order_id")?;
+    let path = format!("/api/v1/orders/{order}");
+    until("the order is there", async || {
+        Ok(customer.get(&path).await?.status == StatusCode::OK)
+    })
+    .await?;
+    Ok(path)
+}
+
+/// Receives more pieces of products 2 to 5 than any test buys.
+pub async fn stock_up(inventory: SocketAddr) -> Result<()> {
+    let mut inventory = InventoryServiceClient::connect(format!("http://{inventory}")).await?;
+    for product_id in 2..=5 {
+        let delivery = AddStockRequest {
+            product_id,
+            quantity: 1_000_000,
+            idempotency_key: format!("delivery of {product_id}"),
+        };
+        inventory.add_stock(delivery).await?;
+    }
+    Ok(())
+}
