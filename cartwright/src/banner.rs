@@ -1,4 +1,4 @@
-//! What `serve` says once it answers: where, on what, and how to buy something.
+//! The banner of `serve`: addresses, engines, who may connect, and commands of a purchase.
 
 use std::{
     fmt::{self, Write},
@@ -14,35 +14,37 @@ use crate::{
 };
 
 /// How long the printed token is valid.
-const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_hours(24);
+const TOKEN_TTL: std::time::Duration = std::time::Duration::from_hours(24);
 
-/// The text, ready to copy lines from.
 pub(crate) fn banner(config: &Config, shop: &Shop, clock: &Clock, ids: &Ids) -> anyhow::Result<String> {
     let mut text = String::new();
-    places(&mut text, config, shop)?;
-    doors(&mut text, config, shop)?;
+    write_addresses(&mut text, config, shop)?;
+    write_access(&mut text, config, shop)?;
     if let Some(gateway) = shop.address(ServiceName::Gateway) {
         let token = token(config, clock)?;
-        purchase(&mut text, &format!("http://{gateway}"), &token, &ids.next().to_string())?;
+        write_purchase(&mut text, &format!("http://{gateway}"), &token, &ids.next().to_string())?;
     }
     Ok(text)
 }
 
-/// A token of user 1, or how to get one. A token is for the eyes of who tries the shop out: what is written to a log or a file
-/// is kept and read by others, and a key that was set is that of a real shop.
+/// A token of user 1, only on a terminal and only for a generated key. Otherwise the command that makes a token: others
+/// may read logs and files, and a configured key belongs to a real shop.
 fn token(config: &Config, clock: &Clock) -> anyhow::Result<String> {
     if config.settings.tokens.jwt_secret.is_some() || !std::io::stdout().is_terminal() {
         return Ok("$(cartwright token --user 1)".to_owned());
     }
-    let (keys, parties) = (secret::of(&config.settings)?, config.settings.tokens.parties());
-    let token = gateway::token::sign_for(&parties, &keys.current, ("1", None), TOKEN_LIFE, clock.now())?;
+    let (keys, expected_claims) = (
+        secret::token_keys(&config.settings)?,
+        config.settings.tokens.expected_claims(),
+    );
+    let token = gateway::token::sign_for(&expected_claims, &keys.current, ("1", None), TOKEN_TTL, clock.now())?;
     Ok(token)
 }
 
-/// What is open to whom.
-fn doors(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
+/// Who may connect to which listener.
+fn write_access(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
     let listen = &config.settings.listen;
-    let whom = |host| {
+    let clients = |host| {
         if is_loopback(host) {
             "this machine only".to_owned()
         } else {
@@ -51,10 +53,10 @@ fn doors(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
     };
     writeln!(text, "\nOpen to:\n")?;
     if shop.address(ServiceName::Gateway).is_some() {
-        let whom = whom(listen.host);
+        let clients = clients(listen.host);
         writeln!(
             text,
-            "  {:<13} {whom}; customers have tokens; without encryption",
+            "  {:<13} {clients}; customers have tokens; without encryption",
             "gateway"
         )?;
     }
@@ -63,22 +65,22 @@ fn doors(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
         .iter()
         .any(|service| listen.ports.of(*service).is_some())
     {
-        let whom = whom(listen.grpc_host);
+        let clients = clients(listen.grpc_host);
         writeln!(
             text,
-            "  {:<13} {whom}, without credentials; without encryption",
+            "  {:<13} {clients}, without credentials; without encryption",
             "services"
         )?;
     }
-    let whom = whom(listen.admin_host);
+    let clients = clients(listen.admin_host);
     writeln!(
         text,
-        "  {:<13} {whom}, without credentials; without encryption",
+        "  {:<13} {clients}, without credentials; without encryption",
         "health"
     )
 }
 
-fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
+fn write_addresses(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
     writeln!(text, "Cartwright is open.\n")?;
     if let Some(address) = shop.address(ServiceName::Gateway) {
         writeln!(text, "  {:<13} http://{address}", "gateway")?;
@@ -117,13 +119,13 @@ fn places(text: &mut String, config: &Config, shop: &Shop) -> fmt::Result {
     writeln!(text, "  {:<13} {}", "data", folder.display())
 }
 
-/// What a service runs on, and where that is. No login shows.
+/// The engine of a service and its address, without a login.
 fn engine(config: &Config, service: ServiceName) -> String {
     let engines = &config.settings.engines;
     match service.definition().store {
         Store::Carts => {
             let store = match engines.mongo() {
-                Some(uri) => format!("MongoDB {}", place(uri)),
+                Some(uri) => format!("MongoDB {}", hosts(uri)),
                 None => "SQLite".to_owned(),
             };
             match engines.redis() {
@@ -139,13 +141,13 @@ fn engine(config: &Config, service: ServiceName) -> String {
 }
 
 /// The hosts of a URI.
-fn place(uri: &str) -> &str {
+fn hosts(uri: &str) -> &str {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let hosts = rest.split(['/', '?']).next().unwrap_or_default();
     hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts)
 }
 
-fn purchase(text: &mut String, base: &str, token: &str, key: &str) -> fmt::Result {
+fn write_purchase(text: &mut String, base: &str, token: &str, key: &str) -> fmt::Result {
     writeln!(text, "\nBuy something, as user 1:\n\nTOKEN={token}")?;
     writeln!(text, "curl -s {base}/api/v1/products")?;
     writeln!(

@@ -12,7 +12,7 @@ use crate::{
     ServiceName, WRONG_CONFIGURATION, fail,
     settings::{
         Settings, Sources,
-        redaction::{REDACTED, is_plain, shown},
+        redaction::{REDACTED, is_plain, redact},
     },
 };
 
@@ -30,39 +30,39 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start the shop, or only some of its services (this is what happens without a command).
+    /// Start the shop, or only some of its services (the default command).
     Serve {
-        /// The services to start; all of them when none is named.
+        /// The services to start; all if none is named.
         services: Vec<ServiceName>,
     },
     /// Start a shop on an empty temporary directory and go shopping in it.
     Demo,
     /// Print a signed token for development.
     Token {
-        /// Whom the token speaks for.
+        /// The user of the token.
         #[arg(long)]
         user: String,
         /// How long it is valid.
         #[arg(long, default_value = "24h")]
         expires_in: Span,
-        /// A role to put into it.
+        /// A role of the user.
         #[arg(long)]
         role: Option<String>,
     },
     /// Print the effective configuration and where each value comes from.
     Config,
-    /// Events that a consumer could not apply.
+    /// List, show or redrive events that a consumer could not apply.
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Remove all that a running shop keeps of a customer; amounts, stock and ledgers stay (docs/erasure.md).
+    /// Erase all personal data of a customer in a running shop; amounts, stock and ledgers stay (docs/erasure.md).
     Erase {
-        /// Who is to be erased.
+        /// The customer to erase.
         #[arg(long)]
         user: String,
-        /// Do it. Without this, it is only said whether anything is in the way.
+        /// Erase. Without this flag, the command only checks whether something prevents the erasure.
         #[arg(long)]
         yes: bool,
-        /// Also where events of this customer are parked; they go as well, if the bus lets single ones go.
+        /// Erase although events of this customer are parked. Drops these events, if the bus can delete them.
         #[arg(long)]
         drop_parked: bool,
     },
@@ -72,7 +72,7 @@ pub(crate) enum Command {
 pub(crate) enum DlqCommand {
     /// List parked events.
     List,
-    /// Show a parked event whole, with its reason.
+    /// Show a parked event with its reason.
     Show {
         /// The event's id, as `list` prints it.
         id: String,
@@ -88,13 +88,13 @@ pub(crate) enum DlqCommand {
     },
 }
 
-/// Reads the command line, the environment and the files with secrets. An error was already said; it is the code to exit with.
+/// Reads the command line, the environment and the secret files. Prints an error, and returns its exit code.
 pub(crate) fn parse() -> Result<(Command, (Settings, Sources)), ExitCode> {
-    // What is set shows in `config`, without what is secret; help would show it as it is.
+    // Help would print secrets of the environment; `config` redacts them.
     let mut definition = Cli::command().mut_args(|arg| arg.hide_env_values(true));
     let parsed = definition.try_get_matches_from_mut(std::env::args_os());
-    let matches = parsed.map_err(|error| refuse(&error))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| refuse(&error))?;
+    let matches = parsed.map_err(|error| print_error(&error))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| print_error(&error))?;
     let sources = Sources::read(&definition, &matches);
     let secrets = cli.settings.read_secrets();
     secrets.map_err(|error| fail(&error.to_string(), WRONG_CONFIGURATION))?;
@@ -104,8 +104,8 @@ pub(crate) fn parse() -> Result<(Command, (Settings, Sources)), ExitCode> {
     ))
 }
 
-/// A value that came from the environment is wrong configuration, in one line; everything else is wrong usage, clap's way.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints an invalid value of the environment in one line, as wrong configuration. Lets clap print wrong usage.
+fn print_error(error: &clap::Error) -> ExitCode {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
@@ -123,33 +123,34 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let value = context(ContextKind::InvalidValue).unwrap_or_default();
         let variable = variable.trim_end_matches('>');
         if !is_plain(value) {
-            // An address with a login in the wrong variable: what is said repeats nothing of it.
+            // The value may be an address with a login, in the wrong variable: it is not repeated.
             return fail(&format!("{variable}: the value is wrong"), WRONG_CONFIGURATION);
         }
         return fail(&format!("{variable}: '{value}' is wrong: {wants}"), WRONG_CONFIGURATION);
     }
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
-    let said = error.render().to_string();
-    let clean = without_logins(&said, std::env::args().skip(1));
-    if clean == said {
-        // Help on a closed pipe is nobody's loss.
+    let text = error.render().to_string();
+    let redacted = redact_arguments(&text, std::env::args().skip(1));
+    if redacted == text {
+        // Fails if the pipe is closed, and then nobody reads the help.
         let _ = error.print();
         return ExitCode::from(code);
     }
-    fail(clean.trim_start_matches("error: ").trim_end(), code)
+    fail(redacted.trim_start_matches("error: ").trim_end(), code)
 }
 
-/// What is said of arguments, without what may be a login in them.
-fn without_logins(said: &str, arguments: impl Iterator<Item = String>) -> String {
+/// The text without arguments that may contain a login.
+fn redact_arguments(text: &str, arguments: impl Iterator<Item = String>) -> String {
     let values = arguments.map(|argument| match argument.split_once('=') {
         Some((flag, value)) if flag.starts_with("--") => value.to_owned(),
         Some(_) | None => argument,
     });
-    let mut odd: Vec<_> = values.filter(|value| shown(value) != *value).collect();
-    // One may be a part of another.
-    odd.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    odd.into_iter()
-        .fold(said.to_owned(), |said, value| said.replace(&value, REDACTED))
+    let mut logins: Vec<_> = values.filter(|value| redact(value) != *value).collect();
+    // Longest first: one value may be a part of another.
+    logins.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    logins
+        .into_iter()
+        .fold(text.to_owned(), |text, value| text.replace(&value, REDACTED))
 }
 
 #[cfg(test)]
@@ -157,11 +158,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_an_argument_repeats_no_login() {
+    fn an_error_about_an_argument_repeats_no_login() {
         let arguments = ["serve", "--http-port=u:p@h", "postgres://u:p@h/d", "--user", "7"].map(str::to_owned);
-        let said = "invalid value 'u:p@h' for '--http-port', and 'postgres://u:p@h/d' for serve, and 7";
+        let text = "invalid value 'u:p@h' for '--http-port', and 'postgres://u:p@h/d' for serve, and 7";
         assert_eq!(
-            without_logins(said, arguments.into_iter()),
+            redact_arguments(text, arguments.into_iter()),
             "invalid value '(redacted)' for '--http-port', and '(redacted)' for serve, and 7"
         );
     }

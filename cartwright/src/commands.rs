@@ -1,4 +1,4 @@
-//! The commands.
+//! The commands, one per file.
 
 mod config;
 mod demo;
@@ -20,21 +20,20 @@ use crate::{
     shop::StartError,
 };
 
-/// Why a command did not do it.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// A setting is wrong; nothing was opened.
+pub(crate) enum CommandError {
+    /// A setting is wrong. Nothing was opened.
     Configuration(ConfigError),
     Failed(anyhow::Error),
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         Self::Configuration(error)
     }
 }
 
-impl From<StartError> for Failure {
+impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Configuration(error) => Self::Configuration(error),
@@ -43,19 +42,23 @@ impl From<StartError> for Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.into())
     }
 }
 
-pub(crate) async fn run(command: Command, (settings, sources): (Settings, Sources), log: &Log) -> Result<(), Failure> {
+pub(crate) async fn run(
+    command: Command,
+    (settings, sources): (Settings, Sources),
+    log: &Log,
+) -> Result<(), CommandError> {
     if matches!(command, Command::Serve { .. }) {
         let format = settings.log_format.unwrap_or_else(LogFormat::of_stderr);
         log.install(settings.log_level, format);
@@ -63,7 +66,7 @@ pub(crate) async fn run(command: Command, (settings, sources): (Settings, Source
     } else {
         sources
             .warnings()
-            .for_each(|warning| log.say(&format!("cartwright: {warning}")));
+            .for_each(|warning| log.write_line(&format!("cartwright: {warning}")));
     }
     match command {
         Command::Serve { services } => serve::run(&services, settings, log).await,
@@ -75,14 +78,14 @@ pub(crate) async fn run(command: Command, (settings, sources): (Settings, Source
             dlq::run(command, &settings).await
         }
         Command::Erase { user, yes, drop_parked } => {
-            let whom = erase::Whom { user, drop_parked };
-            erase::run(&whom, yes, &settings).await
+            let request = erase::ErasureRequest { user, drop_parked };
+            erase::run(&request, yes, &settings).await
         }
     }
 }
 
-/// Prints a line for the person or the program that started the command.
-fn say(line: &str) -> std::io::Result<()> {
+/// Prints a line to standard output.
+fn print_line(line: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()

@@ -1,4 +1,4 @@
-//! A small HTTP client, for the demonstration and the tests: JSON over one connection a call.
+//! A small HTTP client for `demo` and the tests: JSON, one connection per call.
 
 use std::net::SocketAddr;
 
@@ -10,23 +10,22 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// An answer, read whole.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct HttpResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Reply {
-    /// The body as JSON; null when it is none.
+impl HttpResponse {
+    /// The body as JSON; null if the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
 
-/// Sends a request whose head may carry anything, and reads the answer.
-pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<Reply> {
+/// Sends a request as it is, and reads the whole response.
+pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<HttpResponse> {
     let stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("{address} does not answer"))?;
@@ -35,7 +34,7 @@ pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Resul
     let exchange = async {
         let response = sender.send_request(request.map(Full::new)).await?;
         let (parts, body) = response.into_parts();
-        anyhow::Ok(Reply {
+        anyhow::Ok(HttpResponse {
             status: parts.status,
             headers: parts.headers,
             body: body.collect().await?.to_bytes(),
@@ -44,7 +43,7 @@ pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Resul
     tokio::pin!(exchange);
     tokio::select! {
         reply = &mut exchange => reply,
-        // The connection ends when the server has closed it: what it had sent is there to be read.
+        // The server closed the connection: what it sent before can still be read.
         _ = connection => exchange.await,
     }
 }
@@ -57,12 +56,11 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// Sends JSON, or nothing.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<HttpResponse> {
         send(self.gateway, self.request(method, path, body)?).await
     }
 
-    /// What [`Customer::call`] sends.
+    /// The request that [`Customer::call`] sends.
     pub fn request(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Bytes>> {
         let mut request = Request::builder()
             .method(method)
@@ -78,11 +76,11 @@ impl Customer {
         Ok(request.body(body.into())?)
     }
 
-    pub async fn get(&self, path: &str) -> anyhow::Result<Reply> {
+    pub async fn get(&self, path: &str) -> anyhow::Result<HttpResponse> {
         self.call(Method::GET, path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Reply> {
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<HttpResponse> {
         self.call(Method::POST, path, Some(body)).await
     }
 }

@@ -1,4 +1,4 @@
-//! The command line, and the one place where everything is put together.
+//! The command line, and the composition: which services run, on which stores, with which peers.
 
 mod banner;
 mod cli;
@@ -13,15 +13,17 @@ use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
 
 use runtime::telemetry::{Log, chain, panic_text, visible};
 
+use commands::CommandError;
+
 pub use services::ServiceName;
 pub use settings::Config;
-pub use shop::{Hooks, Shop, StartError};
+pub use shop::{Overrides, Shop, StartError};
 
-/// 64: the configuration is wrong (`EX_USAGE` of sysexits.h).
+/// `EX_USAGE` of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 64;
 
-/// How long the end of the process waits for what was said to be written.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long the end of the process waits until the log is written.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -34,23 +36,23 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&format!("cannot start: {error}"), 1),
     };
     let log = Log::to_stderr();
-    let patience = settings.0.shutdown_timeout.0;
+    let shutdown_timeout = settings.0.shutdown_timeout.0;
     let work = || runtime.block_on(commands::run(command, settings, &log));
-    let ended = std::panic::catch_unwind(AssertUnwindSafe(work));
-    log.flush(LAST_WORDS);
-    let code = match ended {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(work));
+    log.flush(FLUSH_TIMEOUT);
+    let code = match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(commands::Failure::Configuration(error))) => fail(&error.to_string(), WRONG_CONFIGURATION),
-        Ok(Err(commands::Failure::Failed(error))) => fail(&line_of(&error), 1),
+        Ok(Err(CommandError::Configuration(error))) => fail(&error.to_string(), WRONG_CONFIGURATION),
+        Ok(Err(CommandError::Failed(error))) => fail(&one_line(&error), 1),
         Err(panic) => fail(&format!("ends with a panic: {}", panic_text(panic.as_ref())), 1),
     };
-    // Clients of engines that are being closed are waited for, and nothing else is left.
-    runtime.shutdown_timeout(patience);
+    // Waits for the clients of engines to close; nothing else runs any more.
+    runtime.shutdown_timeout(shutdown_timeout);
     code
 }
 
 /// An error with its sources, in one line.
-fn line_of(error: &anyhow::Error) -> String {
+fn one_line(error: &anyhow::Error) -> String {
     chain(error.as_ref())
         .lines()
         .map(str::trim)
@@ -58,12 +60,12 @@ fn line_of(error: &anyhow::Error) -> String {
         .join(" ")
 }
 
-/// Tells the person who started the command why it ends. Standard error may be gone, or nobody may read it.
+/// Writes the reason to standard error without blocking: the pipe may be closed, or nobody may read it.
 fn fail(message: &str, code: u8) -> ExitCode {
     let log = Log::to_stderr();
-    // Others may have a part in it: a broker, a file, whoever named a letter.
-    log.say(&visible(&format!("cartwright: {message}")));
-    log.flush(LAST_WORDS);
+    // Escaped: parts of the message may come from a broker, a file or a dead letter.
+    log.write_line(&visible(&format!("cartwright: {message}")));
+    log.flush(FLUSH_TIMEOUT);
     ExitCode::from(code)
 }
 
@@ -74,14 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_source_of_an_error_is_said_once_in_one_line() {
+    fn an_error_is_one_line_and_names_each_source_once() {
         let inner = std::io::Error::other("no room\n on the disk");
         let outer = anyhow!("it cannot be opened: {inner}");
-        assert_eq!(line_of(&outer), "it cannot be opened: no room on the disk");
+        assert_eq!(one_line(&outer), "it cannot be opened: no room on the disk");
         let chained = Err::<(), _>(inner)
             .context("it cannot be opened")
             .context("the shop")
             .unwrap_err();
-        assert_eq!(line_of(&chained), "the shop: it cannot be opened: no room on the disk");
+        assert_eq!(one_line(&chained), "the shop: it cannot be opened: no room on the disk");
     }
 }

@@ -1,9 +1,8 @@
-//! The services of the shop: one table of what a process must know of each of them.
+//! The table of services: name, listener, store, use of events.
 
 use clap::ValueEnum;
 use proto::events::{CART_GROUP, NOTIFICATION_GROUP, ORDERS_GROUP};
 
-/// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum ServiceName {
     Product,
@@ -16,48 +15,49 @@ pub enum ServiceName {
     Gateway,
 }
 
-/// What a process must know of a service.
+/// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Definition {
-    /// As commands call it.
+    /// The name in commands.
     pub name: &'static str,
     pub listener: Listener,
     pub store: Store,
     pub events: Events,
 }
 
-/// Where a service answers.
+/// Where a service listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     /// HTTP, at `HTTP_PORT`.
     Http,
-    /// gRPC.
     Grpc {
         /// The variable of the port.
         port: &'static str,
         default: u16,
-        /// The variable of the address at which other processes find it.
+        /// The variable of the address at which other processes reach this service.
         address: &'static str,
     },
 }
 
-/// Where a service keeps what it knows.
+/// Where a service stores its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
-    /// It keeps nothing.
     None,
-    /// In SQLite or PostgreSQL. `url` is the variable of a database of its own; `file` is that of a file with the URL in it.
-    Relational { url: &'static str, file: &'static str },
-    /// In SQLite or MongoDB, with a cache in memory or in Redis.
+    /// SQLite or PostgreSQL. `url` is the variable of the service's own database, `file` that of a file with this URL.
+    Relational {
+        url: &'static str,
+        file: &'static str,
+    },
+    /// SQLite or MongoDB, with a cache in memory or in Redis.
     Carts,
 }
 
-/// What a service has to do with events.
+/// How a service uses events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Events {
     None,
     Publishes,
-    /// As a member of this group.
+    /// As a member of this consumer group.
     Consumes(&'static str),
 }
 
@@ -81,7 +81,6 @@ impl ServiceName {
         Self::Gateway,
     ];
 
-    /// The table.
     pub const fn definition(self) -> Definition {
         match self {
             Self::Product => Definition {
@@ -139,12 +138,12 @@ impl ServiceName {
         self.definition().name
     }
 
-    /// Whether it publishes or consumes events.
+    /// Whether this service publishes or consumes events.
     pub const fn uses_events(self) -> bool {
         !matches!(self.definition().events, Events::None)
     }
 
-    /// The group of consumers that it is.
+    /// The consumer group of this service.
     pub const fn group(self) -> Option<&'static str> {
         match self.definition().events {
             Events::Consumes(group) => Some(group),
@@ -152,7 +151,7 @@ impl ServiceName {
         }
     }
 
-    /// The variable of the address at which other processes find it.
+    /// The variable of the address at which other processes reach this service.
     pub const fn address_variable(self) -> Option<&'static str> {
         match self.definition().listener {
             Listener::Grpc { address, .. } => Some(address),

@@ -1,4 +1,4 @@
-//! Every setting: its flag, its variable, its default; and the configuration that they make.
+//! All settings, each with flag, variable and default, and the configuration that they make.
 
 mod engines;
 mod hooks;
@@ -26,7 +26,7 @@ use tracing::level_filters::LevelFilter;
 use crate::services::ServiceName;
 
 pub use engines::Engines;
-pub use hooks::{Purpose, TestHooks};
+pub use hooks::{HooksConsent, TestHooks};
 pub(crate) use listeners::is_loopback;
 pub use listeners::{ListenAddresses, Plaintext};
 pub use per_service::{Addresses, DatabaseFiles, Databases, Ports};
@@ -40,7 +40,7 @@ pub use tokens::TokenSettings;
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
 pub struct Settings {
-    /// Where the embedded stores live.
+    /// The directory of the embedded stores.
     #[arg(long, env, default_value = "./data", global = true, value_name = "DATA_DIR")]
     pub data_dir: PathBuf,
     #[command(flatten)]
@@ -55,60 +55,60 @@ pub struct Settings {
     pub signing: SigningSettings,
     #[command(flatten)]
     pub secret_files: SecretFiles,
-    /// How long stock is held that is not confirmed.
+    /// How long a reservation of stock lives without being confirmed.
     #[arg(long, env, default_value = "5m", global = true)]
     pub reservation_ttl: Span,
     /// How long a cart stays in the cache; up to a third is added at random.
     #[arg(long, env, default_value = "15m", global = true)]
     pub cart_cache_ttl: Span,
-    /// How long an event may wait in the outbox whose wake-up was lost.
+    /// How often the relay looks for events whose wake-up was lost.
     #[arg(long, env, default_value = "1s", global = true)]
     pub outbox_poll_interval: Span,
-    /// Events that are published at once, at most.
+    /// The most events that are published at once.
     #[arg(long, env, default_value_t = 100, global = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub outbox_batch_size: u32,
-    /// How long events stay on the bus, at least 1h; then they go once all groups have read them. Notes of what was applied go
-    /// after twice that.
+    /// How long events stay on the bus, at least 1h; then they are removed once all groups have read them. Records of
+    /// applied events are kept twice as long.
     #[arg(long, env, default_value = "7d", global = true)]
     pub event_retention: Span,
-    /// Who moves the money. The simulated provider moves none, and is the only one yet.
+    /// The payment provider. The simulated provider moves no money, and is the only one so far.
     #[arg(long, env, default_value = "simulated", global = true)]
     pub payment_provider: PaymentProvider,
-    /// How many charges of a good card the simulated provider accepts, 0 to 1.
+    /// The share of charges of a good card that the simulated provider accepts, 0 to 1.
     #[arg(long, env, default_value = "1.0", global = true)]
     pub payment_success_rate: SuccessRate,
-    /// How long the simulated provider takes at least.
+    /// The shortest latency of the simulated provider.
     #[arg(long, env, default_value = "0s", global = true)]
     pub payment_min_latency: Span,
-    /// How long the simulated provider takes at most; no more than 6s.
+    /// The longest latency of the simulated provider; at most 6s.
     #[arg(long, env, default_value = "0s", global = true)]
     pub payment_max_latency: Span,
     /// How long `POST /checkout` waits before it answers 202.
     #[arg(long, env, default_value = "5s", global = true)]
     pub checkout_timeout: Span,
-    /// When a connection to the gateway is closed that nobody uses; longer than the load balancer in front of it waits.
+    /// When the gateway closes an idle connection; longer than the idle timeout of a load balancer in front of it.
     #[arg(long, env, default_value = "75s", global = true)]
     pub keep_alive_timeout: Span,
-    /// How many connections the gateway has at most; one address has half of them, unless a proxy says for whom it asks.
+    /// The most connections to the gateway; one address may have half of them, or all with `TRUST_FORWARDED_FOR`.
     #[arg(long, env, default_value_t = 4096, global = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
     /// Whether the last address in `X-Forwarded-For` is the client's: true only behind a proxy that writes it.
     #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, global = true)]
     pub trust_forwarded_for: bool,
-    /// How long an orderly stop takes at most, in all; a second signal ends it at once.
+    /// The longest time of an orderly stop; a second signal ends the process at once.
     #[arg(long, env, default_value = "20s", global = true)]
     pub shutdown_timeout: Span,
-    /// The least level that is logged: error, warn, info, debug, trace.
+    /// The lowest level that is logged: error, warn, info, debug, trace.
     #[arg(long, env, default_value = "info", global = true)]
     pub log_level: LevelFilter,
-    /// How log lines look: text or json [default: text on a terminal, else json].
+    /// The format of log lines: text or json [default: text on a terminal, else json].
     #[arg(long, env, global = true)]
     pub log_format: Option<LogFormat>,
     #[command(flatten)]
     pub hooks: TestHooks,
 }
 
-/// A configuration that was checked: what [`crate::Shop::start`] takes.
+/// A checked configuration, for [`crate::Shop::start`].
 #[derive(Debug, Clone)]
 pub struct Config {
     pub services: Vec<ServiceName>,
@@ -117,7 +117,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Checks what can be checked before anything is opened.
+    /// Checks all that can be checked without opening anything.
     pub fn new(services: &[ServiceName], settings: Settings) -> Result<Self, ConfigError> {
         let mut services = if services.is_empty() {
             ServiceName::ALL.to_vec()
@@ -142,8 +142,7 @@ impl Config {
         })
     }
 
-    /// The whole shop on embedded stores in `data_dir`, on free ports, whatever the environment says: for demonstrations
-    /// and tests.
+    /// The whole shop on embedded stores in `data_dir` and free ports, without the environment: for `demo` and tests.
     pub fn embedded(data_dir: PathBuf) -> Result<Self, ConfigError> {
         let mut settings = Settings::defaults();
         settings.data_dir = data_dir;
@@ -155,7 +154,7 @@ impl Config {
         self.services.contains(&service)
     }
 
-    /// What an operator should know of a shop that starts with it, although nothing is wrong.
+    /// What an operator should know of this valid configuration.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.settings.engines.warnings();
         if self.runs(ServiceName::Payment) {
@@ -219,7 +218,7 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The embedded event bus lives in one process: all who use it must be in there.
+/// The embedded event bus works in one process: all services that use it must run there.
 fn check_events(services: &[ServiceName]) -> Result<(), ConfigError> {
     let users = |here: bool| {
         let users = ServiceName::ALL
@@ -238,12 +237,12 @@ fn check_events(services: &[ServiceName]) -> Result<(), ConfigError> {
 }
 
 impl Settings {
-    /// The defaults, without a look at the environment.
+    /// The defaults, without the environment.
     pub fn defaults() -> Self {
         use clap::FromArgMatches;
         let command = Self::augment_args(clap::Command::new("defaults")).mut_args(|arg| arg.env(None::<&str>));
         let matches = command.get_matches_from(["defaults"]);
-        // Every argument has a default or is optional, so that there is nothing to fail here.
+        // Never fails: every argument has a default or is optional.
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }

@@ -1,4 +1,4 @@
-//! The composition: what is started, with what, in which order, and how it stops.
+//! The composition: what runs, with which parts, in which order it starts and stops.
 
 pub(crate) mod bus;
 mod listeners;
@@ -7,7 +7,7 @@ pub(crate) mod network;
 use std::{net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
-use gateway::Proxied;
+use gateway::ForwardedFor;
 use runtime::{
     Faults, Health, Runtime, Service,
     config::ConfigError,
@@ -27,8 +27,8 @@ use network::Network;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_IN_FLIGHT: usize = 1024;
-/// What one customer may have of these.
-const SHARE: usize = MAX_IN_FLIGHT / 4;
+/// The most requests in flight of one caller.
+const MAX_PER_CALLER: usize = MAX_IN_FLIGHT / 4;
 const OUTBOX_RETENTION: Duration = Duration::from_hours(7 * 24);
 
 const INTERFACE: Interface = Interface {
@@ -36,14 +36,14 @@ const INTERFACE: Interface = Interface {
     complete: proto::status::complete,
 };
 
-/// What a test may replace.
+/// Parts that a test may replace.
 #[derive(Clone)]
-pub struct Hooks {
+pub struct Overrides {
     pub runtime: Runtime,
     pub faults: Faults,
 }
 
-impl Default for Hooks {
+impl Default for Overrides {
     fn default() -> Self {
         Self {
             runtime: Runtime::system(),
@@ -52,8 +52,8 @@ impl Default for Hooks {
     }
 }
 
-/// Why a shop did not start. Each says what to do, with the text of its cause, which is no source therefore: who prints a chain
-/// of sources would say it twice.
+/// Why a shop did not start, and what to do. The text includes the cause, so the cause is no `source`: a chain of
+/// sources would repeat it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
@@ -73,39 +73,39 @@ pub enum StartError {
 /// A running shop, or the part of one that runs in this process.
 #[derive(Debug)]
 pub struct Shop {
-    /// In the order in which they stop.
+    /// In the order of the stop.
     services: Vec<Running>,
     gateway: Option<http::Running>,
     admin: http::Running,
     /// How long a stop may take.
     shutdown_timeout: Duration,
-    /// Held until the last service has stopped; none when nothing here is kept in it.
+    /// Locked until the last service has stopped. `None` if no service of this process uses it.
     _data: Option<DataDir>,
 }
 
 impl Shop {
-    /// Starts what the configuration names. When this returns, it answers.
-    pub async fn start(config: &Config, hooks: Hooks) -> Result<Self, StartError> {
+    /// Starts the services of the configuration. When this returns, they answer.
+    pub async fn start(config: &Config, overrides: Overrides) -> Result<Self, StartError> {
         let settings = &config.settings;
         let descriptors = descriptors(settings);
         let limits = Limits {
             capacity: Capacity::new(descriptors.grpc, descriptors.grpc / 2),
-            ..hooks.runtime.limits
+            ..overrides.runtime.limits
         };
         let runtime = Runtime {
             points: config.points.clone(),
             limits,
-            ..hooks.runtime
+            ..overrides.runtime
         };
-        let mut network = Network::new(config, hooks.faults)?;
-        let data = if settings.embeds(&config.services) {
+        let mut network = Network::new(config, overrides.faults)?;
+        let data = if settings.uses_data_dir(&config.services) {
             Some(DataDir::own(&settings.data_dir)?)
         } else {
             None
         };
         if config.runs(ServiceName::Gateway) {
-            // A key that cannot be used is found before anything runs.
-            secret::of(settings)?;
+            // Fails before anything runs if the key is unusable.
+            secret::token_keys(settings)?;
         }
         let mut listeners = Listeners::bind(config).await?;
         let built = build(config, &network, &runtime).await?;
@@ -147,7 +147,7 @@ impl Shop {
         })
     }
 
-    /// Where a service listens, if it runs here.
+    /// The address of a service, if it runs in this process.
     pub fn address(&self, service: ServiceName) -> Option<SocketAddr> {
         if service == ServiceName::Gateway {
             return self.gateway.as_ref().map(|gateway| gateway.address);
@@ -158,14 +158,13 @@ impl Shop {
             .map(|running| running.address)
     }
 
-    /// Where `/health/ready` is.
+    /// The address of `/health/ready`.
     pub const fn admin(&self) -> SocketAddr {
         self.admin.address
     }
 
-    /// Stops in stages: no new requests first, then no new sagas, then what sagas and events need, and the catalogue, which
-    /// carts need, last. Each stage has a share of the time that is left by then; all of them leave some for the clients of
-    /// engines to be closed.
+    /// Stops in stages: gateway, checkout, the services that sagas and events need, and last product, which cart needs.
+    /// Each stage ends at its share of the timeout; the rest is for closing the clients of engines.
     pub async fn stop(self) {
         let began = Instant::now();
         let until = |percent: u32| (self.shutdown_timeout * percent / 100).saturating_sub(began.elapsed());
@@ -184,7 +183,7 @@ impl Shop {
 
 type Built = Vec<(ServiceName, Service, Runtime)>;
 
-/// The services, in the order in which they stop.
+/// Builds the services, in the order of the stop.
 async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<Built, StartError> {
     use ServiceName::{Cart, Checkout, Inventory, Notification, Orders, Payment, Product};
     let settings = &config.settings;
@@ -234,7 +233,7 @@ fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::C
     let default_method = settings.payment_provider.default_method();
     let owner = match (settings.engines.instance(), &store) {
         (Some(name), _) => name.to_owned(),
-        // The data directory has one owner: whoever holds it is the one who held it before.
+        // The data directory is locked by one process at a time, so its holder continues the sagas of the one before.
         (None, Database::Sqlite(_)) => "data-dir".to_owned(),
         (None, Database::Postgres(_)) => runtime.ids.next().to_string(),
     };
@@ -274,21 +273,21 @@ fn payment_config(settings: &Settings) -> Result<payment::Config, ConfigError> {
 
 fn gateway_config(config: &Config) -> Result<gateway::Config, StartError> {
     Ok(gateway::Config {
-        keys: secret::of(&config.settings)?,
-        parties: config.settings.tokens.parties(),
+        keys: secret::token_keys(&config.settings)?,
+        expected_claims: config.settings.tokens.expected_claims(),
         checkout_timeout: config.settings.checkout_timeout.0,
         request_timeout: REQUEST_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
-        share: SHARE,
-        proxied: if config.settings.trust_forwarded_for {
-            Proxied::Trusted
+        max_per_caller: MAX_PER_CALLER,
+        forwarded_for: if config.settings.trust_forwarded_for {
+            ForwardedFor::Trusted
         } else {
-            Proxied::Not
+            ForwardedFor::Ignored
         },
     })
 }
 
-/// How many connections each port may have, and a word about it when those are fewer than what is set.
+/// The connections of each port. Warns if the limit of open files allows fewer than `MAX_CONNECTIONS`.
 fn descriptors(settings: &Settings) -> FileDescriptors {
     let wanted = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
     let descriptors = FileDescriptors::divide(wanted);
@@ -303,7 +302,7 @@ fn descriptors(settings: &Settings) -> FileDescriptors {
     descriptors
 }
 
-/// One address may have half of the connections, or all when it is that of a proxy.
+/// One client address may have half of the connections; a proxy's address may have all.
 fn gateway_capacity(settings: &Settings, descriptors: FileDescriptors) -> Capacity {
     let connections = descriptors.gateway;
     let share = if settings.trust_forwarded_for {
@@ -314,14 +313,14 @@ fn gateway_capacity(settings: &Settings, descriptors: FileDescriptors) -> Capaci
     Capacity::new(connections, share)
 }
 
-/// The port of the process's health.
+/// The server of the health routes.
 fn admin_server(settings: &Settings, descriptors: FileDescriptors, health: Health, runtime: &Runtime) -> http::Server {
     http::Server {
         name: "admin",
         router: health.routes(),
         capacity: Capacity::new(descriptors.admin, descriptors.admin),
         timeouts: timeouts(settings),
-        refusals: gateway::problem_of,
+        render_refusal: gateway::problem_of,
         runtime: runtime.clone(),
     }
 }

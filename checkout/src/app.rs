@@ -13,7 +13,7 @@ use crate::{
     saga::CheckoutMachine,
 };
 
-/// Purchases in this process. Clones share everything.
+/// What the use cases need. Clones share everything.
 #[derive(Clone)]
 pub struct Checkouts {
     pub engine: Engine<CheckoutMachine>,

@@ -1,9 +1,9 @@
-//! The names of this service's commits, the same in every adapter.
+//! The labels of this service's commits, for crash points and metrics. Both engines use the same.
 
 pub const BEGIN: &str = "checkout.begin";
-/// An attempt without a known outcome.
+/// The saga will retry a call whose outcome is unknown.
 pub const RETRY: &str = "checkout.retry";
-/// The intent to charge goes with the steps before it.
+/// One commit stores the intent to charge and the steps before it.
 pub const RESERVED: &str = "checkout.reserved";
 pub const PAID: &str = "checkout.paid";
 pub const RELEASING: &str = "checkout.releasing";
@@ -14,10 +14,10 @@ pub const FAILED: &str = "checkout.failed";
 pub const CLAIM: &str = "checkout.claim";
 pub const RELEASE: &str = "checkout.disown";
 pub const ERASE: &str = "checkout.erase";
-/// Nobody sends a checkout a signal yet.
+/// Not used yet: no one sends a checkout a signal.
 pub(crate) const SIGNAL: &str = "checkout.signal";
 
-/// What every shop commits.
+/// The labels that the crash suite must cover.
 pub const ALL: &[&str] = &[
     BEGIN,
     RETRY,

@@ -1,4 +1,4 @@
-//! The service's settings.
+//! The settings of the service.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ pub use storage::Database as Store;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub store: Store,
-    /// What is charged when a purchase names no payment method. `None`: every purchase must name one.
+    /// The payment method of a purchase that names none. `None`: every purchase must name one.
     pub default_method: Option<PaymentMethod>,
-    /// How long a caller waits for its saga before it gets the checkout as it stands.
+    /// How long a caller waits for the end of its saga, before it gets the state so far.
     pub timeout: Duration,
-    /// Names this process in leases. A process that comes back under the same name takes its sagas up at once, so two live
-    /// ones must never share a name.
+    /// The name of this process in leases. A process that restarts under its name continues its sagas at once, so two
+    /// live processes must never share a name.
     pub owner: String,
-    /// How long an event may wait whose wake-up was lost.
+    /// How often the relay looks for events whose wake-up was lost.
     pub outbox_poll: Duration,
-    /// Events that are published at once, at most.
+    /// The most events that are published at once.
     pub outbox_batch: u32,
-    /// How long published events are kept in the outbox.
+    /// How long published events stay in the outbox.
     pub outbox_retention: Duration,
 }

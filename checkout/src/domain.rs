@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::saga::State;
 
-pub use price::{CartLine, CartView, MAX_LINES, PriceChange, Priced, Refusal, freeze};
+pub use price::{CartLine, CartRefusal, CartView, MAX_LINES, PriceChange, PricedProduct};
 pub use proto::ids::{CheckoutId, IdempotencyKey, PaymentMethod, ProductId, UserId};
 
 /// Why a purchase did not happen.
@@ -19,13 +19,13 @@ pub struct Failure {
     pub reason: Reason,
     /// For people.
     pub message: String,
-    /// What was short, for `OUT_OF_STOCK`.
+    /// The missing stock, for `OUT_OF_STOCK`.
     #[serde(default)]
     pub shortages: Vec<Shortage>,
 }
 
 impl Failure {
-    /// Whether the cart refused the hold: the only failure between the reservation and the charge.
+    /// Whether the cart refused the hold: the only possible failure between reservation and charge.
     pub const fn is_refused_hold(&self) -> bool {
         matches!(self.reason, Reason::CartChanged)
     }
@@ -38,7 +38,7 @@ pub struct Shortage {
     pub available: i64,
 }
 
-/// A line as it is bought: name and price are frozen.
+/// A purchased line, with frozen name and price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     pub product: ProductId,
@@ -53,7 +53,7 @@ impl Line {
     }
 }
 
-/// What is bought and what it costs; at least one line, all of one currency.
+/// The frozen lines and their total: at least one line, all in one currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purchase {
     pub lines: Vec<Line>,
@@ -82,37 +82,36 @@ impl Purchase {
     }
 }
 
-/// What a customer asked for under a key. The same key with anything else is an error.
+/// A customer's request to buy the cart. Its key with a different fingerprint is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct CheckoutRequest {
     pub user: UserId,
     pub key: IdempotencyKey,
     pub method: PaymentMethod,
-    /// Buy at the current prices even where they differ from those in the cart.
+    /// Buy at the current prices, even if they differ from those in the cart.
     pub accept_price_changes: bool,
-    /// What the customer was shown.
     pub expected_total: Option<ExpectedTotal>,
     /// The version of the cart that the customer was shown.
     pub cart_version: Option<i64>,
 }
 
-/// The total that a customer agreed to.
+/// The total that the customer was shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpectedTotal {
     pub minor_units: i64,
-    /// `None` is the currency of the cart.
+    /// `None`: the currency of the cart.
     pub currency: Option<Currency>,
 }
 
 impl ExpectedTotal {
-    pub fn is(self, total: Money) -> bool {
+    pub fn matches(self, total: Money) -> bool {
         self.minor_units == total.minor_units() && self.currency.is_none_or(|currency| currency == total.currency())
     }
 }
 
-impl Request {
-    /// What must be the same when the key is used again. The version of the cart need not: it is another one after a
-    /// purchase began.
+impl CheckoutRequest {
+    /// What must be the same when the key is used again. The version of the cart is not part of it: the purchase itself
+    /// changes that version.
     pub fn fingerprint(&self) -> String {
         let agreed = format!("{}:{}", self.method.as_str(), self.accept_price_changes);
         match self.expected_total {
@@ -136,20 +135,20 @@ pub struct Checkout {
     pub method: PaymentMethod,
     pub purchase: Purchase,
     pub state: State,
-    /// Whether its pieces of the cart were held. Those of a checkout that was past that step before carts had holds were not.
+    /// Whether the cart held the pieces. False for sagas of version 1 that were past this step before carts had holds.
     pub held: bool,
     /// Set from the charge on.
     pub payment_id: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Calls without a known outcome since the last step.
+    /// Calls with an unknown outcome since the last step.
     pub attempts: u32,
     pub needs_attention: bool,
-    /// Rises by one with every entry of the history.
+    /// The number of history entries.
     pub version: i64,
 }
 
-/// What customers see of a saga's state.
+/// What customers see of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     Initiated,
@@ -161,7 +160,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Compensation shows as FAILED only once it is done; until then as the last step forward.
+    /// A compensating saga shows its last forward step until compensation is done, then FAILED.
     pub const fn of(state: &State, charged: bool) -> Self {
         match state {
             State::Initiated => Self::Initiated,
@@ -188,7 +187,7 @@ impl Status {
         }
     }
 
-    /// The status of a history entry; `None` for the states that customers do not see.
+    /// The status of a history entry; `None` if customers do not see its state.
     pub fn of_entry(state: &str) -> Option<Self> {
         let all = [
             Self::Initiated,
@@ -213,8 +212,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stands_for_what_its_customer_agreed_to() {
-        let request = Request {
+    fn the_fingerprint_of_a_key_covers_all_that_the_customer_agreed_to_except_the_cart_version() {
+        let request = CheckoutRequest {
             user: UserId::new("u").unwrap(),
             key: IdempotencyKey::new("k").unwrap(),
             method: PaymentMethod::new("pm_card_ok").unwrap(),
@@ -234,7 +233,7 @@ mod tests {
             })
         };
         let agreed = |expected_total, cart_version| {
-            let request = Request {
+            let request = CheckoutRequest {
                 expected_total,
                 cart_version,
                 ..request.clone()
@@ -252,24 +251,33 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_never_sees_compensation_at_work() {
-        let because = |reason| Failure {
+    fn a_customer_does_not_see_compensating_states() {
+        let failure = |reason| Failure {
             reason,
             message: String::new(),
             shortages: Vec::new(),
         };
-        let failure = || because(Reason::CardDeclined);
-        assert_eq!(Status::of(&State::Releasing(failure()), false), Status::PaymentPending);
-        assert_eq!(Status::of(&State::Refunding(failure()), true), Status::PaymentCompleted);
-        assert_eq!(Status::of(&State::Releasing(failure()), true), Status::PaymentCompleted);
-        assert_eq!(Status::of(&State::GivingBack(failure()), false), Status::PaymentPending);
+        let declined = || failure(Reason::CardDeclined);
+        assert_eq!(Status::of(&State::Releasing(declined()), false), Status::PaymentPending);
         assert_eq!(
-            Status::of(&State::GivingBack(failure()), true),
+            Status::of(&State::Refunding(declined()), true),
+            Status::PaymentCompleted
+        );
+        assert_eq!(
+            Status::of(&State::Releasing(declined()), true),
+            Status::PaymentCompleted
+        );
+        assert_eq!(
+            Status::of(&State::GivingBack(declined()), false),
+            Status::PaymentPending
+        );
+        assert_eq!(
+            Status::of(&State::GivingBack(declined()), true),
             Status::PaymentCompleted
         );
         assert_eq!(Status::of(&State::CartHeld, false), Status::InventoryReserved);
-        let not_held = State::Releasing(because(Reason::CartChanged));
-        assert_eq!(Status::of(&not_held, false), Status::InventoryReserved);
+        let hold_refused = State::Releasing(failure(Reason::CartChanged));
+        assert_eq!(Status::of(&hold_refused, false), Status::InventoryReserved);
         for hidden in ["CART_HELD", "GIVING_BACK", "RELEASING", "REFUNDING"] {
             assert_eq!(Status::of_entry(hidden), None);
         }

@@ -15,19 +15,19 @@ use proto::{
     convert::{checkout_id, checkout_ids, idempotency_key, page_size, payment_method, user_id},
     status::Refusal,
 };
-use runtime::telemetry::about;
+use runtime::telemetry::record_subject;
 use tonic::{Request, Response, Status};
 
 use crate::{
     app::{Checkouts, erasure::Eraser},
-    domain::{self, Checkout, PaymentMethod, Status as Shown},
+    domain::{self, Checkout, PaymentMethod, Status as CheckoutStatus},
 };
 
 pub(crate) struct CheckoutGrpc {
     checkouts: Checkouts,
     eraser: Eraser,
-    /// How long a caller waits for its saga.
-    patience: Duration,
+    /// How long a caller waits for the end of its saga.
+    timeout: Duration,
     default_method: Option<PaymentMethod>,
 }
 
@@ -35,13 +35,13 @@ impl CheckoutGrpc {
     pub(crate) const fn new(
         checkouts: Checkouts,
         eraser: Eraser,
-        patience: Duration,
+        timeout: Duration,
         default_method: Option<PaymentMethod>,
     ) -> Self {
         Self {
             checkouts,
             eraser,
-            patience,
+            timeout,
             default_method,
         }
     }
@@ -56,11 +56,11 @@ impl CheckoutService for CheckoutGrpc {
         let request = decode(request.get_ref(), self.default_method.as_ref())?;
         let initiated = self
             .checkouts
-            .initiate(request, self.patience)
+            .initiate(request, self.timeout)
             .await
             .map_err(status::initiate)?;
         Ok(Response::new(InitiateCheckoutResponse {
-            checkout: Some(shown(&initiated.checkout, &[])?),
+            checkout: Some(encode(&initiated.checkout, &[])?),
             replayed: initiated.replayed,
         }))
     }
@@ -72,13 +72,13 @@ impl CheckoutService for CheckoutGrpc {
         let request = request.into_inner();
         let user = user_id(&request.user_id)?;
         let id = SagaId(checkout_id(&request.checkout_id)?.0);
-        about("checkout", &id);
-        // To a user, another's is not there.
+        record_subject("checkout", &id);
+        // Another user's checkout is not found.
         let found = self.checkouts.engine.get(id, Some(user.as_str())).await;
         let found = found.map_err(|error| status::store(&error))?;
         let (saga, history) = found.ok_or_else(status::not_found)?;
         Ok(Response::new(GetCheckoutResponse {
-            checkout: Some(shown(&saga.into(), &history)?),
+            checkout: Some(encode(&saga.into(), &history)?),
         }))
     }
 
@@ -89,14 +89,14 @@ impl CheckoutService for CheckoutGrpc {
         let request = request.into_inner();
         let after = convert::page_token(&request)?;
         let filter = Filter {
-            status: convert::status_filter(request.status)?.map(Shown::name),
+            status: convert::status_filter(request.status)?.map(CheckoutStatus::name),
             needs_attention: request.needs_attention,
             after,
             limit: page_size(request.page_size)?,
         };
         let listed = self.checkouts.engine.list(filter).await;
         let (sagas, next) = listed.map_err(|error| status::store(&error))?;
-        let checkouts = sagas.into_iter().map(|saga| shown(&saga.into(), &[]));
+        let checkouts = sagas.into_iter().map(|saga| encode(&saga.into(), &[]));
         Ok(Response::new(ListCheckoutsResponse {
             checkouts: checkouts.collect::<Result<_, _>>()?,
             next_page_token: convert::next_page_token(next, &request),
@@ -111,7 +111,7 @@ impl CheckoutService for CheckoutGrpc {
         let user = user_id(&request.user_id)?;
         let prepared = self
             .eraser
-            .prepare(&user, convert::dead_events(request.drop_parked))
+            .prepare(&user, convert::parked_policy(request.drop_parked))
             .await;
         let checkouts = prepared.map_err(status::erase)?;
         Ok(Response::new(PrepareErasureResponse {
@@ -123,8 +123,8 @@ impl CheckoutService for CheckoutGrpc {
         let request = request.into_inner();
         let user = user_id(&request.user_id)?;
         let checkouts = checkout_ids(&request.checkout_ids)?;
-        let dead = convert::dead_events(request.drop_parked);
-        let erased = self.eraser.erase(&user, &checkouts, dead).await;
+        let policy = convert::parked_policy(request.drop_parked);
+        let erased = self.eraser.erase(&user, &checkouts, policy).await;
         let erased = erased.map_err(status::erase)?;
         Ok(Response::new(EraseUserResponse {
             checkouts: erased.checkouts,
@@ -133,14 +133,14 @@ impl CheckoutService for CheckoutGrpc {
     }
 }
 
-fn shown(checkout: &Checkout, history: &[Entry]) -> Result<wire::Checkout, Status> {
+fn encode(checkout: &Checkout, history: &[Entry]) -> Result<wire::Checkout, Status> {
     convert::checkout(checkout, history).map_err(|error| status::store(&error))
 }
 
 fn decode(
     request: &InitiateCheckoutRequest,
     default_method: Option<&PaymentMethod>,
-) -> Result<domain::Request, Refusal> {
+) -> Result<domain::CheckoutRequest, Refusal> {
     let user = user_id(&request.user_id)?;
     if request.idempotency_key.is_empty() {
         return Err(status::missing_key());
@@ -153,7 +153,7 @@ fn decode(
     if request.cart_version.is_some_and(i64::is_negative) {
         return Err(Refusal::field("cart_version", "cart_version must not be negative"));
     }
-    Ok(domain::Request {
+    Ok(domain::CheckoutRequest {
         user,
         key,
         method,

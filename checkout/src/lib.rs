@@ -13,7 +13,7 @@ pub mod store;
 use std::sync::Arc;
 
 use ::saga::Engine;
-use events::{EventBus, Relay, ServiceEvents, RelayWaker};
+use events::{EventBus, Relay, RelayWaker, ServiceEvents};
 use proto::checkout::v1::checkout_service_server::CheckoutServiceServer;
 use runtime::{Runtime, Service, channel::Peer};
 use storage::OpenError;

@@ -1,4 +1,4 @@
-//! What purchases need of the world, besides the journal of their sagas.
+//! The ports of checkout, besides the journal of its sagas.
 
 use std::collections::BTreeMap;
 
@@ -6,108 +6,111 @@ use async_trait::async_trait;
 use money::Money;
 use storage::StoreError;
 
-use crate::domain::{CartView, CheckoutId, Failure, Line, PaymentMethod, Priced, ProductId, Purchase, UserId};
+use crate::domain::{CartView, CheckoutId, Failure, Line, PaymentMethod, PricedProduct, ProductId, Purchase, UserId};
 
-/// What the tables of the sagas say of customers. Every method is one atomic unit.
+/// The checkouts of a customer. Every method is one atomic unit.
 #[async_trait]
 pub trait CustomerRecords: Send + Sync {
-    /// A checkout of this user that was begun before carts had holds, and may take, or may have taken, pieces of the cart that
-    /// had this version. One that has not ended comes first.
-    async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError>;
-    /// Checkouts of this user, oldest first, at most `limit`: if none of the user's goes on.
-    async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError>;
-    /// One of these checkouts whose event waits to be published.
+    /// A checkout of this user from before carts had holds that buys, or bought, pieces of the cart at this version. An
+    /// unfinished one comes first.
+    async fn checkout_without_hold(
+        &self,
+        user: &UserId,
+        cart_version: i64,
+    ) -> Result<Option<CheckoutWithoutHold>, StoreError>;
+    /// The oldest `limit` checkouts of this user, or an unfinished one.
+    async fn user_checkouts(&self, user: &UserId, limit: usize) -> Result<UserCheckouts, StoreError>;
+    /// One of these checkouts whose event is not published yet.
     async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError>;
-    /// Makes those of these checkouts nobody's that are this user's and have ended: what they belong to begins with
-    /// [`proto::ids::ERASED_USER`] and goes on with their id, so that a key of the user's is free again, and no two of them
-    /// can be told to be of one customer. Their published events go from the outbox. Returns how many were made nobody's.
+    /// Anonymises those of these checkouts that belong to this user and have ended. Their new owner is
+    /// [`proto::ids::ERASED_USER`] with the checkout's id: the user's keys are free again, and nobody can tell which
+    /// checkouts were of one customer. Deletes their published events from the outbox. Returns the number of checkouts.
     async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError>;
 }
 
-/// A checkout that holds nothing and is in the way of others.
+/// A checkout without a hold, which blocks new checkouts of its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unheld {
-    pub by: CheckoutId,
+pub struct CheckoutWithoutHold {
+    pub id: CheckoutId,
     pub has_ended: bool,
 }
 
-/// The checkouts of a user.
+/// The checkouts of a user, if all have ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    All(Vec<CheckoutId>),
-    /// This one goes on.
+pub enum UserCheckouts {
+    AllEnded(Vec<CheckoutId>),
+    /// This checkout has not ended.
     Unfinished(CheckoutId),
 }
 
-/// A peer gave no answer that can be relied on: it may or may not have done what it was asked to.
+/// The outcome of a call is unknown: the peer may or may not have executed it.
 #[derive(Debug, thiserror::Error)]
 #[error("the outcome is unknown")]
 pub struct PeerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// What came of a call to a peer.
+/// The outcome of a call to a peer.
 #[derive(Debug)]
-pub enum Answer<T> {
+pub enum PeerOutcome<T> {
     Done(T),
     Refused(Failure),
-    /// It may or may not have been executed.
     Unknown(PeerError),
 }
 
-impl<T> Answer<T> {
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Answer<U> {
+impl<T> PeerOutcome<T> {
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> PeerOutcome<U> {
         match self {
-            Self::Done(value) => Answer::Done(f(value)),
-            Self::Refused(failure) => Answer::Refused(failure),
-            Self::Unknown(error) => Answer::Unknown(error),
+            Self::Done(value) => PeerOutcome::Done(f(value)),
+            Self::Refused(failure) => PeerOutcome::Refused(failure),
+            Self::Unknown(error) => PeerOutcome::Unknown(error),
         }
     }
 
-    /// Reads what was answered. An answer that cannot be read leaves it unknown what was done.
-    pub fn and_then<U>(self, read: impl FnOnce(T) -> Result<U, PeerError>) -> Answer<U> {
+    /// Reads the answer. If it cannot be read, the outcome is unknown.
+    pub fn and_then<U>(self, read: impl FnOnce(T) -> Result<U, PeerError>) -> PeerOutcome<U> {
         match self.map(read) {
-            Answer::Done(Ok(value)) => Answer::Done(value),
-            Answer::Done(Err(error)) | Answer::Unknown(error) => Answer::Unknown(error),
-            Answer::Refused(failure) => Answer::Refused(failure),
+            PeerOutcome::Done(Ok(value)) => PeerOutcome::Done(value),
+            PeerOutcome::Done(Err(error)) | PeerOutcome::Unknown(error) => PeerOutcome::Unknown(error),
+            PeerOutcome::Refused(failure) => PeerOutcome::Refused(failure),
         }
     }
 }
 
-/// What is known of a payment.
+/// What payment knows of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payment {
     Succeeded {
         payment_id: String,
     },
     Declined(Failure),
-    /// The provider has not seen it.
+    /// The provider has no record of it yet.
     Open,
 }
 
 #[async_trait]
 pub trait Carts: Send + Sync {
-    async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError>;
-    /// Takes the pieces of this purchase out of what is free.
-    async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Answer<()>;
-    async fn give_back(&self, id: CheckoutId, user: &UserId) -> Answer<()>;
+    async fn get_cart(&self, user: &UserId) -> Result<CartView, PeerError>;
+    /// Moves the pieces of this purchase from the free lines into a hold of this checkout.
+    async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> PeerOutcome<()>;
+    async fn give_back(&self, id: CheckoutId, user: &UserId) -> PeerOutcome<()>;
 }
 
 #[async_trait]
 pub trait Catalogue: Send + Sync {
-    /// The products that exist among these.
-    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError>;
+    /// Those of these products that exist.
+    async fn current_prices(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, PricedProduct>, PeerError>;
 }
 
 #[async_trait]
 pub trait Stock: Send + Sync {
-    async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> Answer<()>;
-    async fn confirm(&self, id: CheckoutId) -> Answer<()>;
-    async fn release(&self, id: CheckoutId) -> Answer<()>;
+    async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> PeerOutcome<()>;
+    async fn confirm(&self, id: CheckoutId) -> PeerOutcome<()>;
+    async fn release(&self, id: CheckoutId) -> PeerOutcome<()>;
 }
 
 #[async_trait]
 pub trait Payments: Send + Sync {
-    /// Answers with the payment's id.
-    async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Answer<String>;
-    async fn refund(&self, id: CheckoutId) -> Answer<()>;
+    /// Returns the payment's id.
+    async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> PeerOutcome<String>;
+    async fn refund(&self, id: CheckoutId) -> PeerOutcome<()>;
     async fn find(&self, id: CheckoutId) -> Result<Payment, PeerError>;
 }

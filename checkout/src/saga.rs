@@ -1,4 +1,5 @@
-//! The saga of a purchase: a pure table. The engine does as it says and tells it what came of it.
+//! The saga of a purchase, as a pure table: `next` gives the call of a state, `apply` the state after an outcome. The
+//! engine (`platform/saga`) makes the calls and persists the states.
 
 mod calls;
 mod event;
@@ -11,35 +12,34 @@ use crate::{commits, domain::Failure};
 pub use calls::Participants;
 pub use machine::{CheckoutMachine, Data};
 
-/// What is to be done.
 pub type Next = ::saga::Next<State, Call>;
 
 ::saga::states! {
     /// How far a purchase is.
     pub enum State {
-        /// The lines are frozen.
+        /// Lines and prices are frozen.
         Initiated = "INITIATED", commits::BEGIN;
-        /// The stock is held.
+        /// The stock is reserved.
         InventoryReserved = "INVENTORY_RESERVED", commits::RESERVED;
-        /// The pieces of the cart are held, too: no other checkout can buy them.
+        /// The cart holds these pieces for this checkout: no other checkout can buy them.
         CartHeld = "CART_HELD", commits::RESERVED;
-        /// A charge may have happened: the intent was recorded before the call.
+        /// A charge may have happened: this state is on disk before the call.
         PaymentPending = "PAYMENT_PENDING", commits::RESERVED;
-        /// The money was taken: from here there is only forward.
+        /// The card is charged: the saga goes forward, or refunds if the stock is gone.
         PaymentCompleted = "PAYMENT_COMPLETED", commits::PAID;
         Completed = "COMPLETED", commits::COMPLETED;
     } undone for Failure {
-        /// The stock is being given back.
+        /// Releases the stock.
         Releasing = "RELEASING", commits::RELEASING;
-        /// The pieces of the cart are being given back, then the stock.
+        /// Gives the pieces back to the cart, then releases the stock.
         GivingBack = "GIVING_BACK", commits::GIVING_BACK;
-        /// The money is being given back, then the pieces, then the stock.
+        /// Refunds the money, then gives the pieces back, then releases the stock.
         Refunding = "REFUNDING", commits::REFUNDING;
         Failed = "FAILED", commits::FAILED;
     }
 }
 
-/// A call to a participant. The checkout's id is its key, so that it may be made any number of times.
+/// A call to a participant. Its idempotency key is the checkout's id, so it may be repeated any number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Reserve,
@@ -51,7 +51,7 @@ pub enum Call {
     Refund,
 }
 
-/// What the saga does next, given what is known.
+/// What the saga does in this state.
 pub fn next(state: &State) -> Next {
     match state {
         State::Initiated => Next::Call(Call::Reserve),
@@ -66,7 +66,7 @@ pub fn next(state: &State) -> Next {
     }
 }
 
-/// The state after a call. Unknown changes nothing, and neither does a compensation that is refused: both are tried again.
+/// The state after a call. An unknown outcome and a refused compensation keep the state: the call is repeated.
 #[allow(clippy::match_same_arms, reason = "an arm for each row of the table")]
 pub fn apply(state: State, outcome: Outcome<Failure>) -> State {
     use Outcome::{Done, Exhausted, Refused, Unknown};
@@ -74,25 +74,25 @@ pub fn apply(state: State, outcome: Outcome<Failure>) -> State {
         (State::Initiated, Done) => State::InventoryReserved,
         (State::Initiated, Refused(failure)) => State::Failed(failure),
         (State::InventoryReserved, Done) => State::CartHeld,
-        // Another checkout holds the pieces, or they are gone.
+        // Another checkout holds these pieces, or they left the cart.
         (State::InventoryReserved, Refused(failure)) => State::Releasing(failure),
         (State::PaymentPending, Done) => State::PaymentCompleted,
         (State::PaymentPending, Refused(failure)) => State::GivingBack(failure),
         (State::PaymentCompleted, Done) => State::Completed,
-        // The hold ran out and the stock is gone.
+        // The reservation expired and its stock is gone.
         (State::PaymentCompleted, Refused(failure)) => State::Refunding(failure),
         (State::Refunding(failure), Done) => State::GivingBack(failure),
         (State::GivingBack(failure), Done) => State::Releasing(failure),
         (State::Releasing(failure), Done) => State::Failed(failure),
         (state @ (State::Refunding(_) | State::GivingBack(_) | State::Releasing(_)), Refused(_)) => state,
-        // Nothing was called from here.
+        // These states make no call.
         (state @ (State::CartHeld | State::Completed | State::Failed(_)), Done | Refused(_)) => state,
-        // No call gives up.
+        // No call has a last attempt: the engine repeats it.
         (state, Unknown | Exhausted) => state,
     }
 }
 
-/// The steps that a checkout may take.
+/// The steps that a checkout may take. Histories are checked against them.
 pub const STEPS: [Step; 12] = [
     ("INITIATED", "INVENTORY_RESERVED"),
     ("INITIATED", "FAILED"),
@@ -108,30 +108,30 @@ pub const STEPS: [Step; 12] = [
     ("RELEASING", "FAILED"),
 ];
 
-/// Those that it could take, besides, before carts had holds: in version 1.
-pub const STEPS_WITHOUT_A_HOLD: [Step; 3] = [
+/// More steps that sagas of machine version 1 could take: carts had no holds yet.
+pub const VERSION_1_ONLY_STEPS: [Step; 3] = [
     ("INVENTORY_RESERVED", "PAYMENT_PENDING"),
     ("PAYMENT_PENDING", "RELEASING"),
     ("REFUNDING", "RELEASING"),
 ];
 
 impl State {
-    /// Whether the call that follows may be made before this state is on disk, so that what comes of it shares the commit.
+    /// Whether the next call may be made before this state is on disk, so that both states share a commit.
     ///
-    /// Whoever takes the saga up without this state finds the one before it and makes the call of that one again. Participants
-    /// give their first answer again, so the saga comes back to this state: what was not written is not lost. That is so as
-    /// long as the call that follows cannot change that answer, and may be made any number of times, by two drivers as well:
+    /// If the process dies in between, the next driver finds the state before this one and repeats the call of that
+    /// state. The participant repeats its first answer, so the saga reaches this state again. That holds only if the
+    /// next call does not change that answer, and may be made any number of times, also by two drivers at once:
     ///
-    /// - `InventoryReserved`: a reservation is answered as made until it is released, and the state that releases it after a
-    ///   refused hold is on disk before that. A hold that was made is the answer again, and so is one that was refused.
-    /// - `PaymentCompleted`: a charge stays charged until a refund, and `Refunding` is on disk before that. Stock that was
-    ///   sold stays sold, and stock that was lost is never sold to this checkout, however often it is confirmed.
-    /// - `GivingBack`, and `Releasing` after it: a decline is for good, and so is a refund. Nobody goes forward from there,
-    ///   and what is held is given back once.
+    /// - `InventoryReserved`: a repeated Reserve is done until Release, and the state that releases after a refused
+    ///   Hold is on disk before Release. A repeated Hold gets the first answer, done or refused.
+    /// - `PaymentCompleted`: a repeated Charge is done until Refund, and `Refunding` is on disk before Refund. A
+    ///   repeated Confirm gets the first answer: sold stock stays sold, lost stock is never sold to this checkout.
+    /// - `GivingBack`, and `Releasing` after it: a decline and a refund are final, so no driver goes forward again.
+    ///   Pieces and stock are given back once.
     ///
-    /// The others are written first. `PaymentPending`, because money may move without anybody to tell of it. `Refunding`, and
-    /// `Releasing` after a refused hold, because afterwards a charge is answered as cancelled and a reservation as released,
-    /// and the true reason would be gone.
+    /// The other states are on disk before their call. `PaymentPending`: money may move, and recovery must know.
+    /// `Refunding`, and `Releasing` after a refused Hold: afterwards Charge answers "cancelled" and Reserve "released",
+    /// and the true reason would be lost.
     pub const fn shares_its_commit(&self) -> bool {
         match self {
             Self::InventoryReserved | Self::PaymentCompleted | Self::GivingBack(_) => true,
@@ -149,7 +149,7 @@ impl State {
         matches!(self, Self::Completed | Self::Failed(_))
     }
 
-    /// What the history says of a step into this state, or of the beginning.
+    /// The text of the history entry of this state, after the state `before`.
     fn detail(&self, before: Option<&Self>) -> String {
         match (self, before) {
             (Self::Failed(failure), Some(Self::Releasing(_))) => {

@@ -1,4 +1,4 @@
-//! Where the sagas are kept, and what else is asked of their tables.
+//! Opens the store: the journal of the sagas, the customer records, the outbox.
 
 pub mod postgres;
 pub mod sqlite;
@@ -17,24 +17,23 @@ use crate::{config::Store, ports::CustomerRecords, saga::CheckoutMachine};
 use postgres::PostgresRecords;
 use sqlite::SqliteRecords;
 
-/// The event of a checkout that was begun before carts had holds, and got no hold later, takes its pieces off the free lines.
-/// Until the cart has read that event, nobody may buy these pieces again. The tables say whether the event is published, not
-/// whether the cart has read it: it counts as unread for this long, or until the cart has a later version than the one that
-/// was bought.
+/// A checkout without a hold removes its pieces from the free lines only when the cart reads its event. Nobody may buy
+/// these pieces again before that. The tables know whether the event is published, but not whether the cart has read
+/// it. It counts as unread for this long, or until the cart has a later version than the one that was bought.
 const UNREAD_FOR: Duration = Duration::from_hours(7 * 24);
 
-/// A journal, the outbox that shares its commits, and whether both are there.
-pub(crate) struct Opened {
+/// A journal, the outbox that shares its commits, and their probe.
+pub(crate) struct OpenStore {
     pub(crate) journal: Arc<dyn Journal<CheckoutMachine>>,
     pub(crate) records: Arc<dyn CustomerRecords>,
     pub(crate) outbox: Arc<dyn Outbox>,
-    /// What runs for callers that may have gone away.
+    /// Transactions that go on after their caller went away.
     pub(crate) transactions: Tasks,
     pub(crate) probe: Probe,
 }
 
-/// Opens a store, and brings its schema up to date.
-pub(crate) async fn open(store: &Store, points: &Points) -> Result<Opened, OpenError> {
+/// Opens a store, and migrates its schema.
+pub(crate) async fn open(store: &Store, points: &Points) -> Result<OpenStore, OpenError> {
     match store {
         Store::Sqlite(path) => {
             let migrations = sqlite::MIGRATIONS;
@@ -44,7 +43,7 @@ pub(crate) async fn open(store: &Store, points: &Points) -> Result<Opened, OpenE
                 points,
             })
             .await?;
-            Ok(Opened {
+            Ok(OpenStore {
                 journal: Arc::new(SqliteJournal::new(db.clone())),
                 records: Arc::new(SqliteRecords(db.clone())),
                 outbox: Arc::new(SqliteOutbox(db.clone())),
@@ -64,7 +63,7 @@ pub(crate) async fn open(store: &Store, points: &Points) -> Result<Opened, OpenE
                 points,
             })
             .await?;
-            Ok(Opened {
+            Ok(OpenStore {
                 journal: Arc::new(PostgresJournal::new(db.clone())),
                 records: Arc::new(PostgresRecords(db.clone())),
                 outbox: Arc::new(PostgresOutbox(db.clone())),

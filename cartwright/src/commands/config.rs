@@ -1,17 +1,17 @@
 //! `cartwright config`: the effective configuration.
 
-use super::{Failure, say};
+use super::{CommandError, print_line};
 use crate::{
     Config,
     settings::{Settings, Sources},
 };
 
-pub(super) fn run(sources: &Sources, settings: Settings) -> Result<(), Failure> {
+pub(super) fn run(sources: &Sources, settings: Settings) -> Result<(), CommandError> {
     for setting in sources.iter() {
         let value = setting.value.as_deref().unwrap_or("-");
-        say(&format!("{:<26} {value:<24} {}", setting.variable, setting.source))?;
+        print_line(&format!("{:<26} {value:<24} {}", setting.variable, setting.source))?;
     }
-    // What is wrong with it, if anything is.
+    // Fails if a setting is wrong.
     Config::new(&[], settings)?;
     Ok(())
 }

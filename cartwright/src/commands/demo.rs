@@ -1,4 +1,4 @@
-//! `cartwright demo`: the story of a purchase, and of three that were none, through the public REST interface.
+//! `cartwright demo`: a purchase, a declined card, too little stock and a double click, through the REST interface.
 
 use std::time::{Duration, Instant};
 
@@ -6,34 +6,34 @@ use anyhow::{Context, ensure};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Failure, say};
+use super::{CommandError, print_line};
 use crate::{
-    Config, Hooks, ServiceName, Shop,
-    http::{Customer, Reply},
+    Config, Overrides, ServiceName, Shop,
+    http::{Customer, HttpResponse},
     secret,
 };
 
 /// How long an event may take to become an order.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run() -> Result<(), Failure> {
+pub(super) async fn run() -> Result<(), CommandError> {
     let folder = tempfile::tempdir().context("no temporary directory could be made")?;
     let config = Config::embedded(folder.path().to_owned())?;
-    let shop = Shop::start(&config, Hooks::default()).await?;
-    let told = tell(&config, &shop).await;
+    let shop = Shop::start(&config, Overrides::default()).await?;
+    let result = run_scenarios(&config, &shop).await;
     shop.stop().await;
-    Ok(told?)
+    Ok(result?)
 }
 
-async fn tell(config: &Config, shop: &Shop) -> anyhow::Result<()> {
+async fn run_scenarios(config: &Config, shop: &Shop) -> anyhow::Result<()> {
     let gateway = shop
         .address(ServiceName::Gateway)
         .context("the gateway is not running")?;
-    let secret = secret::of(&config.settings)?.current;
-    let now = Hooks::default().runtime.clock.now();
-    let customer = |name: &str| -> anyhow::Result<Visitor> {
+    let secret = secret::token_keys(&config.settings)?.current;
+    let now = Overrides::default().runtime.clock.now();
+    let customer = |name: &str| -> anyhow::Result<PrintingCustomer> {
         let token = gateway::token::sign(&secret, name, None, Duration::from_hours(1), now)?;
-        Ok(Visitor(Customer {
+        Ok(PrintingCustomer(Customer {
             gateway,
             token: Some(token),
         }))
@@ -42,29 +42,29 @@ async fn tell(config: &Config, shop: &Shop) -> anyhow::Result<()> {
     declined_card(&customer("grace")?).await?;
     out_of_stock(&customer("linus")?, &customer("margaret")?).await?;
     double_click(&customer("dennis")?).await?;
-    say("\nAll of it came out right.")?;
+    print_line("\nAll of it came out right.")?;
     Ok(())
 }
 
-struct Visitor(Customer);
+struct PrintingCustomer(Customer);
 
-impl Visitor {
+impl PrintingCustomer {
     /// Sends a request and prints it, its answer and the time it took.
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Reply> {
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<HttpResponse> {
         let sent = body.as_ref().map(|body| format!(" {body}")).unwrap_or_default();
         let began = Instant::now();
         let reply = self.0.call(method.clone(), path, body.as_ref()).await?;
         let took = began.elapsed();
-        say(&format!("\n{method} {path}{sent}\n  {} in {:.1?}", reply.status, took))?;
-        say(&format!("  {}", String::from_utf8_lossy(&reply.body)))?;
+        print_line(&format!("\n{method} {path}{sent}\n  {} in {:.1?}", reply.status, took))?;
+        print_line(&format!("  {}", String::from_utf8_lossy(&reply.body)))?;
         Ok(reply)
     }
 
-    async fn get(&self, path: &str) -> anyhow::Result<Reply> {
+    async fn get(&self, path: &str) -> anyhow::Result<HttpResponse> {
         self.call(Method::GET, path, None).await
     }
 
-    async fn add(&self, product: i64, quantity: i64) -> anyhow::Result<Reply> {
+    async fn add(&self, product: i64, quantity: i64) -> anyhow::Result<HttpResponse> {
         let body = json!({"product_id": product, "quantity": quantity});
         let reply = self.call(Method::POST, "/api/v1/cart/items", Some(body)).await?;
         ensure!(reply.status == StatusCode::CREATED, "the cart did not take the product");
@@ -81,10 +81,10 @@ impl Visitor {
     async fn history(&self, checkout: &Value) -> anyhow::Result<Vec<String>> {
         let path = format!("/api/v1/checkout/{}", text(&checkout["checkout_id"]));
         let history = self.0.get(&path).await?.json()["history"].clone();
-        say("\nThe history of its saga:")?;
+        print_line("\nThe history of its saga:")?;
         let entries = history.as_array().context("there is no history")?;
         for entry in entries {
-            say(&format!(
+            print_line(&format!(
                 "  {}  {:<19} {}",
                 text(&entry["at"]),
                 text(&entry["status"]),
@@ -97,9 +97,12 @@ impl Visitor {
     /// The order, once the event of its checkout has arrived.
     async fn order_of(&self, checkout: &Value) -> anyhow::Result<Value> {
         let path = format!("/api/v1/orders/{}", text(&checkout["order_id"]));
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + ORDER_TIMEOUT;
         while self.0.get(&path).await?.status != StatusCode::OK {
-            ensure!(Instant::now() < until, "the order did not arrive within {PATIENCE:?}");
+            ensure!(
+                Instant::now() < until,
+                "the order did not arrive within {ORDER_TIMEOUT:?}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(self.get(&path).await?.json())
@@ -116,8 +119,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-async fn purchase(ada: &Visitor) -> anyhow::Result<()> {
-    say("--- A purchase ---")?;
+async fn purchase(ada: &PrintingCustomer) -> anyhow::Result<()> {
+    print_line("--- A purchase ---")?;
     ada.get("/api/v1/products").await?;
     ada.add(1, 1).await?;
     ada.add(2, 2).await?;
@@ -140,8 +143,8 @@ async fn purchase(ada: &Visitor) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn declined_card(grace: &Visitor) -> anyhow::Result<()> {
-    say("\n--- A declined card: the stock goes back, the cart stays ---")?;
+async fn declined_card(grace: &PrintingCustomer) -> anyhow::Result<()> {
+    print_line("\n--- A declined card: the stock goes back, the cart stays ---")?;
     grace.add(4, 1).await?;
     let checkout = grace.buy("a-monitor", "pm_card_declined").await?;
     ensure!(
@@ -153,8 +156,8 @@ async fn declined_card(grace: &Visitor) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn out_of_stock(linus: &Visitor, margaret: &Visitor) -> anyhow::Result<()> {
-    say("\n--- Out of stock: one customer buys all laptops but one or two ---")?;
+async fn out_of_stock(linus: &PrintingCustomer, margaret: &PrintingCustomer) -> anyhow::Result<()> {
+    print_line("\n--- Out of stock: one customer buys all laptops but one or two ---")?;
     linus.add(1, 98).await?;
     let checkout = linus.buy("ninety-eight-laptops", "pm_card_ok").await?;
     ensure!(checkout["status"] == "COMPLETED", "the purchase did not complete");
@@ -168,8 +171,8 @@ async fn out_of_stock(linus: &Visitor, margaret: &Visitor) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn double_click(dennis: &Visitor) -> anyhow::Result<()> {
-    say("\n--- A double click: two requests with one key at the same time ---")?;
+async fn double_click(dennis: &PrintingCustomer) -> anyhow::Result<()> {
+    print_line("\n--- A double click: two requests with one key at the same time ---")?;
     dennis.add(3, 1).await?;
     let (first, second) = tokio::join!(
         dennis.buy("one-keyboard", "pm_card_ok"),

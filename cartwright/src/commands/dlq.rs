@@ -1,22 +1,22 @@
-//! `cartwright dlq`: events that a consumer could not apply. Works beside a running shop and without one.
+//! `cartwright dlq`: lists, shows and redrives parked events. Works with and without a running shop.
 
 use anyhow::{Context, anyhow};
 use events::{DeadLetters, Topic};
 use proto::events::TOPICS;
 use runtime::telemetry::visible;
 
-use super::{Failure, say};
+use super::{CommandError, print_line};
 use crate::{cli::DlqCommand, settings::Settings, shop::bus::connect};
 
-/// A parked event, and the topic that it is of.
+/// A parked event and its topic.
 struct Parked {
     topic: Topic,
     letter: events::Parked,
 }
 
-pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), Failure> {
-    let nowhere = settings.engines.kafka().is_none() && !settings.file("bus").exists();
-    if nowhere {
+pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), CommandError> {
+    let bus_is_missing = settings.engines.kafka().is_none() && !settings.file("bus").exists();
+    if bus_is_missing {
         return Err(anyhow!("DATA_DIR {}: no shop has been open here", settings.data_dir.display()).into());
     }
     let bus = connect(settings).await.map_err(anyhow::Error::from)?;
@@ -42,7 +42,7 @@ async fn parked(letters: &DeadLetters) -> anyhow::Result<Vec<Parked>> {
     Ok(all)
 }
 
-/// An event may be parked by several groups.
+/// Several groups may have parked the same event.
 fn find<'a>(parked: &'a [Parked], id: &str) -> anyhow::Result<Vec<&'a Parked>> {
     let found: Vec<_> = parked.iter().filter(|parked| parked.letter.id == id).collect();
     if found.is_empty() {
@@ -54,7 +54,7 @@ fn find<'a>(parked: &'a [Parked], id: &str) -> anyhow::Result<Vec<&'a Parked>> {
     }
 }
 
-fn list(parked: &[Parked]) -> Result<(), Failure> {
+fn list(parked: &[Parked]) -> Result<(), CommandError> {
     for Parked { letter, .. } in parked {
         let events::Parked {
             id,
@@ -63,21 +63,25 @@ fn list(parked: &[Parked]) -> Result<(), Failure> {
             reason,
             ..
         } = letter;
-        let doubt = if letter.proven { "" } else { "NOT SIGNED BY THIS SHOP  " };
-        say_visibly(&format!("{id}  {parked_at}  {group}  {doubt}{reason}"))?;
+        let warning = if letter.authentic {
+            ""
+        } else {
+            "NOT SIGNED BY THIS SHOP  "
+        };
+        print_escaped(&format!("{id}  {parked_at}  {group}  {warning}{reason}"))?;
     }
     let s = if parked.len() == 1 { "" } else { "s" };
-    Ok(say(&format!("{} event{s} parked", parked.len()))?)
+    Ok(print_line(&format!("{} event{s} parked", parked.len()))?)
 }
 
-fn show(found: &[&Parked]) -> Result<(), Failure> {
+fn show(found: &[&Parked]) -> Result<(), CommandError> {
     for Parked { letter, .. } in found {
         let message = &letter.message;
-        let line = |name: &str, value: &str| say_visibly(&format!("{name:<10} {value}"));
+        let line = |name: &str, value: &str| print_escaped(&format!("{name:<10} {value}"));
         line("id", &letter.id)?;
         line("group", &letter.group)?;
         line("reason", &letter.reason)?;
-        if !letter.proven {
+        if !letter.authentic {
             line(
                 "signed",
                 "no: whoever can write to the event bus may have written this letter",
@@ -90,26 +94,26 @@ fn show(found: &[&Parked]) -> Result<(), Failure> {
             line("header", &format!("{name}: {value}"))?;
         }
         line("value", &String::from_utf8_lossy(&message.value))?;
-        say("")?;
+        print_line("")?;
     }
     Ok(())
 }
 
-/// What is in a letter was written by anybody, and is shown by a terminal.
-fn say_visibly(line: &str) -> Result<(), Failure> {
-    Ok(say(&visible(line))?)
+/// Escapes control characters: anybody may have written the letter, and a terminal would obey them.
+fn print_escaped(line: &str) -> Result<(), CommandError> {
+    Ok(print_line(&visible(line))?)
 }
 
-async fn redrive(letters: &DeadLetters, found: &[&Parked]) -> Result<(), Failure> {
+async fn redrive(letters: &DeadLetters, found: &[&Parked]) -> Result<(), CommandError> {
     for Parked { topic, letter } in found {
         letters
             .redrive(topic.name, letter)
             .await
             .context("the event bus cannot be written")?;
-        say_visibly(&format!("{}  sent through {} again", letter.id, letter.group))?;
+        print_escaped(&format!("{}  sent through {} again", letter.id, letter.group))?;
     }
     if found.is_empty() {
-        say("nothing is parked")?;
+        print_line("nothing is parked")?;
     }
     Ok(())
 }

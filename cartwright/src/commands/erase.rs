@@ -1,7 +1,7 @@
 //! `cartwright erase`: removes all that a running shop keeps of a customer.
 //!
-//! Purchases are erased some at a time, in checkout last: what is still the customer's there is found again, so an erasure that
-//! was cut off is made again from its beginning, as often as it takes.
+//! Purchases are erased in rounds, and in each round checkout comes last. Until then checkout still finds them, so an
+//! interrupted erasure can be repeated from its beginning.
 
 use std::time::Duration;
 
@@ -19,26 +19,25 @@ use runtime::channel::Peer;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
-use super::{Failure, say};
-use crate::{services::ServiceName, settings::Settings, shop::network::of_running};
+use super::{CommandError, print_line};
+use crate::{services::ServiceName, settings::Settings, shop::network::running_peer};
 
-/// How long a service may take for some purchases.
+/// How long a service may take for one round.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long events that are on their way are waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
-/// How many rounds may find fewer purchases than fit into one. Of a customer who buys nothing meanwhile there are two: one with
-/// the rest, and the last one.
-const SHORT_ROUNDS: usize = 10;
+/// How long to wait for events that are not published or read yet.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The most rounds with fewer purchases than fit into one. If the customer buys nothing meanwhile there are at most
+/// two: one with the remaining purchases, and the last one without any.
+const MAX_SHORT_ROUNDS: usize = 10;
 
-/// Who is to be erased.
-pub(super) struct Whom {
+pub(super) struct ErasureRequest {
     pub(super) user: String,
-    /// Also when events of theirs are parked.
+    /// Erase although events of this user are parked, and drop these events.
     pub(super) drop_parked: bool,
 }
 
-/// What was removed, or belongs to nobody now.
+/// The rows that were removed or anonymised.
 #[derive(Debug, Default)]
 struct Counts {
     checkouts: u64,
@@ -48,7 +47,7 @@ struct Counts {
     log_keeps_events: bool,
 }
 
-/// The services that keep something of customers.
+/// The services that store data of customers.
 struct Services {
     checkout: CheckoutServiceClient<Peer>,
     orders: OrdersServiceClient<Peer>,
@@ -56,8 +55,8 @@ struct Services {
     cart: CartServiceClient<Peer>,
 }
 
-pub(super) async fn run(whom: &Whom, yes: bool, settings: &Settings) -> Result<(), Failure> {
-    let peer = |service| of_running(service, settings, DEADLINE);
+pub(super) async fn run(request: &ErasureRequest, yes: bool, settings: &Settings) -> Result<(), CommandError> {
+    let peer = |service| running_peer(service, settings, DEADLINE);
     let mut services = Services {
         checkout: CheckoutServiceClient::new(peer(ServiceName::Checkout)?),
         orders: OrdersServiceClient::new(peer(ServiceName::Orders)?),
@@ -65,19 +64,19 @@ pub(super) async fn run(whom: &Whom, yes: bool, settings: &Settings) -> Result<(
         cart: CartServiceClient::new(peer(ServiceName::Cart)?),
     };
     if !yes {
-        services.purchases_of(whom).await?;
+        services.next_purchases(request).await?;
         return Err(anyhow!(
             "nothing was erased: what is kept of this customer would go for good; say --yes if that is wanted"
         )
         .into());
     }
     let mut counts = Counts::default();
-    let erased = services.erase(whom, &mut counts).await;
+    let erased = services.erase(request, &mut counts).await;
     for line in counts.lines() {
-        say(&line)?;
+        print_line(&line)?;
     }
     erased?;
-    Ok(say(if counts.is_nothing() {
+    Ok(print_line(if counts.is_nothing() {
         "nothing is kept of this customer"
     } else {
         "nothing else is kept of this customer"
@@ -85,31 +84,31 @@ pub(super) async fn run(whom: &Whom, yes: bool, settings: &Settings) -> Result<(
 }
 
 impl Services {
-    /// The purchases of a customer that are to be erased next.
-    async fn purchases_of(&mut self, whom: &Whom) -> anyhow::Result<Vec<String>> {
+    /// The next purchases to erase.
+    async fn next_purchases(&mut self, request: &ErasureRequest) -> anyhow::Result<Vec<String>> {
         let request = PrepareErasureRequest {
-            user_id: whom.user.clone(),
-            drop_parked: whom.drop_parked,
+            user_id: request.user.clone(),
+            drop_parked: request.drop_parked,
         };
         let prepared = self.checkout.prepare_erasure(request).await;
         let prepared = prepared.map_err(|status| failed(ServiceName::Checkout, &status))?;
         Ok(prepared.into_inner().checkout_ids)
     }
 
-    async fn erase(&mut self, whom: &Whom, counts: &mut Counts) -> anyhow::Result<()> {
-        let mut checkout_ids = self.purchases_of(whom).await?;
+    async fn erase(&mut self, request: &ErasureRequest, counts: &mut Counts) -> anyhow::Result<()> {
+        let mut checkout_ids = self.next_purchases(request).await?;
         let mut short_rounds = 0;
-        while short_rounds < SHORT_ROUNDS {
+        while short_rounds < MAX_SHORT_ROUNDS {
             short_rounds += usize::from(checkout_ids.len() < MAX_ERASED);
-            // In the last round there are none, and what belongs to no purchase goes.
+            // The last round has no purchases, and erases what belongs to none.
             let is_last = checkout_ids.is_empty();
-            self.forget_purchases(&whom.user, &checkout_ids, counts).await?;
+            self.forget_purchases(&request.user, &checkout_ids, counts).await?;
             if is_last {
-                self.erase_cart(&whom.user, counts).await?;
+                self.erase_cart(&request.user, counts).await?;
             }
-            self.erase_purchases(whom, checkout_ids, counts).await?;
-            // Asked at the end of the last round, too: something may have been bought in the meantime.
-            checkout_ids = self.purchases_of(whom).await?;
+            self.erase_purchases(request, checkout_ids, counts).await?;
+            // Also after the last round: the customer may have bought something meanwhile.
+            checkout_ids = self.next_purchases(request).await?;
             if is_last && checkout_ids.is_empty() {
                 return Ok(());
             }
@@ -120,7 +119,7 @@ impl Services {
         ))
     }
 
-    /// Lets the services that learn of purchases by events forget these, those whose events are still to come too.
+    /// Erases these purchases in the services that consume their events, also those whose event is still to come.
     async fn forget_purchases(&mut self, user: &str, ids: &[String], counts: &mut Counts) -> anyhow::Result<()> {
         let request = notification::EraseUserRequest {
             user_id: user.to_owned(),
@@ -149,14 +148,19 @@ impl Services {
         Ok(())
     }
 
-    /// Erases purchases for good. Their events come to everybody soon, if they have not yet.
-    async fn erase_purchases(&mut self, whom: &Whom, ids: Vec<String>, counts: &mut Counts) -> anyhow::Result<()> {
+    /// Erases purchases in checkout. Waits until all groups have read their events.
+    async fn erase_purchases(
+        &mut self,
+        request: &ErasureRequest,
+        ids: Vec<String>,
+        counts: &mut Counts,
+    ) -> anyhow::Result<()> {
         let request = checkout::EraseUserRequest {
-            user_id: whom.user.clone(),
+            user_id: request.user.clone(),
             checkout_ids: ids,
-            drop_parked: whom.drop_parked,
+            drop_parked: request.drop_parked,
         };
-        let until = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + EVENT_TIMEOUT;
         loop {
             match self.checkout.erase_user(request.clone()).await {
                 Ok(erased) => {
@@ -165,7 +169,7 @@ impl Services {
                     counts.log_keeps_events |= erased.log_keeps_events;
                     return Ok(());
                 }
-                Err(status) if is_in_progress(&status) && Instant::now() < until => sleep(LOOK).await,
+                Err(status) if is_in_progress(&status) && Instant::now() < deadline => sleep(POLL_INTERVAL).await,
                 Err(status) => return Err(failed(ServiceName::Checkout, &status)),
             }
         }
@@ -176,7 +180,7 @@ fn is_in_progress(status: &Status) -> bool {
     status::reason(status) == Some(Reason::CheckoutInProgress)
 }
 
-/// Why a service did not do it, and what to do.
+/// Why a service did not erase, and what the operator should do.
 fn failed(service: ServiceName, status: &Status) -> anyhow::Error {
     let (name, variable) = (service.as_str(), service.address_variable().unwrap_or_default());
     if status::refused(status).is_some() {

@@ -4,26 +4,26 @@ mod signals;
 
 use runtime::telemetry::{Log, stdout};
 
-use super::Failure;
-use crate::{Config, Hooks, ServiceName, Shop, banner::banner, settings::Settings};
+use super::CommandError;
+use crate::{Config, Overrides, ServiceName, Shop, banner::banner, settings::Settings};
 use signals::Signals;
 
-pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log) -> Result<(), Failure> {
+pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log) -> Result<(), CommandError> {
     let config = Config::new(services, settings)?;
-    // Taken before anything starts, so that a signal that comes during the start stops the shop in order once it is open.
-    let signals = Signals::take(config.settings.shutdown_timeout.0, log.clone())?;
+    // Registered before the start, so that a signal during the start leads to an orderly stop once the shop is open.
+    let signals = Signals::register(config.settings.shutdown_timeout.0, log.clone())?;
     if let Some(warning) = config.settings.hooks.warning() {
         tracing::warn!("{warning}");
     }
-    let hooks = Hooks::default();
-    let (clock, ids) = (hooks.runtime.clock.clone(), hooks.runtime.ids.clone());
-    let shop = Shop::start(&config, hooks).await?;
+    let overrides = Overrides::default();
+    let (clock, ids) = (overrides.runtime.clock.clone(), overrides.runtime.ids.clone());
+    let shop = Shop::start(&config, overrides).await?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    // With nobody reading, the shop is open all the same.
+    // Does not block: the shop is open even if nobody reads its output.
     let out = stdout();
-    out.say(format!("{}\n", banner(&config, &shop, &clock, &ids)?).into_bytes());
+    out.write_line(format!("{}\n", banner(&config, &shop, &clock, &ids)?).into_bytes());
     signals.first().await;
     tracing::info!("stopping: requests in flight are finished first");
     shop.stop().await;

@@ -6,13 +6,19 @@ use anyhow::Context;
 use gateway::token;
 use runtime::Clock;
 
-use super::{Failure, say};
+use super::{CommandError, print_line};
 use crate::{secret, settings::Settings};
 
-pub(super) fn run(settings: &Settings, user: &str, role: Option<&str>, expires_in: Duration) -> Result<(), Failure> {
+pub(super) fn run(
+    settings: &Settings,
+    user: &str,
+    role: Option<&str>,
+    expires_in: Duration,
+) -> Result<(), CommandError> {
     settings.tokens.check()?;
-    let (secret, parties) = (secret::existing(settings)?, settings.tokens.parties());
+    let (secret, expected_claims) = (secret::existing_key(settings)?, settings.tokens.expected_claims());
     let now = Clock::system().now();
-    let token = token::sign_for(&parties, &secret, (user, role), expires_in, now).context("no token was made")?;
-    Ok(say(&token)?)
+    let token =
+        token::sign_for(&expected_claims, &secret, (user, role), expires_in, now).context("no token was made")?;
+    Ok(print_line(&token)?)
 }

@@ -1,4 +1,4 @@
-//! Which engines a shop runs on: the embedded ones, or those whose addresses are set.
+//! The engines of a shop: embedded, or those whose addresses are set.
 
 mod kafka;
 mod postgres;
@@ -64,36 +64,36 @@ pub struct Engines {
     pub kafka_addr: Option<String>,
     #[command(flatten)]
     pub kafka_security: KafkaSecurity,
-    /// Put in front of topics, consumer groups and cache keys, for shops that share a Kafka or a Redis.
+    /// A prefix of topics, consumer groups and cache keys, for shops that share a Kafka or a Redis.
     #[arg(long, env, global = true)]
     pub namespace: Option<String>,
-    /// Names this process in leases: one that comes back under its name goes on at once with what it had begun. No two
-    /// live processes may share one [default: made anew at each start].
+    /// The name of this process in leases: after a restart under its name it continues its sagas at once. No two live
+    /// processes may share a name [default: a new one at each start].
     #[arg(long, env, global = true)]
     pub instance: Option<String>,
 }
 
-/// A variable that is set to nothing is not set.
-fn set(value: Option<&String>) -> Option<&str> {
+/// An empty variable counts as unset.
+fn non_empty(value: Option<&String>) -> Option<&str> {
     value.map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// `host:port`; librdkafka takes one that names a protocol, too.
+/// `host:port`, or with a protocol in front, as librdkafka accepts it.
 fn is_broker(text: &str) -> bool {
     let text = text.trim();
     is_host_and_port(text.split_once("://").map_or(text, |(_, broker)| broker))
 }
 
 impl Engines {
-    /// PostgreSQL for this service, if it is to use it.
+    /// The PostgreSQL address of this service; `None`: SQLite.
     pub fn postgres(&self, service: ServiceName) -> Result<Option<PostgresAddress>, ConfigError> {
         if let Store::Relational { url, .. } = service.definition().store
-            && let Some(address) = set(self.databases.of(service))
+            && let Some(address) = non_empty(self.databases.of(service))
         {
             return PostgresAddress::from_url(url, address).map(Some);
         }
-        let shared = set(self.database_url.as_ref());
-        match (shared, set(self.db_host.as_ref())) {
+        let shared = non_empty(self.database_url.as_ref());
+        match (shared, non_empty(self.db_host.as_ref())) {
             (Some(_), Some(_)) => Err(ConfigError::new(
                 "DB_HOST",
                 "is set together with DATABASE_URL; set one of them",
@@ -103,7 +103,7 @@ impl Engines {
                 host,
                 port: self.db_port,
                 user: &self.db_user,
-                password: set(self.db_password.as_ref()),
+                password: non_empty(self.db_password.as_ref()),
                 database: &self.db_name,
                 tls: self.postgres_security.tls(),
             })
@@ -112,17 +112,15 @@ impl Engines {
         }
     }
 
-    /// MongoDB's URI, if it is to be used.
     pub fn mongo(&self) -> Option<&str> {
-        set(self.mongo_uri.as_ref())
+        non_empty(self.mongo_uri.as_ref())
     }
 
-    /// Redis' address, if it is to be used.
     pub fn redis(&self) -> Option<&str> {
-        set(self.redis_addr.as_ref())
+        non_empty(self.redis_addr.as_ref())
     }
 
-    /// Kafka's brokers, if it is to be used, and which of its three names they were given by.
+    /// The brokers, if set, with the variable that names them.
     pub fn kafka(&self) -> Option<(&'static str, &str)> {
         let names = [
             ("KAFKA_BROKERS", &self.kafka_brokers),
@@ -131,27 +129,27 @@ impl Engines {
         ];
         names
             .into_iter()
-            .find_map(|(name, value)| Some((name, set(value.as_ref())?)))
+            .find_map(|(name, value)| Some((name, non_empty(value.as_ref())?)))
     }
 
-    /// What stands before topics, groups and cache keys.
+    /// The prefix of topics, groups and cache keys.
     pub fn namespace(&self) -> &str {
-        set(self.namespace.as_ref()).unwrap_or_default()
+        non_empty(self.namespace.as_ref()).unwrap_or_default()
     }
 
-    /// The name that was given to this process.
+    /// The name of this process in leases.
     pub fn instance(&self) -> Option<&str> {
-        set(self.instance.as_ref())
+        non_empty(self.instance.as_ref())
     }
 
-    /// What is allowed and lets others read along.
+    /// Settings that are valid but let others read the traffic.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let redis = self.redis().and_then(|_| self.redis_security.warning());
         let kafka = self.kafka().and_then(|_| self.kafka_security.warning());
         redis.into_iter().chain(kafka).collect()
     }
 
-    /// Finds what is wrong without asking anybody.
+    /// Checks without connecting.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for service in ServiceName::ALL {
             self.postgres(service)?;
@@ -183,7 +181,7 @@ impl Engines {
 }
 
 impl Settings {
-    /// Where a service keeps its tables.
+    /// The database of a service.
     pub(crate) fn database(&self, service: ServiceName) -> Result<Database, ConfigError> {
         Ok(match self.engines.postgres(service)? {
             Some(address) => Database::Postgres(address),
@@ -191,7 +189,7 @@ impl Settings {
         })
     }
 
-    /// The provider's own books: in payment's database, as its neighbour, for want of a company of its own.
+    /// The ledger of the simulated provider: in payment's PostgreSQL database, or in an SQLite file of its own.
     pub(crate) fn provider_ledger(&self) -> Result<Database, ConfigError> {
         Ok(match self.database(ServiceName::Payment)? {
             Database::Postgres(address) => Database::Postgres(address),
@@ -199,7 +197,6 @@ impl Settings {
         })
     }
 
-    /// Where carts are kept.
     pub(crate) fn cart_store(&self) -> cart::Store {
         match self.engines.mongo() {
             Some(uri) => cart::Store::Mongo {
@@ -213,22 +210,22 @@ impl Settings {
     pub(crate) fn cart_cache(&self) -> cart::Cache {
         match self.engines.redis() {
             Some(address) => cart::Cache::Redis {
-                link: self.engines.redis_security.link(address),
+                endpoint: self.engines.redis_security.endpoint(address),
                 prefix: self.engines.namespace().to_owned(),
             },
             None => cart::Cache::Memory,
         }
     }
 
-    /// Whether these services keep anything in the data directory.
-    pub(crate) fn embeds(&self, services: &[ServiceName]) -> bool {
+    /// Whether these services store anything in the data directory.
+    pub(crate) fn uses_data_dir(&self, services: &[ServiceName]) -> bool {
         services.iter().any(|service| {
-            let store = match service.definition().store {
+            let is_embedded = match service.definition().store {
                 Store::None => false,
                 Store::Carts => self.engines.mongo().is_none(),
                 Store::Relational { .. } => matches!(self.engines.postgres(*service), Ok(None)),
             };
-            store || (service.uses_events() && self.engines.kafka().is_none())
+            is_embedded || (service.uses_events() && self.engines.kafka().is_none())
         })
     }
 
@@ -270,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_by_its_name() {
+    fn a_contradictory_or_invalid_setting_is_refused_with_its_variable() {
         let wrong = |tweak: fn(&mut Engines)| engines(tweak).check().unwrap_err().variable;
         assert_eq!(
             wrong(|engines| {

@@ -1,39 +1,39 @@
-//! What only tests set.
+//! Settings for tests only.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use runtime::{Points, config::ConfigError};
 
-/// Where the process is to die.
+/// Crash points.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
 pub struct TestHooks {
-    /// For tests: says that the process may be ended by what follows. Without it the others are refused.
+    /// For tests: confirms that the hooks may abort this process. Without it they are refused.
     #[arg(long, env, global = true, hide = true)]
-    pub cartwright_test_hooks: Option<Purpose>,
-    /// For tests: abort when this point is passed.
+    pub cartwright_test_hooks: Option<HooksConsent>,
+    /// For tests: abort at this point.
     #[arg(long, env, global = true, hide = true)]
     pub cartwright_crash_at: Option<String>,
-    /// For tests: write the points that are passed to this file.
+    /// For tests: write the passed points to this file.
     #[arg(long, env, global = true, hide = true)]
     pub cartwright_crash_trace: Option<PathBuf>,
 }
 
-/// What hooks are for.
+/// Confirms that the hooks may abort this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Purpose {
+pub enum HooksConsent {
     AbortThisProcess,
 }
 
 impl TestHooks {
-    /// What is said of them before anything starts, if one is set.
+    /// The warning at the start, if a hook is set.
     pub(crate) fn warning(&self) -> Option<String> {
         let hooks = self.set().join(" and ");
         (!hooks.is_empty()).then(|| format!("{hooks}: this process is under test and may abort at any time"))
     }
 
-    /// The hooks that are set, by their variables.
+    /// The variables of the hooks that are set.
     fn set(&self) -> Vec<&'static str> {
         let hooks = [
             ("CARTWRIGHT_CRASH_AT", self.cartwright_crash_at.is_some()),

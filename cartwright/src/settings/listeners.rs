@@ -1,4 +1,4 @@
-//! Where the listeners of a process bind.
+//! The addresses of the listeners.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use runtime::config::ConfigError;
 
 use super::{Ports, ServiceName};
 
-/// Where connections that are neither encrypted nor authenticated are allowed.
+/// Where connections without encryption and credentials are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Plaintext {
     /// In a network where only the shop's own processes can connect.
@@ -21,14 +21,14 @@ pub struct ListenAddresses {
     /// The address that the gateway binds.
     #[arg(long, env, default_value = "127.0.0.1", global = true)]
     pub host: IpAddr,
-    /// The address that the gRPC listeners of the services bind. They ask nobody who is calling.
+    /// The address that the gRPC listeners of the services bind. They ask for no credentials.
     #[arg(long, env, default_value = "127.0.0.1", global = true)]
     pub grpc_host: IpAddr,
-    /// The address that the listener of the process's health binds.
+    /// The address that the health listener binds.
     #[arg(long, env, default_value = "127.0.0.1", global = true)]
     pub admin_host: IpAddr,
-    /// Allows `GRPC_HOST` and `ADMIN_HOST` beyond loopback, without encryption and credentials: only where nobody can connect
-    /// but the shop's own processes.
+    /// Allows `GRPC_HOST` and `ADMIN_HOST` beyond loopback, without encryption and credentials: only where none but the
+    /// shop's own processes can connect.
     #[arg(long, env, global = true)]
     pub grpc_plaintext: Option<Plaintext>,
     /// The gateway's port. Like for all ports, 0 picks a free one.
@@ -42,7 +42,7 @@ pub struct ListenAddresses {
 }
 
 impl ListenAddresses {
-    /// Refuses to open to a network what asks nobody for credentials, unless that was said to be meant.
+    /// Refuses a listener without credentials beyond loopback, unless `GRPC_PLAINTEXT` allows it.
     pub(super) fn check(&self, services: &[ServiceName]) -> Result<(), ConfigError> {
         let serves = services.iter().any(|service| self.ports.of(*service).is_some());
         for (variable, host, is_used) in [
@@ -62,7 +62,7 @@ impl ListenAddresses {
         Ok(())
     }
 
-    /// The same hosts, with a free port for each listener.
+    /// The same hosts, with port 0 for each listener.
     #[must_use]
     pub fn on_free_ports(mut self) -> Self {
         (self.http_port, self.admin_port) = (0, 0);

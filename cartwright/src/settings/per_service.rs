@@ -1,4 +1,4 @@
-//! Settings that services have one by one, by the table of services.
+//! Settings of single services, made from the table of services.
 
 use std::{collections::BTreeMap, fmt::Debug, marker::PhantomData};
 
@@ -7,17 +7,17 @@ use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, builder::Value
 use super::ServiceName;
 use crate::services::{Definition, Listener, Store};
 
-/// A setting that services have, each in a variable of its own.
+/// A setting that each service has in a variable of its own.
 pub trait PerServiceSetting: Debug + Clone {
     type Value: Debug + Clone + Send + Sync + 'static;
     const HELP: &'static str;
 
-    /// The variable of a service that has it, and the default.
+    /// The variable and the default, if this service has the setting.
     fn of(definition: Definition) -> Option<(&'static str, Option<String>)>;
     fn parser() -> ValueParser;
 }
 
-/// The values of one such setting.
+/// The values of one setting, by service.
 #[derive(Debug, Clone)]
 pub struct PerService<S: PerServiceSetting> {
     values: BTreeMap<ServiceName, S::Value>,
@@ -25,23 +25,21 @@ pub struct PerService<S: PerServiceSetting> {
 }
 
 impl<S: PerServiceSetting> PerService<S> {
-    /// The value of a service; `None` for one that has none.
+    /// The value of a service; `None` if it has none.
     pub fn of(&self, service: ServiceName) -> Option<&S::Value> {
         self.values.get(&service)
     }
 
-    /// Sets the value of a service.
     pub fn set(&mut self, service: ServiceName, value: S::Value) {
         self.values.insert(service, value);
     }
 
-    /// All of them.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut S::Value> {
         self.values.values_mut()
     }
 }
 
-/// The services that have a setting, with its variable and its default.
+/// The services that have the setting, with variable and default.
 fn rows<S: PerServiceSetting>() -> impl Iterator<Item = (ServiceName, &'static str, Option<String>)> {
     let all = ServiceName::ALL.into_iter();
     all.filter_map(|service| S::of(service.definition()).map(|(variable, default)| (service, variable, default)))
@@ -92,11 +90,11 @@ impl<S: PerServiceSetting> FromArgMatches for PerService<S> {
 
 /// Where the gRPC listeners bind.
 pub type Ports = PerService<Port>;
-/// Where services are found that are not in this process.
+/// The addresses of services in other processes.
 pub type Addresses = PerService<Address>;
 /// PostgreSQL databases of single services.
 pub type Databases = PerService<DatabaseUrl>;
-/// Files with the URLs of these.
+/// Files with the URLs of these databases.
 pub type DatabaseFiles = PerService<DatabaseUrlFile>;
 
 #[derive(Debug, Clone)]

@@ -1,11 +1,10 @@
-//! Who moves the money.
+//! The payment provider.
 
 use clap::ValueEnum;
 
-/// The payment provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PaymentProvider {
-    /// None: charges and refunds are only written down.
+    /// No money moves: charges and refunds are only recorded.
     Simulated,
 }
 
@@ -16,7 +15,7 @@ impl PaymentProvider {
         }
     }
 
-    /// What is charged when a purchase names no payment method.
+    /// The payment method of a purchase that names none.
     pub(crate) fn default_method(self) -> Option<proto::ids::PaymentMethod> {
         match self {
             Self::Simulated => proto::ids::PaymentMethod::new(payment::provider::simulated::DEFAULT_METHOD),

@@ -1,15 +1,14 @@
-//! What may be shown of a value that somebody wrote: an address without its login, whatever form that has.
+//! Redaction of values that may contain a login, in any form of address.
 
 use std::net::IpAddr;
 
 use runtime::config::is_host_and_port;
 
-/// What stands for what is not shown.
 pub(crate) const REDACTED: &str = "(redacted)";
 
-/// An address without what may be secret in it: everything up to the last `@`, everything from the parameters on, and what
-/// stands where a port should and is none. What can be read in two ways does not show at all.
-pub(crate) fn shown(value: &str) -> String {
+/// An address without its possible secrets: all up to the last `@`, all from the parameters on, and an invalid port. An
+/// ambiguous address is redacted as a whole.
+pub(crate) fn redact(value: &str) -> String {
     let (scheme, rest) = match value.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
         Some(_) | None => (String::new(), value),
@@ -18,14 +17,14 @@ pub(crate) fn shown(value: &str) -> String {
         Some((login, place)) => (Some(login), place),
         None => (None, rest),
     };
-    // Behind these the `@` may be one of a password among the parameters.
-    let of_parameters: &[char] = if scheme.is_empty() {
+    // After one of these characters, the `@` may belong to a password among the parameters.
+    let parameter_signs: &[char] = if scheme.is_empty() {
         &['?', '#', '&', ';', '=', ' ']
     } else {
         &['?', '#']
     };
-    // An encoded `@` ends a login that nobody decodes.
-    if login.is_some_and(|login| login.contains(of_parameters)) || place.contains('%') {
+    // A `%` may be an encoded `@` at the end of a login.
+    if login.is_some_and(|login| login.contains(parameter_signs)) || place.contains('%') {
         return format!("{scheme}{REDACTED}");
     }
     let (place, parameters) = match place.find(['?', '#', '&', ';', '=']) {
@@ -38,7 +37,7 @@ pub(crate) fn shown(value: &str) -> String {
     format!("{scheme}{login}{}{parameters}", hosts.join(","))
 }
 
-/// Whether it is a word that no login looks like: what may be repeated of a value that is wrong.
+/// Whether an error may repeat this value: a short word that cannot be a login.
 pub(crate) fn is_plain(value: &str) -> bool {
     value.len() <= 40
         && value
@@ -46,18 +45,17 @@ pub(crate) fn is_plain(value: &str) -> bool {
             .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '+' | '_' | ' '))
 }
 
-/// Whether it is what stands before `://`.
 fn is_scheme(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-' | '_'))
 }
 
-/// A host with its port and a path. A password without a host behind it looks like a port.
+/// Redacts a host with an invalid port: a password without a host after it looks like a port.
 fn host(text: &str) -> &str {
     let (authority, path) = text.split_at(text.find('/').unwrap_or(text.len()));
-    let is_place =
+    let is_address =
         !authority.contains(':') || is_host_and_port(authority.trim()) || authority.parse::<IpAddr>().is_ok();
-    if is_place && !path.contains(':') {
+    if is_address && !path.contains(':') {
         text
     } else {
         REDACTED
@@ -71,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_without_a_login_shows_as_it_is() {
+    fn an_address_without_a_login_is_not_redacted() {
         for plain in [
             "h:1",
             "h1:9092,h2:9092",
@@ -84,20 +82,20 @@ mod tests {
             "./data",
             "",
         ] {
-            assert_eq!(shown(plain), plain);
+            assert_eq!(redact(plain), plain);
         }
     }
 
     #[test]
-    fn of_an_address_with_a_login_the_place_shows() {
-        assert_eq!(shown("postgres://u:p@h/db"), "postgres://(redacted)@h/db");
-        assert_eq!(shown("u:p@x@h:1"), "(redacted)@h:1");
-        assert_eq!(shown("u:p%40h:1"), "(redacted)");
-        assert_eq!(shown("postgres://h/db?password=p@p"), "postgres://(redacted)");
-        assert_eq!(shown("postgres://u:cA==@h/db"), "postgres://(redacted)@h/db");
-        assert_eq!(shown("postgres://h/db?password=p"), "postgres://h/db?(redacted)");
-        assert_eq!(shown("host=h password=p"), "host(redacted)");
-        assert_eq!(shown("redis://:p"), "redis://(redacted)");
+    fn of_an_address_with_a_login_only_the_hosts_are_shown() {
+        assert_eq!(redact("postgres://u:p@h/db"), "postgres://(redacted)@h/db");
+        assert_eq!(redact("u:p@x@h:1"), "(redacted)@h:1");
+        assert_eq!(redact("u:p%40h:1"), "(redacted)");
+        assert_eq!(redact("postgres://h/db?password=p@p"), "postgres://(redacted)");
+        assert_eq!(redact("postgres://u:cA==@h/db"), "postgres://(redacted)@h/db");
+        assert_eq!(redact("postgres://h/db?password=p"), "postgres://h/db?(redacted)");
+        assert_eq!(redact("host=h password=p"), "host(redacted)");
+        assert_eq!(redact("redis://:p"), "redis://(redacted)");
     }
 
     proptest! {
@@ -119,7 +117,7 @@ mod tests {
                 6 => format!("host=h {before} password={secret} {after}"),
                 _ => format!("{scheme}h:1,{before}:{secret}@h2:1,u:{secret}{after}@h3:1"),
             };
-            prop_assert!(!shown(&value).contains(secret), "{} shows as {}", value, shown(&value));
+            prop_assert!(!redact(&value).contains(secret), "{} shows as {}", value, redact(&value));
             prop_assert!(!is_plain(&value));
         }
     }

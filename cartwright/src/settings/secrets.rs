@@ -1,4 +1,4 @@
-//! Secrets: each may be in a file, and none of them shows.
+//! Secrets: each may come from a file, and none is shown.
 
 use std::fs;
 
@@ -10,16 +10,16 @@ use crate::services::Store;
 
 pub(super) const FILE_HELP: &str = "A file that has this secret in it, in place of the setting without `file`";
 
-/// The names of a secret.
+/// The variables of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Secret {
-    /// The variable that may have it in it.
+    /// Holds the secret itself.
     pub(super) variable: &'static str,
-    /// The variable that may name a file instead.
+    /// Names a file with the secret.
     pub(super) file: &'static str,
 }
 
-/// Lists the secrets: the setting and the variable of the file, and where in [`Settings`] the secret itself is.
+/// Lists the secrets: field and variable of the file, and the field of the secret in [`Settings`].
 macro_rules! secrets {
     ($($field:ident $file:literal => $($place:ident).+;)*) => {
         /// Files with secrets in them, in place of the variables of these names without `_FILE`.
@@ -34,15 +34,15 @@ macro_rules! secrets {
             pub databases: DatabaseFiles,
         }
 
-        /// All but those of the services' own databases.
+        /// The file variables, without those of the services' own databases.
         const FILES: &[&str] = &[$($file),*];
 
         impl Settings {
-            /// Reads the secrets that are in files. What is said of a file does not repeat its name: it may be the secret.
+            /// Reads the secrets from their files. Errors do not repeat the name of a file: it may be the secret.
             pub(crate) fn read_secrets(&mut self) -> Result<(), ConfigError> {
                 $(
                     let (file, secret) = (&self.secret_files.$field, &mut self.$($place).+);
-                    if let Some(read) = instead(secret.as_ref(), ($file, file.as_deref()))? {
+                    if let Some(read) = read_file(secret.as_ref(), ($file, file.as_deref()))? {
                         *secret = Some(read);
                     }
                 )*
@@ -50,7 +50,7 @@ macro_rules! secrets {
                 for service in ServiceName::ALL {
                     if let Store::Relational { file: variable, .. } = service.definition().store {
                         let file = self.secret_files.databases.of(service).map(String::as_str);
-                        if let Some(read) = instead(databases.of(service), (variable, file))? {
+                        if let Some(read) = read_file(databases.of(service), (variable, file))? {
                             databases.set(service, read);
                         }
                     }
@@ -73,8 +73,8 @@ secrets! {
     kafka_sasl_password_file "KAFKA_SASL_PASSWORD_FILE" => engines.kafka_security.kafka_sasl_password;
 }
 
-/// The secret in the file, if one is named.
-fn instead(
+/// The secret in the file, if a file is named.
+fn read_file(
     given: Option<&String>,
     (variable, file): (&'static str, Option<&str>),
 ) -> Result<Option<String>, ConfigError> {
@@ -85,16 +85,15 @@ fn instead(
         let twice = "is set, and so is the variable without _FILE; set one of them";
         return Err(ConfigError::new(variable, twice));
     }
-    read(variable, file).map(Some)
+    read_text(variable, file).map(Some)
 }
 
-/// The name without `_FILE`.
 const fn variable_of(file: &'static str) -> &'static str {
     file.split_at(file.len() - "_FILE".len()).0
 }
 
 impl Secret {
-    /// The one whose value this variable has, if it is one.
+    /// The secret that this variable holds, if any.
     pub(super) fn of(variable: &str) -> Option<Self> {
         let databases = ServiceName::ALL
             .into_iter()
@@ -109,14 +108,14 @@ impl Secret {
         secrets.into_iter().find(|secret| secret.variable == variable)
     }
 
-    /// Whether it is an address, of which the login alone is secret.
+    /// Whether this is an address, of which only the login is secret.
     pub(super) fn is_address(self) -> bool {
         self.variable.ends_with("_URL") || self.variable.ends_with("_URI")
     }
 }
 
-/// The text of the file without the end of its last line.
-fn read(variable: &'static str, file: &str) -> Result<String, ConfigError> {
+/// The text of the file, without its last line ending.
+fn read_text(variable: &'static str, file: &str) -> Result<String, ConfigError> {
     let wrong = |wants: String| ConfigError::new(variable, wants);
     let text = fs::read(file).map_err(|error| wrong(format!("the file cannot be read ({})", kind(&error))))?;
     let mut text = String::from_utf8(text).map_err(|_| wrong("the file must be text, in UTF-8".to_owned()))?;
@@ -135,7 +134,7 @@ fn read(variable: &'static str, file: &str) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// What went wrong, without a path.
+/// The error without a path.
 fn kind(error: &std::io::Error) -> String {
     error.kind().to_string()
 }
@@ -152,7 +151,6 @@ mod tests {
         settings
     }
 
-    /// A file with this in it.
     fn file(text: &[u8]) -> tempfile::TempPath {
         let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         fs::write(&file, text).unwrap();
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_what_is_in_its_file_but_for_the_end_of_the_last_line() {
+    fn a_secret_is_the_text_of_its_file_without_the_last_line_ending() {
         for (text, secret) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), (" s \n\n", " s \n")] {
             let file = file(text.as_bytes());
             let name = file.to_str().unwrap().to_owned();
@@ -188,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_has_no_secret_is_told_by_its_variable_and_not_repeated() {
+    fn an_error_of_a_secret_file_names_the_variable_and_not_the_file() {
         let (empty, binary, nul) = (file(b"\n"), file(b"\xff\xfe"), file(b"a\0b"));
         let paths = [&empty, &binary, &nul].map(|path| path.to_str().unwrap().to_owned());
         for path in paths.into_iter().chain(["/s3cr3t".to_owned()]) {
             let mut settings = settings(|settings| settings.secret_files.jwt_secret_file = Some(path.clone()));
-            let said = settings.read_secrets().unwrap_err().to_string();
-            assert!(said.starts_with("JWT_SECRET_FILE: the file "), "{said}");
-            assert!(!said.contains(&path) && !said.contains("s3cr3t"), "{said}");
+            let error = settings.read_secrets().unwrap_err().to_string();
+            assert!(error.starts_with("JWT_SECRET_FILE: the file "), "{error}");
+            assert!(!error.contains(&path) && !error.contains("s3cr3t"), "{error}");
         }
     }
 

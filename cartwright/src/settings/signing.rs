@@ -9,31 +9,31 @@ use super::Engines;
 const KEY: &str = "EVENT_SIGNING_KEY";
 const PREVIOUS: &str = "EVENT_SIGNING_KEY_PREVIOUS";
 
-/// What tells our events from those of anybody who can write to the event bus.
+/// Signatures distinguish our events from those of others who can write to the event bus.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
 pub struct SigningSettings {
-    /// The key that events are signed with, at least 32 bytes without blanks at its ends; what is not signed with it is parked [default: on the embedded
-    /// bus made once, kept in `DATA_DIR`; on Kafka events are not signed].
+    /// The key that signs events, at least 32 bytes without blanks at its ends; events without its signature are parked
+    /// [default: on the embedded bus generated once and kept in `DATA_DIR`; on Kafka events are not signed].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub event_signing_key: Option<String>,
-    /// Another key whose signatures are accepted while `EVENT_SIGNING_KEY` is changed.
+    /// Another key whose signatures are accepted, while `EVENT_SIGNING_KEY` is replaced.
     #[arg(long, env, global = true, hide_env_values = true, hide_short_help = true)]
     pub event_signing_key_previous: Option<String>,
 }
 
 impl SigningSettings {
-    /// The key that signs, if one is set.
+    /// The key that signs, if configured.
     pub(crate) fn key(&self) -> Result<Option<SigningKey>, ConfigError> {
         key_of(KEY, self.event_signing_key.as_ref())
     }
 
-    /// The other key that is accepted, if one is set.
+    /// The other accepted key, if configured.
     pub(crate) fn previous(&self) -> Result<Option<SigningKey>, ConfigError> {
         key_of(PREVIOUS, self.event_signing_key_previous.as_ref())
     }
 
-    /// Finds what is wrong without opening anything.
+    /// Checks without opening anything.
     pub(super) fn check(&self, engines: &Engines) -> Result<(), ConfigError> {
         let (key, previous) = (self.key()?, self.previous()?);
         if key.is_none() && previous.is_some() && engines.kafka().is_some() {
@@ -46,7 +46,7 @@ impl SigningSettings {
     }
 }
 
-/// A variable that is set to nothing is not set.
+/// An empty variable counts as unset.
 fn key_of(variable: &'static str, value: Option<&String>) -> Result<Option<SigningKey>, ConfigError> {
     let value = value.filter(|value| !value.is_empty());
     let key = value.map(|value| SigningKey::new(value.as_bytes())).transpose();
@@ -59,7 +59,7 @@ mod tests {
     use crate::settings::Settings;
 
     #[test]
-    fn a_key_of_events_that_can_be_guessed_is_refused_by_its_name() {
+    fn a_weak_signing_key_is_refused_with_its_variable() {
         let wrong = |key: &str, previous: &str, kafka: bool| {
             let Settings {
                 mut signing,

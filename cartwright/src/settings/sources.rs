@@ -1,9 +1,9 @@
-//! Where each value comes from, for `cartwright config`.
+//! The source of each value, for `cartwright config`.
 
 use clap::{ArgMatches, Command, parser::ValueSource};
 
 use super::{
-    redaction::{REDACTED, shown},
+    redaction::{REDACTED, redact},
     secrets::Secret,
 };
 
@@ -11,14 +11,12 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct Sources(Vec<Setting>);
 
-/// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     pub variable: String,
-    /// `None` when it is not set and has no default. Nothing that is secret is in it.
+    /// Redacted. `None` if the setting is unset and has no default.
     pub value: Option<String>,
     pub source: &'static str,
-    /// Whether something of the value is not shown.
     is_redacted: bool,
 }
 
@@ -26,7 +24,7 @@ const FLAG: &str = "flag";
 
 impl Sources {
     pub(crate) fn read(definition: &Command, matches: &ArgMatches) -> Self {
-        // Given after a command, a flag is among that command's matches.
+        // A flag after a command is in the matches of that command.
         let innermost = matches.subcommand().map_or(matches, |(_, inner)| inner);
         let given = |id: &str| innermost.get_raw(id).and_then(|mut values| values.next());
         let visible = definition.get_arguments().filter(|arg| !arg.is_hide_set());
@@ -61,16 +59,16 @@ impl Sources {
         self.0.iter()
     }
 
-    /// The secrets that everybody on this machine reads in its list of processes: what to say of each.
+    /// A warning for each secret in a flag: everybody on this machine can read the flags of a process.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        let open = self.0.iter().filter_map(|setting| {
+        let exposed = self.0.iter().filter_map(|setting| {
             let secret = Secret::of(&setting.variable).filter(|_| setting.source == FLAG && setting.is_redacted)?;
             Some((
                 secret,
                 format!("--{}", setting.variable.to_lowercase().replace('_', "-")),
             ))
         });
-        open.map(|(secret, flag)| {
+        exposed.map(|(secret, flag)| {
             format!(
                 "{flag} shows in the list of processes; give the secret in a file that {} names",
                 secret.file
@@ -79,13 +77,13 @@ impl Sources {
     }
 }
 
-/// Secrets whole, and what an address has of them.
+/// Redacts secrets as a whole, and the logins of addresses.
 fn redacted(variable: &str, value: &str) -> String {
     let is_path = variable == "DATA_DIR" || variable.ends_with("_FILE");
     match Secret::of(variable) {
         Some(secret) if !secret.is_address() && !value.is_empty() => REDACTED.to_owned(),
         None if is_path && !value.contains(['@', '?']) => value.to_owned(),
-        Some(_) | None => shown(value),
+        Some(_) | None => redact(value),
     }
 }
 
@@ -94,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_do_not_show() {
+    fn secrets_are_redacted() {
         assert_eq!(redacted("JWT_SECRET", "s"), REDACTED);
         assert_eq!(redacted("EVENT_SIGNING_KEY", "s"), REDACTED);
         assert_eq!(redacted("KAFKA_SASL_PASSWORD", "s"), REDACTED);

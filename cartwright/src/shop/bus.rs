@@ -10,7 +10,7 @@ use storage::OpenError;
 
 use crate::{Config, ServiceName, settings::Settings};
 
-/// How this program is called in Kafka's logs.
+/// Shown in Kafka's logs.
 const CLIENT_ID: &str = "cartwright";
 
 /// The bus that all services of this process share.
@@ -24,26 +24,26 @@ impl Bus {
         self.bus.clone()
     }
 
-    /// Whether the bus answers, and whether the group of this service makes progress on it. What a bus carries can wait: while
-    /// it is away, purchases go on and their events stay in the outbox.
+    /// Whether the bus answers, and whether this service's group makes progress. Optional for readiness: without the
+    /// bus, purchases go on and their events wait in the outbox.
     pub(super) fn probes(&self, service: ServiceName) -> Vec<Probe> {
         let bus = self.bus.clone();
         let answers = Probe::new(self.engine, move || {
             let bus = bus.clone();
             async move { bus.is_up().await }
         });
-        let goes_on = service.group().map(|group| {
+        let progress = service.group().map(|group| {
             let bus = self.bus.clone();
             Probe::new(format!("group {group}"), move || {
-                let goes_on = !bus.stalled().contains(group);
-                async move { goes_on }
+                let is_progressing = !bus.stalled().contains(group);
+                async move { is_progressing }
             })
         });
-        std::iter::once(answers).chain(goes_on).map(Probe::optional).collect()
+        std::iter::once(answers).chain(progress).map(Probe::optional).collect()
     }
 }
 
-/// Opens the bus when a service of this process needs one.
+/// Opens the bus if a service of this process uses events.
 pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bus>, OpenError> {
     if !config.services.iter().any(|service| service.uses_events()) {
         return Ok(None);
@@ -51,15 +51,15 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
     let settings = &config.settings;
     let retention = settings.event_retention.0;
     let (bus, engine): (Arc<dyn EventBus>, _) = if settings.engines.kafka().is_some() {
-        (Arc::new(kafka(settings).await?.kept_for(retention)), "kafka")
+        (Arc::new(kafka(settings).await?.with_retention(retention)), "kafka")
     } else {
         let bus = SqliteBus::open(&settings.file("bus"), &runtime.points).await?;
         (
-            Arc::new(signing::embedded(bus, settings).await?.kept_for(retention)),
+            Arc::new(signing::embedded(bus, settings).await?.with_retention(retention)),
             "event-bus",
         )
     };
-    if !bus.signatures().are_made() {
+    if !bus.signatures().are_enabled() {
         tracing::warn!(
             "EVENT_SIGNING_KEY is not set: events are neither signed nor checked, and whoever can write to Kafka can make orders"
         );
@@ -67,13 +67,13 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
     Ok(Some(Bus { bus, engine }))
 }
 
-/// The bus alone, as it is: nothing is made, no key either.
+/// Opens the bus for a command. Creates no key.
 pub(crate) async fn connect(settings: &Settings) -> Result<Arc<dyn EventBus>, OpenError> {
     if settings.engines.kafka().is_some() {
         return Ok(Arc::new(kafka(settings).await?));
     }
     let bus = SqliteBus::open(&settings.file("bus"), &Points::none()).await?;
-    Ok(Arc::new(signing::beside(bus, settings)?))
+    Ok(Arc::new(signing::for_command(bus, settings)?))
 }
 
 async fn kafka(settings: &Settings) -> Result<KafkaBus, OpenError> {
@@ -89,5 +89,7 @@ async fn kafka(settings: &Settings) -> Result<KafkaBus, OpenError> {
         })?,
         ..KafkaOptions::at(brokers)
     };
-    Ok(KafkaBus::open(options).await?.signed(signing::on_kafka(settings)?))
+    Ok(KafkaBus::open(options)
+        .await?
+        .with_signatures(signing::on_kafka(settings)?))
 }

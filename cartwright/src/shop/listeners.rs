@@ -1,4 +1,4 @@
-//! The ports, all taken before anything is opened.
+//! Binds all ports, before any store is opened.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -66,17 +66,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_port_that_is_taken_is_said_once_with_what_to_do() {
+    async fn the_error_of_a_taken_port_names_its_cause_once_and_the_remedy() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let holder = listen("HTTP_PORT", any).await.unwrap();
         let taken = holder.local_addr().unwrap();
         let refused = listen("HTTP_PORT", taken).await.unwrap_err();
-        let said = runtime::telemetry::chain(&refused);
-        assert_eq!(said.matches("os error").count(), 1, "{said}");
-        assert!(said.starts_with(&format!("HTTP_PORT {taken}: ")), "{said}");
+        let text = runtime::telemetry::chain(&refused);
+        assert_eq!(text.matches("os error").count(), 1, "{text}");
+        assert!(text.starts_with(&format!("HTTP_PORT {taken}: ")), "{text}");
         assert!(
-            said.ends_with("; set another HTTP_PORT (0 picks a free port)"),
-            "{said}"
+            text.ends_with("; set another HTTP_PORT (0 picks a free port)"),
+            "{text}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! How the services of a shop reach one another.
+//! The channels between services.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use runtime::{
 use super::StartError;
 use crate::{Config, ServiceName, settings::Settings};
 
-/// A channel to every service: through memory to those in this process, over TCP to the others.
+/// A channel to every service: in memory within this process, over TCP to other processes.
 pub(super) struct Network {
     peers: BTreeMap<ServiceName, Peer>,
     incoming: BTreeMap<ServiceName, Incoming>,
@@ -37,7 +37,7 @@ impl Network {
                 peers.insert(service, peer);
                 incoming.insert(service, connections);
             } else {
-                peers.insert(service, elsewhere((variable, address), policy.clone())?);
+                peers.insert(service, tcp_peer((variable, address), policy.clone())?);
             }
         }
         Ok(Self { peers, incoming })
@@ -48,7 +48,7 @@ impl Network {
         self.peers[&service].clone()
     }
 
-    /// The connections that a service in this process is to take.
+    /// The in-memory connections to a service of this process.
     pub(super) fn incoming(&mut self, service: ServiceName) -> Result<Incoming, StartError> {
         Ok(self
             .incoming
@@ -65,8 +65,8 @@ impl Network {
         }
     }
 
-    /// Whether the gateway reaches the services that it calls in other processes. One that is away leaves the rest to be
-    /// served; only when all are away there is nothing that the gateway could do.
+    /// Whether the gateway reaches the services that it calls in other processes. Each is optional, because the gateway
+    /// can serve the rest; the gateway is not ready only if all of them are away.
     pub(super) fn gateway_probes(&self, config: &Config) -> Vec<Probe> {
         let called = [
             ServiceName::Product,
@@ -74,8 +74,8 @@ impl Network {
             ServiceName::Checkout,
             ServiceName::Orders,
         ];
-        let away = called.into_iter().filter(|service| !config.runs(*service));
-        let mut probes: Vec<_> = away
+        let remote = called.into_iter().filter(|service| !config.runs(*service));
+        let mut probes: Vec<_> = remote
             .map(|service| Probe::of_peer(service.as_str(), self.peer(service)).optional())
             .collect();
         if probes.len() == called.len() {
@@ -95,8 +95,8 @@ impl Network {
 }
 
 /// The channel to a service in another process.
-fn elsewhere((variable, address): (&'static str, &str), policy: Policy) -> Result<Peer, ConfigError> {
-    // The value is not repeated: who writes a login there is not told all of it.
+fn tcp_peer((variable, address): (&'static str, &str), policy: Policy) -> Result<Peer, ConfigError> {
+    // The error does not repeat the value, which may contain a login.
     let wrong = || ConfigError::new(variable, "must read like host:50051, more with commas between them");
     if !address.split(',').all(|replica| is_host_and_port(replica.trim())) {
         return Err(wrong());
@@ -104,13 +104,13 @@ fn elsewhere((variable, address): (&'static str, &str), policy: Policy) -> Resul
     Peer::tcp(address, policy).map_err(|_| wrong())
 }
 
-/// The channel to a service of a shop that runs, for a command beside it.
-pub(crate) fn of_running(service: ServiceName, settings: &Settings, deadline: Duration) -> Result<Peer, ConfigError> {
+/// The channel of a command to a service of a running shop.
+pub(crate) fn running_peer(service: ServiceName, settings: &Settings, deadline: Duration) -> Result<Peer, ConfigError> {
     let policy = Policy {
         deadline,
         points: Points::none(),
         faults: Faults::none(),
     };
     let address = settings.addresses.of(service).map_or("", String::as_str);
-    elsewhere((service.address_variable().unwrap_or_default(), address), policy)
+    tcp_peer((service.address_variable().unwrap_or_default(), address), policy)
 }

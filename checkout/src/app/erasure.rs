@@ -1,30 +1,30 @@
-//! Lets the purchases of a customer be nobody's.
+//! Anonymises the purchases of a customer.
 //!
-//! A purchase is erased here last, when the other services have forgotten it: as long as it is this customer's here, it is
-//! found again, so an erasure that was cut off anywhere is made again from its beginning.
+//! Checkout forgets a purchase last, after the other services. Until then the customer still owns it here, so an
+//! interrupted erasure finds it again and starts over.
 
 use std::sync::Arc;
 
 use ::saga::{Journal, SagaId};
-use events::{BusError, DeadLetters, Erased, EventBus, LookedAt, Parked};
+use events::{BusError, DeadLetterPosition, DeadLetters, EraseOutcome, EventBus, Parked};
 use proto::events::CHECKOUTS;
 use serde_json::Value;
 use storage::StoreError;
 
 use crate::{
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended},
+    ports::{CustomerRecords, UserCheckouts},
     saga::CheckoutMachine,
 };
 
-/// Why nothing was erased. It can be tried again once that is over.
+/// Why nothing was erased. The caller may try again later.
 #[derive(Debug)]
 pub enum EraseError {
-    /// This purchase goes on.
+    /// This purchase has not ended.
     Unfinished(CheckoutId),
-    /// The event of this purchase, or of one beside it, has not come to everybody yet.
+    /// An event of this purchase, or of another one of the same request, is not published or not read by every group.
     Undelivered(Option<CheckoutId>),
-    /// An event of this user could not be applied, and waits for somebody to send it through again.
+    /// An event of this user is parked and may still be redriven.
     Parked(Box<Parked>),
     Store(StoreError),
     Bus(BusError),
@@ -46,30 +46,29 @@ impl From<BusError> for EraseError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Erasure {
     pub checkouts: u64,
-    /// The log lets no single events go and keeps those of these purchases.
+    /// The log cannot delete single events: those of these purchases stay until their retention ends.
     pub log_keeps_events: bool,
 }
 
-/// What is to become of events of a user that could not be applied.
+/// What to do with parked events of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeadEvents {
-    /// An order may still have to be made of them: the user stays until they were sent through again.
+pub enum ParkedPolicy {
+    /// Refuse the erasure: a redriven event may still make an order.
     Keep,
     Drop,
 }
 
-/// The parked events of a customer, and how far the dead letters of each group were read for them.
+/// The parked events of a user, and up to where the dead letters of each group were read.
 #[derive(Default)]
-struct Found {
-    letters: Vec<Parked>,
-    looked_at: Vec<LookedAt>,
+struct ParkedEvents {
+    events: Vec<Parked>,
+    read_to: Vec<DeadLetterPosition>,
 }
 
-impl Found {
-    /// An error if one of them is in the way.
-    fn allow(&self, dead: DeadEvents) -> Result<(), EraseError> {
-        match self.letters.last() {
-            Some(parked) if dead == DeadEvents::Keep => Err(EraseError::Parked(Box::new(parked.clone()))),
+impl ParkedEvents {
+    fn check(&self, policy: ParkedPolicy) -> Result<(), EraseError> {
+        match self.events.last() {
+            Some(parked) if policy == ParkedPolicy::Keep => Err(EraseError::Parked(Box::new(parked.clone()))),
             Some(_) | None => Ok(()),
         }
     }
@@ -92,73 +91,76 @@ impl Eraser {
         Self { journal, records, bus }
     }
 
-    /// The purchases of this user that are to be erased next; none when there are none left. What is in the way of that is said
-    /// here, before any service has forgotten anything.
-    pub async fn prepare(&self, user: &UserId, dead: DeadEvents) -> Result<Vec<CheckoutId>, EraseError> {
-        let checkouts = self.ended(user).await?;
-        self.parked(user, &checkouts).await?.allow(dead)?;
+    /// The next purchases of this user to erase; empty when none are left. Finds what prevents the erasure before any
+    /// service has forgotten anything.
+    pub async fn prepare(&self, user: &UserId, policy: ParkedPolicy) -> Result<Vec<CheckoutId>, EraseError> {
+        let checkouts = self.ended_checkouts(user).await?;
+        self.parked_events(user, &checkouts).await?.check(policy)?;
         Ok(checkouts)
     }
 
-    /// Erases those of these purchases that are this user's, with their events; and events of the user that belong to no
-    /// purchase, if they may go.
-    pub async fn erase(&self, user: &UserId, named: &[CheckoutId], dead: DeadEvents) -> Result<Erasure, EraseError> {
-        let mut theirs = self.ended(user).await?;
-        theirs.retain(|checkout| named.contains(checkout));
-        // This comes first: an event that is published later would come to the log after the erasure there.
-        if let Some(checkout) = self.records.unpublished(&theirs).await? {
+    /// Erases those of these purchases that belong to this user, with their events. Also erases parked events of the
+    /// user that belong to no purchase, if the policy drops them.
+    pub async fn erase(
+        &self,
+        user: &UserId,
+        named: &[CheckoutId],
+        policy: ParkedPolicy,
+    ) -> Result<Erasure, EraseError> {
+        let mut checkouts = self.ended_checkouts(user).await?;
+        checkouts.retain(|checkout| named.contains(checkout));
+        // Checked first: an event that is published later would enter the log after its erasure there.
+        if let Some(checkout) = self.records.unpublished(&checkouts).await? {
             return Err(EraseError::Undelivered(Some(checkout)));
         }
-        // The log erases nothing if a group parks an event after this.
-        let parked = self.parked(user, &theirs).await?;
-        parked.allow(dead)?;
-        let mut keys: Vec<_> = theirs.iter().map(ToString::to_string).collect();
-        keys.extend(self.keys_of_nobody(user, &parked.letters).await?);
-        let log_keeps_events = match self.bus.erase(CHECKOUTS.name, &parked.looked_at, &keys).await? {
-            Erased::Gone => false,
-            Erased::Kept => !keys.is_empty(),
-            Erased::Unread => return Err(EraseError::Undelivered(theirs.first().copied())),
+        // The log erases nothing if a group parks one of these events after this read.
+        let parked = self.parked_events(user, &checkouts).await?;
+        parked.check(policy)?;
+        let mut keys: Vec<_> = checkouts.iter().map(ToString::to_string).collect();
+        keys.extend(self.keys_without_checkout(user, &parked.events).await?);
+        let log_keeps_events = match self.bus.erase(CHECKOUTS.name, &parked.read_to, &keys).await? {
+            EraseOutcome::Erased => false,
+            EraseOutcome::Unsupported => !keys.is_empty(),
+            EraseOutcome::Unread => return Err(EraseError::Undelivered(checkouts.first().copied())),
         };
         Ok(Erasure {
-            checkouts: self.records.forget(user, &theirs).await?,
+            checkouts: self.records.forget(user, &checkouts).await?,
             log_keeps_events,
         })
     }
 
-    async fn ended(&self, user: &UserId) -> Result<Vec<CheckoutId>, EraseError> {
-        match self.records.ended(user, proto::convert::MAX_ERASED).await? {
-            Ended::All(checkouts) => Ok(checkouts),
-            Ended::Unfinished(checkout) => Err(EraseError::Unfinished(checkout)),
+    async fn ended_checkouts(&self, user: &UserId) -> Result<Vec<CheckoutId>, EraseError> {
+        match self.records.user_checkouts(user, proto::convert::MAX_ERASED).await? {
+            UserCheckouts::AllEnded(checkouts) => Ok(checkouts),
+            UserCheckouts::Unfinished(checkout) => Err(EraseError::Unfinished(checkout)),
         }
     }
 
-    /// What is parked of these purchases, or names this user.
-    async fn parked(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<Found, EraseError> {
+    /// The parked events of these purchases, and those that name this user.
+    async fn parked_events(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<ParkedEvents, EraseError> {
         let dead_letters = DeadLetters::new(self.bus.clone());
-        let is_theirs = |letter: &Parked| {
-            let key = &letter.message.key;
-            checkouts.iter().any(|checkout| checkout.to_string() == *key) || names(letter, user)
-        };
-        let mut found = Found::default();
+        let keys: Vec<_> = checkouts.iter().map(ToString::to_string).collect();
+        let mut found = ParkedEvents::default();
         for &group in CHECKOUTS.groups {
-            let (letters, looked_at) = dead_letters.look_at(CHECKOUTS.name, group).await?;
-            found.letters.extend(letters.into_iter().filter(is_theirs));
-            found.looked_at.push(looked_at);
+            let (events, position) = dead_letters.list_with_position(CHECKOUTS.name, group).await?;
+            let of_user = |event: &Parked| keys.contains(&event.message.key) || names_user(event, user);
+            found.events.extend(events.into_iter().filter(of_user));
+            found.read_to.push(position);
         }
         Ok(found)
     }
 
-    /// The keys of those of these events that name this user and belong to no purchase. Under the key of a purchase stand events
-    /// of its customer, whoever that is.
-    async fn keys_of_nobody(&self, user: &UserId, parked: &[Parked]) -> Result<Vec<String>, EraseError> {
+    /// The keys of those of these events that name this user and belong to no checkout. An event under the key of a
+    /// checkout belongs to the customer of that checkout, whatever name is in it.
+    async fn keys_without_checkout(&self, user: &UserId, parked: &[Parked]) -> Result<Vec<String>, EraseError> {
         let mut keys = Vec::new();
-        for letter in parked.iter().filter(|letter| names(letter, user)) {
-            let key = &letter.message.key;
-            let known = match key.parse().map(SagaId) {
+        for event in parked.iter().filter(|event| names_user(event, user)) {
+            let key = &event.message.key;
+            let has_checkout = match key.parse().map(SagaId) {
                 Ok(id) => self.journal.get(id, None).await?.is_some(),
                 Err(_) => false,
             };
-            if !known {
+            if !has_checkout {
                 keys.push(key.clone());
             }
         }
@@ -166,8 +168,8 @@ impl Eraser {
     }
 }
 
-/// Whether an event says that it is of this user. Of one that cannot be read nobody knows.
-fn names(letter: &Parked, user: &UserId) -> bool {
-    let value: Option<Value> = serde_json::from_slice(&letter.message.value).ok();
+/// False for an event that cannot be read: its user is not known.
+fn names_user(event: &Parked, user: &UserId) -> bool {
+    let value: Option<Value> = serde_json::from_slice(&event.message.value).ok();
     value.is_some_and(|value| value["user_id"] == user.as_str())
 }

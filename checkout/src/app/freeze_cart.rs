@@ -1,4 +1,4 @@
-//! Reads the cart and the prices of a purchase that is about to begin.
+//! Freezes the lines of a cart and their current prices for a new purchase.
 
 use ::saga::SagaId;
 use futures::future::join;
@@ -6,44 +6,44 @@ use storage::StoreError;
 
 use super::{Checkouts, initiate_checkout::InitiateError};
 use crate::{
-    domain::{CheckoutId, Purchase, Refusal, Request, freeze},
-    ports::Unheld,
+    domain::{CartRefusal, CheckoutId, CheckoutRequest, Purchase},
+    ports::CheckoutWithoutHold,
 };
 
-/// Checkouts that may hold pieces of one cart for another one to begin: as many as the cart takes.
+/// The cart takes this many holds (`cart/src/domain/holds.rs`). At the limit no further checkout of this cart begins.
 const MAX_HOLDERS: usize = 50;
 
 impl Checkouts {
-    /// What the customer's cart holds at current prices, if that is what they agreed to.
-    pub(super) async fn freeze_cart(&self, request: &Request) -> Result<Purchase, InitiateError> {
-        let cart = self.carts.cart_of(&request.user).await.map_err(InitiateError::Peer)?;
+    /// The customer's cart at current prices, if the customer agreed to these.
+    pub(super) async fn freeze_cart(&self, request: &CheckoutRequest) -> Result<Purchase, InitiateError> {
+        let cart = self.carts.get_cart(&request.user).await.map_err(InitiateError::Peer)?;
         match cart.check(request) {
             Ok(()) if cart.holders.len() >= MAX_HOLDERS => return Err(InitiateError::TooManyHolds),
             Ok(()) => {}
-            Err(Refusal::Empty) => {
-                let holder = self.unfinished(&cart.holders).await?;
-                return Err(holder.map_or(InitiateError::Refused(Refusal::Empty), InitiateError::InProgress));
+            Err(CartRefusal::Empty) => {
+                let unfinished = self.first_unfinished(&cart.holders).await?;
+                return Err(unfinished.map_or(InitiateError::Refused(CartRefusal::Empty), InitiateError::InProgress));
             }
             Err(refusal) => return Err(InitiateError::Refused(refusal)),
         }
         let products: Vec<_> = cart.lines.iter().map(|line| line.product).collect();
-        let (current, unheld) = join(
-            self.catalogue.prices_of(&products),
-            self.records.unheld(&request.user, cart.cart.version),
+        let (prices, without_hold) = join(
+            self.catalogue.current_prices(&products),
+            self.records.checkout_without_hold(&request.user, cart.cart.version),
         )
         .await;
-        let purchase = freeze(&cart, &current.map_err(InitiateError::Peer)?, request);
+        let purchase = cart.freeze(&prices.map_err(InitiateError::Peer)?, request);
         let purchase = purchase.map_err(InitiateError::Refused)?;
-        match unheld? {
+        match without_hold? {
             None => Ok(purchase),
-            // What it bought is still among the lines: they are nobody's to buy.
-            Some(Unheld { has_ended: true, .. }) => Err(InitiateError::Refused(Refusal::Empty)),
-            Some(Unheld { by, has_ended: false }) => Err(InitiateError::InProgress(by)),
+            // Its pieces are still among the free lines, but they are bought.
+            Some(CheckoutWithoutHold { has_ended: true, .. }) => Err(InitiateError::Refused(CartRefusal::Empty)),
+            Some(CheckoutWithoutHold { id, has_ended: false }) => Err(InitiateError::InProgress(id)),
         }
     }
 
     /// The first of these checkouts that has not ended.
-    async fn unfinished(&self, holders: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
+    async fn first_unfinished(&self, holders: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
         for id in holders {
             let found = self.engine.get(SagaId(id.0), None).await?;
             if found.is_some_and(|(saga, _)| !saga.has_ended()) {

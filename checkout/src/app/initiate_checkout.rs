@@ -8,27 +8,27 @@ use tokio::time::Instant;
 
 use super::Checkouts;
 use crate::{
-    domain::{Checkout, CheckoutId, Refusal, Request},
+    domain::{CartRefusal, Checkout, CheckoutId, CheckoutRequest},
     ports::PeerError,
     saga::{Data, State},
 };
 
-/// Why there is no checkout to answer with. The key is still free, except for `KeyReused`.
+/// Why no checkout began. The key is still free, except after `KeyReused`.
 #[derive(Debug)]
 pub enum InitiateError {
     /// The key was used with another request.
     KeyReused,
-    Refused(Refusal),
-    /// Everything in the cart is in this checkout, which has not ended.
+    Refused(CartRefusal),
+    /// This unfinished checkout holds everything that is in the cart.
     InProgress(CheckoutId),
-    /// So many checkouts hold pieces of this cart that it takes no other one now.
+    /// The cart has as many holds as it takes.
     TooManyHolds,
-    /// A peer that is needed before anything begins did not answer.
+    /// Cart or product did not answer.
     Peer(PeerError),
     Store(StoreError),
-    /// More is under way than can be worked on within the caller's time.
+    /// No permit to drive a saga became free within the caller's timeout.
     Busy,
-    /// The process is about to end.
+    /// The process is stopping.
     Stopping,
 }
 
@@ -51,7 +51,7 @@ impl From<BeginError<Self>> for InitiateError {
     }
 }
 
-/// A checkout, ended or as it stood when the caller's time was over.
+/// A checkout, ended or as it was at the caller's timeout.
 #[derive(Debug)]
 pub struct Initiated {
     pub checkout: Checkout,
@@ -60,8 +60,8 @@ pub struct Initiated {
 }
 
 impl Checkouts {
-    /// `patience`: how long to wait for the saga to end.
-    pub async fn initiate(&self, request: Request, patience: Duration) -> Result<Initiated, InitiateError> {
+    /// Begins the saga of this key, or finds it, and waits up to `timeout` for its end.
+    pub async fn initiate(&self, request: CheckoutRequest, timeout: Duration) -> Result<Initiated, InitiateError> {
         let identity = Identity {
             scope: request.user.as_str().to_owned(),
             key: request.key.as_str().to_owned(),
@@ -75,8 +75,8 @@ impl Checkouts {
                 payment_id: None,
             })
         };
-        let until = Instant::now() + patience;
-        let answered = self.engine.once(identity, State::Initiated, until, data).await?;
+        let deadline = Instant::now() + timeout;
+        let answered = self.engine.once(identity, State::Initiated, deadline, data).await?;
         Ok(Initiated {
             checkout: answered.saga.into(),
             replayed: answered.replayed,

@@ -1,16 +1,16 @@
-//! From a cart to a purchase: which prices count.
+//! Makes a purchase of a cart: checks what the customer was shown, and freezes the current prices.
 
 use std::collections::BTreeMap;
 
 use money::{Money, MoneyError, Quantity};
 
-use super::{CartRef, CheckoutId, Line, ProductId, Purchase, Request};
+use super::{CartRef, CheckoutId, CheckoutRequest, Line, ProductId, Purchase};
 
-/// Lines of a purchase, at most: as many as the catalogue and the stock take at once. Pieces that came back from other
-/// checkouts can make a cart longer.
+/// The most lines of a purchase: catalogue and inventory take no more in one call. A cart may have more lines after
+/// other checkouts gave pieces back.
 pub const MAX_LINES: usize = 100;
 
-/// A line of a cart, at the price that its customer saw.
+/// A line of a cart, with the price that the customer saw when adding it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CartLine {
     pub product: ProductId,
@@ -18,19 +18,19 @@ pub struct CartLine {
     pub seen_price: Money,
 }
 
-/// A cart as a purchase needs it.
+/// What a purchase needs to know of a cart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CartView {
     pub cart: CartRef,
-    /// What is free.
+    /// The free lines: no checkout holds them.
     pub lines: Vec<CartLine>,
-    /// The checkouts that hold pieces of it.
+    /// The checkouts that hold pieces of this cart.
     pub holders: Vec<CheckoutId>,
 }
 
-/// A product as the catalogue has it now.
+/// The current name and price of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Priced {
+pub struct PricedProduct {
     pub name: String,
     pub price: Money,
 }
@@ -42,89 +42,89 @@ pub struct PriceChange {
     pub new: Money,
 }
 
-/// Why a cart cannot be bought. Nothing has happened then.
+/// Why a cart cannot be bought.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum CartRefusal {
     Empty,
-    /// The customer was shown another version of the cart than this one.
-    OtherVersion {
+    /// The customer was shown another version of the cart.
+    VersionMismatch {
         current: i64,
     },
-    TooLong {
+    TooManyLines {
         max: usize,
     },
-    /// Changed prices are accepted only together with a total.
-    NoTotal,
-    /// These are not sold any more.
-    Gone(Vec<ProductId>),
-    /// The purchase would cost `total`, and the customer was shown something else: prices that have changed, or another
-    /// total.
+    /// `accept_price_changes` needs an expected total.
+    MissingTotal,
+    /// The catalogue no longer has these products.
+    ProductsUnavailable(Vec<ProductId>),
+    /// The purchase would cost `total`, but the customer was shown other prices or another total.
     PriceChanged {
         changes: Vec<PriceChange>,
         total: Money,
     },
-    /// The total is none that can be charged.
-    Total(MoneyError),
+    /// The total is out of range.
+    InvalidTotal(MoneyError),
 }
 
 impl CartView {
-    /// Whether it is what the customer was shown, as far as that needs no prices, and can be bought at all.
-    pub fn check(&self, request: &Request) -> Result<(), Refusal> {
+    /// The checks that need no current prices.
+    pub fn check(&self, request: &CheckoutRequest) -> Result<(), CartRefusal> {
         let current = self.cart.version;
         if request.cart_version.is_some_and(|shown| shown != current) {
-            return Err(Refusal::OtherVersion { current });
+            return Err(CartRefusal::VersionMismatch { current });
         }
         if request.accept_price_changes && request.expected_total.is_none() {
-            return Err(Refusal::NoTotal);
+            return Err(CartRefusal::MissingTotal);
         }
         match self.lines.len() {
-            0 => Err(Refusal::Empty),
+            0 => Err(CartRefusal::Empty),
             1..=MAX_LINES => Ok(()),
-            _ => Err(Refusal::TooLong { max: MAX_LINES }),
+            _ => Err(CartRefusal::TooManyLines { max: MAX_LINES }),
         }
     }
-}
 
-/// Freezes a cart at the current prices, if they are what its customer agreed to.
-pub fn freeze(cart: &CartView, current: &BTreeMap<ProductId, Priced>, request: &Request) -> Result<Purchase, Refusal> {
-    cart.check(request)?;
-    let (mut lines, mut gone, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-    for CartLine {
-        product,
-        quantity,
-        seen_price,
-    } in &cart.lines
-    {
-        let Some(Priced { name, price }) = current.get(product) else {
-            gone.push(*product);
-            continue;
-        };
-        if price != seen_price {
-            changes.push(PriceChange {
-                product: *product,
-                old: *seen_price,
-                new: *price,
+    /// Freezes the lines at these current prices, if the customer agreed to them.
+    pub fn freeze(
+        &self,
+        prices: &BTreeMap<ProductId, PricedProduct>,
+        request: &CheckoutRequest,
+    ) -> Result<Purchase, CartRefusal> {
+        self.check(request)?;
+        let (mut lines, mut unavailable, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        for line in &self.lines {
+            let Some(PricedProduct { name, price }) = prices.get(&line.product) else {
+                unavailable.push(line.product);
+                continue;
+            };
+            if *price != line.seen_price {
+                changes.push(PriceChange {
+                    product: line.product,
+                    old: line.seen_price,
+                    new: *price,
+                });
+            }
+            lines.push(Line {
+                product: line.product,
+                name: name.clone(),
+                quantity: line.quantity,
+                unit_price: *price,
             });
         }
-        lines.push(Line {
-            product: *product,
-            name: name.clone(),
-            quantity: *quantity,
-            unit_price: *price,
-        });
+        if !unavailable.is_empty() {
+            return Err(CartRefusal::ProductsUnavailable(unavailable));
+        }
+        let purchase = Purchase::new(lines, self.cart).map_err(CartRefusal::InvalidTotal)?;
+        let total_differs = request
+            .expected_total
+            .is_some_and(|shown| !shown.matches(purchase.total));
+        if total_differs || (!changes.is_empty() && !request.accept_price_changes) {
+            return Err(CartRefusal::PriceChanged {
+                changes,
+                total: purchase.total,
+            });
+        }
+        Ok(purchase)
     }
-    if !gone.is_empty() {
-        return Err(Refusal::Gone(gone));
-    }
-    let purchase = Purchase::new(lines, cart.cart).map_err(Refusal::Total)?;
-    let is_another_total = request.expected_total.is_some_and(|shown| !shown.is(purchase.total));
-    if is_another_total || (!changes.is_empty() && !request.accept_price_changes) {
-        return Err(Refusal::PriceChanged {
-            changes,
-            total: purchase.total,
-        });
-    }
-    Ok(purchase)
 }
 
 #[cfg(test)]
@@ -145,11 +145,11 @@ mod tests {
         }
     }
 
-    fn catalogue(products: &[(i64, i64)]) -> BTreeMap<ProductId, Priced> {
+    fn catalogue(products: &[(i64, i64)]) -> BTreeMap<ProductId, PricedProduct> {
         let priced = |&(id, price)| {
             (
                 ProductId::new(id).unwrap(),
-                Priced {
+                PricedProduct {
                     name: format!("p{id}"),
                     price: Money::usd(price),
                 },
@@ -158,13 +158,13 @@ mod tests {
         products.iter().map(priced).collect()
     }
 
-    /// A request that agrees to this total, and to changed prices or not.
-    fn request(accept_price_changes: bool, total: Option<i64>) -> Request {
+    /// A request with this expected total.
+    fn request(accept_price_changes: bool, total: Option<i64>) -> CheckoutRequest {
         let expected = |minor_units| ExpectedTotal {
             minor_units,
             currency: None,
         };
-        Request {
+        CheckoutRequest {
             user: UserId::new("u").unwrap(),
             key: IdempotencyKey::new("k").unwrap(),
             method: PaymentMethod::new("pm_card_ok").unwrap(),
@@ -174,15 +174,15 @@ mod tests {
         }
     }
 
-    fn as_seen() -> Request {
+    fn plain_request() -> CheckoutRequest {
         request(false, None)
     }
 
     #[test]
     fn a_cart_is_bought_at_the_current_prices() {
         let (cart, now) = (cart(&[(1, 2, 100), (2, 1, 50)]), catalogue(&[(1, 100), (2, 50)]));
-        for request in [as_seen(), request(false, Some(250)), request(true, Some(250))] {
-            let purchase = freeze(&cart, &now, &request).unwrap();
+        for request in [plain_request(), request(false, Some(250)), request(true, Some(250))] {
+            let purchase = cart.freeze(&now, &request).unwrap();
             assert_eq!(
                 (purchase.total, purchase.cart.version, purchase.lines.len()),
                 (Money::usd(250), 3, 2)
@@ -191,41 +191,41 @@ mod tests {
     }
 
     #[test]
-    fn nobody_pays_what_they_were_not_shown() {
+    fn a_customer_never_pays_a_price_that_was_not_shown() {
         let (cart, now) = (cart(&[(1, 2, 100)]), catalogue(&[(1, 120)]));
         let change = PriceChange {
             product: ProductId::new(1).unwrap(),
             old: Money::usd(100),
             new: Money::usd(120),
         };
-        let refused = Refusal::PriceChanged {
+        let refused = CartRefusal::PriceChanged {
             changes: vec![change],
             total: Money::usd(240),
         };
         let others = [
-            as_seen(),
+            plain_request(),
             request(false, Some(240)),
             request(true, Some(200)),
             request(true, Some(241)),
         ];
         for other in others {
-            assert_eq!(freeze(&cart, &now, &other).as_ref(), Err(&refused), "{other:?}");
+            assert_eq!(cart.freeze(&now, &other).as_ref(), Err(&refused), "{other:?}");
         }
         assert_eq!(
-            freeze(&cart, &now, &request(true, Some(240))).unwrap().total,
+            cart.freeze(&now, &request(true, Some(240))).unwrap().total,
             Money::usd(240)
         );
-        assert_eq!(freeze(&cart, &now, &request(true, None)), Err(Refusal::NoTotal));
-        let unchanged = freeze(&cart, &catalogue(&[(1, 100)]), &request(false, Some(100)));
-        let refused = Refusal::PriceChanged {
+        assert_eq!(cart.freeze(&now, &request(true, None)), Err(CartRefusal::MissingTotal));
+        let unchanged = cart.freeze(&catalogue(&[(1, 100)]), &request(false, Some(100)));
+        let refused = CartRefusal::PriceChanged {
             changes: Vec::new(),
             total: Money::usd(200),
         };
-        assert_eq!(unchanged, Err(refused), "a line that was added since");
+        assert_eq!(unchanged, Err(refused), "the cart grew since the total was shown");
     }
 
     #[test]
-    fn a_total_in_another_currency_is_another_total() {
+    fn a_total_in_another_currency_does_not_match() {
         let euro = ExpectedTotal {
             minor_units: 100,
             currency: Some("EUR".parse().unwrap()),
@@ -234,40 +234,46 @@ mod tests {
             currency: Some(Money::usd(1).currency()),
             ..euro
         };
-        assert!(dollar.is(Money::usd(100)) && !euro.is(Money::usd(100)));
+        assert!(dollar.matches(Money::usd(100)) && !euro.matches(Money::usd(100)));
     }
 
     #[test]
-    fn a_cart_of_another_version_than_was_shown_is_not_bought() {
+    fn a_cart_of_another_version_than_the_shown_one_is_refused() {
         let (cart, now) = (cart(&[(1, 1, 1)]), catalogue(&[(1, 1)]));
-        let of_version = |version| Request {
+        let of_version = |version| CheckoutRequest {
             cart_version: Some(version),
-            ..as_seen()
+            ..plain_request()
         };
-        assert!(freeze(&cart, &now, &of_version(3)).is_ok());
-        let refused = Refusal::OtherVersion { current: 3 };
-        assert_eq!(freeze(&cart, &now, &of_version(2)), Err(refused.clone()));
+        assert!(cart.freeze(&now, &of_version(3)).is_ok());
+        let refused = CartRefusal::VersionMismatch { current: 3 };
+        assert_eq!(cart.freeze(&now, &of_version(2)), Err(refused.clone()));
         assert_eq!(
             super::tests::cart(&[]).check(&of_version(2)),
             Err(refused),
-            "before it is empty"
+            "checked before emptiness"
         );
     }
 
     #[test]
-    fn nothing_and_what_is_gone_cannot_be_bought() {
-        assert_eq!(freeze(&cart(&[]), &catalogue(&[]), &as_seen()), Err(Refusal::Empty));
+    fn an_empty_a_too_long_and_an_unpriced_cart_cannot_be_bought() {
         assert_eq!(
-            freeze(&cart(&[(9, 1, 1)]), &catalogue(&[]), &request(true, Some(1))),
-            Err(Refusal::Gone(vec![ProductId::new(9).unwrap()]))
+            cart(&[]).freeze(&catalogue(&[]), &plain_request()),
+            Err(CartRefusal::Empty)
         );
-        let dear = catalogue(&[(1, i64::MAX)]);
         assert_eq!(
-            freeze(&cart(&[(1, 2, i64::MAX)]), &dear, &as_seen()),
-            Err(Refusal::Total(MoneyError::Overflow))
+            cart(&[(9, 1, 1)]).freeze(&catalogue(&[]), &request(true, Some(1))),
+            Err(CartRefusal::ProductsUnavailable(vec![ProductId::new(9).unwrap()]))
+        );
+        let expensive = catalogue(&[(1, i64::MAX)]);
+        assert_eq!(
+            cart(&[(1, 2, i64::MAX)]).freeze(&expensive, &plain_request()),
+            Err(CartRefusal::InvalidTotal(MoneyError::Overflow))
         );
         let long: Vec<_> = (1..=101).map(|id| (id, 1, 1)).collect();
-        assert_eq!(cart(&long).check(&as_seen()), Err(Refusal::TooLong { max: 100 }));
-        assert_eq!(cart(&long[1..]).check(&as_seen()), Ok(()));
+        assert_eq!(
+            cart(&long).check(&plain_request()),
+            Err(CartRefusal::TooManyLines { max: 100 })
+        );
+        assert_eq!(cart(&long[1..]).check(&plain_request()), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! The wire's messages from ours.
+//! Converts domain values to wire messages, and parts of requests to domain values.
 
 use ::saga::{Entry, SagaId, State as _};
 use money::MoneyError;
@@ -11,11 +11,11 @@ use storage::{StoreError, from_page_token, to_page_token};
 use uuid::Uuid;
 
 use crate::{
-    app::erasure::DeadEvents,
+    app::erasure::ParkedPolicy,
     domain::{Checkout, ExpectedTotal, Failure, Line, Status},
 };
 
-/// A purchase that has no subtotals was never added up, and is corrupt.
+/// A purchase whose subtotals cannot be computed is corrupt: `Purchase::new` refuses it.
 pub(super) fn checkout(checkout: &Checkout, history: &[Entry]) -> Result<wire::Checkout, StoreError> {
     let status = checkout.status();
     let failure = if status == Status::Failed {
@@ -83,7 +83,7 @@ const fn wire_status(status: Status) -> CheckoutStatus {
     }
 }
 
-/// A total that a customer was shown; without a currency it is in that of the cart.
+/// The total that the customer was shown. Without a currency code, the cart's currency applies.
 pub(super) fn expected_total(wire: &proto::money::v1::Money) -> Result<ExpectedTotal, Refusal> {
     let currency = match wire.currency_code.as_str() {
         "" => None,
@@ -101,7 +101,7 @@ pub(super) fn expected_total(wire: &proto::money::v1::Money) -> Result<ExpectedT
     })
 }
 
-/// The status to list; `None` lists all.
+/// The status to list. `None` lists all.
 pub(super) fn status_filter(status: i32) -> Result<Option<Status>, Refusal> {
     let unknown = |_| Refusal::field("status", "status is not one of CheckoutStatus");
     Ok(match CheckoutStatus::try_from(status).map_err(unknown)? {
@@ -115,16 +115,16 @@ pub(super) fn status_filter(status: i32) -> Result<Option<Status>, Refusal> {
     })
 }
 
-pub(super) const fn dead_events(drop_parked: bool) -> DeadEvents {
+pub(super) const fn parked_policy(drop_parked: bool) -> ParkedPolicy {
     if drop_parked {
-        DeadEvents::Drop
+        ParkedPolicy::Drop
     } else {
-        DeadEvents::Keep
+        ParkedPolicy::Keep
     }
 }
 
-/// What a request lists: its page tokens belong to that.
-fn list(request: &wire::ListCheckoutsRequest) -> String {
+/// Names the list of a request. A page token is valid for one list only.
+fn list_name(request: &wire::ListCheckoutsRequest) -> String {
     format!("checkouts {} {}", request.status, request.needs_attention)
 }
 
@@ -132,19 +132,19 @@ pub(super) fn page_token(request: &wire::ListCheckoutsRequest) -> Result<Option<
     if request.page_token.is_empty() {
         return Ok(None);
     }
-    let place = from_page_token(&request.page_token, &list(request));
-    let id = place.and_then(|place| Uuid::from_slice(&place).ok()).map(SagaId);
-    let wrong = || {
+    let position = from_page_token(&request.page_token, &list_name(request));
+    let id = position.and_then(|id| Uuid::from_slice(&id).ok()).map(SagaId);
+    let invalid = || {
         Refusal::field(
             "page_token",
             "page_token must be the next_page_token of another page of this list",
         )
     };
-    id.map(Some).ok_or_else(wrong)
+    id.map(Some).ok_or_else(invalid)
 }
 
 pub(super) fn next_page_token(next: Option<SagaId>, request: &wire::ListCheckoutsRequest) -> String {
-    next.map(|id| to_page_token(id.0.as_bytes(), &list(request)))
+    next.map(|id| to_page_token(id.0.as_bytes(), &list_name(request)))
         .unwrap_or_default()
 }
 
@@ -156,7 +156,7 @@ mod tests {
     use crate::domain::ProductId;
 
     #[test]
-    fn a_line_that_has_no_subtotal_is_an_error_and_does_not_cost_nothing() {
+    fn a_line_without_a_subtotal_is_an_error_and_not_free() {
         let line = |unit_price| Line {
             product: ProductId::new(1).unwrap(),
             name: "Laptop".to_owned(),

@@ -1,4 +1,4 @@
-//! Errors as gRPC statuses. What is logged of them is logged here, once.
+//! Maps errors to gRPC statuses. Errors are logged here, once.
 
 use proto::{Fact, Reason, status, status::Refusal};
 use runtime::telemetry::chain;
@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::{
     app::{erasure::EraseError, initiate_checkout::InitiateError},
-    domain::{CheckoutId, PriceChange, Refusal as CartRefusal},
+    domain::{CartRefusal, CheckoutId, PriceChange},
 };
 
 pub(super) fn initiate(error: InitiateError) -> Status {
@@ -26,7 +26,7 @@ pub(super) fn initiate(error: InitiateError) -> Status {
         .with(Fact::CheckoutId, id.to_string())
         .into(),
         InitiateError::TooManyHolds => {
-            tracing::warn!("a cart has as many unfinished checkouts as it takes; their events are not applied yet");
+            tracing::warn!("a cart has the maximum of holds; the events of their checkouts are not applied yet");
             status::unavailable()
         }
         InitiateError::Peer(peer) => {
@@ -68,7 +68,7 @@ pub(super) fn erase(error: EraseError) -> Status {
         EraseError::Bus(error) => {
             tracing::error!(
                 error = chain(&error),
-                "events of a customer who is erased could not be removed"
+                "the events of an erased customer could not be removed from the log"
             );
             status::unavailable()
         }
@@ -78,7 +78,7 @@ pub(super) fn erase(error: EraseError) -> Status {
 fn cart_refusal(refusal: CartRefusal) -> Refusal {
     match refusal {
         CartRefusal::Empty => Refusal::new(Reason::CartEmpty, "cart is empty"),
-        CartRefusal::Gone(products) => {
+        CartRefusal::ProductsUnavailable(products) => {
             let ids: Vec<_> = products.iter().map(|product| product.get()).collect();
             Refusal::new(
                 Reason::ProductUnavailable,
@@ -86,16 +86,16 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
             )
             .with(Fact::ProductIds, json!(ids).to_string())
         }
-        CartRefusal::OtherVersion { current } => {
+        CartRefusal::VersionMismatch { current } => {
             Refusal::new(Reason::CartVersionMismatch, "the cart was changed in the meantime")
                 .with(Fact::Version, current.to_string())
         }
-        CartRefusal::TooLong { max } => Refusal::new(
+        CartRefusal::TooManyLines { max } => Refusal::new(
             Reason::CartFull,
             format!("a purchase has at most {max} lines; take some out of the cart"),
         )
         .with(Fact::Max, max.to_string()),
-        CartRefusal::NoTotal => {
+        CartRefusal::MissingTotal => {
             let message = "expected_total is required with accept_price_changes: the total that the customer was shown";
             Refusal::field("expected_total", message)
         }
@@ -117,7 +117,7 @@ fn cart_refusal(refusal: CartRefusal) -> Refusal {
                 .with(Fact::Changes, json!(changes).to_string())
                 .with(Fact::Total, total.minor_units().to_string())
         }
-        CartRefusal::Total(error) => {
+        CartRefusal::InvalidTotal(error) => {
             Refusal::new(Reason::InvalidArgument, format!("the cart cannot be bought: {error}"))
         }
     }

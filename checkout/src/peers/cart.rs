@@ -1,4 +1,4 @@
-//! Carts and holds on their pieces, at the cart service.
+//! The cart service: carts, and the holds of checkouts.
 
 use async_trait::async_trait;
 use money::Quantity;
@@ -13,10 +13,10 @@ use runtime::channel::Peer;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{answer, unreadable};
+use super::{outcome, unreadable};
 use crate::{
     domain::{CartLine, CartRef, CartView, CheckoutId, Line, ProductId, Purchase, UserId},
-    ports::{Answer, Carts, PeerError},
+    ports::{Carts, PeerError, PeerOutcome},
 };
 
 pub(crate) struct GrpcCarts(CartServiceClient<Peer>);
@@ -29,15 +29,15 @@ impl GrpcCarts {
 
 #[async_trait]
 impl Carts for GrpcCarts {
-    async fn cart_of(&self, user: &UserId) -> Result<CartView, PeerError> {
+    async fn get_cart(&self, user: &UserId) -> Result<CartView, PeerError> {
         let request = GetCartRequest {
             user_id: user.as_str().to_owned(),
             fresh: true,
         };
-        view(self.0.clone().get_cart(request).await?.into_inner().cart)
+        read_cart(self.0.clone().get_cart(request).await?.into_inner().cart)
     }
 
-    async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Answer<()> {
+    async fn hold(&self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> PeerOutcome<()> {
         let line = |line: &Line| HoldLine {
             product_id: line.product.get(),
             quantity: line.quantity.get(),
@@ -49,29 +49,31 @@ impl Carts for GrpcCarts {
             cart_version: purchase.cart.version,
             lines: purchase.lines.iter().map(line).collect(),
         };
-        answer(self.0.clone().hold(request).await, &[Reason::CartChanged]).map(drop)
+        outcome(self.0.clone().hold(request).await, &[Reason::CartChanged]).map(drop)
     }
 
-    async fn give_back(&self, id: CheckoutId, user: &UserId) -> Answer<()> {
+    async fn give_back(&self, id: CheckoutId, user: &UserId) -> PeerOutcome<()> {
         let request = GiveBackRequest {
             user_id: user.as_str().to_owned(),
             checkout_id: id.to_string(),
         };
-        answer(self.0.clone().give_back(request).await, &[]).map(drop)
+        outcome(self.0.clone().give_back(request).await, &[]).map(drop)
     }
 }
 
-/// A cart that was never filled is there all the same: an answer without one says nothing.
-fn view(cart: Option<Cart>) -> Result<CartView, PeerError> {
+/// The cart service also returns a cart that was never filled, so an answer without a cart is unreadable.
+fn read_cart(cart: Option<Cart>) -> Result<CartView, PeerError> {
     let cart = cart.ok_or_else(|| unreadable("it has no cart"))?;
-    let lines = cart.items.into_iter().map(line).collect::<Result<_, _>>()?;
+    let lines = cart.items.into_iter().map(read_line).collect::<Result<_, _>>()?;
     let holders = cart
         .in_checkout
         .iter()
-        .map(|hold| uuid(&hold.checkout_id).map(CheckoutId));
+        .map(|hold| read_uuid(&hold.checkout_id).map(CheckoutId));
     Ok(CartView {
         cart: CartRef {
-            id: (!cart.cart_id.is_empty()).then(|| uuid(&cart.cart_id)).transpose()?,
+            id: (!cart.cart_id.is_empty())
+                .then(|| read_uuid(&cart.cart_id))
+                .transpose()?,
             version: cart.version,
         },
         lines,
@@ -79,12 +81,12 @@ fn view(cart: Option<Cart>) -> Result<CartView, PeerError> {
     })
 }
 
-fn uuid(id: &str) -> Result<Uuid, PeerError> {
+fn read_uuid(id: &str) -> Result<Uuid, PeerError> {
     id.parse()
-        .map_err(|error| unreadable(format!("the id {id:?} is none: {error}")))
+        .map_err(|error| unreadable(format!("{id:?} is not a UUID: {error}")))
 }
 
-fn line(item: CartItem) -> Result<CartLine, PeerError> {
+fn read_line(item: CartItem) -> Result<CartLine, PeerError> {
     Ok(CartLine {
         product: ProductId::new(item.product_id).ok_or_else(|| unreadable("a line without a product"))?,
         quantity: Quantity::new(i64::from(item.quantity)).map_err(unreadable)?,
@@ -98,13 +100,13 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_cart_is_not_an_empty_cart() {
-        view(None).unwrap_err();
-        let empty = view(Some(Cart::default())).unwrap();
+        read_cart(None).unwrap_err();
+        let empty = read_cart(Some(Cart::default())).unwrap();
         assert_eq!((empty.lines, empty.cart.id), (Vec::new(), None));
     }
 
     #[test]
-    fn a_line_without_a_quantity_or_a_price_is_not_a_line() {
+    fn a_line_without_a_quantity_or_a_price_is_unreadable() {
         let price = Some(money::Money::usd(100).into());
         let whole = CartItem {
             product_id: 1,
@@ -113,7 +115,7 @@ mod tests {
             ..CartItem::default()
         };
         let of = |item: CartItem| {
-            view(Some(Cart {
+            read_cart(Some(Cart {
                 items: vec![item],
                 ..Cart::default()
             }))

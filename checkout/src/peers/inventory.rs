@@ -1,4 +1,4 @@
-//! Holds on stock, at the inventory service.
+//! The inventory service: reservations of stock.
 
 use async_trait::async_trait;
 use proto::{
@@ -9,10 +9,10 @@ use proto::{
 };
 use runtime::channel::Peer;
 
-use super::answer;
+use super::outcome;
 use crate::{
     domain::{CheckoutId, Line},
-    ports::{Answer, Stock},
+    ports::{PeerOutcome, Stock},
 };
 
 pub(crate) struct GrpcStock(InventoryServiceClient<Peer>);
@@ -25,7 +25,7 @@ impl GrpcStock {
 
 #[async_trait]
 impl Stock for GrpcStock {
-    async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> Answer<()> {
+    async fn reserve(&self, id: CheckoutId, lines: &[Line]) -> PeerOutcome<()> {
         let lines = lines
             .iter()
             .map(|line| wire::Line {
@@ -38,20 +38,20 @@ impl Stock for GrpcStock {
             lines,
         };
         let refusals = [Reason::OutOfStock, Reason::ReservationReleased];
-        answer(self.0.clone().reserve(request).await, &refusals).map(drop)
+        outcome(self.0.clone().reserve(request).await, &refusals).map(drop)
     }
 
-    async fn confirm(&self, id: CheckoutId) -> Answer<()> {
+    async fn confirm(&self, id: CheckoutId) -> PeerOutcome<()> {
         let request = ConfirmRequest {
             checkout_id: id.to_string(),
         };
-        answer(self.0.clone().confirm(request).await, &[Reason::ReservationExpired]).map(drop)
+        outcome(self.0.clone().confirm(request).await, &[Reason::ReservationExpired]).map(drop)
     }
 
-    async fn release(&self, id: CheckoutId) -> Answer<()> {
+    async fn release(&self, id: CheckoutId) -> PeerOutcome<()> {
         let request = ReleaseRequest {
             checkout_id: id.to_string(),
         };
-        answer(self.0.clone().release(request).await, &[]).map(drop)
+        outcome(self.0.clone().release(request).await, &[]).map(drop)
     }
 }

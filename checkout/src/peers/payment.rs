@@ -1,4 +1,4 @@
-//! Charges and refunds, at the payment service.
+//! The payment service: charges and refunds.
 
 use async_trait::async_trait;
 use money::Money;
@@ -13,13 +13,13 @@ use proto::{
 use runtime::{channel::Peer, deadlines::PROVIDER_CALL};
 use tonic::Request;
 
-use super::{answer, unreadable};
+use super::{outcome, unreadable};
 use crate::{
     domain::{CheckoutId, Failure, PaymentMethod},
-    ports::{Answer, Payment, Payments, PeerError},
+    ports::{Payment, Payments, PeerError, PeerOutcome},
 };
 
-/// For what a provider refuses a charge.
+/// The reasons for which payment refuses a charge.
 const DECLINES: [Reason; 6] = [
     Reason::CardDeclined,
     Reason::InsufficientFunds,
@@ -39,22 +39,22 @@ impl GrpcPayments {
 
 #[async_trait]
 impl Payments for GrpcPayments {
-    async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> Answer<String> {
+    async fn charge(&self, id: CheckoutId, amount: Money, method: &PaymentMethod) -> PeerOutcome<String> {
         let mut request = Request::new(ChargeRequest {
             checkout_id: id.to_string(),
             amount: Some(amount.into()),
             payment_method: method.as_str().to_owned(),
         });
         request.set_timeout(PROVIDER_CALL);
-        answer(self.0.clone().charge(request).await, &DECLINES).and_then(|response| charged(response.payment))
+        outcome(self.0.clone().charge(request).await, &DECLINES).and_then(|response| payment_id(response.payment))
     }
 
-    async fn refund(&self, id: CheckoutId) -> Answer<()> {
+    async fn refund(&self, id: CheckoutId) -> PeerOutcome<()> {
         let mut request = Request::new(RefundRequest {
             checkout_id: id.to_string(),
         });
         request.set_timeout(PROVIDER_CALL);
-        answer(self.0.clone().refund(request).await, &[]).map(drop)
+        outcome(self.0.clone().refund(request).await, &[]).map(drop)
     }
 
     async fn find(&self, id: CheckoutId) -> Result<Payment, PeerError> {
@@ -62,15 +62,14 @@ impl Payments for GrpcPayments {
             checkout_id: id.to_string(),
         };
         match self.0.clone().get_payment(request).await {
-            Ok(response) => known(response.into_inner().payment),
+            Ok(response) => read_payment(response.into_inner().payment),
             Err(status) if status::refused(&status) == Some(Reason::PaymentNotFound) => Ok(Payment::Open),
             Err(status) => Err(status.into()),
         }
     }
 }
 
-/// The id of the payment that a charge made.
-fn charged(payment: Option<wire::Payment>) -> Result<String, PeerError> {
+fn payment_id(payment: Option<wire::Payment>) -> Result<String, PeerError> {
     let payment = payment.ok_or_else(|| unreadable("it has no payment"))?;
     if payment.payment_id.is_empty() {
         return Err(unreadable("its payment has no id"));
@@ -78,10 +77,9 @@ fn charged(payment: Option<wire::Payment>) -> Result<String, PeerError> {
     Ok(payment.payment_id)
 }
 
-/// What the payment service knows of a payment.
-fn known(payment: Option<wire::Payment>) -> Result<Payment, PeerError> {
+fn read_payment(payment: Option<wire::Payment>) -> Result<Payment, PeerError> {
     let payment = payment.ok_or_else(|| unreadable("it has no payment"))?;
-    let refused = |reason, message: &str| {
+    let declined = |reason, message: &str| {
         Payment::Declined(Failure {
             reason,
             message: message.to_owned(),
@@ -92,15 +90,15 @@ fn known(payment: Option<wire::Payment>) -> Result<Payment, PeerError> {
         PaymentStatus::Unspecified => return Err(unreadable(format!("its payment has status {}", payment.status))),
         PaymentStatus::Pending => Payment::Open,
         PaymentStatus::Succeeded => Payment::Succeeded {
-            payment_id: charged(Some(payment))?,
+            payment_id: payment_id(Some(payment))?,
         },
         PaymentStatus::Declined => {
             let reason = Reason::parse(&payment.decline_reason).filter(|reason| DECLINES.contains(reason));
-            let wrong = || unreadable(format!("its payment was declined for {:?}", payment.decline_reason));
-            refused(reason.ok_or_else(wrong)?, "the payment was declined")
+            let unexpected = || unreadable(format!("its payment was declined for {:?}", payment.decline_reason));
+            declined(reason.ok_or_else(unexpected)?, "the payment was declined")
         }
         PaymentStatus::Refunded | PaymentStatus::Cancelled => {
-            refused(Reason::PaymentCancelled, "the payment was cancelled")
+            declined(Reason::PaymentCancelled, "the payment was cancelled")
         }
     })
 }
@@ -120,17 +118,17 @@ mod tests {
 
     #[test]
     fn a_charge_without_a_payment_or_its_id_is_unknown() {
-        let of = |payment| Answer::Done(payment).and_then(charged);
+        let of = |payment| PeerOutcome::Done(payment).and_then(payment_id);
         for lacking in [None, Some(payment(PaymentStatus::Succeeded, "", ""))] {
-            let charged = of(lacking);
-            assert!(matches!(charged, Answer::Unknown(_)), "{charged:?}");
+            let outcome = of(lacking);
+            assert!(matches!(outcome, PeerOutcome::Unknown(_)), "{outcome:?}");
         }
         let whole = of(Some(payment(PaymentStatus::Succeeded, "pay_1", "")));
-        assert!(matches!(&whole, Answer::Done(id) if id == "pay_1"), "{whole:?}");
+        assert!(matches!(&whole, PeerOutcome::Done(id) if id == "pay_1"), "{whole:?}");
     }
 
     #[test]
-    fn a_payment_that_is_not_there_or_says_nothing_we_know_is_not_an_open_one() {
+    fn a_missing_or_unreadable_payment_is_an_error_and_not_an_open_payment() {
         let mut later = payment(PaymentStatus::Pending, "pay_1", "");
         later.status = 99;
         for lacking in [
@@ -141,12 +139,12 @@ mod tests {
             Some(payment(PaymentStatus::Declined, "pay_1", "")),
             Some(payment(PaymentStatus::Declined, "pay_1", "A_REASON_OF_LATER")),
         ] {
-            let payment = known(lacking);
+            let payment = read_payment(lacking);
             assert!(payment.is_err(), "{payment:?}");
         }
-        let open = known(Some(payment(PaymentStatus::Pending, "pay_1", "")));
+        let open = read_payment(Some(payment(PaymentStatus::Pending, "pay_1", "")));
         assert!(matches!(open, Ok(Payment::Open)), "{open:?}");
-        let declined = known(Some(payment(PaymentStatus::Declined, "pay_1", "CARD_EXPIRED")));
+        let declined = read_payment(Some(payment(PaymentStatus::Declined, "pay_1", "CARD_EXPIRED")));
         assert!(
             matches!(&declined, Ok(Payment::Declined(failure)) if failure.reason == Reason::CardExpired),
             "{declined:?}"

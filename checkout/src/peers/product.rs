@@ -1,4 +1,4 @@
-//! Current names and prices, from the product service.
+//! The product service: current names and prices.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use runtime::channel::Peer;
 
 use super::unreadable;
 use crate::{
-    domain::{Priced, ProductId},
+    domain::{PricedProduct, ProductId},
     ports::{Catalogue, PeerError},
 };
 
@@ -26,8 +26,8 @@ impl GrpcCatalogue {
 
 #[async_trait]
 impl Catalogue for GrpcCatalogue {
-    async fn prices_of(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, Priced>, PeerError> {
-        // A cart of an earlier version may hold larger ids, which are nobody's any more.
+    async fn current_prices(&self, products: &[ProductId]) -> Result<BTreeMap<ProductId, PricedProduct>, PeerError> {
+        // A cart of an earlier version may hold larger ids. No product has such an id any more.
         let ids = products.iter().map(|product| product.get());
         let request = BatchGetProductsRequest {
             ids: ids.filter(|id| *id <= MAX_PRODUCT_ID).collect(),
@@ -37,7 +37,7 @@ impl Catalogue for GrpcCatalogue {
             let price = convert::money("price", product.price).map_err(tonic::Status::from)?;
             Ok((
                 ProductId::new(product.id).ok_or_else(|| unreadable("a product without an id"))?,
-                Priced {
+                PricedProduct {
                     name: product.name,
                     price,
                 },

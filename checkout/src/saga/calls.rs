@@ -1,4 +1,4 @@
-//! The calls of the saga, to the services that take part.
+//! The calls of the saga to the participants.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use runtime::telemetry::chain;
 use super::{Call, CheckoutMachine};
 use crate::{
     domain::{CheckoutId, Failure, UserId},
-    ports::{Answer, Carts, Payment, Payments, Stock},
+    ports::{Carts, Payment, Payments, PeerOutcome, Stock},
 };
 
-/// Those who take part in a purchase.
+/// The services that take part in a purchase.
 #[derive(Clone)]
 pub struct Participants {
     pub carts: Arc<dyn Carts>,
@@ -25,7 +25,7 @@ impl Calls<CheckoutMachine> for Participants {
     async fn call(&self, call: Call, saga: &mut Saga<CheckoutMachine>) -> Outcome<Failure> {
         let (id, user) = (CheckoutId(saga.id.0), UserId::stored(saga.scope.clone()));
         let purchase = &saga.data.purchase;
-        let answer = match call {
+        let outcome = match call {
             Call::Reserve => self.stock.reserve(id, &purchase.lines).await,
             Call::Hold => {
                 let held = self.carts.hold(id, &user, purchase).await;
@@ -40,11 +40,11 @@ impl Calls<CheckoutMachine> for Participants {
             Call::GiveBack => self.carts.give_back(id, &user).await,
             Call::Refund => self.payments.refund(id).await,
         };
-        match answer {
-            Answer::Done(()) => Outcome::Done,
-            Answer::Refused(failure) => Outcome::Refused(failure),
-            Answer::Unknown(error) => {
-                tracing::warn!(?call, error = chain(&error), "no answer that can be relied on");
+        match outcome {
+            PeerOutcome::Done(()) => Outcome::Done,
+            PeerOutcome::Refused(failure) => Outcome::Refused(failure),
+            PeerOutcome::Unknown(error) => {
+                tracing::warn!(?call, error = chain(&error), "the outcome of a call is unknown");
                 Outcome::Unknown
             }
         }
@@ -52,16 +52,16 @@ impl Calls<CheckoutMachine> for Participants {
 }
 
 impl Participants {
-    /// Charges; where the answer is missing, asks what became of it.
-    async fn charge(&self, id: CheckoutId, saga: &Saga<CheckoutMachine>) -> Answer<String> {
+    /// Charges. If the outcome is unknown, asks payment for it at once.
+    async fn charge(&self, id: CheckoutId, saga: &Saga<CheckoutMachine>) -> PeerOutcome<String> {
         let (purchase, method) = (&saga.data.purchase, &saga.data.method);
         match self.payments.charge(id, purchase.total, method).await {
-            Answer::Unknown(status) => match self.payments.find(id).await {
-                Ok(Payment::Succeeded { payment_id }) => Answer::Done(payment_id),
-                Ok(Payment::Declined(failure)) => Answer::Refused(failure),
-                Ok(Payment::Open) | Err(_) => Answer::Unknown(status),
+            PeerOutcome::Unknown(status) => match self.payments.find(id).await {
+                Ok(Payment::Succeeded { payment_id }) => PeerOutcome::Done(payment_id),
+                Ok(Payment::Declined(failure)) => PeerOutcome::Refused(failure),
+                Ok(Payment::Open) | Err(_) => PeerOutcome::Unknown(status),
             },
-            known @ (Answer::Done(_) | Answer::Refused(_)) => known,
+            known @ (PeerOutcome::Done(_) | PeerOutcome::Refused(_)) => known,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The event that tells of the end of a purchase.
+//! The event that a finished purchase publishes.
 
 use ::saga::Saga;
 use events::Event;
@@ -12,7 +12,7 @@ use storage::StoreError;
 use super::{CheckoutMachine, State};
 use crate::domain::{CheckoutId, Failure, Line};
 
-/// The event of a saga that has ended, and its topic.
+/// The event of a finished saga, and its topic.
 pub(super) fn of(
     saga: &Saga<CheckoutMachine>,
     now: Timestamp,

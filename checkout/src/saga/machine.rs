@@ -1,4 +1,4 @@
-//! The saga as the engine sees it: its name, its tables, its columns.
+//! The saga for the engine: its kind, its tables, its columns.
 
 use ::saga::{Commits, Machine, Saga, Step, Table};
 use events::Event;
@@ -8,7 +8,7 @@ use runtime::Ids;
 use serde::{Deserialize, Serialize};
 use storage::{Row, StoreError, Value};
 
-use super::{Call, Next, STEPS, STEPS_WITHOUT_A_HOLD, State, event};
+use super::{Call, Next, STEPS, State, VERSION_1_ONLY_STEPS, event};
 use crate::{
     commits,
     domain::{CartRef, Checkout, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase, Status, UserId},
@@ -18,12 +18,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckoutMachine {}
 
-/// What a purchase was begun with, and what it has learned since.
+/// What a purchase begins with, and what its calls learn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data {
     pub method: PaymentMethod,
     pub purchase: Purchase,
-    /// Whether its pieces of the cart were held. Those of a checkout that was past that step before carts had holds were not.
+    /// Whether the cart holds the pieces. False for sagas of version 1 that were past this step before carts had holds.
     pub held: bool,
     /// Set from the charge on.
     pub payment_id: Option<String>,
@@ -59,7 +59,7 @@ impl Machine for CheckoutMachine {
         history_id: "checkout_id",
         ends: &["COMPLETED", "FAILED"],
     };
-    const STEPS: &'static [(u32, &'static [Step])] = &[(1, &STEPS), (1, &STEPS_WITHOUT_A_HOLD), (2, &STEPS)];
+    const STEPS: &'static [(u32, &'static [Step])] = &[(1, &STEPS), (1, &VERSION_1_ONLY_STEPS), (2, &STEPS)];
 
     fn next(state: &State, _data: &Data) -> Next {
         super::next(state)

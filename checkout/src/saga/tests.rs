@@ -1,4 +1,4 @@
-//! The table of the saga, and what holds for every path through it.
+//! The table of the saga, and a property test of every path through it.
 
 use ::saga::{State as _, testing::Sample};
 use money::{Money, Quantity};
@@ -107,7 +107,7 @@ impl Sample for CheckoutMachine {
 ::saga::suites!(CheckoutMachine);
 
 #[test]
-fn the_table_is_the_one_on_paper() {
+fn apply_follows_the_table() {
     let (f, g) = (declined(), failure(Reason::OutOfStock));
     let refused = || Outcome::Refused(failure(Reason::OutOfStock));
     let stays = |state: State| (state.clone(), state.clone(), state);
@@ -148,9 +148,9 @@ fn the_table_is_the_one_on_paper() {
 }
 
 #[test]
-fn every_state_has_the_call_that_is_on_paper() {
+fn next_gives_the_call_of_every_state() {
     let calls = states().iter().map(next).collect::<Vec<_>>();
-    let on_paper = [
+    let expected = [
         Next::Call(Call::Reserve),
         Next::Call(Call::Hold),
         Next::Record(State::PaymentPending),
@@ -162,16 +162,16 @@ fn every_state_has_the_call_that_is_on_paper() {
         Next::Call(Call::Refund),
         Next::End,
     ];
-    assert_eq!(calls, on_paper);
+    assert_eq!(calls, expected);
 }
 
 #[test]
-fn every_state_survives_storage() {
+fn every_state_is_read_back_from_its_name_and_failure() {
     for state in states() {
         assert_eq!(State::from_parts(state.name(), state.failure().cloned()), Some(state));
     }
-    for wants_a_failure in ["FAILED", "RELEASING", "GIVING_BACK", "REFUNDING"] {
-        assert_eq!(State::from_parts(wants_a_failure, None), None);
+    for without_failure in ["FAILED", "RELEASING", "GIVING_BACK", "REFUNDING"] {
+        assert_eq!(State::from_parts(without_failure, None), None);
     }
     assert_eq!(State::from_parts("COMPLETED", Some(declined())), None);
     assert_eq!(State::from_parts("CART_HELD", Some(declined())), None);
@@ -179,14 +179,14 @@ fn every_state_survives_storage() {
 }
 
 #[test]
-fn only_terminal_states_have_nothing_to_do() {
+fn only_terminal_states_have_no_call() {
     for state in states() {
         assert_eq!(next(&state) == Next::End, state.is_terminal(), "{state:?}");
     }
 }
 
 #[test]
-fn only_what_the_participants_remember_may_be_written_down_later() {
+fn only_states_that_repeated_answers_lead_back_to_share_a_commit() {
     let sharing = states().into_iter().filter(State::shares_its_commit);
     assert_eq!(
         sharing.collect::<Vec<_>>(),
@@ -199,12 +199,12 @@ fn only_what_the_participants_remember_may_be_written_down_later() {
     );
     assert!(
         !State::Releasing(changed()).shares_its_commit(),
-        "a reservation that was released does not tell that a hold was refused"
+        "after Release, a repeated Reserve hides the refused hold"
     );
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
+enum Reservation {
     None,
     Refused,
     Held,
@@ -214,7 +214,7 @@ enum Hold {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cart {
+enum CartHold {
     Free,
     Held,
     GivenBack,
@@ -229,28 +229,27 @@ enum Payment {
     Refunded,
 }
 
-/// What the participants have after the calls that a saga made, and remember.
+/// A model of the participants: what they store of the calls that reached them.
 #[derive(Debug, Clone)]
-struct World {
-    hold: Hold,
-    cart: Cart,
+struct ParticipantModel {
+    reservation: Reservation,
+    cart: CartHold,
     payment: Payment,
-    /// The first thing that was refused.
+    /// The reason of the first refusal.
     refused: Option<Reason>,
 }
 
-impl World {
-    const fn new(hold: Hold, cart: Cart, payment: Payment) -> Self {
+impl ParticipantModel {
+    const fn new(reservation: Reservation, cart: CartHold, payment: Payment) -> Self {
         Self {
-            hold,
+            reservation,
             cart,
             payment,
             refused: None,
         }
     }
 
-    /// What a call is answered with when it arrives. The first answer is given again; where it cannot be, because it was
-    /// undone, the reason is that of the participant.
+    /// The answer to a call that arrives: the first answer is repeated, unless a compensation has undone the call.
     fn answer(&mut self, call: Call, refuses: bool) -> Outcome<Failure> {
         let before = self.clone();
         let answer = match call {
@@ -259,14 +258,14 @@ impl World {
             Call::Charge => self.charge(refuses),
             Call::Confirm => self.confirm(refuses),
             Call::Release => {
-                assert!(!matches!(self.hold, Hold::Sold), "what is sold is not released");
-                self.hold = Hold::Released;
+                assert_ne!(self.reservation, Reservation::Sold, "sold stock is never released");
+                self.reservation = Reservation::Released;
                 Ok(())
             }
             Call::GiveBack => {
-                // Without a hold there is nothing to give back, and nothing is remembered.
-                if self.cart == Cart::Held {
-                    self.cart = Cart::GivenBack;
+                // Without a hold, GiveBack leaves no trace.
+                if self.cart == CartHold::Held {
+                    self.cart = CartHold::GivenBack;
                 }
                 Ok(())
             }
@@ -275,7 +274,7 @@ impl World {
                 Ok(())
             }
         };
-        let is_new = (before.hold, before.cart, before.payment) != (self.hold, self.cart, self.payment);
+        let is_new = (before.reservation, before.cart, before.payment) != (self.reservation, self.cart, self.payment);
         match answer {
             Ok(()) => Outcome::Done,
             Err(reason) => {
@@ -288,23 +287,27 @@ impl World {
     }
 
     fn reserve(&mut self, refuses: bool) -> Result<(), Reason> {
-        if self.hold == Hold::None {
-            self.hold = if refuses { Hold::Refused } else { Hold::Held };
+        if self.reservation == Reservation::None {
+            self.reservation = if refuses {
+                Reservation::Refused
+            } else {
+                Reservation::Held
+            };
         }
-        match self.hold {
-            Hold::None | Hold::Refused => Err(Reason::OutOfStock),
-            Hold::Released => Err(Reason::ReservationReleased),
-            Hold::Held | Hold::Lost | Hold::Sold => Ok(()),
+        match self.reservation {
+            Reservation::None | Reservation::Refused => Err(Reason::OutOfStock),
+            Reservation::Released => Err(Reason::ReservationReleased),
+            Reservation::Held | Reservation::Lost | Reservation::Sold => Ok(()),
         }
     }
 
     fn hold(&mut self, refuses: bool) -> Result<(), Reason> {
-        if self.cart == Cart::Free {
-            self.cart = if refuses { Cart::Refused } else { Cart::Held };
+        if self.cart == CartHold::Free {
+            self.cart = if refuses { CartHold::Refused } else { CartHold::Held };
         }
         match self.cart {
-            Cart::Held => Ok(()),
-            Cart::Free | Cart::GivenBack | Cart::Refused => Err(Reason::CartChanged),
+            CartHold::Held => Ok(()),
+            CartHold::Free | CartHold::GivenBack | CartHold::Refused => Err(Reason::CartChanged),
         }
     }
 
@@ -320,10 +323,10 @@ impl World {
     }
 
     fn confirm(&mut self, refuses: bool) -> Result<(), Reason> {
-        if self.hold == Hold::Held {
-            self.hold = if refuses { Hold::Lost } else { Hold::Sold };
+        if self.reservation == Reservation::Held {
+            self.reservation = if refuses { Reservation::Lost } else { Reservation::Sold };
         }
-        if self.hold == Hold::Sold {
+        if self.reservation == Reservation::Sold {
             Ok(())
         } else {
             Err(Reason::ReservationExpired)
@@ -331,117 +334,123 @@ impl World {
     }
 }
 
-/// A driver: the state that is on disk, and the one that it knows of.
+/// A driver: the state that is on disk, and the state in memory.
 struct Driver {
     recorded: State,
     known: State,
 }
 
 impl Driver {
-    fn write_down(&mut self) {
+    fn persist(&mut self) {
         self.recorded = self.known.clone();
     }
 
-    /// Makes the next call, if any. Returns what it made.
-    fn step(&mut self, world: &mut World, luck: Luck) -> Option<Call> {
+    /// Makes the next call, if any, and returns it.
+    fn step(&mut self, participants: &mut ParticipantModel, plan: CallPlan) -> Option<Call> {
         if !self.known.shares_its_commit() {
-            self.write_down();
+            self.persist();
         }
         let call = match next(&self.known) {
-            Next::Wait(until) => panic!("a purchase waits for nothing: {until:?}"),
+            Next::Wait(until) => panic!("a checkout has no wait: {until:?}"),
             Next::End => return None,
             Next::Record(intent) => {
                 self.known = intent;
-                self.write_down();
+                self.persist();
                 return None;
             }
             Next::Call(call) => call,
         };
-        let answer = match luck.fate {
-            Fate::NeverArrives => Outcome::Unknown,
-            Fate::Good | Fate::AnswerLost | Fate::Crash => world.answer(call, luck.refuses),
+        let answer = match plan.delivery {
+            Delivery::NeverArrives => Outcome::Unknown,
+            Delivery::Answered | Delivery::AnswerLost | Delivery::Crash => participants.answer(call, plan.refuses),
         };
-        match luck.fate {
-            Fate::Good => self.known = apply(self.known.clone(), answer),
-            // An unknown outcome is written down, with the step before it.
-            Fate::AnswerLost | Fate::NeverArrives => self.write_down(),
-            Fate::Crash => self.known = self.recorded.clone(),
+        match plan.delivery {
+            Delivery::Answered => self.known = apply(self.known.clone(), answer),
+            // The driver persists an attempt with an unknown outcome, together with the step before it.
+            Delivery::AnswerLost | Delivery::NeverArrives => self.persist(),
+            Delivery::Crash => self.known = self.recorded.clone(),
         }
         Some(call)
     }
 }
 
-/// What becomes of one call.
+/// How one call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Luck {
-    /// If it is the first time, and a call that can be.
+struct CallPlan {
+    /// Whether the participant refuses, if it has not answered this call before.
     refuses: bool,
-    fate: Fate,
+    delivery: Delivery,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Good,
+enum Delivery {
+    Answered,
     AnswerLost,
     NeverArrives,
-    /// It was answered, and the driver died of it: the next one knows what is on disk.
+    /// The call is executed, and the driver dies: the next driver knows what is on disk.
     Crash,
 }
 
-const GOOD: Luck = Luck {
+const ANSWERED: CallPlan = CallPlan {
     refuses: false,
-    fate: Fate::Good,
+    delivery: Delivery::Answered,
 };
 
-fn luck() -> impl Strategy<Value = Luck> {
-    let fates = vec![
-        Fate::Good,
-        Fate::Good,
-        Fate::AnswerLost,
-        Fate::NeverArrives,
-        Fate::Crash,
+fn plan() -> impl Strategy<Value = CallPlan> {
+    let deliveries = vec![
+        Delivery::Answered,
+        Delivery::Answered,
+        Delivery::AnswerLost,
+        Delivery::NeverArrives,
+        Delivery::Crash,
     ];
-    let luck = |(often, fate): (u8, Fate)| Luck {
+    let plan = |(often, delivery): (u8, Delivery)| CallPlan {
         refuses: often == 0,
-        fate,
+        delivery,
     };
-    (0..3_u8, proptest::sample::select(fates)).prop_map(luck)
+    (0..3_u8, proptest::sample::select(deliveries)).prop_map(plan)
 }
 
-/// Where a saga begins; or where one was left that had passed that step before carts had holds.
-fn beginnings() -> Vec<(State, World)> {
-    let left = |state: State, hold, payment| {
+/// The first state; and the states in which sagas of version 1 were left, which have no hold.
+fn starts() -> Vec<(State, ParticipantModel)> {
+    let start = |state: State, reservation, payment| {
         let refused = state.failure().map(|failure| failure.reason);
-        let world = World::new(hold, Cart::Free, payment);
-        (state, World { refused, ..world })
+        let participants = ParticipantModel::new(reservation, CartHold::Free, payment);
+        (
+            state,
+            ParticipantModel {
+                refused,
+                ..participants
+            },
+        )
     };
     let expired = failure(Reason::ReservationExpired);
     vec![
-        left(State::Initiated, Hold::None, Payment::None),
-        left(State::InventoryReserved, Hold::Held, Payment::None),
-        left(State::PaymentPending, Hold::Held, Payment::None),
-        left(State::PaymentPending, Hold::Held, Payment::Charged),
-        left(State::PaymentCompleted, Hold::Held, Payment::Charged),
-        left(State::Releasing(declined()), Hold::Held, Payment::Declined),
-        left(State::Refunding(expired), Hold::Lost, Payment::Charged),
+        start(State::Initiated, Reservation::None, Payment::None),
+        start(State::InventoryReserved, Reservation::Held, Payment::None),
+        start(State::PaymentPending, Reservation::Held, Payment::None),
+        start(State::PaymentPending, Reservation::Held, Payment::Charged),
+        start(State::PaymentCompleted, Reservation::Held, Payment::Charged),
+        start(State::Releasing(declined()), Reservation::Held, Payment::Declined),
+        start(State::Refunding(expired), Reservation::Lost, Payment::Charged),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Any luck in any order, then only good: it ends, and the world agrees with the verdict and its reason.
+    /// After any sequence of plans, and then only answered calls, the saga has ended and the participants agree.
     #[test]
-    fn every_path_ends_with_books_that_agree(
-        (beginning, mut world) in proptest::sample::select(beginnings()),
-        luck in proptest::collection::vec(luck(), 0..40),
+    fn every_path_ends_in_a_state_that_the_participants_agree_with(
+        (start, mut participants) in proptest::sample::select(starts()),
+        plans in proptest::collection::vec(plan(), 0..40),
     ) {
-        let mut driver = Driver { recorded: beginning.clone(), known: beginning };
+        let mut driver = Driver { recorded: start.clone(), known: start };
         let mut was_held = false;
-        for luck in luck.into_iter().chain(std::iter::repeat_n(GOOD, 12)) {
-            let call = driver.step(&mut world, luck);
-            was_held |= world.cart == Cart::Held;
-            // What may move money is on disk before it does.
+        for plan in plans.into_iter().chain(std::iter::repeat_n(ANSWERED, 12)) {
+            let call = driver.step(&mut participants, plan);
+            was_held |= participants.cart == CartHold::Held;
+            // The state that moves money is on disk before the call.
             if call == Some(Call::Charge) {
                 let is_early = matches!(driver.recorded, State::Initiated | State::InventoryReserved | State::CartHeld);
                 prop_assert!(!is_early);
@@ -449,19 +458,19 @@ proptest! {
             if call == Some(Call::Refund) {
                 prop_assert!(!matches!(driver.recorded, State::PaymentPending | State::PaymentCompleted));
             }
-            // That the pieces are gone is on disk before the stock is, which would be the reason otherwise.
-            if call == Some(Call::Release) && world.cart == Cart::Refused {
+            // The refused hold is on disk before Release: afterwards a repeated Reserve would give another reason.
+            if call == Some(Call::Release) && participants.cart == CartHold::Refused {
                 prop_assert!(matches!(driver.recorded, State::Releasing(_) | State::Failed(_)));
             }
         }
         let state = driver.known;
         prop_assert!(state.is_terminal(), "{:?}", state);
-        prop_assert_eq!(state.failure().map(|failure| failure.reason), world.refused);
+        prop_assert_eq!(state.failure().map(|failure| failure.reason), participants.refused);
         let completed = state == State::Completed;
-        prop_assert_eq!(world.payment == Payment::Charged, completed);
-        prop_assert_eq!(world.hold == Hold::Sold, completed);
-        prop_assert!(!matches!(world.hold, Hold::Held | Hold::Lost), "{:?}", world.hold);
-        // Those of before bought without a hold. What was held is held until the event of the end drops it.
-        prop_assert_eq!(world.cart == Cart::Held, completed && was_held);
+        prop_assert_eq!(participants.payment == Payment::Charged, completed);
+        prop_assert_eq!(participants.reservation == Reservation::Sold, completed);
+        prop_assert!(!matches!(participants.reservation, Reservation::Held | Reservation::Lost), "{:?}", participants.reservation);
+        // Sagas of version 1 buy without a hold. A hold stays until the cart reads the event of the completed checkout.
+        prop_assert_eq!(participants.cart == CartHold::Held, completed && was_held);
     }
 }

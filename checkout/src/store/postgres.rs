@@ -1,4 +1,4 @@
-//! The tables of the sagas in PostgreSQL, and what they say of customers.
+//! The migrations and the customer records in PostgreSQL.
 
 use async_trait::async_trait;
 use events::outbox;
@@ -11,7 +11,7 @@ use super::UNREAD_FOR;
 use crate::{
     commits,
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Unheld},
+    ports::{CheckoutWithoutHold, CustomerRecords, UserCheckouts},
 };
 
 pub const MIGRATIONS: Migrations = Migrations(&[
@@ -23,8 +23,8 @@ pub const MIGRATIONS: Migrations = Migrations(&[
     ::saga::journal::postgres::SCHEMA,
 ]);
 
-/// Finds a checkout without a hold by user, version of the cart and age in seconds.
-const UNHELD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
+/// Parameters: user, cart version, age in seconds.
+const WITHOUT_HOLD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
     WHERE user_id = $1 AND cart_id IS NULL AND NOT held
         AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
         AND (state <> 'COMPLETED'
@@ -32,8 +32,9 @@ const UNHELD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
             OR EXISTS (SELECT FROM outbox WHERE key = checkouts.id::text AND published_at IS NULL))
     ORDER BY has_ended LIMIT 1";
 
-/// Those that have not ended come first.
-const ENDED: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FROM checkouts WHERE user_id = $1
+/// Unfinished checkouts come first.
+const USER_CHECKOUTS: &str =
+    "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FROM checkouts WHERE user_id = $1
     ORDER BY has_ended, id LIMIT $2";
 const UNPUBLISHED: &str = "SELECT key::uuid FROM outbox WHERE published_at IS NULL AND key = ANY($1) LIMIT 1";
 const FORGET: &str = "
@@ -50,22 +51,26 @@ pub struct PostgresRecords(pub Postgres);
 
 #[async_trait]
 impl CustomerRecords for PostgresRecords {
-    async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError> {
-        let row = sqlx::query(UNHELD)
+    async fn checkout_without_hold(
+        &self,
+        user: &UserId,
+        cart_version: i64,
+    ) -> Result<Option<CheckoutWithoutHold>, StoreError> {
+        let row = sqlx::query(WITHOUT_HOLD)
             .bind(user.as_str())
             .bind(cart_version)
             .bind(i64::try_from(UNREAD_FOR.as_secs()).map_err(StoreError::corrupt)?)
             .fetch_optional(self.0.reader())
             .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(Unheld {
-            by: CheckoutId(row.try_get("id")?),
+        Ok(Some(CheckoutWithoutHold {
+            id: CheckoutId(row.try_get("id")?),
             has_ended: row.try_get("has_ended")?,
         }))
     }
 
-    async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError> {
-        let rows = sqlx::query(ENDED)
+    async fn user_checkouts(&self, user: &UserId, limit: usize) -> Result<UserCheckouts, StoreError> {
+        let rows = sqlx::query(USER_CHECKOUTS)
             .bind(user.as_str())
             .bind(i64::try_from(limit).map_err(StoreError::corrupt)?)
             .fetch_all(self.0.reader())
@@ -74,11 +79,11 @@ impl CustomerRecords for PostgresRecords {
         for row in rows {
             let id = CheckoutId(row.try_get("id")?);
             if !row.try_get("has_ended")? {
-                return Ok(Ended::Unfinished(id));
+                return Ok(UserCheckouts::Unfinished(id));
             }
             ended.push(id);
         }
-        Ok(Ended::All(ended))
+        Ok(UserCheckouts::AllEnded(ended))
     }
 
     async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {

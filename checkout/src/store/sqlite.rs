@@ -1,4 +1,4 @@
-//! The tables of the sagas in SQLite, and what they say of customers.
+//! The migrations and the customer records in SQLite.
 
 use async_trait::async_trait;
 use events::outbox;
@@ -12,7 +12,7 @@ use super::UNREAD_FOR;
 use crate::{
     commits,
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Unheld},
+    ports::{CheckoutWithoutHold, CustomerRecords, UserCheckouts},
 };
 
 pub const MIGRATIONS: Migrations = Migrations(&[
@@ -24,8 +24,8 @@ pub const MIGRATIONS: Migrations = Migrations(&[
     ::saga::journal::sqlite::SCHEMA,
 ]);
 
-/// Finds a checkout without a hold by user, version of the cart and age. Its first line is the condition of an index.
-const UNHELD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
+/// Parameters: user, cart version, age in milliseconds. Its first conditions are those of the index `checkouts_unheld`.
+const WITHOUT_HOLD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
      WHERE user_id = ?1 AND cart_id IS NULL AND held = 0
         AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
         AND (state <> 'COMPLETED'
@@ -33,12 +33,12 @@ const UNHELD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
             OR EXISTS (SELECT 1 FROM outbox WHERE key = checkouts.id AND published_at IS NULL))
      ORDER BY has_ended LIMIT 1";
 
-/// Those that have not ended come first.
-const ENDED: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FROM checkouts WHERE user_id = ?
+/// Unfinished checkouts come first.
+const USER_CHECKOUTS: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FROM checkouts WHERE user_id = ?
     ORDER BY has_ended, id LIMIT ?";
 const UNPUBLISHED: &str = "SELECT key FROM outbox
     WHERE published_at IS NULL AND key IN (SELECT value FROM json_each(?)) LIMIT 1";
-/// The plus keeps the index of the users out of it: a user may have many more.
+/// The unary plus keeps SQLite from the index on users: a user may have many more checkouts than are named here.
 const FORGET: &str = "UPDATE checkouts
     SET user_id = ?1 || id, idempotency_key = 'erased', fingerprint = 'erased', payment_method = 'erased', cart_id = NULL
     WHERE id IN (SELECT value FROM json_each(?2)) AND +user_id = ?3 AND state IN ('COMPLETED', 'FAILED')";
@@ -50,8 +50,12 @@ pub struct SqliteRecords(pub Sqlite);
 
 #[async_trait]
 impl CustomerRecords for SqliteRecords {
-    async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError> {
-        let row = sqlx::query(UNHELD)
+    async fn checkout_without_hold(
+        &self,
+        user: &UserId,
+        cart_version: i64,
+    ) -> Result<Option<CheckoutWithoutHold>, StoreError> {
+        let row = sqlx::query(WITHOUT_HOLD)
             .bind(user.as_str())
             .bind(cart_version)
             .bind(i64::try_from(UNREAD_FOR.as_millis()).map_err(StoreError::corrupt)?)
@@ -59,14 +63,14 @@ impl CustomerRecords for SqliteRecords {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let id: Hyphenated = row.try_get("id")?;
-        Ok(Some(Unheld {
-            by: CheckoutId(id.into_uuid()),
+        Ok(Some(CheckoutWithoutHold {
+            id: CheckoutId(id.into_uuid()),
             has_ended: row.try_get("has_ended")?,
         }))
     }
 
-    async fn ended(&self, user: &UserId, limit: usize) -> Result<Ended, StoreError> {
-        let rows = sqlx::query(ENDED)
+    async fn user_checkouts(&self, user: &UserId, limit: usize) -> Result<UserCheckouts, StoreError> {
+        let rows = sqlx::query(USER_CHECKOUTS)
             .bind(user.as_str())
             .bind(i64::try_from(limit).map_err(StoreError::corrupt)?)
             .fetch_all(self.0.reader())
@@ -76,11 +80,11 @@ impl CustomerRecords for SqliteRecords {
             let id: Hyphenated = row.try_get("id")?;
             let id = CheckoutId(id.into_uuid());
             if !row.try_get("has_ended")? {
-                return Ok(Ended::Unfinished(id));
+                return Ok(UserCheckouts::Unfinished(id));
             }
             ended.push(id);
         }
-        Ok(Ended::All(ended))
+        Ok(UserCheckouts::AllEnded(ended))
     }
 
     async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
@@ -122,14 +126,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_kept_of_a_customer_is_found_by_indexes() {
+    async fn every_query_of_the_customer_records_uses_an_index() {
         let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         for migration in MIGRATIONS.0 {
             sqlx::raw_sql(*migration).execute(&mut db).await.unwrap();
         }
         for (sql, index) in [
-            (UNHELD, "checkouts_unheld (user_id=?)"),
-            (ENDED, "(user_id=?)"),
+            (WITHOUT_HOLD, "checkouts_unheld (user_id=?)"),
+            (USER_CHECKOUTS, "(user_id=?)"),
             (UNPUBLISHED, "outbox_unpublished"),
             (FORGET, "(id=?)"),
             (FORGET_EVENTS, "outbox_by_key (key=?)"),

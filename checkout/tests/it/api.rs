@@ -1,4 +1,4 @@
-//! The interface, through a real client, with servers for peers.
+//! The gRPC interface through a real client, over gRPC servers of the fake peers.
 
 mod holds;
 mod lists;

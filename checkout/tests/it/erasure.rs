@@ -1,4 +1,4 @@
-//! Erasing a customer while their events are still on their way.
+//! Erasure of a customer whose events are not published yet, or get parked meanwhile.
 
 use std::{
     sync::{
@@ -10,13 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use checkout::{
-    app::erasure::{DeadEvents, EraseError, Eraser},
+    app::erasure::{EraseError, Eraser, ParkedPolicy},
     domain::{CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Unheld},
+    ports::{CheckoutWithoutHold, CustomerRecords, UserCheckouts},
 };
 use events::{
-    BusError, DeadLetters, Delivery, Erase, Erased, EventBus, LookedAt, Message, Position, Retain, Signatures,
-    SqliteBus, Stalled, Subscription, Topic, dead_letter_topic,
+    BusError, DeadLetterPosition, DeadLetters, Delivery, Erase, EraseOutcome, EventBus, Message, Position, Retain,
+    Signatures, SqliteBus, StalledGroups, Subscription, Topic, dead_letter_topic,
 };
 use jiff::Timestamp;
 use proto::events::{CHECKOUTS, ORDERS_GROUP};
@@ -32,25 +32,25 @@ const TOPIC: Topic = Topic {
     ..CHECKOUTS
 };
 
-/// One purchase of one customer, whose event may wait to be published.
+/// One purchase, whose event may be unpublished.
 #[derive(Default)]
-struct Records {
-    waits: AtomicBool,
+struct FakeRecords {
+    is_unpublished: AtomicBool,
     forgotten: Mutex<Vec<CheckoutId>>,
 }
 
 #[async_trait]
-impl CustomerRecords for Records {
-    async fn unheld(&self, _: &UserId, _: i64) -> Result<Option<Unheld>, StoreError> {
-        panic!("nobody buys here")
+impl CustomerRecords for FakeRecords {
+    async fn checkout_without_hold(&self, _: &UserId, _: i64) -> Result<Option<CheckoutWithoutHold>, StoreError> {
+        panic!("not used here")
     }
 
-    async fn ended(&self, _: &UserId, _: usize) -> Result<Ended, StoreError> {
-        Ok(Ended::All(vec![purchase()]))
+    async fn user_checkouts(&self, _: &UserId, _: usize) -> Result<UserCheckouts, StoreError> {
+        Ok(UserCheckouts::AllEnded(vec![purchase()]))
     }
 
     async fn unpublished(&self, _: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
-        Ok(self.waits.load(SeqCst).then_some(purchase()))
+        Ok(self.is_unpublished.load(SeqCst).then_some(purchase()))
     }
 
     async fn forget(&self, _: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError> {
@@ -59,15 +59,20 @@ impl CustomerRecords for Records {
     }
 }
 
-/// A log on which a group parks a message at the very moment when it is to be erased.
-struct ParksLate {
+/// A log on which a group parks a message just before it is erased.
+struct ParksDuringErase {
     log: SqliteBus,
     parks: AtomicBool,
 }
 
 #[async_trait]
-impl Erase for ParksLate {
-    async fn erase(&self, topic: &str, groups: &[LookedAt], keys: &[String]) -> Result<Erased, BusError> {
+impl Erase for ParksDuringErase {
+    async fn erase(
+        &self,
+        topic: &str,
+        groups: &[DeadLetterPosition],
+        keys: &[String],
+    ) -> Result<EraseOutcome, BusError> {
         if self.parks.swap(false, SeqCst) {
             let letters = dead_letter_topic(topic, ORDERS_GROUP);
             self.log.publish(&letters, vec![message()]).await?;
@@ -77,7 +82,7 @@ impl Erase for ParksLate {
 }
 
 #[async_trait]
-impl Retain for ParksLate {
+impl Retain for ParksDuringErase {
     fn retention(&self) -> Duration {
         self.log.retention()
     }
@@ -92,7 +97,7 @@ impl Retain for ParksLate {
 }
 
 #[async_trait]
-impl EventBus for ParksLate {
+impl EventBus for ParksDuringErase {
     async fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
         self.log.ensure_topic(topic, partitions).await
     }
@@ -109,7 +114,7 @@ impl EventBus for ParksLate {
         self.log.read_all(topic).await
     }
 
-    fn stalled(&self) -> &Stalled {
+    fn stalled(&self) -> &StalledGroups {
         self.log.stalled()
     }
 
@@ -138,15 +143,15 @@ fn message() -> Message {
     }
 }
 
-/// A log with the event of the purchase, which all groups have read, and an eraser of its customer.
-struct Shop {
+/// A log with the event of the purchase, which all groups have read, and an eraser.
+struct Fixture {
     _folder: TempDir,
-    bus: Arc<ParksLate>,
-    records: Arc<Records>,
+    bus: Arc<ParksDuringErase>,
+    records: Arc<FakeRecords>,
     eraser: Eraser,
 }
 
-impl Shop {
+impl Fixture {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let log = SqliteBus::open(&folder.path().join("bus.db"), &Points::default())
@@ -167,11 +172,11 @@ impl Shop {
                 .await
                 .unwrap();
         }
-        let bus = Arc::new(ParksLate {
+        let bus = Arc::new(ParksDuringErase {
             log,
             parks: AtomicBool::new(false),
         });
-        let records = Arc::new(Records::default());
+        let records = Arc::new(FakeRecords::default());
         Self {
             _folder: folder,
             eraser: Eraser::new(Arc::new(MemoryJournal::default()), records.clone(), bus.clone()),
@@ -180,43 +185,43 @@ impl Shop {
         }
     }
 
-    /// Whether the log still has the event, and the purchase its customer.
-    async fn is_whole(&self) -> bool {
+    /// Whether the log still has the event and the purchase is not forgotten.
+    async fn is_unchanged(&self) -> bool {
         let events = self.bus.read_all(TOPIC.name).await.unwrap();
         events.len() == 1 && self.records.forgotten.lock().unwrap().is_empty()
     }
 }
 
 #[tokio::test]
-async fn an_event_that_is_parked_while_its_customer_is_erased_stays_and_is_told() {
-    let shop = Shop::new().await;
-    shop.bus.parks.store(true, SeqCst);
-    let erased = shop.eraser.erase(&ann(), &[purchase()], DeadEvents::Keep).await;
+async fn an_event_parked_during_an_erasure_stops_the_erasure() {
+    let fixture = Fixture::new().await;
+    fixture.bus.parks.store(true, SeqCst);
+    let erased = fixture.eraser.erase(&ann(), &[purchase()], ParkedPolicy::Keep).await;
     assert!(matches!(erased, Err(EraseError::Undelivered(_))), "{erased:?}");
-    assert!(shop.is_whole().await);
-    let letters = DeadLetters::new(shop.bus.clone());
+    assert!(fixture.is_unchanged().await);
+    let letters = DeadLetters::new(fixture.bus.clone());
     let letters = letters.list(TOPIC.name, ORDERS_GROUP).await.unwrap();
-    assert_eq!(letters.len(), 1, "an order can still be made of it");
-    // Another try finds it, and goes on only if it may go.
-    let erased = shop.eraser.erase(&ann(), &[purchase()], DeadEvents::Keep).await;
+    assert_eq!(letters.len(), 1, "it can still be redriven");
+    // A retry finds the parked event, and erases only if the policy drops it.
+    let erased = fixture.eraser.erase(&ann(), &[purchase()], ParkedPolicy::Keep).await;
     assert!(matches!(erased, Err(EraseError::Parked(_))), "{erased:?}");
-    assert!(shop.is_whole().await);
-    let erased = shop.eraser.erase(&ann(), &[purchase()], DeadEvents::Drop).await;
+    assert!(fixture.is_unchanged().await);
+    let erased = fixture.eraser.erase(&ann(), &[purchase()], ParkedPolicy::Drop).await;
     assert_eq!(erased.unwrap().checkouts, 1);
-    assert!(shop.bus.read_all(TOPIC.name).await.unwrap().is_empty());
+    assert!(fixture.bus.read_all(TOPIC.name).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn nothing_is_erased_while_an_event_waits_to_be_published() {
-    let shop = Shop::new().await;
-    shop.records.waits.store(true, SeqCst);
-    let erased = shop.eraser.erase(&ann(), &[purchase()], DeadEvents::Keep).await;
+async fn an_unpublished_event_stops_the_erasure() {
+    let fixture = Fixture::new().await;
+    fixture.records.is_unpublished.store(true, SeqCst);
+    let erased = fixture.eraser.erase(&ann(), &[purchase()], ParkedPolicy::Keep).await;
     assert!(
         matches!(erased, Err(EraseError::Undelivered(Some(id))) if id == purchase()),
         "{erased:?}"
     );
     assert!(
-        shop.is_whole().await,
-        "it would come to the log behind the erasure there"
+        fixture.is_unchanged().await,
+        "the log would get the event after its erasure"
     );
 }

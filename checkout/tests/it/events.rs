@@ -1,4 +1,4 @@
-//! What the world is told of a purchase: one event, with all that it needs.
+//! The event of a finished purchase.
 
 use checkout::domain::Checkout;
 use events::Event;
@@ -9,12 +9,11 @@ use saga::State as _;
 use uuid::Uuid;
 
 use crate::{
+    fake_peers::{Fault, PeerCall, ledger::payment_id},
     harness::{Harness, paid_with, request},
-    ledger::payment_id,
-    world::{At, Fault},
 };
 
-/// The only event there is.
+/// Asserts that there is one event, and returns it.
 fn only_event(harness: &Harness) -> Event {
     let mut outbox = harness.journal.outbox();
     assert_eq!(outbox.len(), 1);
@@ -32,7 +31,7 @@ fn assert_envelope(event: &Event, checkout: &Checkout, (kind, name): (&str, &str
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_tells_everything_an_order_needs() {
+async fn a_completed_purchase_publishes_all_that_an_order_needs() {
     let harness = Harness::new();
     let checkout = harness.buy(request("k")).await;
     let event = only_event(&harness);
@@ -45,7 +44,7 @@ async fn a_purchase_tells_everything_an_order_needs() {
     assert_eq!(json["total_amount"].to_string(), "22.5", "a number: {json}");
     let text = std::str::from_utf8(&event.data).unwrap();
     assert!(text.contains("\"total_amount\":22.50"), "with two decimals: {text}");
-    let told: CheckoutCompleted = serde_json::from_slice(&event.data).unwrap();
+    let data: CheckoutCompleted = serde_json::from_slice(&event.data).unwrap();
     let item = |product_id, quantity, unit_price: &str, subtotal: &str| PurchasedItem {
         product_id,
         product_name: format!("Product {product_id}"),
@@ -65,25 +64,25 @@ async fn a_purchase_tells_everything_an_order_needs() {
         held: true,
         completed_at: event.time,
     };
-    assert_eq!(told, expected);
-    assert_eq!(told.order_id.get_version_num(), 5);
+    assert_eq!(data, expected);
+    assert_eq!(data.order_id.get_version_num(), 5);
     assert_eq!(
-        told.order_id,
+        data.order_id,
         Uuid::new_v5(&Uuid::NAMESPACE_OID, checkout.id.0.as_bytes())
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_that_failed_tells_why() {
+async fn a_failed_purchase_publishes_its_reason() {
     for (method, reason) in [("pm_card_declined", "CARD_DECLINED"), ("pm_card_ok", "OUT_OF_STOCK")] {
         let harness = Harness::new();
         if reason == "OUT_OF_STOCK" {
-            harness.world.ledger().sell_out();
+            harness.peers.ledger().sell_out();
         }
         let checkout = harness.buy(paid_with("k", method)).await;
         let event = only_event(&harness);
         assert_envelope(&event, &checkout, ("cartwright.checkout.failed.v1", "CheckoutFailed"));
-        let told: CheckoutFailed = serde_json::from_slice(&event.data).unwrap();
+        let data: CheckoutFailed = serde_json::from_slice(&event.data).unwrap();
         let expected = CheckoutFailed {
             checkout_id: checkout.id.0,
             user_id: checkout.user.as_str().to_owned(),
@@ -91,7 +90,7 @@ async fn a_purchase_that_failed_tells_why() {
             message: checkout.state.failure().unwrap().message.clone(),
             failed_at: event.time,
         };
-        assert_eq!(told, expected);
+        assert_eq!(data, expected);
     }
 }
 
@@ -99,28 +98,30 @@ async fn a_purchase_that_failed_tells_why() {
 async fn an_event_carries_the_request_that_caused_it() {
     let harness = Harness::new();
     let context = RequestContext::new(&Ids::random());
-    // Also when the saga outlives it.
-    harness.world.script(At::Confirm, vec![Some(Fault::AnswerLost); 5]);
+    // The saga outlives the request.
+    harness
+        .peers
+        .script(PeerCall::Confirm, vec![Some(Fault::AnswerLost); 5]);
     let initiate = harness
         .checkouts
         .initiate(request("k"), std::time::Duration::from_millis(1));
     let answer = context.clone().scope(initiate).await.unwrap();
     assert!(!answer.checkout.state.is_terminal());
-    harness.ended(answer.checkout.id).await;
+    harness.wait_for_end(answer.checkout.id).await;
     assert_eq!(only_event(&harness).context, context);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unfinished_purchase_tells_nothing() {
+async fn an_unfinished_purchase_publishes_nothing() {
     let harness = Harness::new();
-    for at in [At::Reserve, At::Hold, At::Charge, At::Confirm] {
-        let gate = harness.world.gate_behind(at);
-        let buying = harness.start_to_buy(request(&format!("{at:?}")));
-        gate.reached().await;
-        let told = harness.journal.outbox().len();
-        gate.open();
+    for call in [PeerCall::Reserve, PeerCall::Hold, PeerCall::Charge, PeerCall::Confirm] {
+        let pause = harness.peers.pause_after(call);
+        let buying = harness.spawn_purchase(request(&format!("{call:?}")));
+        pause.reached().await;
+        let events = harness.journal.outbox().len();
+        pause.resume();
         buying.await.unwrap().unwrap();
-        assert_eq!(harness.journal.outbox().len(), told + 1, "{at:?}");
+        assert_eq!(harness.journal.outbox().len(), events + 1, "{call:?}");
     }
-    harness.assert_sound("told once each").await;
+    harness.assert_consistent("one event each").await;
 }

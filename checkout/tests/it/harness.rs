@@ -11,7 +11,7 @@ use checkout::{
         Checkouts,
         initiate_checkout::{InitiateError, Initiated},
     },
-    domain::{Checkout, CheckoutId, IdempotencyKey, PaymentMethod, CheckoutRequest, UserId},
+    domain::{Checkout, CheckoutId, CheckoutRequest, IdempotencyKey, PaymentMethod, UserId},
     saga::{CheckoutMachine, Participants, State},
 };
 use events::RelayWaker;
@@ -126,7 +126,10 @@ impl Harness {
     }
 
     /// Buys in the background.
-    pub(crate) fn spawn_purchase(&self, request: CheckoutRequest) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
+    pub(crate) fn spawn_purchase(
+        &self,
+        request: CheckoutRequest,
+    ) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
         let checkouts = self.checkouts.clone();
         self.clients
             .spawn(async move { checkouts.initiate(request, TIMEOUT).await })

@@ -1,28 +1,31 @@
-//! The tables of the sagas on both engines, and what was left in them before carts had holds.
+//! The tables of the sagas on both engines, and sagas of version 1 in them.
 
 mod fixture;
 mod holds;
 mod postgres;
 
-use checkout::saga::{CheckoutMachine, Data};
-use fixture::{HOUR, Stores, Tables, data, lease, new};
+use checkout::{
+    domain::{CartRef, Line, ProductId, Purchase},
+    saga::{CheckoutMachine, Data},
+};
+use fixture::{Stores, Tables};
 use money::{Money, Quantity};
 use saga::Saga;
 use testing::{PostgresFixture, SqliteFixture};
 
-use checkout::domain::{CartRef, Line, ProductId, Purchase};
+use crate::sagas::{HOUR, data, lease, new_saga};
 
 testing::contract! { tables_contract:
     sizes::{
-        fifty_lines_of_long_names_come_back_as_they_were,
+        fifty_lines_with_long_names_are_read_back_unchanged,
     },
     holds::{
-        a_row_of_before_is_read_and_goes_on_without_a_hold,
-        what_was_stored_before_carts_had_holds_is_there_after_the_migration,
-        what_may_take_pieces_that_it_does_not_hold_is_in_the_way,
-        what_took_pieces_without_a_hold_is_in_the_way_until_the_cart_has_changed,
-        one_that_has_not_ended_is_named_before_one_that_has,
-        what_holds_its_pieces_or_takes_none_is_in_nobodys_way,
+        a_saga_of_version_1_is_read_and_driven_on,
+        the_migration_keeps_sagas_of_version_1,
+        an_unfinished_checkout_without_a_hold_blocks_its_user,
+        a_completed_checkout_without_a_hold_blocks_its_user_until_the_cart_changes,
+        an_unfinished_checkout_is_named_before_a_completed_one,
+        a_checkout_with_a_hold_or_without_pieces_blocks_nobody,
     },
 }
 
@@ -31,7 +34,7 @@ tables_contract!(on_sqlite: SqliteFixture, on_postgres: PostgresFixture);
 mod sizes {
     use super::*;
 
-    pub(super) async fn fifty_lines_of_long_names_come_back_as_they_were(fixture: &dyn Stores) {
+    pub(super) async fn fifty_lines_with_long_names_are_read_back_unchanged(fixture: &dyn Stores) {
         let line = |product| Line {
             product: ProductId::new(product).unwrap(),
             name: "\u{1F4BB}\\\"'".repeat(50),
@@ -48,7 +51,7 @@ mod sizes {
                 purchase: Purchase::new((1..=50).map(line).collect(), cart).unwrap(),
                 ..data(7)
             },
-            ..new(&scope)
+            ..new_saga(&scope)
         };
         let Tables { journal, .. } = fixture.open().await;
         journal.begin(&saga, &key, &lease("me", HOUR)).await.unwrap();

@@ -1,19 +1,18 @@
-//! Tests of checkout: its tables on both engines, its saga over participants that remember and fail, and its interface
-//! through a real client.
+//! Tests of checkout: its tables on both engines, its saga over fake peers with faults, and its gRPC interface.
 //!
-//! What they share: `harness` is checkout in this process, `world` the participants it calls and what goes wrong with the calls,
-//! `ledger` the books in which the participants write what they did.
+//! Shared: `harness` runs the use cases without databases, `fake_peers` are the services that checkout calls, with a
+//! script of faults and a ledger of what they did. `sagas` has sample sagas.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
 mod erasure;
 mod events;
+mod fake_peers;
 mod faults;
 mod harness;
 mod journal;
 mod keys;
-mod ledger;
-mod patience;
 mod purchases;
 mod recovery;
-mod world;
+mod sagas;
+mod waiting;

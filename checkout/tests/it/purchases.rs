@@ -1,4 +1,4 @@
-//! Purchases where nothing goes wrong but the customer's luck.
+//! Purchases without faults of the peers: how each one ends, and in how many commits.
 
 use std::time::Duration;
 
@@ -6,13 +6,15 @@ use checkout::{domain::Status, saga::State};
 use saga::State as _;
 
 use crate::{
+    fake_peers::{
+        PeerCall,
+        ledger::{DECLINES, Reservation, payment_id},
+    },
     harness::{Harness, TOTAL, paid_with, reason, request},
-    ledger::{DECLINES, Hold, payment_id},
-    world::At,
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_happens_completely_and_once() {
+async fn a_purchase_passes_every_forward_state_and_completes_once() {
     let harness = Harness::new();
     let checkout = harness.buy(request("k")).await;
     assert_eq!(checkout.status(), Status::Completed);
@@ -30,69 +32,79 @@ async fn a_purchase_happens_completely_and_once() {
     ];
     assert_eq!(harness.history(checkout.id).await, steps);
     assert_eq!(harness.get(checkout.id).await, checkout, "the answer is what is stored");
-    let calls = [At::Cart, At::Prices, At::Reserve, At::Hold, At::Charge, At::Confirm];
-    assert_eq!(harness.world.calls(), calls);
-    harness.assert_sound("happy").await;
+    let calls = [
+        PeerCall::GetCart,
+        PeerCall::GetPrices,
+        PeerCall::Reserve,
+        PeerCall::Hold,
+        PeerCall::Charge,
+        PeerCall::Confirm,
+    ];
+    assert_eq!(harness.peers.calls(), calls);
+    harness.assert_consistent("happy").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_journal_is_looked_into_once_when_nothing_is_in_the_way() {
+async fn a_purchase_reads_the_journal_once() {
     let harness = Harness::new();
     harness.buy(request("k")).await;
     assert_eq!(harness.journal.reads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_is_written_down_in_as_few_commits_as_is_safe() {
-    let write = async |harness: Harness, method: &str| {
+async fn a_purchase_makes_as_few_commits_as_is_safe() {
+    let commits = async |harness: Harness, method: &str| {
         harness.buy(paid_with("k", method)).await;
         harness.journal.writes()
     };
-    // It begins, may be charged, and ends.
-    assert_eq!(write(Harness::new(), "pm_card_ok").await, 3);
-    assert_eq!(write(Harness::new(), "pm_card_declined").await, 3);
-    // The refund is intended before it is made.
+    // Begin, PAYMENT_PENDING, the end.
+    assert_eq!(commits(Harness::new(), "pm_card_ok").await, 3);
+    assert_eq!(commits(Harness::new(), "pm_card_declined").await, 3);
+    // REFUNDING has a commit of its own before the call.
     let harness = Harness::new();
-    harness.world.ledger().holds_are_short = true;
-    assert_eq!(write(harness, "pm_card_ok").await, 4);
-    // So is the release after a refused hold: it would hide why.
+    harness.peers.ledger().reservations_expire = true;
+    assert_eq!(commits(harness, "pm_card_ok").await, 4);
+    // So has RELEASING after a refused hold.
     let harness = Harness::new();
-    harness.world.ledger().carts.always_change = true;
-    assert_eq!(write(harness, "pm_card_ok").await, 3);
+    harness.peers.ledger().carts.cleared_before_hold = true;
+    assert_eq!(commits(harness, "pm_card_ok").await, 3);
     let harness = Harness::new();
-    harness.world.ledger().sell_out();
-    assert_eq!(write(harness, "pm_card_ok").await, 2);
+    harness.peers.ledger().sell_out();
+    assert_eq!(commits(harness, "pm_card_ok").await, 2);
 }
 
-/// What is on disk when the stock is about to be sold.
-async fn shown_at_confirm(charge_takes: Duration) -> Status {
+/// The stored status before Confirm, after a charge of this duration.
+async fn status_before_confirm(charge_takes: Duration) -> Status {
     let harness = Harness::new();
     let (charge, confirm) = (
-        harness.world.gate_behind(At::Charge),
-        harness.world.gate_before(At::Confirm),
+        harness.peers.pause_after(PeerCall::Charge),
+        harness.peers.pause_before(PeerCall::Confirm),
     );
-    let buying = harness.start_to_buy(request("k"));
+    let buying = harness.spawn_purchase(request("k"));
     charge.reached().await;
     tokio::time::sleep(charge_takes).await;
-    charge.open();
+    charge.resume();
     confirm.reached().await;
-    let shown = harness.only().await.status();
-    confirm.open();
+    let status = harness.only_checkout().await.status();
+    confirm.resume();
     assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
-    harness.assert_sound("shown").await;
-    shown
+    harness.assert_consistent("before confirm").await;
+    status
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_charge_that_took_long_is_written_down_before_anything_else() {
-    assert_eq!(shown_at_confirm(Duration::ZERO).await, Status::PaymentPending);
-    assert_eq!(shown_at_confirm(Duration::from_secs(7)).await, Status::PaymentCompleted);
+async fn a_charge_that_took_long_is_persisted_before_the_next_call() {
+    assert_eq!(status_before_confirm(Duration::ZERO).await, Status::PaymentPending);
+    assert_eq!(
+        status_before_confirm(Duration::from_secs(7)).await,
+        Status::PaymentCompleted
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_out_of_stock_is_not_charged() {
+async fn a_purchase_that_is_out_of_stock_is_not_charged() {
     let harness = Harness::new();
-    harness.world.ledger().sell_out();
+    harness.peers.ledger().sell_out();
     let checkout = harness.buy(request("k")).await;
     assert_eq!(reason(&checkout), "OUT_OF_STOCK");
     let short: Vec<_> = checkout
@@ -105,14 +117,14 @@ async fn what_is_out_of_stock_is_not_charged() {
         .collect();
     assert_eq!(short, [(1, 2, 0), (2, 1, 0)]);
     assert_eq!(harness.history(checkout.id).await, ["INITIATED", "FAILED"]);
-    assert_eq!(harness.world.calls_of(At::Charge), 0);
-    harness.assert_sound("out of stock").await;
+    assert_eq!(harness.peers.calls_of(PeerCall::Charge), 0);
+    harness.assert_consistent("out of stock").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_declined_card_releases_the_stock() {
     let harness = Harness::new();
-    let before = harness.world.ledger().available.clone();
+    let before = harness.peers.ledger().available.clone();
     for (method, expected) in DECLINES {
         let checkout = harness.buy(paid_with(method, method)).await;
         assert_eq!(reason(&checkout), expected.as_str());
@@ -127,16 +139,19 @@ async fn a_declined_card_releases_the_stock() {
             "FAILED",
         ];
         assert_eq!(harness.history(checkout.id).await, steps);
-        assert_eq!(harness.world.ledger().hold(checkout.id), Some(&Hold::Released));
+        assert_eq!(
+            harness.peers.ledger().reservation(checkout.id),
+            Some(&Reservation::Released)
+        );
     }
-    assert_eq!(harness.world.ledger().available, before);
-    harness.assert_sound("declined").await;
+    assert_eq!(harness.peers.ledger().available, before);
+    harness.assert_consistent("declined").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_ran_out_is_refunded_when_its_stock_is_gone() {
+async fn an_expired_reservation_is_refunded_if_its_stock_is_gone() {
     let harness = Harness::new();
-    harness.world.ledger().holds_are_short = true;
+    harness.peers.ledger().reservations_expire = true;
     let checkout = harness.buy(request("k")).await;
     assert_eq!(reason(&checkout), "RESERVATION_EXPIRED");
     let steps = [
@@ -151,41 +166,44 @@ async fn a_hold_that_ran_out_is_refunded_when_its_stock_is_gone() {
         "FAILED",
     ];
     assert_eq!(harness.history(checkout.id).await, steps);
-    assert_eq!(harness.world.ledger().movements(checkout.id), [TOTAL, -TOTAL]);
-    assert_eq!(harness.world.ledger().hold(checkout.id), Some(&Hold::Released));
-    harness.assert_sound("expired").await;
+    assert_eq!(harness.peers.ledger().movements(checkout.id), [TOTAL, -TOTAL]);
+    assert_eq!(
+        harness.peers.ledger().reservation(checkout.id),
+        Some(&Reservation::Released)
+    );
+    harness.assert_consistent("expired").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_ran_out_is_sold_when_there_is_still_stock() {
+async fn an_expired_reservation_is_sold_if_there_is_stock() {
     let harness = Harness::new();
-    let gate = harness.world.gate_before(At::Confirm);
-    let buying = harness.start_to_buy(request("k"));
-    gate.reached().await;
-    let id = harness.only().await.id;
-    harness.world.ledger().expire(id);
-    gate.open();
+    let pause = harness.peers.pause_before(PeerCall::Confirm);
+    let buying = harness.spawn_purchase(request("k"));
+    pause.reached().await;
+    let id = harness.only_checkout().await.id;
+    harness.peers.ledger().expire(id);
+    pause.resume();
     assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
-    harness.assert_sound("expired, but there").await;
+    harness.assert_consistent("expired, but there").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn purchases_of_the_last_pieces_do_not_sell_them_twice() {
+async fn concurrent_purchases_never_sell_the_last_pieces_twice() {
     let harness = Harness::new();
-    harness.world.restock(10);
+    harness.peers.restock(10);
     let buying: Vec<_> = (0..20)
-        .map(|n| harness.start_to_buy(request(&format!("k{n}"))))
+        .map(|n| harness.spawn_purchase(request(&format!("k{n}"))))
         .collect();
     let mut completed = 0;
     for purchase in buying {
         let checkout = purchase.await.unwrap().unwrap().checkout;
         completed += usize::from(checkout.state == State::Completed);
     }
-    // Two pieces of the first each.
+    // Each purchase takes two pieces of product 1.
     assert_eq!(completed, 5);
     assert_eq!(
-        harness.world.ledger().available[&checkout::domain::ProductId::new(1).unwrap()],
+        harness.peers.ledger().available[&checkout::domain::ProductId::new(1).unwrap()],
         0
     );
-    harness.assert_sound("last pieces").await;
+    harness.assert_consistent("last pieces").await;
 }

@@ -1,291 +1,280 @@
-//! Sagas whose driver is gone, and drivers who have lost theirs.
+//! Sagas whose driver died, and drivers that lost their saga.
 
-mod left;
+mod interrupted;
 
 use std::time::Duration;
 
-use checkout::{
-    app::initiate_checkout::InitiateError,
-    domain::{Refusal, Request},
-    saga::State,
-};
+use checkout::{app::initiate_checkout::InitiateError, domain::CartRefusal, saga::State};
 use proto::events::CheckoutCompleted;
 use saga::{Journal, SagaId, State as _, journal::memory::WriteFault};
 
 use crate::{
-    harness::{Harness, PATIENCE, paid_with, request},
-    world::{At, Fault, PARTICIPANTS},
+    fake_peers::{Fault, PeerCall, SAGA_CALLS, When},
+    harness::{Harness, TIMEOUT, by_same_customer, paid_with, request},
+    sagas::{HOUR, lease},
 };
-use left::{
-    BAD, CARD, CART, Left, OK, all_that_can_be_left, all_that_was_left_before, assert_end, lease, leave, reserved,
+use interrupted::{
+    CARD_DECLINED, CART_CHANGED, DECLINED, Done, GOOD, Interrupted, all_interrupted, all_interrupted_of_version_1,
+    assert_end, store,
 };
 
+/// The lease of an owner that does not come back.
+const LEASE: Duration = Duration::from_secs(15);
+
 #[tokio::test(start_paused = true)]
-async fn a_saga_left_in_any_state_is_taken_up_and_ended() {
-    // Its owner is gone and the lease over; or it is back, under its own name.
-    for lease in [lease("gone", Duration::ZERO), lease("me", Duration::from_hours(1))] {
-        for left in all_that_can_be_left() {
+async fn recovery_finishes_a_saga_interrupted_in_any_state() {
+    // The lease of another owner has expired, or the owner restarted under its own name.
+    for lease in [lease("gone", Duration::ZERO), lease("me", HOUR)] {
+        for saga in all_interrupted() {
             let harness = Harness::new();
-            let id = leave(&harness, "k", &left, &lease).await;
-            let what = format!("{} {} of {}", left.state.name(), left.method, lease.owner);
+            let id = store(&harness, "k", &saga, &lease).await;
+            let what = format!("{} {} of {}", saga.state.name(), saga.method, lease.owner);
             let began = tokio::time::Instant::now();
             harness.recover();
-            assert_end(&harness.ended(id).await, left.end, &what);
+            assert_end(&harness.wait_for_end(id).await, saga.end, &what);
             assert!(began.elapsed() < Duration::from_secs(2), "{what}: at once");
-            harness.assert_sound(&what).await;
+            harness.assert_consistent(&what).await;
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saga_that_was_begun_before_carts_had_holds_is_ended_and_its_event_says_whether_it_holds_anything() {
-    for left in all_that_was_left_before() {
+async fn recovery_finishes_a_saga_of_version_1_and_its_event_says_whether_it_has_a_hold() {
+    for saga in all_interrupted_of_version_1() {
         let harness = Harness::new();
-        let id = leave(&harness, "k", &left, &lease("gone", Duration::ZERO)).await;
-        let what = format!("{} {} of before", left.state.name(), left.method);
+        let id = store(&harness, "k", &saga, &lease("gone", Duration::ZERO)).await;
+        let what = format!("{} {} of version 1", saga.state.name(), saga.method);
         harness.recover();
-        let ended = harness.ended(id).await;
-        assert_end(&ended, left.end, &what);
-        let is_before_its_hold = matches!(left.state, State::Initiated | State::InventoryReserved);
-        assert_eq!(ended.held, is_before_its_hold && left.end != CART, "{what}");
-        if left.end.is_none() {
-            let told: CheckoutCompleted = serde_json::from_slice(&harness.journal.outbox()[0].data).unwrap();
-            assert_eq!(told.held, ended.held, "{what}");
+        let ended = harness.wait_for_end(id).await;
+        assert_end(&ended, saga.end, &what);
+        let is_before_hold = matches!(saga.state, State::Initiated | State::InventoryReserved);
+        assert_eq!(ended.held, is_before_hold && saga.end != CART_CHANGED, "{what}");
+        if saga.end.is_none() {
+            let event: CheckoutCompleted = serde_json::from_slice(&harness.journal.outbox()[0].data).unwrap();
+            assert_eq!(event.held, ended.held, "{what}");
         }
-        harness.assert_sound(&what).await;
+        harness.assert_consistent(&what).await;
     }
 }
 
-/// They charge, or have charged, for pieces that are free in the cart until their event is there.
+/// Its pieces stay free in the cart until the cart reads its event.
 #[tokio::test(start_paused = true)]
-async fn nobody_buys_again_what_a_saga_of_before_is_about_to_take() {
-    for method in [OK, BAD] {
+async fn a_customer_cannot_buy_again_what_a_saga_of_version_1_buys() {
+    for method in [GOOD, DECLINED] {
         let harness = Harness::new();
-        let left = Left {
+        let saga = Interrupted {
             state: State::PaymentPending,
-            before: reserved,
+            done: &[Done::Reserve],
             method,
-            end: if method == OK { None } else { CARD },
-            is_old: true,
+            end: if method == GOOD { None } else { CARD_DECLINED },
+            is_version_1: true,
         };
-        let old = leave(&harness, "k", &left, &lease("gone", Duration::from_secs(15))).await;
-        let next = Request {
-            user: request("k").user,
-            ..request("next")
-        };
+        let first = store(&harness, "k", &saga, &lease("gone", LEASE)).await;
+        let next = by_same_customer("next");
         let running = harness.initiate(next.clone()).await;
         assert!(
-            matches!(running, Err(InitiateError::InProgress(id)) if id == old),
+            matches!(running, Err(InitiateError::InProgress(id)) if id == first),
             "{running:?}"
         );
-        harness.only().await;
+        harness.only_checkout().await;
         harness.recover();
-        let ended = harness.ended(old).await;
-        assert_end(&ended, left.end, method);
-        if method == OK {
-            // What is in its event is still in the cart.
+        let ended = harness.wait_for_end(first).await;
+        assert_end(&ended, saga.end, method);
+        if method == GOOD {
+            // The bought pieces are still in the cart.
             let empty = harness.initiate(next.clone()).await;
             assert!(
-                matches!(empty, Err(InitiateError::Refused(Refusal::Empty))),
+                matches!(empty, Err(InitiateError::Refused(CartRefusal::Empty))),
                 "{empty:?}"
             );
-            harness.only().await;
-            // The cart was changed: by the event, or by its customer.
-            harness.world.fill_cart(&[(1, 1, 1000)]);
+            harness.only_checkout().await;
+            // The event or the customer changes the cart.
+            harness.peers.fill_cart(&[(1, 1, 1000)]);
         }
         assert_eq!(harness.buy(next).await.state, State::Completed);
-        harness.assert_sound(method).await;
+        harness.assert_consistent(method).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saga_whose_owner_does_not_come_back_is_taken_up_when_its_lease_is_over() {
-    for left in all_that_can_be_left() {
+async fn recovery_claims_a_saga_of_another_owner_once_its_lease_has_expired() {
+    for saga in all_interrupted() {
         let harness = Harness::new();
         harness.recover();
-        let id = leave(&harness, "k", &left, &lease("gone", Duration::from_secs(15))).await;
+        let id = store(&harness, "k", &saga, &lease("gone", LEASE)).await;
         let began = tokio::time::Instant::now();
-        assert_end(&harness.ended(id).await, left.end, left.state.name());
+        assert_end(&harness.wait_for_end(id).await, saga.end, saga.state.name());
         let waited = began.elapsed();
-        assert!(
-            waited >= Duration::from_secs(15) && waited < Duration::from_secs(18),
-            "{waited:?}"
-        );
-        harness.assert_sound(left.state.name()).await;
+        assert!(waited >= LEASE && waited < LEASE + Duration::from_secs(3), "{waited:?}");
+        harness.assert_consistent(saga.state.name()).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saga_that_cannot_be_read_does_not_keep_the_others_from_their_end() {
+async fn a_saga_that_cannot_be_read_does_not_stop_recovery_of_the_others() {
     let harness = Harness::new();
     let gone = lease("gone", Duration::ZERO);
-    let mut all = all_that_can_be_left();
-    let spoilt = leave(&harness, "spoilt", &all.remove(0), &gone).await;
-    harness.journal.spoil(SagaId(spoilt.0));
-    let mut sound = Vec::new();
-    for (n, left) in all.iter().enumerate() {
-        harness.world.restock(1000);
-        sound.push((leave(&harness, &format!("k{n}"), left, &gone).await, left.end));
+    let mut all = all_interrupted();
+    let corrupt = store(&harness, "corrupt", &all.remove(0), &gone).await;
+    harness.journal.corrupt(SagaId(corrupt.0));
+    let mut others = Vec::new();
+    for (n, saga) in all.iter().enumerate() {
+        harness.peers.restock(1000);
+        others.push((store(&harness, &format!("k{n}"), saga, &gone).await, saga.end));
     }
     harness.recover();
-    for (id, end) in sound {
-        assert_end(&harness.ended(id).await, end, "beside a spoilt one");
+    for (id, end) in others {
+        assert_end(&harness.wait_for_end(id).await, end, "beside a corrupt saga");
     }
-    harness.assert_sound("beside a spoilt one").await;
+    harness.assert_consistent("beside a corrupt saga").await;
 }
 
-/// Drivers that stop for longer than their lease, just before or just behind each of their calls, and then go on.
-#[tokio::test(start_paused = true)]
-async fn a_driver_that_was_thought_dead_changes_nothing_when_it_goes_on() {
-    for method in ["pm_card_ok", "pm_card_declined"] {
-        for at in PARTICIPANTS {
-            for behind in [false, true] {
+/// Runs a case for each call of a saga and each method, after the fault or the expiry that leads to that call.
+async fn for_every_call(case: impl AsyncFn(&Harness, PeerCall, When, &str)) {
+    for method in [GOOD, DECLINED] {
+        for call in SAGA_CALLS {
+            for when in [When::Before, When::After] {
                 let harness = Harness::new();
-                match at {
-                    At::FindPayment => harness.world.script(At::Charge, [Some(Fault::AnswerLost)]),
-                    At::Refund => harness.world.ledger().holds_are_short = true,
-                    At::Cart
-                    | At::Prices
-                    | At::Reserve
-                    | At::Hold
-                    | At::Charge
-                    | At::Confirm
-                    | At::Release
-                    | At::GiveBack => {}
+                if call == PeerCall::GetPayment {
+                    harness.peers.script(PeerCall::Charge, [Some(Fault::AnswerLost)]);
                 }
-                let gate = if behind {
-                    harness.world.gate_behind(at)
-                } else {
-                    harness.world.gate_before(at)
-                };
-                let zombie = harness.start_to_buy(paid_with("k", method));
-                let next = harness.another("me");
-                next.recover();
-                let end = harness
-                    .checkouts
-                    .initiate(paid_with("k", method), PATIENCE)
-                    .await
-                    .unwrap();
-                let calls = harness.world.calls();
-                gate.open();
-                let answer = zombie.await.unwrap().unwrap();
-                assert_eq!(answer.checkout, end.checkout);
-                tokio::time::sleep(Duration::from_mins(1)).await;
-                assert_eq!(harness.world.calls(), calls, "{at:?}: it makes no further call");
-                harness.assert_sound(&format!("{method} {at:?} {behind}")).await;
+                harness.peers.ledger().reservations_expire = call == PeerCall::Refund;
+                case(&harness, call, when, method).await;
             }
         }
     }
 }
 
-/// Somebody else takes the saga over, though its driver lives, just before or just behind a call.
-async fn take_over(harness: &Harness, at: At, behind: bool, method: &str) {
-    let gate = if behind {
-        harness.world.gate_behind(at)
-    } else {
-        harness.world.gate_before(at)
-    };
-    let buying = harness.start_to_buy(paid_with("k", method));
-    gate.reached().await;
+/// The driver stands still for longer than its lease, before or after a call, and then runs on.
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_resumes_after_its_lease_expired_changes_nothing() {
+    for_every_call(async |harness, call, when, method| {
+        let pause = harness.peers.pause(call, when);
+        let stalled = harness.spawn_purchase(paid_with("k", method));
+        let next = harness.another("me");
+        next.recover();
+        let end = harness
+            .checkouts
+            .initiate(paid_with("k", method), TIMEOUT)
+            .await
+            .unwrap();
+        let calls = harness.peers.calls();
+        pause.resume();
+        assert_eq!(stalled.await.unwrap().unwrap().checkout, end.checkout);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(
+            harness.peers.calls(),
+            calls,
+            "{call:?}: the stalled driver makes no further call"
+        );
+        harness.assert_consistent(&format!("{method} {call:?} {when:?}")).await;
+    })
+    .await;
+}
+
+/// Another process claims the saga while its driver lives, before or after a call.
+async fn take_over(harness: &Harness, call: PeerCall, when: When, method: &str) {
+    let pause = harness.peers.pause(call, when);
+    let buying = harness.spawn_purchase(paid_with("k", method));
+    pause.reached().await;
     harness.journal.release_all("me").await.unwrap();
     let other = harness.another("other");
     other.recover();
-    let id = harness.only().await.id;
-    let end = other.ended(id).await;
-    let calls = harness.world.calls().len();
-    gate.open();
-    assert_eq!(buying.await.unwrap().unwrap().checkout, end, "{at:?}");
+    let id = harness.only_checkout().await.id;
+    let end = other.wait_for_end(id).await;
+    let calls = harness.peers.calls().len();
+    pause.resume();
+    assert_eq!(buying.await.unwrap().unwrap().checkout, end, "{call:?}");
     tokio::time::sleep(Duration::from_mins(1)).await;
-    let more = harness.world.calls()[calls..].to_vec();
-    // What follows a reservation or a charge shares its commit. That call was made by the new driver before, and has its
-    // answer.
-    let expected = match (at, method) {
-        (At::Charge | At::FindPayment, "pm_card_ok") => vec![At::Confirm],
-        (At::Charge | At::FindPayment | At::Refund, _) => vec![At::GiveBack, At::Release],
-        (At::GiveBack, _) => vec![At::Release],
-        (At::Reserve, _) => vec![At::Hold],
-        (At::Cart | At::Prices | At::Hold | At::Confirm | At::Release, _) => Vec::new(),
-    };
-    assert!(more == expected || more.is_empty(), "{at:?}: {more:?}");
-    harness.assert_sound(&format!("{method} {at:?} {behind}")).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_saga_that_is_taken_from_a_driver_that_lives_has_one_verdict() {
-    for method in ["pm_card_ok", "pm_card_declined"] {
-        for at in PARTICIPANTS {
-            for behind in [false, true] {
-                let harness = Harness::new();
-                match at {
-                    At::FindPayment => harness.world.script(At::Charge, [Some(Fault::AnswerLost)]),
-                    At::Refund => harness.world.ledger().holds_are_short = true,
-                    At::Cart
-                    | At::Prices
-                    | At::Reserve
-                    | At::Hold
-                    | At::Charge
-                    | At::Confirm
-                    | At::Release
-                    | At::GiveBack => {}
-                }
-                let is_called = match at {
-                    At::Confirm | At::Refund => method == "pm_card_ok",
-                    At::GiveBack | At::Release => method == "pm_card_declined",
-                    At::Cart | At::Prices | At::Reserve | At::Hold | At::Charge | At::FindPayment => true,
-                };
-                if is_called {
-                    take_over(&harness, at, behind, method).await;
-                }
-            }
+    let more = harness.peers.calls()[calls..].to_vec();
+    // States that share a commit make their call before the old driver sees the conflict. The new driver has made that
+    // call already, so the old driver gets the same answer.
+    let expected = match (call, method) {
+        (PeerCall::Charge | PeerCall::GetPayment, "pm_card_ok") => vec![PeerCall::Confirm],
+        (PeerCall::Charge | PeerCall::GetPayment | PeerCall::Refund, _) => vec![PeerCall::GiveBack, PeerCall::Release],
+        (PeerCall::GiveBack, _) => vec![PeerCall::Release],
+        (PeerCall::Reserve, _) => vec![PeerCall::Hold],
+        (PeerCall::GetCart | PeerCall::GetPrices | PeerCall::Hold | PeerCall::Confirm | PeerCall::Release, _) => {
+            Vec::new()
         }
-    }
+    };
+    assert!(more == expected || more.is_empty(), "{call:?}: {more:?}");
+    harness.assert_consistent(&format!("{method} {call:?} {when:?}")).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_driver_whose_fence_has_moved_on_does_not_charge() {
+async fn a_saga_that_is_claimed_from_a_live_driver_ends_once() {
+    for_every_call(async |harness, call, when, method| {
+        let is_called = match call {
+            PeerCall::Confirm | PeerCall::Refund => method == GOOD,
+            PeerCall::GiveBack | PeerCall::Release => method == DECLINED,
+            PeerCall::GetCart
+            | PeerCall::GetPrices
+            | PeerCall::Reserve
+            | PeerCall::Hold
+            | PeerCall::Charge
+            | PeerCall::GetPayment => true,
+        };
+        if is_called {
+            take_over(harness, call, when, method).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_with_an_old_fencing_token_does_not_charge() {
     let harness = Harness::new();
-    let gate = harness.world.gate_behind(At::Reserve);
-    let buying = harness.start_to_buy(request("k"));
-    gate.reached().await;
+    let pause = harness.peers.pause_after(PeerCall::Reserve);
+    let buying = harness.spawn_purchase(request("k"));
+    pause.reached().await;
     harness.journal.release_all("me").await.unwrap();
-    let other = lease("other", Duration::from_hours(1));
+    let other = lease("other", HOUR);
     let claimed = harness.journal.claim_due(&other, 10).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    gate.open();
+    pause.resume();
     tokio::time::sleep(Duration::from_mins(30)).await;
-    assert_eq!(harness.world.calls(), [At::Cart, At::Prices, At::Reserve, At::Hold]);
-    let stays = harness.only().await;
-    assert_eq!(stays, claimed[0].saga.clone().into(), "it has written nothing");
-    // The client still waits: whoever has the saga now may end it.
+    assert_eq!(
+        harness.peers.calls(),
+        [
+            PeerCall::GetCart,
+            PeerCall::GetPrices,
+            PeerCall::Reserve,
+            PeerCall::Hold
+        ]
+    );
+    let stored = harness.only_checkout().await;
+    assert_eq!(stored, claimed[0].saga.clone().into(), "the old driver wrote nothing");
+    // The client still waits, and gets the end from the new owner.
     let next = harness.another("other");
     next.recover();
     let answer = buying.await.unwrap().unwrap();
     assert_eq!(answer.checkout.state, State::Completed);
-    harness.assert_sound("fenced off").await;
+    harness.assert_consistent("fenced off").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_sagas_that_were_left_all_end_though_some_participants_fail() {
+async fn many_interrupted_sagas_all_end_once_a_failed_peer_is_back() {
     let harness = Harness::new();
-    harness.world.always(At::Confirm, Fault::NeverArrives);
+    harness.peers.always(PeerCall::Confirm, Fault::NeverArrives);
     let mut waiting = Vec::new();
     for n in 0..250 {
-        waiting.push(harness.start_to_buy(request(&format!("k{n}"))));
+        waiting.push(harness.spawn_purchase(request(&format!("k{n}"))));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
-    harness.world.heal();
+    harness.peers.clear_faults();
     let next = harness.another("me");
     next.recover();
     for buying in waiting {
         assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
     }
     assert_eq!(harness.checkouts().await.len(), 250);
-    harness.assert_sound("250 sagas").await;
+    harness.assert_consistent("250 sagas").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saga_whose_beginning_was_written_but_not_answered_is_found_by_its_key() {
+async fn a_saga_is_found_by_its_key_when_the_answer_to_its_begin_was_lost() {
     let harness = Harness::new();
     harness.recover();
     harness.journal.fail_nth_write(0, WriteFault::AnswerLost);
@@ -293,47 +282,52 @@ async fn a_saga_whose_beginning_was_written_but_not_answered_is_found_by_its_key
     let again = harness.initiate(request("k")).await.unwrap();
     assert!(again.replayed);
     assert_eq!(again.checkout.state, State::Completed);
-    harness.assert_sound("begun unheard").await;
+    harness.assert_consistent("begin without an answer").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_was_written_but_not_answered_is_found_without_waiting_for_a_lease() {
-    for method in ["pm_card_ok", "pm_card_declined"] {
+async fn a_driver_reads_whether_a_write_without_an_answer_was_made_and_goes_on_at_once() {
+    for method in [GOOD, DECLINED] {
         for nth in [1, 2] {
-            // Without recovery: nobody else would go on.
+            // Recovery does not run, so only this driver can go on.
             let harness = Harness::new();
-            let gate = harness.world.gate_before(At::Reserve);
-            let buying = harness.start_to_buy(paid_with("k", method));
-            gate.reached().await;
+            let pause = harness.peers.pause_before(PeerCall::Reserve);
+            let buying = harness.spawn_purchase(paid_with("k", method));
+            pause.reached().await;
             harness.journal.fail_nth_write(nth - 1, WriteFault::AnswerLost);
             let began = tokio::time::Instant::now();
-            gate.open();
+            pause.resume();
             let answer = buying.await.unwrap().unwrap();
-            assert_eq!(answer.checkout, harness.only().await);
+            assert_eq!(answer.checkout, harness.only_checkout().await);
             assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-            harness.assert_sound(&format!("{method}: write {nth} unheard")).await;
+            harness
+                .assert_consistent(&format!("{method}: write {nth} without an answer"))
+                .await;
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_was_not_written_while_somebody_else_took_over_is_not_taken_for_written() {
-    for at in [At::Reserve, At::Hold, At::Charge] {
+async fn a_lost_write_does_not_count_as_made_when_another_process_claimed_the_saga() {
+    for call in [PeerCall::Reserve, PeerCall::Hold, PeerCall::Charge] {
         let harness = Harness::new();
-        let gate = harness.world.gate_behind(at);
-        let buying = harness.start_to_buy(request("k"));
-        gate.reached().await;
+        let pause = harness.peers.pause_after(call);
+        let buying = harness.spawn_purchase(request("k"));
+        pause.reached().await;
         harness.journal.release_all("me").await.unwrap();
-        let other = lease("other", Duration::from_hours(1));
+        let other = lease("other", HOUR);
         let claimed = harness.journal.claim_due(&other, 10).await.unwrap();
         harness.journal.fail_nth_write(0, WriteFault::Lost);
-        gate.open();
+        pause.resume();
         tokio::time::sleep(Duration::from_mins(1)).await;
-        assert_eq!(harness.only().await, claimed[0].saga.clone().into());
-        assert_eq!(harness.world.calls_of(At::Charge), usize::from(at == At::Charge));
+        assert_eq!(harness.only_checkout().await, claimed[0].saga.clone().into());
+        assert_eq!(
+            harness.peers.calls_of(PeerCall::Charge),
+            usize::from(call == PeerCall::Charge)
+        );
         let next = harness.another("other");
         next.recover();
         assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
-        harness.assert_sound("not written").await;
+        harness.assert_consistent("not written").await;
     }
 }

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first one stops the shop in order, the second one ends the process at once, and so does the end of
-//! the time that a stop may take.
+//! SIGINT and SIGTERM: the first signal stops the shop in order. A second signal, or the end of the stop's time limit,
+//! ends the process at once.
 
 use std::{future::pending, io, process, thread, time::Duration};
 
@@ -10,21 +10,21 @@ use tokio::{
     sync::oneshot,
 };
 
-/// A file has reached the size that the system allows. Left alone the signal ends the process; taken, the write fails.
+/// A file has reached its size limit. By default the signal kills the process; with a handler the write fails instead.
 const SIGXFSZ: i32 = 25;
-/// How long the last line may take.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long writing the last line may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The signals of this process, taken by a thread of its own: they count also when all threads of the shop are stuck.
+/// The signals of this process. A thread of its own handles them, so they work even if all other threads are stuck.
 pub(super) struct Signals(oneshot::Receiver<()>);
 
 impl Signals {
-    /// Takes them from now on. After the first one, the process has `limit` to end.
-    pub(super) fn take(limit: Duration, log: Log) -> io::Result<Self> {
+    /// Handles signals from now on. After the first one, the process has `limit` to end.
+    pub(super) fn register(limit: Duration, log: Log) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let mut taken = {
+        let mut streams = {
             let _inside = runtime.enter();
-            Taken {
+            SignalStreams {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
                 _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
@@ -32,15 +32,15 @@ impl Signals {
         };
         let (first, has_come) = oneshot::channel();
         let watch = async move {
-            taken.next().await;
-            // Nobody listens when the shop is not open any more.
+            streams.next().await;
+            // Fails if the shop has already stopped.
             let _ = first.send(());
             let (why, code) = tokio::select! {
-                signal = taken.next() => ("a second signal".to_owned(), 128 + signal.as_raw_value()),
+                signal = streams.next() => ("a second signal".to_owned(), 128 + signal.as_raw_value()),
                 () = tokio::time::sleep(limit) => (format!("the stop took longer than SHUTDOWN_TIMEOUT, {limit:?}"), 1),
             };
-            log.say(&format!("cartwright: {why}: ends at once, with work still running"));
-            log.flush(LAST_WORDS);
+            log.write_line(&format!("cartwright: {why}: ends at once, with work still running"));
+            log.flush(FLUSH_TIMEOUT);
             process::exit(code)
         };
         thread::Builder::new()
@@ -49,22 +49,22 @@ impl Signals {
         Ok(Self(has_come))
     }
 
-    /// Waits for the first one.
+    /// Waits for the first signal.
     pub(super) async fn first(self) {
         if self.0.await.is_err() {
-            // The thread is gone: then so are the signals.
+            // The thread ended: no signal will arrive.
             pending::<()>().await;
         }
     }
 }
 
-struct Taken {
+struct SignalStreams {
     interrupt: Signal,
     terminate: Signal,
     _file_size: Signal,
 }
 
-impl Taken {
+impl SignalStreams {
     async fn next(&mut self) -> SignalKind {
         tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),

@@ -1,16 +1,16 @@
-//! How Kafka is spoken to: who listens on the way, and who this shop is there.
+//! The connection to Kafka: TLS and login.
 
 use clap::{Args, ValueEnum};
 use events::{KAFKA_TLS, KafkaLink, KafkaLogin, KafkaMechanism, KafkaTls};
 use runtime::config::{ConfigError, check_ca_file};
 
-use super::set;
+use super::non_empty;
 
 const PROTOCOL: &str = "KAFKA_SECURITY_PROTOCOL";
 const MECHANISM: &str = "KAFKA_SASL_MECHANISM";
 const BUILD: &str = "needs OpenSSL, which is not in this build: cargo build --release --features kafka-tls";
 
-/// Kafka's own names for what may be between a client and a broker.
+/// Kafka's names for TLS and login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum SecurityProtocol {
@@ -39,7 +39,7 @@ impl SecurityProtocol {
     }
 }
 
-/// How a client shows that it knows the password.
+/// How a client proves that it knows the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SaslMechanism {
     #[value(name = "PLAIN")]
@@ -60,11 +60,10 @@ impl From<SaslMechanism> for KafkaMechanism {
     }
 }
 
-/// The settings of the link to `KAFKA_BROKERS`.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
 pub struct KafkaSecurity {
-    /// What is between this and Kafka: plaintext, ssl, `sasl_plaintext` or `sasl_ssl`, which is TLS with a login.
+    /// The protocol to Kafka: plaintext, ssl, `sasl_plaintext` or `sasl_ssl`, which is TLS with a login.
     #[arg(
         long,
         env,
@@ -75,28 +74,28 @@ pub struct KafkaSecurity {
         hide_short_help = true
     )]
     pub kafka_security_protocol: SecurityProtocol,
-    /// How this logs in to Kafka, with a protocol that has a login.
+    /// How the shop logs in to Kafka, with a protocol that has a login.
     #[arg(long, env, global = true, value_enum, ignore_case = true, hide_short_help = true)]
     pub kafka_sasl_mechanism: Option<SaslMechanism>,
-    /// The user that this is in Kafka.
+    /// The shop's user in Kafka.
     #[arg(long, env, global = true, hide_short_help = true)]
     pub kafka_sasl_username: Option<String>,
     /// The password of `KAFKA_SASL_USERNAME`.
     #[arg(long, env, global = true, hide_short_help = true)]
     pub kafka_sasl_password: Option<String>,
-    /// The certificates (PEM) of who vouches for the brokers [default: those of the system].
+    /// The CA certificates (PEM) that verify the brokers [default: those of the system].
     #[arg(long, env, global = true, hide_short_help = true)]
     pub kafka_ca_file: Option<String>,
 }
 
 impl KafkaSecurity {
-    /// What the client of Kafka is told, or which setting does not fit the others.
+    /// The options of the Kafka client. An error names the setting that does not fit the others.
     pub(crate) fn link(&self) -> Result<KafkaLink, ConfigError> {
         let protocol = self.kafka_security_protocol;
         if protocol.has_tls() && !KAFKA_TLS {
             return Err(ConfigError::new(PROTOCOL, format!("{} {BUILD}", protocol.as_str())));
         }
-        let ca_file = set(self.kafka_ca_file.as_ref());
+        let ca_file = non_empty(self.kafka_ca_file.as_ref());
         if ca_file.is_some() && !protocol.has_tls() {
             let wants = format!(
                 "is set, but {PROTOCOL}={} has no TLS; set sasl_ssl or ssl",
@@ -117,8 +116,8 @@ impl KafkaSecurity {
 
     fn login(&self) -> Result<Option<KafkaLogin>, ConfigError> {
         let protocol = self.kafka_security_protocol;
-        let user = set(self.kafka_sasl_username.as_ref());
-        let password = set(self.kafka_sasl_password.as_ref());
+        let user = non_empty(self.kafka_sasl_username.as_ref());
+        let password = non_empty(self.kafka_sasl_password.as_ref());
         match (protocol.has_login(), self.kafka_sasl_mechanism, user, password) {
             (false, None, None, None) => Ok(None),
             (true, Some(mechanism), Some(user), Some(password)) => {
@@ -150,7 +149,7 @@ impl KafkaSecurity {
         }
     }
 
-    /// Refuses brokers that are to be spoken to in another way than this.
+    /// Refuses brokers that name another protocol.
     pub(super) fn check_brokers(&self, variable: &'static str, brokers: &str) -> Result<(), ConfigError> {
         let protocol = self.kafka_security_protocol.as_str();
         let named = brokers.split(',').filter_map(|broker| broker.trim().split_once("://"));
@@ -163,7 +162,7 @@ impl KafkaSecurity {
         Ok(())
     }
 
-    /// What is allowed and should not be.
+    /// A warning about a valid but unsafe protocol.
     pub(super) fn warning(&self) -> Option<String> {
         (self.kafka_security_protocol == SecurityProtocol::SaslPlaintext).then(|| {
             format!(
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_whole_or_is_not_there() {
+    fn an_incomplete_login_is_refused() {
         let refused = |tweak: fn(&mut KafkaSecurity)| security(tweak).link().unwrap_err().variable;
         assert_eq!(
             refused(|it| it.kafka_sasl_mechanism = Some(SaslMechanism::Plain)),
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_is_not_spoken_to_in_another_way_than_is_set() {
+    fn a_broker_with_another_protocol_is_refused() {
         let security = security(|_| {});
         for brokers in ["h:1", "PLAINTEXT://h:1, h:2", "plaintext://h:1"] {
             assert_eq!(security.check_brokers("KAFKA_BROKERS", brokers), Ok(()));

@@ -1,4 +1,4 @@
-//! How PostgreSQL is spoken to, when it is named by its parts.
+//! TLS to PostgreSQL, if the address is given in parts.
 
 use clap::{
     Args,
@@ -7,16 +7,16 @@ use clap::{
 use runtime::config::{ConfigError, check_ca_file};
 use storage::{PgSslMode, PostgresTls};
 
-use super::set;
+use super::non_empty;
 
-/// The settings of the link to `DB_HOST`. A URL says the same in `sslmode` and `sslrootcert`.
+/// For `DB_HOST`. A URL has `sslmode` and `sslrootcert` instead.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
 pub struct PostgresSecurity {
-    /// What PostgreSQL has to show, for `DB_HOST`: verify-full is TLS with a certificate of this name.
+    /// The TLS mode, for `DB_HOST`: verify-full is TLS with a certificate of this host name.
     #[arg(long, env, global = true, default_value = "prefer", hide_short_help = true, value_parser = sslmodes())]
     pub db_sslmode: PgSslMode,
-    /// The certificates (PEM) of who vouches for PostgreSQL, for `DB_HOST` [default: the public authorities].
+    /// The CA certificates (PEM) that verify PostgreSQL, for `DB_HOST` [default: the public authorities].
     #[arg(long, env, global = true, hide_short_help = true)]
     pub db_ca_file: Option<String>,
 }
@@ -30,15 +30,15 @@ impl PostgresSecurity {
     pub(super) fn tls(&self) -> PostgresTls<'_> {
         PostgresTls {
             mode: self.db_sslmode,
-            ca_file: set(self.db_ca_file.as_ref()).map(AsRef::as_ref),
+            ca_file: non_empty(self.db_ca_file.as_ref()).map(AsRef::as_ref),
         }
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let Some(file) = set(self.db_ca_file.as_ref()) else {
+        let Some(file) = non_empty(self.db_ca_file.as_ref()) else {
             return Ok(());
         };
-        if !self.tls().looks_at_certificates() {
+        if !self.tls().verifies_certificates() {
             let wants = "is set, but with this DB_SSLMODE no certificate is looked at; set DB_SSLMODE=verify-full";
             return Err(ConfigError::new("DB_CA_FILE", wants));
         }

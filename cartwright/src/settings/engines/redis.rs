@@ -1,39 +1,38 @@
-//! How Redis is spoken to.
+//! The connection to Redis: TLS and login.
 
-use cart::{RedisLink, RedisTls};
+use cart::{RedisEndpoint, RedisTls};
 use clap::{ArgAction, Args};
 use runtime::config::{ConfigError, check_ca_file};
 
-use super::set;
+use super::non_empty;
 
-/// The settings of the link to `REDIS_ADDR`.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the variables")]
 pub struct RedisSecurity {
-    /// The user of Redis' ACL that this is [default: the one that has no name].
+    /// The shop's user in the ACL of Redis [default: the unnamed user].
     #[arg(long, env, global = true, hide_short_help = true)]
     pub redis_user: Option<String>,
     /// The password of Redis, or of `REDIS_USER`.
     #[arg(long, env, global = true, hide_short_help = true)]
     pub redis_password: Option<String>,
-    /// Whether Redis is spoken to by TLS.
+    /// Whether the connection to Redis uses TLS.
     #[arg(long, env, global = true, default_value_t = false, action = ArgAction::Set, hide_short_help = true)]
     pub redis_tls: bool,
-    /// The certificates (PEM) of who vouches for Redis [default: those of the system].
+    /// The CA certificates (PEM) that verify Redis [default: those of the system].
     #[arg(long, env, global = true, hide_short_help = true)]
     pub redis_ca_file: Option<String>,
 }
 
 impl RedisSecurity {
-    /// Finds what does not fit together.
+    /// Checks that the settings fit together.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if set(self.redis_user.as_ref()).is_some() && set(self.redis_password.as_ref()).is_none() {
+        if non_empty(self.redis_user.as_ref()).is_some() && non_empty(self.redis_password.as_ref()).is_none() {
             return Err(ConfigError::new(
                 "REDIS_USER",
                 "is set without REDIS_PASSWORD; set both",
             ));
         }
-        match set(self.redis_ca_file.as_ref()) {
+        match non_empty(self.redis_ca_file.as_ref()) {
             Some(_) if !self.redis_tls => Err(ConfigError::new(
                 "REDIS_CA_FILE",
                 "is set, but there is no TLS; set REDIS_TLS=true, or unset this",
@@ -43,14 +42,14 @@ impl RedisSecurity {
         }
     }
 
-    pub(super) fn link(&self, address: &str) -> RedisLink {
-        RedisLink {
+    pub(super) fn endpoint(&self, address: &str) -> RedisEndpoint {
+        RedisEndpoint {
             address: address.to_owned(),
-            user: set(self.redis_user.as_ref()).map(str::to_owned),
-            password: set(self.redis_password.as_ref()).map(cart::Secret::new),
+            user: non_empty(self.redis_user.as_ref()).map(str::to_owned),
+            password: non_empty(self.redis_password.as_ref()).map(cart::Secret::new),
             tls: if self.redis_tls {
                 RedisTls::On {
-                    ca_file: set(self.redis_ca_file.as_ref()).map(Into::into),
+                    ca_file: non_empty(self.redis_ca_file.as_ref()).map(Into::into),
                 }
             } else {
                 RedisTls::Off
@@ -58,9 +57,9 @@ impl RedisSecurity {
         }
     }
 
-    /// What is allowed and should not be.
+    /// A warning about a password without TLS.
     pub(super) fn warning(&self) -> Option<String> {
-        let is_open = !self.redis_tls && set(self.redis_password.as_ref()).is_some();
+        let is_open = !self.redis_tls && non_empty(self.redis_password.as_ref()).is_some();
         is_open.then(|| {
             "REDIS_TLS=false: who is in the network between this and Redis reads its password and the carts; set REDIS_TLS=true"
                 .to_owned()

@@ -1,4 +1,4 @@
-//! Which keys the events of this shop are signed and checked with.
+//! The keys that sign and check events.
 
 use std::{
     fs::{self, File},
@@ -14,31 +14,31 @@ use crate::{secret, settings::Settings};
 
 /// The key of the embedded bus.
 const FILE: &str = "events.key";
-/// The same, until all that is in the log is signed with it.
+/// The name of the new key until all events of the log are signed with it.
 const DRAFT: &str = "events.key.new";
 
-/// On Kafka: with the key that is set. What a shop in another namespace has signed is nothing to this one.
+/// On Kafka: the configured key. Events of a shop in another namespace are not accepted.
 pub(super) fn on_kafka(settings: &Settings) -> Result<Signatures, OpenError> {
     let signing = &settings.signing;
-    let Some(key) = signing.key().map_err(wrong)? else {
+    let Some(key) = signing.key().map_err(invalid)? else {
         return Ok(Signatures::default());
     };
-    let others = signing.previous().map_err(wrong)?.into_iter().collect();
+    let others = signing.previous().map_err(invalid)?.into_iter().collect();
     Ok(Signatures::new(settings.engines.namespace(), key, others))
 }
 
-/// On the embedded bus: with the key that is set, or with the one that is kept beside the log. That is made when it is not
-/// there yet, and then everything that is in the log is signed: it was written by a version that signed nothing.
+/// On the embedded bus: the configured key, or the key file beside the log. If there is no key file, creates it and
+/// signs all events of the log: an earlier version wrote them without signatures.
 pub(super) async fn embedded(bus: SqliteBus, settings: &Settings) -> Result<SqliteBus, OpenError> {
     let path = settings.data_dir.join(FILE);
     if has_key(&path)? {
-        let kept = read(&path)?;
-        return Ok(bus.signed(with(settings, kept)?));
+        let kept = read_or_create(&path)?;
+        return Ok(bus.with_signatures(signatures(settings, kept)?));
     }
-    // After a crash in the middle of this the next start finds the same draft, and signs everything again.
+    // After a crash in between, the next start reads the same draft and signs everything again.
     let draft = settings.data_dir.join(DRAFT);
-    let kept = read(&draft)?;
-    let bus = bus.signed(with(settings, kept)?);
+    let kept = read_or_create(&draft)?;
+    let bus = bus.with_signatures(signatures(settings, kept)?);
     bus.sign_all().await.map_err(|error| OpenError::Engine {
         variable: "DATA_DIR",
         problem: format!("the events of {} cannot be signed: {}", path.display(), chain(&error)),
@@ -47,22 +47,21 @@ pub(super) async fn embedded(bus: SqliteBus, settings: &Settings) -> Result<Sqli
     Ok(bus)
 }
 
-/// The same, for a command beside a shop or without one: it makes no key. What it writes without one is signed when a shop
-/// makes the key.
-pub(super) fn beside(bus: SqliteBus, settings: &Settings) -> Result<SqliteBus, OpenError> {
+/// The same for a command. Creates no key: what the command writes without one is signed when a shop creates the key.
+pub(super) fn for_command(bus: SqliteBus, settings: &Settings) -> Result<SqliteBus, OpenError> {
     let path = settings.data_dir.join(FILE);
     if !has_key(&path)? {
         return Ok(bus);
     }
-    let kept = read(&path)?;
-    Ok(bus.signed(with(settings, kept)?))
+    let kept = read_or_create(&path)?;
+    Ok(bus.with_signatures(signatures(settings, kept)?))
 }
 
-/// The key that is kept is accepted when another one is set, too: the log has events that were signed with it.
-fn with(settings: &Settings, kept: SigningKey) -> Result<Signatures, OpenError> {
+/// Also accepts the key of the file if another key is configured: the log has events that were signed with it.
+fn signatures(settings: &Settings, kept: SigningKey) -> Result<Signatures, OpenError> {
     let (key, previous) = (settings.signing.key(), settings.signing.previous());
-    let mut others: Vec<_> = previous.map_err(wrong)?.into_iter().collect();
-    let signs = match key.map_err(wrong)? {
+    let mut others: Vec<_> = previous.map_err(invalid)?.into_iter().collect();
+    let signs = match key.map_err(invalid)? {
         Some(key) => {
             others.push(kept);
             key
@@ -80,9 +79,9 @@ fn has_key(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// The key in a file, which is made if it is not there.
-fn read(path: &Path) -> Result<SigningKey, OpenError> {
-    let key = secret::kept(path).map_err(|error| unusable(path, &error))?;
+/// Reads the key file, or creates it.
+fn read_or_create(path: &Path) -> Result<SigningKey, OpenError> {
+    let key = secret::read_or_create(path).map_err(|error| unusable(path, &error))?;
     SigningKey::new(&key).map_err(|_| OpenError::Engine {
         variable: "EVENT_SIGNING_KEY",
         problem: format!("{} is damaged; take it from the backup of DATA_DIR", path.display()),
@@ -92,7 +91,7 @@ fn read(path: &Path) -> Result<SigningKey, OpenError> {
 fn rename(draft: &Path, path: &Path) -> io::Result<()> {
     fs::rename(draft, path)?;
     let folder = path.parent().map_or_else(|| PathBuf::from("."), Path::to_owned);
-    // The name must outlive a power cut, as what was signed does.
+    // The rename must survive a power cut, as the signed events do.
     File::open(folder)?.sync_all()
 }
 
@@ -103,8 +102,8 @@ fn unusable(path: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-/// It was checked before anything was opened, except for a command that only looks.
-fn wrong(error: ConfigError) -> OpenError {
+/// `Settings` are checked before the start of a shop, but not before a command.
+fn invalid(error: ConfigError) -> OpenError {
     OpenError::Engine {
         variable: error.variable,
         problem: error.wants,

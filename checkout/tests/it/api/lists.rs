@@ -9,7 +9,7 @@ use proto::{
 use runtime::Tasks;
 
 use super::shop::{Shop, paid_with, request};
-use crate::world::{At, Fault};
+use crate::fake_peers::{Fault, PeerCall};
 
 #[tokio::test]
 async fn checkouts_are_listed_page_by_page_oldest_first() {
@@ -65,7 +65,7 @@ async fn a_page_token_belongs_to_its_filter() {
         needs_attention: true,
         ..good
     };
-    // As an earlier version gave it out.
+    // The format of an earlier version.
     let earlier = next(&first.checkouts[0].checkout_id);
     for request in [other_status, other_filter, earlier] {
         let refused = shop.list(request).await.unwrap_err();
@@ -79,11 +79,11 @@ async fn checkouts_are_listed_by_status() {
     let shop = Shop::open().await;
     let completed = shop.buy(request("completed")).await;
     let failed = shop.buy(paid_with("failed", "pm_card_declined")).await;
-    // Paid, and not known to be sold.
-    shop.world.script(At::Confirm, [Some(Fault::NeverArrives)]);
-    let gate = shop.world.gate_before(At::Confirm);
+    // Charged, and the outcome of Confirm is unknown.
+    shop.peers.script(PeerCall::Confirm, [Some(Fault::NeverArrives)]);
+    let pause = shop.peers.pause_before(PeerCall::Confirm);
     let buying = Tasks::new().spawn(shop.initiate(request("paid")));
-    gate.reached().await;
+    pause.reached().await;
     let of = |status: CheckoutStatus| ListCheckoutsRequest {
         status: status.into(),
         ..ListCheckoutsRequest::default()
@@ -104,22 +104,22 @@ async fn checkouts_are_listed_by_status() {
         assert_eq!(listed.checkouts, expected, "{status:?}");
         assert_eq!(listed.next_page_token, "");
     }
-    gate.open();
+    pause.resume();
     let bought = buying.await.unwrap().unwrap().checkout.unwrap();
     assert_eq!(bought.checkout_id, paid.checkout_id);
 }
 
 #[tokio::test]
-async fn what_needs_attention_is_listed_while_it_does() {
+async fn a_checkout_is_listed_while_it_needs_attention() {
     let shop = Shop::open().await;
     shop.buy(request("sound")).await;
     let attention = ListCheckoutsRequest {
         needs_attention: true,
         ..ListCheckoutsRequest::default()
     };
-    let gate = shop.world.gate_before(At::Confirm);
+    let pause = shop.peers.pause_before(PeerCall::Confirm);
     let buying = Tasks::new().spawn(shop.initiate(request("stuck")));
-    gate.reached().await;
+    pause.reached().await;
     assert_eq!(shop.list(attention.clone()).await.unwrap().checkouts, []);
     let stuck = shop
         .list(ListCheckoutsRequest::default())
@@ -128,13 +128,13 @@ async fn what_needs_attention_is_listed_while_it_does() {
         .checkouts
         .remove(1);
     assert!(!stuck.needs_attention);
-    shop.give_up_on(&stuck.checkout_id).await;
+    shop.mark_needs_attention(&stuck.checkout_id).await;
     let expected = Checkout {
         needs_attention: true,
         ..stuck
     };
     assert_eq!(shop.list(attention.clone()).await.unwrap().checkouts, [expected]);
-    gate.open();
+    pause.resume();
     let bought = buying.await.unwrap().unwrap().checkout.unwrap();
     assert_eq!(
         (bought.status(), bought.needs_attention),
@@ -144,7 +144,7 @@ async fn what_needs_attention_is_listed_while_it_does() {
 }
 
 #[tokio::test]
-async fn a_list_that_makes_no_sense_is_refused() {
+async fn an_invalid_list_request_is_refused() {
     let shop = Shop::open().await;
     let good = ListCheckoutsRequest::default;
     let cases = [

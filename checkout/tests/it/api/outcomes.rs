@@ -1,4 +1,4 @@
-//! What a purchase is answered with.
+//! The answers to a purchase.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use proto::{
 };
 
 use super::shop::{PATIENCE, Shop, paid_with, request, usd};
-use crate::{ledger::DECLINES, world::At};
+use crate::fake_peers::{PeerCall, ledger::DECLINES};
 
 fn item(product_id: i64, quantity: i32, unit_price: i64, subtotal: i64) -> CheckoutItem {
     CheckoutItem {
@@ -30,7 +30,7 @@ pub(super) fn statuses(history: &[HistoryEntry]) -> Vec<CheckoutStatus> {
 }
 
 #[tokio::test]
-async fn a_purchase_is_answered_with_all_there_is_to_know() {
+async fn a_completed_purchase_is_answered_with_the_whole_checkout() {
     let shop = Shop::open().await;
     let answer = shop.initiate(request("k")).await.unwrap();
     assert!(!answer.replayed);
@@ -97,13 +97,13 @@ async fn a_purchase_is_published_with_the_headers_of_an_event() {
                 (header("event_type"), header("x-request-id")),
                 ("CheckoutCompleted", "click-1")
             );
-            let told: CheckoutCompleted = serde_json::from_slice(&message.value).unwrap();
-            assert_eq!(told.order_id.to_string(), bought.order_id);
+            let data: CheckoutCompleted = serde_json::from_slice(&message.value).unwrap();
+            assert_eq!(data.order_id.to_string(), bought.order_id);
         } else {
             assert_eq!(message.key, failed.checkout_id);
             assert_eq!(header("ce_type"), "cartwright.checkout.failed.v1");
-            let told: CheckoutFailed = serde_json::from_slice(&message.value).unwrap();
-            assert_eq!(told.reason, "CARD_DECLINED");
+            let data: CheckoutFailed = serde_json::from_slice(&message.value).unwrap();
+            assert_eq!(data.reason, "CARD_DECLINED");
         }
     }
 }
@@ -133,9 +133,9 @@ async fn a_declined_card_is_an_outcome_and_not_an_error() {
 }
 
 #[tokio::test]
-async fn what_was_out_of_stock_is_named() {
+async fn out_of_stock_names_the_missing_pieces() {
     let shop = Shop::open().await;
-    shop.world
+    shop.peers
         .ledger()
         .available
         .insert(checkout::domain::ProductId::new(1).unwrap(), 1);
@@ -152,19 +152,19 @@ async fn what_was_out_of_stock_is_named() {
 }
 
 #[tokio::test]
-async fn a_purchase_that_takes_too_long_is_answered_as_it_stands() {
-    let shop = Shop::with(Duration::from_millis(100)).await;
-    let gate = shop.world.gate_behind(At::Charge);
+async fn a_purchase_that_takes_longer_than_the_timeout_is_answered_with_its_state_so_far() {
+    let shop = Shop::with_timeout(Duration::from_millis(100)).await;
+    let pause = shop.peers.pause_after(PeerCall::Charge);
     let first = shop.initiate(request("k")).await.unwrap();
     assert!(!first.replayed);
     assert_ne!(first.checkout.unwrap().status(), CheckoutStatus::Completed);
-    gate.reached().await;
-    let standing = shop.initiate(request("k")).await.unwrap();
-    assert!(standing.replayed);
-    let checkout = standing.checkout.unwrap();
+    pause.reached().await;
+    let unfinished = shop.initiate(request("k")).await.unwrap();
+    assert!(unfinished.replayed);
+    let checkout = unfinished.checkout.unwrap();
     assert_eq!(checkout.status(), CheckoutStatus::PaymentPending);
     assert_eq!((checkout.payment_id.as_str(), &checkout.failure), ("", &None));
-    gate.open();
+    pause.resume();
     let end = async {
         loop {
             let answer = shop.initiate(request("k")).await.unwrap();
@@ -180,23 +180,23 @@ async fn a_purchase_that_takes_too_long_is_answered_as_it_stands() {
 }
 
 #[tokio::test]
-async fn a_purchase_is_ended_after_a_restart() {
-    for at in [At::Reserve, At::Hold, At::Charge, At::Confirm] {
-        let shop = Shop::with(Duration::from_millis(100)).await;
-        let gate = shop.world.gate_behind(at);
-        let standing = shop.buy(request("k")).await;
-        // It is never opened: whoever waits there is as good as dead.
-        gate.reached().await;
-        assert_ne!(standing.status(), CheckoutStatus::Completed);
+async fn a_purchase_is_finished_after_a_restart() {
+    for call in [PeerCall::Reserve, PeerCall::Hold, PeerCall::Charge, PeerCall::Confirm] {
+        let shop = Shop::with_timeout(Duration::from_millis(100)).await;
+        let pause = shop.peers.pause_after(call);
+        let unfinished = shop.buy(request("k")).await;
+        // Never resumed: the first driver stays here.
+        pause.reached().await;
+        assert_ne!(unfinished.status(), CheckoutStatus::Completed);
         let shop = shop.restarted(PATIENCE).await;
         let end = shop.initiate(request("k")).await.unwrap();
         assert!(end.replayed);
         let end = end.checkout.unwrap();
         assert_eq!(
             (end.status(), &end.checkout_id),
-            (CheckoutStatus::Completed, &standing.checkout_id)
+            (CheckoutStatus::Completed, &unfinished.checkout_id)
         );
-        assert_eq!(shop.world.ledger().movements(id(&end)), [2250]);
+        assert_eq!(shop.peers.ledger().movements(id(&end)), [2250]);
         assert_eq!(shop.published(1).await[0].key, end.checkout_id);
     }
 }

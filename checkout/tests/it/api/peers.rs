@@ -1,4 +1,4 @@
-//! Servers of the peers, which keep the books of a [`World`].
+//! gRPC servers of the fake peers.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,27 +17,26 @@ use proto::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{
-    ledger::{Ledger, Paid},
-    world::{At, World},
+use crate::fake_peers::{
+    FakePeers, PeerCall,
+    ledger::{PaymentState, PeerLedger},
 };
 
-/// All four of them.
+/// The servers of all four peers.
 #[derive(Clone)]
-pub(super) struct Servers {
-    pub(super) world: Arc<World>,
-    /// The next calls to this one are answered so, and not executed.
-    pub(super) answers: Arc<Mutex<Vec<(At, Status)>>>,
+pub(super) struct PeerServers {
+    pub(super) peers: Arc<FakePeers>,
+    /// Statuses for the next calls, which are then not executed.
+    pub(super) answers: Arc<Mutex<Vec<(PeerCall, Status)>>>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
-impl Servers {
-    /// The answer that was put here for this call.
-    fn planned(&self, at: At) -> Result<(), Status> {
+impl PeerServers {
+    fn planned_answer(&self, call: PeerCall) -> Result<(), Status> {
         let mut answers = self.answers.lock().unwrap();
-        match answers.iter().position(|(of, _)| *of == at) {
-            Some(place) => Err(answers.remove(place).1),
+        match answers.iter().position(|(planned, _)| *planned == call) {
+            Some(index) => Err(answers.remove(index).1),
             None => Ok(()),
         }
     }
@@ -56,7 +55,7 @@ fn id(text: &str) -> CheckoutId {
     CheckoutId(text.parse().unwrap())
 }
 
-/// A line as far as a participant is told of it.
+/// A line without the name and price, which participants do not get.
 fn line_of(product_id: i64, quantity: i64) -> Line {
     Line {
         product: ProductId::new(product_id).unwrap(),
@@ -66,16 +65,19 @@ fn line_of(product_id: i64, quantity: i64) -> Line {
     }
 }
 
-fn nobody_calls_this<T>() -> Answer<T> {
+fn not_called<T>() -> Answer<T> {
     Err(Status::unimplemented("checkout does not call this"))
 }
 
 #[tonic::async_trait]
-impl CartService for Servers {
+impl CartService for PeerServers {
     async fn get_cart(&self, request: Request<cart::GetCartRequest>) -> Answer<cart::GetCartResponse> {
-        self.planned(At::Cart)?;
+        self.planned_answer(PeerCall::GetCart)?;
         let user = UserId::new(request.into_inner().user_id).unwrap();
-        let view = self.world.execute(At::Cart, |ledger| ledger.carts.view(&user)).await;
+        let view = self
+            .peers
+            .execute(PeerCall::GetCart, |ledger| ledger.carts.view(&user))
+            .await;
         let item = |line: &checkout::domain::CartLine| cart::CartItem {
             product_id: line.product.get(),
             price: Some(line.seen_price.into()),
@@ -98,7 +100,7 @@ impl CartService for Servers {
     }
 
     async fn hold(&self, request: Request<cart::HoldRequest>) -> Answer<cart::HoldResponse> {
-        self.planned(At::Hold)?;
+        self.planned_answer(PeerCall::Hold)?;
         let request = request.into_inner();
         let line = |line: &cart::HoldLine| line_of(line.product_id, line.quantity);
         let purchase = Purchase {
@@ -110,51 +112,51 @@ impl CartService for Servers {
             },
         };
         let (id, user) = (id(&request.checkout_id), UserId::new(request.user_id).unwrap());
-        let hold = |ledger: &mut Ledger| ledger.carts.hold(id, &user, &purchase);
-        self.world.execute(At::Hold, hold).await.map_err(refusal)?;
+        let hold = |ledger: &mut PeerLedger| ledger.carts.hold(id, &user, &purchase);
+        self.peers.execute(PeerCall::Hold, hold).await.map_err(refusal)?;
         Ok(Response::new(cart::HoldResponse::default()))
     }
 
     async fn give_back(&self, request: Request<cart::GiveBackRequest>) -> Answer<cart::GiveBackResponse> {
-        self.planned(At::GiveBack)?;
+        self.planned_answer(PeerCall::GiveBack)?;
         let request = request.into_inner();
         let (id, user) = (id(&request.checkout_id), UserId::new(request.user_id).unwrap());
-        let give_back = |ledger: &mut Ledger| ledger.carts.give_back(id, &user);
-        self.world.execute(At::GiveBack, give_back).await;
+        let give_back = |ledger: &mut PeerLedger| ledger.carts.give_back(id, &user);
+        self.peers.execute(PeerCall::GiveBack, give_back).await;
         Ok(Response::new(cart::GiveBackResponse::default()))
     }
 
     async fn add_item(&self, _: Request<cart::AddItemRequest>) -> Answer<cart::AddItemResponse> {
-        nobody_calls_this()
+        not_called()
     }
 
     async fn update_quantity(&self, _: Request<cart::UpdateQuantityRequest>) -> Answer<cart::UpdateQuantityResponse> {
-        nobody_calls_this()
+        not_called()
     }
 
     async fn remove_item(&self, _: Request<cart::RemoveItemRequest>) -> Answer<cart::RemoveItemResponse> {
-        nobody_calls_this()
+        not_called()
     }
 
     async fn clear_cart(&self, _: Request<cart::ClearCartRequest>) -> Answer<cart::ClearCartResponse> {
-        nobody_calls_this()
+        not_called()
     }
 
     async fn erase_user(&self, _: Request<cart::EraseUserRequest>) -> Answer<cart::EraseUserResponse> {
-        nobody_calls_this()
+        not_called()
     }
 }
 
 #[tonic::async_trait]
-impl ProductService for Servers {
+impl ProductService for PeerServers {
     async fn batch_get_products(
         &self,
         request: Request<product::BatchGetProductsRequest>,
     ) -> Answer<product::BatchGetProductsResponse> {
-        self.planned(At::Prices)?;
+        self.planned_answer(PeerCall::GetPrices)?;
         let ids = request.into_inner().ids;
-        let prices = self.world.execute(At::Prices, |_| self.world.prices()).await;
-        let product = |(id, priced): (ProductId, checkout::domain::Priced)| product::Product {
+        let prices = self.peers.execute(PeerCall::GetPrices, |_| self.peers.prices()).await;
+        let product = |(id, priced): (ProductId, checkout::domain::PricedProduct)| product::Product {
             id: id.get(),
             name: priced.name,
             price: Some(priced.price.into()),
@@ -167,25 +169,25 @@ impl ProductService for Servers {
     }
 
     async fn get_products(&self, _: Request<product::GetProductsRequest>) -> Answer<product::GetProductsResponse> {
-        nobody_calls_this()
+        not_called()
     }
 
     async fn get_product(&self, _: Request<product::GetProductRequest>) -> Answer<product::GetProductResponse> {
-        nobody_calls_this()
+        not_called()
     }
 
     async fn upsert_product(
         &self,
         _: Request<product::UpsertProductRequest>,
     ) -> Answer<product::UpsertProductResponse> {
-        nobody_calls_this()
+        not_called()
     }
 }
 
 #[tonic::async_trait]
-impl InventoryService for Servers {
+impl InventoryService for PeerServers {
     async fn reserve(&self, request: Request<inventory::ReserveRequest>) -> Answer<inventory::ReserveResponse> {
-        self.planned(At::Reserve)?;
+        self.planned_answer(PeerCall::Reserve)?;
         let request = request.into_inner();
         let line = |line: inventory::Line| line_of(line.product_id, line.quantity);
         let (id, lines) = (
@@ -193,48 +195,48 @@ impl InventoryService for Servers {
             request.lines.into_iter().map(line).collect::<Vec<_>>(),
         );
         let reserved = self
-            .world
-            .execute(At::Reserve, |ledger| ledger.reserve(id, &lines))
+            .peers
+            .execute(PeerCall::Reserve, |ledger| ledger.reserve(id, &lines))
             .await;
         reserved.map_err(refusal)?;
         Ok(Response::new(inventory::ReserveResponse::default()))
     }
 
     async fn confirm(&self, request: Request<inventory::ConfirmRequest>) -> Answer<inventory::ConfirmResponse> {
-        self.planned(At::Confirm)?;
+        self.planned_answer(PeerCall::Confirm)?;
         let id = id(&request.into_inner().checkout_id);
-        let confirmed = self.world.execute(At::Confirm, |ledger| ledger.confirm(id)).await;
+        let confirmed = self.peers.execute(PeerCall::Confirm, |ledger| ledger.confirm(id)).await;
         confirmed.map_err(refusal)?;
         Ok(Response::new(inventory::ConfirmResponse::default()))
     }
 
     async fn release(&self, request: Request<inventory::ReleaseRequest>) -> Answer<inventory::ReleaseResponse> {
-        self.planned(At::Release)?;
+        self.planned_answer(PeerCall::Release)?;
         let id = id(&request.into_inner().checkout_id);
-        let released = self.world.execute(At::Release, |ledger| ledger.release(id)).await;
+        let released = self.peers.execute(PeerCall::Release, |ledger| ledger.release(id)).await;
         released.map_err(refusal)?;
         Ok(Response::new(inventory::ReleaseResponse::default()))
     }
 
     async fn get_stock(&self, _: Request<inventory::GetStockRequest>) -> Answer<inventory::GetStockResponse> {
-        nobody_calls_this()
+        not_called()
     }
 
     async fn add_stock(&self, _: Request<inventory::AddStockRequest>) -> Answer<inventory::AddStockResponse> {
-        nobody_calls_this()
+        not_called()
     }
 }
 
 #[tonic::async_trait]
-impl PaymentService for Servers {
+impl PaymentService for PeerServers {
     async fn charge(&self, request: Request<payment::ChargeRequest>) -> Answer<payment::ChargeResponse> {
-        self.planned(At::Charge)?;
+        self.planned_answer(PeerCall::Charge)?;
         let request = request.into_inner();
         let amount = convert::money("amount", request.amount)?;
         let method = PaymentMethod::new(&request.payment_method).unwrap();
         let id = id(&request.checkout_id);
-        let charge = |ledger: &mut Ledger| ledger.charge(id, amount, &method);
-        let payment_id = self.world.execute(At::Charge, charge).await.map_err(refusal)?;
+        let charge = |ledger: &mut PeerLedger| ledger.charge(id, amount, &method);
+        let payment_id = self.peers.execute(PeerCall::Charge, charge).await.map_err(refusal)?;
         let payment = payment::Payment {
             payment_id,
             status: PaymentStatus::Succeeded.into(),
@@ -244,23 +246,23 @@ impl PaymentService for Servers {
     }
 
     async fn refund(&self, request: Request<payment::RefundRequest>) -> Answer<payment::RefundResponse> {
-        self.planned(At::Refund)?;
+        self.planned_answer(PeerCall::Refund)?;
         let id = id(&request.into_inner().checkout_id);
-        self.world.execute(At::Refund, |ledger| ledger.refund(id)).await;
+        self.peers.execute(PeerCall::Refund, |ledger| ledger.refund(id)).await;
         Ok(Response::new(payment::RefundResponse::default()))
     }
 
     async fn get_payment(&self, request: Request<payment::GetPaymentRequest>) -> Answer<payment::GetPaymentResponse> {
-        self.planned(At::FindPayment)?;
+        self.planned_answer(PeerCall::GetPayment)?;
         let id = id(&request.into_inner().checkout_id);
-        let find = |ledger: &mut Ledger| (ledger.payments.get(&id).cloned(), ledger.payment(id));
-        let (paid, known) = self.world.execute(At::FindPayment, find).await;
+        let find = |ledger: &mut PeerLedger| (ledger.payments.get(&id).cloned(), ledger.payment(id));
+        let (paid, known) = self.peers.execute(PeerCall::GetPayment, find).await;
         let status = match paid {
             None => return Err(Refusal::new(proto::Reason::PaymentNotFound, "no such payment").into()),
-            Some(Paid::Charged) => PaymentStatus::Succeeded,
-            Some(Paid::Declined(_)) => PaymentStatus::Declined,
-            Some(Paid::Refunded) => PaymentStatus::Refunded,
-            Some(Paid::Cancelled) => PaymentStatus::Cancelled,
+            Some(PaymentState::Charged) => PaymentStatus::Succeeded,
+            Some(PaymentState::Declined(_)) => PaymentStatus::Declined,
+            Some(PaymentState::Refunded) => PaymentStatus::Refunded,
+            Some(PaymentState::Cancelled) => PaymentStatus::Cancelled,
         };
         let (payment_id, decline_reason) = match known {
             ports::Payment::Succeeded { payment_id } => (payment_id, String::new()),

@@ -1,21 +1,21 @@
-//! What is refused, and in which words.
+//! Refused requests, with reason, fields and metadata.
 
 use proto::{Reason, checkout::v1::InitiateCheckoutRequest, status};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::shop::{Shop, paid_with, request, usd};
-use crate::world::{At, Fault};
+use crate::fake_peers::{Fault, PeerCall};
 
-/// Makes a good request a bad one.
-type Spoil = fn(&mut InitiateCheckoutRequest);
+/// Makes a valid request invalid.
+type Invalidate = fn(&mut InitiateCheckoutRequest);
 
-/// That the status is a refusal for this reason, which blames these fields.
+/// Asserts that the status has this reason and names these fields.
 pub(super) fn assert_refused(refused: &Status, reason: Reason, fields: &[&str]) {
     assert_eq!(status::reason(refused), Some(reason), "{refused:?}");
     assert_eq!(refused.code(), reason.code());
-    let blamed: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
-    assert_eq!(blamed, fields);
+    let named: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
+    assert_eq!(named, fields);
 }
 
 pub(super) fn metadata(status: &Status, key: &str) -> Value {
@@ -23,9 +23,9 @@ pub(super) fn metadata(status: &Status, key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_request_that_is_wrong_is_told_where() {
+async fn an_invalid_request_is_refused_with_its_field() {
     let shop = Shop::open().await;
-    let cases: [(Spoil, &str); 12] = [
+    let cases: [(Invalidate, &str); 12] = [
         (|r| r.user_id.clear(), "user_id"),
         (|r| r.user_id = "u".repeat(129), "user_id"),
         (|r| r.user_id = "a\nb".to_owned(), "user_id"),
@@ -39,13 +39,13 @@ async fn a_request_that_is_wrong_is_told_where() {
         (|r| r.payment_method = "'; DROP TABLE x".to_owned(), "payment_method"),
         (|r| r.payment_method = "ü".to_owned(), "payment_method"),
     ];
-    for (spoil, field) in cases {
+    for (invalidate, field) in cases {
         let mut wrong = request("k");
-        spoil(&mut wrong);
+        invalidate(&mut wrong);
         let refused = shop.initiate(wrong).await.unwrap_err();
         assert_refused(&refused, Reason::InvalidArgument, &[field]);
     }
-    assert_eq!(shop.world.calls(), []);
+    assert_eq!(shop.peers.calls(), []);
     let longest = InitiateCheckoutRequest {
         user_id: "ü".repeat(128),
         idempotency_key: "ü".repeat(255),
@@ -56,16 +56,16 @@ async fn a_request_that_is_wrong_is_told_where() {
 }
 
 #[tokio::test]
-async fn where_the_provider_has_no_default_a_purchase_names_its_method() {
+async fn without_a_default_method_a_purchase_must_name_one() {
     let shop = Shop::without_a_default_method().await;
     let refused = shop.initiate(request("k")).await.unwrap_err();
     assert_refused(&refused, Reason::InvalidArgument, &["payment_method"]);
-    assert_eq!(shop.world.calls(), []);
+    assert_eq!(shop.peers.calls(), []);
     shop.initiate(paid_with("k", "pm_card_ok")).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_missing_key_is_named_in_the_words_of_the_contract() {
+async fn a_missing_key_is_refused_with_the_message_of_the_contract() {
     let shop = Shop::open().await;
     let refused = shop.initiate(request("")).await.unwrap_err();
     assert_refused(&refused, Reason::MissingIdempotencyKey, &["idempotency_key"]);
@@ -75,17 +75,17 @@ async fn a_missing_key_is_named_in_the_words_of_the_contract() {
 #[tokio::test]
 async fn a_cart_that_cannot_be_bought_is_refused_before_the_key_is_used() {
     let shop = Shop::open().await;
-    shop.world.fill_cart(&[]);
+    shop.peers.fill_cart(&[]);
     let refused = shop.initiate(request("k")).await.unwrap_err();
     assert_refused(&refused, Reason::CartEmpty, &[]);
     assert_eq!(refused.message(), "cart is empty");
 
-    shop.world.fill_cart(&[(1, 2, 900), (2, 1, 250), (3, 1, 5)]);
+    shop.peers.fill_cart(&[(1, 2, 900), (2, 1, 250), (3, 1, 5)]);
     let refused = shop.initiate(request("k")).await.unwrap_err();
     assert_refused(&refused, Reason::ProductUnavailable, &[]);
     assert_eq!(metadata(&refused, "product_ids"), json!([3]));
 
-    shop.world.fill_cart(&[(1, 2, 900), (2, 1, 250)]);
+    shop.peers.fill_cart(&[(1, 2, 900), (2, 1, 250)]);
     let refused = shop.initiate(request("k")).await.unwrap_err();
     assert_refused(&refused, Reason::PriceChanged, &[]);
     let changes = json!([{ "product_id": 1, "old_minor": 900, "new_minor": 1000 }]);
@@ -104,26 +104,26 @@ async fn a_cart_that_cannot_be_bought_is_refused_before_the_key_is_used() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_down_before_anything_began_is_said_to_be_away() {
+async fn an_unavailable_peer_before_the_begin_is_service_unavailable() {
     let shop = Shop::open().await;
-    for at in [At::Cart, At::Prices] {
-        shop.world.always(at, Fault::NeverArrives);
+    for call in [PeerCall::GetCart, PeerCall::GetPrices] {
+        shop.peers.always(call, Fault::NeverArrives);
         let refused = shop.initiate(request("k")).await.unwrap_err();
         assert_refused(&refused, Reason::ServiceUnavailable, &[]);
         assert_eq!(refused.code(), Code::Unavailable);
         assert!(
             !refused.message().contains("connection"),
-            "nothing inner is told: {refused:?}"
+            "no internal detail: {refused:?}"
         );
-        shop.world.heal();
+        shop.peers.clear_faults();
     }
-    for at in [At::Cart, At::Prices] {
+    for call in [PeerCall::GetCart, PeerCall::GetPrices] {
         for inner in [
             Status::internal("secret"),
             Status::invalid_argument("secret"),
             Status::not_found("secret"),
         ] {
-            shop.answer_next(at, inner);
+            shop.answer_next(call, inner);
             let refused = shop.initiate(request("k")).await.unwrap_err();
             assert_refused(&refused, Reason::ServiceUnavailable, &[]);
             assert!(!refused.message().contains("secret"), "{refused:?}");
@@ -133,7 +133,7 @@ async fn a_peer_that_is_down_before_anything_began_is_said_to_be_away() {
 }
 
 #[tokio::test]
-async fn what_is_not_yours_is_not_there() {
+async fn a_checkout_of_another_user_is_not_found() {
     let shop = Shop::open().await;
     let bought = shop.buy(request("k")).await;
     let mine = bought.checkout_id;
@@ -146,7 +146,11 @@ async fn what_is_not_yours_is_not_there() {
         assert_refused(refused, Reason::CheckoutNotFound, &[]);
     }
     assert_eq!(theirs.message(), unknown.message());
-    assert_eq!(theirs.details(), unknown.details(), "nobody learns that it exists");
+    assert_eq!(
+        theirs.details(),
+        unknown.details(),
+        "the answer does not reveal that it exists"
+    );
     for wrong in ["", "1", "not-a-uuid", &format!("{mine}0"), "\u{0}"] {
         let refused = shop.get(&bought.user_id, wrong).await.unwrap_err();
         assert_refused(&refused, Reason::InvalidArgument, &["checkout_id"]);

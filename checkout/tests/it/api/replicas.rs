@@ -1,4 +1,4 @@
-//! The service on PostgreSQL, where several processes share one journal.
+//! Several processes over one journal in PostgreSQL.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -12,20 +12,17 @@ use tokio::task::yield_now;
 use tonic::Code;
 
 use super::shop::{PATIENCE, Setup, Shop, paid_with, request};
-use crate::{
-    ledger::Hold,
-    world::{At, Fault, World},
-};
+use crate::fake_peers::{FakePeers, Fault, PeerCall, ledger::Reservation};
 
-/// One process, over these participants.
-async fn shop(database: &PostgresDatabase, owner: &str, world: &Arc<World>) -> Shop {
+/// One process over these peers.
+async fn shop(database: &PostgresDatabase, owner: &str, peers: &Arc<FakePeers>) -> Shop {
     let setup = Setup {
         store: Store::Postgres(database.address()),
         owner: owner.to_owned(),
         timeout: PATIENCE,
         default_method: Some("pm_card_ok"),
     };
-    Shop::on(Arc::new(tempfile::tempdir().unwrap()), world.clone(), setup).await
+    Shop::start(Arc::new(tempfile::tempdir().unwrap()), peers.clone(), setup).await
 }
 
 async fn close(database: PostgresDatabase, shops: impl IntoIterator<Item = Shop>) {
@@ -36,22 +33,22 @@ async fn close(database: PostgresDatabase, shops: impl IntoIterator<Item = Shop>
 }
 
 #[tokio::test]
-async fn a_purchase_is_told_and_is_still_there_after_a_restart() {
+async fn purchases_are_published_and_survive_a_restart() {
     let Some(database) = PostgresDatabase::create().await else {
         return;
     };
-    let shop = shop(&database, "first life", &World::new()).await;
+    let shop = shop(&database, "first process", &FakePeers::new()).await;
     let bought = shop.buy(request("good")).await;
     let declined = shop.buy(paid_with("bad", "pm_card_declined")).await;
     assert_eq!(
         (bought.status(), declined.status()),
         (CheckoutStatus::Completed, CheckoutStatus::Failed)
     );
-    let mut told: Vec<_> = shop.published(2).await.into_iter().map(|message| message.key).collect();
-    told.sort();
+    let mut published: Vec<_> = shop.published(2).await.into_iter().map(|message| message.key).collect();
+    published.sort();
     let mut expected = [bought.checkout_id.clone(), declined.checkout_id.clone()];
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(published, expected);
     let shown = shop.get(&bought.user_id, &bought.checkout_id).await.unwrap();
 
     let shop = shop.restarted(PATIENCE).await;
@@ -67,10 +64,10 @@ async fn two_replicas_make_one_purchase_of_one_key() {
     let Some(database) = PostgresDatabase::create().await else {
         return;
     };
-    let world = World::new();
+    let peers = FakePeers::new();
     let shops = [
-        shop(&database, "one", &world).await,
-        shop(&database, "two", &world).await,
+        shop(&database, "one", &peers).await,
+        shop(&database, "two", &peers).await,
     ];
     for n in 0..10 {
         let calls = (0..8).map(|call| shops[call % 2].initiate(request(&format!("k{n}"))));
@@ -80,29 +77,29 @@ async fn two_replicas_make_one_purchase_of_one_key() {
         assert_eq!(first.status(), CheckoutStatus::Completed);
         assert!(answers.iter().all(|answer| answer.checkout.as_ref() == Some(&first)));
     }
-    assert_eq!(world.calls_of(At::Charge), 10);
+    assert_eq!(peers.calls_of(PeerCall::Charge), 10);
     close(database, shops).await;
 }
 
 #[tokio::test]
-async fn what_one_replica_leaves_another_ends() {
+async fn another_replica_finishes_the_saga_of_a_stopped_one() {
     let Some(database) = PostgresDatabase::create().await else {
         return;
     };
-    let world = World::new();
+    let peers = FakePeers::new();
     let (one, two) = (
-        shop(&database, "one", &world).await,
-        shop(&database, "two", &world).await,
+        shop(&database, "one", &peers).await,
+        shop(&database, "two", &peers).await,
     );
-    world.always(At::Confirm, Fault::AnswerLost);
-    let (gate, tasks) = (world.gate_behind(At::Confirm), Tasks::new());
+    peers.always(PeerCall::Confirm, Fault::AnswerLost);
+    let (pause, tasks) = (peers.pause_after(PeerCall::Confirm), Tasks::new());
     let buying = tasks.spawn(one.initiate(request("k")));
-    gate.reached().await;
+    pause.reached().await;
     let waiting = tasks.spawn(two.initiate(request("k")));
-    gate.open();
-    // Its client is told nothing that could be wrong.
+    pause.resume();
+    // The client of the stopped replica gets an error or the right checkout.
     one.stop().await;
-    world.heal();
+    peers.clear_faults();
     let ended = tokio::time::timeout(Duration::from_secs(10), waiting).await;
     let ended = ended.unwrap().unwrap().unwrap().checkout.unwrap();
     assert_eq!(ended.status(), CheckoutStatus::Completed);
@@ -112,8 +109,8 @@ async fn what_one_replica_leaves_another_ends() {
     close(database, [two]).await;
 }
 
-/// Buys as a customer does: again, until there is an answer that is one.
-async fn insist(shop: &Shop, key: &str) -> Checkout {
+/// Repeats the request until the purchase completes.
+async fn buy_with_retries(shop: &Shop, key: &str) -> Checkout {
     loop {
         let answer = shop.initiate(request(key)).await;
         match answer.map(|answer| answer.checkout.unwrap()) {
@@ -125,32 +122,32 @@ async fn insist(shop: &Shop, key: &str) -> Checkout {
 }
 
 #[tokio::test]
-async fn purchases_whose_connections_to_the_journal_are_cut_are_made_once() {
+async fn purchases_with_cut_connections_to_the_journal_are_made_once() {
     let Some(database) = PostgresDatabase::create().await else {
         return;
     };
-    let world = World::new();
+    let peers = FakePeers::new();
     let shops = [
-        shop(&database, "one", &world).await,
-        shop(&database, "two", &world).await,
+        shop(&database, "one", &peers).await,
+        shop(&database, "two", &peers).await,
     ];
-    let mut hand = PgConnection::connect(&database.url).await.unwrap();
+    let mut admin = PgConnection::connect(&database.url).await.unwrap();
     let mut bought = BTreeSet::new();
     for round in 0..5 {
         let purchases = (0..16).map(|n| {
             let shop = &shops[n % 2];
-            // Each key at two replicas.
-            async move { insist(shop, &format!("{round}-{}", n / 2)).await.checkout_id }
+            // Each key goes to both replicas.
+            async move { buy_with_retries(shop, &format!("{round}-{}", n / 2)).await.checkout_id }
         });
-        // Whatever the two are doing to it, while their sagas are under way: each of the eight makes six calls.
-        let before = world.calls().len();
-        let (world, hand, database) = (&world, &mut hand, &database);
+        // Cuts the connections at several moments: each of the eight sagas makes six calls.
+        let before = peers.calls().len();
+        let (peers, admin, database) = (&peers, &mut admin, &database);
         let cuts = async move {
             for calls in [4, 14, 24, 34, 44] {
-                while world.calls().len() < before + calls {
+                while peers.calls().len() < before + calls {
                     yield_now().await;
                 }
-                database.cut(hand).await;
+                database.cut(admin).await;
             }
         };
         let (made, ()) = join(join_all(purchases), cuts).await;
@@ -158,9 +155,14 @@ async fn purchases_whose_connections_to_the_journal_are_cut_are_made_once() {
     }
     assert_eq!(bought.len(), 40);
     {
-        let ledger = world.ledger();
+        let ledger = peers.ledger();
         assert_eq!((ledger.payments.len(), ledger.money.len()), (40, 40));
-        assert!(ledger.holds.values().all(|(hold, _)| *hold == Hold::Sold));
+        assert!(
+            ledger
+                .reservations
+                .values()
+                .all(|(state, _)| *state == Reservation::Sold)
+        );
     }
     close(database, shops).await;
 }

@@ -1,4 +1,4 @@
-//! The service with its peers, on a temporary data directory, and a client.
+//! The service over gRPC servers of the fake peers, on a temporary data directory, with a client.
 
 use std::{
     future::Future,
@@ -28,18 +28,17 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tonic::Status;
 
-use super::peers::Servers;
-use crate::world::{At, Fault, World};
+use super::peers::PeerServers;
+use crate::fake_peers::{FakePeers, Fault, PeerCall};
 
-/// Longer than anything here takes.
-pub(super) const PATIENCE: Duration = testing::PATIENCE;
+pub(super) const PATIENCE: Duration = testing::DEADLINE;
 
 const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
 
 pub(super) struct Shop {
     pub(super) client: CheckoutServiceClient<Peer>,
-    pub(super) world: Arc<World>,
-    pub(super) answers: Arc<Mutex<Vec<(At, Status)>>>,
+    pub(super) peers: Arc<FakePeers>,
+    pub(super) answers: Arc<Mutex<Vec<(PeerCall, Status)>>>,
     bus: SqliteBus,
     running: Vec<Running>,
     folder: Arc<TempDir>,
@@ -51,53 +50,52 @@ pub(super) struct Shop {
 pub(super) struct Setup {
     pub(super) store: Store,
     pub(super) owner: String,
-    /// How long its callers wait.
+    /// How long callers wait for the end of their saga.
     pub(super) timeout: Duration,
-    /// What is charged when nothing is named.
+    /// The method of a purchase that names none.
     pub(super) default_method: Option<&'static str>,
 }
 
-fn at(call: &str) -> Option<At> {
-    Some(match call {
-        "cart.GetCart" => At::Cart,
-        "product.BatchGetProducts" => At::Prices,
-        "inventory.Reserve" => At::Reserve,
-        "inventory.Confirm" => At::Confirm,
-        "inventory.Release" => At::Release,
-        "cart.Hold" => At::Hold,
-        "cart.GiveBack" => At::GiveBack,
-        "payment.Charge" => At::Charge,
-        "payment.Refund" => At::Refund,
-        "payment.GetPayment" => At::FindPayment,
+fn peer_call(name: &str) -> Option<PeerCall> {
+    Some(match name {
+        "cart.GetCart" => PeerCall::GetCart,
+        "product.BatchGetProducts" => PeerCall::GetPrices,
+        "inventory.Reserve" => PeerCall::Reserve,
+        "inventory.Confirm" => PeerCall::Confirm,
+        "inventory.Release" => PeerCall::Release,
+        "cart.Hold" => PeerCall::Hold,
+        "cart.GiveBack" => PeerCall::GiveBack,
+        "payment.Charge" => PeerCall::Charge,
+        "payment.Refund" => PeerCall::Refund,
+        "payment.GetPayment" => PeerCall::GetPayment,
         _ => return None,
     })
 }
 
-/// Calls go wrong as the world's script says.
-fn policy(world: &Arc<World>) -> Policy {
-    let world = world.clone();
-    let plan = move |call: &str| {
-        world.next_fault(at(call)?).map(|fault| match fault {
+/// Injects the scripted faults into connections.
+fn policy(peers: &Arc<FakePeers>) -> Policy {
+    let peers = peers.clone();
+    let fault = move |name: &str| {
+        peers.next_fault(peer_call(name)?).map(|fault| match fault {
             Fault::NeverArrives => runtime::Fault::NeverArrives,
             Fault::AnswerLost => runtime::Fault::AnswerLost,
             Fault::Twice => runtime::Fault::Twice,
-            Fault::Slow | Fault::Overtaken(_) => panic!("these take longer than a test of connections has"),
+            Fault::AnswerLate | Fault::Overtaken(_) => panic!("not a fault of a connection"),
         })
     };
     Policy {
         deadline: PATIENCE,
         points: Points::none(),
-        faults: Faults::from_fn(plan),
+        faults: Faults::from_fn(fault),
     }
 }
 
 impl Shop {
     pub(super) async fn open() -> Self {
-        Self::with(PATIENCE).await
+        Self::with_timeout(PATIENCE).await
     }
 
-    /// A shop whose callers wait for so long.
-    pub(super) async fn with(timeout: Duration) -> Self {
+    pub(super) async fn with_timeout(timeout: Duration) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let setup = Setup {
             store: Store::Sqlite(folder.path().join("checkout.db")),
@@ -105,31 +103,25 @@ impl Shop {
             timeout,
             default_method: Some("pm_card_ok"),
         };
-        Self::on(folder, World::new(), setup).await
+        Self::start(folder, FakePeers::new(), setup).await
     }
 
-    /// A shop whose provider has no method that could stand for all others.
     pub(super) async fn without_a_default_method() -> Self {
         let Self {
-            folder, world, setup, ..
+            folder, peers, setup, ..
         } = Self::open().await;
-        let default_method = None;
-        Self::on(
-            folder,
-            world,
-            Setup {
-                default_method,
-                ..setup
-            },
-        )
-        .await
+        let setup = Setup {
+            default_method: None,
+            ..setup
+        };
+        Self::start(folder, peers, setup).await
     }
 
-    /// A service over these participants, with a bus in this folder.
-    pub(super) async fn on(folder: Arc<TempDir>, world: Arc<World>, setup: Setup) -> Self {
+    /// Starts the service over these peers, with a bus in this folder.
+    pub(super) async fn start(folder: Arc<TempDir>, peers: Arc<FakePeers>, setup: Setup) -> Self {
         let runtime = Runtime::system();
         let answers = Arc::default();
-        let (peers, mut running) = serve_peers(&world, &answers, &runtime).await;
+        let (channels, mut running) = serve_peers(&peers, &answers, &runtime).await;
         let bus = SqliteBus::open(&folder.path().join("bus.db"), &runtime.points)
             .await
             .unwrap();
@@ -142,7 +134,7 @@ impl Shop {
             outbox_batch: 100,
             outbox_retention: Duration::from_hours(1),
         };
-        let service = checkout::build(config, peers, Arc::new(bus.clone()), &runtime)
+        let service = checkout::build(config, channels, Arc::new(bus.clone()), &runtime)
             .await
             .unwrap();
         assert_eq!(
@@ -154,11 +146,11 @@ impl Shop {
             Store::Postgres(_) => "\"checkout-postgresql\"",
         };
         assert!(format!("{:?}", service.probes).contains(probe));
-        let (peer, checkout) = testing::serve(service, INTERFACE, policy(&world), &runtime).await;
+        let (peer, checkout) = testing::serve(service, INTERFACE, policy(&peers), &runtime).await;
         running.insert(0, checkout);
         Self {
             client: CheckoutServiceClient::new(peer),
-            world,
+            peers,
             answers,
             bus,
             running,
@@ -167,15 +159,15 @@ impl Shop {
         }
     }
 
-    /// Stops everything, and starts it again on the same data with the same participants.
+    /// Stops the service, and starts it again on the same data and peers.
     pub(super) async fn restarted(self, timeout: Duration) -> Self {
-        let (folder, world) = (self.folder.clone(), self.world.clone());
+        let (folder, peers) = (self.folder.clone(), self.peers.clone());
         let setup = Setup {
             timeout,
             ..self.setup.clone()
         };
         self.stop().await;
-        Self::on(folder, world, setup).await
+        Self::start(folder, peers, setup).await
     }
 
     pub(super) async fn stop(self) {
@@ -184,13 +176,12 @@ impl Shop {
         }
     }
 
-    /// The next call of this kind is answered so, and not executed.
-    pub(super) fn answer_next(&self, at: At, status: Status) {
-        self.answers.lock().unwrap().push((at, status));
+    /// The next call of this kind gets this status, and is not executed.
+    pub(super) fn answer_next(&self, call: PeerCall, status: Status) {
+        self.answers.lock().unwrap().push((call, status));
     }
 
-    /// Marks a saga as one that has been tried for too long.
-    pub(super) async fn give_up_on(&self, checkout_id: &str) {
+    pub(super) async fn mark_needs_attention(&self, checkout_id: &str) {
         let path = self.folder.path().join("checkout.db");
         let mut db = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
         sqlx::query("UPDATE checkouts SET needs_attention = 1 WHERE id = ?")
@@ -225,7 +216,7 @@ impl Shop {
         Ok(self.client.clone().list_checkouts(request).await?.into_inner())
     }
 
-    /// The next so many events on the bus.
+    /// The next events on the bus.
     pub(super) async fn published(&self, count: usize) -> Vec<events::Message> {
         let topic = proto::events::CHECKOUTS;
         self.bus.ensure_topic(topic.name, topic.partitions).await.unwrap();
@@ -243,12 +234,12 @@ impl Shop {
 }
 
 async fn serve_peers(
-    world: &Arc<World>,
-    answers: &Arc<Mutex<Vec<(At, Status)>>>,
+    fakes: &Arc<FakePeers>,
+    answers: &Arc<Mutex<Vec<(PeerCall, Status)>>>,
     runtime: &Runtime,
 ) -> (Peers, Vec<Running>) {
-    let servers = Servers {
-        world: world.clone(),
+    let servers = PeerServers {
+        peers: fakes.clone(),
         answers: answers.clone(),
     };
     let tasks = Tasks::new;
@@ -260,7 +251,7 @@ async fn serve_peers(
     ];
     let (mut peers, mut running) = (Vec::new(), Vec::new());
     for service in services {
-        let (peer, server) = testing::serve(service, INTERFACE, policy(world), runtime).await;
+        let (peer, server) = testing::serve(service, INTERFACE, policy(fakes), runtime).await;
         peers.push(peer);
         running.push(server);
     }
@@ -274,7 +265,7 @@ async fn serve_peers(
     (peers, running)
 }
 
-/// A request with this key, of a customer of its own.
+/// A request with this key. Each key has its own customer.
 pub(super) fn request(key: &str) -> InitiateCheckoutRequest {
     InitiateCheckoutRequest {
         user_id: format!("user-of-{key}"),

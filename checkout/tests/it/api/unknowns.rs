@@ -1,4 +1,4 @@
-//! Answers of peers that say nothing of what they did: they are asked again, and nothing is guessed.
+//! Answers of peers that leave the outcome unknown: the call is repeated, and nothing is compensated on a guess.
 
 use checkout::domain::{CheckoutId, UserId};
 use proto::{
@@ -9,13 +9,10 @@ use proto::{
 use tonic::Status;
 
 use super::shop::{Shop, paid_with, request};
-use crate::{
-    ledger::Hold,
-    world::{At, FAULTS_OF_CONNECTIONS, PARTICIPANTS},
-};
+use crate::fake_peers::{CONNECTION_FAULTS, Fault, PeerCall, SAGA_CALLS, ledger::Reservation};
 
-/// Statuses that are no refusals of the call that they answer.
-fn riddles() -> Vec<Status> {
+/// Statuses that do not refuse the call.
+fn not_refusals() -> Vec<Status> {
     vec![
         Status::cancelled("Timeout expired"),
         Status::unknown("transport error"),
@@ -25,88 +22,84 @@ fn riddles() -> Vec<Status> {
         status::internal(),
         status::unavailable(),
         Refusal::new(Reason::CartFull, "not a reason of this call").into(),
-        Refusal::new(Reason::InvalidArgument, "not a reason either").into(),
+        Refusal::new(Reason::InvalidArgument, "not a reason of a peer").into(),
     ]
 }
 
-fn assert_books(shop: &Shop, checkout: &Checkout, what: &str) {
+fn assert_ledger(shop: &Shop, checkout: &Checkout, what: &str) {
     let id = CheckoutId(checkout.checkout_id.parse().unwrap());
-    let mut ledger = shop.world.ledger();
-    let in_cart = ledger.carts.held(id, &UserId::new(checkout.user_id.clone()).unwrap());
-    assert_eq!(
-        in_cart.is_some(),
-        checkout.status() == CheckoutStatus::Completed,
-        "{what}"
-    );
+    let mut ledger = shop.peers.ledger();
+    let hold = ledger.carts.held(id, &UserId::new(checkout.user_id.clone()).unwrap());
+    assert_eq!(hold.is_some(), checkout.status() == CheckoutStatus::Completed, "{what}");
     if checkout.status() == CheckoutStatus::Completed {
         assert_eq!(
-            (ledger.hold(id), ledger.movements(id)),
-            (Some(&Hold::Sold), vec![2250]),
+            (ledger.reservation(id), ledger.movements(id)),
+            (Some(&Reservation::Sold), vec![2250]),
             "{what}"
         );
     } else {
         assert_eq!(checkout.status(), CheckoutStatus::Failed, "{what}");
         assert_eq!(
-            (ledger.hold(id), ledger.charged(id)),
-            (Some(&Hold::Released), 0),
+            (ledger.reservation(id), ledger.charged(id)),
+            (Some(&Reservation::Released), 0),
             "{what}"
         );
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_refusal_leaves_the_outcome_open() {
+async fn an_answer_that_is_no_refusal_leaves_the_outcome_unknown() {
     let shop = Shop::open().await;
-    for at in [At::Reserve, At::Hold, At::Charge, At::Confirm] {
-        for (n, riddle) in riddles().into_iter().enumerate() {
-            let what = format!("{at:?}: {riddle:?}");
-            shop.answer_next(at, riddle);
-            let checkout = shop.buy(request(&format!("{at:?} {n}"))).await;
+    for call in [PeerCall::Reserve, PeerCall::Hold, PeerCall::Charge, PeerCall::Confirm] {
+        for (n, status) in not_refusals().into_iter().enumerate() {
+            let what = format!("{call:?}: {status:?}");
+            shop.answer_next(call, status);
+            let checkout = shop.buy(request(&format!("{call:?} {n}"))).await;
             assert_eq!(checkout.status(), CheckoutStatus::Completed, "{what}");
-            assert_books(&shop, &checkout, &what);
+            assert_ledger(&shop, &checkout, &what);
         }
     }
-    for at in [At::GiveBack, At::Release] {
-        for (n, riddle) in riddles().into_iter().enumerate() {
-            let what = format!("{at:?}: {riddle:?}");
-            shop.answer_next(at, riddle);
-            let checkout = shop.buy(paid_with(&format!("{at:?} {n}"), "pm_card_declined")).await;
-            assert_books(&shop, &checkout, &what);
+    for call in [PeerCall::GiveBack, PeerCall::Release] {
+        for (n, status) in not_refusals().into_iter().enumerate() {
+            let what = format!("{call:?}: {status:?}");
+            shop.answer_next(call, status);
+            let checkout = shop.buy(paid_with(&format!("{call:?} {n}"), "pm_card_declined")).await;
+            assert_ledger(&shop, &checkout, &what);
         }
     }
 }
 
 #[tokio::test]
-async fn faults_of_the_connections_leave_the_verdict_as_it_was() {
+async fn faults_of_connections_leave_the_end_unchanged() {
     let shop = Shop::open().await;
-    for at in PARTICIPANTS {
-        for fault in FAULTS_OF_CONNECTIONS {
+    for call in SAGA_CALLS {
+        for fault in CONNECTION_FAULTS {
             for method in ["pm_card_ok", "pm_card_expired"] {
-                let what = format!("{at:?} {fault:?} {method}");
-                shop.world.script(At::Charge, [Some(crate::world::Fault::AnswerLost)]);
-                shop.world.script(at, [Some(fault)]);
+                let what = format!("{call:?} {fault:?} {method}");
+                shop.peers.script(PeerCall::Charge, [Some(Fault::AnswerLost)]);
+                shop.peers.script(call, [Some(fault)]);
                 let checkout = shop.buy(paid_with(&what, method)).await;
-                shop.world.heal();
+                shop.peers.clear_faults();
                 if method == "pm_card_expired" {
                     assert_eq!(checkout.failure.as_ref().unwrap().reason, "CARD_EXPIRED", "{what}");
                 } else {
                     assert_eq!(checkout.status(), CheckoutStatus::Completed, "{what}");
                 }
-                assert_books(&shop, &checkout, &what);
+                assert_ledger(&shop, &checkout, &what);
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_hold_that_ran_out_is_refunded_over_the_wire_as_well() {
+async fn an_expired_reservation_is_refunded_after_unknown_refunds() {
     let shop = Shop::open().await;
-    shop.world.ledger().holds_are_short = true;
-    for (n, riddle) in riddles().into_iter().enumerate() {
-        shop.answer_next(At::Refund, riddle);
-        shop.world.restock(10);
+    shop.peers.ledger().reservations_expire = true;
+    for (n, status) in not_refusals().into_iter().enumerate() {
+        shop.answer_next(PeerCall::Refund, status);
+        shop.peers.restock(10);
         let checkout = shop.buy(request(&format!("k{n}"))).await;
         assert_eq!(checkout.failure.as_ref().unwrap().reason, "RESERVATION_EXPIRED");
-        assert_books(&shop, &checkout, "refunded");
+        assert_ledger(&shop, &checkout, "refunded");
     }
 }

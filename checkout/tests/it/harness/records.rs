@@ -1,45 +1,51 @@
-//! What is known of a customer beyond the sagas, from the journal in memory.
+//! Customer records of a journal in memory.
 
 use async_trait::async_trait;
 use checkout::{
     domain::{Checkout, CheckoutId, UserId},
-    ports::{CustomerRecords, Ended, Unheld},
+    ports::{CheckoutWithoutHold, CustomerRecords, UserCheckouts},
     saga::State,
 };
 use storage::StoreError;
 
 use super::MemoryJournal;
 
-pub(super) struct Records(pub(super) MemoryJournal);
+pub(super) struct MemoryRecords(pub(super) MemoryJournal);
 
 #[async_trait]
-impl CustomerRecords for Records {
-    async fn unheld(&self, user: &UserId, cart_version: i64) -> Result<Option<Unheld>, StoreError> {
+impl CustomerRecords for MemoryRecords {
+    async fn checkout_without_hold(
+        &self,
+        user: &UserId,
+        cart_version: i64,
+    ) -> Result<Option<CheckoutWithoutHold>, StoreError> {
         let all = self.0.sagas().into_iter().map(Checkout::from);
-        let of_user = all.filter(|old| old.user == *user && old.purchase.cart.id.is_none() && !old.held);
-        let is_in_the_way = |old: &Checkout| match old.state {
+        let without_hold = all.filter(|found| found.user == *user && found.purchase.cart.id.is_none() && !found.held);
+        let takes_pieces = |found: &Checkout| match found.state {
             State::Initiated | State::InventoryReserved | State::PaymentPending | State::PaymentCompleted => true,
-            State::Completed => old.purchase.cart.version >= cart_version,
+            State::Completed => found.purchase.cart.version >= cart_version,
             State::CartHeld | State::Releasing(_) | State::GivingBack(_) | State::Refunding(_) | State::Failed(_) => {
                 false
             }
         };
-        let first = of_user.filter(is_in_the_way).min_by_key(|old| old.state.is_terminal());
-        Ok(first.map(|first| Unheld {
-            by: first.id,
+        let first = without_hold
+            .filter(takes_pieces)
+            .min_by_key(|found| found.state.is_terminal());
+        Ok(first.map(|first| CheckoutWithoutHold {
+            id: first.id,
             has_ended: first.state.is_terminal(),
         }))
     }
 
-    async fn ended(&self, _: &UserId, _: usize) -> Result<Ended, StoreError> {
-        panic!("nobody is erased here")
+    async fn user_checkouts(&self, _: &UserId, _: usize) -> Result<UserCheckouts, StoreError> {
+        panic!("not used here")
     }
 
     async fn unpublished(&self, _: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
-        panic!("nobody is erased here")
+        panic!("not used here")
     }
 
     async fn forget(&self, _: &UserId, _: &[CheckoutId]) -> Result<u64, StoreError> {
-        panic!("nobody is erased here")
+        panic!("not used here")
     }
 }

@@ -1,10 +1,10 @@
-//! Both stores, and sagas to put into them.
+//! Both stores, and sagas of version 1 to put into them.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use checkout::{
-    domain::{CartRef, CheckoutId, Failure, Line, PaymentMethod, ProductId, Purchase},
+    domain::{CheckoutId, Failure},
     ports::CustomerRecords,
     saga::{CheckoutMachine, Data, State},
     store::{
@@ -13,50 +13,50 @@ use checkout::{
     },
 };
 use jiff::Timestamp;
-use money::{Money, Quantity};
 use proto::Reason;
 use runtime::{Ids, Points};
 use saga::{
-    Begun, Claimed, Journal, Lease, Record, Saga, SagaId, State as _,
+    Begun, Claimed, Journal, Record, State as _,
     journal::{postgres::PostgresJournal, sqlite::SqliteJournal},
 };
 use storage::{Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 use testing::{PostgresFixture, SqliteFixture};
-use uuid::Uuid;
 
-use crate::ledger::failure;
+use crate::{
+    fake_peers::ledger::failure,
+    sagas::{lease, new_saga},
+};
 
-/// The tables of one place, by way of all that reads and writes them.
+/// The adapters over one store.
 pub(super) struct Tables {
     pub(super) journal: Arc<dyn Journal<CheckoutMachine>>,
     pub(super) records: Arc<dyn CustomerRecords>,
 }
 
-/// How many migrations there were before carts had holds.
+/// The number of migrations from before carts had holds.
 const BEFORE_HOLDS: usize = 2;
 
-/// The tables at one place.
 #[async_trait]
 pub(super) trait Stores: Send + Sync {
-    /// As a process that starts now opens them.
+    /// Opens the store with all migrations.
     async fn open(&self) -> Tables;
-    /// As they were before carts had holds, if they are new.
+    /// Opens a new store with the migrations from before carts had holds.
     async fn open_before_holds(&self) -> Tables;
-    /// Leaves a saga here as one that knew nothing of holds on carts has written it, with nobody to drive it.
-    async fn leave_as_before(&self, old: &Old) -> CheckoutId;
+    /// Stores a saga as a process of version 1 wrote it, with an expired lease.
+    async fn store_version_1(&self, saga: &Version1Saga) -> CheckoutId;
 }
 
-/// A saga that was begun before carts had holds, from a cart of version 7.
+/// A saga of machine version 1, which had no holds, from a cart of version 7.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Old {
+pub(super) struct Version1Saga {
     pub(super) user: &'static str,
     pub(super) key: &'static str,
     pub(super) state: &'static str,
-    /// How long ago its last step was.
+    /// The time since its last step.
     pub(super) age: Duration,
 }
 
-impl Old {
+impl Version1Saga {
     pub(super) const fn new(key: &'static str, state: &'static str) -> Self {
         Self {
             user: "user-1",
@@ -70,8 +70,8 @@ impl Old {
         matches!(self.state, "RELEASING" | "REFUNDING" | "FAILED").then(|| failure(Reason::CardDeclined))
     }
 
-    /// The statements of that time; `ago` is when its last step was, and `now` the time there.
-    fn sql(&self, id: CheckoutId, now: &str, ago: &str) -> String {
+    /// The statements of version 1. `now` and `ago` are SQL expressions: the current time, the time of the last step.
+    fn insert(&self, id: CheckoutId, now: &str, ago: &str) -> String {
         let Self { user, key, state, .. } = self;
         let failure = self.failure().map_or("NULL".to_owned(), |failure| {
             format!(r#"'{{"reason": "{}", "message": "m"}}'"#, failure.reason.as_str())
@@ -79,7 +79,7 @@ impl Old {
         let status = match *state {
             "RELEASING" => "PAYMENT_PENDING",
             "REFUNDING" => "PAYMENT_COMPLETED",
-            shown => shown,
+            status => status,
         };
         format!(
             "INSERT INTO checkouts (id, user_id, idempotency_key, fingerprint, state, status, failure, lines, total_minor,
@@ -119,11 +119,11 @@ impl Stores for SqliteFixture {
         in_file(self, Migrations(&sqlite::MIGRATIONS.0[..BEFORE_HOLDS])).await
     }
 
-    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+    async fn store_version_1(&self, saga: &Version1Saga) -> CheckoutId {
         let id = CheckoutId(Ids::random().next());
         let now = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
-        let ago = format!("{now} - {}", old.age.as_millis());
-        self.execute(FILE, &old.sql(id, now, &ago)).await;
+        let ago = format!("{now} - {}", saga.age.as_millis());
+        self.execute(FILE, &saga.insert(id, now, &ago)).await;
         id
     }
 }
@@ -152,76 +152,28 @@ impl Stores for PostgresFixture {
         in_schema(self, Migrations(&postgres::MIGRATIONS.0[..BEFORE_HOLDS])).await
     }
 
-    async fn leave_as_before(&self, old: &Old) -> CheckoutId {
+    async fn store_version_1(&self, saga: &Version1Saga) -> CheckoutId {
         let id = CheckoutId(Ids::random().next());
-        let ago = format!("now() - interval '{} seconds'", old.age.as_secs());
-        self.execute(&old.sql(id, "now()", &ago)).await;
+        let ago = format!("now() - interval '{} seconds'", saga.age.as_secs());
+        self.execute(&saga.insert(id, "now()", &ago)).await;
         id
     }
 }
 
-pub(super) const HOUR: Duration = Duration::from_hours(1);
-
-/// A lease of an owner, which ends after this long.
-pub(super) fn lease(owner: &str, ttl: Duration) -> Lease {
-    Lease {
-        owner: owner.to_owned(),
-        ttl,
-    }
-}
-
-/// What a saga may be begun with, from a cart of this version.
-pub(super) fn data(version: i64) -> Data {
-    let line = |product, quantity, price| Line {
-        product: ProductId::new(product).unwrap(),
-        name: format!("Ware {product}"),
-        quantity: Quantity::new(quantity).unwrap(),
-        unit_price: Money::usd(price),
-    };
-    let cart = CartRef {
-        id: Some(Uuid::NAMESPACE_OID),
-        version,
-    };
-    Data {
-        method: PaymentMethod::new("pm_card_ok").unwrap(),
-        purchase: Purchase::new(vec![line(1, 2, 1000), line(2, 1, 250)], cart).unwrap(),
-        held: false,
-        payment_id: None,
-    }
-}
-
-/// A saga of this user that is about to begin.
-pub(super) fn new(user: &str) -> Saga<CheckoutMachine> {
-    let now = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
-    Saga {
-        id: SagaId(Ids::random().next()),
-        scope: user.to_owned(),
-        fingerprint: "pm_card_ok:false".to_owned(),
-        state: State::Initiated,
-        data: data(7),
-        created_at: now,
-        updated_at: now,
-        attempts: 0,
-        needs_attention: false,
-        version: 1,
-        context: None,
-    }
-}
-
-/// Begins a saga of this key, on a lease that ends after `ttl`.
+/// Begins a saga of user-1 with this key and a lease of `ttl`.
 pub(super) async fn begun(
     journal: &dyn Journal<CheckoutMachine>,
     key: &str,
     ttl: Duration,
 ) -> Claimed<CheckoutMachine> {
-    let saga = new("user-1");
+    let saga = new_saga("user-1");
     match journal.begin(&saga, key, &lease("me", ttl)).await.unwrap() {
         Begun::Created(fence) => Claimed { saga, fence },
         other @ (Begun::Exists(_) | Begun::Refused) => panic!("{key}: {other:?}"),
     }
 }
 
-/// A record of these steps, of a saga that knows this.
+/// A record of these steps, with this data.
 pub(super) fn steps(data: Data, states: impl IntoIterator<Item = State>) -> Record<CheckoutMachine> {
     let now = Timestamp::from_millisecond(1_700_000_001_000).unwrap();
     let step = |state: State| {

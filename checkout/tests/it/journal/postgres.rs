@@ -1,4 +1,4 @@
-//! What only shows in a database that many write to at once, and in large tables.
+//! Behaviour under concurrent writers and on large tables.
 
 use std::time::Duration;
 
@@ -14,13 +14,16 @@ use saga::{Begun, Claimed, Continuation, Fence, Filter, Journal, Retry, SagaId, 
 use sqlx::{AssertSqlSafe, PgConnection};
 use testing::{Fixture, PostgresFixture};
 
-use super::fixture::{HOUR, Stores, Tables, begun, data, lease, new, steps};
-use crate::ledger::failure;
+use super::fixture::{Stores, Tables, begun, steps};
+use crate::{
+    fake_peers::ledger::failure,
+    sagas::{HOUR, data, lease, new_saga},
+};
 
-/// More often than a statement is run before the server may plan it without looking at its values.
-const OFTEN: i64 = 8;
+/// More runs than PostgreSQL makes (5) before it may switch a prepared statement to a generic plan.
+const RUNS: i64 = 8;
 
-/// A session beside the journal, in a transaction.
+/// Another session, with an open transaction.
 async fn session(fixture: &PostgresFixture, statement: &str) -> PgConnection {
     let mut session = fixture.connect().await;
     let sql = format!("BEGIN; {statement}");
@@ -29,7 +32,7 @@ async fn session(fixture: &PostgresFixture, statement: &str) -> PgConnection {
 }
 
 /// Returns once a statement of the journal waits for a lock.
-async fn somebody_waits(fixture: &PostgresFixture) {
+async fn wait_for_lock_wait(fixture: &PostgresFixture) {
     let mut session = fixture.connect().await;
     let waits = async {
         loop {
@@ -49,24 +52,24 @@ async fn somebody_waits(fixture: &PostgresFixture) {
 }
 
 #[tokio::test]
-async fn a_key_that_is_about_to_be_taken_is_waited_for() {
+async fn a_begin_waits_for_an_uncommitted_begin_of_the_same_key() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let Tables { journal, .. } = fixture.open().await;
     begun(journal.as_ref(), "k", HOUR).await;
     for (end, key) in [("COMMIT", "k1"), ("ROLLBACK", "k2")] {
         let first = Ids::random().next();
-        // Another process has begun a saga of this key, and not committed it yet.
-        let taking = format!(
+        // Another process has inserted a saga of this key, and not committed yet.
+        let insert = format!(
             "CREATE TEMP TABLE first ON COMMIT DROP AS SELECT * FROM checkouts WHERE idempotency_key = 'k';
              UPDATE first SET id = '{first}', idempotency_key = '{key}';
              INSERT INTO checkouts SELECT * FROM first;
              INSERT INTO history SELECT id, 1, state, created_at, '' FROM first"
         );
-        let mut session = session(&fixture, &taking).await;
-        let (new, lease) = (new("user-1"), lease("me", HOUR));
+        let mut session = session(&fixture, &insert).await;
+        let (new, lease) = (new_saga("user-1"), lease("me", HOUR));
         let begin = journal.begin(&new, key, &lease);
         let end = async {
-            somebody_waits(&fixture).await;
+            wait_for_lock_wait(&fixture).await;
             sqlx::raw_sql(end).execute(&mut session).await.unwrap();
         };
         let (answer, ()) = join(begin, end).await;
@@ -79,7 +82,7 @@ async fn a_key_that_is_about_to_be_taken_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
+async fn a_claim_skips_a_locked_saga() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let Tables { journal, .. } = fixture.open().await;
     let busy = begun(journal.as_ref(), "busy", Duration::ZERO).await.saga.id;
@@ -97,30 +100,30 @@ async fn a_saga_that_somebody_writes_to_does_not_hold_up_a_claim() {
 }
 
 #[tokio::test]
-async fn no_statement_reads_a_table_from_end_to_end() {
+async fn no_statement_scans_a_whole_table() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let tables = fixture.open().await;
     fill(&fixture).await;
     fixture.count_scans().await;
-    for n in 0..OFTEN {
-        live(&tables, n).await;
-        read(tables.journal.as_ref(), n).await;
+    for n in 0..RUNS {
+        run_all_writes(&tables, n).await;
+        run_all_reads(tables.journal.as_ref(), n).await;
     }
     drop(tables);
     let scanned = fixture.full_scans(10_000).await;
     assert_eq!(scanned, []);
-    // Whoever begins has looked, and only at the few of its user.
-    let (searches, rows) = searches_for_unheld(&fixture).await;
-    assert!(searches >= 2 * OFTEN, "{searches}");
-    assert!(rows <= 200 * OFTEN, "{rows} rows in {searches} searches");
+    // The search for checkouts without a hold reads only those of the user.
+    let (searches, rows) = index_scans(&fixture).await;
+    assert!(searches >= 2 * RUNS, "{searches}");
+    assert!(rows <= 200 * RUNS, "{rows} rows in {searches} searches");
     fixture.drop_schema().await;
 }
 
-/// A million sagas that have ended, one in a hundred of them badly, and a few hundred that have not; each with a history. One
-/// in ten was begun before carts had holds.
+/// Inserts a million ended sagas, one in a hundred of them failed, and 500 unfinished ones; each with a history. One in
+/// ten has no hold.
 async fn fill(fixture: &PostgresFixture) {
     let rows = "
-        -- What is made here refers to what is made here, and need not survive.
+        -- The rows are consistent and need not survive a crash.
         ALTER TABLE history DROP CONSTRAINT history_checkout_id_fkey;
         ALTER TABLE history SET UNLOGGED;
         ALTER TABLE checkouts SET UNLOGGED;
@@ -141,8 +144,8 @@ async fn fill(fixture: &PostgresFixture) {
     fixture.execute(rows).await;
 }
 
-/// How often the index of those without a hold was searched, and how many rows it gave.
-async fn searches_for_unheld(fixture: &PostgresFixture) -> (i64, i64) {
+/// The scans of the index of checkouts without a hold, and the rows that they read.
+async fn index_scans(fixture: &PostgresFixture) -> (i64, i64) {
     let mut session = fixture.connect().await;
     sqlx::query_as(
         "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes
@@ -154,8 +157,8 @@ async fn searches_for_unheld(fixture: &PostgresFixture) -> (i64, i64) {
     .unwrap()
 }
 
-/// A saga from its beginning to its end, by way of everything that is ever written of one.
-async fn live(tables: &Tables, n: i64) {
+/// Runs every statement that writes a saga, from its begin to its end.
+async fn run_all_writes(tables: &Tables, n: i64) {
     let (journal, mine) = (tables.journal.as_ref(), lease("me", HOUR));
     let key = format!("new-{n}");
     let began = begun(journal, &key, HOUR).await;
@@ -180,23 +183,26 @@ async fn live(tables: &Tables, n: i64) {
     record.event = Some(("topic", event(&began.saga)));
     journal.record(&claimed, &record, &mine).await.unwrap();
     assert!(journal.claim_due(&mine, 100).await.unwrap().is_empty());
-    // Of a customer who has bought much, some of it without a hold.
+    // user-0001 has many checkouts, some of them without a hold.
     let records: &dyn CustomerRecords = tables.records.as_ref();
     for user in ["user-1", "user-0001"] {
-        records.unheld(&UserId::new(user.to_owned()).unwrap(), 1).await.unwrap();
+        records
+            .checkout_without_hold(&UserId::new(user.to_owned()).unwrap(), 1)
+            .await
+            .unwrap();
     }
-    let saga = new("user-0001");
+    let saga = new_saga("user-0001");
     let Begun::Created(fence) = journal.begin(&saga, &key, &mine).await.unwrap() else {
         panic!("not begun");
     };
     let ended = steps(data(7), [State::Failed(failure(Reason::OutOfStock))]);
     journal.record(&Claimed { saga, fence }, &ended, &mine).await.unwrap();
-    let known = journal.begin(&new("user-1"), &key, &mine).await;
+    let known = journal.begin(&new_saga("user-1"), &key, &mine).await;
     assert!(matches!(known, Ok(Begun::Exists(known)) if known.id == claimed.saga.id));
 }
 
-/// Everything that is ever read: first pages and later ones, of what there is much of and of what is rare.
-async fn read(journal: &dyn Journal<CheckoutMachine>, n: i64) {
+/// Runs every statement that reads: first and later pages, of frequent and of rare statuses.
+async fn run_all_reads(journal: &dyn Journal<CheckoutMachine>, n: i64) {
     let found = journal.find("user-0001", &format!("key-{:07}", 1000 + n)).await;
     let found = found.unwrap().unwrap();
     assert_eq!(found.scope, "user-0001");

@@ -1,5 +1,5 @@
-//! The books of carts, kept as the real service keeps them (`cart/src/domain/holds.rs`): a piece is free or held by one
-//! checkout, and a hold that was refused is refused for good.
+//! Carts with the rules of the cart service (`cart/src/domain/holds.rs`): a piece is free or held by one checkout, and
+//! a refused hold stays refused.
 
 use std::collections::BTreeMap;
 
@@ -9,31 +9,30 @@ use uuid::Uuid;
 
 use super::failure;
 
-/// Holds of a cart, at most.
 const MAX_HOLDS: usize = 50;
 
-/// Pieces by product.
+/// The number of pieces of each product.
 type Pieces = BTreeMap<ProductId, i64>;
 
 #[derive(Debug)]
 struct Cart {
     id: Uuid,
     version: i64,
-    /// The version at which pieces were last held, or refused to be.
+    /// The version after the last hold, done or refused.
     last_hold: i64,
     lines: Vec<CartLine>,
     holds: BTreeMap<CheckoutId, Vec<CartLine>>,
-    /// All that is in it, free or held.
+    /// All pieces, free and held, for the check in [`Carts::holders`].
     content: Pieces,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Carts {
     by_user: BTreeMap<String, Cart>,
-    /// What is in the cart of a customer who was not here yet.
+    /// The lines of a new customer's cart.
     lines: Vec<CartLine>,
-    /// Whether the free pieces of every cart are gone before some are held.
-    pub(crate) always_change: bool,
+    /// Before each Hold, the customer clears the cart.
+    pub(crate) cleared_before_hold: bool,
 }
 
 impl Cart {
@@ -43,7 +42,6 @@ impl Cart {
         self.version += 1;
     }
 
-    /// All pieces, free or held.
     fn pieces(&self) -> Pieces {
         pieces(self.lines.iter().chain(self.holds.values().flatten()))
     }
@@ -65,7 +63,7 @@ impl Cart {
         if self.holds.len() >= MAX_HOLDS || !wanted.iter().all(is_free) {
             return refused();
         }
-        let (mut left, mut held) = (Vec::new(), Vec::new());
+        let (mut remaining, mut held) = (Vec::new(), Vec::new());
         for line in std::mem::take(&mut self.lines) {
             let taken = wanted.get(&line.product).copied().unwrap_or(0);
             let part = |count| {
@@ -74,10 +72,10 @@ impl Cart {
                     ..line.clone()
                 })
             };
-            left.extend(part(line.quantity.get() - taken));
+            remaining.extend(part(line.quantity.get() - taken));
             held.extend(part(taken));
         }
-        self.lines = left;
+        self.lines = remaining;
         self.holds.insert(id, held);
         Ok(())
     }
@@ -107,7 +105,7 @@ impl Carts {
         })
     }
 
-    /// Changes what is free in every cart, now and of customers who come later.
+    /// Replaces the free lines of every cart, also of new customers.
     pub(crate) fn fill(&mut self, lines: Vec<CartLine>) {
         for cart in self.by_user.values_mut() {
             cart.fill(lines.clone());
@@ -128,7 +126,7 @@ impl Carts {
     }
 
     pub(crate) fn hold(&mut self, id: CheckoutId, user: &UserId, purchase: &Purchase) -> Result<(), Failure> {
-        if self.always_change {
+        if self.cleared_before_hold {
             self.clear(user);
         }
         self.of(user).hold(id, purchase)
@@ -138,7 +136,7 @@ impl Carts {
         self.of(user).give_back(id);
     }
 
-    /// The customer takes out of the cart what is free.
+    /// The customer removes all free lines.
     pub(crate) fn clear(&mut self, user: &UserId) {
         let cart = self.of(user);
         if !cart.lines.is_empty() {
@@ -146,25 +144,27 @@ impl Carts {
         }
     }
 
-    /// Other checkouts than those of a test hold pieces of this cart: they get as many as none.
-    pub(crate) fn hold_elsewhere(&mut self, ids: impl IntoIterator<Item = CheckoutId>, user: &UserId) {
+    /// Adds empty holds of other checkouts.
+    pub(crate) fn add_empty_holds(&mut self, ids: impl IntoIterator<Item = CheckoutId>, user: &UserId) {
         self.of(user).holds.extend(ids.into_iter().map(|id| (id, Vec::new())));
     }
 
-    /// What a checkout holds.
     pub(crate) fn held(&mut self, id: CheckoutId, user: &UserId) -> Option<Pieces> {
         self.of(user).holds.get(&id).map(pieces)
     }
 
-    /// The checkouts that hold something, in any cart. Every piece is in one place.
+    /// The checkouts with a hold in any cart. Asserts that no cart lost or gained a piece.
     pub(crate) fn holders(&self) -> Vec<CheckoutId> {
+        let mut holders = Vec::new();
         for cart in self.by_user.values() {
-            assert_eq!(cart.pieces(), cart.content, "free and held are all that is in the cart");
+            assert_eq!(
+                cart.pieces(),
+                cart.content,
+                "free and held pieces are the content of the cart"
+            );
+            holders.extend(cart.holds.keys());
         }
-        self.by_user
-            .values()
-            .flat_map(|cart| cart.holds.keys().copied())
-            .collect()
+        holders
     }
 }
 
@@ -176,7 +176,6 @@ fn pieces<'a>(lines: impl IntoIterator<Item = &'a CartLine>) -> Pieces {
     sums(lines.into_iter().map(|line| (line.product, line.quantity.get())))
 }
 
-/// The pieces of a purchase.
 pub(crate) fn wanted(lines: &[Line]) -> Pieces {
     sums(lines.iter().map(|line| (line.product, line.quantity.get())))
 }

@@ -1,4 +1,4 @@
-//! Clients that wait, do not wait, or go away.
+//! Clients that wait, time out or hang up, and processes that stop.
 
 use std::{future::Future, time::Duration};
 
@@ -8,56 +8,56 @@ use saga::PERMITS;
 use tokio::{task::yield_now, time::Instant};
 
 use crate::{
-    harness::{Harness, PATIENCE, paid_with, request},
-    world::{At, Fault},
+    fake_peers::{Fault, PeerCall},
+    harness::{Harness, TIMEOUT, paid_with, request},
 };
 
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 #[tokio::test(start_paused = true)]
-async fn a_client_whose_time_is_over_gets_the_checkout_as_it_stands_and_its_end_later() {
+async fn a_client_that_times_out_gets_the_state_so_far_and_the_end_with_a_later_request() {
     let harness = Harness::new();
-    let gate = harness.world.gate_behind(At::Charge);
-    let patience = Duration::from_secs(5);
+    let pause = harness.peers.pause_after(PeerCall::Charge);
+    let timeout = Duration::from_secs(5);
     let began = Instant::now();
-    let first = harness.checkouts.initiate(request("k"), patience).await.unwrap();
-    assert!(began.elapsed() >= patience && began.elapsed() < patience + A_MOMENT);
+    let first = harness.checkouts.initiate(request("k"), timeout).await.unwrap();
+    assert!(began.elapsed() >= timeout && began.elapsed() < timeout + A_MOMENT);
     assert_eq!(
         (first.replayed, first.checkout.status()),
         (false, Status::PaymentPending)
     );
-    let second = harness.checkouts.initiate(request("k"), patience).await.unwrap();
-    assert!(began.elapsed() < (patience + A_MOMENT) * 2);
+    let second = harness.checkouts.initiate(request("k"), timeout).await.unwrap();
+    assert!(began.elapsed() < (timeout + A_MOMENT) * 2);
     assert!(second.replayed);
     assert_eq!(second.checkout, first.checkout);
-    let waiting = harness.start_to_buy(request("k"));
+    let waiting = harness.spawn_purchase(request("k"));
     yield_now().await;
-    gate.open();
+    pause.resume();
     let end = waiting.await.unwrap().unwrap();
     assert_eq!((end.replayed, end.checkout.status()), (true, Status::Completed));
     assert_eq!(harness.initiate(request("k")).await.unwrap().checkout, end.checkout);
-    harness.assert_sound("patience").await;
+    harness.assert_consistent("timeout").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_without_any_patience_is_answered_at_once() {
+async fn a_client_with_a_timeout_of_zero_is_answered_at_once() {
     let harness = Harness::new();
-    let gate = harness.world.gate_before(At::Reserve);
+    let pause = harness.peers.pause_before(PeerCall::Reserve);
     let began = Instant::now();
     let answer = harness.checkouts.initiate(request("k"), Duration::ZERO).await.unwrap();
     assert!(began.elapsed() < A_MOMENT);
     assert_eq!(answer.checkout.status(), Status::Initiated);
-    gate.open();
-    harness.ended(answer.checkout.id).await;
-    harness.assert_sound("no patience").await;
+    pause.resume();
+    harness.wait_for_end(answer.checkout.id).await;
+    harness.assert_consistent("timeout of zero").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_waits_on_while_the_store_does_not_answer_and_gets_the_end_or_the_last_known_state() {
+async fn a_client_keeps_waiting_while_the_journal_is_unavailable_and_gets_the_end_or_the_last_known_state() {
     let harness = Harness::new();
-    let gate = harness.world.gate_before(At::Charge);
-    let waits = harness.start_to_buy(request("k"));
-    gate.reached().await;
+    let pause = harness.peers.pause_before(PeerCall::Charge);
+    let waits = harness.spawn_purchase(request("k"));
+    pause.reached().await;
     harness.journal.make_get_unavailable(true);
     let short = harness
         .checkouts
@@ -65,24 +65,24 @@ async fn a_client_waits_on_while_the_store_does_not_answer_and_gets_the_end_or_t
         .await
         .unwrap();
     assert_eq!((short.replayed, short.checkout.state.is_terminal()), (true, false));
-    gate.open();
+    pause.resume();
     let end = waits.await.unwrap().unwrap();
     assert_eq!(end.checkout.status(), Status::Completed);
     harness.journal.make_get_unavailable(false);
     assert_eq!(harness.get(short.checkout.id).await, end.checkout);
-    harness.assert_sound("unavailable").await;
+    harness.assert_consistent("unavailable").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_told_of_an_end_in_another_process() {
+async fn a_client_gets_the_end_of_a_saga_in_another_process() {
     let harness = Harness::new();
-    let gate = harness.world.gate_before(At::Charge);
-    let here = harness.start_to_buy(request("k"));
-    gate.reached().await;
+    let pause = harness.peers.pause_before(PeerCall::Charge);
+    let here = harness.spawn_purchase(request("k"));
+    pause.reached().await;
     let elsewhere = harness.another("other");
-    let there = elsewhere.start_to_buy(request("k"));
+    let there = elsewhere.spawn_purchase(request("k"));
     yield_now().await;
-    gate.open();
+    pause.resume();
     let (here, there) = (here.await.unwrap().unwrap(), there.await.unwrap().unwrap());
     assert_eq!((here.replayed, there.replayed), (false, true));
     assert_eq!(here.checkout, there.checkout);
@@ -90,37 +90,39 @@ async fn a_client_is_told_of_an_end_in_another_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_under_way_goes_on_before_more_begins() {
+async fn no_saga_begins_without_a_free_permit() {
     let harness = Harness::new();
-    let gates: Vec<_> = (0..PERMITS).map(|_| harness.world.gate_before(At::Reserve)).collect();
+    let pauses: Vec<_> = (0..PERMITS)
+        .map(|_| harness.peers.pause_before(PeerCall::Reserve))
+        .collect();
     let key = |n| request(&format!("k{n}"));
-    let buying: Vec<_> = (0..PERMITS).map(|n| harness.start_to_buy(key(n))).collect();
-    for gate in &gates {
-        gate.reached().await;
+    let buying: Vec<_> = (0..PERMITS).map(|n| harness.spawn_purchase(key(n))).collect();
+    for pause in &pauses {
+        pause.reached().await;
     }
-    let patience = Duration::from_secs(5);
-    let one_more = harness.checkouts.initiate(request("one more"), patience).await;
+    let timeout = Duration::from_secs(5);
+    let one_more = harness.checkouts.initiate(request("one more"), timeout).await;
     assert!(matches!(one_more, Err(InitiateError::Busy)), "{one_more:?}");
     assert_eq!(harness.checkouts().await.len(), PERMITS);
     let known = harness.checkouts.initiate(key(0), Duration::ZERO).await.unwrap();
-    assert!(known.replayed, "it takes no place to ask for what is under way");
-    let waiting = harness.start_to_buy(request("one more"));
+    assert!(known.replayed, "a request for a running saga needs no permit");
+    let waiting = harness.spawn_purchase(request("one more"));
     yield_now().await;
-    for gate in gates {
-        gate.open();
+    for pause in pauses {
+        pause.resume();
     }
     assert_eq!(waiting.await.unwrap().unwrap().checkout.status(), Status::Completed);
     for bought in buying {
         assert_eq!(bought.await.unwrap().unwrap().checkout.status(), Status::Completed);
     }
-    harness.assert_sound("many").await;
+    harness.assert_consistent("many").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_that_is_tried_again_later_leaves_its_place_to_others() {
+async fn a_saga_that_waits_to_retry_returns_its_permit() {
     let harness = Harness::new();
-    harness.world.always(At::Confirm, Fault::NeverArrives);
-    let patience = Duration::from_secs(5);
+    harness.peers.always(PeerCall::Confirm, Fault::NeverArrives);
+    let timeout = Duration::from_secs(5);
     for n in 0..PERMITS {
         let stuck = harness
             .checkouts
@@ -129,20 +131,20 @@ async fn a_purchase_that_is_tried_again_later_leaves_its_place_to_others() {
         assert!(!stuck.unwrap().checkout.state.is_terminal());
     }
     tokio::time::sleep(Duration::from_mins(1)).await;
-    // Nobody confirms what was declined.
+    // A declined purchase makes no Confirm, so it is not stuck.
     let other = harness
         .checkouts
-        .initiate(paid_with("other", "pm_card_declined"), patience)
+        .initiate(paid_with("other", "pm_card_declined"), timeout)
         .await;
     assert_eq!(other.unwrap().checkout.status(), Status::Failed);
-    harness.world.heal();
+    harness.peers.clear_faults();
     for checkout in harness.checkouts().await {
-        harness.ended(checkout.id).await;
+        harness.wait_for_end(checkout.id).await;
     }
-    harness.assert_sound("many tries").await;
+    harness.assert_consistent("many tries").await;
 }
 
-/// Polls `initiate` as often as that, and drops it. True when it was done by then.
+/// Polls the future at most this often, then drops it. True if it was ready.
 async fn drop_after(polls: usize, initiate: impl Future) -> bool {
     let mut initiate = Box::pin(initiate);
     for _ in 0..polls {
@@ -155,18 +157,19 @@ async fn drop_after(polls: usize, initiate: impl Future) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
+async fn a_client_that_hangs_up_at_any_moment_changes_nothing() {
     for method in ["pm_card_ok", "pm_card_declined"] {
         for fault in [None, Some(Fault::AnswerLost)] {
+            // Dropped before the saga began, after it began, and not dropped.
             let mut seen = [0; 3];
             for polls in 0..40 {
                 let harness = Harness::new();
-                harness.world.script(At::Charge, [fault]);
-                let done = drop_after(polls, harness.checkouts.initiate(paid_with("k", method), PATIENCE)).await;
-                // What has begun by now ends, with nobody there to ask for it.
+                harness.peers.script(PeerCall::Charge, [fault]);
+                let done = drop_after(polls, harness.checkouts.initiate(paid_with("k", method), TIMEOUT)).await;
+                // A saga that has begun ends without its client.
                 tokio::time::sleep(Duration::from_mins(1)).await;
                 let what = format!("{method}, {fault:?}, dropped after {polls} polls");
-                harness.assert_sound(&what).await;
+                harness.assert_consistent(&what).await;
                 let begun = harness.checkouts().await;
                 seen[if done { 2 } else { begun.len() }] += 1;
                 let verdict = harness.initiate(paid_with("k", method)).await.unwrap();
@@ -177,33 +180,30 @@ async fn a_client_that_goes_away_at_any_moment_changes_nothing() {
                     Status::Failed
                 };
                 assert_eq!(verdict.checkout.status(), expected, "{what}");
-                harness.only().await;
-                harness.assert_sound(&what).await;
+                harness.only_checkout().await;
+                harness.assert_consistent(&what).await;
             }
-            assert!(
-                seen.iter().all(|count| *count > 0),
-                "dropped before it began, after, and not: {seen:?}"
-            );
+            assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_is_told_to_stop_finishes_what_it_can() {
+async fn a_stopping_process_finishes_its_running_sagas() {
     let harness = Harness::new();
-    let gate = harness.world.gate_before(At::Charge);
-    let buying = harness.start_to_buy(request("k"));
-    gate.reached().await;
-    gate.open();
+    let pause = harness.peers.pause_before(PeerCall::Charge);
+    let buying = harness.spawn_purchase(request("k"));
+    pause.reached().await;
+    pause.resume();
     assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
     assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
-    harness.assert_sound("stopped").await;
+    harness.assert_consistent("stopped").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() {
+async fn a_stopping_process_does_not_wait_for_retries() {
     let harness = Harness::new();
-    harness.world.always(At::Confirm, Fault::NeverArrives);
+    harness.peers.always(PeerCall::Confirm, Fault::NeverArrives);
     let waiting = harness
         .checkouts
         .initiate(request("k"), Duration::from_mins(2))
@@ -213,29 +213,29 @@ async fn a_process_that_is_told_to_stop_does_not_wait_for_what_is_tried_again() 
     let began = Instant::now();
     assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
     assert!(began.elapsed() < A_MOMENT);
-    harness.world.heal();
+    harness.peers.clear_faults();
     let next = harness.another("me");
     next.recover();
-    next.ended(waiting.checkout.id).await;
-    next.assert_sound("stopped and started").await;
+    next.wait_for_end(waiting.checkout.id).await;
+    next.assert_consistent("stopped and started").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_tried_again_goes_over_to_another_process_at_once_when_its_own_stops() {
+async fn a_stopping_process_hands_over_retrying_sagas_at_once() {
     let harness = Harness::new();
-    harness.world.always(At::Confirm, Fault::NeverArrives);
-    let moment = Duration::from_secs(10);
-    let waiting = harness.checkouts.initiate(request("k"), moment).await.unwrap();
+    harness.peers.always(PeerCall::Confirm, Fault::NeverArrives);
+    let timeout = Duration::from_secs(10);
+    let waiting = harness.checkouts.initiate(request("k"), timeout).await.unwrap();
     let other = harness.another("other");
     other.recover();
-    harness.world.heal();
+    harness.peers.clear_faults();
     let began = Instant::now();
     assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
-    other.ended(waiting.checkout.id).await;
+    other.wait_for_end(waiting.checkout.id).await;
     assert!(
         began.elapsed() < Duration::from_secs(2),
-        "no lease had to end: {:?}",
+        "without waiting for a lease: {:?}",
         began.elapsed()
     );
-    other.assert_sound("handed over").await;
+    other.assert_consistent("handed over").await;
 }
