@@ -223,6 +223,12 @@ pub async fn wait_until_idle_within(stores: &(impl Stores + ?Sized), timeout: Du
     Ok(())
 }
 
+/// Waits until the shop is idle; fails with every violated invariant.
+pub async fn check(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
+    wait_until_idle(stores).await?;
+    balance(stores).await
+}
+
 /// Fails with every violated invariant of an idle shop.
 pub async fn balance(stores: &(impl Stores + ?Sized)) -> anyhow::Result<()> {
     let snapshot = stores.snapshot(&FILES).await?;

@@ -50,11 +50,12 @@ fn login(engine: Engine, login: &str) -> Option<String> {
     Some(format!("{scheme}://{login}@{place}"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+on_engines! {
+    an_unusable_engine_is_reported_by_its_variable,
+    the_wrong_part_of_an_address_is_reported,
+}
+
 async fn an_unusable_engine_is_reported_by_its_variable() -> Result<()> {
-    if !Profile::Engines.is_available() {
-        return Ok(());
-    }
     let home = Home::new(Profile::Engines).await?;
     let database = Engine::PostgreSql.address().unwrap_or_default();
     let (server, _) = database.rsplit_once('/').unwrap_or_default();
@@ -142,11 +143,7 @@ fn parts(home: &Home) -> Option<Vec<(&'static str, String)>> {
     Some(parts.map(|(variable, value)| (variable, value.to_owned())).to_vec())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wrong_part_of_an_address_is_reported() -> Result<()> {
-    if !Profile::Engines.is_available() {
-        return Ok(());
-    }
     let home = Home::new(Profile::Engines).await?;
     let parts = parts(&home).context("DATABASE_URL has not all parts")?;
     let mut right = home.command(BINARY);

@@ -232,10 +232,10 @@ fn dependencies(reply: &HttpResponse) -> Vec<String> {
 #[tokio::test]
 async fn readiness_lists_every_dependency_on_both_ports() -> Result<()> {
     let shop = Shop::open(Profile::Embedded).await?;
-    let anybody = shop.anonymous()?;
-    assert_eq!(anybody.read("/health").await?, serde_json::json!({"status": "ok"}));
-    assert_eq!(anybody.read("/health/live").await?["status"], "ok");
-    let listed = dependencies(&anybody.get("/health/ready").await?);
+    let anonymous = shop.anonymous()?;
+    assert_eq!(anonymous.read("/health").await?, serde_json::json!({"status": "ok"}));
+    assert_eq!(anonymous.read("/health/live").await?["status"], "ok");
+    let listed = dependencies(&anonymous.get("/health/ready").await?);
     for service in [
         "product",
         "cart",

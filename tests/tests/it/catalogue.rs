@@ -56,13 +56,13 @@ async fn nobody_is_kept_from_buying(profile: Profile, page: &'static str) -> Res
         Profile::Engines => HOLD_POSTGRES,
     };
     home.execute("product", hold).await?;
-    let anybody = Customer {
+    let anonymous = Customer {
         token: None,
         ..customer.clone()
     };
     // The number of refused readers so far.
     let (turned_away, seen) = watch::channel(0);
-    let readers = join_all((0..READERS).map(|_| read_on(&anybody, page, &turned_away)));
+    let readers = join_all((0..READERS).map(|_| read_on(&anonymous, page, &turned_away)));
     let buyer = async {
         let mut seen = seen;
         for n in 0..PURCHASES {
@@ -81,9 +81,9 @@ async fn nobody_is_kept_from_buying(profile: Profile, page: &'static str) -> Res
 }
 
 /// Asks for a page repeatedly. Every request is refused with `Retry-After`.
-async fn read_on(anybody: &Customer, page: &str, turned_away: &watch::Sender<usize>) -> Result<()> {
+async fn read_on(anonymous: &Customer, page: &str, turned_away: &watch::Sender<usize>) -> Result<()> {
     loop {
-        let reply = anybody.call(Method::GET, page, None).await?;
+        let reply = anonymous.call(Method::GET, page, None).await?;
         let is_busy = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&reply.status);
         ensure!(is_busy && reply.headers.contains_key(RETRY_AFTER), "{reply:?}");
         turned_away.send_modify(|count| *count += 1);

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use system_tests::{engine_set::EngineSet, home::Profile};
+use system_tests::engine_set::EngineSet;
 use tempfile::TempDir;
 
 const DEPLOYMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deployments");
@@ -39,11 +39,13 @@ fn held_by_scripts(engine: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-#[tokio::test]
+on_engines! {
+    no_engine_runs_as_root_or_writes_where_the_scripts_write,
+    the_role_of_the_shop_owns_its_database_and_nothing_else_in_postgresql,
+    each_role_of_compose_owns_its_schemas_and_sees_no_other,
+}
+
 async fn no_engine_runs_as_root_or_writes_where_the_scripts_write() -> Result<()> {
-    if !Profile::Engines.is_available() {
-        return Ok(());
-    }
     let engines = EngineSet::up().await?;
     let ours = fs::metadata(engines.directory())?.uid();
     let mut users = Vec::new();
@@ -103,12 +105,15 @@ fn no_link_can_be_planted(engines: &EngineSet) -> Result<()> {
 fn engines_are_not_started_where_others_could_plant_links() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
-    let said = Command::new(format!("{DEPLOYMENTS}/local/up"))
+    let output = Command::new(format!("{DEPLOYMENTS}/local/up"))
         .arg("redis")
         .env("CARTWRIGHT_ENGINES_DIR", folder.path().join("engines"))
         .output()?;
-    let told = String::from_utf8(said.stderr)?;
-    ensure!(!said.status.success() && told.contains("others may write to"), "{told}");
+    let stderr = String::from_utf8(output.stderr)?;
+    ensure!(
+        !output.status.success() && stderr.contains("others may write to"),
+        "{stderr}"
+    );
     Ok(())
 }
 
@@ -118,26 +123,22 @@ struct Postgresql {
 }
 
 impl Postgresql {
-    /// `None` without engines, which is printed.
-    fn up() -> Result<Option<Self>> {
-        if !Profile::Engines.is_available() {
-            return Ok(None);
-        }
+    fn up() -> Result<Self> {
         let open = fs::Permissions::from_mode(0o755);
         let directory = tempfile::Builder::new().permissions(open).tempdir()?;
         let engine = Self { directory };
         engine.run("up", &["postgresql"])?;
-        Ok(Some(engine))
+        Ok(engine)
     }
 
     fn run(&self, script: &str, arguments: &[&str]) -> Result<String> {
-        let said = Command::new(format!("{DEPLOYMENTS}/local/{script}"))
+        let output = Command::new(format!("{DEPLOYMENTS}/local/{script}"))
             .args(arguments)
             .env("CARTWRIGHT_ENGINES_DIR", self.directory.path())
             .env_remove("CARTWRIGHT_POSTGRESQL_PORT")
             .output()?;
-        ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        Ok(String::from_utf8(said.stdout)?)
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     fn file(&self, name: &str) -> Result<String> {
@@ -153,7 +154,7 @@ impl Postgresql {
 
     /// Runs the script `engines/postgresql` with these secrets, like the image in compose.
     fn make_roles(&self, secrets: &Path) -> Result<()> {
-        let said = Command::new(format!("{DEPLOYMENTS}/engines/postgresql"))
+        let output = Command::new(format!("{DEPLOYMENTS}/engines/postgresql"))
             .env("SECRETS_DIR", secrets)
             .env("POSTGRES_USER", "administrator")
             .env("POSTGRES_DB", "cartwright")
@@ -161,7 +162,7 @@ impl Postgresql {
             .env("PGPORT", self.file("port")?)
             .env("PGPASSWORD", self.file("administrator")?)
             .output()?;
-        ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
 }
@@ -180,9 +181,8 @@ async fn may(role: &mut PgConnection, statement: &str) -> bool {
         .is_ok()
 }
 
-#[tokio::test]
 async fn the_role_of_the_shop_owns_its_database_and_nothing_else_in_postgresql() -> Result<()> {
-    let Some(engine) = Postgresql::up()? else { return Ok(()) };
+    let engine = Postgresql::up()?;
     let mut role = PgConnection::connect(&engine.address("cartwright", &engine.file("password")?)?).await?;
     for needed in [
         "CREATE EXTENSION IF NOT EXISTS pg_trgm",
@@ -222,9 +222,8 @@ const ROLES: [(&str, &[&str]); 6] = [
     ("notification", &["notification"]),
 ];
 
-#[tokio::test]
 async fn each_role_of_compose_owns_its_schemas_and_sees_no_other() -> Result<()> {
-    let Some(engine) = Postgresql::up()? else { return Ok(()) };
+    let engine = Postgresql::up()?;
     let folder = tempfile::tempdir()?;
     fs::copy(
         format!("{DEPLOYMENTS}/make-secrets"),

@@ -49,12 +49,12 @@ fn stdout(output: &Output) -> String {
 
 /// The one line of a refusal.
 fn refusal(output: &Output) -> Result<String> {
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     ensure!(
-        output.status.code() == Some(1) && said.lines().count() == 1,
+        output.status.code() == Some(1) && stderr.lines().count() == 1,
         "{output:?}"
     );
-    Ok(said)
+    Ok(stderr)
 }
 
 /// Makes two purchases and a declined one, which leaves an item in the cart.
@@ -147,7 +147,10 @@ async fn an_erased_customer_is_found_nowhere_and_other_customers_are_unchanged(p
         "checkout      3 checkouts made nobody's",
         "nothing else is kept of this customer",
     ] {
-        ensure!(stdout(&erased).lines().any(|said| said == line), "{line:?}: {erased:?}");
+        ensure!(
+            stdout(&erased).lines().any(|printed| printed == line),
+            "{line:?}: {erased:?}"
+        );
     }
     let kept: &[&str] = match profile {
         Profile::Embedded => &[],
@@ -196,8 +199,8 @@ async fn a_customer_with_an_unfinished_purchase_is_not_erased(profile: Profile) 
             Ok(home.rows("checkout", pending).await?.into_iter().next())
         })
         .await?;
-        let said = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
-        ensure!(said.contains(&id) && said.contains("has not ended"), "{said}");
+        let stderr = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
+        ensure!(stderr.contains(&id) && stderr.contains("has not ended"), "{stderr}");
         Ok(())
     };
     let (bought, refused) = tokio::join!(buy(&ann, "a"), refused);
@@ -205,8 +208,7 @@ async fn a_customer_with_an_unfinished_purchase_is_not_erased(profile: Profile) 
     bought.context("the purchase was disturbed")?;
     let erased = erase(&shop, &home, &["--yes"]).await?;
     ensure!(erased.status.success(), "{erased:?}");
-    books::wait_until_idle(&home).await?;
-    books::balance(&home).await?;
+    books::check(&home).await?;
     let mut found = find_text(ANN, &home).await?;
     // Kafka keeps the event. The embedded bus drops it, even if it was published just before the erasure.
     found.retain(|place| profile == Profile::Embedded || place != "bus.messages");
@@ -268,10 +270,10 @@ async fn an_erasure_fails_while_a_service_is_down(profile: Profile) -> Result<()
     books::wait_until_idle(&home).await?;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let cart = shop.addresses.insert("cart".to_owned(), nobody).context("no cart")?;
-    let said = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
+    let stderr = refusal(&erase(&shop, &home, &["--yes"]).await?)?;
     ensure!(
-        said.contains("cart did not answer") && said.contains("CART_SERVICE_ADDR"),
-        "{said}"
+        stderr.contains("cart did not answer") && stderr.contains("CART_SERVICE_ADDR"),
+        "{stderr}"
     );
     shop.addresses.insert("cart".to_owned(), cart);
     let erased = erase(&shop, &home, &["--yes"]).await?;
@@ -320,13 +322,12 @@ async fn purchases_made_during_the_erasure_are_erased_too(profile: Profile) -> R
 async fn an_erasure_fails_while_its_customer_goes_on_buying(profile: Profile) -> Result<()> {
     let home = Home::new(profile).await?;
     let mut shop = ShopProcess::open(home.command(BINARY)).await?;
-    let said = refusal(&erase_during_purchases(&home, &mut shop, 0..1000).await?)?;
+    let stderr = refusal(&erase_during_purchases(&home, &mut shop, 0..1000).await?)?;
     ensure!(
-        said.contains("goes on shopping") && said.contains("erase this customer again"),
-        "{said}"
+        stderr.contains("goes on shopping") && stderr.contains("erase this customer again"),
+        "{stderr}"
     );
-    books::wait_until_idle(&home).await?;
-    books::balance(&home).await?;
+    books::check(&home).await?;
     shop.stop().await?;
     Ok(())
 }

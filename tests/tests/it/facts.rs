@@ -39,8 +39,8 @@ fn assert_same(grpc: &Status, rest: &HttpResponse) {
     assert_eq!(problem["detail"], grpc.message());
     let facts = status::facts(grpc);
     let declared: Vec<_> = reason.facts().to_vec();
-    let said: Vec<_> = facts.iter().map(|(fact, _)| *fact).collect();
-    assert_eq!(said, declared, "{grpc:?}");
+    let found: Vec<_> = facts.iter().map(|(fact, _)| *fact).collect();
+    assert_eq!(found, declared, "{grpc:?}");
     for (fact, text) in facts {
         assert!(
             shows(rest, &problem, fact, &text),

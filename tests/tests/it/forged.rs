@@ -85,8 +85,8 @@ async fn a_line_end_after_the_event_signing_key_is_ignored() -> Result<()> {
     };
     let shop = Shop::with_settings(Profile::Embedded, with_end).await?;
     let signatures = Signatures::new("", SigningKey::new(KEY.as_bytes())?, Vec::new());
-    let ours = signatures.sign(CHECKOUTS.name, bargain("ada"));
-    shop.home().bus().await?.publish(CHECKOUTS.name, vec![ours]).await?;
+    let signed = signatures.sign(CHECKOUTS.name, bargain("ada"));
+    shop.home().bus().await?.publish(CHECKOUTS.name, vec![signed]).await?;
     shop.wait_until_idle().await?;
     assert_eq!(orders(&shop, "ada").await?[0]["status"], "CONFIRMED");
     Ok(())
@@ -137,18 +137,18 @@ async fn a_copied_event_changes_nothing(profile: Profile) -> Result<()> {
     ada.add(2, 3).await?;
     let before = effects(&shop).await?;
     let bus = shop.home().bus().await?;
-    let ours = bus.read_all(CHECKOUTS.name).await?.pop().context("no event")?.message;
+    let signed = bus.read_all(CHECKOUTS.name).await?.pop().context("no event")?.message;
     let copies = vec![
-        ours.clone(),
-        ours.clone(),
+        signed.clone(),
+        signed.clone(),
         Message {
             key: Uuid::from_u128(9).to_string(),
-            ..ours.clone()
+            ..signed.clone()
         },
-        ours.clone().with_header("ce_id", Uuid::from_u128(10).to_string()),
+        signed.clone().with_header("ce_id", Uuid::from_u128(10).to_string()),
         Message {
             value: bargain("ada").value,
-            ..ours
+            ..signed
         },
     ];
     bus.publish(CHECKOUTS.name, copies).await?;
@@ -248,11 +248,12 @@ async fn unsigned_events_of_an_earlier_version_still_become_orders() -> Result<(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+on_engines! {
+    a_shop_on_kafka_without_an_event_signing_key_warns_once,
+    a_purchase_becomes_an_order_under_every_codec_of_its_topic,
+}
+
 async fn a_shop_on_kafka_without_an_event_signing_key_warns_once() -> Result<()> {
-    if !Profile::Engines.is_available() {
-        return Ok(());
-    }
     for (key, times) in [("", 1), (KEY, 0)] {
         let home = Home::new(Profile::Engines).await?;
         let mut serve = home.command(BINARY);
@@ -268,11 +269,7 @@ async fn a_shop_on_kafka_without_an_event_signing_key_warns_once() -> Result<()>
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purchase_becomes_an_order_under_every_codec_of_its_topic() -> Result<()> {
-    if !Profile::Engines.is_available() {
-        return Ok(());
-    }
     let shop = open(Profile::Engines).await?;
     let ada = shop.buyer("ada")?;
     for (n, codec) in ["gzip", "zstd", "snappy", "lz4"].into_iter().enumerate() {

@@ -87,7 +87,7 @@ async fn an_unread_log_blocks_no_purchase(profile: Profile) -> anyhow::Result<()
     buy(&shop, "grace", 0).await?;
     let (lines, reader) = tokio::time::timeout(STOP_LIMIT, dropped)
         .await
-        .context("nobody was told")???;
+        .context("no line reports dropped lines")???;
     assert!(lines > 0);
     // Again the log is not read.
     for key in 1..10 {
@@ -118,8 +118,8 @@ fn wait_for_dropped_lines(mut reader: PipeReader) -> anyhow::Result<(u64, PipeRe
 /// The number of dropped lines that this line reports.
 fn dropped(line: &str) -> Option<u64> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let tells = line["message"].as_str()?.starts_with("log lines were dropped");
-    tells.then(|| line["lines"].as_u64())?
+    let is_report = line["message"].as_str()?.starts_with("log lines were dropped");
+    is_report.then(|| line["lines"].as_u64())?
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,9 +160,8 @@ async fn a_shop_recovers_from_a_full_disk_without_a_restart() -> anyhow::Result<
     .await?;
     books::wait_until_idle(&home).await?;
     assert_stops(shop).await?;
-    let said = std::fs::read_to_string(&log)?;
-    let told: u64 = said.lines().filter_map(dropped).sum();
-    assert!(told > 0, "nobody is told that lines are missing");
+    let lines: u64 = std::fs::read_to_string(&log)?.lines().filter_map(dropped).sum();
+    assert!(lines > 0, "no line reports dropped lines");
     books::balance(&home).await
 }
 
@@ -179,8 +178,8 @@ async fn a_shop_runs_without_a_reader_of_its_banner() -> anyhow::Result<()> {
         tokio::task::yield_now().await;
     }
     let id = child.id().context("it has ended")?.to_string();
-    let told = std::process::Command::new("kill").args(["-s", "TERM", &id]).status()?;
-    ensure!(told.success());
+    let sent = std::process::Command::new("kill").args(["-s", "TERM", &id]).status()?;
+    ensure!(sent.success());
     let status = tokio::time::timeout(STOP_LIMIT, child.wait())
         .await
         .context("it does not end")??;

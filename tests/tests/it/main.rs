@@ -36,6 +36,21 @@ macro_rules! on_every_profile {
     };
 }
 
+/// Runs each case on real engines, if they are set.
+macro_rules! on_engines {
+    ($($case:ident),+ $(,)?) => {
+        mod on_engines {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() -> anyhow::Result<()> {
+                    let is_available = system_tests::home::Profile::Engines.is_available();
+                    if is_available { super::$case().await } else { Ok(()) }
+                }
+            )+
+        }
+    };
+}
+
 mod addresses;
 mod api;
 mod bad_input;

@@ -16,7 +16,6 @@ use anyhow::{Context, Result, ensure};
 use cartwright::ServiceName;
 use system_tests::{
     books,
-    home::Profile,
     process::{GRPC_HOST, SECRET},
     shopping::{buy_mouse, wait_for_order},
     shops::{until, wait_for},
@@ -40,24 +39,20 @@ const TAKEOVER: Duration = Duration::from_secs(10);
 /// How long the lease of a relay lasts.
 const RELAY_LEASE: Duration = Duration::from_secs(10);
 
-/// Whether the engines are set; prints if they are not.
-fn engines() -> bool {
-    Profile::Engines.is_available()
+on_engines! {
+    sixteen_processes_are_one_shop,
+    eight_processes_with_services_on_an_address_of_their_own_are_one_shop,
+    a_purchase_is_found_in_the_logs_of_eight_processes_by_its_request_id,
+    no_request_fails_while_every_process_is_restarted_in_turn,
+    acknowledged_purchases_survive_killing_processes_in_turn,
+    another_relay_takes_over_when_the_lease_holder_is_killed,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_processes_are_one_shop() -> Result<()> {
-    if !engines() {
-        return Ok(());
-    }
     check_one_shop(Fleet::open(&[]).await?).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_processes_with_services_on_an_address_of_their_own_are_one_shop() -> Result<()> {
-    if !engines() {
-        return Ok(());
-    }
     let fleet = Fleet::one_of_each(&[]).await?;
     for process in 0..fleet.replicas.len() {
         for (service, address) in &fleet.process(process)?.addresses {
@@ -69,11 +64,7 @@ async fn eight_processes_with_services_on_an_address_of_their_own_are_one_shop()
     check_one_shop(fleet).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purchase_is_found_in_the_logs_of_eight_processes_by_its_request_id() -> Result<()> {
-    if !engines() {
-        return Ok(());
-    }
     let mut fleet = Fleet::one_of_each(&[("LOG_LEVEL", "info")]).await?;
     buy_in_request(&fleet.customer("ada")?, "find-me-in-eight").await?;
     books::wait_until_idle(&fleet.home).await?;
@@ -94,8 +85,7 @@ async fn check_one_shop(mut fleet: Fleet) -> Result<()> {
     let ada = fleet.customer("ada")?;
     let checkout = buy_mouse(&ada, "one shop").await?;
     wait_for_order(&ada, &checkout).await?;
-    books::wait_until_idle(&fleet.home).await?;
-    books::balance(&fleet.home).await?;
+    books::check(&fleet.home).await?;
     fleet.close().await?;
     Ok(())
 }
@@ -126,11 +116,7 @@ async fn run_acceptance_script(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_every_process_is_restarted_in_turn() -> Result<()> {
-    if !engines() {
-        return Ok(());
-    }
     let mut fleet = Fleet::open(&SLOW_PROVIDER).await?;
     let load = Load::on(fleet.addresses("gateway"), AllowedFailures::None);
     let restarts = async {
@@ -182,8 +168,7 @@ async fn check_when_idle(fleet: &Fleet, load: &Load) -> Result<()> {
     books::wait_until_idle(&fleet.home).await?;
     load.check(fleet.addresses("cart")[0]).await?;
     // The repeated checkouts may have bought carts whose first request was lost.
-    books::wait_until_idle(&fleet.home).await?;
-    books::balance(&fleet.home).await
+    books::check(&fleet.home).await
 }
 
 /// The unfinished sagas with a valid lease of this process.
@@ -195,11 +180,7 @@ async fn leases(fleet: &Fleet, owner: &str) -> Result<Vec<(String, String)>> {
     fleet.home.rows("checkout", sql).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_purchases_survive_killing_processes_in_turn() -> Result<()> {
-    if !engines() {
-        return Ok(());
-    }
     let mut fleet = Fleet::open(&SLOW_PROVIDER).await?;
     let load = Load::on(fleet.addresses("gateway"), AllowedFailures::Crashes);
     let kills = async {
@@ -264,11 +245,7 @@ async fn await_takeover(fleet: &Fleet, orphans: Vec<String>) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_relay_takes_over_when_the_lease_holder_is_killed() -> Result<()> {
-    if !engines() {
-        return Ok(());
-    }
     let mut fleet = Fleet::with_two_of("checkout").await?;
     let load = Load::on(fleet.addresses("gateway"), AllowedFailures::Crashes);
     let kill = async {

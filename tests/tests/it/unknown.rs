@@ -86,45 +86,14 @@ impl Outcome {
     /// The status, the reason, the state of the reservation, and the provider's ledger.
     const fn books(self) -> (&'static str, &'static str, &'static str, ProviderLedger) {
         match self {
-            Self::Bought => (
-                "COMPLETED",
-                "",
-                "CONFIRMED",
-                ProviderLedger {
-                    charged: 1,
-                    declined: 0,
-                    refunded: 0,
-                },
-            ),
-            Self::Declined => (
-                "FAILED",
-                "CARD_DECLINED",
-                "RELEASED",
-                ProviderLedger {
-                    charged: 0,
-                    declined: 1,
-                    refunded: 0,
-                },
-            ),
-            Self::OutOfStock => (
-                "FAILED",
-                "OUT_OF_STOCK",
-                "REFUSED",
-                ProviderLedger {
-                    charged: 0,
-                    declined: 0,
-                    refunded: 0,
-                },
-            ),
+            Self::Bought => ("COMPLETED", "", "CONFIRMED", ProviderLedger::new(1, 0, 0)),
+            Self::Declined => ("FAILED", "CARD_DECLINED", "RELEASED", ProviderLedger::new(0, 1, 0)),
+            Self::OutOfStock => ("FAILED", "OUT_OF_STOCK", "REFUSED", ProviderLedger::new(0, 0, 0)),
             Self::Refunded => (
                 "FAILED",
                 "RESERVATION_EXPIRED",
                 "RELEASED",
-                ProviderLedger {
-                    charged: 1,
-                    declined: 0,
-                    refunded: 1,
-                },
+                ProviderLedger::new(1, 0, 1),
             ),
         }
     }
@@ -136,6 +105,16 @@ struct ProviderLedger {
     charged: i64,
     declined: i64,
     refunded: i64,
+}
+
+impl ProviderLedger {
+    const fn new(charged: i64, declined: i64, refunded: i64) -> Self {
+        Self {
+            charged,
+            declined,
+            refunded,
+        }
+    }
 }
 
 /// A purchase with faults in one of its calls.
@@ -191,11 +170,11 @@ impl Case {
         let name = &self.name;
         assert_eq!(plan.count(name, self.call), self.times, "{name}");
         let (status, reason, reservation, ledger) = self.expected.books();
-        let said = (
+        let found = (
             outcome["status"].as_str(),
             outcome["failure"]["reason"].as_str().unwrap_or_default(),
         );
-        assert_eq!(said, (Some(status), reason), "{name}: {outcome}");
+        assert_eq!(found, (Some(status), reason), "{name}: {outcome}");
         let id = outcome["checkout_id"].as_str().context("no checkout_id")?;
         assert_eq!(provider_ledger(shop, id).await?, ledger, "{name}");
         let state = format!("SELECT state FROM reservations WHERE checkout_id = '{id}'");
@@ -213,11 +192,7 @@ async fn provider_ledger(shop: &Shop, checkout: &str) -> Result<ProviderLedger> 
     );
     let found: Vec<(i64, i64, i64)> = shop.rows("provider", sql).await?;
     let &(charged, declined, refunded) = found.first().context("no row of counts")?;
-    Ok(ProviderLedger {
-        charged,
-        declined,
-        refunded,
-    })
+    Ok(ProviderLedger::new(charged, declined, refunded))
 }
 
 /// Concurrent purchases. With all at once, a slow machine would exceed the lease of a saga; then recovery would drive the
@@ -322,11 +297,7 @@ async fn a_slow_silent_or_unavailable_provider_charges_once(profile: Profile) ->
         let id = outcome["checkout_id"].as_str().context("no checkout_id")?;
         assert_eq!(
             provider_ledger(&shop, id).await?,
-            ProviderLedger {
-                charged: 1,
-                declined: 0,
-                refunded: 0
-            },
+            ProviderLedger::new(1, 0, 0),
             "{method}"
         );
         anyhow::Ok(())

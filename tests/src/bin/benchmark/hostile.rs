@@ -77,8 +77,7 @@ async fn run(attack: Attack, binary: &Path, profile: Profile) -> anyhow::Result<
         );
         name = "";
     }
-    books::wait_until_idle(&home).await?;
-    books::balance(&home).await?;
+    books::check(&home).await?;
     shop.stop().await?;
     Ok(())
 }

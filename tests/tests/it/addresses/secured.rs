@@ -17,9 +17,6 @@ type Variables = Vec<(String, String)>;
 
 /// A home on engines, and the variables for access by TLS and a login. For Kafka this build has a login, but no TLS.
 async fn secured() -> Result<Option<(Home, SecuredEngines, Variables)>> {
-    if !Profile::Engines.is_available() {
-        return Ok(None);
-    }
     let Some(secured) = SecuredEngines::find() else {
         return Ok(None);
     };
@@ -78,7 +75,11 @@ async fn users_of_redis(address: &str) -> Result<Vec<String>> {
     Ok(there.filter_map(user).collect())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+on_engines! {
+    a_purchase_is_made_on_engines_with_tls_and_a_login,
+    an_untrusted_engine_and_a_wrong_login_are_reported_by_their_variable,
+}
+
 async fn a_purchase_is_made_on_engines_with_tls_and_a_login() -> Result<()> {
     let Some((home, secured, variables)) = secured().await? else {
         return Ok(());
@@ -104,7 +105,7 @@ async fn a_purchase_is_made_on_engines_with_tls_and_a_login() -> Result<()> {
     ensure!(status.success(), "{stderr}");
     ensure!(
         stderr.contains("KAFKA_SECURITY_PROTOCOL=sasl_plaintext"),
-        "nobody is warned: {stderr}"
+        "no warning: {stderr}"
     );
     Ok(())
 }
@@ -182,7 +183,6 @@ fn cases(secured: &SecuredEngines) -> Result<Vec<Case<'static>>> {
     ])
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_untrusted_engine_and_a_wrong_login_are_reported_by_their_variable() -> Result<()> {
     let Some((home, secured, variables)) = secured().await? else {
         return Ok(());

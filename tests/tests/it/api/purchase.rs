@@ -97,7 +97,7 @@ fn assert_time(value: &Value) {
 }
 
 /// Whether the raw body contains a text: a parser would hide how numbers are written.
-fn says(reply: &HttpResponse, text: &str) -> bool {
+fn contains_text(reply: &HttpResponse, text: &str) -> bool {
     String::from_utf8_lossy(&reply.body).contains(text)
 }
 
@@ -116,8 +116,8 @@ async fn order_of(buyer: &Buyer, checkout: &Value) -> Result<Value> {
 async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals(profile: Profile) -> Result<()> {
     let shop = Shop::open(profile).await?;
     shop.upsert_product(0, "Pen", 1_050).await?;
-    let anybody = shop.anonymous()?;
-    let first = anybody.read("/api/v1/products?page_size=5").await?;
+    let anonymous = shop.anonymous()?;
+    let first = anonymous.read("/api/v1/products?page_size=5").await?;
     assert_fields(&first, &["next_page_token", "products"]);
     let products = first["products"].as_array().unwrap();
     for product in products {
@@ -126,15 +126,15 @@ async fn the_catalogue_is_open_to_all_and_prices_have_two_decimals(profile: Prof
     }
     let (first_product, token) = (&products[0], first["next_page_token"].as_str().unwrap());
     assert_eq!(first_product["id"], 1);
-    let rest = anybody
+    let rest = anonymous
         .get(&format!("/api/v1/products?page_size=5&page_token={token}"))
         .await?;
-    assert!(says(&rest, r#""price":10.50"#), "{rest:?}");
+    assert!(contains_text(&rest, r#""price":10.50"#), "{rest:?}");
     assert_eq!(rest.json()["next_page_token"], "");
-    let found = anybody.read("/api/v1/products?q=GAMING").await?;
+    let found = anonymous.read("/api/v1/products?q=GAMING").await?;
     assert_eq!(found["products"].as_array().map(Vec::len), Some(1));
-    let laptop = anybody.get("/api/v1/products/1").await?;
-    assert!(says(&laptop, r#""price":1299.99"#), "{laptop:?}");
+    let laptop = anonymous.get("/api/v1/products/1").await?;
+    assert!(contains_text(&laptop, r#""price":1299.99"#), "{laptop:?}");
     assert_eq!(&laptop.json(), first_product);
     Ok(())
 }
@@ -151,7 +151,7 @@ async fn a_search_ignores_word_order_and_case_and_refuses_page_tokens_of_others(
         };
         products.upsert_product(new).await?;
     }
-    let anybody = shop.anonymous()?;
+    let anonymous = shop.anonymous()?;
     for (query, found) in [
         ("%CE%BF%CE%B4%CF%85%CF%82", 1), // ending in a final sigma
         ("cafe%CC%81%20", 1),
@@ -160,17 +160,17 @@ async fn a_search_ignores_word_order_and_case_and_refuses_page_tokens_of_others(
         ("red+LAMP+caf%C3%A9", 1),
         ("lamp+mouse", 0),
     ] {
-        let page = anybody.read(&format!("/api/v1/products?q={query}")).await?;
+        let page = anonymous.read(&format!("/api/v1/products?q={query}")).await?;
         assert_eq!(
             page["products"].as_array().map(Vec::len),
             Some(found),
             "{query}: {page}"
         );
     }
-    let first = anybody.read("/api/v1/products?q=red&page_size=1").await?;
+    let first = anonymous.read("/api/v1/products?q=red&page_size=1").await?;
     let token = first["next_page_token"].as_str().context("no token")?;
     for (query, status) in [("red", 200), ("RED+", 200), ("lamp", 400), ("", 400)] {
-        let reply = anybody
+        let reply = anonymous
             .get(&format!("/api/v1/products?q={query}&page_token={token}"))
             .await?;
         assert_eq!(reply.status.as_u16(), status, "{query}");
@@ -199,7 +199,7 @@ async fn a_cart_has_the_shape_of_the_contract_empty_and_filled(profile: Profile)
         (more.status, more.headers[header::ETAG].to_str()?),
         (StatusCode::OK, "\"2\"")
     );
-    assert!(says(&more, r#""total_price":119.96"#), "{more:?}");
+    assert!(contains_text(&more, r#""total_price":119.96"#), "{more:?}");
     ada.add(1, 1).await?;
     let cart = ada.read("/api/v1/cart").await?;
     assert_fields(&cart, CART);
@@ -221,7 +221,7 @@ async fn a_purchase_through_rest_has_the_shapes_of_the_contract(profile: Profile
     assert_eq!(reply.status, StatusCode::CREATED, "{bought}");
     assert_fields(&bought, CHECKOUT);
     assert_fields(&bought["items"][0], CHECKOUT_ITEM);
-    assert!(says(&reply, r#""total_amount":2629.97"#), "{bought}");
+    assert!(contains_text(&reply, r#""total_amount":2629.97"#), "{bought}");
     assert_eq!(
         (&bought["status"], &bought["failure"]),
         (&json!("COMPLETED"), &Value::Null)
@@ -382,17 +382,17 @@ async fn a_purchase_shows_in_every_service(profile: Profile) -> Result<()> {
         user_id: user_id(),
         ..Default::default()
     };
-    let told = shop
+    let sent = shop
         .notifications()?
         .list_notifications(list)
         .await?
         .into_inner()
         .notifications;
-    let told: Vec<_> = told.into_iter().map(|one| (one.kind(), one.checkout_id)).collect();
+    let sent: Vec<_> = sent.into_iter().map(|one| (one.kind(), one.checkout_id)).collect();
     let expected = [
         (NotificationKind::CheckoutFailed, text(&refused["checkout_id"])),
         (NotificationKind::OrderConfirmed, text(&bought["checkout_id"])),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(sent, expected);
     shop.balance().await
 }

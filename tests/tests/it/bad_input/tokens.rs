@@ -90,9 +90,9 @@ const PERSONAL: [(Method, &str); 9] = [
     (Method::GET, "/api/v1/orders/00000000-0000-4000-8000-000000000000"),
 ];
 
-async fn assert_refused(anybody: &Buyer, what: &str, request: Request<Bytes>) -> Result<()> {
+async fn assert_refused(anonymous: &Buyer, what: &str, request: Request<Bytes>) -> Result<()> {
     let line = format!("{} {} with {what}", request.method(), request.uri());
-    let reply = anybody.send(request).await?;
+    let reply = anonymous.send(request).await?;
     let problem = reply.json();
     assert_eq!(
         (reply.status.as_u16(), &problem["reason"]),
@@ -107,26 +107,26 @@ on_every_profile! { an_invalid_token_gives_access_to_nothing }
 
 async fn an_invalid_token_gives_access_to_nothing(profile: Profile) -> Result<()> {
     let shop = shop_with_history(profile).await?;
-    let anybody = shop.anonymous()?;
+    let anonymous = shop.anonymous()?;
     let forgeries = forgeries(&shop)?;
     assert_unchanged(&shop, async {
         for (method, path) in PERSONAL {
             let body = Bytes::from_static(br#"{"product_id":1,"quantity":1,"idempotency_key":"k"}"#);
             let request = || {
-                anybody
+                anonymous
                     .request(method.clone(), path)
                     .header(header::CONTENT_TYPE, "application/json")
             };
-            assert_refused(&anybody, "no token", request().body(body.clone())?).await?;
+            assert_refused(&anonymous, "no token", request().body(body.clone())?).await?;
             for (what, authorization) in &forgeries {
                 let request = request().header(header::AUTHORIZATION, authorization);
-                assert_refused(&anybody, what, request.body(body.clone())?).await?;
+                assert_refused(&anonymous, what, request.body(body.clone())?).await?;
             }
             let twice = shop.buyer("resident")?;
             let request = twice
                 .request(method.clone(), path)
                 .header(header::AUTHORIZATION, twice.authorization());
-            assert_refused(&anybody, "two headers", request.body(body)?).await?;
+            assert_refused(&anonymous, "two headers", request.body(body)?).await?;
         }
         Ok(())
     })

@@ -22,19 +22,19 @@ impl Outage {
             change,
             when,
         } = self;
-        let is_away = format!("{when} AND NOT EXISTS (SELECT 1 FROM back)");
+        let is_outage = format!("{when} AND NOT EXISTS (SELECT 1 FROM back)");
         let trigger = match home.profile() {
             Profile::Embedded => format!(
-                "CREATE TRIGGER outage BEFORE {change} ON {table} WHEN {is_away}
-                 BEGIN SELECT RAISE(ABORT, 'it is away'); END"
+                "CREATE TRIGGER outage BEFORE {change} ON {table} WHEN {is_outage}
+                 BEGIN SELECT RAISE(ABORT, 'outage'); END"
             ),
             Profile::Engines => format!(
-                "CREATE FUNCTION fail_when_away() RETURNS trigger LANGUAGE plpgsql SET search_path = \"{store}\" AS $$
+                "CREATE FUNCTION fail_in_outage() RETURNS trigger LANGUAGE plpgsql SET search_path = \"{store}\" AS $$
                  BEGIN
-                    IF {is_away} THEN RAISE EXCEPTION 'it is away'; END IF;
+                    IF {is_outage} THEN RAISE EXCEPTION 'outage'; END IF;
                     RETURN NEW;
                  END $$;
-                 CREATE TRIGGER outage BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION fail_when_away()"
+                 CREATE TRIGGER outage BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION fail_in_outage()"
             ),
         };
         let sql = format!("CREATE TABLE back (yes INTEGER PRIMARY KEY); {trigger}");

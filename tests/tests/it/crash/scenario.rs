@@ -25,17 +25,26 @@ pub(super) type ExpectedRows = (&'static str, &'static str, String, Vec<i64>);
 /// Each scenario is a file in `scenarios` and a line of the list there.
 #[async_trait(?Send)]
 pub(super) trait Scenario: Debug + Send + Sync {
-    /// Prepares a new shop, which is then closed.
-    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()>;
+    /// Prepares a new shop, which is then closed. By default alice fills her cart.
+    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
+        customers.fill_alices_cart().await
+    }
 
     /// Changes the closed shop before it is opened again.
     async fn while_closed(&self, _home: &Home) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// Sends the requests and records the responses. Fails if a response is missing. After a crash it runs again until every
-    /// request has a response.
-    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()>;
+    /// Sends the requests and records the responses; by default alice checks out. Fails if a response is missing. After a
+    /// crash it runs again until every request has a response.
+    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
+        customers.alice_buys(self.method(), self.times(), responses).await
+    }
+
+    /// Alice's payment method.
+    fn method(&self) -> &'static str {
+        "pm_card_ok"
+    }
 
     /// Checks the restarted shop after a crash, before the scenario runs again.
     async fn after_crash(&self, _customers: &Customers<'_>, _responses: &Responses) -> anyhow::Result<()> {

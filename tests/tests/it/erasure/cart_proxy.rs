@@ -77,10 +77,10 @@ impl CartService for CartProxy {
         request: Request<cart::EraseUserRequest>,
     ) -> Result<Response<cart::EraseUserResponse>, Status> {
         if let Err(failure) = self.buy_once().await {
-            let said = Status::internal(failure.to_string());
+            let status = Status::internal(failure.to_string());
             // The first failure ends the test.
             let _ = self.failures.try_send(failure);
-            return Err(said);
+            return Err(status);
         }
         self.service.clone().erase_user(request.into_inner()).await
     }

@@ -13,7 +13,7 @@ use system_tests::{
 };
 use tokio::time::Instant;
 
-use super::{engines, fleet::Fleet};
+use super::fleet::Fleet;
 
 const CUSTOMERS: usize = 16;
 /// How long the process is suspended. Its calls are retried at the other process meanwhile.
@@ -46,11 +46,9 @@ async fn cart(customer: &Customer) -> Result<Value> {
     answered("the cart is shown", async || customer.get("/api/v1/cart").await).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+on_engines! { a_hold_delayed_in_a_paused_process_takes_no_items_added_later }
+
 async fn a_hold_delayed_in_a_paused_process_takes_no_items_added_later() -> Result<()> {
-    if !engines() {
-        return Ok(());
-    }
     let mut fleet = Fleet::with_two_of("cart").await?;
     let names: Vec<_> = (0..CUSTOMERS).map(|n| format!("customer-{n}")).collect();
     let customers = names
@@ -105,8 +103,7 @@ async fn a_hold_delayed_in_a_paused_process_takes_no_items_added_later() -> Resu
     for purchase in try_join_all(bought).await? {
         ensure!(purchase["items"][0]["quantity"] == 4, "{purchase}");
     }
-    books::wait_until_idle(&fleet.home).await?;
-    books::balance(&fleet.home).await?;
+    books::check(&fleet.home).await?;
     fleet.close().await?;
     Ok(())
 }

@@ -1,25 +1,13 @@
 //! Alice is charged, and the provider's answer is lost.
 
-use async_trait::async_trait;
-
-use crate::crash::{
-    customers::Customers,
-    scenario::{Responses, Scenario},
-};
+use crate::crash::scenario::Scenario;
 
 #[derive(Debug)]
 pub(super) struct ReplyLost;
 
-#[async_trait(?Send)]
 impl Scenario for ReplyLost {
-    async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
-        customers.fill_alices_cart().await
-    }
-
-    async fn run(&self, customers: &Customers<'_>, responses: &mut Responses) -> anyhow::Result<()> {
-        customers
-            .alice_buys("pm_card_charged_reply_lost", self.times(), responses)
-            .await
+    fn method(&self) -> &'static str {
+        "pm_card_charged_reply_lost"
     }
 
     fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
