@@ -1,4 +1,4 @@
-//! Begins sagas once per key, and drives those that have begun.
+//! The engine: begins one saga per idempotency key and drives sagas to their end.
 
 mod drive;
 mod recovery;
@@ -6,12 +6,12 @@ mod waiters;
 
 use std::{sync::Arc, time::Duration};
 
-use events::Wake;
+use events::RelayWaker;
 use futures::FutureExt;
 use runtime::{
     Clock, Ids, RequestContext, Runtime, Tasks,
     deadlines::SAGA_LEASE,
-    telemetry::{about, chain},
+    telemetry::{chain, record_subject},
 };
 use storage::StoreError;
 use tokio::{
@@ -20,73 +20,73 @@ use tokio::{
 };
 
 use crate::{
-    journal::{Begun, Claimed, Filter, Journal, Lease, Signalled},
+    journal::{Begun, Claimed, Filter, Journal, Lease, SignalOutcome},
     machine::{Calls, Machine},
     saga::{Entry, Saga, SagaId, Signal},
 };
 use waiters::Waiters;
 
-/// Sagas that one process works on at once. Those that it has begun go on before it begins others: more at once would only
-/// take the participants' connections from each other, until all of them are too late.
+/// The number of sagas that one process drives at once. More sagas would compete for the participants' connections
+/// until all of them miss their deadlines; so running sagas finish before new ones begin.
 pub const PERMITS: usize = 256;
 
-/// When a saga that may end in another process is looked up: after this time, and after twice as long each time.
-const LOOK: Duration = Duration::from_millis(200);
+/// The first interval at which a waiter polls the journal, because the saga may be driven by another process. The
+/// interval doubles with each poll.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The right to work on a saga, as long as it is held. Never `None`: the semaphore is not closed.
+/// A permit to drive a saga, returned when it is dropped. Never `None`: the semaphore is not closed.
 type Permit = Option<OwnedSemaphorePermit>;
 
-/// What an engine is made of.
+/// The parts of an engine.
 pub struct Parts<M: Machine> {
     pub journal: Arc<dyn Journal<M>>,
     pub calls: Arc<dyn Calls<M>>,
-    /// Told when an event has been committed.
-    pub wake: Wake,
-    /// Names this process in leases. A process that comes back under the same name takes its sagas up at once, so two live
-    /// ones must never share a name.
+    /// Wakes the relay when a saga has committed an event.
+    pub wake: RelayWaker,
+    /// The name of this process in leases. A process that restarts under the same name resumes its sagas at once, so
+    /// two live processes must never share a name.
     pub owner: String,
 }
 
-/// Drives the sagas of one kind in this process. Clones share it.
+/// Drives the sagas of one kind in this process. Clones share their state.
 #[derive(Clone)]
 pub struct Engine<M: Machine> {
     journal: Arc<dyn Journal<M>>,
     calls: Arc<dyn Calls<M>>,
-    wake: Wake,
+    wake: RelayWaker,
     lease: Lease,
     clock: Clock,
     ids: Ids,
     tasks: Tasks,
     waiters: Arc<Waiters<M>>,
     permits: Arc<Semaphore>,
-    /// Told when something may have become due here.
+    /// Wakes recovery when a saga may have become due.
     due: Arc<Notify>,
 }
 
-/// What a saga is begun under.
+/// The idempotency key of a saga. At most one saga ever begins per scope and key.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Whose the key is.
+    /// The owner of the key, such as a user.
     pub scope: String,
-    /// One saga begins under it, ever.
     pub key: String,
-    /// What must be the same when the key is used again.
+    /// A digest of the request. A request with the same key and another fingerprint is refused.
     pub fingerprint: String,
 }
 
-/// Why there is no saga to answer with. The key is still free, except for `KeyReused`.
+/// Why no saga can be returned. The key stays free, except after `KeyReused`.
 #[derive(Debug)]
 pub enum BeginError<E> {
-    /// The key was used for something else.
+    /// The key belongs to a request with another fingerprint.
     KeyReused,
-    /// More is under way than can be worked on within the caller's time.
+    /// No permit was free before the caller's deadline.
     Busy,
-    /// The process is about to end.
+    /// The process is stopping.
     Stopping,
-    /// The service's own rows did not allow it.
+    /// [`ServiceRows`](crate::ServiceRows) refused.
     Refused,
     Store(StoreError),
-    /// There is nothing to begin with.
+    /// The input of the saga could not be obtained.
     Data(E),
 }
 
@@ -96,11 +96,11 @@ impl<E> From<StoreError> for BeginError<E> {
     }
 }
 
-/// A saga, ended or as it stood when the caller's time was over.
+/// A saga that has ended, or its last known state at the caller's deadline.
 #[derive(Debug)]
-pub struct Answered<M: Machine> {
+pub struct Execution<M: Machine> {
     pub saga: Saga<M>,
-    /// The key was known before.
+    /// Whether the saga existed before this call.
     pub replayed: bool,
 }
 
@@ -123,23 +123,23 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Begins the saga of this key with what `data` gives, and waits for its end, at most until then. If the key is known, its
-    /// saga is the answer, and `data` is not asked.
+    /// Begins the saga of this key with the result of `data`, and waits until the saga ends or the deadline `until`
+    /// passes. If the key is known, returns its saga and does not poll `data`.
     pub async fn once<E>(
         &self,
         identity: Identity,
         first: M::State,
         until: Instant,
         data: impl Future<Output = Result<M::Data, E>>,
-    ) -> Result<Answered<M>, BeginError<E>> {
+    ) -> Result<Execution<M>, BeginError<E>> {
         if let Some(known) = self.journal.find(&identity.scope, &identity.key).await? {
             return self.replay(known, &identity, until).await;
         }
         let permit = timeout_at(until, self.permit()).await.map_err(|_| BeginError::Busy)?;
         let data = match data.await {
             Ok(data) => data,
-            // Another call with this key may have begun since, and may be why there is nothing to begin with: then it has its
-            // answer.
+            // A concurrent request with this key may have begun the saga meanwhile, and may be the cause of this error.
+            // Then its saga is the answer.
             Err(error) => {
                 drop(permit);
                 let known = self.journal.find(&identity.scope, &identity.key).await?;
@@ -161,33 +161,33 @@ impl<M: Machine> Engine<M> {
             version: 1,
             context: RequestContext::current(),
         };
-        about(M::KIND, &new.id);
-        // Watched before it begins, so that its end is not missed and need not be looked up.
+        record_subject(M::KIND, &new.id);
+        // Subscribed before the saga begins, so no notification is missed and the journal need not be read.
         let waiting = self.waiters.watch(new.id);
         match self.begin(new.clone(), identity.key.clone(), permit).await? {
             Some(known) => self.replay(known, &identity, until).await,
-            None => Ok(Answered {
+            None => Ok(Execution {
                 saga: self.await_end(new, waiting, until).await?,
                 replayed: false,
             }),
         }
     }
 
-    /// Stores the saga and drives it, detached from the caller: it may go away at any moment, between the two as well. Returns
-    /// the saga that has the key, if there is one.
+    /// Stores and drives the saga in a task of its own: cancelling the caller at any point must not leave a stored saga
+    /// without a driver. Returns the existing saga if the key is taken.
     async fn begin<E>(&self, new: Saga<M>, key: String, permit: Permit) -> Result<Option<Saga<M>>, BeginError<E>> {
         let (engine, context) = (self.clone(), new.context.clone());
-        let (told, begun) = oneshot::channel();
+        let (sender, begun) = oneshot::channel();
         let work = async move {
-            // Who asked may have gone away.
+            // Sending fails if the caller was cancelled. That is ignored: the saga runs all the same.
             match engine.journal.begin(&new, &key, &engine.lease).await {
                 Ok(Begun::Created(fence)) => {
-                    let _ = told.send(Ok(None));
+                    let _ = sender.send(Ok(None));
                     engine.drive(Claimed { saga: new, fence }, permit).await;
                 }
-                Ok(Begun::Exists(known)) => drop(told.send(Ok(Some(*known)))),
-                Ok(Begun::Refused) => drop(told.send(Err(None))),
-                Err(error) => drop(told.send(Err(Some(error)))),
+                Ok(Begun::Exists(known)) => drop(sender.send(Ok(Some(*known)))),
+                Ok(Begun::Refused) => drop(sender.send(Err(None))),
+                Err(error) => drop(sender.send(Err(Some(error)))),
             }
         };
         self.tasks.spawn(match context {
@@ -207,8 +207,8 @@ impl<M: Machine> Engine<M> {
         known: Saga<M>,
         identity: &Identity,
         until: Instant,
-    ) -> Result<Answered<M>, BeginError<E>> {
-        about(M::KIND, &known.id);
+    ) -> Result<Execution<M>, BeginError<E>> {
+        record_subject(M::KIND, &known.id);
         if known.fingerprint != identity.fingerprint {
             return Err(BeginError::KeyReused);
         }
@@ -216,77 +216,76 @@ impl<M: Machine> Engine<M> {
             known
         } else {
             let waiting = self.waiters.watch(known.id);
-            // It may have ended before the watch began.
-            let current = self.look_up(known).await?;
+            // The saga may have ended before the subscription.
+            let current = self.reload(known).await?;
             self.await_end(current, waiting, until).await?
         };
-        Ok(Answered { saga, replayed: true })
+        Ok(Execution { saga, replayed: true })
     }
 
-    /// The saga once it has ended, or as it stands at that time.
     async fn await_end(
         &self,
         saga: Saga<M>,
-        waiting: waiters::Waiting<M>,
+        waiting: waiters::Watcher<M>,
         until: Instant,
     ) -> Result<Saga<M>, StoreError> {
         self.await_state(saga, waiting, until, Saga::has_ended).await
     }
 
-    /// The saga once `is_it`, or as it stands at that time.
+    /// Waits until `is_reached` holds or the deadline passes; returns the last known state. Progress in this process
+    /// arrives through `waiting`; progress in another process is found by polling the journal.
     async fn await_state(
         &self,
         mut saga: Saga<M>,
-        mut waiting: waiters::Waiting<M>,
+        mut waiting: waiters::Watcher<M>,
         until: Instant,
-        is_it: impl Fn(&Saga<M>) -> bool + Send,
+        is_reached: impl Fn(&Saga<M>) -> bool + Send,
     ) -> Result<Saga<M>, StoreError> {
-        let mut look = LOOK;
-        while !is_it(&saga) {
-            let next_look = until.min(Instant::now() + look);
-            let seen = waiting.wait_for(|seen| seen.as_ref().is_some_and(&is_it));
-            if let Ok(Ok(seen)) = timeout_at(next_look, seen).await
-                && let Some(seen) = seen.clone()
+        let mut interval = POLL_INTERVAL;
+        while !is_reached(&saga) {
+            let next_poll = until.min(Instant::now() + interval);
+            let reached = waiting.wait_for(|current| current.as_ref().is_some_and(&is_reached));
+            if let Ok(Ok(reached)) = timeout_at(next_poll, reached).await
+                && let Some(reached) = reached.clone()
             {
-                return Ok(seen);
+                return Ok(reached);
             }
-            // It may have gone on in another process: the journal knows.
-            saga = self.look_up(saga).await?;
+            saga = self.reload(saga).await?;
             if Instant::now() >= until {
                 break;
             }
-            look *= 2;
+            interval *= 2;
         }
         Ok(saga)
     }
 
-    /// The saga once it has come to a state that `is_it`, or as it stands at that time; `None` if there is none.
+    /// Waits until `is_reached` holds for the saga, or the deadline `until` passes; `None` if there is no such saga.
     pub async fn wait(
         &self,
         id: SagaId,
         until: Instant,
-        is_it: impl Fn(&Saga<M>) -> bool + Send,
+        is_reached: impl Fn(&Saga<M>) -> bool + Send,
     ) -> Result<Option<Saga<M>>, StoreError> {
         let waiting = self.waiters.watch(id);
         let Some((saga, _)) = self.journal.get(id, None).await? else {
             return Ok(None);
         };
-        self.await_state(saga, waiting, until, is_it).await.map(Some)
+        self.await_state(saga, waiting, until, is_reached).await.map(Some)
     }
 
-    /// Tells a saga something. It finds it when it waits, now or later, in whatever process.
-    pub async fn signal(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
+    /// Sends a signal to a saga. The saga reads it at its next wait, or at once if it is waiting, in whichever process.
+    pub async fn signal(&self, to: SagaId, signal: &Signal) -> Result<SignalOutcome, StoreError> {
         let sent = self.journal.send(to, signal).await?;
         self.due.notify_one();
         Ok(sent)
     }
 
-    /// A saga with its history, oldest first. To a scope, another's is not there.
+    /// A saga with its history, oldest entry first; `None` also if `of` names another scope than the saga's.
     pub async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
         self.journal.get(id, of).await
     }
 
-    /// A page, oldest first, and where the next one begins.
+    /// A page of sagas, oldest first, and the id to continue after if there are more.
     pub async fn list(&self, filter: Filter) -> Result<(Vec<Saga<M>>, Option<SagaId>), StoreError> {
         let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         let one_more = Filter {
@@ -300,9 +299,9 @@ impl<M: Machine> Engine<M> {
         Ok((found, next))
     }
 
-    /// The saga as the journal has it now. When the store does not answer, this is the last known state: the saga itself goes
-    /// on, and its caller can wait on.
-    async fn look_up(&self, saga: Saga<M>) -> Result<Saga<M>, StoreError> {
+    /// Reads the saga again. Returns the known state if the store is unavailable: the saga itself goes on, so its
+    /// waiters keep waiting.
+    async fn reload(&self, saga: Saga<M>) -> Result<Saga<M>, StoreError> {
         match self.journal.get(saga.id, None).await {
             Ok(found) => Ok(found.map_or(saga, |(current, _)| current)),
             Err(error @ StoreError::Unavailable(_)) => {
@@ -314,12 +313,11 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// How many sagas more could be worked on now.
     fn free_permits(&self) -> u32 {
         u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX)
     }
 
-    /// Waits for a permit: first come, first served.
+    /// Waits for a permit. Permits are granted in the order of the requests.
     async fn permit(&self) -> Permit {
         self.permits.clone().acquire_owned().await.ok()
     }

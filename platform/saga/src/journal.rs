@@ -6,7 +6,7 @@ pub mod postgres;
 mod row;
 pub mod sqlite;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use events::Event;
@@ -19,87 +19,84 @@ use crate::{
     saga::{Entry, Fence, Saga, SagaId, Signal},
 };
 
-/// The tables of one kind of saga, which belong to its service. The journal's columns have the same names everywhere, but for
-/// those that are named here; see this crate's README.
+/// The tables of one kind of saga, owned by the service. All other columns have fixed names: see this crate's README.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
     pub name: &'static str,
-    /// The columns of the key. They are unique together.
+    /// The columns of the idempotency key, with a unique index over both.
     pub scope: &'static str,
     pub key: &'static str,
-    /// The columns of the machine's data: those that are written once, and those that may change with every record.
+    /// The columns of the machine's data: written once, and written with every record.
     pub frozen: &'static [&'static str],
     pub learned: &'static [&'static str],
-    /// The table of the steps, and its column of the saga's id.
+    /// The table of the history, and its column with the saga's id.
     pub history: &'static str,
     pub history_id: &'static str,
-    /// The names of the states that nothing follows, as the index of the unfinished has them.
+    /// The names of the final states. The partial index of unfinished sagas must list the same names in the same order.
     pub ends: &'static [&'static str],
 }
 
-/// A saga, and the right to drive it.
+/// A saga, and the fencing token that its driver writes with.
 #[derive(Debug, Clone)]
 pub struct Claimed<M: Machine> {
     pub saga: Saga<M>,
     pub fence: Fence,
 }
 
-/// Who claims, and for how long.
+/// The owner of a claim, and how long the claim lasts.
 #[derive(Debug, Clone)]
 pub struct Lease {
     pub owner: String,
     pub ttl: Duration,
 }
 
-/// What became of an attempt to begin.
+/// The result of an attempt to begin a saga.
 #[derive(Debug)]
 pub enum Begun<M: Machine> {
     Created(Fence),
-    /// The key was taken by this saga.
+    /// This saga has the key.
     Exists(Box<Saga<M>>),
-    /// The service's own rows did not allow it: nothing was stored.
+    /// The [`ServiceRows`] refused, and nothing was stored.
     Refused,
 }
 
-/// What a driver persists, all of it or nothing.
+/// What a driver persists in one transaction.
 #[derive(Debug, Clone)]
 pub struct Record<M: Machine> {
-    /// Steps taken, in order, with what the history says of each.
+    /// The steps taken, in order, with the time and detail of each history entry.
     pub steps: Vec<(M::State, Timestamp, String)>,
-    /// What is known after them.
+    /// The data after these steps.
     pub data: M::Data,
-    pub then: Then,
-    /// The signals that were used up.
-    pub used: Vec<Uuid>,
-    /// What the world is to learn of the last step, and in which topic.
+    pub continuation: Continuation,
+    pub consumed_signals: Vec<Uuid>,
+    /// The event that announces the last step, with its topic.
     pub event: Option<(&'static str, Event)>,
 }
 
 impl<M: Machine> Record<M> {
-    /// Nothing yet.
     pub const fn new(data: M::Data) -> Self {
         Self {
             steps: Vec::new(),
             data,
-            then: Then::GoOn,
-            used: Vec::new(),
+            continuation: Continuation::Continue,
+            consumed_signals: Vec::new(),
             event: None,
         }
     }
 }
 
-/// What the driver does behind a record.
+/// What the driver does after a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// It goes on, or the saga has ended.
-    GoOn,
-    /// It makes the last call again.
+pub enum Continuation {
+    /// Takes the next step, if the saga has not ended.
+    Continue,
+    /// Makes the last call again.
     Retry(Retry),
-    /// It gives the lease back. A signal that nobody has used makes this a conflict.
+    /// Releases the lease until this time. An unread signal makes such a record a conflict.
     Wait(Timestamp),
 }
 
-/// A call without a known outcome.
+/// When a call without a known outcome is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     pub after: Duration,
@@ -112,58 +109,55 @@ pub struct Retry {
 pub struct Filter {
     pub status: Option<&'static str>,
     pub needs_attention: bool,
-    /// Those behind this one.
+    /// Only sagas with a greater id.
     pub after: Option<SagaId>,
     pub limit: u32,
 }
 
-/// What became of a signal.
+/// The result of sending a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signalled {
-    /// The saga finds it when it waits, also if it was there before.
+pub enum SignalOutcome {
+    /// The signal is stored, now or by an earlier send of the same id.
     Sent,
-    /// The saga has ended: nobody will read it.
+    /// The saga has ended, so the signal was not stored.
     Ended,
     /// There is no such saga.
-    Unknown,
+    NotFound,
 }
 
-/// The memory of all sagas of a kind. Every method is one atomic unit.
+/// The journal of all sagas of a kind. Every method is one atomic unit.
 #[async_trait]
 pub trait Journal<M: Machine>: Signals {
-    /// Stores a new saga under a key of its scope, with its first history entry, claimed by `lease`; or finds the one that has
-    /// this key.
+    /// Stores a new saga with its first history entry, claimed by `lease`; or returns the saga that has this key.
     async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError>;
     async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError>;
-    /// A saga with its history, oldest first. To a scope, another's is not there, and looking for it is the same work.
+    /// A saga with its history, oldest entry first; `None` also if `of` names another scope than the saga's. Both cases
+    /// of
+    /// `None` do the same work, so the time of an answer does not tell whether an id exists.
     async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError>;
     async fn list(&self, filter: Filter) -> Result<Vec<Saga<M>>, StoreError>;
-    /// Persists what the driver did and extends its lease: `Conflict` when version or fence has moved on, and nothing was
-    /// written. Returns the new version.
+    /// Persists a record and extends the lease; returns the new version. `Conflict` if version or fence has changed.
     async fn record(&self, claimed: &Claimed<M>, record: &Record<M>, lease: &Lease) -> Result<i64, StoreError>;
-    /// Claims sagas that are not finished, are to be woken, and have no owner whose lease still runs.
+    /// Claims sagas that have not ended, are due, and have no owner with an unexpired lease.
     async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError>;
-    /// Ends the leases of an earlier life of this owner, so that its sagas are due at once. To be called only at start.
+    /// Releases all leases of this owner and makes its sagas due. Call this only before the owner drives any saga.
     async fn release_all(&self, owner: &str) -> Result<(), StoreError>;
 }
 
-/// What sagas are told from outside. Every method is one atomic unit.
+/// Signals to sagas. Every method is one atomic unit.
 #[async_trait]
 pub trait Signals: Send + Sync {
-    /// Leaves a signal for a saga and makes it due, whoever drives it. The same id again is the same signal.
-    async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError>;
-    /// The signals that the saga has not used, oldest first.
+    /// Stores a signal for a saga and makes the saga due. A driver keeps its lease. A known id is ignored.
+    async fn send(&self, to: SagaId, signal: &Signal) -> Result<SignalOutcome, StoreError>;
+    /// The signals that the saga has not consumed, oldest first.
     async fn unread(&self, of: SagaId) -> Result<Vec<Signal>, StoreError>;
 }
 
-/// The service's own rows, which change in the transactions of its sagas.
+/// Rows of the service that change in the transactions of its sagas.
 #[async_trait]
-pub trait OwnRows<M: Machine>: Send + Sync {
-    /// Called when a saga begins. False refuses that; then nothing may have been changed.
+pub trait ServiceRows<M: Machine>: Send + Sync {
+    /// Called when a saga begins. `false` refuses the saga; then this call must have changed nothing.
     async fn begin(&self, tx: Transaction<'_>, new: &Saga<M>) -> Result<bool, StoreError>;
-    /// Called with the steps that a saga takes.
+    /// Called when a saga takes steps.
     async fn record(&self, tx: Transaction<'_>, before: &Saga<M>, record: &Record<M>) -> Result<(), StoreError>;
 }
-
-/// They are there for sagas that have any.
-pub type Own<M> = Option<Arc<dyn OwnRows<M>>>;

@@ -1,8 +1,8 @@
-//! Sagas: long pieces of work that happen completely, once, or are undone, whatever crashes in between.
+//! Sagas: work in several steps that either completes exactly once or is compensated, whatever crashes in between.
 //!
-//! A [`Machine`] says what a saga does, as a pure table: which call follows a state, and which state follows an outcome. The
-//! [`Engine`] does the rest: it begins a saga once per key, drives it, writes each step to a [`Journal`] before it relies on
-//! it, tries again what has no known outcome, takes up what another process has left, and tells those who wait.
+//! A [`Machine`] is a pure table: it names the call that follows a state, and the state that follows an outcome. The
+//! [`Engine`] does the I/O: it begins one saga per key, makes the calls, persists each step in a [`Journal`] before it
+//! relies on that step, retries calls without a known outcome, resumes sagas whose process died, and notifies waiters.
 
 mod engine;
 pub mod journal;
@@ -11,7 +11,9 @@ mod saga;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use engine::{Answered, BeginError, Engine, Identity, PERMITS, Parts};
-pub use journal::{Begun, Claimed, Filter, Journal, Lease, OwnRows, Record, Retry, Signalled, Signals, Table, Then};
-pub use machine::{Calls, Commits, Machine, Next, Outcome, Schedule, State, Step};
+pub use engine::{BeginError, Engine, Execution, Identity, PERMITS, Parts};
+pub use journal::{
+    Begun, Claimed, Continuation, Filter, Journal, Lease, Record, Retry, ServiceRows, SignalOutcome, Signals, Table,
+};
+pub use machine::{Calls, Commits, Machine, Next, Outcome, RetrySchedule, State, Step};
 pub use saga::{Entry, Fence, Saga, SagaId, Signal};

@@ -1,4 +1,4 @@
-//! What a saga does, as a pure table, and the calls that it makes.
+//! What the author of a saga writes: its states, its pure transition table, and the calls that it makes.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -14,22 +14,22 @@ use crate::{
     saga::{Saga, Signal},
 };
 
-/// A state of a saga. A state that was ever on disk stays in the enum.
+/// A state of a saga. Never remove a state that was released: rows of running sagas may hold it.
 pub trait State: Clone + Debug + PartialEq + Send + Sync + 'static {
-    /// Why a saga ends without success; part of the states that undo it.
+    /// Why a saga is compensated. The compensating states carry it.
     type Failure: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// The name under which it is stored.
+    /// The name of the state in the database.
     fn name(&self) -> &'static str;
-    /// Names the commit that leads to it, for crash points: `checkout.begin`.
+    /// The label of the commit that persists this state, for crash points: `checkout.begin`.
     fn commit(&self) -> &'static str;
     fn failure(&self) -> Option<&Self::Failure>;
-    /// The state of this name; `None` for an unknown name, or when a failure is missing or not wanted.
+    /// The state of this name; `None` for an unknown name, or when the failure is missing or superfluous.
     fn from_parts(name: &str, failure: Option<Self::Failure>) -> Option<Self>;
 }
 
-/// The states of a saga, each with the name under which it is stored and that of the commit that leads to it. Those of the
-/// second part carry why the saga is undone.
+/// Defines the states of a saga, each with its name in the database and the label of its commit. The states after
+/// `undone for` compensate the saga, and carry the failure.
 #[macro_export]
 macro_rules! states {
     (
@@ -82,120 +82,117 @@ macro_rules! states {
     };
 }
 
-/// What is to be done.
+/// What a saga does in a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next<S, C> {
     Call(C),
-    /// To record this state before anything else: it is the intent of a call.
+    /// Persists this state first: it is the intent of a call that cannot be taken back.
     Record(S),
-    /// To wait until this time, or for a signal; without a time, for a signal alone. Nobody drives the saga meanwhile.
+    /// Waits for a signal, or until this time if there is one. The saga releases its lease and has no driver meanwhile.
     Wait(Option<Timestamp>),
-    /// The saga has ended.
     End,
 }
 
-/// What came of a call or a wait.
+/// The outcome of a call or a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<F> {
-    /// The call was executed; of a wait: its time has come.
+    /// The call was executed, or the time of the wait has come.
     Done,
-    /// The participant refused, for a reason that is known of it. It has had, and will have, no effect.
+    /// The participant refused, for a known reason of this participant. The call has no effect, now or later.
     Refused(F),
-    /// Anything may have happened.
+    /// The call may or may not have been executed. The engine makes the same call again.
     Unknown,
-    /// Anything may have happened, and the call's schedule is used up.
+    /// The call may or may not have been executed, and its [`RetrySchedule`] allows no further attempt.
     Exhausted,
 }
 
-/// When a call without a known outcome is made again: after `first`, then after twice as long each time up to `most`. Half of
-/// each delay is random.
+/// When a call without a known outcome is retried: exponential backoff from `initial_delay` to `max_delay`. The second
+/// half of each delay is random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schedule {
-    pub first: Duration,
-    pub most: Duration,
-    /// After so many attempts somebody should look at the saga.
-    pub attention: u32,
-    /// The delay from then on.
-    pub slow: Duration,
+pub struct RetrySchedule {
+    pub initial_delay: Duration,
+    pub max_delay: Duration,
+    /// After more attempts than this the saga is marked `needs_attention`, and `slow_delay` applies.
+    pub attention_after: u32,
+    pub slow_delay: Duration,
     /// After so many attempts the outcome is [`Outcome::Exhausted`]; `None`: never.
-    pub attempts: Option<u32>,
+    pub max_attempts: Option<u32>,
 }
 
-impl Schedule {
-    /// For calls to other services: about half a minute of trying, then slowly for ever.
+impl RetrySchedule {
+    /// For calls to other services: fast retries for about half a minute, then slow ones without limit.
     pub const PEER: Self = Self {
-        first: Duration::from_millis(100),
-        most: Duration::from_secs(5),
-        attention: 12,
-        slow: Duration::from_secs(30),
-        attempts: None,
+        initial_delay: Duration::from_millis(100),
+        max_delay: Duration::from_secs(5),
+        attention_after: 12,
+        slow_delay: Duration::from_secs(30),
+        max_attempts: None,
     };
 }
 
-/// A step that a saga may take, by the names of its states: from, to.
+/// A permitted step, as the names of two states: from, to.
 pub type Step = (&'static str, &'static str);
 
-/// The names of commits, for crash points, besides those of its states: `checkout.claim`.
+/// Labels of the commits that persist no state, for crash points: `checkout.claim`.
 #[derive(Debug, Clone, Copy)]
 pub struct Commits {
-    /// An attempt without a known outcome.
+    /// Persists an attempt without a known outcome.
     pub retry: &'static str,
     pub claim: &'static str,
-    /// All leases of an owner that has started again are given back.
+    /// Releases all leases of an owner that has restarted.
     pub release: &'static str,
     pub signal: &'static str,
 }
 
-/// One kind of saga. All functions are pure.
+/// One kind of saga. All functions are pure: no I/O, no clock.
 pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
     type State: State;
-    /// What the saga was begun with, and what it has learned since.
+    /// The input of the saga, and the results of its calls.
     type Data: Clone + Debug + PartialEq + Send + Sync + 'static;
     type Call: Copy + Debug + PartialEq + Send + Sync + 'static;
 
-    /// Names the kind in logs.
+    /// The name of this kind in logs.
     const KIND: &'static str;
     const COMMITS: Commits;
-    /// Rises when states or steps change. A process takes up no saga of a version that it does not know.
+    /// Raise this number when states or steps change. A process claims no saga of a higher version than its own.
     const VERSION: u32;
     /// The tables, and the columns of [`Self::Data`].
     const TABLE: Table;
-    /// The steps that a saga of a version may take. Audits judge histories by them.
+    /// The steps that each version permits. Audits check histories against them.
     const STEPS: &'static [(u32, &'static [Step])];
 
     /// What a saga in this state does next.
     fn next(state: &Self::State, data: &Self::Data) -> Next<Self::State, Self::Call>;
 
-    /// The state after a call or a wait. [`Outcome::Unknown`] changes nothing: the call is made again.
+    /// The state after a call or a wait. [`Outcome::Unknown`] must return the same state, so the call is made again.
     fn apply(state: Self::State, outcome: Outcome<<Self::State as State>::Failure>) -> Self::State;
 
-    /// The state after a signal that comes while the saga waits; `None`: the signal says nothing to this state.
-    fn signalled(_state: &Self::State, _signal: &Signal) -> Option<Self::State> {
+    /// The state after a signal during a wait; `None` if this state ignores the signal.
+    fn on_signal(_state: &Self::State, _signal: &Signal) -> Option<Self::State> {
         None
     }
 
-    /// Whether the call that follows this state may be made before the state is on disk, so that what comes of it shares the
-    /// commit. Whoever takes the saga up without this state makes the call before it again.
+    /// Whether the engine may make the next call before it persists this state, so that both steps share a commit. After
+    /// a crash the call that led to this state is made again, and its participant must give the same answer.
     fn shares_its_commit(_state: &Self::State) -> bool {
         false
     }
 
-    /// When a call without a known outcome is made again.
-    fn schedule(_call: Self::Call) -> Schedule {
-        Schedule::PEER
+    fn retry_schedule(_call: Self::Call) -> RetrySchedule {
+        RetrySchedule::PEER
     }
 
-    /// What is shown of the saga outside, by name.
+    /// The public status of the saga. Several states may share one.
     fn status(state: &Self::State, _data: &Self::Data) -> &'static str {
         state.name()
     }
 
-    /// What the history says of a step into `state` from `before`, or of the beginning.
+    /// The detail text of the history entry for `state`; `before` is `None` for the first entry.
     fn detail(_state: &Self::State, _before: Option<&Self::State>) -> String {
         String::new()
     }
 
-    /// The event that tells of this state and commits with it, and its topic.
+    /// The event that announces this state, with its topic. The event commits together with the state.
     fn event(_saga: &Saga<Self>, _now: Timestamp, _ids: &Ids) -> Result<Option<(&'static str, Event)>, StoreError> {
         Ok(None)
     }
@@ -204,13 +201,14 @@ pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
     fn frozen(data: &Self::Data) -> Result<Vec<Value>, StoreError>;
     /// The values of [`Table::learned`], in that order.
     fn learned(data: &Self::Data) -> Result<Vec<Value>, StoreError>;
-    /// Reads both.
+    /// Reads the columns of [`Table::frozen`] and [`Table::learned`].
     fn read(row: Row<'_>) -> Result<Self::Data, StoreError>;
 }
 
-/// Makes the calls of a saga.
+/// The participants of a saga.
 #[async_trait]
 pub trait Calls<M: Machine>: Send + Sync {
-    /// Makes a call, whose key is the saga's id: it may be made any number of times. What it teaches is put into the data.
+    /// Makes a call and stores its result in `saga.data`. The engine may make a call any number of times, so the
+    /// participant must be idempotent: the saga's id is its idempotency key.
     async fn call(&self, call: M::Call, saga: &mut Saga<M>) -> Outcome<<M::State as State>::Failure>;
 }

@@ -1,4 +1,4 @@
-//! A saga as it is known, and what is told of it.
+//! A saga, its history and its signals.
 
 use jiff::Timestamp;
 use runtime::RequestContext;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::machine::{Machine, State};
 
-/// The id of a saga: the key of all its calls.
+/// The id of a saga. It is the idempotency key of every call that the saga makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SagaId(pub Uuid);
 
@@ -16,17 +16,17 @@ impl std::fmt::Display for SagaId {
     }
 }
 
-/// Rises with every claim of a saga: writes of an earlier owner find that it has moved on.
+/// The fencing token of a saga: every claim raises it, so writes of an earlier owner are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence(pub i64);
 
-/// A saga and how far it is.
+/// A saga as it was last read or persisted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saga<M: Machine> {
     pub id: SagaId,
-    /// Whose the key is.
+    /// The owner of the idempotency key, such as a user.
     pub scope: String,
-    /// What the key was first used for.
+    /// A digest of the request that first used the key.
     pub fingerprint: String,
     pub state: M::State,
     pub data: M::Data,
@@ -35,32 +35,32 @@ pub struct Saga<M: Machine> {
     /// Calls without a known outcome since the last step.
     pub attempts: u32,
     pub needs_attention: bool,
-    /// Rises by one with every entry of the history.
+    /// The number of entries in the history.
     pub version: i64,
-    /// The request that began it; `None` for sagas of versions that did not keep it.
+    /// The request that began the saga; `None` for sagas of versions that did not store it.
     pub context: Option<RequestContext>,
 }
 
 impl<M: Machine> Saga<M> {
-    /// Whether nothing follows.
+    /// Whether the saga is in a final state.
     pub fn has_ended(&self) -> bool {
         M::TABLE.ends.contains(&self.state.name())
     }
 }
 
-/// One step that was taken.
+/// One entry of a saga's history: a step that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The state by name.
+    /// The name of the state that was reached.
     pub state: String,
     pub at: Timestamp,
     pub detail: String,
 }
 
-/// What a saga that waits is told.
+/// A message to a saga. It can end the saga's wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signal {
-    /// Its own id: the same one again is the same signal.
+    /// Chosen by the sender. A signal with a known id is a repetition and is ignored.
     pub id: Uuid,
     pub name: String,
     pub payload: String,

@@ -1,4 +1,4 @@
-//! Drives one saga: does what the machine says, and persists what came of it.
+//! The driver of one saga: executes what the machine says and persists the result.
 
 use std::time::Duration;
 
@@ -9,49 +9,51 @@ use tokio::time::Instant;
 
 use super::{Engine, Permit};
 use crate::{
-    journal::{Claimed, Lease, Record, Retry, Then},
-    machine::{Machine, Next, Outcome, Schedule, State},
+    journal::{Claimed, Continuation, Lease, Record, Retry},
+    machine::{Machine, Next, Outcome, RetrySchedule, State},
     saga::{Entry, Saga, SagaId},
 };
 
-/// How soon the journal is tried again.
+/// Backoff between attempts to use the journal.
 const BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// How long a saga waits that waits for a signal alone: for ever.
+/// The timeout of a wait that has none.
 const CENTURY: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
 
-/// What became of a record.
+/// The result of persisting a record.
 enum Persisted {
-    As(i64),
-    /// Signals came that the saga must look at before it waits.
-    Signalled,
-    /// The saga is somebody else's now, or the process stops.
-    Lost,
+    /// The record was committed as this version.
+    Version(i64),
+    /// Refused: the saga has to read new signals before it may wait.
+    SignalPending,
+    /// Another driver has claimed the saga, or the process is stopping.
+    Stopped,
 }
 
 impl<M: Machine> Engine<M> {
-    /// Drives a saga to its end or to a wait; returns earlier when the process stops or somebody else has claimed it.
+    /// Drives a saga until it ends or waits. Stops earlier if the process stops or another driver claims the saga.
     pub(super) async fn drive(&self, mut claimed: Claimed<M>, mut permit: Permit) {
-        // Signals that come at the same moment as a wait begins make it begin again. Lost leases do so once.
+        // A signal that arrives while a wait begins is a conflict, and the step is made anew. A lost lease can look the
+        // same, so a second conflict in a row stops this driver.
         let mut may_be_signalled = true;
         while !claimed.saga.has_ended() {
-            let Some((record, ahead)) = self.advance(&claimed.saga).await else {
+            let Some((record, advanced)) = self.advance(&claimed.saga).await else {
                 return;
             };
             match self.persist(&claimed, &record).await {
-                Persisted::As(version) => claimed.saga = Saga { version, ..ahead },
-                Persisted::Signalled if may_be_signalled => {
+                Persisted::Version(version) => claimed.saga = Saga { version, ..advanced },
+                Persisted::SignalPending if may_be_signalled => {
                     may_be_signalled = false;
                     continue;
                 }
-                Persisted::Signalled | Persisted::Lost => return,
+                Persisted::SignalPending | Persisted::Stopped => return,
             }
             may_be_signalled = true;
-            self.waiters.tell(&claimed.saga);
-            match record.then {
-                Then::GoOn => {}
-                Then::Wait(_) => return,
-                Then::Retry(retry) => {
+            self.waiters.notify(&claimed.saga);
+            match record.continuation {
+                Continuation::Continue => {}
+                Continuation::Wait(_) => return,
+                Continuation::Retry(retry) => {
                     drop(permit);
                     if !self.tasks.sleep(retry.after).await {
                         return self.release(&claimed, &record.data, retry).await;
@@ -62,47 +64,48 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Goes as far as one commit reaches: returns what is to be persisted, and the saga as it is then. `None` when the process
-    /// stops before that is known.
+    /// Takes the steps that share the next commit: returns the record to persist, and the saga after it. `None` if the
+    /// process stops first.
     ///
-    /// A crash before that commit loses nothing: see [`Machine::shares_its_commit`] for the steps that share one. They do so
-    /// only while most of the lease is left, so that the saga is still ours when the last of their calls is made.
+    /// A crash before the commit loses nothing, see [`Machine::shares_its_commit`]. Steps share a commit only during
+    /// the first third of the lease, so that this driver still holds the lease when it makes the last call.
     async fn advance(&self, from: &Saga<M>) -> Option<(Record<M>, Saga<M>)> {
         let began = Instant::now();
-        let mut ahead = from.clone();
+        let mut saga = from.clone();
         let mut record = Record::new(from.data.clone());
         loop {
             let shares =
-                record.steps.is_empty() || M::shares_its_commit(&ahead.state) && began.elapsed() < self.lease.ttl / 3;
-            let state = match M::next(&ahead.state, &ahead.data) {
+                record.steps.is_empty() || M::shares_its_commit(&saga.state) && began.elapsed() < self.lease.ttl / 3;
+            let state = match M::next(&saga.state, &saga.data) {
                 Next::Record(intent) => intent,
                 Next::Call(call) if shares => {
-                    let after = self.call(call, &mut ahead).await;
-                    if after == ahead.state {
-                        let retry = retry(ahead.attempts + 1, &M::schedule(call));
-                        (ahead.attempts, ahead.needs_attention) = (retry.attempts, retry.needs_attention);
-                        record.then = Then::Retry(retry);
+                    let after = self.call(call, &mut saga).await;
+                    if after == saga.state {
+                        let retry = next_retry(saga.attempts + 1, &M::retry_schedule(call));
+                        (saga.attempts, saga.needs_attention) = (retry.attempts, retry.needs_attention);
+                        record.continuation = Continuation::Retry(retry);
                         break;
                     }
                     after
                 }
-                Next::Wait(until) => match self.wait_over(&ahead, until, &mut record).await? {
+                Next::Wait(until) => match self.end_of_wait(&saga, until, &mut record).await? {
                     Some(after) => after,
                     None => break,
                 },
                 Next::Call(_) | Next::End => break,
             };
-            let (at, detail) = (self.clock.now(), M::detail(&state, Some(&ahead.state)));
+            let (at, detail) = (self.clock.now(), M::detail(&state, Some(&saga.state)));
             record.steps.push((state.clone(), at, detail));
-            (ahead.state, ahead.updated_at) = (state, at);
-            (ahead.attempts, ahead.needs_attention) = (0, false);
+            (saga.state, saga.updated_at) = (state, at);
+            (saga.attempts, saga.needs_attention) = (0, false);
         }
-        record.data.clone_from(&ahead.data);
-        Some((record, ahead))
+        record.data.clone_from(&saga.data);
+        Some((record, saga))
     }
 
-    /// The state that ends a wait: by a signal, or because its time has come; `None` if the saga has to wait.
-    async fn wait_over(
+    /// The state that ends a wait: by a signal, or because its time has come. The inner `None` means that the saga
+    /// waits; the outer `None`, that the process stops.
+    async fn end_of_wait(
         &self,
         saga: &Saga<M>,
         until: Option<Timestamp>,
@@ -112,33 +115,34 @@ impl<M: Machine> Engine<M> {
         let unread = loop {
             match self.journal.unread(saga.id).await {
                 Ok(unread) => break unread,
-                Err(error) => backoff = self.pause(&error, backoff).await?,
+                Err(error) => backoff = self.back_off(&error, backoff).await?,
             }
         };
         for signal in unread {
-            if record.used.contains(&signal.id) {
+            if record.consumed_signals.contains(&signal.id) {
                 continue;
             }
-            record.used.push(signal.id);
-            if let Some(state) = M::signalled(&saga.state, &signal) {
+            record.consumed_signals.push(signal.id);
+            if let Some(state) = M::on_signal(&saga.state, &signal) {
                 return Some(Some(state));
             }
-            tracing::warn!(signal = signal.name, "a signal says nothing to this saga");
+            tracing::warn!(signal = signal.name, "this saga ignores a signal in its state");
         }
         let now = self.clock.now();
         if until.is_some_and(|until| until <= now) {
             return Some(Some(M::apply(saga.state.clone(), Outcome::Done)));
         }
-        record.then = Then::Wait(until.unwrap_or_else(|| now.saturating_add(CENTURY).unwrap_or(Timestamp::MAX)));
+        record.continuation =
+            Continuation::Wait(until.unwrap_or_else(|| now.saturating_add(CENTURY).unwrap_or(Timestamp::MAX)));
         Some(None)
     }
 
-    /// Makes a call and says what state it leads to: the same one when it is to be made again.
+    /// Makes a call; returns the next state, or the same state if the call must be retried.
     async fn call(&self, call: M::Call, saga: &mut Saga<M>) -> M::State {
         let outcome = match self.calls.call(call, saga).await {
             Outcome::Unknown => {
                 let made = saga.attempts + 1;
-                let is_last = M::schedule(call).attempts.is_some_and(|attempts| made >= attempts);
+                let is_last = M::retry_schedule(call).max_attempts.is_some_and(|max| made >= max);
                 tracing::warn!(?call, attempts = made, "the outcome of a call is unknown");
                 if is_last { Outcome::Exhausted } else { Outcome::Unknown }
             }
@@ -147,7 +151,7 @@ impl<M: Machine> Engine<M> {
         M::apply(saga.state.clone(), outcome)
     }
 
-    /// Persists a record, for as long as that takes.
+    /// Persists a record. Retries without limit while the journal is unavailable.
     async fn persist(&self, claimed: &Claimed<M>, record: &Record<M>) -> Persisted {
         let id = claimed.saga.id;
         let (mut backoff, mut in_doubt) = (BACKOFF, false);
@@ -173,9 +177,9 @@ impl<M: Machine> Engine<M> {
                         ..record.clone()
                     };
                 }
-                Err(error) => match self.pause(&error, backoff).await {
+                Err(error) => match self.back_off(&error, backoff).await {
                     Some(next) => backoff = next,
-                    None => return Persisted::Lost,
+                    None => return Persisted::Stopped,
                 },
             }
         };
@@ -189,20 +193,20 @@ impl<M: Machine> Engine<M> {
             match written {
                 Ok(Some(version)) => break version,
                 Ok(None) => return self.explain_conflict(id, &record).await,
-                Err(error) => match self.pause(&error, backoff).await {
+                Err(error) => match self.back_off(&error, backoff).await {
                     Some(next) => (in_doubt, backoff) = (true, next),
-                    None => return Persisted::Lost,
+                    None => return Persisted::Stopped,
                 },
             }
         };
         if record.event.is_some() {
             self.wake.wake();
         }
-        Persisted::As(version)
+        Persisted::Version(version)
     }
 
-    /// Waits before the journal is tried again; returns how long to wait the next time, `None` when the process stops.
-    async fn pause(&self, error: &StoreError, backoff: Duration) -> Option<Duration> {
+    /// Sleeps before the journal is used again; returns the next backoff, or `None` if the process stops.
+    async fn back_off(&self, error: &StoreError, backoff: Duration) -> Option<Duration> {
         tracing::warn!(
             error = chain(error),
             ?backoff,
@@ -212,20 +216,22 @@ impl<M: Machine> Engine<M> {
         goes_on.then(|| (backoff * 2).min(MAX_BACKOFF))
     }
 
-    /// Why a record was a conflict: there is a signal, or another driver.
+    /// Finds the cause of a conflict: an unread signal, or another driver.
     async fn explain_conflict(&self, id: SagaId, record: &Record<M>) -> Persisted {
-        if let Then::Wait(_) = record.then
+        if let Continuation::Wait(_) = record.continuation
             && let Ok(unread) = self.journal.unread(id).await
-            && unread.iter().any(|signal| !record.used.contains(&signal.id))
+            && unread
+                .iter()
+                .any(|signal| !record.consumed_signals.contains(&signal.id))
         {
-            return Persisted::Signalled;
+            return Persisted::SignalPending;
         }
-        tracing::info!("this saga has another driver now");
-        Persisted::Lost
+        tracing::info!("another driver has claimed this saga");
+        Persisted::Stopped
     }
 
-    /// The version that a record has led to, if it is the last that was written. Of a write that failed it is not known
-    /// whether it happened; if it did, the next one is a conflict with oneself.
+    /// The version of a record that was persisted already; `None` if the last entries of the history are not its steps.
+    /// A write whose answer was lost may have been committed, and then its repetition conflicts with itself.
     async fn find_persisted(&self, id: SagaId, record: &Record<M>) -> Result<Option<i64>, StoreError> {
         let Some((found, history)) = self.journal.get(id, None).await? else {
             return Ok(None);
@@ -238,34 +244,40 @@ impl<M: Machine> Engine<M> {
         Ok(is_written.then_some(found.version))
     }
 
-    /// Gives the lease back on a saga that waits for its next try while this process stops: other replicas need not wait for
-    /// it to run out.
+    /// Releases the lease of a saga that waits for a retry while this process stops, so that another replica can claim
+    /// it before the lease expires.
     async fn release(&self, claimed: &Claimed<M>, data: &M::Data, retry: Retry) {
         let record = Record {
-            then: Then::Retry(Retry {
+            continuation: Continuation::Retry(Retry {
                 after: Duration::ZERO,
                 ..retry
             }),
             ..Record::new(data.clone())
         };
-        let over = Lease {
+        let expired = Lease {
             ttl: Duration::ZERO,
             ..self.lease.clone()
         };
-        if let Err(error) = self.journal.record(claimed, &record, &over).await {
-            tracing::info!(error = chain(&error), "this saga waits for its lease to end");
+        if let Err(error) = self.journal.record(claimed, &record, &expired).await {
+            tracing::info!(
+                error = chain(&error),
+                "the lease of this saga was not released and has to expire"
+            );
         }
     }
 }
 
-/// When the call of this attempt is made again.
-fn retry(attempts: u32, schedule: &Schedule) -> Retry {
-    let needs_attention = attempts > schedule.attention;
+/// The retry after so many attempts.
+fn next_retry(attempts: u32, schedule: &RetrySchedule) -> Retry {
+    let needs_attention = attempts > schedule.attention_after;
     let full = if needs_attention {
-        schedule.slow
+        schedule.slow_delay
     } else {
-        let doubled = schedule.first.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-        doubled.min(schedule.most)
+        let doublings = attempts.saturating_sub(1).min(16);
+        schedule
+            .initial_delay
+            .saturating_mul(1 << doublings)
+            .min(schedule.max_delay)
     };
     let half = u64::try_from(full.as_millis() / 2).unwrap_or(u64::MAX);
     Retry {

@@ -1,4 +1,4 @@
-//! Who waits for a saga to come to a state or to its end.
+//! Callers in this process that wait for a saga to reach a state.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use crate::{
     saga::{Saga, SagaId},
 };
 
-/// Shows the saga as it was last persisted in this process.
-pub(super) type Waiting<M> = watch::Receiver<Option<Saga<M>>>;
+/// Receives the saga each time this process has persisted it.
+pub(super) type Watcher<M> = watch::Receiver<Option<Saga<M>>>;
 
-/// The sagas that somebody in this process waits for.
+/// The watched sagas.
 pub(super) struct Waiters<M: Machine>(Mutex<HashMap<SagaId, watch::Sender<Option<Saga<M>>>>>);
 
 impl<M: Machine> Default for Waiters<M> {
@@ -25,10 +25,10 @@ impl<M: Machine> Default for Waiters<M> {
 }
 
 impl<M: Machine> Waiters<M> {
-    /// Watches a saga. Look into the journal after this, unless the saga is still to begin: it may have ended before.
-    pub(super) fn watch(&self, id: SagaId) -> Waiting<M> {
+    /// Watches a saga. Read the journal after this call, unless the saga is still to begin: it may have ended.
+    pub(super) fn watch(&self, id: SagaId) -> Watcher<M> {
         let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody waits for any more, and whose sagas ended elsewhere, go here.
+        // Removes entries without waiters. `notify` never removes them if another process ended their sagas.
         if waiters.len() >= 1024 {
             waiters.retain(|_, sender| sender.receiver_count() > 0);
         }
@@ -38,8 +38,8 @@ impl<M: Machine> Waiters<M> {
             .subscribe()
     }
 
-    /// Tells those who wait for a saga how far it is.
-    pub(super) fn tell(&self, saga: &Saga<M>) {
+    /// Sends the saga to its waiters, and forgets it if it has ended.
+    pub(super) fn notify(&self, saga: &Saga<M>) {
         let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if saga.has_ended() {
             if let Some(sender) = waiters.remove(&saga.id) {

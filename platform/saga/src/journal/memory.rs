@@ -1,4 +1,4 @@
-//! A journal in memory, which runs on paused time. The contract suite holds it to what the real ones do.
+//! A journal in memory, which works with tokio's paused time. It passes the contract suite of the real journals.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,18 +12,18 @@ use runtime::Clock;
 use storage::StoreError;
 use tokio::{task::yield_now, time::Instant};
 
-use super::{Begun, Claimed, Filter, Journal, Lease, Record, Signalled, Signals, Then};
+use super::{Begun, Claimed, Continuation, Filter, Journal, Lease, Record, SignalOutcome, Signals};
 use crate::{
     machine::{Machine, State},
     saga::{Entry, Fence, Saga, SagaId, Signal},
 };
 
-/// What goes wrong with one write.
+/// A fault of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteFault {
-    /// Nothing is written.
+    /// Fails without writing.
     Lost,
-    /// It is written, and nobody is told.
+    /// Writes, and fails.
     AnswerLost,
 }
 
@@ -37,7 +37,7 @@ struct Stored<M: Machine> {
     wake_at: Instant,
     is_readable: bool,
     unread: Vec<Signal>,
-    used: Vec<Signal>,
+    consumed: Vec<Signal>,
 }
 
 impl<M: Machine> Stored<M> {
@@ -45,18 +45,18 @@ impl<M: Machine> Stored<M> {
         if self.is_readable {
             Ok(self.saga.clone())
         } else {
-            Err(StoreError::corrupt("spoilt"))
+            Err(StoreError::corrupt("the row was made unreadable"))
         }
     }
 
     fn apply(&mut self, record: &Record<M>, lease: &Lease, clock: &Clock) -> Result<i64, StoreError> {
         self.history.extend(record.steps.iter().map(entry));
-        let (used, unread) = self
+        let (consumed, unread) = self
             .unread
             .drain(..)
-            .partition(|signal| record.used.contains(&signal.id));
+            .partition(|signal| record.consumed_signals.contains(&signal.id));
         self.unread = unread;
-        self.used.extend::<Vec<_>>(used);
+        self.consumed.extend::<Vec<_>>(consumed);
         let saga = &mut self.saga;
         saga.version += i64::try_from(record.steps.len()).map_err(StoreError::corrupt)?;
         if let Some((state, at, _)) = record.steps.last() {
@@ -65,14 +65,14 @@ impl<M: Machine> Stored<M> {
         saga.data.clone_from(&record.data);
         (saga.attempts, saga.needs_attention) = (0, false);
         let now = Instant::now();
-        match record.then {
-            Then::GoOn => (self.wake_at, self.lease_until) = (now, now + lease.ttl),
-            Then::Retry(retry) => {
+        match record.continuation {
+            Continuation::Continue => (self.wake_at, self.lease_until) = (now, now + lease.ttl),
+            Continuation::Retry(retry) => {
                 (saga.attempts, saga.needs_attention) = (retry.attempts, retry.needs_attention);
                 self.wake_at = now + retry.after;
                 self.lease_until = self.wake_at + lease.ttl;
             }
-            Then::Wait(until) => {
+            Continuation::Wait(until) => {
                 let wait = until.duration_since(clock.now());
                 self.owner.clear();
                 self.wake_at = now + wait.try_into().unwrap_or_default();
@@ -95,13 +95,13 @@ struct Tables<M: Machine> {
     sagas: BTreeMap<SagaId, Stored<M>>,
     outbox: Vec<Event>,
     faults: VecDeque<Option<WriteFault>>,
-    looks: usize,
+    reads: usize,
     writes: usize,
     get_is_unavailable: bool,
     clock: Clock,
 }
 
-/// All sagas of one kind. Clones share them.
+/// All sagas of one kind. Clones share the sagas.
 #[derive(Clone)]
 pub struct MemoryJournal<M: Machine>(Arc<Mutex<Tables<M>>>);
 
@@ -112,13 +112,13 @@ impl<M: Machine> Default for MemoryJournal<M> {
 }
 
 impl<M: Machine> MemoryJournal<M> {
-    /// Times of waits are compared with this clock; it should go as that of tokio does.
+    /// `clock` must advance with tokio's time: it decides when waits are over.
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Mutex::new(Tables {
             sagas: BTreeMap::new(),
             outbox: Vec::new(),
             faults: VecDeque::new(),
-            looks: 0,
+            reads: 0,
             writes: 0,
             get_is_unavailable: false,
             clock,
@@ -129,7 +129,7 @@ impl<M: Machine> MemoryJournal<M> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The events of all endings, in order.
+    /// All committed events, in order.
     pub fn outbox(&self) -> Vec<Event> {
         self.tables().outbox.clone()
     }
@@ -139,14 +139,14 @@ impl<M: Machine> MemoryJournal<M> {
         self.tables().sagas.values().map(|stored| stored.saga.clone()).collect()
     }
 
-    /// Makes a saga one that cannot be read.
-    pub fn spoil(&self, id: SagaId) {
+    /// Makes a saga unreadable.
+    pub fn corrupt(&self, id: SagaId) {
         if let Some(stored) = self.tables().sagas.get_mut(&id) {
             stored.is_readable = false;
         }
     }
 
-    /// Puts a saga here that nobody drives, as if it had been driven so far before.
+    /// Inserts a saga whose driver is gone.
     pub fn put(&self, saga: Saga<M>, key: &str, history: Vec<Entry>) {
         let now = Instant::now();
         let stored = Stored {
@@ -158,22 +158,22 @@ impl<M: Machine> MemoryJournal<M> {
             wake_at: now,
             is_readable: true,
             unread: Vec::new(),
-            used: Vec::new(),
+            consumed: Vec::new(),
             saga,
         };
         self.tables().sagas.insert(stored.saga.id, stored);
     }
 
-    /// What happens to one of the next writes, counted from 0.
+    /// Injects a fault into the `nth` of the next writes, counted from 0.
     pub fn fail_nth_write(&self, nth: usize, fault: WriteFault) {
         let mut tables = self.tables();
         tables.faults.resize(nth, None);
         tables.faults.push_back(Some(fault));
     }
 
-    /// How often `find` and `get` were asked.
-    pub fn looks(&self) -> usize {
-        self.tables().looks
+    /// The number of calls of `find` and `get`.
+    pub fn reads(&self) -> usize {
+        self.tables().reads
     }
 
     /// Makes `get` fail, or work again.
@@ -181,7 +181,7 @@ impl<M: Machine> MemoryJournal<M> {
         self.tables().get_is_unavailable = is_unavailable;
     }
 
-    /// How often a saga was begun or something was persisted of one.
+    /// The number of calls of `begin`, `record` and `send`.
     pub fn writes(&self) -> usize {
         self.tables().writes
     }
@@ -220,7 +220,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
                 wake_at: Instant::now(),
                 is_readable: true,
                 unread: Vec::new(),
-                used: Vec::new(),
+                consumed: Vec::new(),
             };
             tables.sagas.insert(new.id, stored);
             Ok(Begun::Created(Fence(1)))
@@ -230,7 +230,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
     async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError> {
         yield_now().await;
         let mut tables = self.tables();
-        tables.looks += 1;
+        tables.reads += 1;
         let mut all = tables.sagas.values();
         let stored = all.find(|stored| stored.saga.scope == scope && stored.key == key);
         stored.map(Stored::read).transpose()
@@ -239,7 +239,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
     async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
         yield_now().await;
         let mut tables = self.tables();
-        tables.looks += 1;
+        tables.reads += 1;
         if tables.get_is_unavailable {
             return Err(StoreError::unavailable("does not answer"));
         }
@@ -272,12 +272,17 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
             let event = record.event.as_ref().map(|(_, event)| event);
             let is_taken = |event: &Event| tables.outbox.iter().any(|other| other.id == event.id);
             let id_is_taken = event.is_some_and(is_taken);
-            let may_wait = |stored: &Stored<M>| stored.unread.iter().all(|signal| record.used.contains(&signal.id));
+            let may_wait = |stored: &Stored<M>| {
+                stored
+                    .unread
+                    .iter()
+                    .all(|signal| record.consumed_signals.contains(&signal.id))
+            };
             let stored = tables.sagas.get_mut(&claimed.saga.id).filter(|stored| {
                 stored.saga.version == claimed.saga.version
                     && stored.fence == claimed.fence.0
                     && !id_is_taken
-                    && (!matches!(record.then, Then::Wait(_)) || may_wait(stored))
+                    && (!matches!(record.continuation, Continuation::Wait(_)) || may_wait(stored))
             });
             let version = stored
                 .ok_or(StoreError::Conflict)?
@@ -319,16 +324,16 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
 
 #[async_trait]
 impl<M: Machine> Signals for MemoryJournal<M> {
-    async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
+    async fn send(&self, to: SagaId, signal: &Signal) -> Result<SignalOutcome, StoreError> {
         yield_now().await;
         self.write(|tables| {
             let Some(stored) = tables.sagas.get_mut(&to) else {
-                return Ok(Signalled::Unknown);
+                return Ok(SignalOutcome::NotFound);
             };
             if stored.saga.has_ended() {
-                return Ok(Signalled::Ended);
+                return Ok(SignalOutcome::Ended);
             }
-            let mut known = stored.unread.iter().chain(&stored.used);
+            let mut known = stored.unread.iter().chain(&stored.consumed);
             if !known.any(|known| known.id == signal.id) {
                 stored.unread.push(signal.clone());
                 let now = Instant::now();
@@ -337,7 +342,7 @@ impl<M: Machine> Signals for MemoryJournal<M> {
                     stored.lease_until = now;
                 }
             }
-            Ok(Signalled::Sent)
+            Ok(SignalOutcome::Sent)
         })
     }
 

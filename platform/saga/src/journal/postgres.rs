@@ -1,4 +1,4 @@
-//! The journal in PostgreSQL, with the outbox in the same schema. Any number of processes may use it at once.
+//! The journal in PostgreSQL, with the outbox in the same schema, for any number of processes at once.
 
 mod statements;
 
@@ -15,8 +15,8 @@ use storage::{Postgres, Row, StoreError, Transaction, timestamptz};
 use uuid::Uuid;
 
 use super::{
-    Begun, Claimed, Filter, Journal, Lease, Own, OwnRows, Record, Signalled, Signals,
-    row::{self, Changes, Due},
+    Begun, Claimed, Filter, Journal, Lease, Record, ServiceRows, SignalOutcome, Signals,
+    row::{self, Changes, Wakeup},
 };
 use crate::{
     machine::{Machine, State},
@@ -24,15 +24,15 @@ use crate::{
 };
 use statements::Statements;
 
-/// The table of signals, for the schema of a service with sagas.
+/// The table of signals, a migration for every service with sagas.
 pub const SCHEMA: &str = include_str!("../../migrations/postgres/signals.sql");
 
-/// The sagas of one kind in one schema. Clones share it.
+/// The journal of one kind of saga. Clones share the connection pools.
 #[derive(Clone)]
 pub struct PostgresJournal<M: Machine> {
     db: Postgres,
     sql: Arc<Statements>,
-    own: Own<M>,
+    service_rows: Option<Arc<dyn ServiceRows<M>>>,
     kind: PhantomData<fn() -> M>,
 }
 
@@ -41,18 +41,21 @@ impl<M: Machine> PostgresJournal<M> {
         Self {
             db,
             sql: Arc::new(Statements::of::<M>()),
-            own: None,
+            service_rows: None,
             kind: PhantomData,
         }
     }
 
-    /// A journal with rows of the service that change with its sagas.
+    /// Makes rows of the service change in the transactions of its sagas.
     #[must_use]
-    pub fn with_own_rows(self, own: Arc<dyn OwnRows<M>>) -> Self {
-        Self { own: Some(own), ..self }
+    pub fn with_service_rows(self, rows: Arc<dyn ServiceRows<M>>) -> Self {
+        Self {
+            service_rows: Some(rows),
+            ..self
+        }
     }
 
-    async fn known(
+    async fn find_in(
         &self,
         db: impl sqlx::PgExecutor<'_>,
         scope: &str,
@@ -72,28 +75,30 @@ impl<M: Machine> PostgresJournal<M> {
         (new, key): (Saga<M>, String),
         lease: Lease,
     ) -> Result<Begun<M>, StoreError> {
-        if let Some(own) = &self.own {
-            if let Some(known) = self.known(&mut *tx, &new.scope, &key).await? {
+        if let Some(rows) = &self.service_rows {
+            if let Some(known) = self.find_in(&mut *tx, &new.scope, &key).await? {
                 return Ok(Begun::Exists(Box::new(known)));
             }
-            if !own.begin(Transaction::Postgres(&mut *tx), &new).await? {
+            if !rows.begin(Transaction::Postgres(&mut *tx), &new).await? {
                 return Ok(Begun::Refused);
             }
         }
         let mut insert = sqlx::query(AssertSqlSafe(self.sql.insert.clone()));
-        for value in row::beginning(&new, &key, &lease)? {
+        for value in row::insert_values(&new, &key, &lease)? {
             insert = value.bind_to_postgres(insert);
         }
         let insert = insert.bind(interval(lease.ttl)).bind(row::first_detail(&new));
         if let Some(begun) = insert.fetch_optional(&mut *tx).await? {
             return Ok(Begun::Created(Fence(Row::Postgres(&begun).integer("fence")?)));
         }
-        if self.own.is_some() {
-            // Rolls back what the service's own rows have become. Whoever asks again finds the other saga.
+        if self.service_rows.is_some() {
+            // A concurrent transaction took the key. The error rolls back the changes of the service's rows; a retry of
+            // this request finds the other saga.
             return Err(StoreError::Conflict);
         }
-        // The insert has waited for the one that was first. This statement sees it, which that one does not.
-        let known = self.known(&mut *tx, &new.scope, &key).await?;
+        // The insert waited for the transaction that took the key. Its snapshot is older than that commit, so a new
+        // statement is needed to read the row.
+        let known = self.find_in(&mut *tx, &new.scope, &key).await?;
         Ok(Begun::Exists(Box::new(known.ok_or(StoreError::Conflict)?)))
     }
 
@@ -109,22 +114,22 @@ impl<M: Machine> PostgresJournal<M> {
         let states: Vec<_> = record.steps.iter().map(|(state, ..)| state.name()).collect();
         let times: Vec<_> = record.steps.iter().map(|(_, at, _)| timestamptz(*at)).collect();
         let details: Vec<_> = record.steps.iter().map(|(.., detail)| detail.as_str()).collect();
-        let sql = match changes.due {
-            Due::In(..) => &self.sql.record,
-            Due::At(_) => &self.sql.wait,
+        let sql = match changes.wakeup {
+            Wakeup::Owned { .. } => &self.sql.record,
+            Wakeup::Unowned(_) => &self.sql.wait,
         };
         let mut update = sqlx::query(AssertSqlSafe(sql.clone()))
             .bind(before.id.0)
             .bind(before.version)
             .bind(claimed.fence.0)
-            .bind(i64::try_from(record.used.len()).map_err(StoreError::corrupt)?)
+            .bind(i64::try_from(record.consumed_signals.len()).map_err(StoreError::corrupt)?)
             .bind(states)
             .bind(times)
             .bind(details)
-            .bind(&record.used);
-        update = match changes.due {
-            Due::In(wakes, is_free) => update.bind(interval(wakes)).bind(interval(is_free)),
-            Due::At(until) => update.bind(timestamptz(until)).bind(timestamptz(until)),
+            .bind(&record.consumed_signals);
+        update = match changes.wakeup {
+            Wakeup::Owned { wake_in, lease_for } => update.bind(interval(wake_in)).bind(interval(lease_for)),
+            Wakeup::Unowned(until) => update.bind(timestamptz(until)).bind(timestamptz(until)),
         };
         for value in changes.values {
             update = value.bind_to_postgres(update);
@@ -132,10 +137,10 @@ impl<M: Machine> PostgresJournal<M> {
         if update.fetch_optional(&mut *tx).await?.is_none() {
             return Err(StoreError::Conflict);
         }
-        if let Some(own) = &self.own
+        if let Some(rows) = &self.service_rows
             && !record.steps.is_empty()
         {
-            own.record(Transaction::Postgres(&mut *tx), before, &record).await?;
+            rows.record(Transaction::Postgres(&mut *tx), before, &record).await?;
         }
         if let Some((topic, event)) = &record.event {
             outbox::postgres::append(tx, topic, event).await?;
@@ -169,7 +174,7 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
     }
 
     async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError> {
-        self.known(self.db.reader(), scope, key).await
+        self.find_in(self.db.reader(), scope, key).await
     }
 
     async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
@@ -184,8 +189,8 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
     }
 
     async fn list(&self, filter: Filter) -> Result<Vec<Saga<M>>, StoreError> {
-        // Ids are UUIDv7: in order of time. The conditions are part of the text, so that each gets a plan of its own: some
-        // statuses are rare, others are those of nearly all.
+        // Ids are UUIDv7, so this is the order of creation. The filter is part of the SQL text, so that each status
+        // gets its own plan: some statuses are rare, and one is that of nearly all rows.
         let status = filter.status.map(|status| format!(" AND status = '{status}'"));
         let attention = filter.needs_attention.then_some(" AND needs_attention");
         let sql: Arc<str> = format!(
@@ -205,7 +210,7 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
                 .bind(i64::from(filter.limit))
                 .fetch_all(self.db.reader())
                 .await?;
-            // Those that cannot be read leave their places to others.
+            // Corrupt rows are skipped, so the page is filled from the next rows.
             found.extend(rows.iter().filter_map(|row| row::readable(saga(row))));
             match rows.last() {
                 Some(last) if rows.len() == limit && found.len() < limit => after = Row::Postgres(last).uuid("id")?,
@@ -225,7 +230,7 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
     }
 
     async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError> {
-        // Mostly there is nothing due: look before a transaction is made of it.
+        // Usually nothing is due, and a read is cheaper than a write transaction.
         let is_due: bool = sqlx::query_scalar(AssertSqlSafe(self.sql.due.clone()))
             .bind(i64::from(M::VERSION))
             .fetch_one(self.db.reader())
@@ -254,7 +259,7 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
 
 #[async_trait]
 impl<M: Machine> Signals for PostgresJournal<M> {
-    async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
+    async fn send(&self, to: SagaId, signal: &Signal) -> Result<SignalOutcome, StoreError> {
         let (sql, signal) = (self.sql.send.clone(), signal.clone());
         let write = self.db.write(M::COMMITS.signal, move |tx| {
             async move {
@@ -266,9 +271,9 @@ impl<M: Machine> Signals for PostgresJournal<M> {
                     .fetch_optional(tx)
                     .await?;
                 Ok(match has_ended {
-                    None => Signalled::Unknown,
-                    Some(true) => Signalled::Ended,
-                    Some(false) => Signalled::Sent,
+                    None => SignalOutcome::NotFound,
+                    Some(true) => SignalOutcome::Ended,
+                    Some(false) => SignalOutcome::Sent,
                 })
             }
             .boxed()
@@ -291,7 +296,7 @@ fn saga<M: Machine>(row: &PgRow) -> Result<Saga<M>, StoreError> {
     row::saga(Row::Postgres(row))
 }
 
-/// At most a century, which is for ever.
+/// Longer durations than a century are cut to one.
 fn interval(duration: Duration) -> PgInterval {
     const CENTURY: i64 = 100 * 365 * 24 * 3600 * 1_000_000;
     PgInterval {

@@ -1,4 +1,4 @@
-//! What is in the rows of a journal, whatever database they are in.
+//! The rows of a journal, in any database.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use runtime::RequestContext;
 use storage::{Row, StoreError, Value};
 
-use super::{Claimed, Lease, Record, Table, Then};
+use super::{Claimed, Continuation, Lease, Record, Table};
 use crate::{
     machine::{Machine, State},
     saga::{Entry, Fence, Saga, SagaId, Signal},
@@ -22,7 +22,7 @@ pub(super) fn columns(table: &Table) -> String {
     [&[journal.as_str()], table.frozen, table.learned].concat().join(", ")
 }
 
-/// The states that nothing follows, as SQL: `('COMPLETED', 'FAILED')`.
+/// The final states as SQL: `('COMPLETED', 'FAILED')`.
 pub(super) fn ends(table: &Table) -> String {
     let names: Vec<_> = table.ends.iter().map(|name| format!("'{name}'")).collect();
     format!("({})", names.join(", "))
@@ -50,7 +50,7 @@ pub(super) fn saga<M: Machine>(row: Row<'_>) -> Result<Saga<M>, StoreError> {
     })
 }
 
-/// The sagas that can be read. The others are told of.
+/// The saga, if its row can be read. Otherwise logs the error: one corrupt row must not stop the other sagas.
 pub(super) fn readable<M: Machine>(saga: Result<Saga<M>, StoreError>) -> Option<Saga<M>> {
     saga.inspect_err(|error| {
         let error = runtime::telemetry::chain(error);
@@ -59,7 +59,7 @@ pub(super) fn readable<M: Machine>(saga: Result<Saga<M>, StoreError>) -> Option<
     .ok()
 }
 
-/// A saga that was claimed. One that cannot be read comes up again when its lease runs out.
+/// A saga that was claimed; `None` if its row cannot be read. The row is claimed again when its lease has expired.
 pub(super) fn claimed<M: Machine>(row: Row<'_>) -> Result<Option<Claimed<M>>, StoreError> {
     let fence = Fence(row.integer("fence")?);
     Ok(readable(saga(row)).map(|saga| Claimed { saga, fence }))
@@ -73,8 +73,8 @@ pub(super) fn entry(row: Row<'_>) -> Result<Entry, StoreError> {
     })
 }
 
-/// The columns that a saga begins with, and their values.
-pub(super) fn beginning<M: Machine>(new: &Saga<M>, key: &str, lease: &Lease) -> Result<Vec<Value>, StoreError> {
+/// The values of [`insert_columns`].
+pub(super) fn insert_values<M: Machine>(new: &Saga<M>, key: &str, lease: &Lease) -> Result<Vec<Value>, StoreError> {
     let context = new.context.as_ref();
     let mut values = vec![
         Value::Uuid(Some(new.id.0)),
@@ -96,8 +96,8 @@ pub(super) fn beginning<M: Machine>(new: &Saga<M>, key: &str, lease: &Lease) -> 
     Ok(values)
 }
 
-/// The names of [`beginning`].
-pub(super) fn beginning_columns(table: &Table) -> Vec<&'static str> {
+/// The columns that are written when a saga begins, besides those of its lease.
+pub(super) fn insert_columns(table: &Table) -> Vec<&'static str> {
     let (scope, key) = (table.scope, table.key);
     let journal = [
         "id",
@@ -117,21 +117,21 @@ pub(super) fn beginning_columns(table: &Table) -> Vec<&'static str> {
     [&journal[..], table.frozen, table.learned].concat()
 }
 
-/// What a record makes of the row of its saga.
+/// The changes that a record makes to the row of its saga.
 pub(super) struct Changes {
-    /// Those of [`changed_columns`].
+    /// The values of [`changed_columns`].
     pub(super) values: Vec<Value>,
     pub(super) version: i64,
-    pub(super) due: Due,
+    pub(super) wakeup: Wakeup,
 }
 
-/// When the saga is to be driven on.
+/// When the saga continues, and who may drive it then.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Due {
-    /// That soon, and so soon by somebody else.
-    In(Duration, Duration),
-    /// At that time, by anybody.
-    At(Timestamp),
+pub(super) enum Wakeup {
+    /// The owner keeps its lease: the saga is due in `wake_in`, and the lease expires in `lease_for`.
+    Owned { wake_in: Duration, lease_for: Duration },
+    /// The lease is released: any process may claim the saga at this time.
+    Unowned(Timestamp),
 }
 
 /// The columns that a record changes, besides those of its lease.
@@ -154,9 +154,9 @@ impl Changes {
         let (state, updated_at) = record.steps.last().map_or(unchanged, |(state, at, _)| (state, *at));
         let steps = i64::try_from(record.steps.len()).map_err(StoreError::corrupt)?;
         let version = before.version + steps;
-        let retry = match record.then {
-            Then::Retry(retry) => Some(retry),
-            Then::GoOn | Then::Wait(_) => None,
+        let retry = match record.continuation {
+            Continuation::Retry(retry) => Some(retry),
+            Continuation::Continue | Continuation::Wait(_) => None,
         };
         let mut values = vec![
             Value::text(state.name()),
@@ -168,24 +168,27 @@ impl Changes {
             Value::Flag(retry.is_some_and(|retry| retry.needs_attention)),
         ];
         values.extend(M::learned(&record.data)?);
-        let wakes_in = retry.map(|retry| retry.after).unwrap_or_default();
+        let wake_in = retry.map(|retry| retry.after).unwrap_or_default();
         Ok(Self {
             values,
             version,
-            due: match record.then {
-                Then::Wait(until) => Due::At(until),
-                Then::GoOn | Then::Retry(_) => Due::In(wakes_in, wakes_in.saturating_add(lease.ttl)),
+            wakeup: match record.continuation {
+                Continuation::Wait(until) => Wakeup::Unowned(until),
+                Continuation::Continue | Continuation::Retry(_) => Wakeup::Owned {
+                    wake_in,
+                    lease_for: wake_in.saturating_add(lease.ttl),
+                },
             },
         })
     }
 }
 
-/// What the history says of the beginning of a saga.
+/// The detail of the first history entry.
 pub(super) fn first_detail<M: Machine>(new: &Saga<M>) -> String {
     M::detail(&new.state, None)
 }
 
-/// Names the commit of a record.
+/// The label of a record's commit.
 pub(super) fn label<M: Machine>(record: &Record<M>) -> &'static str {
     let last = record.steps.last();
     last.map_or(M::COMMITS.retry, |(state, ..)| state.commit())

@@ -13,8 +13,8 @@ use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteRow};
 use storage::{Row, Sqlite, StoreError, Transaction};
 
 use super::{
-    Begun, Claimed, Filter, Journal, Lease, Own, OwnRows, Record, Signalled, Signals,
-    row::{self, Changes, Due},
+    Begun, Claimed, Filter, Journal, Lease, Record, ServiceRows, SignalOutcome, Signals,
+    row::{self, Changes, Wakeup},
 };
 use crate::{
     machine::{Machine, State},
@@ -22,15 +22,15 @@ use crate::{
 };
 use statements::Statements;
 
-/// The table of signals, for the schema of a service with sagas.
+/// The table of signals, a migration for every service with sagas.
 pub const SCHEMA: &str = include_str!("../../migrations/sqlite/signals.sql");
 
-/// The sagas of one kind in one database. Clones share it.
+/// The journal of one kind of saga. Clones share the database.
 #[derive(Clone)]
 pub struct SqliteJournal<M: Machine> {
     db: Sqlite,
     sql: Arc<Statements>,
-    own: Own<M>,
+    service_rows: Option<Arc<dyn ServiceRows<M>>>,
     kind: PhantomData<fn() -> M>,
 }
 
@@ -39,15 +39,18 @@ impl<M: Machine> SqliteJournal<M> {
         Self {
             db,
             sql: Arc::new(Statements::of::<M>()),
-            own: None,
+            service_rows: None,
             kind: PhantomData,
         }
     }
 
-    /// A journal with rows of the service that change with its sagas.
+    /// Makes rows of the service change in the transactions of its sagas.
     #[must_use]
-    pub fn with_own_rows(self, own: Arc<dyn OwnRows<M>>) -> Self {
-        Self { own: Some(own), ..self }
+    pub fn with_service_rows(self, rows: Arc<dyn ServiceRows<M>>) -> Self {
+        Self {
+            service_rows: Some(rows),
+            ..self
+        }
     }
 
     async fn insert(
@@ -64,13 +67,13 @@ impl<M: Machine> SqliteJournal<M> {
         if let Some(known) = known {
             return Ok(Begun::Exists(Box::new(row::saga(Row::Sqlite(&known))?)));
         }
-        if let Some(own) = &self.own
-            && !own.begin(Transaction::Sqlite(&mut *tx), &new).await?
+        if let Some(rows) = &self.service_rows
+            && !rows.begin(Transaction::Sqlite(&mut *tx), &new).await?
         {
             return Ok(Begun::Refused);
         }
         let mut insert = sqlx::query(AssertSqlSafe(self.sql.insert.clone()));
-        for value in row::beginning(&new, &key, &lease)? {
+        for value in row::insert_values(&new, &key, &lease)? {
             insert = value.bind_to_sqlite(insert);
         }
         insert.bind(millis(lease.ttl)).execute(&mut *tx).await?;
@@ -107,22 +110,22 @@ impl<M: Machine> SqliteJournal<M> {
     ) -> Result<i64, StoreError> {
         let before = &claimed.saga;
         let changes = Changes::of(&record, before, &lease)?;
-        let used = i64::try_from(record.used.len()).map_err(StoreError::corrupt)?;
-        let (sql, wake_at, lease_until) = match changes.due {
-            Due::In(wakes, is_free) => (&self.sql.record, millis(wakes), millis(is_free)),
-            Due::At(until) => (&self.sql.wait, until.as_millisecond(), until.as_millisecond()),
+        let consumed = i64::try_from(record.consumed_signals.len()).map_err(StoreError::corrupt)?;
+        let (sql, wake_at, lease_until) = match changes.wakeup {
+            Wakeup::Owned { wake_in, lease_for } => (&self.sql.record, millis(wake_in), millis(lease_for)),
+            Wakeup::Unowned(until) => (&self.sql.wait, until.as_millisecond(), until.as_millisecond()),
         };
         let mut update = sqlx::query(AssertSqlSafe(sql.clone()));
         for value in changes.values {
             update = value.bind_to_sqlite(update);
         }
-        update = update.bind(used).bind(wake_at).bind(lease_until);
+        update = update.bind(consumed).bind(wake_at).bind(lease_until);
         update = update
             .bind(before.id.to_string())
             .bind(before.version)
             .bind(claimed.fence.0);
-        if let Due::At(_) = changes.due {
-            update = update.bind(used);
+        if let Wakeup::Unowned(_) = changes.wakeup {
+            update = update.bind(consumed);
         }
         if update.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(StoreError::Conflict);
@@ -131,21 +134,21 @@ impl<M: Machine> SqliteJournal<M> {
             self.insert_step(&mut *tx, before.id, version, (state, *at, detail))
                 .await?;
         }
-        if !record.used.is_empty() {
-            let used: Vec<_> = record.used.iter().map(ToString::to_string).collect();
+        if !record.consumed_signals.is_empty() {
+            let ids: Vec<_> = record.consumed_signals.iter().map(ToString::to_string).collect();
             sqlx::query(
                 "UPDATE saga_signals SET read_at = CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
                  WHERE saga_id = ? AND id IN (SELECT value FROM json_each(?))",
             )
             .bind(before.id.to_string())
-            .bind(json!(used).to_string())
+            .bind(json!(ids).to_string())
             .execute(&mut *tx)
             .await?;
         }
-        if let Some(own) = &self.own
+        if let Some(rows) = &self.service_rows
             && !record.steps.is_empty()
         {
-            own.record(Transaction::Sqlite(&mut *tx), before, &record).await?;
+            rows.record(Transaction::Sqlite(&mut *tx), before, &record).await?;
         }
         if let Some((topic, event)) = &record.event {
             outbox::sqlite::append(tx, topic, event).await?;
@@ -165,14 +168,19 @@ impl<M: Machine> SqliteJournal<M> {
         claimed.collect()
     }
 
-    async fn put_signal(self, tx: &mut SqliteConnection, to: SagaId, signal: Signal) -> Result<Signalled, StoreError> {
+    async fn put_signal(
+        self,
+        tx: &mut SqliteConnection,
+        to: SagaId,
+        signal: Signal,
+    ) -> Result<SignalOutcome, StoreError> {
         let has_ended: Option<bool> = sqlx::query_scalar(AssertSqlSafe(self.sql.has_ended.clone()))
             .bind(to.to_string())
             .fetch_optional(&mut *tx)
             .await?;
         match has_ended {
-            None => return Ok(Signalled::Unknown),
-            Some(true) => return Ok(Signalled::Ended),
+            None => return Ok(SignalOutcome::NotFound),
+            Some(true) => return Ok(SignalOutcome::Ended),
             Some(false) => {}
         }
         let put = sqlx::query(
@@ -191,7 +199,7 @@ impl<M: Machine> SqliteJournal<M> {
                 .execute(tx)
                 .await?;
         }
-        Ok(Signalled::Sent)
+        Ok(SignalOutcome::Sent)
     }
 }
 
@@ -215,7 +223,7 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
     }
 
     async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
-        // Both reads see the same moment.
+        // Both reads see one snapshot.
         let mut tx = self.db.reader().begin().await?;
         let row = sqlx::query(AssertSqlSafe(self.sql.get.clone()))
             .bind(id.to_string())
@@ -243,7 +251,7 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
                 .bind(filter.limit)
                 .fetch_all(self.db.reader())
                 .await?;
-            // Those that cannot be read leave their places to others.
+            // Corrupt rows are skipped, so the page is filled from the next rows.
             found.extend(rows.iter().filter_map(|row| row::readable(saga(row))));
             match rows.last() {
                 Some(last) if rows.len() == limit && found.len() < limit => {
@@ -265,7 +273,7 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
     }
 
     async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError> {
-        // Mostly there is nothing due: look before a write is made of it.
+        // Usually nothing is due, and a read is cheaper than a write transaction.
         let due: Option<i64> = sqlx::query_scalar(AssertSqlSafe(self.sql.due.clone()))
             .bind(M::VERSION)
             .fetch_optional(self.db.reader())
@@ -294,7 +302,7 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
 
 #[async_trait]
 impl<M: Machine> Signals for SqliteJournal<M> {
-    async fn send(&self, to: SagaId, signal: &Signal) -> Result<Signalled, StoreError> {
+    async fn send(&self, to: SagaId, signal: &Signal) -> Result<SignalOutcome, StoreError> {
         let (this, signal) = (self.clone(), signal.clone());
         self.db
             .write(M::COMMITS.signal, move |tx| this.put_signal(tx, to, signal).boxed())

@@ -1,5 +1,4 @@
-//! Tests of the engine, on a toy.
+//! The suites of sagas, run on the smallest machine.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod engine;
 mod toy;

@@ -1,4 +1,5 @@
-//! The smallest saga that has everything: a trip is booked, waits to be approved, and is paid; or its booking is cancelled.
+//! The smallest complete saga: a trip is booked, waits for an approval, and is paid. If the payment is refused or the
+//! approval does not come in time, the booking is cancelled.
 
 use events::outbox;
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 saga::states! {
     pub(crate) enum State {
-        Asked = "ASKED", "trip.begin";
+        Requested = "REQUESTED", "trip.begin";
         Booked = "BOOKED", "trip.booked";
         Approved = "APPROVED", "trip.approved";
         Paid = "PAID", "trip.paid";
@@ -20,7 +21,7 @@ saga::states! {
         Cancelled = "CANCELLED", "trip.cancelled";
     }
 }
-use State::{Approved, Asked, Booked, Cancelled, Cancelling, Paid};
+use State::{Approved, Booked, Cancelled, Cancelling, Paid, Requested};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Call {
@@ -30,11 +31,11 @@ pub(crate) enum Call {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Trip {}
+pub(crate) enum TripMachine {}
 
-impl Machine for Trip {
+impl Machine for TripMachine {
     type State = State;
-    /// Until when it can be approved.
+    /// The deadline of the approval.
     type Data = Timestamp;
     type Call = Call;
 
@@ -59,8 +60,8 @@ impl Machine for Trip {
     const STEPS: &'static [(u32, &'static [Step])] = &[(
         1,
         &[
-            ("ASKED", "BOOKED"),
-            ("ASKED", "CANCELLED"),
+            ("REQUESTED", "BOOKED"),
+            ("REQUESTED", "CANCELLED"),
             ("BOOKED", "APPROVED"),
             ("BOOKED", "CANCELLING"),
             ("APPROVED", "PAID"),
@@ -71,7 +72,7 @@ impl Machine for Trip {
 
     fn next(state: &State, approve_until: &Timestamp) -> Next<State, Call> {
         match state {
-            Asked => Next::Call(Call::Book),
+            Requested => Next::Call(Call::Book),
             Booked => Next::Wait(Some(*approve_until)),
             Approved => Next::Call(Call::Pay),
             Cancelling(_) => Next::Call(Call::Cancel),
@@ -81,16 +82,16 @@ impl Machine for Trip {
 
     fn apply(state: State, outcome: Outcome<String>) -> State {
         match (state, outcome) {
-            (Asked, Outcome::Done) => Booked,
+            (Requested, Outcome::Done) => Booked,
             (Booked, Outcome::Done) => Cancelling("nobody approved it".to_owned()),
             (Approved, Outcome::Done) => Paid,
             (Approved, Outcome::Refused(why)) => Cancelling(why),
-            (Asked, Outcome::Refused(why)) | (Cancelling(why), Outcome::Done) => Cancelled(why),
+            (Requested, Outcome::Refused(why)) | (Cancelling(why), Outcome::Done) => Cancelled(why),
             (state, _) => state,
         }
     }
 
-    fn signalled(state: &State, signal: &Signal) -> Option<State> {
+    fn on_signal(state: &State, signal: &Signal) -> Option<State> {
         (*state == Booked && signal.name == "approve").then_some(Approved)
     }
 
@@ -107,7 +108,7 @@ impl Machine for Trip {
     }
 }
 
-impl Sample for Trip {
+impl Sample for TripMachine {
     const SQLITE: Migrations = Migrations(&[
         include_str!("trips.sqlite.sql"),
         outbox::sqlite::SCHEMA,
@@ -123,11 +124,11 @@ impl Sample for Trip {
         fixture::at(4_000_000_000_000 + i64::from(number))
     }
 
-    fn way() -> Vec<State> {
-        vec![Asked, Booked, Approved, Paid]
+    fn happy_path() -> Vec<State> {
+        vec![Requested, Booked, Approved, Paid]
     }
 
-    fn aside() -> Vec<State> {
+    fn other_states() -> Vec<State> {
         vec![Cancelling("why".to_owned()), Cancelled("why".to_owned())]
     }
 
@@ -144,4 +145,4 @@ impl Sample for Trip {
     }
 }
 
-saga::suites!(Trip);
+saga::suites!(TripMachine);

@@ -1,11 +1,11 @@
-//! The statements of a journal in PostgreSQL.
+//! The SQL of a journal in PostgreSQL.
 
 use std::sync::Arc;
 
 use super::super::{Table, row};
 use crate::machine::Machine;
 
-/// The statements, for one table.
+/// The statements for the tables of one machine.
 pub(super) struct Statements {
     pub(super) insert: Arc<str>,
     pub(super) find: Arc<str>,
@@ -23,7 +23,7 @@ impl Statements {
         let table = M::TABLE;
         let (name, history, history_id) = (table.name, table.history, table.history_id);
         let (columns, ends) = (row::columns(&table), row::ends(&table));
-        // Compared with the time of the statement, which an index can be searched for, unlike that of the clock.
+        // `statement_timestamp()` is stable, so an index scan can use it; `clock_timestamp()` is volatile.
         let is_due = format!(
             "state NOT IN {ends} AND lease_until <= statement_timestamp() AND wake_at <= statement_timestamp()"
         );
@@ -34,7 +34,7 @@ impl Statements {
                 table.scope, table.key
             )
             .into(),
-            // One statement, so that all of it is of one moment.
+            // One statement, so that saga and history come from one snapshot.
             get: format!(
                 "SELECT {columns}, reached, at, detail FROM {name}
                  JOIN (SELECT {history_id} AS of_saga, version AS nth, state AS reached, at, detail FROM {history}) entries
@@ -56,7 +56,7 @@ impl Statements {
             )
             .into(),
             due: format!("SELECT EXISTS (SELECT 1 FROM {name} WHERE {is_due} AND machine <= $1)").into(),
-            // The longest ownerless come first. What others write or claim at this moment is not waited for.
+            // Longest expired first. Skips rows that another transaction has locked instead of waiting for them.
             claim: format!(
                 "WITH due AS MATERIALIZED (
                     SELECT id FROM {name} WHERE {is_due} AND machine <= $4
@@ -76,9 +76,10 @@ impl Statements {
     }
 }
 
-/// Stores a saga with its first entry; no row when its key is taken. Waits for a transaction that is about to take the key.
+/// Stores a saga with its first history entry; returns no row if the key is taken. Waits for a concurrent transaction
+/// that has inserted the same key.
 fn insert(table: &Table) -> String {
-    let columns = row::beginning_columns(table);
+    let columns = row::insert_columns(table);
     let places: Vec<_> = (1..=columns.len()).map(|nth| format!("${nth}")).collect();
     format!(
         "WITH begun AS (
@@ -102,7 +103,7 @@ fn insert(table: &Table) -> String {
     )
 }
 
-/// Moves a saga and its history on, and returns its version; no row when it was not there any more.
+/// Persists a record with its history entries and returns the version; returns no row if version or fence has changed.
 fn record(table: &Table, lease: &str, condition: &str) -> String {
     let set: Vec<_> = row::changed_columns(table)
         .into_iter()
@@ -130,7 +131,8 @@ fn record(table: &Table, lease: &str, condition: &str) -> String {
     )
 }
 
-/// Leaves a signal for a saga that has not ended, and makes it due; says whether it has, no row if there is none.
+/// Stores a signal for a saga that has not ended, and makes the saga due. Returns whether the saga has ended; no row if
+/// there is no such saga.
 fn send(table: &Table) -> String {
     let (name, ends) = (table.name, row::ends(table));
     format!(

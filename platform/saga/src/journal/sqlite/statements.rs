@@ -1,4 +1,4 @@
-//! The statements of a journal in SQLite.
+//! The SQL of a journal in SQLite.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::machine::Machine;
 /// The database's clock, in milliseconds.
 const NOW: &str = "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)";
 
-/// The statements, for one table.
+/// The statements for the tables of one machine.
 pub(super) struct Statements {
     pub(super) insert: Arc<str>,
     pub(super) find: Arc<str>,
@@ -30,7 +30,7 @@ impl Statements {
         let table = M::TABLE;
         let (name, history, history_id) = (table.name, table.history, table.history_id);
         let (columns, ends) = (row::columns(&table), row::ends(&table));
-        let begins = row::beginning_columns(&table);
+        let begins = row::insert_columns(&table);
         let due = format!("state NOT IN {ends} AND wake_at <= {NOW} AND lease_until <= {NOW}");
         Self {
             insert: format!(
@@ -53,7 +53,7 @@ impl Statements {
                 "SELECT state AS reached, at, detail FROM {history} WHERE {history_id} = ? ORDER BY version"
             )
             .into(),
-            // Ids are UUIDv7: in order of time.
+            // Ids are UUIDv7, so this is the order of creation.
             list: format!(
                 "SELECT {columns} FROM {name}
                  WHERE id > ?1 AND (?2 IS NULL OR status = ?2) AND (NOT ?3 OR needs_attention = 1)
@@ -90,7 +90,7 @@ impl Statements {
     }
 }
 
-/// Moves a saga on, unless it was not there any more.
+/// Persists a record; updates no row if version or fence has changed.
 fn record(table: &Table, lease: &str, condition: &str) -> String {
     let changed = row::changed_columns(table);
     let set: Vec<_> = changed.iter().map(|column| format!("{column} = ?")).collect();

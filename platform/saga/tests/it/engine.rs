@@ -1,1 +1,0 @@
-//! The engine where time matters.
