@@ -2,7 +2,7 @@
 
 mod erasure;
 pub mod expiry;
-mod turns;
+mod user_locks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,38 +12,37 @@ use runtime::{Clock, Ids, RequestContext, Runtime, Tasks};
 use storage::StoreError;
 
 use crate::{
-    cache::{GuardedCache, Lookup},
+    cache::{CacheLookup, GuardedCache},
     domain::{
-        Added, Ask, Bought, CallId, Cart, CartId, CheckoutId, EventId, Held, IdempotencyKey, ProductId, Refused,
-        Request, UserId, Version, Wanted,
+        Added, Cart, CartId, CartRefusal, Change, ChangeOptions, ChangeRequest, CheckoutId, EventId, HoldOutcome,
+        HoldRequest, ProductId, ProductQuantity, UserId,
     },
-    ports::{CartStore, Found, Products, Saved, Ticket},
+    ports::{CartStore, FillToken, ProductLookup, Products, Saved},
 };
-use turns::Turns;
+use user_locks::UserLocks;
 
-/// How often a change is tried that others of this cart, in other processes, keep overtaking.
-const ATTEMPTS: u32 = 12;
-const BACKOFF: Duration = Duration::from_millis(2);
+/// Attempts at a change that conflicts with changes of other processes.
+const MAX_ATTEMPTS: u32 = 12;
+const MIN_BACKOFF: Duration = Duration::from_millis(2);
 const MAX_BACKOFF: Duration = Duration::from_millis(100);
-/// By how much the clock that lets a cart go may be ahead of this machine's.
-const SKEW: SignedDuration = SignedDuration::from_hours(24);
+/// How far the clock that expires carts may be ahead of this machine's.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
 
-/// Why a use case did not do what it was asked to.
+/// Why a use case failed.
 #[derive(Debug)]
 pub enum CartError {
-    Refused(Refused),
+    Refused(CartRefusal),
     ProductNotFound,
-    /// The catalogue could not be asked.
-    ProductUnknown(Box<dyn std::error::Error + Send + Sync>),
+    CatalogueUnavailable(Box<dyn std::error::Error + Send + Sync>),
     /// The pieces that a checkout wants to hold are not free any more.
     HoldRefused,
-    /// Others changed this cart every time.
+    /// Every attempt conflicted with another change.
     Contended,
     Store(StoreError),
 }
 
-impl From<Refused> for CartError {
-    fn from(refused: Refused) -> Self {
+impl From<CartRefusal> for CartError {
+    fn from(refused: CartRefusal) -> Self {
         Self::Refused(refused)
     }
 }
@@ -54,48 +53,24 @@ impl From<StoreError> for CartError {
     }
 }
 
-/// What a caller says with a change.
-#[derive(Debug, Clone, Default)]
-pub struct Terms {
-    /// The change is refused for a cart of another version.
-    pub expected: Option<Version>,
-    /// A call that has changed the cart before changes nothing more, and is answered with the cart as it is.
-    pub call: Option<CallId>,
-    /// The same of a key that the customer has used before.
-    pub key: Option<IdempotencyKey>,
-}
-
-impl Terms {
-    fn with(self, ask: Ask) -> Request {
-        let Self { expected, call, key } = self;
-        Request {
-            ask,
-            expected,
-            call,
-            key,
-        }
-    }
-}
-
-/// A purchase that was completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Completed {
+pub struct CompletedPurchase {
     pub checkout: CheckoutId,
     pub event: EventId,
-    /// Whether the checkout held its pieces. One that was begun before carts had holds did not.
+    /// Whether the checkout held its pieces. Checkouts of versions before holds did not.
     pub held: bool,
-    pub bought: Vec<Bought>,
+    pub items: Vec<ProductQuantity>,
 }
 
-/// All carts. Clones share everything.
+/// All carts. Clones share their state.
 #[derive(Clone)]
-pub struct Carts(Arc<Parts>);
+pub struct Carts(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     store: Arc<dyn CartStore>,
     cache: Arc<GuardedCache>,
     products: Arc<dyn Products>,
-    turns: Turns,
+    locks: UserLocks,
     clock: Clock,
     ids: Ids,
     tasks: Tasks,
@@ -109,75 +84,79 @@ impl Carts {
         runtime: &Runtime,
     ) -> Self {
         let Runtime { clock, ids, tasks, .. } = runtime.clone();
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             store,
             cache,
             products,
-            turns: Turns::default(),
+            locks: UserLocks::default(),
             clock,
             ids,
             tasks,
         }))
     }
 
-    /// The cart as it is, perhaps a copy. Of those who miss it in the cache at the same time one loads it.
+    /// The cart, perhaps a cached copy. Of concurrent cache misses one loads the cart.
     pub async fn get_cart(&self, user: &UserId) -> Result<Arc<Cart>, CartError> {
-        let Parts { cache, turns, .. } = &*self.0;
+        let Inner { cache, locks, .. } = &*self.0;
         match cache.get(user).await {
-            Lookup::Hit(cart) => return Ok(cart),
-            Lookup::Skipped => return self.load(user).await,
-            Lookup::Miss(_) => {}
+            CacheLookup::Hit(cart) => return Ok(cart),
+            CacheLookup::Skipped => return self.load(user).await,
+            CacheLookup::Miss(_) => {}
         }
-        let _turn = turns.of(user).await;
+        let _lock = locks.lock(user).await;
         let lookup = cache.get(user).await;
-        if let Lookup::Hit(cart) = lookup {
+        if let CacheLookup::Hit(cart) = lookup {
             return Ok(cart);
         }
         let cart = self.load(user).await?;
-        if let Lookup::Miss(ticket) = lookup {
-            self.offer(&cart, ticket).await;
+        if let CacheLookup::Miss(token) = lookup {
+            self.fill_cache(&cart, token).await;
         }
         Ok(cart)
     }
 
-    /// The cart as the store has it. The cache learns of it.
+    /// The cart from the store. Updates the cache.
     pub async fn get_fresh_cart(&self, user: &UserId) -> Result<Arc<Cart>, CartError> {
         let cache = &self.0.cache;
         let lookup = cache.get(user).await;
         let cart = self.load(user).await?;
         match lookup {
-            Lookup::Miss(ticket) => self.offer(&cart, ticket).await,
-            Lookup::Hit(copy) if copy.version < cart.version => {
+            CacheLookup::Miss(token) => self.fill_cache(&cart, token).await,
+            CacheLookup::Hit(copy) if copy.version < cart.version => {
                 cache.invalidate(user, cart.version).await;
             }
-            Lookup::Hit(_) | Lookup::Skipped => {}
+            CacheLookup::Hit(_) | CacheLookup::Skipped => {}
         }
         Ok(cart)
     }
 
-    /// Adds pieces of a product at its present price.
+    /// Adds pieces of a product at its current price.
     pub async fn add_item(
         &self,
         user: UserId,
         product: ProductId,
         quantity: Quantity,
-        terms: Terms,
+        options: ChangeOptions,
     ) -> Result<(Arc<Cart>, Added), CartError> {
-        let request = terms.with(Ask::Add(product, quantity));
+        let change = Change::Add(product, quantity);
+        let request = ChangeRequest { change, options };
         let changed = match self.0.products.find(product).await {
-            Found::Offer(offer) => {
+            ProductLookup::Found(offer) => {
                 let add = move |cart: &mut Cart, now| cart.add(offer.clone(), quantity, now).map(Some);
                 self.change(user, request, add).await?
             }
-            Found::NotFound => self.repeated(&user, &request, CartError::ProductNotFound).await?,
-            Found::Unknown(source) => {
-                self.repeated(&user, &request, CartError::ProductUnknown(source))
-                    .await?
+            ProductLookup::NotFound => {
+                let error = CartError::ProductNotFound;
+                self.replay_or_fail(&user, &request, error).await?
+            }
+            ProductLookup::Unknown(source) => {
+                let error = CartError::CatalogueUnavailable(source);
+                self.replay_or_fail(&user, &request, error).await?
             }
         };
         let (cart, added) = changed;
-        // A call that comes again, and of which it was not noted, adds no line now.
-        Ok((cart, added.unwrap_or(Added::ToLine)))
+        // `None`: a repeated call whose record has no answer. The repetition adds no line.
+        Ok((cart, added.unwrap_or(Added::ExistingLine)))
     }
 
     pub async fn update_quantity(
@@ -185,24 +164,32 @@ impl Carts {
         user: UserId,
         product: ProductId,
         quantity: Quantity,
-        terms: Terms,
+        options: ChangeOptions,
     ) -> Result<Arc<Cart>, CartError> {
-        let changed = self.change(user, terms.with(Ask::Set(product, quantity)), move |cart, _| {
+        let change = Change::Set(product, quantity);
+        let changed = self.change(user, ChangeRequest { change, options }, move |cart, _| {
             cart.set_quantity(product, quantity).map(|()| None)
         });
         changed.await.map(|(cart, _)| cart)
     }
 
-    pub async fn remove_item(&self, user: UserId, product: ProductId, terms: Terms) -> Result<Arc<Cart>, CartError> {
-        let changed = self.change(user, terms.with(Ask::Remove(product)), move |cart, _| {
+    pub async fn remove_item(
+        &self,
+        user: UserId,
+        product: ProductId,
+        options: ChangeOptions,
+    ) -> Result<Arc<Cart>, CartError> {
+        let change = Change::Remove(product);
+        let changed = self.change(user, ChangeRequest { change, options }, move |cart, _| {
             cart.remove(product);
             Ok(None)
         });
         changed.await.map(|(cart, _)| cart)
     }
 
-    pub async fn clear_cart(&self, user: UserId, terms: Terms) -> Result<Arc<Cart>, CartError> {
-        let changed = self.change(user, terms.with(Ask::Clear), |cart, _| {
+    pub async fn clear_cart(&self, user: UserId, options: ChangeOptions) -> Result<Arc<Cart>, CartError> {
+        let change = Change::Clear;
+        let changed = self.change(user, ChangeRequest { change, options }, |cart, _| {
             cart.clear();
             Ok(None)
         });
@@ -210,86 +197,89 @@ impl Carts {
     }
 
     /// Holds pieces for a checkout.
-    pub async fn hold(&self, user: UserId, wanted: Wanted) -> Result<Arc<Cart>, CartError> {
-        match self.alter(user, move |cart, _| Ok(cart.hold(&wanted))).await? {
-            (cart, Held::Done) => Ok(cart),
-            (_, Held::Refused) => Err(CartError::HoldRefused),
+    pub async fn hold(&self, user: UserId, request: HoldRequest) -> Result<Arc<Cart>, CartError> {
+        match self.update(user, move |cart, _| Ok(cart.hold(&request))).await? {
+            (cart, HoldOutcome::Held) => Ok(cart),
+            (_, HoldOutcome::Refused) => Err(CartError::HoldRefused),
         }
     }
 
-    /// Gives back what a checkout holds.
+    /// Returns the pieces that a checkout holds to the cart.
     pub async fn give_back(&self, user: UserId, checkout: CheckoutId) -> Result<Arc<Cart>, CartError> {
-        let given = self.alter(user, move |cart, _| cart.give_back(checkout).map_err(Refused::Total));
+        let given = self.update(user, move |cart, _| {
+            cart.give_back(checkout).map_err(CartRefusal::Total)
+        });
         given.await.map(|(cart, ())| cart)
     }
 
-    /// Drops what was bought, once for each purchase.
-    pub async fn complete(&self, user: UserId, purchase: Completed) -> Result<(), CartError> {
-        let dropped = self.alter(user, move |cart, _| {
+    /// Removes what was bought, once for each purchase.
+    pub async fn complete_purchase(&self, user: UserId, purchase: CompletedPurchase) -> Result<(), CartError> {
+        let completed = self.update(user, move |cart, _| {
             let had_hold = cart.drop_hold(purchase.checkout);
             if !purchase.held {
-                // What was held is off the free lines already, and the event may come again.
-                let bought = if had_hold { &[][..] } else { &purchase.bought };
-                cart.apply_purchase(purchase.event, bought);
+                // A dropped hold was not in the free lines. The event is recorded all the same, as it may be delivered
+                // again.
+                let items = if had_hold { &[][..] } else { &purchase.items };
+                cart.apply_purchase(purchase.event, items);
             }
             Ok(())
         });
-        dropped.await.map(|_| ())
+        completed.await.map(|_| ())
     }
 
     async fn load(&self, user: &UserId) -> Result<Arc<Cart>, CartError> {
         let stored = self.0.store.load(user).await?;
-        Ok(Arc::new(stored.unwrap_or_else(|| Cart::never_filled(user.clone()))))
+        Ok(Arc::new(stored.unwrap_or_else(|| Cart::new(user.clone()))))
     }
 
-    /// Offers the cache what was loaded, unless the store may let it go before the cache does.
-    async fn offer(&self, cart: &Arc<Cart>, ticket: Ticket) {
-        let Parts { cache, clock, .. } = &*self.0;
-        let lifetime = SignedDuration::try_from(cache.lifetime()).unwrap_or(SignedDuration::MAX);
-        if !cart.may_go_within(lifetime.saturating_add(SKEW), clock.now()) {
-            cache.put(cart.clone(), ticket).await;
+    /// Caches a loaded cart, unless the cart may expire in the store before its copy does in the cache.
+    async fn fill_cache(&self, cart: &Arc<Cart>, token: FillToken) {
+        let Inner { cache, clock, .. } = &*self.0;
+        let max_ttl = SignedDuration::try_from(cache.max_ttl()).unwrap_or(SignedDuration::MAX);
+        if !cart.may_expire_within(max_ttl.saturating_add(MAX_CLOCK_SKEW), clock.now()) {
+            cache.put(cart.clone(), token).await;
         }
     }
 
-    /// The answer to a request that was made before, when it cannot be made again.
-    async fn repeated(
+    /// The answer that a repeated request got the first time; `error` for a new request.
+    async fn replay_or_fail(
         &self,
         user: &UserId,
-        request: &Request,
-        otherwise: CartError,
+        request: &ChangeRequest,
+        error: CartError,
     ) -> Result<(Arc<Cart>, Option<Added>), CartError> {
-        if request.call.is_some() || request.key.is_some() {
+        if request.options.call.is_some() || request.options.key.is_some() {
             let cart = self.load(user).await?;
-            if let Some(answer) = cart.answered(request) {
+            if let Some(answer) = cart.first_answer(request) {
                 return Ok((cart, answer?));
             }
         }
-        Err(otherwise)
+        Err(error)
     }
 
-    /// Makes a change that a customer asks for, once.
+    /// Makes a customer's change, once for each request.
     async fn change(
         &self,
         user: UserId,
-        request: Request,
-        rule: impl Fn(&mut Cart, Timestamp) -> Result<Option<Added>, Refused> + Send + Sync + 'static,
+        request: ChangeRequest,
+        rule: impl Fn(&mut Cart, Timestamp) -> Result<Option<Added>, CartRefusal> + Send + Sync + 'static,
     ) -> Result<(Arc<Cart>, Option<Added>), CartError> {
-        let once = move |cart: &mut Cart, now| cart.change(&request, now, |cart| rule(cart, now));
-        self.alter(user, once).await
+        let once = move |cart: &mut Cart, now| cart.apply_once(&request, now, |cart| rule(cart, now));
+        self.update(user, once).await
     }
 
-    /// Changes a cart by a rule. Once it is its turn, it runs to its end even when the caller goes away: what is stored must
-    /// reach the cache. Who goes away before that changes nothing.
-    async fn alter<T: Send + 'static>(
+    /// Updates a cart by a rule. Under the user's lock the update runs to its end even if the caller is cancelled,
+    /// because the cache must learn of what is stored. A caller cancelled while it waits for the lock changes nothing.
+    async fn update<T: Send + 'static>(
         &self,
         user: UserId,
-        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, Refused> + Send + Sync + 'static,
+        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartRefusal> + Send + Sync + 'static,
     ) -> Result<(Arc<Cart>, T), CartError> {
-        let turn = self.0.turns.of(&user).await;
+        let lock = self.0.locks.lock(&user).await;
         let carts = self.clone();
         let work = async move {
-            let _turn = turn;
-            carts.alter_in_turn(&user, rule).await
+            let _lock = lock;
+            carts.update_locked(&user, rule).await
         };
         let task = match RequestContext::current() {
             Some(context) => self.0.tasks.spawn(context.scope(work)),
@@ -299,39 +289,39 @@ impl Carts {
             .unwrap_or_else(|panicked| Err(StoreError::corrupt(panicked).into()))
     }
 
-    /// Load, rule, save if nobody else has saved since; again if somebody has.
-    async fn alter_in_turn<T>(
+    /// Loads, applies the rule, saves if the version is unchanged; retries on a conflict.
+    async fn update_locked<T>(
         &self,
         user: &UserId,
-        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, Refused>,
+        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartRefusal>,
     ) -> Result<(Arc<Cart>, T), CartError> {
-        let Parts {
+        let Inner {
             store,
             cache,
             clock,
             ids,
             ..
         } = &*self.0;
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..MAX_ATTEMPTS {
             let stored = store.load(user).await?;
-            let base = stored.as_ref().map(|cart| cart.version);
-            let before = stored.unwrap_or_else(|| Cart::never_filled(user.clone()));
+            let expected = stored.as_ref().map(|cart| cart.version);
+            let before = stored.unwrap_or_else(|| Cart::new(user.clone()));
             let now = clock.now();
             let mut cart = before.clone();
-            let done = rule(&mut cart, now)?;
+            let result = rule(&mut cart, now)?;
             if cart == before {
-                return Ok((Arc::new(cart), done));
+                return Ok((Arc::new(cart), result));
             }
-            cart.stamp(CartId(ids.next()), now);
+            cart.bump_version(CartId(ids.next()), now);
             let cart = Arc::new(cart);
-            // Before the save: whatever becomes of that, of its answer and of this process, no older copy is believed.
-            let ticket = cache.invalidate(user, cart.version).await;
-            match store.save(&cart, base).await? {
+            // Before the save, so that no older copy is read if the save's answer is lost or this process crashes.
+            let token = cache.invalidate(user, cart.version).await;
+            match store.save(&cart, expected).await? {
                 Saved::Done => {
-                    if let Some(ticket) = ticket {
-                        cache.put(cart.clone(), ticket).await;
+                    if let Some(token) = token {
+                        cache.put(cart.clone(), token).await;
                     }
-                    return Ok((cart, done));
+                    return Ok((cart, result));
                 }
                 Saved::Conflict => tokio::time::sleep(backoff(attempt)).await,
             }
@@ -346,9 +336,9 @@ impl std::fmt::Debug for Carts {
     }
 }
 
-/// Twice as long each time, up to a limit, and a random part of it.
+/// Exponential, with a random half as jitter.
 fn backoff(attempt: u32) -> Duration {
-    let longest = BACKOFF.saturating_mul(2_u32.saturating_pow(attempt)).min(MAX_BACKOFF);
-    let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+    let exponential = MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(attempt));
+    let micros = u64::try_from(exponential.min(MAX_BACKOFF).as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(fastrand::u64(micros / 2..=micros))
 }

@@ -1,8 +1,8 @@
-//! Copies of carts, and what keeps a cache that is down, slow or behind from being noticed.
+//! The cart cache, and a guard that hides a cache that is down, slow or stale.
 
-mod lifetime;
 mod memory;
 mod redis;
+mod ttl;
 
 use std::{
     collections::HashMap,
@@ -16,140 +16,136 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{Cart, UserId, Version},
-    ports::{CacheError, Cached, CartCache, Ticket},
+    ports::{CacheError, Cached, CartCache, FillToken},
 };
 
 pub use memory::MemoryCache;
 pub use redis::{RedisCache, RedisOptions};
 
-/// Customers whose last write the cache may have missed, at most.
-const MISSED: usize = 10_000;
+/// Users for whom missed writes are remembered, at most.
+const MAX_MISSED_WRITES: usize = 10_000;
 
-/// How often a process that stops tries to tell the cache of the writes that it missed.
-const LAST_WORDS: usize = 5;
+/// Attempts to invalidate missed writes when the process stops.
+const FINAL_ATTEMPTS: usize = 5;
 
-/// How long a cache may take to forget a customer.
 const FORGET_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much a cache is put up with.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// A call that takes longer has failed.
+pub struct GuardOptions {
+    /// A slower call counts as failed.
     pub timeout: Duration,
-    /// How long the cache is left alone after a call that failed.
-    pub pause: Duration,
-    /// The longest that an entry lives.
-    pub lifetime: Duration,
+    /// How long the cache is skipped after a failed call.
+    pub retry_after: Duration,
+    /// The longest TTL of an entry.
+    pub max_ttl: Duration,
 }
 
-/// What a cache has of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup {
+pub enum CacheLookup {
     Hit(Arc<Cart>),
-    /// Who loads it now can bring it with this ticket.
-    Miss(Ticket),
-    /// It was not asked or did not answer.
+    /// A reader that loads the cart may cache it with this token.
+    Miss(FillToken),
+    /// The cache was not called or did not answer.
     Skipped,
 }
 
-/// A cache that never fails and never takes long. It knows which writes the cache has missed, does not believe what is
-/// older when the cache is back, and tells it then.
+/// A cache that never fails and answers in bounded time. The guard remembers the writes that the cache missed, ignores
+/// older copies, and invalidates them when the cache is back.
 ///
-/// What remains: who shares the cache with this process reads what is older until the cache has been told. That is over
-/// when this process reaches the cache again; if it dies before, when the next one starts; if it has missed more writes than
-/// it can remember, when the entry's life is.
+/// Limit: other processes with the same cache read older copies until then. If this process crashes first, they do
+/// until the next process starts. If this process missed more writes than it can remember, they do until the entries
+/// expire.
 pub struct GuardedCache {
     cache: Arc<dyn CartCache>,
-    patience: Patience,
-    state: Mutex<State>,
+    options: GuardOptions,
+    state: Mutex<GuardState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Set while the cache is left alone.
-    paused_until: Option<Instant>,
-    /// Set when too many writes were missed to know them all: by then all entries of before are gone.
+struct GuardState {
+    /// The cache is skipped until then.
+    skipped_until: Option<Instant>,
+    /// Set when too many writes were missed to remember them: reads skip the cache until all entries have expired.
     distrusted_until: Option<Instant>,
-    /// The oldest version to believe.
-    missed: HashMap<UserId, Version>,
+    /// The oldest version that may be read from the cache.
+    missed_writes: HashMap<UserId, Version>,
 }
 
 impl GuardedCache {
-    pub fn new(cache: Arc<dyn CartCache>, patience: Patience) -> Self {
+    pub fn new(cache: Arc<dyn CartCache>, options: GuardOptions) -> Self {
         Self {
             cache,
-            patience,
+            options,
             state: Mutex::default(),
         }
     }
 
-    /// The longest that an entry lives.
-    pub const fn lifetime(&self) -> Duration {
-        self.patience.lifetime
+    pub const fn max_ttl(&self) -> Duration {
+        self.options.max_ttl
     }
 
-    pub async fn get(&self, user: &UserId) -> Lookup {
+    pub async fn get(&self, user: &UserId) -> CacheLookup {
         if self
             .state()
             .distrusted_until
             .is_some_and(|until| Instant::now() < until)
         {
-            return Lookup::Skipped;
+            return CacheLookup::Skipped;
         }
         let cart = match self.call(self.cache.get(user)).await {
             Some(Cached::Cart(cart)) => cart,
-            Some(Cached::Nothing(ticket)) => return Lookup::Miss(ticket),
-            None => return Lookup::Skipped,
+            Some(Cached::Missing(token)) => return CacheLookup::Miss(token),
+            None => return CacheLookup::Skipped,
         };
-        let oldest = self.state().missed.get(user).copied().unwrap_or(Version::ZERO);
+        let oldest = self.state().missed_writes.get(user).copied().unwrap_or(Version::ZERO);
         if cart.version >= oldest {
-            return Lookup::Hit(cart);
+            return CacheLookup::Hit(cart);
         }
         self.invalidate(user, oldest)
             .await
-            .map_or(Lookup::Skipped, Lookup::Miss)
+            .map_or(CacheLookup::Skipped, CacheLookup::Miss)
     }
 
-    /// Offers a cart that was read or written since the ticket was taken.
-    pub async fn put(&self, cart: Arc<Cart>, ticket: Ticket) {
+    /// Caches a cart that was loaded or written after the token was taken.
+    pub async fn put(&self, cart: Arc<Cart>, token: FillToken) {
         let (user, version) = (cart.user.clone(), cart.version);
-        let done = self.call(self.cache.put(cart, ticket)).await.is_some();
-        self.told(&user, version, done);
+        let done = self.call(self.cache.put(cart, token)).await.is_some();
+        self.record_write(&user, version, done);
     }
 
-    /// Forgets what is older than a version that is about to be written. No ticket when the cache was not reached.
-    pub async fn invalidate(&self, user: &UserId, version: Version) -> Option<Ticket> {
-        let ticket = self.call(self.cache.invalidate(user, version)).await;
-        self.told(user, version, ticket.is_some());
-        ticket
+    /// Removes copies older than a version that is about to be written. `None` if the cache was not reached.
+    pub async fn invalidate(&self, user: &UserId, version: Version) -> Option<FillToken> {
+        let token = self.call(self.cache.invalidate(user, version)).await;
+        self.record_write(user, version, token.is_some());
+        token
     }
 
-    /// Forgets a customer whose cart was removed. False when the cache was not reached. Nobody shops meanwhile, so this waits
-    /// for an answer longer than other calls do, also while the cache is left alone.
+    /// Removes the entry of a customer whose cart was deleted. False if the cache was not reached. Waits longer than
+    /// other calls and calls a skipped cache, too, since an erasure is not urgent.
     pub async fn forget(&self, user: &UserId) -> bool {
         let forget = tokio::time::timeout(FORGET_TIMEOUT, self.cache.forget(user));
         let done = matches!(forget.await, Ok(Ok(())));
         if done {
-            self.state().missed.remove(user);
+            self.state().missed_writes.remove(user);
         }
         done
     }
 
-    /// Tells the cache of writes that it missed as soon as it is back, until the tasks are stopping.
-    pub async fn keep_up(&self, tasks: Tasks) {
-        while tasks.sleep(self.patience.pause).await {
+    /// Invalidates missed writes as soon as the cache is back, until the tasks stop.
+    pub async fn run_catch_up(&self, tasks: Tasks) {
+        while tasks.sleep(self.options.retry_after).await {
             self.catch_up().await;
         }
-        // Nobody can tell the cache later, and who shares it would believe its old copies for as long as those live. So it is
-        // not left alone now, and one slow answer does not end it.
-        for _ in 0..LAST_WORDS {
-            self.state().paused_until = None;
+        // The last chance: other processes would read the old copies until those expire. So the cache is not skipped
+        // now, and one slow answer does not end the attempts.
+        for _ in 0..FINAL_ATTEMPTS {
+            self.state().skipped_until = None;
             self.catch_up().await;
         }
     }
 
     async fn catch_up(&self) {
-        let missed: Vec<_> = self.state().missed.clone().into_iter().collect();
+        let missed: Vec<_> = self.state().missed_writes.clone().into_iter().collect();
         for (user, version) in missed {
             if self.invalidate(&user, version).await.is_none() {
                 return;
@@ -157,57 +153,57 @@ impl GuardedCache {
         }
     }
 
-    /// `None` when the cache was left alone, failed, or took too long.
+    /// `None` if the cache was skipped, failed, or took too long.
     async fn call<T>(&self, work: impl Future<Output = Result<T, CacheError>>) -> Option<T> {
-        if !self.admits() {
+        if !self.may_call() {
             return None;
         }
-        let failure = match tokio::time::timeout(self.patience.timeout, work).await {
+        let failure = match tokio::time::timeout(self.options.timeout, work).await {
             Ok(Ok(value)) => {
-                self.state().paused_until = None;
+                self.state().skipped_until = None;
                 return Some(value);
             }
             Ok(Err(error)) => runtime::telemetry::chain(&error),
             Err(_) => "the cache is slow".to_owned(),
         };
-        tracing::warn!(error = failure, pause = ?self.patience.pause, "going on without the cart cache for a while");
-        self.state().paused_until = Some(Instant::now() + self.patience.pause);
+        tracing::warn!(error = failure, pause = ?self.options.retry_after, "going on without the cart cache for a while");
+        self.state().skipped_until = Some(Instant::now() + self.options.retry_after);
         None
     }
 
-    /// Whether the cache is to be called. When a pause is over, one call finds out how it is; the others go on without.
-    fn admits(&self) -> bool {
+    /// Whether to call the cache. After a pause one call probes the cache, and the others still skip it.
+    fn may_call(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        match state.paused_until {
+        match state.skipped_until {
             Some(until) if now < until => false,
             Some(_) => {
-                state.paused_until = Some(now + self.patience.pause);
+                state.skipped_until = Some(now + self.options.retry_after);
                 true
             }
             None => true,
         }
     }
 
-    /// Keeps in mind whether the cache knows of this version.
-    fn told(&self, user: &UserId, version: Version, done: bool) {
+    /// Remembers or clears a missed write.
+    fn record_write(&self, user: &UserId, version: Version, reached_cache: bool) {
         let mut state = self.state();
-        if done {
-            if state.missed.get(user).is_some_and(|missed| *missed <= version) {
-                state.missed.remove(user);
+        if reached_cache {
+            if state.missed_writes.get(user).is_some_and(|missed| *missed <= version) {
+                state.missed_writes.remove(user);
             }
             return;
         }
-        if state.missed.len() >= MISSED && !state.missed.contains_key(user) {
-            state.missed.clear();
-            state.distrusted_until = Some(Instant::now() + self.patience.lifetime);
+        if state.missed_writes.len() >= MAX_MISSED_WRITES && !state.missed_writes.contains_key(user) {
+            state.missed_writes.clear();
+            state.distrusted_until = Some(Instant::now() + self.options.max_ttl);
             return;
         }
-        let missed = state.missed.entry(user.clone()).or_insert(version);
+        let missed = state.missed_writes.entry(user.clone()).or_insert(version);
         *missed = version.max(*missed);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GuardState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -215,7 +211,7 @@ impl GuardedCache {
 impl fmt::Debug for GuardedCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardedCache")
-            .field("patience", &self.patience)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

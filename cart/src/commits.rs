@@ -4,8 +4,8 @@ pub const SAVE: &str = "cart.save";
 pub const ERASE: &str = "cart.erase";
 pub const EXPIRE: &str = "cart.expire";
 
-/// What every shop commits.
+/// Commits of every shop.
 pub const ALL: &[&str] = &[SAVE, ERASE];
 
-/// What only the adapter for SQLite commits: MongoDB drops old carts by itself.
+/// Commits of SQLite only: MongoDB expires carts by itself.
 pub const SQLITE: &[&str] = &[EXPIRE];

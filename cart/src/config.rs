@@ -2,22 +2,21 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-/// Where carts are kept and how long copies of them are.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub store: Store,
     pub cache: Cache,
-    /// How long a cart stays in the cache; up to a third of it, at most five minutes, is added at random.
+    /// How long a cart stays in the cache. A random part of up to a third, at most five minutes, is added.
     pub cache_ttl: Duration,
 }
 
-/// The engine of the carts.
+/// The engine that stores carts.
 #[derive(Debug, Clone)]
 pub enum Store {
-    /// A file, made if it is not there.
+    /// A file, created if missing.
     Sqlite(PathBuf),
     Mongo {
-        /// `mongodb://…` or `mongodb+srv://…`; a secret because it may have a password in it.
+        /// `mongodb://…` or `mongodb+srv://…`; a secret because it may contain a password.
         uri: Secret,
         database: String,
     },
@@ -28,28 +27,28 @@ pub enum Store {
 pub enum Cache {
     /// In this process.
     Memory,
-    /// Shared by all processes that name the same one.
+    /// Shared by all processes with the same address and prefix.
     Redis {
-        link: RedisLink,
-        /// What every key begins with.
+        endpoint: RedisEndpoint,
+        /// The prefix of every key.
         prefix: String,
     },
 }
 
-/// Where Redis is, who this is there, and what is between the two.
+/// The address of Redis, the login and the transport.
 #[derive(Debug, Clone)]
-pub struct RedisLink {
+pub struct RedisEndpoint {
     /// `host:port`.
     pub address: String,
-    /// A user of its ACL; without one, the user that has no name. Counts with a password only.
+    /// A user of Redis' ACL; `None` for the default user. Used with a password only.
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub tls: RedisTls,
 }
 
-impl RedisLink {
-    /// One that anybody may use and read along.
-    pub fn open(address: impl Into<String>) -> Self {
+impl RedisEndpoint {
+    /// Without login and without TLS.
+    pub fn plaintext(address: impl Into<String>) -> Self {
         Self {
             address: address.into(),
             user: None,
@@ -59,17 +58,16 @@ impl RedisLink {
     }
 }
 
-/// Whether Redis is spoken to by TLS.
 #[derive(Debug, Clone)]
 pub enum RedisTls {
     Off,
     On {
-        /// The certificates (PEM) of who vouches for it; without one, those of the system.
+        /// The CA certificates (PEM); `None` for those of the system.
         ca_file: Option<PathBuf>,
     },
 }
 
-/// A text that never shows in logs.
+/// A text that is redacted in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

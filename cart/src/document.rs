@@ -1,4 +1,4 @@
-//! A cart as stores and caches keep it: times in milliseconds since 1970, prices in minor units.
+//! The stored form of a cart: times in milliseconds since 1970, prices in minor units.
 
 use jiff::Timestamp;
 use money::{Currency, Money, Quantity};
@@ -10,11 +10,11 @@ use crate::domain::{
     Line, ProductId, UsedKey, UserId, Version,
 };
 
-/// A cart that was filled at least once. Fields are only ever added, with a default: what was stored before can be read.
+/// A stored cart. New fields need a default, so that old documents can be read.
 ///
-/// A cart with holds has its lines and its time in `held`, and not at their usual places. A process that does not know of
-/// holds finds no `lines` and refuses the cart, where it would drop the holds with its next change. And a store that lets
-/// carts go by their `updated_at` keeps it.
+/// A cart with holds has its lines and its time in `held` and not at the top level. A process of a version before holds
+/// then finds no `lines` and refuses the cart, instead of dropping the holds with its next change. A store that expires
+/// carts by `updated_at` keeps the cart.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CartDocument {
     pub(crate) user: String,
@@ -26,9 +26,10 @@ pub(crate) struct CartDocument {
     updated_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<HeldDocument>,
-    /// A process that knows no holds drops it. Then nothing that was asked from an earlier version is held.
+    /// A process of a version before holds drops this field. `version` then takes its place, so that requests made from
+    /// an earlier version are refused.
     last_hold: Option<i64>,
-    /// Events at or under this one count as applied.
+    /// Events at or below this id count as applied.
     applied_floor: Option<Uuid>,
     applied: Vec<Uuid>,
     #[serde(default)]
@@ -49,7 +50,7 @@ struct LineDocument {
     added_at: i64,
 }
 
-/// What a cart has while checkouts hold pieces of it.
+/// The content of a cart with holds.
 #[derive(Debug, Serialize, Deserialize)]
 struct HeldDocument {
     lines: Vec<LineDocument>,
@@ -68,7 +69,7 @@ struct CallDocument {
     id: Uuid,
     #[serde(default)]
     ask: Option<String>,
-    /// Whether it made a line; nothing for calls that do not add.
+    /// Whether an addition made a new line.
     created: Option<bool>,
 }
 
@@ -79,7 +80,7 @@ struct KeyDocument {
     at: i64,
 }
 
-/// What is wrong with a document, or with a cart that is to become one.
+/// Names the invalid field of a document or of a cart to store.
 #[derive(Debug, thiserror::Error)]
 #[error("the document of a cart has no valid {0}")]
 pub(crate) struct Invalid(&'static str);
@@ -123,8 +124,9 @@ impl TryFrom<&Cart> for CartDocument {
 }
 
 impl CartDocument {
-    /// The cart, if it is this customer's: nobody is ever shown another's, whatever stands under their key.
-    pub(crate) fn cart_of(self, user: &UserId) -> Result<Cart, Invalid> {
+    /// Decodes the cart if it belongs to this customer. A document under a wrong key must not show another customer's
+    /// cart.
+    pub(crate) fn into_cart(self, user: &UserId) -> Result<Cart, Invalid> {
         if self.user == user.as_str() {
             self.try_into()
         } else {
@@ -207,7 +209,7 @@ impl From<&AppliedCall> for CallDocument {
     fn from(call: &AppliedCall) -> Self {
         Self {
             id: call.id.0,
-            ask: call.ask.clone(),
+            ask: call.fingerprint.clone(),
             created: call.added.map(|added| added == Added::NewLine),
         }
     }
@@ -215,10 +217,10 @@ impl From<&AppliedCall> for CallDocument {
 
 impl From<CallDocument> for AppliedCall {
     fn from(call: CallDocument) -> Self {
-        let added = |created| if created { Added::NewLine } else { Added::ToLine };
+        let added = |created| if created { Added::NewLine } else { Added::ExistingLine };
         Self {
             id: CallId(call.id),
-            ask: call.ask,
+            fingerprint: call.ask,
             added: call.created.map(added),
         }
     }
@@ -228,7 +230,7 @@ impl From<&UsedKey> for KeyDocument {
     fn from(used: &UsedKey) -> Self {
         Self {
             key: used.key.as_str().to_owned(),
-            ask: used.ask.clone(),
+            ask: used.fingerprint.clone(),
             at: used.at.as_millisecond(),
         }
     }
@@ -240,7 +242,7 @@ impl TryFrom<KeyDocument> for UsedKey {
     fn try_from(used: KeyDocument) -> Result<Self, Invalid> {
         Ok(Self {
             key: IdempotencyKey::new(used.key).ok_or(Invalid("key"))?,
-            ask: used.ask,
+            fingerprint: used.ask,
             at: time(used.at)?,
         })
     }
@@ -253,7 +255,7 @@ fn time(milliseconds: i64) -> Result<Timestamp, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Bought, Held, Wanted};
+    use crate::domain::{HoldOutcome, HoldRequest, ProductQuantity};
 
     const GOOD: &str = r#"{"user":"u","cart_id":"00000000-0000-0000-0000-000000000001","version":3,"updated_at":5,
         "lines":[{"product":1,"name":"a","price":250,"currency":"USD","quantity":2,"added_at":4}],
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cart_that_was_written_before_calls_were_is_read() {
+    fn a_document_without_calls_is_read() {
         let (old, _) = GOOD.split_once(",\n        \"calls\"").unwrap();
         let cart = decode(&format!("{old}}}")).unwrap();
         assert_eq!(cart.calls, AppliedCalls::default());
@@ -284,16 +286,16 @@ mod tests {
 
     fn with_a_hold() -> Cart {
         let mut cart = decode(GOOD).unwrap();
-        let wanted = Wanted {
+        let request = HoldRequest {
             checkout: CheckoutId(Uuid::from_u128(9)),
             cart: cart.id,
-            frozen_at: cart.version,
-            pieces: vec![Bought {
+            cart_version: cart.version,
+            pieces: vec![ProductQuantity {
                 product: ProductId::new(1).unwrap(),
                 quantity: Quantity::new(1).unwrap(),
             }],
         };
-        assert_eq!(cart.hold(&wanted), Held::Done);
+        assert_eq!(cart.hold(&request), HoldOutcome::Held);
         cart
     }
 
@@ -304,9 +306,9 @@ mod tests {
         assert_eq!(decode(&json).unwrap(), cart);
     }
 
-    /// What the version before this one reads of a document.
+    /// A document as versions before holds read it.
     #[derive(Debug, Deserialize)]
-    #[allow(dead_code, reason = "only whether it can be read matters")]
+    #[allow(dead_code, reason = "only whether the document can be read matters")]
     struct WithoutHolds {
         user: String,
         cart_id: Uuid,
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_knows_no_holds_reads_a_cart_without_them_and_refuses_one_with_them() {
+    fn a_version_before_holds_reads_carts_without_holds_and_refuses_carts_with_holds() {
         let read = |cart: &Cart| {
             let json = serde_json::to_string(&CartDocument::try_from(cart).unwrap()).unwrap();
             serde_json::from_str::<WithoutHolds>(&json)
@@ -351,8 +353,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cart_that_was_never_filled_has_no_document() {
-        let cart = Cart::never_filled(UserId::new("u").unwrap());
+    fn a_cart_that_was_never_changed_has_no_document() {
+        let cart = Cart::new(UserId::new("u").unwrap());
         assert!(CartDocument::try_from(&cart).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The cart: a document with a version, and the rules by which it changes. Nothing in here does I/O.
+//! The cart and its rules, without I/O.
 
 mod applied;
 mod calls;
@@ -9,28 +9,28 @@ use money::{Currency, Money, MoneyError, Quantity};
 use uuid::Uuid;
 
 pub use applied::AppliedEvents;
-pub use calls::{AppliedCall, AppliedCalls, Ask, CallId, Request, UsedKey};
-pub use holds::{Held, Hold, MAX_HOLDS, Wanted};
+pub use calls::{AppliedCall, AppliedCalls, CallId, Change, ChangeOptions, ChangeRequest, UsedKey};
+pub use holds::{Hold, HoldOutcome, HoldRequest, MAX_HOLDS};
 pub use proto::ids::{CheckoutId, IdempotencyKey, ProductId, UserId};
 
-/// Lines that a cart may have for another one to be added.
+/// Lines that a customer may fill. Lines that come back from a hold may exceed it.
 pub const MAX_LINES: usize = 50;
-/// Pieces that a customer may put into a line. Pieces that come back from a hold may make it more.
+/// Pieces that a customer may put into a line. Pieces that come back from a hold may exceed it.
 pub const MAX_PIECES: i64 = 99;
-/// A cart that nobody has changed for so long may be gone.
-pub const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// A purchase that was published so long before a cart was made was not made from it, whichever machine's clock is wrong.
-const OLDEST_PURCHASE: SignedDuration = SignedDuration::from_hours(24);
+/// A cart without holds expires this long after its last change.
+pub const CART_TTL: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// An event from this long before a cart's creation belongs to an earlier cart, even if clocks differ.
+const MAX_EVENT_LEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// A cart; made when the first line goes in.
+/// Assigned with the first change of a cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CartId(pub Uuid);
 
-/// An event that was published. Ids are UUIDv7, so that their order is roughly that of time.
+/// A published event. Ids are UUIDv7, so their order is roughly that of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub Uuid);
 
-/// Rises by one with every stored change; 0 before the first.
+/// The number of stored changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub i64);
 
@@ -43,7 +43,7 @@ impl Version {
     }
 }
 
-/// A product as the catalogue offers it now.
+/// A product with its current name and price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     pub product: ProductId,
@@ -51,20 +51,20 @@ pub struct Offer {
     pub price: Money,
 }
 
-/// What was bought of a product.
+/// Pieces of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bought {
+pub struct ProductQuantity {
     pub product: ProductId,
     pub quantity: Quantity,
 }
 
-/// A line: name and price are those seen when it was last added to.
+/// A line. Name and price are those of the last addition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     pub product: ProductId,
     pub name: String,
     pub price: Money,
-    /// The version of the cart in which name and price were seen; 0 where that was not noted.
+    /// The version of the cart that set name and price; 0 in documents without this field.
     pub seen_in: Version,
     pub quantity: Quantity,
     pub added_at: Timestamp,
@@ -76,9 +76,9 @@ impl Line {
     }
 }
 
-/// Why a rule does not let a change happen.
+/// Why a rule refuses a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum CartRefusal {
     Full {
         max: usize,
     },
@@ -89,48 +89,48 @@ pub enum Refused {
     VersionMismatch {
         current: Version,
     },
-    /// The id of the call, or its idempotency key, came with another request before.
-    Reused,
+    /// The call id or the idempotency key was used for another request.
+    KeyReused,
     Total(MoneyError),
 }
 
-/// Whether a product had a line before it was added.
+/// What an addition did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
     NewLine,
-    ToLine,
+    ExistingLine,
 }
 
-/// All that is known of one customer's cart.
+/// One customer's cart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cart {
     pub user: UserId,
     /// `None` before the first change, as is `updated_at`.
     pub id: Option<CartId>,
     pub version: Version,
-    /// What is free, in the order in which it was first added.
+    /// Free pieces, in the order of their first addition.
     pub lines: Vec<Line>,
-    /// What checkouts hold, the oldest first.
+    /// Pieces that checkouts hold, the oldest hold first.
     pub holds: Vec<Hold>,
-    /// The version under which pieces were last held, or refused to a checkout; 0 before.
+    /// The version that last held pieces for a checkout or refused to; 0 before.
     pub last_hold: Version,
     pub updated_at: Option<Timestamp>,
-    /// Events of purchases that held nothing.
+    /// Events of purchases without a hold.
     pub applied: AppliedEvents,
     pub calls: AppliedCalls,
 }
 
-/// A number of pieces that a line may have.
-pub fn line_quantity(pieces: i64) -> Result<Quantity, Refused> {
+/// Checks the pieces of a line.
+pub fn line_quantity(pieces: i64) -> Result<Quantity, CartRefusal> {
     Quantity::new(pieces)
         .ok()
         .filter(|quantity| quantity.get() <= MAX_PIECES)
-        .ok_or(Refused::QuantityOutOfRange { max: MAX_PIECES })
+        .ok_or(CartRefusal::QuantityOutOfRange { max: MAX_PIECES })
 }
 
 impl Cart {
-    /// The cart of somebody who never had one.
-    pub fn never_filled(user: UserId) -> Self {
+    /// The cart of a customer who never changed it. The store has no document of it.
+    pub fn new(user: UserId) -> Self {
         Self {
             user,
             id: None,
@@ -148,25 +148,24 @@ impl Cart {
         total_of(&self.lines)
     }
 
-    /// Refuses when somebody expects another version than this one.
-    pub fn check_version(&self, expected: Option<Version>) -> Result<(), Refused> {
+    pub fn check_version(&self, expected: Option<Version>) -> Result<(), CartRefusal> {
         match expected {
-            Some(version) if version != self.version => Err(Refused::VersionMismatch { current: self.version }),
+            Some(version) if version != self.version => Err(CartRefusal::VersionMismatch { current: self.version }),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Adds to the line of this product, or starts one. What is refused changes nothing.
-    pub fn add(&mut self, offer: Offer, quantity: Quantity, at: Timestamp) -> Result<Added, Refused> {
+    /// Adds pieces to the line of this product, or to a new line. A refusal changes nothing.
+    pub fn add(&mut self, offer: Offer, quantity: Quantity, at: Timestamp) -> Result<Added, CartRefusal> {
         let quantity = line_quantity(quantity.get())?;
         let (mut lines, seen_in) = (self.lines.clone(), self.version.next());
         let added = if let Some(line) = lines.iter_mut().find(|line| line.product == offer.product) {
             line.quantity = line_quantity(line.quantity.get() + quantity.get())?;
             (line.name, line.price, line.seen_in) = (offer.name, offer.price, seen_in);
-            Added::ToLine
+            Added::ExistingLine
         } else {
             if lines.len() >= MAX_LINES {
-                return Err(Refused::Full { max: MAX_LINES });
+                return Err(CartRefusal::Full { max: MAX_LINES });
             }
             let Offer { product, name, price } = offer;
             lines.push(Line {
@@ -179,23 +178,21 @@ impl Cart {
             });
             Added::NewLine
         };
-        self.replace(lines)?;
+        self.set_lines(lines)?;
         Ok(added)
     }
 
-    /// Sets the quantity of a line.
-    pub fn set_quantity(&mut self, product: ProductId, quantity: Quantity) -> Result<(), Refused> {
+    pub fn set_quantity(&mut self, product: ProductId, quantity: Quantity) -> Result<(), CartRefusal> {
         let quantity = line_quantity(quantity.get())?;
         let mut lines = self.lines.clone();
         let line = lines
             .iter_mut()
             .find(|line| line.product == product)
-            .ok_or(Refused::ItemNotFound)?;
+            .ok_or(CartRefusal::ItemNotFound)?;
         line.quantity = quantity;
-        self.replace(lines)
+        self.set_lines(lines)
     }
 
-    /// Takes a line out, if it is there.
     pub fn remove(&mut self, product: ProductId) {
         self.lines.retain(|line| line.product != product);
     }
@@ -204,15 +201,15 @@ impl Cart {
         self.lines.clear();
     }
 
-    /// Takes off what was bought by a checkout that held nothing, once for each event: a line that has nothing left goes, what
-    /// was added since stays. Who never had a cart has nothing to take off. Checkouts of before carts had holds are such.
-    pub fn apply_purchase(&mut self, event: EventId, bought: &[Bought]) {
-        if self.id.is_none() || !self.applied.note(event) {
+    /// Takes the items of a purchase off the lines, once for each event; pieces added since stay. For checkouts of
+    /// versions before holds.
+    pub fn apply_purchase(&mut self, event: EventId, items: &[ProductQuantity]) {
+        if self.id.is_none() || !self.applied.record(event) {
             return;
         }
         self.lines.retain_mut(|line| {
-            let of_line = bought.iter().filter(|bought| bought.product == line.product);
-            let pieces: i64 = of_line.map(|bought| bought.quantity.get()).sum();
+            let of_line = items.iter().filter(|item| item.product == line.product);
+            let pieces: i64 = of_line.map(|item| item.quantity.get()).sum();
             match Quantity::new(line.quantity.get() - pieces) {
                 Ok(left) => {
                     line.quantity = left;
@@ -223,34 +220,34 @@ impl Cart {
         });
     }
 
-    /// Whether it may be gone before a copy of it that lives for so long is. A cart with holds stays.
-    pub fn may_go_within(&self, time: SignedDuration, now: Timestamp) -> bool {
-        let is_old = |at| now.duration_since(at).saturating_add(time) >= LIFETIME;
+    /// Whether the store may delete this cart within `time`. A cart with holds does not expire.
+    pub fn may_expire_within(&self, time: SignedDuration, now: Timestamp) -> bool {
+        let is_old = |at| now.duration_since(at).saturating_add(time) >= CART_TTL;
         self.holds.is_empty() && self.updated_at.is_some_and(is_old)
     }
 
-    /// Makes it the next version: done to every cart that is to be stored. `id` is for one that has none yet.
+    /// Raises the version. Called before every save. `id` becomes the id of a new cart.
     ///
-    /// A new cart may be the second one of a customer, whose first is gone and with it the ids of the events that it has
-    /// applied. They are all older than this one, and count as applied, so that the topic can still be delivered again.
-    pub fn stamp(&mut self, id: CartId, at: Timestamp) {
+    /// A customer's earlier cart may have expired together with the ids of its applied events. All of those events are
+    /// older than this cart and count as applied, so that the topic can be delivered again.
+    pub fn bump_version(&mut self, id: CartId, at: Timestamp) {
         if self.id.is_none() {
             self.id = Some(id);
-            self.applied = AppliedEvents::since(at.saturating_sub(OLDEST_PURCHASE).unwrap_or(Timestamp::MIN));
+            self.applied = AppliedEvents::before(at.saturating_sub(MAX_EVENT_LEAD).unwrap_or(Timestamp::MIN));
         }
         self.version = self.version.next();
         self.updated_at = Some(at);
     }
 
-    /// Puts these lines in, if they have a total, also with all that comes back from holds.
-    fn replace(&mut self, lines: Vec<Line>) -> Result<(), Refused> {
-        holds::highest_total(&lines, &self.holds).map_err(Refused::Total)?;
+    /// Sets the lines if their total can be computed, with all holds given back as well.
+    fn set_lines(&mut self, lines: Vec<Line>) -> Result<(), CartRefusal> {
+        holds::max_total(&lines, &self.holds).map_err(CartRefusal::Total)?;
         self.lines = lines;
         Ok(())
     }
 }
 
-/// The total, in the currency of the first line; zero dollars for no lines.
+/// The total in the currency of the first line; zero dollars without lines.
 fn total_of(lines: &[Line]) -> Result<Money, MoneyError> {
     let currency = lines.first().map_or(Currency::USD, |line| line.price.currency());
     lines

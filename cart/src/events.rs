@@ -1,4 +1,4 @@
-//! What the service does with events: drops what was bought.
+//! Consumes completed checkouts: removes what was bought.
 
 use async_trait::async_trait;
 use events::{Event, Handler, HandlerError};
@@ -9,63 +9,64 @@ use proto::{
 };
 
 use crate::{
-    app::{CartError, Carts, Completed},
-    domain::{Bought, CheckoutId, EventId, ProductId, UserId},
+    app::{CartError, Carts, CompletedPurchase},
+    domain::{CheckoutId, EventId, ProductId, ProductQuantity, UserId},
 };
 
-/// Applies purchases to carts.
+/// Applies completed purchases to carts.
 #[derive(Debug, Clone)]
-pub struct Purchases {
+pub struct PurchaseHandler {
     carts: Carts,
 }
 
-impl Purchases {
+impl PurchaseHandler {
     pub const fn new(carts: Carts) -> Self {
         Self { carts }
     }
 }
 
 #[async_trait]
-impl Handler for Purchases {
+impl Handler for PurchaseHandler {
     fn kinds(&self) -> &'static [&'static str] {
         &[CheckoutCompleted::KIND]
     }
 
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
-        let (user, purchase) = read(event).map_err(HandlerError::Poisoned)?;
-        self.carts.complete(user, purchase).await.map_err(unapplied)
+        let (user, purchase) = decode(event).map_err(HandlerError::Poisoned)?;
+        let completed = self.carts.complete_purchase(user, purchase).await;
+        completed.map_err(handler_error)
     }
 }
 
-/// Who bought what; the reason if that makes no sense.
-fn read(event: &Event) -> Result<(UserId, Completed), String> {
+/// The error says why the event is invalid.
+fn decode(event: &Event) -> Result<(UserId, CompletedPurchase), String> {
     let completed: CheckoutCompleted = serde_json::from_slice(&event.data)
         .map_err(|error| format!("it is not a {}: {error}", CheckoutCompleted::NAME))?;
     let user = convert::user_id(&completed.user_id).map_err(|_| "user_id is not an id of a user".to_owned())?;
     if completed.items.is_empty() {
         return Err("nothing was bought".to_owned());
     }
-    let purchase = Completed {
+    let purchase = CompletedPurchase {
         checkout: CheckoutId(completed.checkout_id),
         event: EventId(event.id),
         held: completed.held,
-        bought: completed.items.iter().map(bought).collect::<Result<_, _>>()?,
+        items: completed.items.iter().map(product_quantity).collect::<Result<_, _>>()?,
     };
     Ok((user, purchase))
 }
 
-fn bought(item: &PurchasedItem) -> Result<Bought, String> {
+fn product_quantity(item: &PurchasedItem) -> Result<ProductQuantity, String> {
     let product = ProductId::new(item.product_id).ok_or_else(|| format!("product_id {} is none", item.product_id))?;
     let quantity = Quantity::new(item.quantity).map_err(|error| format!("quantity {}: {error}", item.quantity))?;
-    Ok(Bought { product, quantity })
+    Ok(ProductQuantity { product, quantity })
 }
 
-fn unapplied(error: CartError) -> HandlerError {
+fn handler_error(error: CartError) -> HandlerError {
     match error {
         CartError::Store(error) => error.into(),
         CartError::Contended => HandlerError::Transient("the cart is being changed by others all the time".into()),
-        CartError::ProductUnknown(source) => HandlerError::Transient(source),
-        // A purchase asks no rule and no catalogue.
+        CartError::CatalogueUnavailable(source) => HandlerError::Transient(source),
+        // The rest cannot happen: a purchase is not checked against the rules or the catalogue.
         CartError::Refused(refused) => HandlerError::Poisoned(format!("{refused:?}")),
         CartError::HoldRefused => HandlerError::Poisoned("a hold was refused".to_owned()),
         CartError::ProductNotFound => HandlerError::Poisoned("a product is not in the catalogue".to_owned()),

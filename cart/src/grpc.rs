@@ -1,4 +1,4 @@
-//! gRPC: decode, use case, encode.
+//! The gRPC interface: decode, call the use case, encode.
 
 mod convert;
 mod status;
@@ -9,17 +9,16 @@ use proto::cart::v1::{
     RemoveItemResponse, UpdateQuantityRequest, UpdateQuantityResponse, cart_service_server::CartService,
 };
 use proto::convert::{checkout_id, product_id, user_id};
-use runtime::telemetry::about;
+use runtime::telemetry::record_subject;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{Carts, Terms},
-    domain::Added,
+    app::Carts,
+    domain::{Added, ChangeOptions},
 };
-use convert::{cart, key, quantity, terms, wanted};
+use convert::{cart, hold_request, key, options, quantity};
 use status::refuse;
 
-/// The cart service as the wire sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct CartGrpc {
     carts: Carts,
@@ -38,13 +37,13 @@ impl CartService for CartGrpc {
         let user = user_id(&request.user_id)?;
         let product = product_id("product_id", request.product_id)?;
         let quantity = quantity(request.quantity)?;
-        let terms = Terms {
+        let options = ChangeOptions {
             key: key(&request.idempotency_key)?,
-            ..terms(request.expected_version, &metadata)?
+            ..options(request.expected_version, &metadata)?
         };
         let (changed, added) = self
             .carts
-            .add_item(user, product, quantity, terms)
+            .add_item(user, product, quantity, options)
             .await
             .map_err(refuse)?;
         Ok(Response::new(AddItemResponse {
@@ -75,10 +74,10 @@ impl CartService for CartGrpc {
         let user = user_id(&request.user_id)?;
         let product = product_id("product_id", request.product_id)?;
         let quantity = quantity(request.quantity)?;
-        let terms = terms(request.expected_version, &metadata)?;
+        let options = options(request.expected_version, &metadata)?;
         let changed = self
             .carts
-            .update_quantity(user, product, quantity, terms)
+            .update_quantity(user, product, quantity, options)
             .await
             .map_err(refuse)?;
         Ok(Response::new(UpdateQuantityResponse {
@@ -90,8 +89,8 @@ impl CartService for CartGrpc {
         let (metadata, _, request) = request.into_parts();
         let user = user_id(&request.user_id)?;
         let product = product_id("product_id", request.product_id)?;
-        let terms = terms(request.expected_version, &metadata)?;
-        let changed = self.carts.remove_item(user, product, terms).await.map_err(refuse)?;
+        let options = options(request.expected_version, &metadata)?;
+        let changed = self.carts.remove_item(user, product, options).await.map_err(refuse)?;
         Ok(Response::new(RemoveItemResponse {
             cart: Some(cart(&changed)?),
         }))
@@ -100,8 +99,8 @@ impl CartService for CartGrpc {
     async fn clear_cart(&self, request: Request<ClearCartRequest>) -> Result<Response<ClearCartResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
         let user = user_id(&request.user_id)?;
-        let terms = terms(request.expected_version, &metadata)?;
-        let changed = self.carts.clear_cart(user, terms).await.map_err(refuse)?;
+        let options = options(request.expected_version, &metadata)?;
+        let changed = self.carts.clear_cart(user, options).await.map_err(refuse)?;
         Ok(Response::new(ClearCartResponse {
             cart: Some(cart(&changed)?),
         }))
@@ -110,9 +109,9 @@ impl CartService for CartGrpc {
     async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldResponse>, Status> {
         let request = request.into_inner();
         let user = user_id(&request.user_id)?;
-        let wanted = wanted(&request)?;
-        about("checkout", &wanted.checkout.0);
-        let held = self.carts.hold(user, wanted).await.map_err(refuse)?;
+        let request = hold_request(&request)?;
+        record_subject("checkout", &request.checkout.0);
+        let held = self.carts.hold(user, request).await.map_err(refuse)?;
         Ok(Response::new(HoldResponse {
             cart: Some(cart(&held)?),
         }))
@@ -122,7 +121,7 @@ impl CartService for CartGrpc {
         let request = request.into_inner();
         let user = user_id(&request.user_id)?;
         let checkout = checkout_id(&request.checkout_id)?;
-        about("checkout", &checkout.0);
+        record_subject("checkout", &checkout.0);
         let given = self.carts.give_back(user, checkout).await.map_err(refuse)?;
         Ok(Response::new(GiveBackResponse {
             cart: Some(cart(&given)?),

@@ -1,4 +1,4 @@
-//! What carts need of the world.
+//! The ports of the cart service.
 
 use std::sync::Arc;
 
@@ -11,82 +11,81 @@ use crate::domain::{Cart, Offer, ProductId, UserId, Version};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Carts, one document each. Every method is one atomic unit.
+/// Carts, one document for each customer. Every method is one atomic unit.
 #[async_trait]
 pub trait CartStore: Send + Sync {
     async fn load(&self, user: &UserId) -> Result<Option<Cart>, StoreError>;
     /// Saves if the stored version is still `expected` (`None`: there is no cart yet).
     async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError>;
-    /// Removes the cart of this customer, whatever is in it. Returns whether there was one.
+    /// Deletes the cart of this customer, holds included. Returns whether there was a cart.
     async fn erase(&self, user: &UserId) -> Result<bool, StoreError>;
     /// Whether the store answers: for a readiness probe.
     async fn is_up(&self) -> bool;
-    /// What it does for callers that may have gone away: waited for when the service stops.
+    /// Transactions that outlive a cancelled caller. The service waits for them when it stops.
     fn transactions(&self) -> runtime::Tasks {
         runtime::Tasks::new()
     }
 }
 
-/// A store that does not let old carts go by itself.
+/// A store without a TTL of its own.
 #[async_trait]
-pub trait OldCarts: Send + Sync {
-    /// Drops some of the carts that nobody has changed for [`LIFETIME`](crate::domain::LIFETIME): by the clock of the store
-    /// and by `now`, that of this machine, so that one that is wrong drops nothing. Those with holds stay. Returns how many went; 0
-    /// when there are none left.
-    async fn drop_some(&self, now: Timestamp) -> Result<u64, StoreError>;
+pub trait CartExpiry: Send + Sync {
+    /// Deletes some of the carts without holds that were not changed for [`CART_TTL`](crate::domain::CART_TTL). A cart
+    /// must be expired by the store's clock and by `now`, this machine's, so that one wrong clock deletes nothing.
+    /// Returns how many were deleted; 0 when none is left.
+    async fn delete_expired_batch(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
-/// What became of a save.
+/// The outcome of a save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
     Done,
-    /// The stored version is another one: nothing was written.
+    /// The store has another version. Nothing was written.
     Conflict,
 }
 
-/// Why a cache did not do it. It may do it later.
 #[derive(Debug, thiserror::Error)]
 #[error("the cache failed")]
 pub struct CacheError(#[source] pub Source);
 
-/// What a cache has of a customer.
+/// A customer's entry in a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cached {
     Cart(Arc<Cart>),
-    /// No cart. Who loads it now can bring it with this ticket.
-    Nothing(Ticket),
+    /// A tombstone. A reader that loads the cart may replace it with this token.
+    Missing(FillToken),
 }
 
-/// Names a gap in a cache, as long as it is there: a cache that was emptied or has made room does not know it any more.
+/// The right to replace one tombstone in a cache with a cart, like the leases of "Scaling Memcache at Facebook"
+/// (NSDI 2013). A flush or an eviction removes the tombstone, and its token is invalid from then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket(pub Uuid);
+pub struct FillToken(pub Uuid);
 
-/// Copies of carts, which may be gone at any time. What is older never takes the place of what is newer, nor of what was
-/// newer and is gone: a cart is brought with a ticket that was taken before it was loaded, or before it was written.
+/// Cached carts, which may be evicted at any time. An older cart never replaces a newer one, even if the newer one was
+/// evicted: a cart is put with a token that was taken before the cart was loaded or written.
 #[async_trait]
 pub trait CartCache: Send + Sync {
     async fn get(&self, user: &UserId) -> Result<Cached, CacheError>;
-    /// Keeps the cart in the place of an older one, or in the gap that the ticket names. In any case nothing older than
-    /// this cart is there afterwards.
-    async fn put(&self, cart: Arc<Cart>, ticket: Ticket) -> Result<(), CacheError>;
-    /// Leaves a gap in the place of what is older than `version`, which takes nothing older: done before that version is
-    /// written.
-    async fn invalidate(&self, user: &UserId, version: Version) -> Result<Ticket, CacheError>;
-    /// Forgets that there is such a customer. Tickets of before are worth nothing afterwards.
+    /// Replaces an older cart, or the tombstone of this token. In any case the entry is no older than this cart
+    /// afterwards.
+    async fn put(&self, cart: Arc<Cart>, token: FillToken) -> Result<(), CacheError>;
+    /// Replaces a cart older than `version` by a tombstone that accepts no older version. Called before that version is
+    /// written to the store.
+    async fn invalidate(&self, user: &UserId, version: Version) -> Result<FillToken, CacheError>;
+    /// Removes the customer's entry. Earlier tokens are invalid afterwards.
     async fn forget(&self, user: &UserId) -> Result<(), CacheError>;
 }
 
-/// The catalogue.
 #[async_trait]
 pub trait Products: Send + Sync {
-    async fn find(&self, product: ProductId) -> Found;
+    async fn find(&self, product: ProductId) -> ProductLookup;
 }
 
 /// The catalogue's answer.
 #[derive(Debug)]
-pub enum Found {
-    Offer(Offer),
+pub enum ProductLookup {
+    Found(Offer),
     NotFound,
-    /// It cannot be known now.
+    /// The catalogue gave no usable answer.
     Unknown(Source),
 }

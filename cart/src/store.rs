@@ -1,4 +1,4 @@
-//! Where carts are kept.
+//! Adapters of the store port.
 
 mod mongo;
 mod sqlite;

@@ -1,22 +1,22 @@
-//! Removes all that is kept of a customer.
+//! Deletes everything that is stored about a customer.
 
 use storage::StoreError;
 
-use super::{CartError, Carts, Parts};
+use super::{CartError, Carts, Inner};
 use crate::domain::{UserId, Version};
 
 impl Carts {
-    /// Removes a customer's cart, whatever is in it, and the copy in the cache. Returns whether there was a cart. What a
-    /// checkout holds in it may go as well: the purchase finds nothing to drop or to give back, which is fine.
+    /// Deletes a customer's cart, holds included, and its copy in the cache. Returns whether there was a cart. A
+    /// checkout that finds no hold afterwards has nothing to drop or give back, and goes on.
     ///
-    /// A new cart begins with version 1 again, and a cache takes no older version for a newer one. So no copy is believed from
-    /// before the removal on, and afterwards the cache forgets that there was one.
+    /// The next cart of this customer begins with version 1, which a cache refuses beside a newer version. So all
+    /// versions are invalidated before the deletion, and the cache forgets the customer after it.
     pub async fn erase(&self, user: UserId) -> Result<bool, CartError> {
-        let turn = self.0.turns.of(&user).await;
+        let lock = self.0.locks.lock(&user).await;
         let carts = self.clone();
         let erased = self.0.tasks.spawn(async move {
-            let _turn = turn;
-            let Parts { store, cache, .. } = &*carts.0;
+            let _lock = lock;
+            let Inner { store, cache, .. } = &*carts.0;
             cache.invalidate(&user, Version(i64::MAX)).await;
             let erased = store.erase(&user).await?;
             if cache.forget(&user).await {

@@ -1,41 +1,41 @@
-//! Carts that nobody has changed for 90 days go: swept out, where the store does not let them go by itself.
+//! Deletes carts that were not changed for 90 days, for stores that have no TTL of their own.
 //!
-//! With a cart go the ids of the events that it has applied. When the topic is delivered again after that, a purchase finds
-//! no cart, which is nothing to do, or a newer one, which counts all that was published before it was made as applied
-//! (`Cart::stamp`). With it goes its version, too: a new cart begins with 1. A copy of the old one in a cache would hide
-//! that, so carts that may go soon are not copied (`Cart::may_go_within`).
+//! The ids of applied events are deleted with the cart. If the topic is delivered again, a purchase finds no cart, or a
+//! newer cart that counts all events from before its creation as applied (`Cart::bump_version`). A new cart begins with
+//! version 1, and a cached copy of the deleted cart would hide it, so carts that may expire soon are not cached
+//! (`Cart::may_expire_within`).
 
 use std::{sync::Arc, time::Duration};
 
 use runtime::{Clock, Tasks, telemetry::chain};
 use storage::StoreError;
 
-use crate::ports::OldCarts;
+use crate::ports::CartExpiry;
 
-const EVERY: Duration = Duration::from_hours(1);
+const INTERVAL: Duration = Duration::from_hours(1);
 
-/// Sweeps now and every hour, until the tasks are stopping. Several processes may do so at the same time.
-pub(crate) async fn keep_swept(carts: Arc<dyn OldCarts>, clock: Clock, tasks: Tasks) {
+/// Deletes expired carts now and every hour, until the tasks stop. Several processes may do so at the same time.
+pub(crate) async fn run(carts: Arc<dyn CartExpiry>, clock: Clock, tasks: Tasks) {
     loop {
-        match sweep(carts.as_ref(), &clock, &tasks).await {
+        match delete_expired(carts.as_ref(), &clock, &tasks).await {
             Ok(0) => {}
-            Ok(dropped) => tracing::info!(dropped, "swept out carts that nobody has changed for 90 days"),
-            Err(error) => tracing::warn!(error = chain(&error), "old carts could not be swept out"),
+            Ok(deleted) => tracing::info!(deleted, "deleted carts that were not changed for 90 days"),
+            Err(error) => tracing::warn!(error = chain(&error), "expired carts could not be deleted"),
         }
-        if !tasks.sleep(EVERY).await {
+        if !tasks.sleep(INTERVAL).await {
             return;
         }
     }
 }
 
-/// Drops old carts, some at a time, until there are none left or the tasks are stopping. Returns how many there were.
-pub async fn sweep(carts: &dyn OldCarts, clock: &Clock, tasks: &Tasks) -> Result<u64, StoreError> {
-    let mut dropped = 0;
+/// Deletes expired carts in batches, until none is left or the tasks stop. Returns how many were deleted.
+pub async fn delete_expired(carts: &dyn CartExpiry, clock: &Clock, tasks: &Tasks) -> Result<u64, StoreError> {
+    let mut deleted = 0;
     loop {
-        let some = carts.drop_some(clock.now()).await?;
-        dropped += some;
-        if some == 0 || tasks.is_stopping() {
-            return Ok(dropped);
+        let batch = carts.delete_expired_batch(clock.now()).await?;
+        deleted += batch;
+        if batch == 0 || tasks.is_stopping() {
+            return Ok(deleted);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Copies of carts in this process.
+//! The cart cache in this process.
 
 use std::{
     future::ready,
@@ -13,48 +13,47 @@ use async_trait::async_trait;
 use moka::{Expiry, future::Cache, ops::compute::Op, policy::EvictionPolicy};
 use uuid::Uuid;
 
-use super::lifetime::Lifetime;
+use super::ttl::EntryTtl;
 use crate::{
     domain::{Cart, UserId, Version},
-    ports::{CacheError, Cached, CartCache, Ticket},
+    ports::{CacheError, Cached, CartCache, FillToken},
 };
 
-/// Carts that are kept, at most; those that were not looked at for longest go first.
+/// Evicts the least recently used carts beyond it.
 const CAPACITY: u64 = 100_000;
 
-/// A bounded cache whose entries live for a time, plus a random part of it so that they do not all go at once. Clones
-/// share it.
+/// A bounded cache. Clones share their entries.
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     entries: Cache<UserId, Entry>,
-    tickets: Arc<AtomicU64>,
+    next_token: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone)]
 enum Entry {
     Cart(Arc<Cart>),
-    Gap(Gap),
+    Tombstone(Tombstone),
 }
 
-/// There is no cart, and none that is older than this is to come.
+/// Stands for a missing cart. Accepts a cart with this token and of version `oldest` or newer.
 #[derive(Debug, Clone, Copy)]
-struct Gap {
+struct Tombstone {
     oldest: Version,
-    ticket: Ticket,
+    token: FillToken,
 }
 
 impl Entry {
-    /// What takes the place of what is held when a cart is brought; `None`: that stays.
-    fn of(cart: Arc<Cart>, ticket: Ticket, held: Option<&Self>) -> Option<Self> {
+    /// The entry after a put; `None` if the current entry stays.
+    fn after_put(current: Option<&Self>, cart: Arc<Cart>, token: FillToken) -> Option<Self> {
         let version = cart.version;
-        match held {
+        match current {
             Some(Self::Cart(old)) => (version > old.version).then_some(Self::Cart(cart)),
-            Some(Self::Gap(gap)) if version < gap.oldest => None,
-            Some(Self::Gap(gap)) if gap.ticket == ticket => Some(Self::Cart(cart)),
-            // The gap that the ticket names is gone, and with it perhaps something newer.
-            Some(Self::Gap(gap)) => Some(Self::Gap(Gap {
+            Some(Self::Tombstone(tombstone)) if version < tombstone.oldest => None,
+            Some(Self::Tombstone(tombstone)) if tombstone.token == token => Some(Self::Cart(cart)),
+            // The tombstone of this token is gone, and a newer cart may have been evicted since.
+            Some(Self::Tombstone(tombstone)) => Some(Self::Tombstone(Tombstone {
                 oldest: version,
-                ..*gap
+                ..*tombstone
             })),
             None => None,
         }
@@ -62,33 +61,32 @@ impl Entry {
 }
 
 impl MemoryCache {
-    /// Entries live for `ttl` and up to `jitter` more.
+    /// Entries live for `ttl` plus a random part of `jitter`.
     pub fn new(ttl: Duration, jitter: Duration) -> Self {
         let entries = Cache::builder()
             .max_capacity(CAPACITY)
-            // A cart that was just written must get in, whatever others are read more often.
+            // LRU always admits a new entry. Moka's default may reject a cart that was just written.
             .eviction_policy(EvictionPolicy::lru())
-            .expire_after(Lifetime { ttl, jitter })
+            .expire_after(EntryTtl { base: ttl, jitter })
             .build();
         Self {
             entries,
-            tickets: Arc::default(),
+            next_token: Arc::default(),
         }
     }
 
-    /// Forgets everything.
     pub fn clear(&self) {
         self.entries.invalidate_all();
     }
 
-    fn next_ticket(&self) -> Ticket {
-        Ticket(Uuid::from_u64_pair(0, self.tickets.fetch_add(1, Ordering::Relaxed)))
+    fn next_token(&self) -> FillToken {
+        FillToken(Uuid::from_u64_pair(0, self.next_token.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Puts something in the place of what is held, unless that is to stay.
-    async fn change(&self, user: &UserId, change: impl FnOnce(Option<&Entry>) -> Option<Entry>) {
-        let compute = self.entries.entry_by_ref(user).and_compute_with(|held| {
-            let entry = change(held.as_ref().map(moka::Entry::value));
+    /// Replaces the entry unless `next` returns `None`.
+    async fn update(&self, user: &UserId, next: impl FnOnce(Option<&Entry>) -> Option<Entry>) {
+        let compute = self.entries.entry_by_ref(user).and_compute_with(|current| {
+            let entry = next(current.as_ref().map(moka::Entry::value));
             ready(entry.map_or(Op::Nop, Op::Put))
         });
         compute.await;
@@ -98,41 +96,40 @@ impl MemoryCache {
 #[async_trait]
 impl CartCache for MemoryCache {
     async fn get(&self, user: &UserId) -> Result<Cached, CacheError> {
-        let ticket = self.next_ticket();
-        let gap = Entry::Gap(Gap {
+        let tombstone = Entry::Tombstone(Tombstone {
             oldest: Version::ZERO,
-            ticket,
+            token: self.next_token(),
         });
-        Ok(
-            match self.entries.entry_by_ref(user).or_insert(gap).await.into_value() {
-                Entry::Cart(cart) => Cached::Cart(cart),
-                Entry::Gap(gap) => Cached::Nothing(gap.ticket),
-            },
-        )
+        let entry = self.entries.entry_by_ref(user).or_insert(tombstone).await;
+        Ok(match entry.into_value() {
+            Entry::Cart(cart) => Cached::Cart(cart),
+            Entry::Tombstone(tombstone) => Cached::Missing(tombstone.token),
+        })
     }
 
-    async fn put(&self, cart: Arc<Cart>, ticket: Ticket) -> Result<(), CacheError> {
+    async fn put(&self, cart: Arc<Cart>, token: FillToken) -> Result<(), CacheError> {
         let user = cart.user.clone();
-        self.change(&user, |held| Entry::of(cart, ticket, held)).await;
+        self.update(&user, |current| Entry::after_put(current, cart, token))
+            .await;
         Ok(())
     }
 
-    async fn invalidate(&self, user: &UserId, version: Version) -> Result<Ticket, CacheError> {
-        let mut ticket = self.next_ticket();
-        self.change(user, |held| {
+    async fn invalidate(&self, user: &UserId, version: Version) -> Result<FillToken, CacheError> {
+        let mut token = self.next_token();
+        self.update(user, |current| {
             let mut oldest = version;
-            match held {
+            match current {
                 Some(Entry::Cart(cart)) if cart.version >= version => return None,
-                Some(Entry::Gap(gap)) => {
-                    oldest = oldest.max(gap.oldest);
-                    ticket = gap.ticket;
+                Some(Entry::Tombstone(tombstone)) => {
+                    oldest = oldest.max(tombstone.oldest);
+                    token = tombstone.token;
                 }
                 Some(Entry::Cart(_)) | None => {}
             }
-            Some(Entry::Gap(Gap { oldest, ticket }))
+            Some(Entry::Tombstone(Tombstone { oldest, token }))
         })
         .await;
-        Ok(ticket)
+        Ok(token)
     }
 
     async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
@@ -141,12 +138,12 @@ impl CartCache for MemoryCache {
     }
 }
 
-impl Expiry<UserId, Entry> for Lifetime {
+impl Expiry<UserId, Entry> for EntryTtl {
     fn expire_after_create(&self, _: &UserId, _: &Entry, _: Instant) -> Option<Duration> {
-        Some(self.draw())
+        Some(self.random())
     }
 
     fn expire_after_update(&self, _: &UserId, _: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(self.draw())
+        Some(self.random())
     }
 }

@@ -1,17 +1,15 @@
-//! Copies of carts in Redis, which all processes that name the same one share.
+//! The cart cache in Redis, shared by all processes with the same address and prefix.
 //!
-//! A key holds a cart, `{"version":5,"era":"…","cart":{…}}`, or a gap, `{"oldest":5,"ticket":"…","era":"…"}`: no cart, none
-//! older than that version is to come, and who brings one shows the ticket. A Redis that was emptied, has made room or was
-//! started anew has lost its gaps, and with them who is about to write what; but their tickets, too. So what was loaded or
-//! written before that is not taken afterwards: there is no race between a reader, a writer and a flush in which an old cart
-//! stays.
+//! A key holds a cart, `{"version":5,"era":"…","cart":{…}}`, or a tombstone, `{"oldest":5,"ticket":"…","era":"…"}`. A
+//! tombstone accepts a cart of that version or newer with its token (`ticket`). A flush, an eviction or a restart of
+//! Redis removes tombstones and so invalidates their tokens: carts loaded or written before are refused afterwards. No
+//! race of a reader, a writer and a flush leaves an old cart.
 //!
-//! A process that could not reach Redis when it saved a cart tells it later, unless it dies first. So each process that starts
-//! begins an era, and what is of another one counts as nothing.
+//! A process that cannot reach Redis when it saves a cart invalidates the copy later, unless it crashes first. So each
+//! process begins a new era when it starts, and entries of other eras count as missing.
 //!
-//! What remains: a Redis that comes back with older data than it had (a replica that takes over before it has all) shows
-//! older carts until they are written again or their life is over; so it does if a writer dies in the moment between its
-//! save and its last word to a Redis that was emptied after its first word. A purchase is made past the cache.
+//! Limits: a failover to a replica that lags shows older carts until they are written again or expire. So does a crash
+//! between the save and the `put` if Redis was flushed after the `invalidate`. Purchases do not read the cache.
 
 mod connection;
 
@@ -25,26 +23,25 @@ use storage::OpenError;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::lifetime::Lifetime;
+use super::ttl::EntryTtl;
 use crate::{
-    config::RedisLink,
+    config::RedisEndpoint,
     document::CartDocument,
     domain::{Cart, UserId, Version},
-    ports::{CacheError, Cached, CartCache, Ticket},
+    ports::{CacheError, Cached, CartCache, FillToken},
 };
 
 const FORGET_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What it takes to open one.
 #[derive(Debug, Clone)]
 pub struct RedisOptions<'a> {
-    pub link: &'a RedisLink,
-    /// What every key begins with.
+    pub endpoint: &'a RedisEndpoint,
+    /// The prefix of every key.
     pub prefix: &'a str,
-    /// Entries live for `ttl` and up to `jitter` more.
+    /// Entries live for `ttl` plus a random part of `jitter`.
     pub ttl: Duration,
     pub jitter: Duration,
-    /// A call that takes longer has failed.
+    /// A slower call has failed.
     pub timeout: Duration,
 }
 
@@ -53,7 +50,7 @@ pub struct RedisOptions<'a> {
 pub struct RedisCache {
     connection: ConnectionManager,
     prefix: String,
-    lifetime: Lifetime,
+    ttl: EntryTtl,
     timeout: Duration,
     ids: Ids,
     scripts: Arc<Scripts>,
@@ -66,60 +63,60 @@ struct Scripts {
     invalidate: Script,
 }
 
-/// What all scripts begin with: what the key holds. Versions stay text where they are written again.
-const HELD: &str = r#"
+/// Begins all scripts: reads the entry, ignoring other eras. Versions that are written again stay text.
+const READ_ENTRY: &str = r#"
     local key, head, era = KEYS[1], redis.call("GETRANGE", KEYS[1], 0, 191), redis.call("GET", KEYS[2])
     if not era then
         era = ARGV[1]
         redis.call("SET", KEYS[2], era)
     end
-    local version, its = string.match(head, '^{"version":(%d+),"era":"([^"]*)",')
-    if its ~= era then version = nil end
-    local oldest, ticket, its = string.match(head, '^{"oldest":(%d+),"ticket":"([^"]*)","era":"([^"]*)"}$')
-    if its ~= era then oldest, ticket = nil, nil end
-    local function gap(oldest, ticket)
-        local held = '{"oldest":' .. oldest .. ',"ticket":"' .. ticket .. '","era":"' .. era .. '"}'
-        redis.call("SET", key, held, "PX", ARGV[2])
+    local version, entry_era = string.match(head, '^{"version":(%d+),"era":"([^"]*)",')
+    if entry_era ~= era then version = nil end
+    local oldest, ticket, entry_era = string.match(head, '^{"oldest":(%d+),"ticket":"([^"]*)","era":"([^"]*)"}$')
+    if entry_era ~= era then oldest, ticket = nil, nil end
+    local function set_tombstone(oldest, ticket)
+        local entry = '{"oldest":' .. oldest .. ',"ticket":"' .. ticket .. '","era":"' .. era .. '"}'
+        redis.call("SET", key, entry, "PX", ARGV[2])
     end
 "#;
 
-/// Ticket of a new gap, life of gaps. Returns what is held.
+/// Takes the token of a new tombstone and the TTL of tombstones. Returns the entry.
 const GET: &str = r#"
-    if not version and not oldest then gap("0", ARGV[1]) end
+    if not version and not oldest then set_tombstone("0", ARGV[1]) end
     return redis.call("GET", key)
 "#;
 
-/// Ticket that is shown, life of gaps, version, cart, its life.
+/// Takes the caller's token, the TTL of tombstones, the version, the cart and its TTL.
 const PUT: &str = r#"
     local new = tonumber(ARGV[3])
     if version and tonumber(version) < new or oldest and tonumber(oldest) <= new and ticket == ARGV[1] then
-        local held = '{"version":' .. ARGV[3] .. ',"era":"' .. era .. '","cart":' .. ARGV[4] .. '}'
-        redis.call("SET", key, held, "PX", ARGV[5])
+        local entry = '{"version":' .. ARGV[3] .. ',"era":"' .. era .. '","cart":' .. ARGV[4] .. '}'
+        redis.call("SET", key, entry, "PX", ARGV[5])
     elseif oldest and tonumber(oldest) < new then
-        gap(ARGV[3], ticket)
+        set_tombstone(ARGV[3], ticket)
     end
 "#;
 
-/// Ticket of a new gap, life of gaps, version. Returns the ticket of the gap.
+/// Takes the token of a new tombstone, the TTL of tombstones and the version. Returns the tombstone's token.
 const INVALIDATE: &str = r"
     local new = tonumber(ARGV[3])
     if version and tonumber(version) >= new then return ARGV[1] end
     if not oldest or tonumber(oldest) < new then oldest = ARGV[3] end
-    gap(oldest, ticket or ARGV[1])
+    set_tombstone(oldest, ticket or ARGV[1])
     return ticket or ARGV[1]
 ";
 
-/// What a key holds of this era, as the scripts write it.
+/// An entry of this era, as the scripts write it.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Held {
+enum Entry {
     Cart {
         #[serde(rename = "version")]
         _version: i64,
-        /// Nothing for somebody who never filled a cart.
+        /// `None` for a cart that was never changed.
         cart: Option<Box<CartDocument>>,
     },
-    Gap {
+    Tombstone {
         #[serde(rename = "oldest")]
         _oldest: i64,
         ticket: Uuid,
@@ -127,14 +124,14 @@ enum Held {
 }
 
 impl RedisCache {
-    /// Connects. Returns within a few seconds, also when nobody answers.
+    /// Connects. Returns within a few seconds, even without an answer.
     pub async fn open(options: RedisOptions<'_>, ids: Ids) -> Result<Self, OpenError> {
-        let script = |body: &str| Script::new(&[HELD, body].concat());
+        let script = |body: &str| Script::new(&[READ_ENTRY, body].concat());
         Ok(Self {
-            connection: connection::open(options.link).await?,
+            connection: connection::open(options.endpoint).await?,
             prefix: options.prefix.to_owned(),
-            lifetime: Lifetime {
-                ttl: options.ttl,
+            ttl: EntryTtl {
+                base: options.ttl,
                 jitter: options.jitter,
             },
             timeout: options.timeout,
@@ -147,14 +144,14 @@ impl RedisCache {
         })
     }
 
-    /// Begins an era: nobody believes any more what was kept until now.
+    /// Begins a new era, which invalidates all entries.
     pub async fn forget_all(&self) -> Result<(), CacheError> {
         let begin = redis::Cmd::set(self.era_key(), self.ids.next().to_string());
         self.within(PROBE_QUESTION, async |connection| begin.query_async(connection).await)
             .await
     }
 
-    /// Whether it answers: for a readiness probe.
+    /// Whether Redis answers: for a readiness probe.
     pub async fn is_up(&self) -> bool {
         let (ping, mut connection) = (redis::cmd("PING"), self.connection.clone());
         let answer = ping.query_async::<()>(&mut connection);
@@ -169,28 +166,21 @@ impl RedisCache {
         format!("{}cart-era", self.prefix)
     }
 
-    /// A call of a script, with what all of them take. A gap lives as long as any entry can.
-    fn script<'a>(&self, script: &'a Script, user: &UserId, ticket: Ticket) -> ScriptInvocation<'a> {
+    /// A call with the arguments of all scripts. Tombstones get the longest TTL of an entry.
+    fn script<'a>(&self, script: &'a Script, user: &UserId, token: FillToken) -> ScriptInvocation<'a> {
         let mut call = script.key(self.key(user));
         call.key(self.era_key())
-            .arg(ticket.0.to_string())
-            .arg(milliseconds(self.lifetime.longest()));
+            .arg(token.0.to_string())
+            .arg(milliseconds(self.ttl.max()));
         call
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CacheError> {
-        self.bounded(async |connection| script.invoke_async(connection).await)
+        self.within(self.timeout, async |connection| script.invoke_async(connection).await)
             .await
     }
 
-    async fn bounded<T>(
-        &self,
-        call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
-    ) -> Result<T, CacheError> {
-        self.within(self.timeout, call).await
-    }
-
-    /// The connection may be one that is still to be made, which takes longer than anybody waits.
+    /// Bounds a call, which may first have to wait for a new connection.
     async fn within<T>(
         &self,
         limit: Duration,
@@ -207,38 +197,40 @@ impl RedisCache {
 #[async_trait]
 impl CartCache for RedisCache {
     async fn get(&self, user: &UserId) -> Result<Cached, CacheError> {
-        let script = self.script(&self.scripts.get, user, Ticket(self.ids.next()));
-        let held: Vec<u8> = self.run(&script).await?;
-        match decode(user, &held) {
-            Ok(held) => Ok(held),
+        let script = self.script(&self.scripts.get, user, FillToken(self.ids.next()));
+        let entry: Vec<u8> = self.run(&script).await?;
+        match decode(user, &entry) {
+            Ok(cached) => Ok(cached),
             Err(error) => {
-                // Whatever it is, it is no cart, and would be none the next time.
                 tracing::warn!(
                     error = runtime::telemetry::chain(error.as_ref()),
-                    "forgot a copy that is no cart"
+                    "removed a cache entry that is no cart of its customer"
                 );
                 self.forget(user).await?;
-                let held: Vec<u8> = self.run(&script).await?;
-                decode(user, &held).map_err(CacheError)
+                let entry: Vec<u8> = self.run(&script).await?;
+                decode(user, &entry).map_err(CacheError)
             }
         }
     }
 
-    async fn put(&self, cart: Arc<Cart>, ticket: Ticket) -> Result<(), CacheError> {
-        let entry = encode(&cart).map_err(CacheError)?;
-        let mut script = self.script(&self.scripts.put, &cart.user, ticket);
+    async fn put(&self, cart: Arc<Cart>, token: FillToken) -> Result<(), CacheError> {
+        let document = encode(&cart).map_err(CacheError)?;
+        let mut script = self.script(&self.scripts.put, &cart.user, token);
         script
             .arg(cart.version.0)
-            .arg(entry)
-            .arg(milliseconds(self.lifetime.draw()));
+            .arg(document)
+            .arg(milliseconds(self.ttl.random()));
         self.run(&script).await
     }
 
-    async fn invalidate(&self, user: &UserId, version: Version) -> Result<Ticket, CacheError> {
-        let mut script = self.script(&self.scripts.invalidate, user, Ticket(self.ids.next()));
+    async fn invalidate(&self, user: &UserId, version: Version) -> Result<FillToken, CacheError> {
+        let mut script = self.script(&self.scripts.invalidate, user, FillToken(self.ids.next()));
         script.arg(version.0);
-        let ticket: String = self.run(&script).await?;
-        ticket.parse().map(Ticket).map_err(|error| CacheError(Box::new(error)))
+        let token: String = self.run(&script).await?;
+        token
+            .parse()
+            .map(FillToken)
+            .map_err(|error| CacheError(Box::new(error)))
     }
 
     async fn forget(&self, user: &UserId) -> Result<(), CacheError> {
@@ -255,15 +247,15 @@ fn encode(cart: &Cart) -> Result<String, Source> {
     Ok(serde_json::to_string(&document)?)
 }
 
-fn decode(user: &UserId, held: &[u8]) -> Result<Cached, Source> {
-    Ok(match serde_json::from_slice(held)? {
-        Held::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new(cart.cart_of(user)?)),
-        Held::Cart { cart: None, .. } => Cached::Cart(Arc::new(Cart::never_filled(user.clone()))),
-        Held::Gap { ticket, .. } => Cached::Nothing(Ticket(ticket)),
+fn decode(user: &UserId, entry: &[u8]) -> Result<Cached, Source> {
+    Ok(match serde_json::from_slice(entry)? {
+        Entry::Cart { cart: Some(cart), .. } => Cached::Cart(Arc::new(cart.into_cart(user)?)),
+        Entry::Cart { cart: None, .. } => Cached::Cart(Arc::new(Cart::new(user.clone()))),
+        Entry::Tombstone { ticket, .. } => Cached::Missing(FillToken(ticket)),
     })
 }
 
-fn milliseconds(life: Duration) -> u64 {
-    // Redis refuses a life of nothing.
-    u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1)
+fn milliseconds(ttl: Duration) -> u64 {
+    // Redis refuses a TTL of 0.
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }

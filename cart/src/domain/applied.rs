@@ -1,4 +1,4 @@
-//! Which events a cart has applied, in bounded space.
+//! The events that a cart has applied, in bounded space.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,10 @@ use uuid::Builder;
 
 use super::EventId;
 
-/// Ids that are kept one by one.
-const KEPT: usize = 256;
+const MAX_RECENT: usize = 256;
 
-/// The latest events by id, and a floor under them: an id at or under it counts as applied. Ids grow with time, so the floor
-/// is far behind anything that is still to come, and an old topic can be delivered again from its start.
+/// The latest ids and a floor: ids at or below the floor count as applied. Ids grow with time, so new events are far
+/// above the floor, and the topic can be delivered again from its start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AppliedEvents {
     floor: Option<EventId>,
@@ -19,9 +18,9 @@ pub struct AppliedEvents {
 }
 
 impl AppliedEvents {
-    /// All that was published before this time.
-    pub fn since(time: Timestamp) -> Self {
-        // The time is what a UUIDv7 begins with, and the smallest of a millisecond has nothing else in it.
+    /// All events that were published before this time.
+    pub fn before(time: Timestamp) -> Self {
+        // A UUIDv7 begins with its time. The smallest UUIDv7 of a millisecond has zeros behind it.
         let first = |millisecond| EventId(Builder::from_unix_timestamp_millis(millisecond, &[0; 10]).into_uuid());
         Self {
             floor: u64::try_from(time.as_millisecond()).ok().map(first),
@@ -40,7 +39,7 @@ impl AppliedEvents {
         self.floor
     }
 
-    /// Those kept one by one, smallest first.
+    /// The ids above the floor, in ascending order.
     pub fn recent(&self) -> impl Iterator<Item = EventId> + '_ {
         self.recent.iter().copied()
     }
@@ -49,14 +48,14 @@ impl AppliedEvents {
         self.floor.is_some_and(|floor| event <= floor) || self.recent.contains(&event)
     }
 
-    /// Notes an event. False when it was applied before.
-    pub fn note(&mut self, event: EventId) -> bool {
+    /// Records an event. False if the event was applied before.
+    pub fn record(&mut self, event: EventId) -> bool {
         if self.contains(event) {
             return false;
         }
         self.recent.insert(event);
-        if self.recent.len() > KEPT {
-            // The smallest of those above the floor, so the floor only rises.
+        if self.recent.len() > MAX_RECENT {
+            // The smallest id above the floor, so the floor only rises.
             self.floor = self.recent.pop_first();
         }
         true
@@ -74,42 +73,42 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_was_dropped_still_counts_as_applied() {
+    fn events_below_the_floor_still_count_as_applied() {
         let mut applied = AppliedEvents::default();
-        assert!((1..=1000).all(|n| applied.note(event(n))));
-        assert!((1..=1000).all(|n| !applied.note(event(n))));
-        assert_eq!(applied.recent().count(), KEPT);
+        assert!((1..=1000).all(|n| applied.record(event(n))));
+        assert!((1..=1000).all(|n| !applied.record(event(n))));
+        assert_eq!(applied.recent().count(), MAX_RECENT);
         assert_eq!(applied.floor(), Some(event(1000 - 256)));
     }
 
     #[test]
-    fn what_was_published_before_a_time_counts_as_applied() {
+    fn events_published_before_a_time_count_as_applied() {
         let published =
             |second: u64| EventId(Builder::from_unix_timestamp_millis(second * 1000, &[0xff; 10]).into_uuid());
-        let applied = AppliedEvents::since(Timestamp::from_second(1_750_000_000).unwrap());
+        let applied = AppliedEvents::before(Timestamp::from_second(1_750_000_000).unwrap());
         assert!(applied.contains(published(1_749_999_999)));
         assert!(!applied.contains(published(1_750_000_000)));
         let before_1970 = Timestamp::from_second(-1).unwrap();
-        assert_eq!(AppliedEvents::since(before_1970), AppliedEvents::default());
+        assert_eq!(AppliedEvents::before(before_1970), AppliedEvents::default());
     }
 
     #[test]
-    fn events_out_of_order_are_told_apart_while_they_are_near() {
+    fn recent_events_may_arrive_out_of_order() {
         let mut applied = AppliedEvents::default();
-        assert!(applied.note(event(7)));
-        assert!(applied.note(event(3)));
-        assert!(!applied.note(event(7)));
-        assert!(applied.note(event(5)));
+        assert!(applied.record(event(7)));
+        assert!(applied.record(event(3)));
+        assert!(!applied.record(event(7)));
+        assert!(applied.record(event(5)));
     }
 
     proptest! {
         #[test]
-        fn no_event_is_ever_noted_twice(events in proptest::collection::vec(0_u128..2000, 0..1500)) {
+        fn no_event_is_recorded_twice(events in proptest::collection::vec(0_u128..2000, 0..1500)) {
             let mut applied = AppliedEvents::default();
-            let mut noted = BTreeSet::new();
+            let mut recorded = BTreeSet::new();
             for n in events {
-                if applied.note(event(n)) {
-                    prop_assert!(noted.insert(n));
+                if applied.record(event(n)) {
+                    prop_assert!(recorded.insert(n));
                 }
                 prop_assert!(applied.contains(event(n)));
             }

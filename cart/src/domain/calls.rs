@@ -1,4 +1,4 @@
-//! Which calls have changed a cart, for those that are delivered or made again.
+//! The calls and idempotency keys that a cart has applied, so that repetitions change nothing more.
 
 use std::collections::VecDeque;
 
@@ -6,31 +6,31 @@ use jiff::{SignedDuration, Timestamp};
 use money::Quantity;
 use uuid::Uuid;
 
-use super::{Added, Cart, IdempotencyKey, ProductId, Refused, Version};
+use super::{Added, Cart, CartRefusal, IdempotencyKey, ProductId, Version};
 
-/// A call is delivered again within seconds, so the latest are enough. Unlike events, older ones do not count as applied:
-/// ids of calls are made on many machines, and a call that is made is never to be dropped because its id is small.
-const KEPT_CALLS: usize = 32;
-/// Keys come from customers, who may send a request again much later.
-const KEPT_KEYS: usize = 100;
-const KEYS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// A call is repeated within seconds, so few are kept. There is no floor as for events: many machines make call ids,
+/// and a new call must not count as applied because its id is small.
+const MAX_CALLS: usize = 32;
+/// Customers may repeat a request much later.
+const MAX_KEYS: usize = 100;
+const KEY_RETENTION: SignedDuration = SignedDuration::from_hours(24);
 
-/// A call between services. It has the same id when it is delivered again.
+/// The id of a call between services. A repeated call has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId(pub Uuid);
 
-/// What a call asks for. A name that comes back with something else is refused.
+/// A change that customers make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub enum Change {
     Add(ProductId, Quantity),
     Set(ProductId, Quantity),
     Remove(ProductId),
     Clear,
 }
 
-impl Ask {
-    /// As it is kept with the cart.
-    pub fn text(self) -> String {
+impl Change {
+    /// Tells whether a repeated id or key asks for the same change. Stored with the cart.
+    pub fn fingerprint(self) -> String {
         match self {
             Self::Add(product, quantity) => format!("add {} {}", product.get(), quantity.get()),
             Self::Set(product, quantity) => format!("set {} {}", product.get(), quantity.get()),
@@ -40,33 +40,40 @@ impl Ask {
     }
 }
 
-/// A change that a caller asks for, and what comes with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    pub ask: Ask,
-    /// Refused for a cart of another version.
-    pub expected: Option<Version>,
+/// The optional parts of a request to change a cart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChangeOptions {
+    /// Refuses the change if the cart has another version.
+    pub expected_version: Option<Version>,
+    /// A repetition of a call that changed the cart changes nothing and gets the current cart.
     pub call: Option<CallId>,
-    /// The customer's name for an addition.
+    /// The same for a customer's idempotency key. Only additions have keys.
     pub key: Option<IdempotencyKey>,
 }
 
-/// A call that changed a cart, and what its caller was told besides the cart.
+/// A customer's request to change a cart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeRequest {
+    pub change: Change,
+    pub options: ChangeOptions,
+}
+
+/// A call that changed a cart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliedCall {
     pub id: CallId,
-    /// [`Ask::text`]; `None` where that was not noted.
-    pub ask: Option<String>,
-    /// For calls that add.
+    /// [`Change::fingerprint`]; `None` in documents without this field.
+    pub fingerprint: Option<String>,
+    /// The answer to an addition.
     pub added: Option<Added>,
 }
 
-/// A key under which something was added.
+/// The idempotency key of an addition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedKey {
     pub key: IdempotencyKey,
-    /// [`Ask::text`].
-    pub ask: String,
+    /// [`Change::fingerprint`].
+    pub fingerprint: String,
     pub at: Timestamp,
 }
 
@@ -93,30 +100,44 @@ impl AppliedCalls {
         self.keys.iter()
     }
 
-    /// What a request did that has changed the cart before. Another request under the same key or id is refused.
-    fn find(&self, request: &Request) -> Option<Result<Option<Added>, Refused>> {
-        let ask = request.ask.text();
-        let answer = |is_same, added| if is_same { Ok(added) } else { Err(Refused::Reused) };
-        // The call that was delivered again has the answer of the first; a request that was made again changed no line.
-        let call = self.calls.iter().find(|call| Some(call.id) == request.call);
-        let key = self.keys.iter().find(|used| Some(&used.key) == request.key.as_ref());
-        call.map(|call| answer(call.ask.as_ref().is_none_or(|noted| *noted == ask), call.added))
-            .or_else(|| key.map(|used| answer(used.ask == ask, Some(Added::ToLine))))
+    /// The answer to a repeated request. Refuses another request with the same call id or key.
+    fn find(&self, ChangeRequest { change, options }: &ChangeRequest) -> Option<Result<Option<Added>, CartRefusal>> {
+        let fingerprint = change.fingerprint();
+        let answer = |is_same, added| {
+            if is_same {
+                Ok(added)
+            } else {
+                Err(CartRefusal::KeyReused)
+            }
+        };
+        // A repeated call gets the first answer. A repeated key is a new call, which added no line.
+        let call = self.calls.iter().find(|call| Some(call.id) == options.call);
+        let key = self.keys.iter().find(|used| Some(&used.key) == options.key.as_ref());
+        call.map(|call| {
+            answer(
+                call.fingerprint.as_ref().is_none_or(|first| *first == fingerprint),
+                call.added,
+            )
+        })
+        .or_else(|| key.map(|used| answer(used.fingerprint == fingerprint, Some(Added::ExistingLine))))
     }
 
-    fn note(&mut self, request: &Request, added: Option<Added>, at: Timestamp) {
-        if let Some(id) = request.call {
-            let ask = Some(request.ask.text());
-            self.calls.push_back(AppliedCall { id, ask, added });
-            if self.calls.len() > KEPT_CALLS {
+    fn record(&mut self, ChangeRequest { change, options }: &ChangeRequest, added: Option<Added>, at: Timestamp) {
+        let fingerprint = change.fingerprint();
+        if let Some(id) = options.call {
+            self.calls.push_back(AppliedCall {
+                id,
+                fingerprint: Some(fingerprint.clone()),
+                added,
+            });
+            if self.calls.len() > MAX_CALLS {
                 self.calls.pop_front();
             }
         }
-        if let Some(key) = request.key.clone() {
-            self.keys.retain(|used| at.duration_since(used.at) < KEYS_KEPT_FOR);
-            let ask = request.ask.text();
-            self.keys.push_back(UsedKey { key, ask, at });
-            if self.keys.len() > KEPT_KEYS {
+        if let Some(key) = options.key.clone() {
+            self.keys.retain(|used| at.duration_since(used.at) < KEY_RETENTION);
+            self.keys.push_back(UsedKey { key, fingerprint, at });
+            if self.keys.len() > MAX_KEYS {
                 self.keys.pop_front();
             }
         }
@@ -124,28 +145,28 @@ impl AppliedCalls {
 }
 
 impl Cart {
-    /// What became of a request that has changed this cart before.
-    pub fn answered(&self, request: &Request) -> Option<Result<Option<Added>, Refused>> {
+    /// The answer to a request that was applied before.
+    pub fn first_answer(&self, request: &ChangeRequest) -> Option<Result<Option<Added>, CartRefusal>> {
         self.calls.find(request)
     }
 
-    /// Changes the cart by a rule as a request asks for it, once: one that comes again changes nothing more.
-    pub fn change(
+    /// Changes the cart by a rule, once for each request.
+    pub fn apply_once(
         &mut self,
-        request: &Request,
+        request: &ChangeRequest,
         at: Timestamp,
-        rule: impl FnOnce(&mut Self) -> Result<Option<Added>, Refused>,
-    ) -> Result<Option<Added>, Refused> {
-        if let Some(answer) = self.answered(request) {
+        rule: impl FnOnce(&mut Self) -> Result<Option<Added>, CartRefusal>,
+    ) -> Result<Option<Added>, CartRefusal> {
+        if let Some(answer) = self.first_answer(request) {
             return answer;
         }
-        self.check_version(request.expected)?;
+        self.check_version(request.options.expected_version)?;
         let before = self.lines.clone();
         let added = rule(self)?;
-        // While there are holds, a call that changes nothing is noted, too. Delivered again after a hold came back, the call
-        // would change those pieces.
+        // While there are holds, a call that changes nothing is recorded, too. Repeated after a hold was given back,
+        // the call would change those pieces.
         if self.lines != before || !self.holds.is_empty() {
-            self.calls.note(request, added, at);
+            self.calls.record(request, added, at);
         }
         Ok(added)
     }
@@ -155,52 +176,48 @@ impl Cart {
 mod tests {
     use super::*;
 
-    fn ask(n: i64) -> Ask {
-        Ask::Remove(ProductId::new(n).unwrap())
+    fn removal(product: i64) -> Change {
+        Change::Remove(ProductId::new(product).unwrap())
     }
 
-    fn request(n: u32) -> Request {
-        Request {
-            ask: ask(1),
-            expected: None,
-            call: Some(CallId(Uuid::from_u128(u128::from(n)))),
-            key: IdempotencyKey::new(format!("key {n}")),
+    fn request(call: Option<u32>, key: Option<u32>) -> ChangeRequest {
+        ChangeRequest {
+            change: removal(1),
+            options: ChangeOptions {
+                expected_version: None,
+                call: call.map(|n| CallId(Uuid::from_u128(u128::from(n)))),
+                key: key.and_then(|n| IdempotencyKey::new(format!("key {n}"))),
+            },
         }
     }
 
-    fn by_call(n: u32) -> Request {
-        Request {
-            key: None,
-            ..request(n)
-        }
+    fn by_call(n: u32) -> ChangeRequest {
+        request(Some(n), None)
     }
 
-    fn by_key(n: u32) -> Request {
-        Request {
-            call: None,
-            ..request(n)
-        }
+    fn by_key(n: u32) -> ChangeRequest {
+        request(None, Some(n))
     }
 
     const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
     #[test]
-    fn the_latest_calls_and_keys_are_known_with_what_they_did() {
+    fn the_latest_calls_and_keys_are_kept_with_their_answers() {
         let mut calls = AppliedCalls::default();
-        // Neither up nor down: the order of ids does not matter.
+        // A permutation, as the order of ids does not matter.
         let ids: Vec<_> = (0..200_u32).map(|n| (n * 37) % 200).collect();
         for (n, id) in ids.iter().enumerate() {
-            calls.note(&request(*id), Some(Added::NewLine), AT);
+            calls.record(&request(Some(*id), Some(*id)), Some(Added::NewLine), AT);
             let kept = |size: usize| &ids[(n + 1).saturating_sub(size)..=n];
-            let is_known = |request: &Request, added| calls.find(request) == Some(Ok(Some(added)));
+            let is_known = |request: &ChangeRequest, added| calls.find(request) == Some(Ok(Some(added)));
+            assert!(kept(MAX_CALLS).iter().all(|id| is_known(&by_call(*id), Added::NewLine)));
             assert!(
-                kept(KEPT_CALLS)
+                kept(MAX_KEYS)
                     .iter()
-                    .all(|id| is_known(&by_call(*id), Added::NewLine))
+                    .all(|id| is_known(&by_key(*id), Added::ExistingLine))
             );
-            assert!(kept(KEPT_KEYS).iter().all(|id| is_known(&by_key(*id), Added::ToLine)));
         }
-        assert_eq!((calls.calls().count(), calls.keys().count()), (KEPT_CALLS, KEPT_KEYS));
+        assert_eq!((calls.calls().count(), calls.keys().count()), (MAX_CALLS, MAX_KEYS));
         assert_eq!(
             (calls.find(&by_call(ids[0])), calls.find(&by_key(ids[0]))),
             (None, None)
@@ -208,29 +225,32 @@ mod tests {
     }
 
     #[test]
-    fn another_request_under_the_same_name_is_refused() {
+    fn another_request_with_the_same_call_id_or_key_is_refused() {
         let mut calls = AppliedCalls::default();
-        calls.note(&request(1), None, AT);
-        for names in [by_call(1), by_key(1)] {
-            let other = Request { ask: ask(2), ..names };
-            assert_eq!(calls.find(&other), Some(Err(Refused::Reused)));
+        calls.record(&request(Some(1), Some(1)), None, AT);
+        for first in [by_call(1), by_key(1)] {
+            let other = ChangeRequest {
+                change: removal(2),
+                ..first
+            };
+            assert_eq!(calls.find(&other), Some(Err(CartRefusal::KeyReused)));
         }
-        let noted_without = AppliedCall {
+        let without_fingerprint = AppliedCall {
             id: CallId(Uuid::from_u128(1)),
-            ask: None,
+            fingerprint: None,
             added: None,
         };
-        let calls = AppliedCalls::restore([noted_without], []);
-        assert_eq!(calls.find(&by_call(1)), Some(Ok(None)), "it cannot be told apart");
+        let calls = AppliedCalls::restore([without_fingerprint], []);
+        assert_eq!(calls.find(&by_call(1)), Some(Ok(None)));
     }
 
     #[test]
     fn a_key_is_forgotten_after_a_day() {
         let mut calls = AppliedCalls::default();
-        calls.note(&by_key(1), None, AT);
-        calls.note(&by_key(2), None, AT + SignedDuration::from_hours(23));
+        calls.record(&by_key(1), None, AT);
+        calls.record(&by_key(2), None, AT + SignedDuration::from_hours(23));
         assert!(calls.find(&by_key(1)).is_some());
-        calls.note(&by_key(3), None, AT + SignedDuration::from_hours(24));
+        calls.record(&by_key(3), None, AT + SignedDuration::from_hours(24));
         assert!(calls.find(&by_key(1)).is_none());
         assert!(calls.find(&by_key(2)).is_some());
     }

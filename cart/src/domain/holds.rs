@@ -1,74 +1,71 @@
-//! Pieces that checkouts hold. A piece is free or held by one checkout, so that it is bought once.
+//! Holds: a piece is free or held by one checkout, so that no piece is bought twice.
 
 use std::collections::BTreeMap;
 
 use money::{Money, MoneyError, Quantity};
 
-use super::{Bought, Cart, CartId, CheckoutId, Line, ProductId, Version, total_of};
+use super::{Cart, CartId, CheckoutId, Line, ProductId, ProductQuantity, Version, total_of};
 
-/// Holds of a cart, at most.
 pub const MAX_HOLDS: usize = 50;
 
-/// The pieces that one checkout holds, with the names and prices of the lines that they were taken from.
+/// The pieces that one checkout holds, with the names and prices of their former lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub checkout: CheckoutId,
     pub lines: Vec<Line>,
 }
 
-/// What a checkout asks to hold.
+/// A checkout's request to hold pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct HoldRequest {
     pub checkout: CheckoutId,
-    /// The cart that the checkout was made from. `None` for a checkout that was begun before carts had holds.
+    /// The cart that the checkout was made from. `None` for checkouts of versions before holds.
     pub cart: Option<CartId>,
     /// The version of the cart that the checkout was made from.
-    pub frozen_at: Version,
-    pub pieces: Vec<Bought>,
+    pub cart_version: Version,
+    pub pieces: Vec<ProductQuantity>,
 }
 
-/// What became of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    Done,
-    /// For good: the same request is refused whenever it comes again.
+pub enum HoldOutcome {
+    Held,
+    /// Final: every repetition of the request is refused, too.
     Refused,
 }
 
 impl Cart {
-    /// Moves pieces from the lines into a hold, all of them or none. A hold of this checkout that is there is the answer
-    /// again.
+    /// Moves pieces from the lines into a hold, all or none. Repeats its answer while the checkout has a hold.
     ///
-    /// Holding and refusing raise [`Cart::last_hold`] to the version that they are stored under. A request that was made
-    /// from an earlier version than that is refused, so one that comes late or again takes nothing that was added since.
-    pub fn hold(&mut self, wanted: &Wanted) -> Held {
-        if let Some(hold) = self.hold_of(wanted.checkout) {
-            let same = pieces(&hold.lines) == sums(&wanted.pieces);
-            return if same { Held::Done } else { Held::Refused };
+    /// A hold and a refusal set [`Cart::last_hold`] to the version that stores them. Requests made from an earlier
+    /// version are refused, so a late or repeated request takes no pieces that were added since.
+    pub fn hold(&mut self, request: &HoldRequest) -> HoldOutcome {
+        if let Some(hold) = self.hold_of(request.checkout) {
+            let same = pieces(&hold.lines) == sums(&request.pieces);
+            return if same { HoldOutcome::Held } else { HoldOutcome::Refused };
         }
-        let is_this_cart = self.id.is_some() && wanted.cart.is_none_or(|cart| self.id == Some(cart));
-        if !is_this_cart || self.last_hold > wanted.frozen_at {
-            return Held::Refused;
+        let is_this_cart = self.id.is_some() && request.cart.is_none_or(|cart| self.id == Some(cart));
+        if !is_this_cart || self.last_hold > request.cart_version {
+            return HoldOutcome::Refused;
         }
         self.last_hold = self.version.next();
         if self.holds.len() >= MAX_HOLDS {
-            return Held::Refused;
+            return HoldOutcome::Refused;
         }
-        let Some((left, held)) = split(&self.lines, &sums(&wanted.pieces)) else {
-            return Held::Refused;
+        let Some((left, held)) = split(&self.lines, &sums(&request.pieces)) else {
+            return HoldOutcome::Refused;
         };
         self.lines = left;
         self.holds.push(Hold {
-            checkout: wanted.checkout,
+            checkout: request.checkout,
             lines: held,
         });
-        Held::Done
+        HoldOutcome::Held
     }
 
-    /// Returns what a checkout holds to the lines; nothing when it holds nothing. Lines may have more than 99 pieces
-    /// afterwards, and the cart more than 50 lines. Of two names and prices the ones that were seen later stay.
+    /// Returns a checkout's pieces to the lines, and does nothing if the checkout has no hold. Lines may exceed 99
+    /// pieces afterwards, and the cart 50 lines. Of two names and prices the later ones stay.
     ///
-    /// An error means that the stored cart breaks a rule: nothing is added to one that could not take all its holds back.
+    /// An error means that the stored cart breaks a rule, since no addition may make giving back impossible.
     pub fn give_back(&mut self, checkout: CheckoutId) -> Result<(), MoneyError> {
         let Some(hold) = self.take_hold(checkout) else {
             return Ok(());
@@ -82,7 +79,7 @@ impl Cart {
         Ok(())
     }
 
-    /// Drops what a completed checkout holds. False when it holds nothing.
+    /// Drops the hold of a completed checkout. False if the checkout has no hold.
     pub fn drop_hold(&mut self, checkout: CheckoutId) -> bool {
         self.take_hold(checkout).is_some()
     }
@@ -92,35 +89,35 @@ impl Cart {
     }
 
     fn take_hold(&mut self, checkout: CheckoutId) -> Option<Hold> {
-        let place = self.holds.iter().position(|hold| hold.checkout == checkout)?;
-        Some(self.holds.remove(place))
+        let index = self.holds.iter().position(|hold| hold.checkout == checkout)?;
+        Some(self.holds.remove(index))
     }
 }
 
-/// The highest total that these lines can come to as holds are given back in any order: all pieces of a product at the
-/// highest of its prices. A cart in which this has a sum can take every hold back, in pieces and in price.
-pub(super) fn highest_total(lines: &[Line], holds: &[Hold]) -> Result<Money, MoneyError> {
-    let mut highest: BTreeMap<ProductId, Line> = BTreeMap::new();
+/// The highest total that these lines can reach when holds are given back in any order: all pieces of a product at its
+/// highest price. If this total can be computed, every hold can be given back.
+pub(super) fn max_total(lines: &[Line], holds: &[Hold]) -> Result<Money, MoneyError> {
+    let mut by_product: BTreeMap<ProductId, Line> = BTreeMap::new();
     for line in lines.iter().chain(holds.iter().flat_map(|hold| &hold.lines)) {
-        let Some(most) = highest.get_mut(&line.product) else {
-            highest.insert(line.product, line.clone());
+        let Some(max) = by_product.get_mut(&line.product) else {
+            by_product.insert(line.product, line.clone());
             continue;
         };
-        most.price.checked_add(line.price)?;
-        if line.price.minor_units() > most.price.minor_units() {
-            most.price = line.price;
+        max.price.checked_add(line.price)?;
+        if line.price.minor_units() > max.price.minor_units() {
+            max.price = line.price;
         }
-        most.quantity = sum(most.quantity, line.quantity)?;
+        max.quantity = sum(max.quantity, line.quantity)?;
     }
-    total_of(&highest.into_values().collect::<Vec<_>>())
+    total_of(&by_product.into_values().collect::<Vec<_>>())
 }
 
 /// The pieces of each product.
-fn sums(bought: &[Bought]) -> BTreeMap<ProductId, i64> {
+fn sums(items: &[ProductQuantity]) -> BTreeMap<ProductId, i64> {
     let mut sums = BTreeMap::new();
-    for bought in bought {
-        let sum: &mut i64 = sums.entry(bought.product).or_default();
-        *sum += bought.quantity.get();
+    for item in items {
+        let sum: &mut i64 = sums.entry(item.product).or_default();
+        *sum += item.quantity.get();
     }
     sums
 }
@@ -129,7 +126,7 @@ fn pieces(lines: &[Line]) -> BTreeMap<ProductId, i64> {
     lines.iter().map(|line| (line.product, line.quantity.get())).collect()
 }
 
-/// The lines without these pieces, and the pieces as lines. `None` when the lines do not have them all.
+/// The lines without these pieces, and these pieces as lines. `None` if the lines have too few.
 fn split(lines: &[Line], wanted: &BTreeMap<ProductId, i64>) -> Option<(Vec<Line>, Vec<Line>)> {
     let (mut left, mut held) = (Vec::new(), Vec::new());
     for line in lines {
@@ -141,7 +138,7 @@ fn split(lines: &[Line], wanted: &BTreeMap<ProductId, i64>) -> Option<(Vec<Line>
         if taken > line.quantity.get() {
             return None;
         }
-        // Zero pieces are none.
+        // A line of zero pieces is left out.
         left.extend(Quantity::new(line.quantity.get() - taken).ok().map(part));
         held.extend(Quantity::new(taken).ok().map(part));
     }
@@ -157,7 +154,6 @@ fn merge(line: &mut Line, held: Line) -> Result<(), MoneyError> {
     Ok(())
 }
 
-/// More pieces than a quantity can have are too many to have a price, too.
 fn sum(a: Quantity, b: Quantity) -> Result<Quantity, MoneyError> {
     a.checked_add(b).map_err(|_| MoneyError::Overflow)
 }

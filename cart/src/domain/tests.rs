@@ -24,8 +24,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn bought(id: i64, n: i64) -> Bought {
-    Bought {
+fn quantity_of(id: i64, n: i64) -> ProductQuantity {
+    ProductQuantity {
         product: product(id),
         quantity: pieces(n),
     }
@@ -37,11 +37,11 @@ fn event(n: u128) -> EventId {
 
 /// A stored cart with these lines.
 fn cart(lines: &[(i64, i64)]) -> Cart {
-    let mut cart = Cart::never_filled(UserId::new("u").unwrap());
+    let mut cart = Cart::new(UserId::new("u").unwrap());
     for (id, n) in lines {
         cart.add(offer(*id), pieces(*n), at(1)).unwrap();
     }
-    cart.stamp(CartId(Uuid::from_u128(1)), at(1));
+    cart.bump_version(CartId(Uuid::from_u128(1)), at(1));
     cart
 }
 
@@ -53,14 +53,14 @@ fn quantities(cart: &Cart) -> Vec<(i64, i64)> {
 }
 
 #[test]
-fn adding_again_adds_up_and_refreshes_what_was_seen() {
+fn adding_again_adds_up_and_updates_name_and_price() {
     let mut cart = cart(&[(1, 2), (2, 1)]);
     let newer = Offer {
         name: "renamed".to_owned(),
         price: Money::usd(7),
         ..offer(1)
     };
-    assert_eq!(cart.add(newer, pieces(3), at(9)), Ok(Added::ToLine));
+    assert_eq!(cart.add(newer, pieces(3), at(9)), Ok(Added::ExistingLine));
     assert_eq!(quantities(&cart), [(1, 5), (2, 1)]);
     assert_eq!(
         (cart.lines[0].name.as_str(), cart.lines[0].price),
@@ -73,12 +73,12 @@ fn adding_again_adds_up_and_refreshes_what_was_seen() {
 #[test]
 fn a_line_never_has_more_than_99_pieces() {
     let mut cart = cart(&[(1, 60)]);
-    let out_of_range = Refused::QuantityOutOfRange { max: 99 };
+    let out_of_range = CartRefusal::QuantityOutOfRange { max: 99 };
     assert_eq!(cart.add(offer(1), pieces(40), at(2)), Err(out_of_range));
     assert_eq!(cart.add(offer(2), pieces(100), at(2)), Err(out_of_range));
     assert_eq!(cart.set_quantity(product(1), pieces(100)), Err(out_of_range));
     assert_eq!(quantities(&cart), [(1, 60)]);
-    assert_eq!(cart.add(offer(1), pieces(39), at(2)), Ok(Added::ToLine));
+    assert_eq!(cart.add(offer(1), pieces(39), at(2)), Ok(Added::ExistingLine));
     for wrong in [i64::MIN, -1, 0, 100, i64::MAX] {
         assert_eq!(line_quantity(wrong), Err(out_of_range));
     }
@@ -88,8 +88,11 @@ fn a_line_never_has_more_than_99_pieces() {
 fn the_51st_line_is_refused_but_the_others_can_grow() {
     let lines: Vec<_> = (1..=50).map(|id| (id, 1)).collect();
     let mut cart = cart(&lines);
-    assert_eq!(cart.add(offer(51), pieces(1), at(2)), Err(Refused::Full { max: 50 }));
-    assert_eq!(cart.add(offer(50), pieces(1), at(2)), Ok(Added::ToLine));
+    assert_eq!(
+        cart.add(offer(51), pieces(1), at(2)),
+        Err(CartRefusal::Full { max: 50 })
+    );
+    assert_eq!(cart.add(offer(50), pieces(1), at(2)), Ok(Added::ExistingLine));
     cart.remove(product(1));
     assert_eq!(cart.add(offer(51), pieces(1), at(2)), Ok(Added::NewLine));
 }
@@ -97,13 +100,13 @@ fn the_51st_line_is_refused_but_the_others_can_grow() {
 #[test]
 fn setting_needs_a_line() {
     let mut cart = cart(&[(1, 2)]);
-    assert_eq!(cart.set_quantity(product(2), pieces(1)), Err(Refused::ItemNotFound));
+    assert_eq!(cart.set_quantity(product(2), pieces(1)), Err(CartRefusal::ItemNotFound));
     assert_eq!(cart.set_quantity(product(1), pieces(9)), Ok(()));
     assert_eq!(quantities(&cart), [(1, 9)]);
 }
 
 #[test]
-fn a_total_that_does_not_fit_is_refused_and_changes_nothing() {
+fn a_total_that_overflows_is_refused_and_changes_nothing() {
     let mut cart = cart(&[(1, 1)]);
     let before = cart.clone();
     let huge = Offer {
@@ -112,7 +115,7 @@ fn a_total_that_does_not_fit_is_refused_and_changes_nothing() {
     };
     assert_eq!(
         cart.add(huge, pieces(3), at(2)),
-        Err(Refused::Total(MoneyError::Overflow))
+        Err(CartRefusal::Total(MoneyError::Overflow))
     );
     let euro = "EUR".parse().unwrap();
     let foreign = Offer {
@@ -120,92 +123,92 @@ fn a_total_that_does_not_fit_is_refused_and_changes_nothing() {
         ..offer(2)
     };
     let mismatch = MoneyError::CurrencyMismatch(Currency::USD, euro);
-    assert_eq!(cart.add(foreign, pieces(1), at(2)), Err(Refused::Total(mismatch)));
+    assert_eq!(cart.add(foreign, pieces(1), at(2)), Err(CartRefusal::Total(mismatch)));
     assert_eq!(cart, before);
 }
 
 #[test]
-fn a_never_filled_cart_is_empty_and_free() {
-    let cart = Cart::never_filled(UserId::new("u").unwrap());
+fn a_new_cart_is_empty() {
+    let cart = Cart::new(UserId::new("u").unwrap());
     assert_eq!(cart.total(), Ok(Money::usd(0)));
     assert_eq!((cart.version, cart.id, cart.updated_at), (Version::ZERO, None, None));
 }
 
 #[test]
-fn a_version_is_expected_or_not() {
+fn another_version_than_expected_is_refused() {
     let cart = cart(&[(1, 1)]);
     assert_eq!(cart.check_version(None), Ok(()));
     assert_eq!(cart.check_version(Some(Version(1))), Ok(()));
     assert_eq!(
         cart.check_version(Some(Version(0))),
-        Err(Refused::VersionMismatch { current: Version(1) })
+        Err(CartRefusal::VersionMismatch { current: Version(1) })
     );
 }
 
 #[test]
 fn a_cart_keeps_its_id() {
     let mut cart = cart(&[(1, 1)]);
-    cart.stamp(CartId(Uuid::from_u128(2)), at(5));
+    cart.bump_version(CartId(Uuid::from_u128(2)), at(5));
     assert_eq!(cart.id, Some(CartId(Uuid::from_u128(1))));
     assert_eq!((cart.version, cart.updated_at), (Version(2), Some(at(5))));
 }
 
 #[test]
-fn what_was_bought_before_a_cart_was_made_is_not_taken_off_it() {
+fn events_from_before_a_cart_was_created_do_not_change_it() {
     let published =
         |second: u64| EventId(uuid::Builder::from_unix_timestamp_millis(second * 1000, &[7; 10]).into_uuid());
     let (day, made) = (86_400, 1_750_000_000);
-    let mut cart = Cart::never_filled(UserId::new("u").unwrap());
+    let mut cart = Cart::new(UserId::new("u").unwrap());
     cart.add(offer(1), pieces(5), at(made)).unwrap();
-    cart.stamp(CartId(Uuid::from_u128(1)), at(made));
+    cart.bump_version(CartId(Uuid::from_u128(1)), at(made));
     let made = u64::try_from(made).unwrap();
     for old in [1, made - 90 * day, made - day - 1] {
-        cart.apply_purchase(published(old), &[bought(1, 1)]);
+        cart.apply_purchase(published(old), &[quantity_of(1, 1)]);
     }
     assert_eq!(quantities(&cart), [(1, 5)]);
-    for (known, second) in [made - 60, made, made + 90 * day].into_iter().enumerate() {
-        cart.apply_purchase(published(second), &[bought(1, 1)]);
-        assert_eq!(quantities(&cart), [(1, 4 - i64::try_from(known).unwrap())]);
+    for (applied, second) in [made - 60, made, made + 90 * day].into_iter().enumerate() {
+        cart.apply_purchase(published(second), &[quantity_of(1, 1)]);
+        assert_eq!(quantities(&cart), [(1, 4 - i64::try_from(applied).unwrap())]);
     }
 }
 
 #[test]
-fn a_cart_that_was_not_changed_for_90_days_may_go() {
+fn a_cart_without_holds_may_expire_after_90_days() {
     let cart = cart(&[(1, 1)]);
     let day = SignedDuration::from_hours(24);
     let now = |days: i64| at(1) + day * i32::try_from(days).unwrap();
-    assert!(!cart.may_go_within(day, now(88)));
-    assert!(cart.may_go_within(day, now(89)));
-    assert!(cart.may_go_within(SignedDuration::ZERO, now(90)));
-    assert!(!cart.may_go_within(day, now(-1_000)), "a clock that is behind");
-    assert!(!Cart::never_filled(UserId::new("u").unwrap()).may_go_within(day, now(1_000)));
+    assert!(!cart.may_expire_within(day, now(88)));
+    assert!(cart.may_expire_within(day, now(89)));
+    assert!(cart.may_expire_within(SignedDuration::ZERO, now(90)));
+    assert!(!cart.may_expire_within(day, now(-1_000)), "a clock that is behind");
+    assert!(!Cart::new(UserId::new("u").unwrap()).may_expire_within(day, now(1_000)));
 }
 
 #[test]
 fn a_purchase_takes_off_what_was_bought_and_leaves_what_was_added_since() {
     let mut cart = cart(&[(1, 3), (2, 1), (3, 4)]);
-    cart.apply_purchase(event(1), &[bought(1, 2), bought(2, 1), bought(9, 1)]);
+    cart.apply_purchase(event(1), &[quantity_of(1, 2), quantity_of(2, 1), quantity_of(9, 1)]);
     assert_eq!(quantities(&cart), [(1, 1), (3, 4)]);
-    cart.apply_purchase(event(1), &[bought(1, 1)]);
+    cart.apply_purchase(event(1), &[quantity_of(1, 1)]);
     assert_eq!(quantities(&cart), [(1, 1), (3, 4)], "the same event a second time");
-    cart.apply_purchase(event(2), &[bought(3, 3), bought(3, 3)]);
+    cart.apply_purchase(event(2), &[quantity_of(3, 3), quantity_of(3, 3)]);
     assert_eq!(quantities(&cart), [(1, 1)], "two entries of one product count together");
 }
 
 #[test]
-fn a_purchase_of_nothing_that_is_there_is_noted() {
+fn a_purchase_of_products_that_are_not_in_the_cart_is_recorded() {
     let mut cart = cart(&[(1, 3)]);
     let before = cart.clone();
-    cart.apply_purchase(event(1), &[bought(2, 2)]);
+    cart.apply_purchase(event(1), &[quantity_of(2, 2)]);
     assert_eq!(cart.lines, before.lines);
     assert!(cart.applied.contains(event(1)));
 }
 
 #[test]
-fn a_purchase_does_nothing_to_a_cart_that_was_never_filled() {
-    let mut cart = Cart::never_filled(UserId::new("u").unwrap());
-    cart.apply_purchase(event(1), &[bought(1, 1)]);
-    assert_eq!(cart, Cart::never_filled(UserId::new("u").unwrap()));
+fn a_purchase_does_not_change_a_new_cart() {
+    let mut cart = Cart::new(UserId::new("u").unwrap());
+    cart.apply_purchase(event(1), &[quantity_of(1, 1)]);
+    assert_eq!(cart, Cart::new(UserId::new("u").unwrap()));
 }
 
 #[derive(Debug, Clone)]
@@ -228,7 +231,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the rules say, on a map of products to pieces.
+/// The rules on a map of products to pieces.
 fn model(lines: &mut BTreeMap<i64, i64>, seen: &mut Vec<u128>, step: &Step) -> bool {
     match step {
         Step::Add(id, n) => {
@@ -269,7 +272,7 @@ fn model(lines: &mut BTreeMap<i64, i64>, seen: &mut Vec<u128>, step: &Step) -> b
     }
 }
 
-fn take(cart: &mut Cart, step: &Step) -> bool {
+fn apply(cart: &mut Cart, step: &Step) -> bool {
     match step {
         Step::Add(id, n) => cart.add(offer(*id), pieces(*n), at(2)).is_ok(),
         Step::Set(id, n) => cart.set_quantity(product(*id), pieces(*n)).is_ok(),
@@ -282,7 +285,7 @@ fn take(cart: &mut Cart, step: &Step) -> bool {
             true
         }
         Step::Purchase(id, of) => {
-            let of: Vec<_> = of.iter().map(|(id, n)| bought(*id, *n)).collect();
+            let of: Vec<_> = of.iter().map(|(id, n)| quantity_of(*id, *n)).collect();
             cart.apply_purchase(event(*id), &of);
             true
         }
@@ -296,7 +299,7 @@ proptest! {
         let (mut lines, mut seen) = (BTreeMap::new(), Vec::new());
         for step in steps {
             let before = cart.clone();
-            let done = take(&mut cart, &step);
+            let done = apply(&mut cart, &step);
             prop_assert_eq!(done, model(&mut lines, &mut seen, &step), "{:?}", step);
             prop_assert!(done || cart == before, "a refusal changed the cart");
             let mut found = quantities(&cart);

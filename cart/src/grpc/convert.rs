@@ -1,8 +1,8 @@
-//! The wire's values as ours, and back.
+//! Conversions between wire and domain.
 
 use money::{MoneyError, Quantity};
 use proto::{
-    cart::v1::HoldRequest,
+    cart::v1 as wire,
     convert::{checkout_id, idempotency_key, timestamp, uuid},
     status::Refusal,
 };
@@ -10,33 +10,33 @@ use tonic::{Status, metadata::MetadataMap};
 
 use super::status::{refuse, refused};
 use crate::{
-    app::{CartError, Terms},
+    app::CartError,
     domain::{
-        Bought, CallId, Cart, CartId, Hold, IdempotencyKey, Line, ProductId, Refused, Version, Wanted, line_quantity,
+        CallId, Cart, CartId, CartRefusal, ChangeOptions, Hold, HoldRequest, IdempotencyKey, Line, ProductId,
+        ProductQuantity, Version, line_quantity,
     },
 };
 
-pub(super) fn quantity(wire: i32) -> Result<Quantity, Refusal> {
-    line_quantity(i64::from(wire)).map_err(refused)
+pub(super) fn quantity(pieces: i32) -> Result<Quantity, Refusal> {
+    line_quantity(i64::from(pieces)).map_err(refused)
 }
 
-/// What the caller says with a change: the version that it expects, if it does, and the names of the call.
-pub(super) fn terms(expected_version: Option<i64>, metadata: &MetadataMap) -> Result<Terms, Refusal> {
-    let expected = expected_version.map(|wire| version("expected_version", wire));
-    Ok(Terms {
-        expected: expected.transpose()?,
+/// The options of a change, without a key.
+pub(super) fn options(expected_version: Option<i64>, metadata: &MetadataMap) -> Result<ChangeOptions, Refusal> {
+    let expected_version = expected_version.map(|value| version("expected_version", value));
+    Ok(ChangeOptions {
+        expected_version: expected_version.transpose()?,
         call: runtime::channel::call_id(metadata).map(CallId),
         key: None,
     })
 }
 
-/// The customer's name for an addition; empty for none.
-pub(super) fn key(wire: &str) -> Result<Option<IdempotencyKey>, Refusal> {
-    (!wire.is_empty()).then(|| idempotency_key(wire)).transpose()
+/// The idempotency key; empty for none.
+pub(super) fn key(text: &str) -> Result<Option<IdempotencyKey>, Refusal> {
+    (!text.is_empty()).then(|| idempotency_key(text)).transpose()
 }
 
-/// What a checkout wants to hold.
-pub(super) fn wanted(request: &HoldRequest) -> Result<Wanted, Refusal> {
+pub(super) fn hold_request(request: &wire::HoldRequest) -> Result<HoldRequest, Refusal> {
     let cart = match request.cart_id.as_str() {
         "" => None,
         id => Some(CartId(uuid("cart_id", id)?)),
@@ -46,32 +46,32 @@ pub(super) fn wanted(request: &HoldRequest) -> Result<Wanted, Refusal> {
     }
     let pieces = request.lines.iter().map(|line| {
         let quantity = Quantity::new(line.quantity);
-        // An id that was in a cart before ids had a largest one is that of a line that can still be bought.
+        // Lines of earlier versions may have ids above today's maximum and can still be bought.
         let product = ProductId::new(line.product_id);
-        Ok(Bought {
+        Ok(ProductQuantity {
             product: product.ok_or_else(|| Refusal::field("lines.product_id", "product_id must be 1 or more"))?,
             quantity: quantity.map_err(|error| Refusal::field("lines.quantity", error.to_string()))?,
         })
     });
-    Ok(Wanted {
+    Ok(HoldRequest {
         checkout: checkout_id(&request.checkout_id)?,
         cart,
-        frozen_at: version("cart_version", request.cart_version)?,
+        cart_version: version("cart_version", request.cart_version)?,
         pieces: pieces.collect::<Result<_, Refusal>>()?,
     })
 }
 
-fn version(field: &'static str, wire: i64) -> Result<Version, Refusal> {
-    let version = (wire >= 0).then_some(Version(wire));
+fn version(field: &'static str, value: i64) -> Result<Version, Refusal> {
+    let version = (value >= 0).then_some(Version(value));
     version.ok_or_else(|| Refusal::field(field, format!("{field} must not be negative")))
 }
 
-pub(super) fn cart(cart: &Cart) -> Result<proto::cart::v1::Cart, Status> {
-    encode(cart).map_err(|error| refuse(CartError::Refused(Refused::Total(error))))
+pub(super) fn cart(cart: &Cart) -> Result<wire::Cart, Status> {
+    encode(cart).map_err(|error| refuse(CartError::Refused(CartRefusal::Total(error))))
 }
 
-fn encode(cart: &Cart) -> Result<proto::cart::v1::Cart, MoneyError> {
-    Ok(proto::cart::v1::Cart {
+fn encode(cart: &Cart) -> Result<wire::Cart, MoneyError> {
+    Ok(wire::Cart {
         cart_id: cart.id.map(|id| id.0.to_string()).unwrap_or_default(),
         user_id: cart.user.as_str().to_owned(),
         items: cart.lines.iter().map(item).collect::<Result<_, _>>()?,
@@ -82,15 +82,15 @@ fn encode(cart: &Cart) -> Result<proto::cart::v1::Cart, MoneyError> {
     })
 }
 
-fn hold(hold: &Hold) -> Result<proto::cart::v1::Hold, MoneyError> {
-    Ok(proto::cart::v1::Hold {
+fn hold(hold: &Hold) -> Result<wire::Hold, MoneyError> {
+    Ok(wire::Hold {
         checkout_id: hold.checkout.0.to_string(),
         items: hold.lines.iter().map(item).collect::<Result<_, _>>()?,
     })
 }
 
-fn item(line: &Line) -> Result<proto::cart::v1::CartItem, MoneyError> {
-    Ok(proto::cart::v1::CartItem {
+fn item(line: &Line) -> Result<wire::CartItem, MoneyError> {
+    Ok(wire::CartItem {
         product_id: line.product.get(),
         product_name: line.name.clone(),
         price: Some(line.price.into()),

@@ -1,4 +1,4 @@
-//! What went wrong, as gRPC says it.
+//! Errors as gRPC statuses.
 
 use proto::{
     Fact, Reason,
@@ -8,16 +8,16 @@ use runtime::telemetry::chain;
 use storage::StoreError;
 use tonic::Status;
 
-use crate::{app::CartError, domain::Refused};
+use crate::{app::CartError, domain::CartRefusal};
 
-/// The answer to a use case that failed. Failures inside are logged here and nowhere else.
+/// The status of a failed use case. Internal errors are logged here and nowhere else.
 pub(super) fn refuse(error: CartError) -> Status {
     match error {
         CartError::Refused(why) => refused(why).into(),
         CartError::ProductNotFound => Refusal::new(Reason::ProductNotFound, "product not found")
             .at("product_id")
             .into(),
-        CartError::ProductUnknown(source) => {
+        CartError::CatalogueUnavailable(source) => {
             tracing::error!(error = chain(source.as_ref()), "the product service could not be asked");
             unavailable()
         }
@@ -41,23 +41,23 @@ pub(super) fn refuse(error: CartError) -> Status {
     }
 }
 
-pub(super) fn refused(why: Refused) -> Refusal {
+pub(super) fn refused(why: CartRefusal) -> Refusal {
     match why {
-        Refused::Full { max } => Refusal::new(Reason::CartFull, format!("a cart holds at most {max} products"))
+        CartRefusal::Full { max } => Refusal::new(Reason::CartFull, format!("a cart holds at most {max} products"))
             .with(Fact::Max, max.to_string()),
-        Refused::QuantityOutOfRange { max } => {
+        CartRefusal::QuantityOutOfRange { max } => {
             Refusal::new(Reason::InvalidQuantity, format!("quantity must be between 1 and {max}")).at("quantity")
         }
-        Refused::ItemNotFound => Refusal::new(Reason::ItemNotFound, "item not found in cart").at("product_id"),
-        Refused::VersionMismatch { current } => {
+        CartRefusal::ItemNotFound => Refusal::new(Reason::ItemNotFound, "item not found in cart").at("product_id"),
+        CartRefusal::VersionMismatch { current } => {
             Refusal::new(Reason::CartVersionMismatch, "the cart was changed in the meantime")
                 .with(Fact::Version, current.0.to_string())
         }
-        Refused::Reused => Refusal::new(
+        CartRefusal::KeyReused => Refusal::new(
             Reason::IdempotencyKeyReused,
             "this idempotency key, or the id of this call, was used with another request",
         ),
-        Refused::Total(error) => Refusal::field("quantity", format!("the total cannot be computed: {error}")),
+        CartRefusal::Total(error) => Refusal::field("quantity", format!("the total cannot be computed: {error}")),
     }
 }
 
@@ -71,28 +71,28 @@ mod tests {
     use crate::domain::Version;
 
     #[test]
-    fn each_failure_has_its_reason_and_says_nothing_internal() {
+    fn each_error_has_its_reason_and_shows_no_internals() {
         let secret = || StoreError::unavailable("10.0.0.1 said no");
         let cases = [
-            (CartError::Refused(Refused::Full { max: 50 }), Reason::CartFull),
+            (CartError::Refused(CartRefusal::Full { max: 50 }), Reason::CartFull),
             (
-                CartError::Refused(Refused::QuantityOutOfRange { max: 99 }),
+                CartError::Refused(CartRefusal::QuantityOutOfRange { max: 99 }),
                 Reason::InvalidQuantity,
             ),
-            (CartError::Refused(Refused::ItemNotFound), Reason::ItemNotFound),
+            (CartError::Refused(CartRefusal::ItemNotFound), Reason::ItemNotFound),
             (
-                CartError::Refused(Refused::VersionMismatch { current: Version(3) }),
+                CartError::Refused(CartRefusal::VersionMismatch { current: Version(3) }),
                 Reason::CartVersionMismatch,
             ),
             (
-                CartError::Refused(Refused::Total(MoneyError::Overflow)),
+                CartError::Refused(CartRefusal::Total(MoneyError::Overflow)),
                 Reason::InvalidArgument,
             ),
-            (CartError::Refused(Refused::Reused), Reason::IdempotencyKeyReused),
+            (CartError::Refused(CartRefusal::KeyReused), Reason::IdempotencyKeyReused),
             (CartError::HoldRefused, Reason::CartChanged),
             (CartError::ProductNotFound, Reason::ProductNotFound),
             (
-                CartError::ProductUnknown("10.0.0.1 is away".into()),
+                CartError::CatalogueUnavailable("10.0.0.1 is away".into()),
                 Reason::ServiceUnavailable,
             ),
             (CartError::Contended, Reason::ServiceUnavailable),
@@ -108,17 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn fixed_texts_are_those_of_the_contract() {
-        let status = refuse(CartError::Refused(Refused::QuantityOutOfRange { max: 99 }));
+    fn fixed_messages_are_those_of_the_contract() {
+        let status = refuse(CartError::Refused(CartRefusal::QuantityOutOfRange { max: 99 }));
         assert_eq!(status.message(), "quantity must be between 1 and 99");
         assert_eq!(fields(&status)[0].0, "quantity");
         assert_eq!(
-            refuse(CartError::Refused(Refused::ItemNotFound)).message(),
+            refuse(CartError::Refused(CartRefusal::ItemNotFound)).message(),
             "item not found in cart"
         );
         let status = refuse(CartError::ProductNotFound);
         assert_eq!((status.code(), status.message()), (Code::NotFound, "product not found"));
-        let status = refuse(CartError::Refused(Refused::VersionMismatch { current: Version(3) }));
+        let status = refuse(CartError::Refused(CartRefusal::VersionMismatch { current: Version(3) }));
         assert_eq!(metadata(&status, "version").as_deref(), Some("3"));
     }
 }

@@ -10,10 +10,9 @@ use runtime::channel::Peer;
 
 use crate::{
     domain::{Offer, ProductId},
-    ports::{Found, Products},
+    ports::{ProductLookup, Products},
 };
 
-/// The product service.
 #[derive(Debug, Clone)]
 pub(crate) struct GrpcProducts {
     client: ProductServiceClient<Peer>,
@@ -29,7 +28,7 @@ impl GrpcProducts {
 
 #[async_trait]
 impl Products for GrpcProducts {
-    async fn find(&self, product: ProductId) -> Found {
+    async fn find(&self, product: ProductId) -> ProductLookup {
         match self
             .client
             .clone()
@@ -41,16 +40,16 @@ impl Products for GrpcProducts {
                 .product
                 .and_then(|wire| offer(product, wire))
                 .map_or_else(
-                    || Found::Unknown("the product service sent no usable product".into()),
-                    Found::Offer,
+                    || ProductLookup::Unknown("the product service sent no usable product".into()),
+                    ProductLookup::Found,
                 ),
-            Err(status) if refused(&status) == Some(Reason::ProductNotFound) => Found::NotFound,
-            Err(status) => Found::Unknown(status.into()),
+            Err(status) if refused(&status) == Some(Reason::ProductNotFound) => ProductLookup::NotFound,
+            Err(status) => ProductLookup::Unknown(status.into()),
         }
     }
 }
 
-/// What is not the product asked for, or has no price, is of no use.
+/// `None` if the answer is another product or has no price.
 fn offer(product: ProductId, wire: Product) -> Option<Offer> {
     let price = proto::convert::money("price", wire.price).ok()?;
     (wire.id == product.get() && price.is_positive()).then_some(Offer {

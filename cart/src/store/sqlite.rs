@@ -11,8 +11,8 @@ use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use crate::{
     commits,
     document::CartDocument,
-    domain::{Cart, LIFETIME, UserId, Version},
-    ports::{CartStore, OldCarts, Saved},
+    domain::{CART_TTL, Cart, UserId, Version},
+    ports::{CartExpiry, CartStore, Saved},
 };
 
 const MIGRATIONS: Migrations = Migrations(&[
@@ -20,26 +20,26 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0002_expiry.sql"),
 ]);
 
-/// Carts that are dropped by one statement, at most.
-const BATCH: i64 = 500;
+/// Carts deleted by one statement, at most.
+const BATCH_SIZE: i64 = 500;
 
-/// Finds old carts, by their index: a cart with holds has no time where this looks for it. `?1`: the time here. `?2`: how long
-/// a cart lives. Both in milliseconds.
-macro_rules! is_old {
+/// Finds expired carts by their index. Carts with holds have no `updated_at` at the top level and stay. `?1` is this
+/// machine's time, `?2` the TTL, both in milliseconds.
+macro_rules! is_expired {
     () => {
         "iif(json_valid(document), json_extract(document, '$.updated_at'), NULL)
             < min(?1, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)) - ?2"
     };
 }
 
-const ANY_OLD: &str = concat!("SELECT EXISTS (SELECT 1 FROM carts WHERE ", is_old!(), ")");
-const DROP_OLD: &str = concat!(
+const HAS_EXPIRED: &str = concat!("SELECT EXISTS (SELECT 1 FROM carts WHERE ", is_expired!(), ")");
+const DELETE_EXPIRED: &str = concat!(
     "DELETE FROM carts WHERE rowid IN (SELECT rowid FROM carts WHERE ",
-    is_old!(),
+    is_expired!(),
     " LIMIT ?3)"
 );
 
-/// One row a customer.
+/// One row for each customer.
 #[derive(Debug, Clone)]
 pub struct SqliteCartStore {
     db: Sqlite,
@@ -67,7 +67,7 @@ impl CartStore for SqliteCartStore {
             .await?;
         let Some(json) = json else { return Ok(None) };
         let document: CartDocument = serde_json::from_str(&json).map_err(StoreError::corrupt)?;
-        document.cart_of(user).map(Some).map_err(StoreError::corrupt)
+        document.into_cart(user).map(Some).map_err(StoreError::corrupt)
     }
 
     async fn save(&self, cart: &Cart, expected: Option<Version>) -> Result<Saved, StoreError> {
@@ -131,27 +131,27 @@ impl CartStore for SqliteCartStore {
 }
 
 #[async_trait]
-impl OldCarts for SqliteCartStore {
-    async fn drop_some(&self, now: Timestamp) -> Result<u64, StoreError> {
+impl CartExpiry for SqliteCartStore {
+    async fn delete_expired_batch(&self, now: Timestamp) -> Result<u64, StoreError> {
         let now = now.as_millisecond();
-        let lifetime = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);
-        // Mostly there are none: look before a write is made of it.
-        let any: bool = sqlx::query_scalar(ANY_OLD)
+        let ttl = i64::try_from(CART_TTL.as_millis()).unwrap_or(i64::MAX);
+        // A read first: usually nothing has expired, and no write is needed.
+        let has_expired: bool = sqlx::query_scalar(HAS_EXPIRED)
             .bind(now)
-            .bind(lifetime)
+            .bind(ttl)
             .fetch_one(self.db.reader())
             .await?;
-        if !any {
+        if !has_expired {
             return Ok(0);
         }
-        let drop = self.db.write(commits::EXPIRE, move |tx| {
+        let delete = self.db.write(commits::EXPIRE, move |tx| {
             async move {
-                let drop = sqlx::query(DROP_OLD).bind(now).bind(lifetime).bind(BATCH);
-                Ok(drop.execute(tx).await?.rows_affected())
+                let delete = sqlx::query(DELETE_EXPIRED).bind(now).bind(ttl).bind(BATCH_SIZE);
+                Ok(delete.execute(tx).await?.rows_affected())
             }
             .boxed()
         });
-        drop.await
+        delete.await
     }
 }
 
@@ -162,11 +162,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn old_carts_are_found_by_their_index() {
+    async fn expired_carts_are_found_by_their_index() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cart.db");
         let store = SqliteCartStore::open(&path, &Points::none()).await.unwrap();
-        for sql in [ANY_OLD, DROP_OLD] {
+        for sql in [HAS_EXPIRED, DELETE_EXPIRED] {
             let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
             let plan = plan.fetch_all(store.db.reader()).await.unwrap();
             let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();

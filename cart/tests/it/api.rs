@@ -1,4 +1,4 @@
-//! The service as its clients see it.
+//! The service over gRPC.
 
 use proto::{
     Reason,
@@ -211,7 +211,7 @@ async fn limits_are_refused_with_their_reason() {
 }
 
 #[tokio::test]
-async fn a_total_that_does_not_fit_is_an_invalid_argument() {
+async fn a_total_that_overflows_is_an_invalid_argument() {
     let shop = Shop::open().await;
     let status = shop.add(1004, 3, None).await.unwrap_err();
     assert_eq!(
@@ -234,7 +234,7 @@ async fn a_product_that_does_not_exist_cannot_be_added() {
 }
 
 #[tokio::test]
-async fn an_answer_of_the_catalogue_that_is_of_no_use_is_no_product() {
+async fn a_product_cannot_be_added_on_an_unusable_answer_of_the_catalogue() {
     let shop = Shop::open().await;
     for id in [1001, 1002, 1003] {
         let status = shop.add(id, 1, None).await.unwrap_err();

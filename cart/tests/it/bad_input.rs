@@ -1,4 +1,4 @@
-//! Requests that make no sense, for each method.
+//! Invalid requests for each method.
 
 use proto::{
     Reason,
@@ -9,23 +9,23 @@ use tonic::{Code, Status};
 
 use crate::support::Shop;
 
-/// What must be wrong with a request: its reason and the field that is to blame.
-type Wrong = (Reason, &'static str);
+/// The reason and the field of a refusal.
+type Expected = (Reason, &'static str);
 
-const USER: Wrong = (Reason::InvalidArgument, "user_id");
-const PRODUCT: Wrong = (Reason::InvalidProductId, "product_id");
-const QUANTITY: Wrong = (Reason::InvalidQuantity, "quantity");
-const VERSION: Wrong = (Reason::InvalidArgument, "expected_version");
+const USER: Expected = (Reason::InvalidArgument, "user_id");
+const PRODUCT: Expected = (Reason::InvalidProductId, "product_id");
+const QUANTITY: Expected = (Reason::InvalidQuantity, "quantity");
+const VERSION: Expected = (Reason::InvalidArgument, "expected_version");
 
-fn check<T: std::fmt::Debug>(answer: Result<T, Status>, (reason, field): Wrong) {
+fn check<T: std::fmt::Debug>(answer: Result<T, Status>, (reason, field): Expected) {
     let status = answer.unwrap_err();
     assert_eq!(
         (status.code(), refused(&status)),
         (Code::InvalidArgument, Some(reason)),
         "{status:?}"
     );
-    let blamed: Vec<_> = fields(&status).into_iter().map(|(field, _)| field).collect();
-    assert_eq!(blamed, [field]);
+    let invalid: Vec<_> = fields(&status).into_iter().map(|(field, _)| field).collect();
+    assert_eq!(invalid, [field]);
 }
 
 fn bad_users() -> [String; 4] {
@@ -37,7 +37,7 @@ const BAD_QUANTITIES: [i32; 5] = [0, -1, 100, i32::MIN, i32::MAX];
 const BAD_VERSIONS: [i64; 2] = [-1, i64::MIN];
 
 #[tokio::test]
-async fn add_item_refuses_what_makes_no_sense() {
+async fn add_item_refuses_invalid_fields() {
     let shop = Shop::open().await;
     let mut client = shop.client.clone();
     let good = AddItemRequest {
@@ -48,7 +48,7 @@ async fn add_item_refuses_what_makes_no_sense() {
         idempotency_key: String::new(),
     };
     for user_id in bad_users() {
-        // Everything is wrong: the user comes first.
+        // All fields are invalid. The user is checked first.
         let request = AddItemRequest {
             user_id,
             product_id: 0,
@@ -71,7 +71,7 @@ async fn add_item_refuses_what_makes_no_sense() {
         );
     }
     for quantity in BAD_QUANTITIES {
-        // The product does not exist, but that takes a call to find out.
+        // The quantity is checked before the lookup of the product.
         check(
             client
                 .add_item(AddItemRequest {
@@ -97,7 +97,7 @@ async fn add_item_refuses_what_makes_no_sense() {
 }
 
 #[tokio::test]
-async fn get_cart_refuses_what_makes_no_sense() {
+async fn get_cart_refuses_invalid_fields() {
     let shop = Shop::open().await;
     let mut client = shop.client.clone();
     for user_id in bad_users() {
@@ -106,7 +106,7 @@ async fn get_cart_refuses_what_makes_no_sense() {
 }
 
 #[tokio::test]
-async fn update_quantity_refuses_what_makes_no_sense() {
+async fn update_quantity_refuses_invalid_fields() {
     let shop = Shop::open().await;
     let mut client = shop.client.clone();
     let good = UpdateQuantityRequest {
@@ -158,7 +158,7 @@ async fn update_quantity_refuses_what_makes_no_sense() {
 }
 
 #[tokio::test]
-async fn remove_item_refuses_what_makes_no_sense() {
+async fn remove_item_refuses_invalid_fields() {
     let shop = Shop::open().await;
     let mut client = shop.client.clone();
     let good = RemoveItemRequest {
@@ -198,7 +198,7 @@ async fn remove_item_refuses_what_makes_no_sense() {
 }
 
 #[tokio::test]
-async fn clear_cart_refuses_what_makes_no_sense() {
+async fn clear_cart_refuses_invalid_fields() {
     let shop = Shop::open().await;
     let mut client = shop.client.clone();
     for user_id in bad_users() {
@@ -222,7 +222,7 @@ async fn clear_cart_refuses_what_makes_no_sense() {
 }
 
 #[tokio::test]
-async fn strange_but_valid_users_have_carts() {
+async fn unusual_but_valid_user_ids_have_carts() {
     let shop = Shop::open().await;
     let mut client = shop.client.clone();
     for user_id in [

@@ -1,72 +1,72 @@
-//! What every cache of carts does. Each adapter is one line.
+//! The contract of the cart cache.
 
 use std::sync::Arc;
 
 use cart::{
     domain::{Cart, UserId, Version},
-    ports::{Cached, CartCache, Ticket},
+    ports::{Cached, CartCache, FillToken},
 };
 use testing::RedisFixture;
 use uuid::Uuid;
 
 use crate::{
-    places::{Caches, MemoryCaches},
+    fixtures::{CacheFixture, MemoryCacheFixture},
     support::{SECOND, cart_of, eventually, large_cart, user},
 };
 
 testing::contract! { cache_contract:
-    what_was_brought_is_there,
+    a_cached_cart_is_returned,
     only_a_newer_version_replaces_an_entry,
-    an_invalidated_entry_is_gone_and_nothing_older_comes_back,
-    a_late_invalidation_leaves_what_is_newer,
-    nothing_older_comes_in_after_an_invalidation_of_nothing,
-    a_gap_is_filled_once_by_whoever_saw_it,
-    what_was_loaded_before_the_cache_was_emptied_is_not_kept,
+    an_invalidated_entry_is_gone_and_older_carts_are_refused,
+    a_late_invalidation_keeps_a_newer_cart,
+    after_the_invalidation_of_a_missing_entry_older_carts_are_refused,
+    a_token_fills_its_tombstone_once,
+    a_cart_loaded_before_a_flush_is_refused,
     customers_do_not_meet,
-    who_was_forgotten_may_come_back_as_somebody_new,
-    of_64_racing_writers_no_older_one_stays,
+    a_forgotten_customer_starts_again_with_version_1,
+    of_64_racing_writers_no_older_cart_stays,
     entries_expire,
 }
 
-cache_contract!(memory: MemoryCaches, redis: RedisFixture);
+cache_contract!(memory: MemoryCacheFixture, redis: RedisFixture);
 
-/// One that no cache has given out.
-const STRANGE: Ticket = Ticket(Uuid::max());
+/// A token that no cache has issued.
+const UNKNOWN_TOKEN: FillToken = FillToken(Uuid::max());
 
-async fn ticket(cache: &dyn CartCache) -> Ticket {
+async fn token(cache: &dyn CartCache) -> FillToken {
     match cache.get(&user()).await.unwrap() {
-        Cached::Nothing(ticket) => ticket,
+        Cached::Missing(token) => token,
         Cached::Cart(cart) => panic!("{:?} is there", cart.version),
     }
 }
 
-async fn put(cache: &dyn CartCache, version: i64, ticket: Ticket) {
-    cache.put(Arc::new(cart_of(&user(), version)), ticket).await.unwrap();
+async fn put(cache: &dyn CartCache, version: i64, token: FillToken) {
+    cache.put(Arc::new(cart_of(&user(), version)), token).await.unwrap();
 }
 
-/// What a reader does who loads this version.
-async fn bring(cache: &dyn CartCache, version: i64) {
-    let ticket = match cache.get(&user()).await.unwrap() {
-        Cached::Nothing(ticket) => ticket,
-        Cached::Cart(_) => STRANGE,
+/// Caches this version, as a reader does after a load.
+async fn fill(cache: &dyn CartCache, version: i64) {
+    let token = match cache.get(&user()).await.unwrap() {
+        Cached::Missing(token) => token,
+        Cached::Cart(_) => UNKNOWN_TOKEN,
     };
-    put(cache, version, ticket).await;
+    put(cache, version, token).await;
 }
 
 async fn version(cache: &dyn CartCache) -> Option<i64> {
     match cache.get(&user()).await.unwrap() {
         Cached::Cart(cart) => Some(cart.version.0),
-        Cached::Nothing(_) => None,
+        Cached::Missing(_) => None,
     }
 }
 
-async fn what_was_brought_is_there(fixture: &dyn Caches) {
+async fn a_cached_cart_is_returned(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
     assert_eq!(version(cache.as_ref()).await, None);
-    for found in [Cart::never_filled(user()), cart_of(&user(), 3), large_cart(&user())] {
-        let ticket = cache.invalidate(&user(), found.version).await.unwrap();
-        for ticket in [ticket, ticket, STRANGE] {
-            cache.put(Arc::new(found.clone()), ticket).await.unwrap();
+    for found in [Cart::new(user()), cart_of(&user(), 3), large_cart(&user())] {
+        let token = cache.invalidate(&user(), found.version).await.unwrap();
+        for token in [token, token, UNKNOWN_TOKEN] {
+            cache.put(Arc::new(found.clone()), token).await.unwrap();
         }
         assert_eq!(cache.get(&user()).await.unwrap(), Cached::Cart(Arc::new(found.clone())));
         let other = fixture.cache().await;
@@ -74,57 +74,57 @@ async fn what_was_brought_is_there(fixture: &dyn Caches) {
     }
 }
 
-async fn only_a_newer_version_replaces_an_entry(fixture: &dyn Caches) {
+async fn only_a_newer_version_replaces_an_entry(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
     for (offered, kept) in [(0, 0), (2, 2), (1, 2), (0, 2), (3, 3), (2, 3)] {
-        bring(cache.as_ref(), offered).await;
+        fill(cache.as_ref(), offered).await;
         assert_eq!(version(cache.as_ref()).await, Some(kept), "after version {offered}");
     }
 }
 
-async fn an_invalidated_entry_is_gone_and_nothing_older_comes_back(fixture: &dyn Caches) {
+async fn an_invalidated_entry_is_gone_and_older_carts_are_refused(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
-    bring(cache.as_ref(), 4).await;
+    fill(cache.as_ref(), 4).await;
     cache.invalidate(&user(), Version(6)).await.unwrap();
     for (offered, kept) in [(4, None), (5, None), (0, None), (6, Some(6)), (5, Some(6))] {
-        bring(cache.as_ref(), offered).await;
+        fill(cache.as_ref(), offered).await;
         assert_eq!(version(cache.as_ref()).await, kept, "after version {offered}");
     }
 }
 
-async fn a_late_invalidation_leaves_what_is_newer(fixture: &dyn Caches) {
+async fn a_late_invalidation_keeps_a_newer_cart(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
-    bring(cache.as_ref(), 4).await;
+    fill(cache.as_ref(), 4).await;
     cache.invalidate(&user(), Version(4)).await.unwrap();
     assert_eq!(version(cache.as_ref()).await, Some(4));
     cache.invalidate(&user(), Version(9)).await.unwrap();
     cache.invalidate(&user(), Version(5)).await.unwrap();
-    bring(cache.as_ref(), 8).await;
+    fill(cache.as_ref(), 8).await;
     assert_eq!(version(cache.as_ref()).await, None);
 }
 
-async fn nothing_older_comes_in_after_an_invalidation_of_nothing(fixture: &dyn Caches) {
+async fn after_the_invalidation_of_a_missing_entry_older_carts_are_refused(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
     cache.invalidate(&user(), Version(2)).await.unwrap();
-    bring(cache.as_ref(), 1).await;
+    fill(cache.as_ref(), 1).await;
     assert_eq!(version(cache.as_ref()).await, None);
-    bring(cache.as_ref(), 2).await;
+    fill(cache.as_ref(), 2).await;
     assert_eq!(version(cache.as_ref()).await, Some(2));
 }
 
-async fn a_gap_is_filled_once_by_whoever_saw_it(fixture: &dyn Caches) {
+async fn a_token_fills_its_tombstone_once(fixture: &dyn CacheFixture) {
     let (cache, other) = (fixture.cache().await, fixture.cache().await);
-    let seen = ticket(cache.as_ref()).await;
-    assert_eq!(ticket(other.as_ref()).await, seen);
-    // A writer comes, and another reader.
+    let seen = token(cache.as_ref()).await;
+    assert_eq!(token(other.as_ref()).await, seen);
+    // Then a writer and another reader.
     assert_eq!(cache.invalidate(&user(), Version(4)).await.unwrap(), seen);
-    assert_eq!(ticket(other.as_ref()).await, seen);
+    assert_eq!(token(other.as_ref()).await, seen);
     put(other.as_ref(), 3, seen).await;
     assert_eq!(version(cache.as_ref()).await, None);
     put(cache.as_ref(), 4, seen).await;
     put(other.as_ref(), 3, seen).await;
     assert_eq!(version(cache.as_ref()).await, Some(4));
-    // The next gap is another one.
+    // The next tombstone has another token.
     let next = cache.invalidate(&user(), Version(5)).await.unwrap();
     assert_ne!(next, seen);
     put(other.as_ref(), 5, seen).await;
@@ -133,89 +133,85 @@ async fn a_gap_is_filled_once_by_whoever_saw_it(fixture: &dyn Caches) {
     assert_eq!(version(cache.as_ref()).await, Some(5));
 }
 
-async fn what_was_loaded_before_the_cache_was_emptied_is_not_kept(fixture: &dyn Caches) {
+async fn a_cart_loaded_before_a_flush_is_refused(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
-    // Two readers have loaded version 4, a writer writes version 5, and the cache forgets that it knew.
-    let reader = ticket(cache.as_ref()).await;
+    // Two readers have loaded version 4, a writer writes version 5, then the cache is flushed.
+    let reader = token(cache.as_ref()).await;
     let writer = cache.invalidate(&user(), Version(5)).await.unwrap();
     put(cache.as_ref(), 5, writer).await;
-    fixture.forget().await;
+    fixture.flush().await;
     put(cache.as_ref(), 4, reader).await;
     put(cache.as_ref(), 4, reader).await;
     assert_eq!(version(cache.as_ref()).await, None);
-    bring(cache.as_ref(), 5).await;
+    fill(cache.as_ref(), 5).await;
     assert_eq!(version(cache.as_ref()).await, Some(5));
 
-    // The writer of version 6 is late, and version 7 was written meanwhile.
+    // The writer of version 6 is late; version 7 was written meanwhile.
     let late = cache.invalidate(&user(), Version(6)).await.unwrap();
     cache.invalidate(&user(), Version(7)).await.unwrap();
-    fixture.forget().await;
-    let reader = ticket(cache.as_ref()).await;
+    fixture.flush().await;
+    let reader = token(cache.as_ref()).await;
     put(cache.as_ref(), 6, late).await;
     put(cache.as_ref(), 5, reader).await;
     assert_eq!(version(cache.as_ref()).await, None);
-    bring(cache.as_ref(), 7).await;
+    fill(cache.as_ref(), 7).await;
     assert_eq!(version(cache.as_ref()).await, Some(7));
 }
 
-async fn who_was_forgotten_may_come_back_as_somebody_new(fixture: &dyn Caches) {
+async fn a_forgotten_customer_starts_again_with_version_1(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
-    bring(cache.as_ref(), 7).await;
-    // A reader and a writer of before are under way while the cart is removed.
+    fill(cache.as_ref(), 7).await;
+    // An earlier writer is still in flight while the cart is erased.
     let late = cache.invalidate(&user(), Version(8)).await.unwrap();
     cache.invalidate(&user(), Version(i64::MAX)).await.unwrap();
     cache.forget(&user()).await.unwrap();
     put(cache.as_ref(), 8, late).await;
-    assert_eq!(
-        version(cache.as_ref()).await,
-        None,
-        "what was written before does not come back"
-    );
+    assert_eq!(version(cache.as_ref()).await, None, "an earlier token is refused");
     cache.forget(&user()).await.unwrap();
-    bring(cache.as_ref(), 1).await;
+    fill(cache.as_ref(), 1).await;
     assert_eq!(version(fixture.cache().await.as_ref()).await, Some(1));
 }
 
-async fn customers_do_not_meet(fixture: &dyn Caches) {
+async fn customers_do_not_meet(fixture: &dyn CacheFixture) {
     let cache = fixture.cache().await;
-    bring(cache.as_ref(), 1).await;
-    for other in ["U", "u ", "u:u", "{u}", "ü", ""].map(|user| UserId::new(user).unwrap()) {
-        assert!(matches!(cache.get(&other).await.unwrap(), Cached::Nothing(_)));
+    fill(cache.as_ref(), 1).await;
+    for other in ["U", "u ", "u:u", "{u}", "ü", ""].map(|user| UserId::stored(user.to_owned())) {
+        assert!(matches!(cache.get(&other).await.unwrap(), Cached::Missing(_)));
         cache.invalidate(&other, Version(9)).await.unwrap();
     }
     assert_eq!(version(cache.as_ref()).await, Some(1));
 }
 
-async fn of_64_racing_writers_no_older_one_stays(fixture: &dyn Caches) {
+async fn of_64_racing_writers_no_older_cart_stays(fixture: &dyn CacheFixture) {
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..64 {
         let cache = fixture.cache().await;
         writers.spawn(async move {
-            // Neither up nor down: each version once, in disorder.
+            // A permutation of the versions.
             let version = (n * 37) % 64;
-            let ticket = cache.invalidate(&user(), Version(version)).await.unwrap();
-            put(cache.as_ref(), version, ticket).await;
-            bring(cache.as_ref(), version).await;
+            let token = cache.invalidate(&user(), Version(version)).await.unwrap();
+            put(cache.as_ref(), version, token).await;
+            fill(cache.as_ref(), version).await;
         });
     }
     writers.join_all().await;
     let cache = fixture.cache().await;
     let found = version(cache.as_ref()).await;
     assert!(matches!(found, None | Some(63)), "{found:?}");
-    bring(cache.as_ref(), 62).await;
+    fill(cache.as_ref(), 62).await;
     assert_eq!(version(cache.as_ref()).await, found);
-    bring(cache.as_ref(), 63).await;
+    fill(cache.as_ref(), 63).await;
     assert_eq!(version(cache.as_ref()).await, Some(63));
 }
 
-async fn entries_expire(fixture: &dyn Caches) {
-    let cache = fixture.living_for(2 * SECOND).await;
-    bring(cache.as_ref(), 1).await;
+async fn entries_expire(fixture: &dyn CacheFixture) {
+    let cache = fixture.cache_with_ttl(2 * SECOND).await;
+    fill(cache.as_ref(), 1).await;
     eventually("the entry goes", || async { version(cache.as_ref()).await.is_none() }).await;
-    bring(cache.as_ref(), 0).await;
+    fill(cache.as_ref(), 0).await;
     assert_eq!(
         version(cache.as_ref()).await,
         Some(0),
-        "what has expired counts no more"
+        "an expired entry refuses nothing"
     );
 }

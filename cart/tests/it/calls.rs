@@ -1,4 +1,4 @@
-//! Calls that are delivered again: they change nothing more, and are answered as the first time.
+//! Repeated calls change nothing more and get the first answer.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -7,9 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use cart::{
-    app::{CartError, Carts, Terms},
-    domain::{Added, CallId, IdempotencyKey, ProductId, Refused, UserId, Version},
-    ports::{Found, Products},
+    app::{CartError, Carts},
+    domain::{Added, CallId, CartRefusal, ChangeOptions, IdempotencyKey, ProductId, UserId, Version},
+    ports::{ProductLookup, Products},
 };
 use proto::{
     Reason,
@@ -25,20 +25,20 @@ use tonic::{Request, transport::Channel};
 use uuid::Uuid;
 
 use crate::{
-    places::sqlite_store,
-    support::{FakeStore, Shop, carts, guarded, memory_cache, pieces, product, quantities, user},
+    fixtures::sqlite_store,
+    support::{Shop, add, carts, guarded, memory_cache, pieces, product, quantities, user, with_fake_store},
 };
 
-fn call(n: u128) -> Terms {
-    Terms {
+fn call(n: u128) -> ChangeOptions {
+    ChangeOptions {
         call: Some(CallId(Uuid::from_u128(n))),
-        ..Terms::default()
+        ..ChangeOptions::default()
     }
 }
 
-fn call_expecting(n: u128, version: i64) -> Terms {
-    Terms {
-        expected: Some(Version(version)),
+fn call_expecting(n: u128, version: i64) -> ChangeOptions {
+    ChangeOptions {
+        expected_version: Some(Version(version)),
         ..call(n)
     }
 }
@@ -47,21 +47,16 @@ fn key(name: &str) -> IdempotencyKey {
     IdempotencyKey::new(name).unwrap()
 }
 
-fn keyed(name: &str) -> Terms {
-    Terms {
+fn with_key(name: &str) -> ChangeOptions {
+    ChangeOptions {
         key: Some(key(name)),
-        ..Terms::default()
+        ..ChangeOptions::default()
     }
 }
 
-fn over_fake() -> (Arc<FakeStore>, Carts) {
-    let store = Arc::new(FakeStore::default());
-    (store.clone(), carts(store, memory_cache()))
-}
-
 #[tokio::test]
-async fn an_addition_that_comes_again_counts_once_and_says_what_it_said() {
-    let (_, carts) = over_fake();
+async fn a_repeated_addition_counts_once_and_gets_the_first_answer() {
+    let (_, carts) = with_fake_store();
     for _ in 0..3 {
         let (cart, added) = carts.add_item(user(), product(1), pieces(2), call(1)).await.unwrap();
         assert_eq!(
@@ -73,7 +68,7 @@ async fn an_addition_that_comes_again_counts_once_and_says_what_it_said() {
         let (cart, added) = carts.add_item(user(), product(1), pieces(2), call(2)).await.unwrap();
         assert_eq!(
             (quantities(&cart).as_slice(), added),
-            ([(1, 4)].as_slice(), Added::ToLine)
+            ([(1, 4)].as_slice(), Added::ExistingLine)
         );
     }
     let (cart, added) = carts.add_item(user(), product(1), pieces(2), call(1)).await.unwrap();
@@ -81,8 +76,8 @@ async fn an_addition_that_comes_again_counts_once_and_says_what_it_said() {
 }
 
 #[tokio::test]
-async fn a_change_is_not_refused_because_it_was_made() {
-    let (_, carts) = over_fake();
+async fn a_repeated_change_does_not_conflict_with_itself() {
+    let (_, carts) = with_fake_store();
     for _ in 0..2 {
         let added = carts
             .add_item(user(), product(1), pieces(1), call_expecting(1, 0))
@@ -99,7 +94,7 @@ async fn a_change_is_not_refused_because_it_was_made() {
         let removed = carts.remove_item(user(), product(1), call_expecting(3, 2)).await;
         assert_eq!(removed.unwrap().version, Version(3));
     }
-    // Its line is gone by now.
+    // The repeated update finds no line any more.
     let updated = carts
         .update_quantity(user(), product(1), pieces(5), call_expecting(2, 1))
         .await;
@@ -111,12 +106,12 @@ async fn a_change_is_not_refused_because_it_was_made() {
     }
     let other = carts.clear_cart(user(), call_expecting(6, 4)).await;
     let current = Version(5);
-    assert!(matches!(other, Err(CartError::Refused(Refused::VersionMismatch { current: c })) if c == current));
+    assert!(matches!(other, Err(CartError::Refused(CartRefusal::VersionMismatch { current: c })) if c == current));
 }
 
 #[tokio::test]
-async fn an_old_removal_that_comes_again_leaves_what_was_added_since() {
-    let (_, carts) = over_fake();
+async fn a_repeated_removal_leaves_what_was_added_since() {
+    let (_, carts) = with_fake_store();
     carts.add_item(user(), product(1), pieces(1), call(1)).await.unwrap();
     carts.remove_item(user(), product(1), call(2)).await.unwrap();
     carts.add_item(user(), product(1), pieces(7), call(3)).await.unwrap();
@@ -128,41 +123,43 @@ async fn an_old_removal_that_comes_again_leaves_what_was_added_since() {
     assert_eq!(quantities(&cart), [(1, 9)]);
 }
 
-/// A catalogue that cannot be asked, or one that has nothing in it any more.
-enum Gone {
-    Away,
+enum BrokenCatalogue {
+    Unavailable,
     Empty,
 }
 
 #[async_trait]
-impl Products for Gone {
-    async fn find(&self, _: ProductId) -> Found {
+impl Products for BrokenCatalogue {
+    async fn find(&self, _: ProductId) -> ProductLookup {
         match self {
-            Self::Away => Found::Unknown("away".into()),
-            Self::Empty => Found::NotFound,
+            Self::Unavailable => ProductLookup::Unknown("away".into()),
+            Self::Empty => ProductLookup::NotFound,
         }
     }
 }
 
 #[tokio::test]
-async fn an_addition_that_was_made_needs_no_catalogue_to_be_answered_again() {
-    let (store, carts) = over_fake();
-    let terms = || Terms {
+async fn a_repeated_addition_is_answered_without_the_catalogue() {
+    let (store, carts) = with_fake_store();
+    let options = || ChangeOptions {
         key: Some(key("k")),
         ..call(1)
     };
-    carts.add_item(user(), product(1), pieces(1), terms()).await.unwrap();
-    for gone in [Gone::Away, Gone::Empty] {
+    carts.add_item(user(), product(1), pieces(1), options()).await.unwrap();
+    for catalogue in [BrokenCatalogue::Unavailable, BrokenCatalogue::Empty] {
         let (cache, runtime) = (guarded(memory_cache()), Runtime::system());
-        let carts = Carts::new(store.clone(), cache, Arc::new(gone), &runtime);
+        let carts = Carts::new(store.clone(), cache, Arc::new(catalogue), &runtime);
         let (cart, added) = carts.add_item(user(), product(1), pieces(1), call(1)).await.unwrap();
         assert_eq!((cart.version, added), (Version(1), Added::NewLine));
-        let (cart, _) = carts.add_item(user(), product(1), pieces(1), keyed("k")).await.unwrap();
+        let (cart, _) = carts
+            .add_item(user(), product(1), pieces(1), with_key("k"))
+            .await
+            .unwrap();
         assert_eq!(cart.version, Version(1));
         let other = carts.add_item(user(), product(1), pieces(1), call(2)).await;
         assert!(matches!(
             other,
-            Err(CartError::ProductUnknown(_) | CartError::ProductNotFound)
+            Err(CartError::CatalogueUnavailable(_) | CartError::ProductNotFound)
         ));
         store.down.store(true, Ordering::SeqCst);
         let unknown = carts.add_item(user(), product(1), pieces(1), call(1)).await;
@@ -172,43 +169,43 @@ async fn an_addition_that_was_made_needs_no_catalogue_to_be_answered_again() {
 }
 
 #[tokio::test]
-async fn a_key_adds_once_and_is_answered_with_the_cart_as_it_is() {
-    let (_, carts) = over_fake();
-    let add = |terms| carts.add_item(user(), product(1), pieces(2), terms);
-    assert_eq!(add(keyed("k")).await.unwrap().1, Added::NewLine);
+async fn a_key_adds_once_and_repetitions_get_the_current_cart() {
+    let (_, carts) = with_fake_store();
+    let add = |options| carts.add_item(user(), product(1), pieces(2), options);
+    assert_eq!(add(with_key("k")).await.unwrap().1, Added::NewLine);
     carts
-        .update_quantity(user(), product(1), pieces(9), Terms::default())
+        .update_quantity(user(), product(1), pieces(9), ChangeOptions::default())
         .await
         .unwrap();
     for _ in 0..3 {
-        let (cart, added) = add(keyed("k")).await.unwrap();
+        let (cart, added) = add(with_key("k")).await.unwrap();
         assert_eq!(
             (quantities(&cart).as_slice(), added),
-            ([(1, 9)].as_slice(), Added::ToLine)
+            ([(1, 9)].as_slice(), Added::ExistingLine)
         );
     }
-    assert_eq!(quantities(&add(keyed("other")).await.unwrap().0), [(1, 11)]);
+    assert_eq!(quantities(&add(with_key("other")).await.unwrap().0), [(1, 11)]);
     let other_customer = carts
-        .add_item(UserId::new("v").unwrap(), product(1), pieces(2), keyed("k"))
+        .add_item(UserId::new("v").unwrap(), product(1), pieces(2), with_key("k"))
         .await;
     assert_eq!(quantities(&other_customer.unwrap().0), [(1, 2)]);
 }
 
 #[tokio::test]
-async fn another_request_under_the_id_or_the_key_of_a_call_is_refused_and_changes_nothing() {
-    let (_, carts) = over_fake();
-    let first = Terms {
+async fn another_request_with_a_used_call_id_or_key_is_refused() {
+    let (_, carts) = with_fake_store();
+    let first = ChangeOptions {
         key: Some(key("k")),
         ..call(1)
     };
     carts.add_item(user(), product(1), pieces(2), first).await.unwrap();
     let others = [
         carts
-            .add_item(user(), product(1), pieces(3), keyed("k"))
+            .add_item(user(), product(1), pieces(3), with_key("k"))
             .await
             .map(|_| ()),
         carts
-            .add_item(user(), product(2), pieces(2), keyed("k"))
+            .add_item(user(), product(2), pieces(2), with_key("k"))
             .await
             .map(|_| ()),
         carts.add_item(user(), product(2), pieces(2), call(1)).await.map(|_| ()),
@@ -220,7 +217,10 @@ async fn another_request_under_the_id_or_the_key_of_a_call_is_refused_and_change
         carts.clear_cart(user(), call(1)).await.map(|_| ()),
     ];
     for other in others {
-        assert!(matches!(other, Err(CartError::Refused(Refused::Reused))), "{other:?}");
+        assert!(
+            matches!(other, Err(CartError::Refused(CartRefusal::KeyReused))),
+            "{other:?}"
+        );
     }
     let cart = carts.get_cart(&user()).await.unwrap();
     assert_eq!(
@@ -230,8 +230,8 @@ async fn another_request_under_the_id_or_the_key_of_a_call_is_refused_and_change
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_was_lost_is_not_made_again() {
-    let (store, carts) = over_fake();
+async fn a_write_whose_answer_was_lost_is_not_repeated() {
+    let (store, carts) = with_fake_store();
     let add = || carts.add_item(user(), product(1), pieces(3), call(1));
     store.loses_answers.store(true, Ordering::SeqCst);
     add().await.unwrap_err();
@@ -245,9 +245,9 @@ async fn a_write_whose_answer_was_lost_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn a_write_that_the_store_denies_to_have_made_is_not_made_again() {
-    let (store, carts) = over_fake();
-    store.denies.store(true, Ordering::SeqCst);
+async fn a_write_reported_as_a_conflict_by_mistake_is_not_repeated() {
+    let (store, carts) = with_fake_store();
+    store.reports_false_conflict.store(true, Ordering::SeqCst);
     let (cart, added) = carts.add_item(user(), product(1), pieces(3), call(1)).await.unwrap();
     assert_eq!(
         (quantities(&cart).as_slice(), added),
@@ -271,7 +271,7 @@ async fn the_same_call_in_two_processes_at_once_counts_once() {
 
 #[tokio::test]
 async fn calls_with_small_ids_count_after_those_with_large_ones() {
-    let (_, carts) = over_fake();
+    let (_, carts) = with_fake_store();
     for (n, id) in (0..99).rev().enumerate() {
         let (cart, _) = carts.add_item(user(), product(1), pieces(1), call(id)).await.unwrap();
         assert_eq!(quantities(&cart), [(1, i64::try_from(n).unwrap() + 1)]);
@@ -280,17 +280,14 @@ async fn calls_with_small_ids_count_after_those_with_large_ones() {
 
 #[tokio::test]
 async fn without_an_id_every_call_counts() {
-    let (_, carts) = over_fake();
+    let (_, carts) = with_fake_store();
     for n in 1..=3 {
-        let (cart, _) = carts
-            .add_item(user(), product(1), pieces(1), Terms::default())
-            .await
-            .unwrap();
+        let cart = add(&carts, 1, 1).await;
         assert_eq!(quantities(&cart), [(1, n)]);
     }
 }
 
-/// A client that says what its calls are, or nothing.
+/// A client that sets call ids itself.
 async fn client(shop: &Shop) -> CartServiceClient<Channel> {
     let channel = Channel::from_shared(format!("http://{}", shop.address)).unwrap();
     let channel = channel.connect_timeout(Duration::from_secs(10)).connect().await;
@@ -306,7 +303,7 @@ fn request<T>(message: T, call: Option<&str>) -> Request<T> {
 }
 
 #[tokio::test]
-async fn a_call_is_known_by_its_header() {
+async fn a_call_is_identified_by_its_header() {
     let shop = Shop::open().await;
     let mut client = client(&shop).await;
     let add = AddItemRequest {

@@ -56,7 +56,7 @@ fn completed(ids: &Ids, key: &str, data: &Value) -> Event {
 }
 
 async fn publish(shop: &Shop, events: impl IntoIterator<Item = Event>) {
-    // The consumer makes the topic, but perhaps not yet.
+    // The consumer may not have created the topic yet.
     shop.bus
         .ensure_topic(CHECKOUTS.name, CHECKOUTS.partitions)
         .await
@@ -74,7 +74,7 @@ async fn what_was_bought_leaves_the_cart() {
     let failed = event(ids.next(), CheckoutFailed::KIND, &json!({}));
     let bought = completed(&ids, "a", &purchase("u", &[(1, 2), (2, 1)]));
     publish(&shop, [failed, bought.clone(), bought]).await;
-    eventually("the purchase is taken off", || async {
+    eventually("the purchase is applied", || async {
         quantities(&shop, "u").await == [(2, 4)]
     })
     .await;
@@ -82,9 +82,9 @@ async fn what_was_bought_leaves_the_cart() {
 }
 
 #[tokio::test]
-async fn the_topic_is_there_before_anybody_publishes() {
+async fn the_consumer_creates_its_topic() {
     let shop = Shop::open().await;
-    eventually("the topic is made", || async {
+    eventually("the topic is created", || async {
         shop.bus.publish(CHECKOUTS.name, Vec::new()).await.is_ok()
     })
     .await;
@@ -114,7 +114,7 @@ async fn a_poisoned_event_is_parked_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn all_events_again_after_a_restart_leave_the_carts_as_they_were() {
+async fn redelivery_of_the_topic_after_a_restart_changes_no_cart() {
     let shop = Shop::open().await;
     let ids = Ids::random();
     add(&shop, "u", 1, 90).await;
@@ -130,7 +130,7 @@ async fn all_events_again_after_a_restart_leave_the_carts_as_they_were() {
 
     let shop = shop.restart().await;
     assert_eq!(cart(&shop, "u").await, before);
-    // A marker behind each event, with its key: when all of these are applied, so are those.
+    // A marker behind each event, with the same key. Once all markers are applied, so are all events.
     add(&shop, "marker", 1, 30).await;
     let marker = purchase("marker", &[(1, 1)]);
     let markers: Vec<_> = all.iter().map(|event| completed(&ids, &event.key, &marker)).collect();

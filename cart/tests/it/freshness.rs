@@ -1,4 +1,4 @@
-//! Copies and the truth: what is read past the cache, and what is never copied.
+//! Reads that bypass the cache, and carts that are not cached.
 
 use std::sync::{
     Arc,
@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use cart::{
-    Cache, RedisLink, Secret, Store,
-    app::{Carts, Terms},
-    domain::{Cart, UserId, Version},
+    Cache, RedisEndpoint, Secret, Store,
+    app::Carts,
+    domain::{Cart, ChangeOptions, UserId, Version},
     ports::{CartCache, CartStore, Saved},
 };
 use jiff::SignedDuration;
@@ -17,12 +17,12 @@ use runtime::{Clock, Runtime};
 use testing::{Fixture, MongoFixture, RedisFixture};
 
 use crate::{
-    places::mongo_store,
+    fixtures::mongo_store,
     support::{Catalogue, FakeStore, Shop, cart_of, carts, guarded, in_2100, memory_cache, pieces, product, user},
 };
 
-/// A cart that another process, which could not tell the cache, has changed.
-async fn changed_behind(cache: &Arc<dyn CartCache>) -> (Arc<FakeStore>, Carts) {
+/// A cart of which the cache has an older copy, as after a change by another process.
+async fn with_older_copy(cache: &Arc<dyn CartCache>) -> (Arc<FakeStore>, Carts) {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), cache.clone());
     assert_eq!(store.save(&cart_of(&user(), 1), None).await.unwrap(), Saved::Done);
@@ -33,35 +33,35 @@ async fn changed_behind(cache: &Arc<dyn CartCache>) -> (Arc<FakeStore>, Carts) {
 }
 
 #[tokio::test]
-async fn a_fresh_cart_comes_from_the_store_and_an_older_copy_is_forgotten() {
-    let (_, carts) = changed_behind(&memory_cache()).await;
+async fn a_fresh_read_returns_the_stored_cart_and_invalidates_an_older_copy() {
+    let (_, carts) = with_older_copy(&memory_cache()).await;
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(1), "a copy");
     assert_eq!(*carts.get_fresh_cart(&user()).await.unwrap(), cart_of(&user(), 2));
     assert_eq!(*carts.get_cart(&user()).await.unwrap(), cart_of(&user(), 2));
 }
 
 #[tokio::test]
-async fn a_fresh_cart_is_copied() {
+async fn a_fresh_read_fills_the_cache() {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), memory_cache());
     for _ in 0..2 {
         carts.get_fresh_cart(&user()).await.unwrap();
     }
     assert_eq!(*store.loads.lock().unwrap(), 2);
-    assert_eq!(*carts.get_cart(&user()).await.unwrap(), Cart::never_filled(user()));
+    assert_eq!(*carts.get_cart(&user()).await.unwrap(), Cart::new(user()));
     assert_eq!(*store.loads.lock().unwrap(), 2);
 }
 
 #[tokio::test]
-async fn a_fresh_cart_needs_the_store() {
-    let (store, carts) = changed_behind(&memory_cache()).await;
+async fn a_fresh_read_needs_the_store() {
+    let (store, carts) = with_older_copy(&memory_cache()).await;
     store.down.store(true, Ordering::SeqCst);
     carts.get_cart(&user()).await.unwrap();
     carts.get_fresh_cart(&user()).await.unwrap_err();
 }
 
 #[tokio::test]
-async fn a_cart_that_may_go_soon_is_not_copied() {
+async fn a_cart_that_may_expire_soon_is_not_cached() {
     let store = Arc::new(FakeStore::default());
     let (now, day) = (Arc::new(AtomicI64::new(0)), 24);
     let hours = now.clone();
@@ -71,7 +71,7 @@ async fn a_cart_that_may_go_soon_is_not_copied() {
     };
     let carts = Carts::new(store.clone(), guarded(memory_cache()), Arc::new(Catalogue), &runtime);
     store.save(&cart_of(&user(), 7), None).await.unwrap();
-    // Ninety days less the longest that a copy lives, and less a day, because clocks differ.
+    // 90 days minus the longest TTL of a copy, minus a day of clock skew.
     for (hours, fresh) in [
         (89 * day, true),
         (90 * day, true),
@@ -98,7 +98,7 @@ async fn get(shop: &Shop, fresh: bool) -> i64 {
     answer.into_inner().cart.unwrap().version
 }
 
-async fn change_behind(shop: &Shop, store: &dyn CartStore) {
+async fn change_past_cache(shop: &Shop, store: &dyn CartStore) {
     let add = AddItemRequest {
         user_id: "u".to_owned(),
         product_id: 1,
@@ -114,9 +114,9 @@ async fn change_behind(shop: &Shop, store: &dyn CartStore) {
 }
 
 #[tokio::test]
-async fn a_caller_asks_for_a_fresh_cart() {
+async fn a_caller_can_ask_for_a_fresh_read() {
     let shop = Shop::open().await;
-    change_behind(&shop, shop.sqlite_store().await.as_ref()).await;
+    change_past_cache(&shop, shop.sqlite_store().await.as_ref()).await;
     assert_eq!(get(&shop, false).await, 1, "a copy");
     assert_eq!(get(&shop, true).await, 2);
     assert_eq!(get(&shop, false).await, 2);
@@ -132,13 +132,13 @@ async fn two_processes_share_their_engines() {
         database: database.name.clone(),
     };
     let cache = Cache::Redis {
-        link: RedisLink::open(keys.address),
+        endpoint: RedisEndpoint::plaintext(keys.address),
         prefix: keys.prefix,
     };
     let one = Shop::open_on(store.clone(), cache.clone()).await;
     let other = Shop::open_on(store, cache).await;
-    change_behind(&one, &mongo_store(&database).await).await;
-    assert_eq!(get(&other, false).await, 1, "the copy that the other one has made");
+    change_past_cache(&one, &mongo_store(&database).await).await;
+    assert_eq!(get(&other, false).await, 1, "the copy of the other process");
     assert_eq!(get(&other, true).await, 2);
     assert_eq!(get(&one, false).await, 2);
     let one = one.restart().await;
@@ -147,15 +147,12 @@ async fn two_processes_share_their_engines() {
 }
 
 #[tokio::test]
-async fn those_who_never_filled_a_cart_are_known_too() {
-    let (_, carts) = changed_behind(&memory_cache()).await;
+async fn a_customer_without_a_cart_gets_an_empty_cart() {
+    let (_, carts) = with_older_copy(&memory_cache()).await;
     let nobody = UserId::new("nobody").unwrap();
-    assert_eq!(
-        *carts.get_fresh_cart(&nobody).await.unwrap(),
-        Cart::never_filled(nobody.clone())
-    );
+    assert_eq!(*carts.get_fresh_cart(&nobody).await.unwrap(), Cart::new(nobody.clone()));
     let added = carts
-        .add_item(nobody.clone(), product(1), pieces(1), Terms::default())
+        .add_item(nobody.clone(), product(1), pieces(1), ChangeOptions::default())
         .await;
     assert_eq!(added.unwrap().0.version, Version(1));
     assert_eq!(carts.get_cart(&nobody).await.unwrap().version, Version(1));

@@ -1,4 +1,4 @@
-//! Contracts of the ports over every adapter, the use cases, and the service as its clients and the event bus see it.
+//! Contracts of the ports, the use cases, and the service over gRPC and the event bus.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
@@ -6,11 +6,11 @@ mod bad_input;
 mod cache_contract;
 mod calls;
 mod consumer;
+mod expiry;
+mod fixtures;
 mod freshness;
 mod mongo_store;
 mod network;
-mod old_carts;
-mod places;
 mod purchases;
 mod redis_cache;
 mod store_contract;

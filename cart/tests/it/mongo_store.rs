@@ -1,4 +1,4 @@
-//! Carts in MongoDB: what others see of them there, how old ones go, and what is said when it cannot be reached.
+//! Carts in MongoDB: their documents, their expiry, and errors of the connection.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ use storage::{OpenError, StoreError};
 use testing::{Engine, Fixture, MongoFixture};
 
 use crate::{
-    network::{Proxy, nobody, parrot},
-    places::mongo_store,
+    fixtures::mongo_store,
+    network::{Proxy, canned_server, unused_address},
     support::{SECOND, cart_of, eventually, user},
 };
 
@@ -30,7 +30,7 @@ async fn carts_of(database: &MongoFixture) -> Collection<Document> {
 }
 
 #[tokio::test]
-async fn a_person_can_read_what_is_stored() {
+async fn a_stored_cart_is_readable() {
     let Some(database) = MongoFixture::new() else { return };
     let store = mongo_store(&database).await;
     store.save(&cart_of(&user(), 2), None).await.unwrap();
@@ -60,37 +60,41 @@ async fn a_document_that_is_no_cart_is_corrupt() {
 }
 
 #[tokio::test]
-async fn old_carts_go_by_an_index_of_the_server_or_by_sweeps() {
+async fn carts_expire_by_a_ttl_index_or_by_the_expiry_task() {
     let Some(database) = MongoFixture::new() else { return };
-    // Twice: the second time the index is there.
+    // The second time the index exists.
     for _ in 0..2 {
         let store = mongo_store(&database).await;
         let cursor = carts_of(&database).await.list_indexes().await;
-        let lives: Vec<_> = match cursor {
+        let ttls: Vec<_> = match cursor {
             Ok(cursor) => cursor
                 .try_filter_map(async |index| Ok(index.options.and_then(|options| options.expire_after)))
                 .try_collect()
                 .await
                 .unwrap(),
-            // There is no collection yet, and so no index.
+            // Without a collection there is no index.
             Err(_) => Vec::new(),
         };
-        let expected = if store.wants_sweeps() { vec![] } else { vec![90 * DAY] };
-        assert_eq!(lives, expected);
+        let expected = if store.needs_expiry_task() {
+            vec![]
+        } else {
+            vec![90 * DAY]
+        };
+        assert_eq!(ttls, expected);
     }
     database.close().await;
 }
 
-/// Asks a server through a wire that fails in the middle.
-async fn saves_through(fail: impl Fn(&Proxy)) {
+/// Saves and loads through a proxy that fails.
+async fn save_through_failing_proxy(fail: impl Fn(&Proxy)) {
     let Some(database) = MongoFixture::new() else { return };
     let server = database.uri.trim_start_matches("mongodb://").trim_end_matches('/');
     let proxy = Proxy::to(server.to_owned()).await;
-    let there = MongoFixture {
+    let proxied = MongoFixture {
         uri: format!("mongodb://{}/?directConnection=true", proxy.address),
         name: database.name.clone(),
     };
-    let store = mongo_store(&there).await;
+    let store = mongo_store(&proxied).await;
     store.save(&cart_of(&user(), 1), None).await.unwrap();
     fail(&proxy);
     let begin = Instant::now();
@@ -100,9 +104,9 @@ async fn saves_through(fail: impl Fn(&Proxy)) {
     assert!(matches!(load, Err(StoreError::Unavailable(_))), "{load:?}");
     assert!(!store.is_up().await);
     assert!(begin.elapsed() < 10 * SECOND, "{:?}", begin.elapsed());
-    proxy.mend();
+    proxy.restore();
     eventually("the server is there again", || store.is_up()).await;
-    // The save was done, or not; it can be known now.
+    // Only now is it known whether the failed save was done.
     let found = store.load(&user()).await.unwrap().unwrap().version;
     let again = store.save(&cart_of(&user(), 2), Some(Version(1))).await.unwrap();
     let expected = if found == Version(1) {
@@ -116,23 +120,23 @@ async fn saves_through(fail: impl Fn(&Proxy)) {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_in_the_middle_is_unavailable_until_it_is_back() {
-    saves_through(Proxy::block).await;
+async fn a_server_that_hangs_is_unavailable_until_it_is_back() {
+    save_through_failing_proxy(Proxy::stall).await;
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_in_the_middle_is_unavailable_until_it_is_back() {
-    saves_through(Proxy::cut).await;
+async fn a_server_that_goes_away_is_unavailable_until_it_is_back() {
+    save_through_failing_proxy(Proxy::disconnect).await;
 }
 
 #[tokio::test]
-async fn a_heartbeat_is_written_where_no_cart_is() {
+async fn heartbeats_have_a_collection_of_their_own() {
     let Some(database) = MongoFixture::new() else { return };
     let store = mongo_store(&database).await;
     assert!(store.is_up().await);
-    let there = database.database().await;
+    let database_handle = database.database().await;
     let count = async |collection| {
-        let collection = there.collection::<Document>(collection);
+        let collection = database_handle.collection::<Document>(collection);
         collection.count_documents(doc! {}).await.unwrap()
     };
     assert_eq!((count("heartbeats").await, count("carts").await), (1, 0));
@@ -154,16 +158,16 @@ fn assert_says(refusal: &OpenError, words: &str) {
 }
 
 #[tokio::test]
-async fn where_nobody_is_there_is_no_server() {
-    let address = nobody().await;
+async fn an_unreachable_server_is_refused() {
+    let address = unused_address().await;
     let refusal = refusal(&format!("mongodb://u:hush@{address}/")).await;
     assert_says(&refusal, &format!("no server can be reached at {address}"));
 }
 
 #[tokio::test]
-async fn what_says_nothing_or_nonsense_is_no_server() {
+async fn a_silent_or_foreign_server_is_refused() {
     for answer in ["", "HTTP/1.1 400 Bad Request\r\n\r\n"] {
-        let address = parrot(answer).await;
+        let address = canned_server(answer).await;
         let refusal = refusal(&format!("mongodb://{address}/")).await;
         assert_says(&refusal, &format!("something listens at {address}"));
     }

@@ -1,4 +1,4 @@
-//! Networks that fail: addresses where nobody is, servers that say nothing, and a wire that can be cut.
+//! Failing networks: unused addresses, silent servers, and a proxy that can stall or disconnect.
 
 use std::net::SocketAddr;
 
@@ -9,15 +9,15 @@ use tokio::{
     sync::watch,
 };
 
-/// An address on which nobody listens.
-pub(crate) async fn nobody() -> SocketAddr {
-    // The listener is gone at once; nobody is given its port soon after.
+/// An address without a listener.
+pub(crate) async fn unused_address() -> SocketAddr {
+    // The listener is closed at once, and its port is not reused soon.
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-/// A server that takes connections and gives this answer to every command of Redis, or to every other message. With an
-/// empty answer it never says anything.
-pub(crate) async fn parrot(answer: &'static str) -> SocketAddr {
+/// A server that sends this answer to every Redis command or other message. With an empty answer the server stays
+/// silent.
+pub(crate) async fn canned_server(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tasks = Tasks::new();
@@ -41,74 +41,73 @@ pub(crate) async fn parrot(answer: &'static str) -> SocketAddr {
     address
 }
 
-/// What is between a client and its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wire {
-    Whole,
-    /// Connections stand, and nothing comes through.
-    Stuck,
-    /// There are no connections.
-    Cut,
+enum Network {
+    Up,
+    /// Connections stay open without traffic.
+    Stalled,
+    /// Connections are closed.
+    Down,
 }
 
-/// A way to a server that a test can block.
+/// A proxy to a server.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    wire: watch::Sender<Wire>,
+    network: watch::Sender<Network>,
 }
 
 impl Proxy {
     pub(crate) async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (wire, state) = watch::channel(Wire::Whole);
+        let (network, state) = watch::channel(Network::Up);
         let tasks = Tasks::new();
         tasks.clone().spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (server, state) = (server.clone(), state.clone());
                 tasks.spawn(async move {
-                    if *state.borrow() == Wire::Cut {
+                    if *state.borrow() == Network::Down {
                         return;
                     }
                     let server = TcpStream::connect(server).await.unwrap();
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
                     tokio::join!(
-                        pass(from_client, to_server, state.clone()),
-                        pass(from_server, to_client, state),
+                        forward(from_client, to_server, state.clone()),
+                        forward(from_server, to_client, state),
                     );
                 });
             }
         });
-        Self { address, wire }
+        Self { address, network }
     }
 
-    pub(crate) fn block(&self) {
-        self.wire.send_replace(Wire::Stuck);
+    pub(crate) fn stall(&self) {
+        self.network.send_replace(Network::Stalled);
     }
 
-    pub(crate) fn cut(&self) {
-        self.wire.send_replace(Wire::Cut);
+    pub(crate) fn disconnect(&self) {
+        self.network.send_replace(Network::Down);
     }
 
-    pub(crate) fn mend(&self) {
-        self.wire.send_replace(Wire::Whole);
+    pub(crate) fn restore(&self) {
+        self.network.send_replace(Network::Up);
     }
 }
 
-/// Passes on what comes from one side until the wire is cut. The sides are dropped then, and both connections closed.
-async fn pass(
+/// Forwards bytes until the network is down, then drops both connections.
+async fn forward(
     mut from: impl tokio::io::AsyncRead + Unpin,
     mut to: impl tokio::io::AsyncWrite + Unpin,
-    mut state: watch::Receiver<Wire>,
+    mut state: watch::Receiver<Network>,
 ) {
     let mut bytes = [0; 16 * 1024];
     loop {
         let read = tokio::select! {
             read = from.read(&mut bytes) => read.unwrap_or(0),
-            cut = state.wait_for(|wire| *wire == Wire::Cut) => { drop(cut); 0 }
+            down = state.wait_for(|network| *network == Network::Down) => { drop(down); 0 }
         };
-        if read == 0 || state.wait_for(|wire| *wire != Wire::Stuck).await.is_err() {
+        if read == 0 || state.wait_for(|network| *network != Network::Stalled).await.is_err() {
             return;
         }
         if to.write_all(&bytes[..read]).await.is_err() {

@@ -1,11 +1,11 @@
-//! Events applied to carts.
+//! Completed checkouts applied to carts.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use cart::{
-    app::{CartError, Carts, Completed, Terms},
-    domain::{CartId, CheckoutId, EventId, UserId, Version, Wanted},
-    events::Purchases,
+    app::{CartError, Carts, CompletedPurchase},
+    domain::{CartId, ChangeOptions, CheckoutId, EventId, HoldRequest, UserId, Version},
+    events::PurchaseHandler,
     ports::CartStore,
 };
 use events::{Event, Handler, HandlerError};
@@ -17,8 +17,8 @@ use testing::{Fixture, SqliteFixture};
 use uuid::Uuid;
 
 use crate::{
-    places::sqlite_store,
-    support::{FakeStore, bought, carts, expecting, memory_cache, pieces, product, quantities, user},
+    fixtures::sqlite_store,
+    support::{FakeStore, add, carts, expecting, memory_cache, pieces, product, quantities, quantity_of, user},
 };
 
 /// The data of a purchase, as checkout writes it.
@@ -53,38 +53,31 @@ fn completed(data: &Value) -> Event {
     event(Ids::random().next(), CheckoutCompleted::KIND, data)
 }
 
-async fn add(carts: &Carts, id: i64, n: i64) {
-    carts
-        .add_item(user(), product(id), pieces(n), Terms::default())
-        .await
-        .unwrap();
-}
-
 async fn lines(carts: &Carts) -> Vec<(i64, i64)> {
     quantities(&carts.get_cart(&user()).await.unwrap())
 }
 
 #[tokio::test]
-async fn an_event_that_comes_twice_counts_once_and_what_was_added_since_stays() {
+async fn a_repeated_event_counts_once_and_what_was_added_since_stays() {
     let carts = carts(Arc::new(FakeStore::default()), memory_cache());
-    let handler = Purchases::new(carts.clone());
+    let handler = PurchaseHandler::new(carts.clone());
     add(&carts, 1, 2).await;
     add(&carts, 2, 1).await;
     let event = completed(&purchase("u", &[(1, 2), (2, 1)]));
     add(&carts, 1, 3).await;
     add(&carts, 3, 1).await;
     handler.handle(&event).await.unwrap();
-    assert_eq!(lines(&carts).await, [(1, 3), (3, 1)], "and the cache knows");
+    assert_eq!(lines(&carts).await, [(1, 3), (3, 1)], "also in the cache");
     add(&carts, 2, 1).await;
     handler.handle(&event).await.unwrap();
     assert_eq!(lines(&carts).await, [(1, 3), (3, 1), (2, 1)]);
 }
 
 #[tokio::test]
-async fn the_whole_topic_can_come_again_any_number_of_times() {
+async fn redelivery_of_the_topic_changes_no_cart() {
     let files = SqliteFixture::new().unwrap();
     let carts = carts(sqlite_store(&files).await, memory_cache());
-    let handler = Purchases::new(carts.clone());
+    let handler = PurchaseHandler::new(carts.clone());
     let ids = Ids::random();
     let mut topic = Vec::new();
     for n in 0..300 {
@@ -114,13 +107,13 @@ async fn racing_deliveries_of_one_event_count_once() {
     let store = sqlite_store(&files).await;
     let shops = [carts(store.clone(), memory_cache()), carts(store, memory_cache())];
     add(&shops[0], 1, 20).await;
-    let purchase = Completed {
+    let purchase = CompletedPurchase {
         checkout: CheckoutId(Uuid::from_u128(1)),
         event: EventId(Ids::random().next()),
         held: false,
-        bought: vec![bought(1, 3)],
+        items: vec![quantity_of(1, 3)],
     };
-    let deliveries = (0..16).map(|n| shops[n % 2].complete(user(), purchase.clone()));
+    let deliveries = (0..16).map(|n| shops[n % 2].complete_purchase(user(), purchase.clone()));
     for delivered in futures::future::join_all(deliveries).await {
         delivered.unwrap();
     }
@@ -131,20 +124,20 @@ async fn racing_deliveries_of_one_event_count_once() {
 }
 
 #[tokio::test]
-async fn a_purchase_of_somebody_without_a_cart_is_nothing_to_do() {
+async fn a_purchase_without_a_cart_changes_nothing() {
     let store = Arc::new(FakeStore::default());
-    let handler = Purchases::new(carts(store.clone(), memory_cache()));
+    let handler = PurchaseHandler::new(carts(store.clone(), memory_cache()));
     handler.handle(&completed(&purchase("u", &[(1, 2)]))).await.unwrap();
     assert_eq!(store.load(&user()).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_purchase_of_nothing_that_is_there_is_remembered() {
+async fn a_purchase_of_products_that_are_not_in_the_cart_counts_once() {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), memory_cache());
     add(&carts, 1, 1).await;
     let event = completed(&purchase("u", &[(2, 2)]));
-    let handler = Purchases::new(carts.clone());
+    let handler = PurchaseHandler::new(carts.clone());
     handler.handle(&event).await.unwrap();
     add(&carts, 2, 5).await;
     handler.handle(&event).await.unwrap();
@@ -152,13 +145,13 @@ async fn a_purchase_of_nothing_that_is_there_is_remembered() {
 }
 
 #[tokio::test]
-async fn the_group_knows_purchases_and_no_other_kind() {
-    let handler = Purchases::new(carts(Arc::new(FakeStore::default()), memory_cache()));
+async fn the_consumer_handles_completed_checkouts_only() {
+    let handler = PurchaseHandler::new(carts(Arc::new(FakeStore::default()), memory_cache()));
     assert_eq!(handler.kinds(), [CheckoutCompleted::KIND]);
 }
 
 #[tokio::test]
-async fn an_event_that_makes_no_sense_is_poisoned_and_changes_nothing() {
+async fn an_invalid_event_is_poisoned_and_changes_nothing() {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), memory_cache());
     add(&carts, 1, 5).await;
@@ -178,7 +171,7 @@ async fn an_event_that_makes_no_sense_is_poisoned_and_changes_nothing() {
         purchase("u", &[(0, 1)]),
         purchase("u", &[(-1, 1)]),
     ];
-    let handler = Purchases::new(carts.clone());
+    let handler = PurchaseHandler::new(carts.clone());
     for poison in poisons {
         let outcome = handler.handle(&completed(&poison)).await;
         assert!(
@@ -186,20 +179,21 @@ async fn an_event_that_makes_no_sense_is_poisoned_and_changes_nothing() {
             "{poison}: {outcome:?}"
         );
     }
-    let cut = Event {
+    let truncated = Event {
         data: b"{\"checkout_id\":".to_vec().into(),
         ..completed(&json!(0))
     };
-    assert!(matches!(handler.handle(&cut).await, Err(HandlerError::Poisoned(_))));
+    let outcome = handler.handle(&truncated).await;
+    assert!(matches!(outcome, Err(HandlerError::Poisoned(_))));
     assert_eq!(store.load(&user()).await.unwrap().unwrap().version, Version(1));
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_waited_for() {
+async fn failures_of_the_store_are_transient() {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), memory_cache());
     add(&carts, 1, 5).await;
-    let handler = Purchases::new(carts.clone());
+    let handler = PurchaseHandler::new(carts.clone());
     let event = completed(&purchase("u", &[(1, 2)]));
     store.down.store(true, Ordering::SeqCst);
     assert!(matches!(handler.handle(&event).await, Err(HandlerError::Transient(_))));
@@ -215,15 +209,15 @@ async fn a_store_that_is_down_is_waited_for() {
 }
 
 #[tokio::test]
-async fn purchases_of_one_customer_leave_another_alone() {
+async fn a_purchase_changes_the_cart_of_its_customer_only() {
     let carts = carts(Arc::new(FakeStore::default()), memory_cache());
     add(&carts, 1, 5).await;
     let other = UserId::new("other").unwrap();
     carts
-        .add_item(other.clone(), product(1), pieces(5), Terms::default())
+        .add_item(other.clone(), product(1), pieces(5), ChangeOptions::default())
         .await
         .unwrap();
-    Purchases::new(carts.clone())
+    PurchaseHandler::new(carts.clone())
         .handle(&completed(&purchase("other", &[(1, 5)])))
         .await
         .unwrap();
@@ -231,33 +225,33 @@ async fn purchases_of_one_customer_leave_another_alone() {
     assert!(carts.get_cart(&other).await.unwrap().lines.is_empty());
 }
 
-/// Checkout 1, as checkout writes it once it is completed.
+/// The event of checkout 1, which held its pieces.
 fn held_purchase(lines: &[(i64, i64)]) -> Event {
     let mut data = purchase("u", lines);
     data["held"] = json!(true);
     completed(&data)
 }
 
-/// What checkout 1 asks to hold, made from the cart as it is.
-async fn wanted(carts: &Carts, lines: &[(i64, i64)]) -> Wanted {
+/// The request of checkout 1, made from the current cart.
+async fn hold_request(carts: &Carts, lines: &[(i64, i64)]) -> HoldRequest {
     let cart = carts.get_cart(&user()).await.unwrap();
-    Wanted {
+    HoldRequest {
         checkout: CheckoutId(Uuid::from_u128(1)),
         cart: cart.id,
-        frozen_at: cart.version,
-        pieces: lines.iter().map(|(id, n)| bought(*id, *n)).collect(),
+        cart_version: cart.version,
+        pieces: lines.iter().map(|(id, n)| quantity_of(*id, *n)).collect(),
     }
 }
 
 #[tokio::test]
 async fn a_completed_checkout_takes_what_it_held_and_nothing_else() {
     let carts = carts(Arc::new(FakeStore::default()), memory_cache());
-    let handler = Purchases::new(carts.clone());
+    let handler = PurchaseHandler::new(carts.clone());
     add(&carts, 1, 2).await;
-    let request = wanted(&carts, &[(1, 2)]).await;
+    let request = hold_request(&carts, &[(1, 2)]).await;
     carts.hold(user(), request.clone()).await.unwrap();
     assert_eq!(lines(&carts).await, []);
-    // A line that is taken out and put in again during the purchase is another one.
+    // A line that is added again during the purchase is another line.
     add(&carts, 1, 1).await;
     let event = held_purchase(&[(1, 2)]);
     for _ in 0..3 {
@@ -271,11 +265,11 @@ async fn a_completed_checkout_takes_what_it_held_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_hold_that_is_gone_is_nothing_to_do() {
+async fn an_event_whose_hold_is_gone_changes_nothing() {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), memory_cache());
     add(&carts, 1, 2).await;
-    Purchases::new(carts.clone())
+    PurchaseHandler::new(carts.clone())
         .handle(&held_purchase(&[(1, 2)]))
         .await
         .unwrap();
@@ -287,12 +281,12 @@ async fn an_event_of_a_hold_that_is_gone_is_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn an_event_that_does_not_say_that_there_was_a_hold_drops_one_that_is_there() {
+async fn an_event_without_the_held_flag_drops_a_hold_as_well() {
     let carts = carts(Arc::new(FakeStore::default()), memory_cache());
     add(&carts, 1, 5).await;
-    let request = wanted(&carts, &[(1, 2)]).await;
+    let request = hold_request(&carts, &[(1, 2)]).await;
     carts.hold(user(), request).await.unwrap();
-    Purchases::new(carts.clone())
+    PurchaseHandler::new(carts.clone())
         .handle(&completed(&purchase("u", &[(1, 2)])))
         .await
         .unwrap();
@@ -301,22 +295,22 @@ async fn an_event_that_does_not_say_that_there_was_a_hold_drops_one_that_is_ther
 }
 
 #[tokio::test]
-async fn a_cart_that_was_made_by_a_clock_that_was_ahead_loses_what_was_bought() {
+async fn a_cart_created_by_a_fast_clock_loses_what_was_bought() {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), memory_cache());
     add(&carts, 1, 2).await;
     let mut cart = store.load(&user()).await.unwrap().unwrap();
     let ahead = runtime::Clock::system().now() + jiff::SignedDuration::from_hours(72);
     (cart.id, cart.version) = (None, Version(1));
-    cart.stamp(CartId(Uuid::from_u128(9)), ahead);
+    cart.bump_version(CartId(Uuid::from_u128(9)), ahead);
     store.save(&cart, Some(Version(1))).await.unwrap();
-    let request = Wanted {
+    let request = HoldRequest {
         cart: cart.id,
-        frozen_at: cart.version,
-        ..wanted(&carts, &[(1, 2)]).await
+        cart_version: cart.version,
+        ..hold_request(&carts, &[(1, 2)]).await
     };
     carts.hold(user(), request).await.unwrap();
-    Purchases::new(carts.clone())
+    PurchaseHandler::new(carts.clone())
         .handle(&held_purchase(&[(1, 2)]))
         .await
         .unwrap();
@@ -329,12 +323,12 @@ async fn a_hold_whose_answer_was_lost_is_made_once() {
     let store = Arc::new(FakeStore::default());
     let carts = carts(store.clone(), memory_cache());
     add(&carts, 1, 4).await;
-    let request = wanted(&carts, &[(1, 2)]).await;
+    let request = hold_request(&carts, &[(1, 2)]).await;
     store.loses_answers.store(true, Ordering::SeqCst);
     let lost = carts.hold(user(), request.clone()).await;
     assert!(matches!(lost, Err(CartError::Store(_))), "{lost:?}");
     let lost = carts.give_back(user(), CheckoutId(Uuid::from_u128(2))).await;
-    assert!(lost.is_ok(), "nothing is written for a checkout that holds nothing");
+    assert!(lost.is_ok(), "without a hold nothing is written");
     store.loses_answers.store(false, Ordering::SeqCst);
     let cart = carts.hold(user(), request).await.unwrap();
     assert_eq!(

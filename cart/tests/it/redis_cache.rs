@@ -1,4 +1,4 @@
-//! Copies of carts in Redis: what others see of them there, and what becomes of the shop when Redis fails.
+//! The cart cache in Redis: its entries, and carts while Redis fails.
 
 use std::{
     net::SocketAddr,
@@ -7,10 +7,9 @@ use std::{
 };
 
 use cart::{
-    RedisLink, Secret,
-    app::{Carts, Terms},
+    RedisEndpoint, Secret,
     cache::{RedisCache, RedisOptions},
-    domain::{Cart, UserId, Version},
+    domain::{UserId, Version},
     ports::{Cached, CartCache},
 };
 use redis::AsyncCommands;
@@ -19,9 +18,9 @@ use storage::OpenError;
 use testing::{Engine, Fixture, RedisFixture};
 
 use crate::{
-    network::{Proxy, nobody, parrot},
-    places::{open_redis, redis_cache, redis_options},
-    support::{FakeStore, MINUTE, SECOND, cart_of, carts, eventually, pieces, product, quantities, user},
+    fixtures::{open_redis, redis_cache, redis_options},
+    network::{Proxy, canned_server, unused_address},
+    support::{FakeStore, MINUTE, SECOND, add, cart_of, carts, eventually, quantities, try_add, user},
 };
 
 async fn cache_in(keys: &RedisFixture) -> RedisCache {
@@ -33,12 +32,12 @@ fn key(keys: &RedisFixture) -> String {
 }
 
 async fn write(cache: &RedisCache, version: i64) {
-    let ticket = cache.invalidate(&user(), Version(version)).await.unwrap();
-    cache.put(Arc::new(cart_of(&user(), version)), ticket).await.unwrap();
+    let token = cache.invalidate(&user(), Version(version)).await.unwrap();
+    cache.put(Arc::new(cart_of(&user(), version)), token).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_person_can_read_what_is_kept() {
+async fn a_cache_entry_is_readable() {
     let Some(keys) = RedisFixture::new() else { return };
     let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
     write(&cache, 2).await;
@@ -48,82 +47,81 @@ async fn a_person_can_read_what_is_kept() {
     assert_eq!(shown["cart"]["user"], "u");
     assert_eq!(shown["cart"]["lines"][0]["quantity"], 2);
     assert_eq!(shown["cart"]["lines"][0]["price"], 100);
-    let ticket = cache.invalidate(&user(), Version(3)).await.unwrap();
+    let token = cache.invalidate(&user(), Version(3)).await.unwrap();
     let shown: String = connection.get(key(&keys)).await.unwrap();
-    let gap = format!(r#"{{"oldest":3,"ticket":"{}","era":""#, ticket.0);
-    assert!(shown.starts_with(&gap), "{shown}");
+    let tombstone = format!(r#"{{"oldest":3,"ticket":"{}","era":""#, token.0);
+    assert!(shown.starts_with(&tombstone), "{shown}");
 }
 
 #[tokio::test]
-async fn nobody_believes_what_was_kept_before_an_era() {
+async fn entries_of_an_earlier_era_are_ignored() {
     let Some(keys) = RedisFixture::new() else { return };
     let (cache, other_process) = (cache_in(&keys).await, cache_in(&keys).await);
     write(&cache, 2).await;
-    // Two processes are in the middle of a write; one of them has not reached the cache with it, and dies.
+    // Two processes are writing. One crashes before its write reaches the cache.
     let before = cache.invalidate(&user(), Version(3)).await.unwrap();
     other_process.forget_all().await.unwrap();
-    let Cached::Nothing(ticket) = cache.get(&user()).await.unwrap() else {
+    let Cached::Missing(token) = cache.get(&user()).await.unwrap() else {
         panic!("it is still there");
     };
-    // Nor does anybody take what was loaded or written before it.
+    // A token of the earlier era is refused.
     cache.put(Arc::new(cart_of(&user(), 3)), before).await.unwrap();
-    assert!(matches!(cache.get(&user()).await.unwrap(), Cached::Nothing(_)));
-    other_process.put(Arc::new(cart_of(&user(), 4)), ticket).await.unwrap();
+    assert!(matches!(cache.get(&user()).await.unwrap(), Cached::Missing(_)));
+    other_process.put(Arc::new(cart_of(&user(), 4)), token).await.unwrap();
     let kept = Cached::Cart(Arc::new(cart_of(&user(), 4)));
     for cache in [&cache, &other_process] {
         assert_eq!(cache.get(&user()).await.unwrap(), kept);
     }
     other_process.forget_all().await.unwrap();
-    assert!(matches!(cache.get(&user()).await.unwrap(), Cached::Nothing(_)));
+    assert!(matches!(cache.get(&user()).await.unwrap(), Cached::Missing(_)));
 }
 
 #[tokio::test]
-async fn entries_live_for_the_time_and_a_part_of_the_jitter_and_gaps_as_long_as_any() {
+async fn carts_get_a_jittered_ttl_and_tombstones_the_longest() {
     let Some(keys) = RedisFixture::new() else { return };
-    let link = RedisLink::open(&*keys.address);
+    let endpoint = RedisEndpoint::plaintext(&*keys.address);
     let options = RedisOptions {
         jitter: 5 * MINUTE,
-        ..redis_options(&keys, &link, 10 * MINUTE)
+        ..redis_options(&keys, &endpoint, 10 * MINUTE)
     };
     let (cache, mut connection) = (open_redis(options).await, keys.connect().await);
     let ten_minutes = 600_000;
-    let mut lives = Vec::new();
+    let mut ttls = Vec::new();
     for version in 1..=40 {
         cache.invalidate(&user(), Version(version)).await.unwrap();
-        let life: i64 = connection.pttl(key(&keys)).await.unwrap();
+        let ttl: i64 = connection.pttl(key(&keys)).await.unwrap();
         assert!(
-            (ten_minutes * 3 / 2 - 10_000..=ten_minutes * 3 / 2).contains(&life),
-            "{life}"
+            (ten_minutes * 3 / 2 - 10_000..=ten_minutes * 3 / 2).contains(&ttl),
+            "{ttl}"
         );
         write(&cache, version).await;
-        lives.push(connection.pttl::<_, i64>(key(&keys)).await.unwrap());
+        ttls.push(connection.pttl::<_, i64>(key(&keys)).await.unwrap());
     }
     assert!(
-        lives
-            .iter()
-            .all(|life| (ten_minutes - 10_000..=ten_minutes * 3 / 2).contains(life)),
-        "{lives:?}"
+        ttls.iter()
+            .all(|ttl| (ten_minutes - 10_000..=ten_minutes * 3 / 2).contains(ttl)),
+        "{ttls:?}"
     );
-    let (shortest, longest) = (lives.iter().min().unwrap(), lives.iter().max().unwrap());
-    assert!(longest - shortest > 60_000, "{lives:?}");
+    let (shortest, longest) = (ttls.iter().min().unwrap(), ttls.iter().max().unwrap());
+    assert!(longest - shortest > 60_000, "{ttls:?}");
 }
 
 #[tokio::test]
-async fn a_gap_that_is_looked_at_all_the_time_ends_all_the_same() {
+async fn reads_do_not_extend_the_ttl_of_a_tombstone() {
     let Some(keys) = RedisFixture::new() else { return };
     let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
     cache.invalidate(&user(), Version(3)).await.unwrap();
-    // As if it had been there for long.
+    // As if the tombstone were old.
     let _: bool = connection.pexpire(key(&keys), 5_000).await.unwrap();
     for _ in 0..3 {
-        assert!(matches!(cache.get(&user()).await.unwrap(), Cached::Nothing(_)));
-        let life: i64 = connection.pttl(key(&keys)).await.unwrap();
-        assert!(life <= 5_000, "{life}");
+        assert!(matches!(cache.get(&user()).await.unwrap(), Cached::Missing(_)));
+        let ttl: i64 = connection.pttl(key(&keys)).await.unwrap();
+        assert!(ttl <= 5_000, "{ttl}");
     }
 }
 
 #[tokio::test]
-async fn what_is_no_cart_counts_as_nothing() {
+async fn an_invalid_entry_counts_as_missing() {
     let Some(keys) = RedisFixture::new() else { return };
     let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
     for nonsense in [
@@ -135,10 +133,10 @@ async fn what_is_no_cart_counts_as_nothing() {
     ] {
         let _: () = connection.set(key(&keys), nonsense).await.unwrap();
         let found = cache.get(&user()).await.unwrap();
-        let Cached::Nothing(ticket) = found else {
+        let Cached::Missing(token) = found else {
             panic!("{nonsense}: {found:?}")
         };
-        cache.put(Arc::new(cart_of(&user(), 1)), ticket).await.unwrap();
+        cache.put(Arc::new(cart_of(&user(), 1)), token).await.unwrap();
         assert_eq!(
             cache.get(&user()).await.unwrap(),
             Cached::Cart(Arc::new(cart_of(&user(), 1)))
@@ -146,15 +144,15 @@ async fn what_is_no_cart_counts_as_nothing() {
     }
 }
 
-/// Whoever can write to Redis, or a mistake that mixes up keys, shows nobody the cart of another.
+/// Neither an attacker with write access to Redis nor mixed-up keys may show one customer the cart of another.
 #[tokio::test]
 async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
     let Some(keys) = RedisFixture::new() else { return };
     let (cache, mut connection) = (cache_in(&keys).await, keys.connect().await);
-    let Cached::Nothing(ticket) = cache.get(&user()).await.unwrap() else {
+    let Cached::Missing(token) = cache.get(&user()).await.unwrap() else {
         panic!("a key of its own is empty")
     };
-    cache.put(Arc::new(cart_of(&user(), 1)), ticket).await.unwrap();
+    cache.put(Arc::new(cart_of(&user(), 1)), token).await.unwrap();
     let other = UserId::new("other").unwrap();
     let key_of_other = format!("{}cart:other", keys.prefix);
     let _: () = redis::cmd("COPY")
@@ -164,7 +162,7 @@ async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
         .await
         .unwrap();
     let found = cache.get(&other).await.unwrap();
-    assert!(matches!(found, Cached::Nothing(_)), "{found:?}");
+    assert!(matches!(found, Cached::Missing(_)), "{found:?}");
     let kept: Option<String> = connection.get(&key_of_other).await.unwrap();
     assert!(
         !kept.unwrap_or_default().contains("\"user\""),
@@ -172,24 +170,19 @@ async fn a_cart_under_the_key_of_another_customer_is_forgotten() {
     );
 }
 
-async fn add(carts: &Carts) -> Arc<Cart> {
-    let added = carts.add_item(user(), product(1), pieces(1), Terms::default()).await;
-    added.unwrap().0
-}
-
-/// Shops while Redis fails and after, with a limit on what that may cost.
-async fn shop_through(fail: impl Fn(&Proxy)) {
+/// Changes and reads a cart while Redis fails and after, within a time limit.
+async fn shop_through_failing_proxy(fail: impl Fn(&Proxy)) {
     let Some(keys) = RedisFixture::new() else { return };
     let proxy = Proxy::to(keys.address.clone()).await;
     let store = Arc::new(FakeStore::default());
-    let link = RedisLink::open(proxy.address.to_string());
+    let endpoint = RedisEndpoint::plaintext(proxy.address.to_string());
     let options = RedisOptions {
         timeout: Duration::from_millis(50),
-        ..redis_options(&keys, &link, MINUTE)
+        ..redis_options(&keys, &endpoint, MINUTE)
     };
     let cache = open_redis(options).await;
     let here = carts(store.clone(), Arc::new(cache.clone()));
-    add(&here).await;
+    add(&here, 1, 1).await;
     eventually("the cart is copied", || async {
         here.get_cart(&user()).await.unwrap();
         let loads = *store.loads.lock().unwrap();
@@ -200,12 +193,12 @@ async fn shop_through(fail: impl Fn(&Proxy)) {
     fail(&proxy);
     let begin = Instant::now();
     for n in 2..=21 {
-        assert_eq!(quantities(add(&here).await.as_ref()), [(1, n)]);
+        assert_eq!(quantities(add(&here, 1, 1).await.as_ref()), [(1, n)]);
         assert_eq!(quantities(&here.get_cart(&user()).await.unwrap()), [(1, n)]);
     }
     assert!(begin.elapsed() < 20 * SECOND, "{:?}", begin.elapsed());
-    proxy.mend();
-    eventually("Redis is used again, and what it had is not believed", || async {
+    proxy.restore();
+    eventually("Redis is used again, without its older copies", || async {
         assert_eq!(quantities(&here.get_cart(&user()).await.unwrap()), [(1, 21)]);
         let loads = *store.loads.lock().unwrap();
         assert_eq!(quantities(&here.get_cart(&user()).await.unwrap()), [(1, 21)]);
@@ -216,12 +209,12 @@ async fn shop_through(fail: impl Fn(&Proxy)) {
 
 #[tokio::test]
 async fn a_redis_that_hangs_in_the_middle_fails_no_request() {
-    shop_through(Proxy::block).await;
+    shop_through_failing_proxy(Proxy::stall).await;
 }
 
 #[tokio::test]
 async fn a_redis_that_goes_away_in_the_middle_fails_no_request() {
-    shop_through(Proxy::cut).await;
+    shop_through_failing_proxy(Proxy::disconnect).await;
 }
 
 #[tokio::test]
@@ -235,34 +228,34 @@ async fn a_redis_that_is_emptied_in_the_middle_shows_no_old_cart() {
     let user = user();
     for n in 1..=90 {
         let (one, other) = (&shops[n % 2], &shops[(n + 1) % 2]);
-        let (added, _, ()) = tokio::join!(add(one), other.get_cart(&user), keys.clear());
+        let (added, _, ()) = tokio::join!(add(one, 1, 1), other.get_cart(&user), keys.clear());
         assert_eq!(*other.get_cart(&user).await.unwrap(), *added);
         assert_eq!(*one.get_cart(&user).await.unwrap(), *added);
     }
 }
 
 #[tokio::test]
-async fn a_writer_who_dies_after_the_save_leaves_no_older_copy_to_others() {
+async fn a_crash_after_the_save_leaves_no_older_copy() {
     let Some(keys) = RedisFixture::new() else { return };
     let store = Arc::new(FakeStore::default());
     let here = carts(store.clone(), Arc::new(cache_in(&keys).await));
     let there = carts(store.clone(), Arc::new(cache_in(&keys).await));
-    add(&here).await;
+    add(&here, 1, 1).await;
     assert_eq!(there.get_cart(&user()).await.unwrap().version, Version(1));
-    // Nothing more is done after that save, by anybody.
+    // After this save nothing more reaches the cache.
     store.loses_answers.store(true, Ordering::SeqCst);
-    let lost = here.add_item(user(), product(1), pieces(1), Terms::default()).await;
+    let lost = try_add(&here, 1, 1).await;
     lost.unwrap_err();
     assert_eq!(there.get_cart(&user()).await.unwrap().version, Version(2));
 }
 
 async fn refusal(address: &str, password: Option<&str>) -> OpenError {
-    let link = RedisLink {
+    let endpoint = RedisEndpoint {
         password: password.map(Secret::new),
-        ..RedisLink::open(address)
+        ..RedisEndpoint::plaintext(address)
     };
     let options = RedisOptions {
-        link: &link,
+        endpoint: &endpoint,
         prefix: "test:",
         ttl: MINUTE,
         jitter: Duration::ZERO,
@@ -282,7 +275,7 @@ fn assert_says(refusal: &OpenError, variable: &str, words: &str) {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_refused() {
+async fn an_invalid_address_is_refused() {
     for address in [
         "",
         "localhost",
@@ -301,15 +294,15 @@ async fn an_address_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn where_nobody_is_there_is_no_redis() {
-    let address = nobody().await.to_string();
+async fn an_unreachable_redis_is_refused() {
+    let address = unused_address().await.to_string();
     let refusal = refusal(&address, Some("hush")).await;
     assert_says(&refusal, "REDIS_ADDR", &format!("no Redis answers at {address}"));
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs_from_the_start_is_refused() {
-    let address: SocketAddr = parrot("").await;
+async fn a_hung_redis_is_refused_at_the_start() {
+    let address: SocketAddr = canned_server("").await;
     assert_says(
         &refusal(&address.to_string(), None).await,
         "REDIS_ADDR",
@@ -318,8 +311,8 @@ async fn a_redis_that_hangs_from_the_start_is_refused() {
 }
 
 #[tokio::test]
-async fn a_redis_that_wants_a_password_is_refused_without_one() {
-    let address = parrot("-NOAUTH Authentication required.\r\n").await;
+async fn a_missing_password_is_refused() {
+    let address = canned_server("-NOAUTH Authentication required.\r\n").await;
     assert_says(
         &refusal(&address.to_string(), None).await,
         "REDIS_PASSWORD",
@@ -329,7 +322,7 @@ async fn a_redis_that_wants_a_password_is_refused_without_one() {
 
 #[tokio::test]
 async fn a_wrong_password_is_refused() {
-    let address = parrot("-WRONGPASS invalid username-password pair or user is disabled.\r\n").await;
+    let address = canned_server("-WRONGPASS invalid username-password pair or user is disabled.\r\n").await;
     assert_says(
         &refusal(&address.to_string(), Some("hush")).await,
         "REDIS_PASSWORD",
@@ -344,7 +337,7 @@ async fn a_wrong_password_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_redis_is_refused() {
-    let address = parrot("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+async fn another_server_than_redis_is_refused() {
+    let address = canned_server("HTTP/1.1 400 Bad Request\r\n\r\n").await;
     assert_says(&refusal(&address.to_string(), None).await, "REDIS_ADDR", "is no Redis");
 }

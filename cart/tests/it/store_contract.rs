@@ -1,12 +1,12 @@
-//! What every store of carts does. Each adapter is one line.
+//! The contract of the cart store.
 
 use std::sync::Arc;
 
 use cart::{
     app::CartError,
     domain::{
-        Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CheckoutId, EventId, Held, IdempotencyKey,
-        UsedKey, UserId, Version, Wanted,
+        Added, AppliedCall, AppliedCalls, AppliedEvents, CallId, Cart, CheckoutId, EventId, HoldOutcome, HoldRequest,
+        IdempotencyKey, UsedKey, UserId, Version,
     },
     ports::{CartStore, Saved},
 };
@@ -15,49 +15,49 @@ use testing::{MongoFixture, SqliteFixture};
 use uuid::Uuid;
 
 use crate::{
-    places::Stores,
-    support::{bought, cart_of, carts, in_2100, large_cart, memory_cache, offer, pieces, user},
+    fixtures::StoreFixture,
+    support::{cart_of, carts, in_2100, large_cart, memory_cache, offer, pieces, quantity_of, user},
 };
 
 testing::contract! { store_contract:
-    who_was_never_saved_is_not_there,
-    what_was_saved_is_loaded,
-    what_is_held_is_loaded,
-    a_second_first_save_conflicts,
+    a_cart_that_was_never_saved_is_missing,
+    a_saved_cart_is_loaded,
+    a_cart_with_holds_is_loaded,
+    a_second_insert_conflicts,
     only_the_expected_version_is_replaced,
-    a_cart_that_is_not_there_is_not_replaced,
-    a_cart_that_is_erased_is_gone_and_no_other_one,
+    a_missing_cart_is_not_replaced,
+    an_erasure_deletes_one_cart_only,
     customers_do_not_meet,
-    a_value_of_2_mb_is_kept,
-    a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all,
-    of_64_racing_writers_each_counts_once,
+    a_cart_of_2_mb_is_saved,
+    a_cancelled_save_is_done_or_not_done,
+    each_of_64_racing_writes_counts_once,
     of_64_racing_checkouts_one_holds,
     carts_outlive_a_restart,
 }
 
 store_contract!(sqlite: SqliteFixture, mongo: MongoFixture);
 
-async fn who_was_never_saved_is_not_there(fixture: &dyn Stores) {
+async fn a_cart_that_was_never_saved_is_missing(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     assert_eq!(store.load(&user()).await.unwrap(), None);
     assert!(store.is_up().await);
 }
 
-async fn what_was_saved_is_loaded(fixture: &dyn Stores) {
+async fn a_saved_cart_is_loaded(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let mut cart = cart_of(&user(), 1);
     let euro: Currency = "EUR".parse().unwrap();
     cart.lines[0].price = Money::new(Money::MAX_MINOR_UNITS, euro);
     cart.applied = AppliedEvents::restore(Some(event(3)), (4..200).map(event));
-    let answers = [(1, Some(Added::NewLine)), (2, Some(Added::ToLine)), (3, None)];
+    let answers = [(1, Some(Added::NewLine)), (2, Some(Added::ExistingLine)), (3, None)];
     let calls = answers.map(|(n, added)| AppliedCall {
         id: CallId(Uuid::from_u128(n)),
-        ask: added.map(|_| "add 1 1".to_owned()),
+        fingerprint: added.map(|_| "add 1 1".to_owned()),
         added,
     });
     let key = UsedKey {
         key: IdempotencyKey::new("ключ").unwrap(),
-        ask: "add 1 1".to_owned(),
+        fingerprint: "add 1 1".to_owned(),
         at: in_2100(),
     };
     cart.calls = AppliedCalls::restore(calls, [key]);
@@ -65,18 +65,18 @@ async fn what_was_saved_is_loaded(fixture: &dyn Stores) {
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
 }
 
-async fn what_is_held_is_loaded(fixture: &dyn Stores) {
+async fn a_cart_with_holds_is_loaded(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let mut cart = cart_of(&user(), 5);
     cart.add(offer(2), pieces(3), in_2100()).unwrap();
     for (n, id) in [(1, 1), (2, 2)] {
-        let wanted = Wanted {
+        let request = HoldRequest {
             checkout: CheckoutId(Uuid::from_u128(n)),
             cart: cart.id,
-            frozen_at: Version(9),
-            pieces: vec![bought(id, 2)],
+            cart_version: Version(9),
+            pieces: vec![quantity_of(id, 2)],
         };
-        assert_eq!(cart.hold(&wanted), Held::Done);
+        assert_eq!(cart.hold(&request), HoldOutcome::Held);
     }
     assert_eq!(store.save(&cart, None).await.unwrap(), Saved::Done);
     assert_eq!(store.load(&user()).await.unwrap().as_ref(), Some(&cart));
@@ -87,22 +87,22 @@ async fn what_is_held_is_loaded(fixture: &dyn Stores) {
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
 }
 
-async fn of_64_racing_checkouts_one_holds(fixture: &dyn Stores) {
+async fn of_64_racing_checkouts_one_holds(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let cart = cart_of(&user(), 3);
     store.save(&cart, None).await.unwrap();
     let mut checkouts = tokio::task::JoinSet::new();
     for n in 0..64_u128 {
         let carts = carts(store.clone(), memory_cache());
-        let wanted = Wanted {
+        let request = HoldRequest {
             checkout: CheckoutId(Uuid::from_u128(n)),
             cart: cart.id,
-            frozen_at: cart.version,
-            pieces: vec![bought(1, 1)],
+            cart_version: cart.version,
+            pieces: vec![quantity_of(1, 1)],
         };
         checkouts.spawn(async move {
             loop {
-                match carts.hold(user(), wanted.clone()).await {
+                match carts.hold(user(), request.clone()).await {
                     Ok(_) => return true,
                     Err(CartError::HoldRefused) => return false,
                     Err(CartError::Contended) => {}
@@ -117,7 +117,7 @@ async fn of_64_racing_checkouts_one_holds(fixture: &dyn Stores) {
     assert_eq!((cart.lines[0].quantity.get(), cart.holds.len()), (2, 1));
 }
 
-async fn a_second_first_save_conflicts(fixture: &dyn Stores) {
+async fn a_second_insert_conflicts(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let first = cart_of(&user(), 1);
     assert_eq!(store.save(&first, None).await.unwrap(), Saved::Done);
@@ -130,7 +130,7 @@ async fn a_second_first_save_conflicts(fixture: &dyn Stores) {
     assert_eq!(store.load(&user()).await.unwrap(), Some(first));
 }
 
-async fn only_the_expected_version_is_replaced(fixture: &dyn Stores) {
+async fn only_the_expected_version_is_replaced(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let versions: Vec<_> = (1..=3).map(|version| cart_of(&user(), version)).collect();
     store.save(&versions[0], None).await.unwrap();
@@ -145,7 +145,7 @@ async fn only_the_expected_version_is_replaced(fixture: &dyn Stores) {
     assert_eq!(store.load(&user()).await.unwrap().as_ref(), Some(&versions[1]));
 }
 
-async fn a_cart_that_is_not_there_is_not_replaced(fixture: &dyn Stores) {
+async fn a_missing_cart_is_not_replaced(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     assert_eq!(
         store.save(&cart_of(&user(), 2), Some(Version(1))).await.unwrap(),
@@ -154,24 +154,24 @@ async fn a_cart_that_is_not_there_is_not_replaced(fixture: &dyn Stores) {
     assert_eq!(store.load(&user()).await.unwrap(), None);
 }
 
-async fn a_cart_that_is_erased_is_gone_and_no_other_one(fixture: &dyn Stores) {
+async fn an_erasure_deletes_one_cart_only(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (ann, bob) = (UserId::new("ann").unwrap(), UserId::new("ann%").unwrap());
     for user in [&ann, &bob] {
         store.save(&cart_of(user, 3), None).await.unwrap();
     }
     assert!(store.erase(&ann).await.unwrap());
-    assert!(!store.erase(&ann).await.unwrap(), "there is none any more");
+    assert!(!store.erase(&ann).await.unwrap(), "the cart is gone");
     assert_eq!(store.load(&ann).await.unwrap(), None);
-    // Who has read the cart before it went does not bring it back.
+    // A writer that loaded the cart before the erasure does not restore it.
     let late = store.save(&cart_of(&ann, 4), Some(Version(3))).await.unwrap();
     assert_eq!(late, Saved::Conflict);
     assert_eq!(store.load(&bob).await.unwrap(), Some(cart_of(&bob, 3)));
-    // The id may be used again: whoever uses it is a new customer.
+    // The id may be used again, by a new customer.
     assert_eq!(store.save(&cart_of(&ann, 1), None).await.unwrap(), Saved::Done);
 }
 
-async fn customers_do_not_meet(fixture: &dyn Stores) {
+async fn customers_do_not_meet(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let users = ["a", "A", "a ", "é", "%", "'; DROP TABLE carts; --"].map(|user| UserId::new(user).unwrap());
     for user in &users {
@@ -182,41 +182,41 @@ async fn customers_do_not_meet(fixture: &dyn Stores) {
     }
 }
 
-async fn a_value_of_2_mb_is_kept(fixture: &dyn Stores) {
+async fn a_cart_of_2_mb_is_saved(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let cart = large_cart(&user());
     store.save(&cart, None).await.unwrap();
     assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
 }
 
-async fn a_caller_who_goes_away_leaves_the_store_as_it_was_or_with_all(fixture: &dyn Stores) {
+async fn a_cancelled_save_is_done_or_not_done(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     for version in 1..=20 {
-        let base = (version > 1).then_some(Version(version - 1));
+        let expected = (version > 1).then_some(Version(version - 1));
         let cart = cart_of(&user(), version);
         {
-            let save = store.save(&cart, base);
+            let save = store.save(&cart, expected);
             tokio::pin!(save);
-            // Started, and dropped in the middle.
+            // Started, then dropped.
             let _ = futures::poll!(save.as_mut());
         }
-        // Again: done now, or done before.
-        store.save(&cart, base).await.unwrap();
+        // Saves the cart unless the dropped save did.
+        store.save(&cart, expected).await.unwrap();
         assert_eq!(store.load(&user()).await.unwrap(), Some(cart));
     }
 }
 
-async fn of_64_racing_writers_each_counts_once(fixture: &dyn Stores) {
+async fn each_of_64_racing_writes_counts_once(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let at = in_2100();
     let write = |store: Arc<dyn CartStore>| async move {
         loop {
             let stored = store.load(&user()).await.unwrap();
-            let base = stored.as_ref().map(|cart| cart.version);
-            let mut cart = stored.unwrap_or_else(|| Cart::never_filled(user()));
+            let expected = stored.as_ref().map(|cart| cart.version);
+            let mut cart = stored.unwrap_or_else(|| Cart::new(user()));
             cart.add(offer(1), pieces(1), at).unwrap();
-            cart.stamp(cart::domain::CartId(Uuid::from_u128(1)), at);
-            if store.save(&cart, base).await.unwrap() == Saved::Done {
+            cart.bump_version(cart::domain::CartId(Uuid::from_u128(1)), at);
+            if store.save(&cart, expected).await.unwrap() == Saved::Done {
                 return;
             }
         }
@@ -230,7 +230,7 @@ async fn of_64_racing_writers_each_counts_once(fixture: &dyn Stores) {
     assert_eq!((cart.version, cart.lines[0].quantity.get()), (Version(64), 64));
 }
 
-async fn carts_outlive_a_restart(fixture: &dyn Stores) {
+async fn carts_outlive_a_restart(fixture: &dyn StoreFixture) {
     let cart = cart_of(&user(), 1);
     fixture.open().await.save(&cart, None).await.unwrap();
     let store = fixture.open().await;

@@ -1,4 +1,4 @@
-//! What the tests share: values, fakes of the ports, and a running service.
+//! Values, fakes of the ports, and a running service.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 use cart::{
-    app::{Carts, Terms},
-    cache::{GuardedCache, MemoryCache, Patience},
-    domain::{Bought, Cart, CartId, Offer, ProductId, UserId, Version},
-    ports::{CacheError, Cached, CartCache, CartStore, Found, Products, Saved, Ticket},
+    app::{CartError, Carts},
+    cache::{GuardOptions, GuardedCache, MemoryCache},
+    domain::{Added, Cart, CartId, ChangeOptions, Offer, ProductId, ProductQuantity, UserId, Version},
+    ports::{CacheError, Cached, CartCache, CartStore, FillToken, ProductLookup, Products, Saved},
 };
 use events::{EventBus, SqliteBus};
 use jiff::Timestamp;
@@ -31,11 +31,11 @@ use proto::{
 };
 use runtime::{Points, Runtime, Service, channel::Peer, serve::Running};
 use storage::StoreError;
-use testing::{Fixture, SqliteFixture, patient};
+use testing::{Fixture, SqliteFixture, test_policy};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::places::sqlite_store;
+use crate::fixtures::sqlite_store;
 
 const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
 
@@ -54,14 +54,14 @@ pub(crate) fn pieces(n: i64) -> Quantity {
     Quantity::new(n).unwrap()
 }
 
-pub(crate) fn bought(id: i64, n: i64) -> Bought {
-    Bought {
+pub(crate) fn quantity_of(id: i64, n: i64) -> ProductQuantity {
+    ProductQuantity {
         product: product(id),
         quantity: pieces(n),
     }
 }
 
-/// What the fake catalogue says of products 1 to 999: a dollar for each number of the id.
+/// The fake catalogue's offer of products 1 to 999. The price is the id in dollars.
 pub(crate) fn offer(id: i64) -> Offer {
     Offer {
         product: product(id),
@@ -77,26 +77,25 @@ pub(crate) fn quantities(cart: &Cart) -> Vec<(i64, i64)> {
         .collect()
 }
 
-/// A change that is meant for this version.
-pub(crate) fn expecting(version: i64) -> Terms {
-    Terms {
-        expected: Some(Version(version)),
-        ..Terms::default()
+pub(crate) fn expecting(version: i64) -> ChangeOptions {
+    ChangeOptions {
+        expected_version: Some(Version(version)),
+        ..ChangeOptions::default()
     }
 }
 
-/// A time at which no store lets a cart go that was changed then.
+/// No store expires a cart that was changed at this time.
 pub(crate) fn in_2100() -> Timestamp {
     Timestamp::from_second(4_102_444_800).unwrap()
 }
 
 /// A cart of this version, with that many pieces of product 1.
 pub(crate) fn cart_of(user: &UserId, version: i64) -> Cart {
-    let mut cart = Cart::never_filled(user.clone());
+    let mut cart = Cart::new(user.clone());
     let at = in_2100();
     for _ in 0..version {
         cart.add(offer(1), pieces(1), at).unwrap();
-        cart.stamp(CartId(Uuid::from_u128(7)), at);
+        cart.bump_version(CartId(Uuid::from_u128(7)), at);
     }
     cart
 }
@@ -114,14 +113,14 @@ pub(crate) fn large_cart(user: &UserId) -> Cart {
     cart
 }
 
-/// Looks until it is so.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
-    let look = async {
-        while !so().await {
+/// Polls until the condition is true.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let poll = async {
+        while !condition().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(MINUTE, look)
+    tokio::time::timeout(MINUTE, poll)
         .await
         .unwrap_or_else(|_| panic!("{what}"));
 }
@@ -131,40 +130,55 @@ pub(crate) fn memory_cache() -> Arc<dyn CartCache> {
 }
 
 pub(crate) fn guarded(cache: Arc<dyn CartCache>) -> Arc<GuardedCache> {
-    let patience = Patience {
+    let options = GuardOptions {
         timeout: Duration::from_millis(50),
-        pause: Duration::from_millis(50),
-        lifetime: MINUTE,
+        retry_after: Duration::from_millis(50),
+        max_ttl: MINUTE,
     };
-    Arc::new(GuardedCache::new(cache, patience))
+    Arc::new(GuardedCache::new(cache, options))
 }
 
 pub(crate) fn carts(store: Arc<dyn CartStore>, cache: Arc<dyn CartCache>) -> Carts {
     Carts::new(store, guarded(cache), Arc::new(Catalogue), &Runtime::system())
 }
 
-/// Products 1 to 999 exist; 1000 cannot be asked for.
+pub(crate) fn with_fake_store() -> (Arc<FakeStore>, Carts) {
+    let store = Arc::new(FakeStore::default());
+    (store.clone(), carts(store, memory_cache()))
+}
+
+/// Adds pieces for [`user`] without options.
+pub(crate) async fn try_add(carts: &Carts, id: i64, n: i64) -> Result<(Arc<Cart>, Added), CartError> {
+    let options = ChangeOptions::default();
+    carts.add_item(user(), product(id), pieces(n), options).await
+}
+
+pub(crate) async fn add(carts: &Carts, id: i64, n: i64) -> Arc<Cart> {
+    try_add(carts, id, n).await.unwrap().0
+}
+
+/// Products 1 to 999 exist; the lookup of 1000 fails.
 pub(crate) struct Catalogue;
 
 #[async_trait]
 impl Products for Catalogue {
-    async fn find(&self, product: ProductId) -> Found {
+    async fn find(&self, product: ProductId) -> ProductLookup {
         match product.get() {
-            1..=999 => Found::Offer(offer(product.get())),
-            1000 => Found::Unknown("away".into()),
-            _ => Found::NotFound,
+            1..=999 => ProductLookup::Found(offer(product.get())),
+            1000 => ProductLookup::Unknown("away".into()),
+            _ => ProductLookup::NotFound,
         }
     }
 }
 
-/// A store in memory, which fails when a test says so: before it writes, or after.
+/// A store in memory that can fail before or after a write.
 #[derive(Default)]
 pub(crate) struct FakeStore {
     carts: Mutex<HashMap<UserId, Cart>>,
     pub(crate) down: AtomicBool,
     pub(crate) loses_answers: AtomicBool,
-    /// Says of one write that there was a conflict, and makes it.
-    pub(crate) denies: AtomicBool,
+    /// Makes the next write and answers with a conflict.
+    pub(crate) reports_false_conflict: AtomicBool,
     pub(crate) always_conflicts: AtomicBool,
     pub(crate) loads: Mutex<usize>,
 }
@@ -173,7 +187,7 @@ pub(crate) struct FakeStore {
 impl CartStore for FakeStore {
     async fn load(&self, user: &UserId) -> Result<Option<Cart>, StoreError> {
         *self.loads.lock().unwrap() += 1;
-        // Lets those who came at the same time come in.
+        // Lets concurrent callers load as well.
         tokio::task::yield_now().await;
         if self.down.load(Ordering::SeqCst) {
             return Err(StoreError::unavailable("down"));
@@ -190,7 +204,7 @@ impl CartStore for FakeStore {
             return Ok(Saved::Conflict);
         }
         carts.insert(cart.user.clone(), cart.clone());
-        if self.denies.swap(false, Ordering::SeqCst) {
+        if self.reports_false_conflict.swap(false, Ordering::SeqCst) {
             return Ok(Saved::Conflict);
         }
         if self.loses_answers.load(Ordering::SeqCst) {
@@ -208,7 +222,7 @@ impl CartStore for FakeStore {
     }
 }
 
-/// A cache that never answers, or fails at once.
+/// A cache that never answers or always fails.
 pub(crate) enum BadCache {
     Hung,
     Down,
@@ -229,11 +243,11 @@ impl CartCache for BadCache {
         self.fail().await
     }
 
-    async fn put(&self, _: Arc<Cart>, _: Ticket) -> Result<(), CacheError> {
+    async fn put(&self, _: Arc<Cart>, _: FillToken) -> Result<(), CacheError> {
         self.fail().await
     }
 
-    async fn invalidate(&self, _: &UserId, _: Version) -> Result<Ticket, CacheError> {
+    async fn invalidate(&self, _: &UserId, _: Version) -> Result<FillToken, CacheError> {
         self.fail().await
     }
 
@@ -242,11 +256,12 @@ impl CartCache for BadCache {
     }
 }
 
-/// A product service: 1 to 999 exist, 1001 has no price, 1002 is another product, 1003 fails inside.
+/// A product service: 1 to 999 exist, 1001 has no price, 1002 is another product, 1003 is an internal error. Two
+/// pieces of 1004 cost the maximum.
 #[derive(Default)]
 pub(crate) struct ProductServer {
     /// Added to each price.
-    rise: Arc<Mutex<i64>>,
+    surcharge: Arc<Mutex<i64>>,
 }
 
 #[tonic::async_trait]
@@ -260,7 +275,7 @@ impl ProductService for ProductServer {
             })
         };
         let (id, price) = match id {
-            1..=999 => (id, usd(100 * id + *self.rise.lock().unwrap())),
+            1..=999 => (id, usd(100 * id + *self.surcharge.lock().unwrap())),
             1001 => (id, None),
             1002 => (1, usd(1)),
             1003 => return Err(proto::status::internal()),
@@ -295,14 +310,14 @@ impl ProductService for ProductServer {
     }
 }
 
-/// The cart service with a product service beside it, both served as in production.
+/// The cart service and a product service, both served as in production.
 pub(crate) struct Shop {
     pub(crate) client: CartServiceClient<Peer>,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) address: SocketAddr,
-    rise: Arc<Mutex<i64>>,
+    surcharge: Arc<Mutex<i64>>,
     cart: Running,
-    /// Until they are closed.
+    /// `None` once closed.
     products: Option<Running>,
     config: cart::Config,
     files: SqliteFixture,
@@ -319,7 +334,6 @@ impl Shop {
         Self::open_in(files, config).await
     }
 
-    /// On engines of its own choice.
     pub(crate) async fn open_on(store: cart::Store, cache: cart::Cache) -> Self {
         let config = cart::Config {
             store,
@@ -331,22 +345,22 @@ impl Shop {
 
     async fn open_in(files: SqliteFixture, config: cart::Config) -> Self {
         let server = ProductServer::default();
-        let rise = server.rise.clone();
+        let surcharge = server.surcharge.clone();
         let runtime = Runtime::system().with_own_tasks();
         let products = Service::new("product", ProductServiceServer::new(server), runtime.tasks.clone());
-        let (product, products) = testing::serve(products, INTERFACE, patient(), &runtime).await;
+        let (product, products) = testing::serve(products, INTERFACE, test_policy(), &runtime).await;
         let bus = SqliteBus::open(&files.file("bus.db"), &Points::none()).await.unwrap();
         let bus: Arc<dyn EventBus> = Arc::new(bus);
         let runtime = runtime.with_own_tasks();
         let service = cart::build(config.clone(), product, bus.clone(), &runtime)
             .await
             .unwrap();
-        let (peer, cart) = testing::serve(service, INTERFACE, patient(), &runtime).await;
+        let (peer, cart) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
         Self {
             client: CartServiceClient::new(peer),
             bus,
             address: cart.address,
-            rise,
+            surcharge,
             cart,
             products: Some(products),
             config,
@@ -355,10 +369,10 @@ impl Shop {
     }
 
     pub(crate) fn raise_prices(&self, by: i64) {
-        *self.rise.lock().unwrap() += by;
+        *self.surcharge.lock().unwrap() += by;
     }
 
-    /// Stops everything and starts it again on the same data.
+    /// Restarts both services on the same data.
     pub(crate) async fn restart(mut self) -> Self {
         self.close_products().await;
         self.cart.stop(10 * SECOND).await;
@@ -371,7 +385,7 @@ impl Shop {
         }
     }
 
-    /// The carts, as another process has them.
+    /// The store as another process opens it.
     pub(crate) async fn sqlite_store(&self) -> Arc<dyn CartStore> {
         sqlite_store(&self.files).await
     }

@@ -1,4 +1,4 @@
-//! The use cases over fakes of the ports, and over the real ones where it is about races.
+//! The use cases over fakes of the ports; races over a real store.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -6,8 +6,8 @@ use std::{
 };
 
 use cart::{
-    app::{CartError, Carts, Terms},
-    domain::{Added, Cart, Refused, UserId, Version},
+    app::CartError,
+    domain::{Added, Cart, CartRefusal, ChangeOptions, UserId, Version},
     ports::CartStore,
 };
 use storage::StoreError;
@@ -15,72 +15,70 @@ use testing::{Fixture, SqliteFixture};
 use tokio::task::JoinSet;
 
 use crate::{
-    places::sqlite_store,
-    support::{BadCache, FakeStore, carts, expecting, memory_cache, pieces, product, quantities, user},
+    fixtures::sqlite_store,
+    support::{
+        BadCache, FakeStore, add, carts, expecting, memory_cache, pieces, product, quantities, try_add, user,
+        with_fake_store,
+    },
 };
-
-fn over_fake() -> (Arc<FakeStore>, Carts) {
-    let store = Arc::new(FakeStore::default());
-    (store.clone(), carts(store, memory_cache()))
-}
-
-async fn add(carts: &Carts, id: i64, n: i64) -> Arc<Cart> {
-    carts
-        .add_item(user(), product(id), pieces(n), Terms::default())
-        .await
-        .unwrap()
-        .0
-}
 
 #[tokio::test]
 async fn adding_says_whether_there_is_a_new_line() {
-    let (_, carts) = over_fake();
-    let (cart, added) = carts
-        .add_item(user(), product(1), pieces(2), Terms::default())
-        .await
-        .unwrap();
+    let (_, carts) = with_fake_store();
+    let (cart, added) = try_add(&carts, 1, 2).await.unwrap();
     assert_eq!((added, cart.version), (Added::NewLine, Version(1)));
-    let (cart, added) = carts
-        .add_item(user(), product(1), pieces(3), Terms::default())
-        .await
-        .unwrap();
-    assert_eq!((added, cart.version), (Added::ToLine, Version(2)));
+    let (cart, added) = try_add(&carts, 1, 3).await.unwrap();
+    assert_eq!((added, cart.version), (Added::ExistingLine, Version(2)));
     assert_eq!(quantities(&cart), [(1, 5)]);
 }
 
 #[tokio::test]
 async fn a_change_that_changes_nothing_writes_nothing() {
-    let (_, carts) = over_fake();
+    let (_, carts) = with_fake_store();
     for cart in [
-        carts.remove_item(user(), product(1), Terms::default()).await.unwrap(),
-        carts.clear_cart(user(), Terms::default()).await.unwrap(),
+        carts
+            .remove_item(user(), product(1), ChangeOptions::default())
+            .await
+            .unwrap(),
+        carts.clear_cart(user(), ChangeOptions::default()).await.unwrap(),
         carts.get_cart(&user()).await.unwrap(),
     ] {
-        assert_eq!(*cart, Cart::never_filled(user()));
+        assert_eq!(*cart, Cart::new(user()));
     }
     add(&carts, 1, 2).await;
-    carts.remove_item(user(), product(2), Terms::default()).await.unwrap();
+    carts
+        .remove_item(user(), product(2), ChangeOptions::default())
+        .await
+        .unwrap();
     let cart = carts
-        .update_quantity(user(), product(1), pieces(2), Terms::default())
+        .update_quantity(user(), product(1), pieces(2), ChangeOptions::default())
         .await
         .unwrap();
     assert_eq!(cart.version, Version(1));
     assert_eq!(
-        carts.clear_cart(user(), Terms::default()).await.unwrap().version,
+        carts
+            .clear_cart(user(), ChangeOptions::default())
+            .await
+            .unwrap()
+            .version,
         Version(2)
     );
     assert_eq!(
-        carts.clear_cart(user(), Terms::default()).await.unwrap().version,
+        carts
+            .clear_cart(user(), ChangeOptions::default())
+            .await
+            .unwrap()
+            .version,
         Version(2)
     );
 }
 
 #[tokio::test]
-async fn a_change_to_another_version_than_expected_is_refused_and_not_tried_again() {
-    let (_, carts) = over_fake();
+async fn a_change_to_another_version_than_expected_is_refused_and_not_retried() {
+    let (_, carts) = with_fake_store();
     let refused = |result: Result<Arc<Cart>, CartError>, version| {
         let current = Version(version);
-        assert!(matches!(result, Err(CartError::Refused(Refused::VersionMismatch { current: c })) if c == current));
+        assert!(matches!(result, Err(CartError::Refused(CartRefusal::VersionMismatch { current: c })) if c == current));
     };
     refused(carts.clear_cart(user(), expecting(1)).await, 0);
     carts
@@ -107,58 +105,58 @@ async fn a_change_to_another_version_than_expected_is_refused_and_not_tried_agai
 }
 
 #[tokio::test]
-async fn a_product_that_is_not_there_or_cannot_be_asked_for_changes_nothing() {
-    let (store, carts) = over_fake();
-    let missing = carts.add_item(user(), product(2000), pieces(1), Terms::default()).await;
+async fn adding_a_missing_or_unavailable_product_changes_nothing() {
+    let (store, carts) = with_fake_store();
+    let missing = try_add(&carts, 2000, 1).await;
     assert!(matches!(missing, Err(CartError::ProductNotFound)));
-    let unknown = carts.add_item(user(), product(1000), pieces(1), Terms::default()).await;
-    assert!(matches!(unknown, Err(CartError::ProductUnknown(_))));
+    let unknown = try_add(&carts, 1000, 1).await;
+    assert!(matches!(unknown, Err(CartError::CatalogueUnavailable(_))));
     assert_eq!(store.load(&user()).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_said_to_be() {
-    let (store, carts) = over_fake();
+async fn a_store_that_is_down_is_unavailable() {
+    let (store, carts) = with_fake_store();
     store.down.store(true, Ordering::SeqCst);
     let read = carts.get_cart(&user()).await;
     assert!(matches!(read, Err(CartError::Store(StoreError::Unavailable(_)))));
-    let write = carts.clear_cart(user(), Terms::default()).await;
+    let write = carts.clear_cart(user(), ChangeOptions::default()).await;
     assert!(matches!(write, Err(CartError::Store(StoreError::Unavailable(_)))));
 }
 
 #[tokio::test]
-async fn a_cart_that_others_change_all_the_time_is_given_up_after_a_while() {
-    let (store, carts) = over_fake();
+async fn a_change_that_always_conflicts_fails_as_contended() {
+    let (store, carts) = with_fake_store();
     store.always_conflicts.store(true, Ordering::SeqCst);
-    let write = carts.add_item(user(), product(1), pieces(1), Terms::default()).await;
+    let write = try_add(&carts, 1, 1).await;
     assert!(matches!(write, Err(CartError::Contended)));
 }
 
 #[tokio::test]
 async fn a_write_whose_answer_was_lost_is_seen_by_the_next_reader() {
-    let (store, carts) = over_fake();
+    let (store, carts) = with_fake_store();
     add(&carts, 1, 1).await;
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(1));
     store.loses_answers.store(true, Ordering::SeqCst);
-    carts
-        .add_item(user(), product(1), pieces(1), Terms::default())
-        .await
-        .unwrap_err();
+    try_add(&carts, 1, 1).await.unwrap_err();
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(2));
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_does_not_leave_an_old_copy_behind() {
-    let (store, carts) = over_fake();
+async fn a_cancelled_change_leaves_no_older_copy() {
+    let (store, carts) = with_fake_store();
     add(&carts, 1, 1).await;
     {
-        let change = carts.add_item(user(), product(1), pieces(1), Terms::default());
+        let change = try_add(&carts, 1, 1);
         tokio::pin!(change);
-        // Started, and dropped in the middle.
+        // Started, then dropped.
         assert!(futures::poll!(change.as_mut()).is_pending());
     }
-    // The next change has its turn after the one that was left alone.
-    let cart = carts.remove_item(user(), product(9), Terms::default()).await.unwrap();
+    // The next change waits for the lock of the dropped one.
+    let cart = carts
+        .remove_item(user(), product(9), ChangeOptions::default())
+        .await
+        .unwrap();
     assert_eq!(
         (cart.version, store.load(&user()).await.unwrap().unwrap().version),
         (Version(2), Version(2))
@@ -167,13 +165,13 @@ async fn a_caller_who_goes_away_does_not_leave_an_old_copy_behind() {
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_before_their_turn_changes_nothing() {
-    let (_, carts) = over_fake();
-    let change = |pieces_more| carts.add_item(user(), product(1), pieces(pieces_more), Terms::default());
+async fn a_change_cancelled_before_it_has_the_lock_changes_nothing() {
+    let (_, carts) = with_fake_store();
+    let change = |n| try_add(&carts, 1, n);
     {
         let (first, second) = (change(1), change(10));
         tokio::pin!(first, second);
-        // The first one has its turn, the second one waits for it; both are dropped.
+        // The first change has the lock, the second waits for it. Both are dropped.
         assert!(futures::poll!(first.as_mut()).is_pending());
         assert!(futures::poll!(second.as_mut()).is_pending());
     }
@@ -182,21 +180,17 @@ async fn a_caller_who_goes_away_before_their_turn_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_those_who_miss_at_once_one_loads() {
-    let (store, carts) = over_fake();
+async fn of_concurrent_cache_misses_one_loads() {
+    let (store, carts) = with_fake_store();
     let user = user();
     let found = futures::future::join_all((0..64).map(|_| carts.get_cart(&user))).await;
-    assert!(
-        found
-            .into_iter()
-            .all(|cart| *cart.unwrap() == Cart::never_filled(user.clone()))
-    );
+    assert!(found.into_iter().all(|cart| *cart.unwrap() == Cart::new(user.clone())));
     assert_eq!(*store.loads.lock().unwrap(), 1);
 }
 
 #[tokio::test]
 async fn an_empty_copy_does_not_hide_the_first_line() {
-    let (_, carts) = over_fake();
+    let (_, carts) = with_fake_store();
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(0));
     add(&carts, 1, 1).await;
     assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(1));
@@ -253,12 +247,7 @@ async fn a_hundredth_piece_is_refused_however_many_race_for_it() {
     let mut callers = JoinSet::new();
     for _ in 0..40 {
         let carts = carts.clone();
-        callers.spawn(async move {
-            carts
-                .add_item(user(), product(1), pieces(5), Terms::default())
-                .await
-                .is_ok()
-        });
+        callers.spawn(async move { try_add(&carts, 1, 5).await.is_ok() });
     }
     let added = callers.join_all().await.into_iter().filter(|added| *added).count();
     assert_eq!(added, 19);
@@ -272,7 +261,7 @@ async fn customers_read_their_own_writes() {
     let mut customers = JoinSet::new();
     for n in 0..4 {
         let user = UserId::new(format!("user {n}")).unwrap();
-        // Others who read all the time bring copies into the cache.
+        // Concurrent readers fill the cache.
         for _ in 0..2 {
             let (carts, user) = (carts.clone(), user.clone());
             customers.spawn(async move {
@@ -290,7 +279,7 @@ async fn customers_read_their_own_writes() {
             for n in 0..40 {
                 let id = product(n % 5 + 1);
                 let written = carts
-                    .add_item(user.clone(), id, pieces(1), Terms::default())
+                    .add_item(user.clone(), id, pieces(1), ChangeOptions::default())
                     .await
                     .unwrap()
                     .0;
@@ -303,35 +292,31 @@ async fn customers_read_their_own_writes() {
 }
 
 #[tokio::test]
-async fn an_erased_cart_is_seen_by_nobody_and_its_customer_begins_anew() {
-    let (store, carts) = over_fake();
+async fn an_erased_cart_is_gone_and_its_customer_starts_again() {
+    let (store, carts) = with_fake_store();
     for n in 1..=3 {
         add(&carts, n, 1).await;
     }
-    assert_eq!(
-        carts.get_cart(&user()).await.unwrap().version,
-        Version(3),
-        "a copy is there"
-    );
+    assert_eq!(carts.get_cart(&user()).await.unwrap().version, Version(3), "cached");
     assert!(carts.erase(user()).await.unwrap());
-    assert_eq!(*carts.get_cart(&user()).await.unwrap(), Cart::never_filled(user()));
+    assert_eq!(*carts.get_cart(&user()).await.unwrap(), Cart::new(user()));
     assert!(store.load(&user()).await.unwrap().is_none());
-    assert!(!carts.erase(user()).await.unwrap(), "there is none any more");
+    assert!(!carts.erase(user()).await.unwrap(), "the cart is gone");
     add(&carts, 4, 1).await;
     let anew = carts.get_cart(&user()).await.unwrap();
     assert_eq!((anew.version, quantities(&anew)), (Version(1), vec![(4, 1)]));
 }
 
 #[tokio::test]
-async fn an_erasure_of_which_the_cache_was_not_told_is_not_done() {
+async fn an_erasure_fails_while_the_cache_is_unreachable() {
     let store = Arc::new(FakeStore::default());
-    let over_none = carts(store.clone(), Arc::new(BadCache::Down));
-    add(&over_none, 1, 1).await;
-    let erased = over_none.erase(user()).await;
+    let without_cache = carts(store.clone(), Arc::new(BadCache::Down));
+    add(&without_cache, 1, 1).await;
+    let erased = without_cache.erase(user()).await;
     assert!(
         matches!(erased, Err(CartError::Store(StoreError::Unavailable(_)))),
         "{erased:?}"
     );
-    // Made again when the cache is there.
+    // The retry succeeds once the cache is back.
     assert!(!carts(store, memory_cache()).erase(user()).await.unwrap());
 }

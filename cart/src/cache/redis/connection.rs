@@ -1,4 +1,4 @@
-//! Connects, and says in one line what is wrong when that fails.
+//! Connects to Redis, and explains a failure in one line.
 
 use std::{
     fmt::Display,
@@ -14,22 +14,22 @@ use redis::{
 use storage::OpenError;
 use tokio::time::sleep;
 
-use crate::config::{RedisLink, RedisTls};
+use crate::config::{RedisEndpoint, RedisTls};
 
 const ADDRESS: &str = "REDIS_ADDR";
 const USER: &str = "REDIS_USER";
 const PASSWORD: &str = "REDIS_PASSWORD";
 const TLS: &str = "REDIS_TLS";
 const CA_FILE: &str = "REDIS_CA_FILE";
-/// How long a new connection may take. Nobody waits for it: it is made in the background.
+/// Calls do not wait that long: connections are made in the background.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the other end may be silent before the connection counts as lost, and a new one is made.
-const LOST_AFTER: Duration = Duration::from_secs(5);
-/// How often a connection is tried to be made before the next call has to ask for it.
-const RECONNECTS: usize = 3;
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// How long an unreachable Redis is waited for at start: it may be starting, too.
-const START_PATIENCE: Duration = Duration::from_secs(4);
+/// A connection whose other end is silent for longer counts as lost and is made anew.
+const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Attempts at a new connection; after them, the next call triggers another series.
+const MAX_RECONNECTS: usize = 3;
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// Redis may be starting at the same time.
+const START_TIMEOUT: Duration = Duration::from_secs(4);
 const START_RETRY: Duration = Duration::from_millis(250);
 
 fn problem(variable: &'static str, problem: impl Into<String>) -> OpenError {
@@ -39,30 +39,30 @@ fn problem(variable: &'static str, problem: impl Into<String>) -> OpenError {
     }
 }
 
-/// A connection that is made anew in the background whenever it was lost. It retries nothing.
-pub(super) async fn open(link: &RedisLink) -> Result<ConnectionManager, OpenError> {
-    let client = client(link)?;
+/// A connection that reconnects in the background. Failed calls are not retried.
+pub(super) async fn open(endpoint: &RedisEndpoint) -> Result<ConnectionManager, OpenError> {
+    let client = client(endpoint)?;
     let begin = Instant::now();
-    while let Err(error) = greet(&client).await {
-        if !is_passing(&error) || begin.elapsed() >= START_PATIENCE {
-            return Err(explain(link, &error));
+    while let Err(error) = ping(&client).await {
+        if !is_transient(&error) || begin.elapsed() >= START_TIMEOUT {
+            return Err(explain(endpoint, &error));
         }
         sleep(START_RETRY).await;
     }
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        // Each call has a limit of its own.
+        // Each call has its own timeout.
         .set_response_timeout(None)
-        .set_number_of_retries(RECONNECTS)
-        .set_max_delay(LONGEST_BACKOFF);
+        .set_number_of_retries(MAX_RECONNECTS)
+        .set_max_delay(MAX_BACKOFF);
     let manager = ConnectionManager::new_with_config(client, config).await;
-    manager.map_err(|error| explain(link, &error))
+    manager.map_err(|error| explain(endpoint, &error))
 }
 
-fn client(link: &RedisLink) -> Result<Client, OpenError> {
-    let info = info(link)?;
-    let RedisTls::On { ca_file } = &link.tls else {
-        return Client::open(info).map_err(|error| explain(link, &error));
+fn client(endpoint: &RedisEndpoint) -> Result<Client, OpenError> {
+    let info = info(endpoint)?;
+    let RedisTls::On { ca_file } = &endpoint.tls else {
+        return Client::open(info).map_err(|error| explain(endpoint, &error));
     };
     let unusable = |why: &dyn Display| problem(CA_FILE, format!("the certificates in it cannot be used ({why})"));
     let root_cert = ca_file.as_ref().map(std::fs::read).transpose();
@@ -73,23 +73,23 @@ fn client(link: &RedisLink) -> Result<Client, OpenError> {
     Client::build_with_tls(info, certificates).map_err(|error| unusable(&error))
 }
 
-fn info(link: &RedisLink) -> Result<ConnectionInfo, OpenError> {
-    // Not repeated: it may hold a login, which belongs elsewhere.
+fn info(endpoint: &RedisEndpoint) -> Result<ConnectionInfo, OpenError> {
+    // The message does not repeat the address: a login may have been put there by mistake.
     let wrong = || problem(ADDRESS, "is no address; write it like localhost:6379");
-    let (host, port) = link.address.rsplit_once(':').ok_or_else(wrong)?;
+    let (host, port) = endpoint.address.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
     if host.is_empty() || host.contains(['/', '@']) {
         return Err(wrong());
     }
     let mut redis = RedisConnectionInfo::default();
-    if let Some(password) = &link.password {
+    if let Some(password) = &endpoint.password {
         redis = redis.set_password(password.reveal());
-        if let Some(user) = &link.user {
+        if let Some(user) = &endpoint.user {
             redis = redis.set_username(user);
         }
     }
-    let place = match link.tls {
+    let address = match endpoint.tls {
         RedisTls::Off => ConnectionAddr::Tcp(host, port),
         RedisTls::On { .. } => ConnectionAddr::TcpTls {
             host,
@@ -98,20 +98,24 @@ fn info(link: &RedisLink) -> Result<ConnectionInfo, OpenError> {
             tls_params: None,
         },
     };
-    let info = place.into_connection_info().map_err(|error| explain(link, &error))?;
+    let info = address
+        .into_connection_info()
+        .map_err(|error| explain(endpoint, &error))?;
     Ok(info.set_redis_settings(redis).set_tcp_settings(tcp()))
 }
 
-/// Notices that a machine at the other end is gone, which nothing else tells.
+/// Detects a machine that is gone without closing its connections.
 fn tcp() -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(LOST_AFTER).with_interval(LOST_AFTER);
+    let keepalive = TcpKeepalive::new()
+        .with_time(DEAD_PEER_TIMEOUT)
+        .with_interval(DEAD_PEER_TIMEOUT);
     let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
     #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(LOST_AFTER);
+    let settings = settings.set_user_timeout(DEAD_PEER_TIMEOUT);
     settings
 }
 
-async fn greet(client: &Client) -> Result<(), RedisError> {
+async fn ping(client: &Client) -> Result<(), RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(CONNECT_TIMEOUT));
@@ -119,20 +123,19 @@ async fn greet(client: &Client) -> Result<(), RedisError> {
     redis::cmd("PING").query_async(&mut connection).await
 }
 
-/// Whether nobody is there yet. A certificate that is not believed stays so.
-fn is_passing(error: &RedisError) -> bool {
-    error.is_io_error() && tls_problem(error).is_none()
+/// Whether Redis may be starting. An untrusted certificate is permanent.
+fn is_transient(error: &RedisError) -> bool {
+    error.is_io_error() && tls_failure(error).is_none()
 }
 
-/// What TLS says of the other end, if it is that. rustls tells it in words alone.
-fn tls_problem(error: &RedisError) -> Option<String> {
-    let said = error.to_string();
-    let of_tls = said.contains("peer certificate") || said.contains("corrupt message");
-    (error.is_io_error() && of_tls).then_some(said)
+/// The message of a failed TLS handshake. rustls has no other form of it here.
+fn tls_failure(error: &RedisError) -> Option<String> {
+    let message = error.to_string();
+    let is_tls = message.contains("peer certificate") || message.contains("corrupt message");
+    (error.is_io_error() && is_tls).then_some(message)
 }
 
-/// What TLS says of who answers there.
-fn stranger(address: &str, why: &str) -> OpenError {
+fn explain_tls(address: &str, why: &str) -> OpenError {
     if why.contains("UnknownIssuer") {
         let known = "has a certificate that nobody known vouches for";
         return problem(
@@ -152,11 +155,11 @@ fn stranger(address: &str, why: &str) -> OpenError {
     )
 }
 
-fn explain(link: &RedisLink, error: &RedisError) -> OpenError {
-    let (address, has_tls) = (&link.address, !matches!(link.tls, RedisTls::Off));
+fn explain(endpoint: &RedisEndpoint, error: &RedisError) -> OpenError {
+    let (address, has_tls) = (&endpoint.address, !matches!(endpoint.tls, RedisTls::Off));
     if error.kind() == ErrorKind::AuthenticationFailed {
-        // The user is not repeated: it may be what the password was written for.
-        let whom = if link.user.is_some() {
+        // The message does not repeat the user: the password may have been put there by mistake.
+        let whom = if endpoint.user.is_some() {
             "the user of REDIS_USER or "
         } else {
             ""
@@ -175,8 +178,8 @@ fn explain(link: &RedisLink, error: &RedisError) -> OpenError {
             format!("Redis at {address} does not let this user do what is needed: {error}"),
         );
     }
-    if let Some(why) = tls_problem(error) {
-        return stranger(address, &why);
+    if let Some(why) = tls_failure(error) {
+        return explain_tls(address, &why);
     }
     if error.is_io_error() {
         let tls = if has_tls {

@@ -1,4 +1,4 @@
-//! A cart as a document that a person can read: the customer is its `_id`, times are dates.
+//! A cart as a readable document: its `_id` is the customer's id, times are dates.
 
 use mongodb::bson::{Bson, DateTime, Document, deserialize_from_document, doc, serialize_to_document};
 use storage::StoreError;
@@ -8,7 +8,6 @@ use crate::{document::CartDocument, domain::Cart};
 pub(super) const UPDATED_AT: &str = "updated_at";
 const ID: &str = "_id";
 const USER: &str = "user";
-/// The fields that are times.
 const TIMES: [&str; 3] = [UPDATED_AT, "added_at", "at"];
 
 pub(super) fn encode(cart: &Cart) -> Result<Document, StoreError> {
@@ -36,7 +35,7 @@ pub(super) fn decode(mut stored: Document) -> Result<Cart, StoreError> {
     document.try_into().map_err(StoreError::corrupt)
 }
 
-/// Changes each time that is one, at any depth; what is none is found out when the whole is read.
+/// Converts the valid times at any depth. Invalid ones fail when the document is decoded.
 fn change_times(fields: &mut Document, change: &impl Fn(&Bson) -> Option<Bson>) {
     for (name, value) in fields.iter_mut() {
         if TIMES.contains(&name.as_str()) {
@@ -59,24 +58,26 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{Bought, CartId, CheckoutId, EventId, Held, Offer, ProductId, UserId, Wanted};
+    use crate::domain::{
+        CartId, CheckoutId, EventId, HoldOutcome, HoldRequest, Offer, ProductId, ProductQuantity, UserId,
+    };
 
     fn cart() -> Cart {
         let at = Timestamp::from_second(1_750_000_000).unwrap();
-        let mut cart = Cart::never_filled(UserId::new("u").unwrap());
+        let mut cart = Cart::new(UserId::new("u").unwrap());
         let offer = Offer {
             product: ProductId::new(2).unwrap(),
             name: "Mouse".to_owned(),
             price: Money::usd(2999),
         };
         cart.add(offer, Quantity::new(3).unwrap(), at).unwrap();
-        cart.stamp(CartId(Uuid::from_u128(1)), at);
+        cart.bump_version(CartId(Uuid::from_u128(1)), at);
         cart.apply_purchase(EventId(Uuid::from_u128(u128::MAX)), &[]);
         cart
     }
 
     #[test]
-    fn a_person_can_read_it() {
+    fn a_stored_document_is_readable() {
         let at = DateTime::from_millis(1_750_000_000_000);
         let expected = doc! {
             "_id": "u",
@@ -100,16 +101,16 @@ mod tests {
     #[test]
     fn a_cart_with_holds_has_no_time_by_which_it_could_expire() {
         let mut cart = cart();
-        let wanted = Wanted {
+        let request = HoldRequest {
             checkout: CheckoutId(Uuid::from_u128(9)),
             cart: cart.id,
-            frozen_at: cart.version,
-            pieces: vec![Bought {
+            cart_version: cart.version,
+            pieces: vec![ProductQuantity {
                 product: ProductId::new(2).unwrap(),
                 quantity: Quantity::new(1).unwrap(),
             }],
         };
-        assert_eq!(cart.hold(&wanted), Held::Done);
+        assert_eq!(cart.hold(&request), HoldOutcome::Held);
         let stored = encode(&cart).unwrap();
         assert!(!stored.contains_key(UPDATED_AT), "{stored}");
         let held = stored.get_document("held").unwrap();

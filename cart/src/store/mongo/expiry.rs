@@ -1,4 +1,4 @@
-//! Old carts: the server drops them, or tells which ones they are where it cannot.
+//! Expired carts: a TTL index of the server deletes them, or this store does if the server has no such index.
 
 use std::time::Duration;
 
@@ -14,31 +14,32 @@ use mongodb::{
 use storage::{OpenError, StoreError};
 use tokio::time::timeout;
 
-use super::{MongoCartStore, UNAUTHORIZED, code, codec::UPDATED_AT, opening::problem};
-use crate::{domain::LIFETIME, ports::OldCarts};
+use super::{MongoCartStore, UNAUTHORIZED, code, codec::UPDATED_AT, connection::problem};
+use crate::{domain::CART_TTL, ports::CartExpiry};
 
 const INDEX: &str = "expiry";
 const INDEX_TIMEOUT: Duration = Duration::from_secs(3);
-/// An index on this field is there, with other settings: somebody wants it so.
+/// An operator made an index on this field with other settings. The index stays as it is.
 const INDEX_DIFFERS: [i32; 2] = [85, 86];
-/// Carts that are dropped by one command, at most.
-const BATCH: i64 = 500;
+/// Carts deleted by one command, at most.
+const BATCH_SIZE: i64 = 500;
 
-/// Asks the server to drop old carts. False when it cannot.
-pub(super) async fn ask_for(carts: &Collection<Document>) -> Result<bool, OpenError> {
+/// Creates the TTL index. False if the server cannot.
+pub(super) async fn create_index(carts: &Collection<Document>) -> Result<bool, OpenError> {
     let options = IndexOptions::builder()
         .name(INDEX.to_owned())
-        .expire_after(LIFETIME.unsigned_abs())
+        .expire_after(CART_TTL.unsigned_abs())
         .build();
     let index = IndexModel::builder()
         .keys(doc! { UPDATED_AT: 1 })
         .options(options)
         .build();
-    let Ok(asked) = timeout(INDEX_TIMEOUT, carts.create_index(index)).await else {
-        // It has much to read and goes on with that; until then there is the sweep.
+    let Ok(created) = timeout(INDEX_TIMEOUT, carts.create_index(index)).await else {
+        // The server goes on building the index over many carts. Until the next start this process deletes expired
+        // carts.
         return Ok(false);
     };
-    let Err(error) = asked else { return Ok(true) };
+    let Err(error) = created else { return Ok(true) };
     match code(&error) {
         Some(UNAUTHORIZED) => Err(problem(format!(
             "the user may not make an index in the database {}; give it the role readWrite there",
@@ -46,7 +47,9 @@ pub(super) async fn ask_for(carts: &Collection<Document>) -> Result<bool, OpenEr
         ))),
         Some(code) if INDEX_DIFFERS.contains(&code) => Ok(true),
         Some(_) => {
-            tracing::info!("the server drops no carts by itself; those that are not changed for 90 days are swept out");
+            tracing::info!(
+                "the server has no TTL index; the cart service deletes carts that were not changed for 90 days"
+            );
             Ok(false)
         }
         None => Err(problem(format!(
@@ -57,40 +60,39 @@ pub(super) async fn ask_for(carts: &Collection<Document>) -> Result<bool, OpenEr
 }
 
 impl MongoCartStore {
-    /// Whether carts have to be swept out.
-    pub const fn wants_sweeps(&self) -> bool {
-        !self.expires
+    pub const fn needs_expiry_task(&self) -> bool {
+        !self.has_ttl_index
     }
 }
 
 #[async_trait]
-impl OldCarts for MongoCartStore {
-    async fn drop_some(&self, now: Timestamp) -> Result<u64, StoreError> {
+impl CartExpiry for MongoCartStore {
+    async fn delete_expired_batch(&self, now: Timestamp) -> Result<u64, StoreError> {
         let carts = self.carts.clone();
-        self.run(async move { drop_batch(&carts, now).await }).await
+        self.run(async move { delete_batch(&carts, now).await }).await
     }
 }
 
-async fn drop_batch(carts: &Collection<Document>, now: Timestamp) -> Result<u64, Error> {
+async fn delete_batch(carts: &Collection<Document>, now: Timestamp) -> Result<u64, Error> {
     let now = now.as_millisecond().min(server_time(carts).await?);
-    let lifetime = i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX);
-    let old = doc! { "$lt": DateTime::from_millis(now.saturating_sub(lifetime)) };
+    let ttl = i64::try_from(CART_TTL.as_millis()).unwrap_or(i64::MAX);
+    let is_expired = doc! { "$lt": DateTime::from_millis(now.saturating_sub(ttl)) };
     let found = carts
-        .find(doc! { UPDATED_AT: old.clone() })
+        .find(doc! { UPDATED_AT: is_expired.clone() })
         .projection(doc! { "_id": 1 })
-        .limit(BATCH)
+        .limit(BATCH_SIZE)
         .await?;
     let found: Vec<Document> = found.try_collect().await?;
     let ids: Vec<Bson> = found.into_iter().filter_map(|mut cart| cart.remove("_id")).collect();
     if ids.is_empty() {
         return Ok(0);
     }
-    // One that was changed since then is not old any more.
-    let still_old = doc! { "_id": { "$in": ids }, UPDATED_AT: old };
-    Ok(carts.delete_many(still_old).await?.deleted_count)
+    // A cart may have been changed since.
+    let still_expired = doc! { "_id": { "$in": ids }, UPDATED_AT: is_expired };
+    Ok(carts.delete_many(still_expired).await?.deleted_count)
 }
 
-/// Milliseconds since 1970; a server that does not tell its time has no say.
+/// Milliseconds since 1970; `i64::MAX` if the server does not tell its time.
 async fn server_time(carts: &Collection<Document>) -> Result<i64, Error> {
     let hello = carts
         .client()

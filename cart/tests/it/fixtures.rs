@@ -1,4 +1,4 @@
-//! How stores and caches of carts are opened, on every engine.
+//! Opens cart stores and caches on every engine.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -7,9 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use cart::{
-    RedisLink, Secret,
+    RedisEndpoint, Secret,
     cache::{MemoryCache, RedisCache, RedisOptions},
-    ports::{CartCache, CartStore, OldCarts},
+    ports::{CartCache, CartExpiry, CartStore},
     store::{MongoCartStore, SqliteCartStore},
 };
 use runtime::{Ids, Points, Runtime};
@@ -17,13 +17,11 @@ use testing::{MemoryFixture, MongoFixture, RedisFixture, SqliteFixture};
 
 use crate::support::{MINUTE, SECOND};
 
-/// The store at one place.
 #[async_trait]
-pub(crate) trait Stores: Send + Sync {
-    /// The store; the same one with every call, as after a restart.
+pub(crate) trait StoreFixture: Send + Sync {
+    /// Opens the same store with every call, as after a restart.
     async fn open(&self) -> Arc<dyn CartStore>;
-    /// The same store, as one that does not let old carts go by itself.
-    async fn old_carts(&self) -> Arc<dyn OldCarts>;
+    async fn expiry(&self) -> Arc<dyn CartExpiry>;
 }
 
 pub(crate) async fn sqlite_store(fixture: &SqliteFixture) -> Arc<SqliteCartStore> {
@@ -32,12 +30,12 @@ pub(crate) async fn sqlite_store(fixture: &SqliteFixture) -> Arc<SqliteCartStore
 }
 
 #[async_trait]
-impl Stores for SqliteFixture {
+impl StoreFixture for SqliteFixture {
     async fn open(&self) -> Arc<dyn CartStore> {
         sqlite_store(self).await
     }
 
-    async fn old_carts(&self) -> Arc<dyn OldCarts> {
+    async fn expiry(&self) -> Arc<dyn CartExpiry> {
         sqlite_store(self).await
     }
 }
@@ -48,52 +46,56 @@ pub(crate) async fn mongo_store(fixture: &MongoFixture) -> MongoCartStore {
 }
 
 #[async_trait]
-impl Stores for MongoFixture {
+impl StoreFixture for MongoFixture {
     async fn open(&self) -> Arc<dyn CartStore> {
         Arc::new(mongo_store(self).await)
     }
 
-    async fn old_carts(&self) -> Arc<dyn OldCarts> {
+    async fn expiry(&self) -> Arc<dyn CartExpiry> {
         Arc::new(mongo_store(self).await)
     }
 }
 
-/// The cache at one place, empty at first.
+/// A cache, empty at first.
 #[async_trait]
-pub(crate) trait Caches: Send + Sync {
-    /// The cache, as one of the processes that use it has it. Its entries live for this long.
-    async fn living_for(&self, ttl: Duration) -> Arc<dyn CartCache>;
-    /// Empties it, as an engine that is started anew is empty.
-    async fn forget(&self);
+pub(crate) trait CacheFixture: Send + Sync {
+    /// Opens the same cache with every call, as another process does.
+    async fn cache_with_ttl(&self, ttl: Duration) -> Arc<dyn CartCache>;
+    /// Empties the cache, as a restart of the engine does.
+    async fn flush(&self);
 
     async fn cache(&self) -> Arc<dyn CartCache> {
-        self.living_for(MINUTE).await
+        self.cache_with_ttl(MINUTE).await
     }
 }
 
-pub(crate) type MemoryCaches = MemoryFixture<OnceLock<MemoryCache>>;
+pub(crate) type MemoryCacheFixture = MemoryFixture<OnceLock<MemoryCache>>;
 
 #[async_trait]
-impl Caches for MemoryCaches {
-    async fn living_for(&self, ttl: Duration) -> Arc<dyn CartCache> {
+impl CacheFixture for MemoryCacheFixture {
+    async fn cache_with_ttl(&self, ttl: Duration) -> Arc<dyn CartCache> {
         let cache = self.0.get_or_init(|| MemoryCache::new(ttl, Duration::ZERO));
         Arc::new(cache.clone())
     }
 
-    async fn forget(&self) {
+    async fn flush(&self) {
         self.0.get().unwrap().clear();
     }
 }
 
 pub(crate) async fn redis_cache(fixture: &RedisFixture, ttl: Duration) -> RedisCache {
-    let link = RedisLink::open(&*fixture.address);
-    open_redis(redis_options(fixture, &link, ttl)).await
+    let endpoint = RedisEndpoint::plaintext(&*fixture.address);
+    open_redis(redis_options(fixture, &endpoint, ttl)).await
 }
 
-/// Of entries that live for this long, on a Redis that is given time.
-pub(crate) fn redis_options<'a>(fixture: &'a RedisFixture, link: &'a RedisLink, ttl: Duration) -> RedisOptions<'a> {
+/// With a timeout that a slow machine can keep.
+pub(crate) fn redis_options<'a>(
+    fixture: &'a RedisFixture,
+    endpoint: &'a RedisEndpoint,
+    ttl: Duration,
+) -> RedisOptions<'a> {
     RedisOptions {
-        link,
+        endpoint,
         prefix: &fixture.prefix,
         ttl,
         jitter: Duration::ZERO,
@@ -106,12 +108,12 @@ pub(crate) async fn open_redis(options: RedisOptions<'_>) -> RedisCache {
 }
 
 #[async_trait]
-impl Caches for RedisFixture {
-    async fn living_for(&self, ttl: Duration) -> Arc<dyn CartCache> {
+impl CacheFixture for RedisFixture {
+    async fn cache_with_ttl(&self, ttl: Duration) -> Arc<dyn CartCache> {
         Arc::new(redis_cache(self, ttl).await)
     }
 
-    async fn forget(&self) {
+    async fn flush(&self) {
         self.clear().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Connects, and says in one line what is wrong when that fails, without what is secret.
+//! Connects to MongoDB, and explains a failure in one line without secrets.
 
 use std::{io, time::Duration};
 
@@ -24,16 +24,15 @@ use super::{COLLECTION, code};
 const VARIABLE: &str = "MONGO_URI";
 const HEARTBEATS: &str = "heartbeats";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a majority may take to have a write.
 const MAJORITY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Operations of one process at the same time; more would only queue in the server instead of here.
-const CONNECTIONS: u32 = 32;
-/// How long an unreachable server is waited for at start: it may be starting, too.
-const START_PATIENCE: Duration = Duration::from_secs(6);
+/// With more, operations would queue in the server instead of in this process.
+const MAX_CONNECTIONS: u32 = 32;
+/// The server may be starting at the same time.
+const START_TIMEOUT: Duration = Duration::from_secs(6);
 const START_RETRY: Duration = Duration::from_millis(250);
 const AUTHENTICATION_FAILED: i32 = 18;
 
-/// Finds what is wrong with an address without asking anybody.
+/// Checks the address without a connection.
 pub fn check_mongo_uri(uri: &str) -> Result<(), ConfigError> {
     check_login(VARIABLE, uri)?;
     let parsed = ConnectionString::parse(uri).map(drop);
@@ -45,14 +44,14 @@ pub fn check_mongo_uri(uri: &str) -> Result<(), ConfigError> {
     Err(ConfigError::new(VARIABLE, wants))
 }
 
-/// What stands between the login and the database.
+/// The part between the login and the database.
 fn hosts(uri: &str) -> impl Iterator<Item = &str> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-    place.split(['/', '?']).next().unwrap_or_default().split(',')
+    let address = rest.rsplit_once('@').map_or(rest, |(_, address)| address);
+    address.split(['/', '?']).next().unwrap_or_default().split(',')
 }
 
-/// Whether it may be shown: a host, or an encoded path of a socket, and not a login whose signs are encoded, too.
+/// Whether the text is a host or the encoded path of a socket, and not an encoded login, which must not be shown.
 fn is_server(text: &str) -> bool {
     let is_socket = text.to_ascii_lowercase().starts_with("%2f") && !text.contains("%40");
     is_socket || is_host_and_port(text) || is_host(text.trim_matches(['[', ']']))
@@ -65,40 +64,40 @@ pub(super) fn problem(problem: impl Into<String>) -> OpenError {
     }
 }
 
-/// The collection, once its server answers. What the address does not say is set to what suits a request.
+/// The collection, once its server answers. Options that the address leaves out get defaults that suit a request.
 pub(super) async fn connect(uri: &str, database: &str) -> Result<Collection<Document>, OpenError> {
-    let parsed = timeout(START_PATIENCE, ClientOptions::parse(uri)).await;
+    let parsed = timeout(START_TIMEOUT, ClientOptions::parse(uri)).await;
     let mut options = parsed
         .map_err(|_| problem("the name of the cluster is not resolved; check the address and the name server"))?
         .map_err(|error| problem(malformed(uri, &error)))?;
     options.app_name.get_or_insert_with(|| "cartwright-cart".to_owned());
     options.server_selection_timeout.get_or_insert(STORE_CONNECTION);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
-    options.max_pool_size.get_or_insert(CONNECTIONS);
+    options.max_pool_size.get_or_insert(MAX_CONNECTIONS);
     options.retry_writes.get_or_insert(false);
     let hosts = options.hosts.clone();
     let client = Client::with_options(options).map_err(|error| problem(error.kind.to_string()))?;
     let carts = collection(&client, database, COLLECTION);
     let begin = Instant::now();
     loop {
-        let failed = match timeout(START_PATIENCE, ping(&carts)).await {
+        let failed = match timeout(START_TIMEOUT, ping(&carts)).await {
             Ok(Ok(())) => return Ok(carts),
             Ok(Err(error)) => error,
             Err(elapsed) => io::Error::from(elapsed).into(),
         };
-        if !is_passing(&failed) || begin.elapsed() >= START_PATIENCE {
+        if !is_transient(&failed) || begin.elapsed() >= START_TIMEOUT {
             return Err(explain(&failed, &hosts).await);
         }
         sleep(START_RETRY).await;
     }
 }
 
-/// Where heartbeats are written: beside the carts, and as durable as they are.
+/// A collection beside the carts, with the same durability.
 pub(super) fn heartbeats(carts: &Collection<Document>) -> Collection<Document> {
     collection(carts.client(), &carts.namespace().db, HEARTBEATS)
 }
 
-/// What a save says was done stays done, and a load sees all of it, whatever the address says.
+/// Durable writes, and reads that see all of them, whatever the address asks for.
 fn collection(client: &Client, database: &str, name: &str) -> Collection<Document> {
     let durable = WriteConcern::builder()
         .w(Acknowledgment::Majority)
@@ -123,33 +122,34 @@ pub(super) async fn ping(carts: &Collection<Document>) -> Result<(), Error> {
         .map(|_| ())
 }
 
-/// Whether it may go by itself: nobody is there yet, or not yet ready.
-fn is_passing(error: &Error) -> bool {
+/// Whether the server may be starting.
+fn is_transient(error: &Error) -> bool {
     matches!(
         *error.kind,
         ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
     )
 }
 
-/// What the driver says of an address may repeat a part of the password: it is asked about the rest of the address alone.
+/// Explains a malformed address. The driver's message may repeat a part of the password, so this parses the address
+/// again without its login.
 fn malformed(uri: &str, error: &Error) -> String {
     let Some((scheme, rest)) = uri.split_once("://") else {
         return "it has no scheme; write it like mongodb://user:password@host:27017/".to_owned();
     };
-    let (login, place) = rest.rsplit_once('@').unzip();
-    let place = place.unwrap_or(rest);
-    let hosts = place.split(['/', '?']).next().unwrap_or_default();
+    let (login, address) = rest.rsplit_once('@').unzip();
+    let address = address.unwrap_or(rest);
+    let hosts = address.split(['/', '?']).next().unwrap_or_default();
     let has_ports = hosts
         .split(',')
         .all(|host| !host.contains(':') || is_host_and_port(host));
-    let why = match ConnectionString::parse(format!("{scheme}://{place}")) {
-        // A password without a host behind it looks like a port, and the driver would repeat it.
+    let why = match ConnectionString::parse(format!("{scheme}://{address}")) {
+        // A password without a host after it looks like a port, which the driver would repeat.
         _ if !has_ports => "a port is a number".to_owned(),
-        Err(of_place) => of_place.kind.to_string(),
+        Err(of_address) => of_address.kind.to_string(),
         Ok(_) if login.is_some() && matches!(*error.kind, ErrorKind::InvalidArgument { .. }) => {
             "special characters in the user name and the password must be percent-encoded".to_owned()
         }
-        // It is the name of a cluster that is wrong.
+        // The name of the cluster is wrong.
         Ok(_) => error.kind.to_string(),
     };
     format!(
@@ -158,7 +158,6 @@ fn malformed(uri: &str, error: &Error) -> String {
     )
 }
 
-/// Why the server cannot be used, and what to do.
 async fn explain(error: &Error, hosts: &[ServerAddress]) -> OpenError {
     let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
@@ -173,7 +172,7 @@ async fn explain(error: &Error, hosts: &[ServerAddress]) -> OpenError {
     }
 }
 
-/// Whether it is the network, or what is at its other end.
+/// Distinguishes an unreachable host from one where something else listens.
 async fn unreachable(hosts: &[ServerAddress], names: &str) -> String {
     let mut refusal = String::new();
     for host in hosts {
@@ -199,7 +198,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_saved_is_safe_and_seen_whatever_the_address_says() {
+    async fn writes_are_durable_and_visible_whatever_the_address_says() {
         let weak = "mongodb://localhost/?w=0&readConcernLevel=local&readPreference=secondary";
         let client = Client::with_uri_str(weak).await.unwrap();
         let carts = collection(&client, "carts", COLLECTION);
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_an_address_is_said_without_its_password() {
+    async fn a_malformed_address_is_explained_without_its_password() {
         let cases = [
             ("localhost:27017", "no scheme"),
             ("http://localhost:27017", "scheme: http"),
