@@ -6,5 +6,5 @@ pub const RELEASE: &str = "inventory.release";
 pub const EXPIRE: &str = "inventory.expire";
 pub const ADD_STOCK: &str = "inventory.add_stock";
 
-/// What every shop commits.
+/// Commits of every shop.
 pub const ALL: &[&str] = &[RESERVE, CONFIRM, RELEASE, EXPIRE, ADD_STOCK];

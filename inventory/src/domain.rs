@@ -4,5 +4,7 @@ mod reservation;
 mod stock;
 
 pub use proto::ids::{CheckoutId, IdempotencyKey, ProductId};
-pub use reservation::{OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve, on_settlement};
+pub use reservation::{
+    EndCommand, EndDecision, Refusal, Reservation, ReserveDecision, Shortage, State, decide_end, decide_reserve,
+};
 pub use stock::{Delivery, KeyReused, Lines, Movement, Stock};

@@ -1,4 +1,4 @@
-//! The gRPC interface: decode, do, encode.
+//! The gRPC interface: decode, call the port, encode.
 
 mod convert;
 mod status;
@@ -9,17 +9,17 @@ use proto::inventory::v1::{
     AddStockRequest, AddStockResponse, ConfirmRequest, ConfirmResponse, GetStockRequest, GetStockResponse,
     ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, inventory_service_server::InventoryService,
 };
-use runtime::telemetry::about;
+use runtime::telemetry::record_subject;
 use tonic::{Request, Response, Status};
 
 use crate::ports::StockStore;
 
-/// The most products that are listed at once.
+/// Products in one answer, at most.
 const MAX_LISTED: u32 = 1_000;
 
 pub(crate) struct Grpc {
     stock: Arc<dyn StockStore>,
-    /// How long stock is held that is not confirmed.
+    /// How long unconfirmed stock is held.
     ttl: Duration,
 }
 
@@ -51,7 +51,7 @@ impl InventoryService for Grpc {
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveResponse>, Status> {
         let request = request.into_inner();
         let checkout = proto::convert::checkout_id(&request.checkout_id)?;
-        about("checkout", &checkout);
+        record_subject("checkout", &checkout);
         let lines = convert::lines(&request.lines)?;
         let answer = self
             .stock
@@ -66,7 +66,7 @@ impl InventoryService for Grpc {
 
     async fn confirm(&self, request: Request<ConfirmRequest>) -> Result<Response<ConfirmResponse>, Status> {
         let checkout = proto::convert::checkout_id(&request.into_inner().checkout_id)?;
-        about("checkout", &checkout);
+        record_subject("checkout", &checkout);
         let answer = self.stock.confirm(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;
         Ok(Response::new(ConfirmResponse {}))
@@ -74,7 +74,7 @@ impl InventoryService for Grpc {
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let checkout = proto::convert::checkout_id(&request.into_inner().checkout_id)?;
-        about("checkout", &checkout);
+        record_subject("checkout", &checkout);
         let answer = self.stock.release(checkout).await.map_err(status::store_failed)?;
         answer.map_err(status::refused)?;
         Ok(Response::new(ReleaseResponse {}))

@@ -1,4 +1,4 @@
-//! Stock, and the holds that checkouts have on it.
+//! The inventory: stock, and the reservations of checkouts.
 
 mod app;
 pub mod commits;
@@ -14,11 +14,11 @@ use storage::OpenError;
 
 pub use config::{Config, Store};
 
-/// Opens the store and puts the service together. Nothing runs yet; what has run out is given back once it does.
+/// Opens the store and wires the service, which does not run yet.
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, probe) = store::open(&config.store, &runtime.points).await?;
-    let (swept, ttl, tasks) = (store.clone(), config.reservation_ttl, runtime.tasks.clone());
-    let sweep = move || app::expire_holds(swept.clone(), ttl, tasks.clone());
+    let (stock, ttl, tasks) = (store.clone(), config.reservation_ttl, runtime.tasks.clone());
+    let expiry = move || app::expire_holds(stock.clone(), ttl, tasks.clone());
     let transactions = store.transactions();
     let grpc = InventoryServiceServer::new(grpc::Grpc::new(store, config.reservation_ttl))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
@@ -26,5 +26,5 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
     Ok(Service::new("inventory", grpc, runtime.tasks.clone())
         .waits_for(transactions)
         .probe(probe)
-        .background("expiry of holds", sweep))
+        .background("expiry of holds", expiry))
 }

@@ -1,4 +1,4 @@
-//! What the inventory needs.
+//! The port of the inventory.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use storage::StoreError;
 
 use crate::domain::{CheckoutId, Delivery, KeyReused, Lines, ProductId, Refusal, Stock};
 
-/// Stock and the reservations on it, which are only true together. Every method is one atomic unit, and whether a hold has
-/// run out is decided by the store's own clock.
+/// Stock and its reservations. Every method is one atomic unit. By the store's clock a hold becomes due. A due hold
+/// expires by [`Self::expire`], or when another reservation needs its stock.
 #[async_trait]
 pub trait StockStore: Send + Sync {
-    /// Stock of these products, those that have any record, in product order; `None` asks for all. At most `limit`.
+    /// The stock of these known products, or of all for `None`, in product order. At most `limit`.
     async fn stock(&self, products: Option<&[ProductId]>, limit: u32) -> Result<Vec<Stock>, StoreError>;
 
-    /// Holds all lines for `ttl`, or none; says until when.
+    /// Holds all lines for `ttl`, or none. Returns when the hold expires.
     async fn reserve(
         &self,
         checkout: CheckoutId,
@@ -26,16 +26,16 @@ pub trait StockStore: Send + Sync {
     /// Turns the hold into a sale.
     async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError>;
 
-    /// Gives the hold back.
+    /// Returns the held stock.
     async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError>;
 
-    /// Gives back holds that have run out, the oldest first, at most `limit`; says how many.
+    /// Expires due holds, the oldest first, at most `limit`. Returns how many.
     async fn expire(&self, limit: u32) -> Result<u32, StoreError>;
 
-    /// Adds goods received; says what there was of the product then.
+    /// Adds received goods. Returns the stock of the product after that.
     async fn receive(&self, delivery: &Delivery) -> Result<Result<Stock, KeyReused>, StoreError>;
 
-    /// What it does for callers that may have gone away: waited for when the service stops.
+    /// Transactions that outlive a cancelled caller. The service waits for them when it stops.
     fn transactions(&self) -> runtime::Tasks {
         runtime::Tasks::new()
     }

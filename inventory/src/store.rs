@@ -16,7 +16,7 @@ pub use sqlite::SqliteStockStore;
 
 const SCHEMA: &str = "inventory";
 
-/// Opens the store that was configured, with a probe for its health.
+/// Opens the configured store, with a readiness probe.
 pub(crate) async fn open(store: &Store, points: &Points) -> Result<(Arc<dyn StockStore>, Probe), OpenError> {
     match store {
         Store::Sqlite(path) => {

@@ -1,36 +1,35 @@
-//! The life of a reservation.
+//! The states of a reservation.
 //!
-//! | state | Reserve again | Confirm | Release | its time runs out |
+//! | state | Reserve again | Confirm | Release | expiry |
 //! |---|---|---|---|---|
-//! | – | takes stock → HELD, or → REFUSED | not found | → RELEASED (a mark for the late Reserve) | |
-//! | HELD | first answer | → CONFIRMED, sold | → RELEASED, given back | → EXPIRED, given back |
-//! | EXPIRED | first answer | stock there → CONFIRMED, sold; else → LOST, expired | → RELEASED | |
+//! | – | takes stock → HELD, or → REFUSED | not found | → RELEASED (a tombstone for the late Reserve) | |
+//! | HELD | first answer | → CONFIRMED, sold | → RELEASED, stock returned | → EXPIRED, stock returned |
+//! | EXPIRED | first answer | stock available → CONFIRMED, sold; else → LOST, expired | → RELEASED | |
 //! | LOST | first answer | expired | → RELEASED | |
 //! | CONFIRMED | first answer | ok | confirmed | |
 //! | RELEASED | released | released | ok | |
 //! | REFUSED | first answer | not found | ok | |
 //!
-//! Reserve with other lines than the first time is a mismatch, except after a release.
+//! A repeated Reserve with different lines is a mismatch, except after a release.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Lines, Movement, ProductId};
 
-/// Where a reservation stands.
+/// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Its stock is held, until its time runs out.
     Held,
-    /// Its time ran out and its stock was given back.
+    /// The hold expired and its stock was returned.
     Expired,
-    /// Its stock is sold, for ever.
+    /// The stock is sold. Final.
     Confirmed,
-    /// It was given up, or never was.
+    /// Released, perhaps before the Reserve. Final.
     Released,
-    /// There was not enough stock.
+    /// Stock was short. Final.
     Refused,
-    /// Its time ran out, and when it was to be confirmed the stock was gone.
+    /// The hold expired, and stock was short at the Confirm.
     Lost,
 }
 
@@ -60,7 +59,7 @@ impl State {
     }
 }
 
-/// A product of which there is less than was asked for.
+/// A product with less stock than requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
     pub product_id: ProductId,
@@ -68,48 +67,43 @@ pub struct Shortage {
     pub available: i64,
 }
 
-/// Why a reservation does not do what it was asked to.
+/// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Of these there was not enough.
     OutOfStock(Vec<Shortage>),
-    /// The same checkout asked for other lines before.
+    /// The same checkout reserved different lines before.
     Mismatch,
-    /// There is no such reservation.
     NotFound,
-    /// It was released.
     Released,
-    /// It ran out, and its stock is gone.
+    /// The hold expired, and its stock is gone.
     Expired,
-    /// It was confirmed.
     Confirmed,
 }
 
-/// A reservation as Reserve finds it.
+/// An existing reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     pub state: State,
     pub lines: Lines,
-    /// What the first Reserve was told; `None` when Release came before any.
+    /// The answer to the first Reserve; `None` if there was only a Release.
     pub first_answer: Option<Result<Timestamp, Refusal>>,
 }
 
-/// What Reserve does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OnReserve {
-    /// Takes stock for all lines or none.
-    Take,
-    /// Changes nothing.
-    Answer(Result<Timestamp, Refusal>),
+pub enum ReserveDecision {
+    /// Takes the stock of all lines or of none.
+    TakeStock,
+    /// Answers without a change.
+    Replay(Result<Timestamp, Refusal>),
 }
 
-/// What Reserve does, given what is known of the checkout.
-pub fn on_reserve(reservation: Option<Reservation>, lines: &Lines) -> OnReserve {
+/// What Reserve does, given the checkout's reservation.
+pub fn decide_reserve(reservation: Option<Reservation>, lines: &Lines) -> ReserveDecision {
     let Some(reservation) = reservation else {
-        return OnReserve::Take;
+        return ReserveDecision::TakeStock;
     };
     let same_lines = reservation.lines == *lines;
-    OnReserve::Answer(match (reservation.state, reservation.first_answer) {
+    ReserveDecision::Replay(match (reservation.state, reservation.first_answer) {
         (State::Released, _) | (_, None) => Err(Refusal::Released),
         (State::Held | State::Expired | State::Confirmed | State::Refused | State::Lost, Some(answer)) => {
             if same_lines { answer } else { Err(Refusal::Mismatch) }
@@ -117,42 +111,41 @@ pub fn on_reserve(reservation: Option<Reservation>, lines: &Lines) -> OnReserve 
     })
 }
 
-/// How a checkout ends its reservation.
+/// A command that ends a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settlement {
+pub enum EndCommand {
     Confirm,
     Release,
 }
 
-/// What a settlement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// It was done before.
-    Nothing,
+pub enum EndDecision {
+    /// The command was executed before.
+    Done,
     Refuse(Refusal),
-    /// The reservation gets this state, and its stock moves.
-    Become(State, Option<Movement>),
+    /// Changes the state and moves the stock.
+    Transition(State, Option<Movement>),
     /// Takes the stock again: all lines → CONFIRMED, else → LOST.
-    TakeAgain,
+    Reacquire,
 }
 
-/// What a settlement does, given where the reservation stands (`None`: nobody knows it).
-pub const fn on_settlement(settlement: Settlement, state: Option<State>) -> Step {
-    match settlement {
-        Settlement::Confirm => match state {
-            None | Some(State::Refused) => Step::Refuse(Refusal::NotFound),
-            // Also when its time has run out: as long as its stock was not given back, nobody else can have it.
-            Some(State::Held) => Step::Become(State::Confirmed, Some(Movement::Sold)),
-            Some(State::Expired) => Step::TakeAgain,
-            Some(State::Lost) => Step::Refuse(Refusal::Expired),
-            Some(State::Confirmed) => Step::Nothing,
-            Some(State::Released) => Step::Refuse(Refusal::Released),
+/// What a command does, given the reservation's state (`None` without a reservation).
+pub const fn decide_end(command: EndCommand, state: Option<State>) -> EndDecision {
+    match command {
+        EndCommand::Confirm => match state {
+            None | Some(State::Refused) => EndDecision::Refuse(Refusal::NotFound),
+            // Also after its expiry time: until the stock is returned, no other checkout can have it.
+            Some(State::Held) => EndDecision::Transition(State::Confirmed, Some(Movement::Sold)),
+            Some(State::Expired) => EndDecision::Reacquire,
+            Some(State::Lost) => EndDecision::Refuse(Refusal::Expired),
+            Some(State::Confirmed) => EndDecision::Done,
+            Some(State::Released) => EndDecision::Refuse(Refusal::Released),
         },
-        Settlement::Release => match state {
-            None | Some(State::Expired | State::Lost) => Step::Become(State::Released, None),
-            Some(State::Held) => Step::Become(State::Released, Some(Movement::Released)),
-            Some(State::Released | State::Refused) => Step::Nothing,
-            Some(State::Confirmed) => Step::Refuse(Refusal::Confirmed),
+        EndCommand::Release => match state {
+            None | Some(State::Expired | State::Lost) => EndDecision::Transition(State::Released, None),
+            Some(State::Held) => EndDecision::Transition(State::Released, Some(Movement::Released)),
+            Some(State::Released | State::Refused) => EndDecision::Done,
+            Some(State::Confirmed) => EndDecision::Refuse(Refusal::Confirmed),
         },
     }
 }

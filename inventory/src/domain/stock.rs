@@ -1,33 +1,31 @@
-//! Pieces of products, and how they move.
+//! Stock and its movements.
 
 use std::collections::BTreeMap;
 
 use money::{Quantity, QuantityError};
 use proto::ids::{IdempotencyKey, ProductId};
 
-/// What there is of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stock {
     pub product: ProductId,
-    /// Pieces in the warehouse, held ones included.
+    /// Pieces in the warehouse, including held pieces.
     pub on_hand: i64,
-    /// Pieces that checkouts in flight hold.
+    /// Pieces held by unfinished checkouts.
     pub held: i64,
 }
 
 impl Stock {
-    /// Pieces that can be reserved.
     pub const fn available(&self) -> i64 {
         self.on_hand - self.held
     }
 }
 
-/// What a checkout wants: a quantity per product, in product order.
+/// The lines of a checkout: a quantity per product, in product order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines(BTreeMap<ProductId, Quantity>);
 
 impl Lines {
-    /// Lines of one product count together: each would fit by itself where both do not.
+    /// Adds up lines of the same product. Checked one by one, each could fit where their sum does not.
     pub fn add_up(lines: impl IntoIterator<Item = (ProductId, Quantity)>) -> Result<Self, QuantityError> {
         let mut sums = BTreeMap::new();
         for (product, quantity) in lines {
@@ -45,20 +43,16 @@ impl Lines {
     }
 }
 
-/// A movement of stock: an entry of the ledger.
+/// The kind of an entry in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Movement {
-    /// Goods came in.
     Received,
-    /// A checkout holds pieces.
     Held,
-    /// Held pieces left the warehouse.
+    /// Held pieces were sold.
     Sold,
-    /// Pieces left the warehouse that were held before, but no longer.
+    /// Pieces of an expired hold were sold.
     SoldAfterExpiry,
-    /// A checkout gave its hold back.
     Released,
-    /// A hold ran out.
     Expired,
 }
 
@@ -74,7 +68,7 @@ impl Movement {
         }
     }
 
-    /// What one piece does to `on_hand` and to `held`.
+    /// The change of `on_hand` and of `held` for one piece.
     pub const fn deltas(self) -> (i64, i64) {
         match self {
             Self::Received => (1, 0),
@@ -114,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_add_up_to_an_absurd_quantity_are_refused() {
+    fn lines_whose_sum_overflows_are_refused() {
         assert_eq!(Lines::add_up([line(1, Quantity::MAX), line(1, 1)]), Err(QuantityError));
     }
 
     #[test]
-    fn what_is_held_is_either_sold_or_given_back() {
+    fn held_stock_is_sold_or_returned() {
         let after_hold = |movement: Movement| {
             let (first, then) = (Movement::Held.deltas(), movement.deltas());
             (first.0 + then.0, first.1 + then.1)

@@ -1,4 +1,4 @@
-//! Between the wire's values and the domain's.
+//! Conversions between wire and domain.
 
 use money::Quantity;
 use proto::{
@@ -41,7 +41,7 @@ pub(super) fn lines(lines: &[wire::Line]) -> Result<Lines, Refusal> {
     }
     let line = |(i, line): (usize, &wire::Line)| {
         let field = format!("lines[{i}].product_id");
-        // A checkout that began in an earlier version may hold a larger one than new requests may name.
+        // Checkouts of earlier versions may have ids above the maximum of new requests.
         let product = ProductId::new(line.product_id).map_or_else(|| product_id(&field, line.product_id), Ok)?;
         Ok((product, quantity(&format!("lines[{i}].quantity"), line.quantity)?))
     };

@@ -1,4 +1,4 @@
-//! Failures as gRPC statuses.
+//! Errors as gRPC statuses.
 
 use proto::{
     Fact, Reason,
@@ -36,7 +36,7 @@ pub(super) fn key_reused(_: KeyReused) -> WireRefusal {
     WireRefusal::field("idempotency_key", "idempotency_key was used for another delivery")
 }
 
-/// The one place where a failure of the store is logged.
+/// Logs failures of the store here and nowhere else.
 pub(super) fn store_failed(error: StoreError) -> Status {
     match error {
         StoreError::Unavailable(source) => {

@@ -1,12 +1,12 @@
-//! Stock and reservations in PostgreSQL. There are many writers, here and in other processes.
+//! Stock and reservations in PostgreSQL, with many writers in many processes.
 //!
-//! **Lock order.** Whoever changes stock locks the rows of `stock` first, in the order of their products, and only then
-//! writes anything else: the row of its reservation, or the receipt of a delivery. Who waits for one of those never locks
-//! stock afterwards. So nobody waits in a circle, whichever products are bought together.
+//! **Lock order.** A transaction that changes stock first locks its rows of `stock`, in product order. Only then does it
+//! write anything else: its reservation, or the receipt of a delivery. A transaction that waits for one of those never
+//! locks stock afterwards. So transactions never deadlock, whichever products are bought together.
 //!
-//! **What a statement sees** is what was committed before it began, except for the rows that it locks or updates: of those
-//! it gets the newest version, and asks its conditions again. So each decides by rows that it has locked. But a CHECK is
-//! asked of the version from before, too: a statement takes stock only where there was enough when it began.
+//! **Visibility.** A statement sees what was committed before it began. Of rows that it locks or updates, the statement gets
+//! the newest version and evaluates its conditions again, so it decides by locked rows. A CHECK is also evaluated for
+//! the version from before, so a statement takes stock only where there was enough when it began.
 
 mod reservations;
 
@@ -23,18 +23,18 @@ use uuid::Uuid;
 use super::row::{self, StockRow};
 use crate::{
     commits,
-    domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, Settlement, Stock},
+    domain::{CheckoutId, Delivery, EndCommand, KeyReused, Lines, Movement, ProductId, Refusal, Stock},
     ports::StockStore,
 };
-use reservations::IfShort;
+use reservations::OnShortage;
 
 const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0001_init.sql"),
     include_str!("../../migrations/postgres/0002_starting_stock.sql"),
 ]);
 
-/// Holds that are given back in one transaction on behalf of somebody who needs their stock.
-const BATCH: u32 = 200;
+/// Holds in one transaction that expires them for a caller who needs their stock.
+const BATCH_SIZE: u32 = 200;
 
 /// The database's clock, in whole milliseconds.
 macro_rules! now {
@@ -51,7 +51,7 @@ pub struct PostgresStockStore {
 }
 
 impl PostgresStockStore {
-    /// Opens the schema, and writes the starting stock when it makes it.
+    /// Opens the schema. A new schema gets the initial stock.
     pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<(Self, Postgres), OpenError> {
         let db = Postgres::open(PostgresOptions {
             address,
@@ -63,70 +63,69 @@ impl PostgresStockStore {
         Ok((Self { db: db.clone() }, db))
     }
 
-    /// The answer, or `None` if stock is short while holds have run out.
+    /// `None` if stock is short while holds are due.
     async fn try_reserve(
         &self,
         checkout: CheckoutId,
         lines: &Lines,
         ttl: Duration,
-        if_short: IfShort,
+        on_shortage: OnShortage,
     ) -> Result<Option<Result<Timestamp, Refusal>>, StoreError> {
         let lines = lines.clone();
         self.db
             .write(commits::RESERVE, move |tx| {
-                reservations::reserve(tx, checkout, lines, ttl, if_short).boxed()
+                reservations::reserve(tx, checkout, lines, ttl, on_shortage).boxed()
             })
             .await
     }
 
-    /// The same for the end of a reservation.
-    async fn try_settle(
+    /// `None` if stock is short while holds are due.
+    async fn try_end(
         &self,
         checkout: CheckoutId,
-        settlement: Settlement,
-        if_short: IfShort,
+        command: EndCommand,
+        on_shortage: OnShortage,
     ) -> Result<Option<Result<(), Refusal>>, StoreError> {
-        let label = match settlement {
-            Settlement::Confirm => commits::CONFIRM,
-            Settlement::Release => commits::RELEASE,
+        let label = match command {
+            EndCommand::Confirm => commits::CONFIRM,
+            EndCommand::Release => commits::RELEASE,
         };
         self.db
             .write(label, move |tx| {
-                reservations::settle(tx, checkout, settlement, if_short).boxed()
+                reservations::end(tx, checkout, command, on_shortage).boxed()
             })
             .await
     }
 
-    async fn settle(&self, checkout: CheckoutId, settlement: Settlement) -> Result<Result<(), Refusal>, StoreError> {
-        if let Some(answer) = self.try_settle(checkout, settlement, IfShort::GiveBackFirst).await? {
+    async fn end(&self, checkout: CheckoutId, command: EndCommand) -> Result<Result<(), Refusal>, StoreError> {
+        if let Some(answer) = self.try_end(checkout, command, OnShortage::ExpireFirst).await? {
             return Ok(answer);
         }
-        self.give_back_all().await?;
-        let answer = self.try_settle(checkout, settlement, IfShort::Refuse).await?;
+        self.expire_all_due().await?;
+        let answer = self.try_end(checkout, command, OnShortage::Refuse).await?;
         answer.ok_or(StoreError::Conflict)
     }
 
-    /// Gives back every hold that has run out, in transactions of their own: a transaction that already holds stock must
-    /// not lock more of it.
-    async fn give_back_all(&self) -> Result<(), StoreError> {
+    /// Expires all due holds in transactions of their own: a transaction that has locked stock must not lock more.
+    async fn expire_all_due(&self) -> Result<(), StoreError> {
         loop {
-            let due = self.due(BATCH).await?;
+            let due = self.due_holds(BATCH_SIZE).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            self.give_back(due).await?;
+            self.expire_holds(due).await?;
         }
     }
 
-    async fn give_back(&self, due: Vec<Uuid>) -> Result<u32, StoreError> {
+    async fn expire_holds(&self, due: Vec<Uuid>) -> Result<u32, StoreError> {
         self.db
             .write(commits::EXPIRE, move |tx| reservations::expire(tx, due).boxed())
             .await
     }
 
-    /// Holds that have run out, the oldest first.
-    async fn due(&self, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        // The clock is read once, in a query of its own: otherwise it could not be looked up in the index.
+    /// The oldest first.
+    async fn due_holds(&self, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        // The sub-select reads the clock once. Without it the index cannot be used.
         let due = sqlx::query_scalar(
             "SELECT checkout_id FROM reservations WHERE state = 'HELD' AND expires_at <= (SELECT clock_timestamp())
              ORDER BY expires_at LIMIT $1",
@@ -162,29 +161,29 @@ impl StockStore for PostgresStockStore {
         lines: &Lines,
         ttl: Duration,
     ) -> Result<Result<Timestamp, Refusal>, StoreError> {
-        if let Some(answer) = self.try_reserve(checkout, lines, ttl, IfShort::GiveBackFirst).await? {
+        if let Some(answer) = self.try_reserve(checkout, lines, ttl, OnShortage::ExpireFirst).await? {
             return Ok(answer);
         }
-        self.give_back_all().await?;
-        let answer = self.try_reserve(checkout, lines, ttl, IfShort::Refuse).await?;
+        self.expire_all_due().await?;
+        let answer = self.try_reserve(checkout, lines, ttl, OnShortage::Refuse).await?;
         answer.ok_or(StoreError::Conflict)
     }
 
     async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
-        self.settle(checkout, Settlement::Confirm).await
+        self.end(checkout, EndCommand::Confirm).await
     }
 
     async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
-        self.settle(checkout, Settlement::Release).await
+        self.end(checkout, EndCommand::Release).await
     }
 
     async fn expire(&self, limit: u32) -> Result<u32, StoreError> {
-        let due = self.due(limit).await?;
-        // Mostly there is nothing, and then no transaction is needed.
+        let due = self.due_holds(limit).await?;
+        // Usually no hold is due, and no transaction is needed.
         if due.is_empty() {
             Ok(0)
         } else {
-            self.give_back(due).await
+            self.expire_holds(due).await
         }
     }
 
@@ -195,7 +194,7 @@ impl StockStore for PostgresStockStore {
                 .write(commits::ADD_STOCK, move |tx| receive(tx, delivery).boxed())
         };
         match attempt().await {
-            // Somebody used the key at the same time. What they did with it is there now.
+            // Another call used the key at the same time. Its receipt is committed now.
             Err(StoreError::Conflict) => attempt().await,
             answer => answer,
         }

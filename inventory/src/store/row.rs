@@ -1,4 +1,4 @@
-//! What rows say, whatever database they are in.
+//! Reads rows of either database.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use storage::StoreError;
 
 use crate::domain::{Lines, ProductId, Refusal, Shortage, State, Stock};
 
-/// No hold is longer: a year. Keeps every time within what can be written.
-const LONGEST_TTL: Duration = Duration::from_hours(365 * 24);
+/// A year. Keeps expiry times within the range of timestamps.
+const MAX_TTL: Duration = Duration::from_hours(365 * 24);
 
-/// product, on hand, held.
+/// Product, on hand, held.
 pub(super) type StockRow = (i64, i64, i64);
 
 pub(super) fn stock((product, on_hand, held): StockRow) -> Result<Stock, StoreError> {
@@ -31,7 +31,7 @@ pub(super) fn state(name: &str) -> Result<State, StoreError> {
     State::parse(name).ok_or_else(|| StoreError::corrupt(format!("reservation state {name}")))
 }
 
-/// A product and a quantity each.
+/// Reads rows of a product and a quantity.
 pub(super) fn lines(rows: impl IntoIterator<Item = (i64, i64)>) -> Result<Lines, StoreError> {
     let line = |(product, quantity)| {
         Ok((
@@ -43,10 +43,9 @@ pub(super) fn lines(rows: impl IntoIterator<Item = (i64, i64)>) -> Result<Lines,
     Lines::add_up(lines).map_err(StoreError::corrupt)
 }
 
-/// What was short, of a reservation that was refused.
+/// The shortages of a refused reservation.
 pub(super) type Shortages = Option<Json<Vec<Shortage>>>;
 
-/// What the first Reserve was told, if there was one.
 pub(super) fn first_answer(expires_at: Option<Timestamp>, shortages: Shortages) -> Option<Result<Timestamp, Refusal>> {
     match (expires_at, shortages) {
         (_, Some(Json(shortages))) => Some(Err(Refusal::OutOfStock(shortages))),
@@ -55,7 +54,7 @@ pub(super) fn first_answer(expires_at: Option<Timestamp>, shortages: Shortages) 
     }
 }
 
-/// How long a hold is, in milliseconds.
+/// In milliseconds.
 pub(super) fn ttl(ttl: Duration) -> Result<i64, StoreError> {
-    i64::try_from(ttl.min(LONGEST_TTL).as_millis()).map_err(StoreError::corrupt)
+    i64::try_from(ttl.min(MAX_TTL).as_millis()).map_err(StoreError::corrupt)
 }

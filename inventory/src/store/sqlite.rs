@@ -1,4 +1,4 @@
-//! Stock and reservations in SQLite. There is one writer, so what a transaction reads stays true until it commits.
+//! Stock and reservations in SQLite. With one writer, what a transaction reads stays true until its commit.
 
 mod reservations;
 
@@ -14,7 +14,7 @@ use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use super::row::{self, StockRow};
 use crate::{
     commits,
-    domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, Settlement, Stock},
+    domain::{CheckoutId, Delivery, EndCommand, KeyReused, Lines, Movement, ProductId, Refusal, Stock},
     ports::StockStore,
 };
 
@@ -38,7 +38,7 @@ pub struct SqliteStockStore {
 }
 
 impl SqliteStockStore {
-    /// Opens the file, and writes the starting stock when it makes it.
+    /// Opens the file. A new file gets the initial stock.
     pub async fn open(path: &Path, points: &Points) -> Result<(Self, Sqlite), OpenError> {
         let db = Sqlite::open(SqliteOptions {
             path,
@@ -82,7 +82,7 @@ impl StockStore for SqliteStockStore {
     async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
         self.db
             .write(commits::CONFIRM, move |tx| {
-                reservations::settle(tx, checkout, Settlement::Confirm).boxed()
+                reservations::end(tx, checkout, EndCommand::Confirm).boxed()
             })
             .await
     }
@@ -90,21 +90,21 @@ impl StockStore for SqliteStockStore {
     async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
         self.db
             .write(commits::RELEASE, move |tx| {
-                reservations::settle(tx, checkout, Settlement::Release).boxed()
+                reservations::end(tx, checkout, EndCommand::Release).boxed()
             })
             .await
     }
 
     async fn expire(&self, limit: u32) -> Result<u32, StoreError> {
-        // Mostly there is nothing, and then nobody has to wait for a transaction that does nothing.
-        let due: bool = sqlx::query_scalar(concat!(
+        // A read first: usually no hold is due, and no transaction is needed.
+        let has_due_holds: bool = sqlx::query_scalar(concat!(
             "SELECT EXISTS (SELECT 1 FROM reservations WHERE state = 'HELD' AND expires_at <= ",
             now!(),
             ")"
         ))
         .fetch_one(self.db.reader())
         .await?;
-        if !due {
+        if !has_due_holds {
             return Ok(0);
         }
         self.db

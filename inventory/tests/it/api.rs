@@ -1,4 +1,4 @@
-//! The interface, over a real client and server.
+//! The gRPC interface.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use proto::{
     status,
 };
 use runtime::{Clock, Ids, Runtime, channel::Peer, serve::Running};
-use testing::patient;
+use testing::test_policy;
 use tonic::Code;
 
 const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
@@ -27,7 +27,7 @@ struct Api {
 
 impl Api {
     async fn start(folder: &tempfile::TempDir, reservation_ttl: Duration) -> Self {
-        // A clock that stands still, long ago: holds must not care.
+        // A fixed clock far in the past, which must not affect holds.
         let runtime = Runtime {
             clock: Clock::from_fn(|| jiff::Timestamp::UNIX_EPOCH),
             ..Runtime::system()
@@ -38,7 +38,7 @@ impl Api {
         };
         let service = inventory::build(config, &runtime).await.unwrap();
         assert_eq!(service.name, "inventory");
-        let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
+        let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
         Self {
             client: InventoryServiceClient::new(peer),
             running,
@@ -122,16 +122,16 @@ fn delivery(product_id: i64, quantity: i64, key: &str) -> AddStockRequest {
     }
 }
 
-/// That the status is a refusal for this reason, which blames these fields.
+/// Asserts the reason of a refusal and its invalid fields.
 fn assert_refused(refused: &tonic::Status, reason: Reason, fields: &[&str]) {
     assert_eq!(status::refused(refused), Some(reason), "{refused:?}");
     assert_eq!(refused.code(), reason.code());
-    let blamed: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
-    assert_eq!(blamed, fields);
+    let invalid: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
+    assert_eq!(invalid, fields);
 }
 
 #[tokio::test]
-async fn stock_is_shown_of_all_products_or_of_those_named() {
+async fn stock_is_listed_for_all_or_the_named_products() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     let all = api.stock(&[]).await;
@@ -172,7 +172,7 @@ async fn a_bad_stock_request_names_its_field() {
 }
 
 #[tokio::test]
-async fn a_sale_goes_through_and_counts_once() {
+async fn a_sale_counts_once() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     let checkout = new_checkout();
@@ -181,7 +181,7 @@ async fn a_sale_goes_through_and_counts_once() {
     assert_eq!(
         api.reserve(&checkout.to_uppercase(), &[(2, 1), (1, 3)]).await.unwrap(),
         first,
-        "it is the same UUID"
+        "the same UUID"
     );
     assert_eq!(api.stock(&[1]).await, [laptops(100, 3)]);
     for _ in 0..2 {
@@ -194,7 +194,7 @@ async fn a_sale_goes_through_and_counts_once() {
 }
 
 #[tokio::test]
-async fn a_hold_ends_by_the_clock_of_the_database() {
+async fn a_hold_expires_by_the_clock_of_the_database() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     let before = Clock::system().now();
@@ -207,7 +207,7 @@ async fn a_hold_ends_by_the_clock_of_the_database() {
 }
 
 #[tokio::test]
-async fn a_released_hold_gives_its_stock_back() {
+async fn a_released_hold_returns_its_stock() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     let checkout = new_checkout();
@@ -229,7 +229,7 @@ async fn a_released_hold_gives_its_stock_back() {
 }
 
 #[tokio::test]
-async fn a_shortage_says_what_is_short() {
+async fn a_refusal_lists_the_shortages() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     let checkout = new_checkout();
@@ -312,12 +312,12 @@ async fn a_bad_reserve_names_its_field() {
         assert_refused(&refused, reason, &[field]);
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
-    // Nothing was remembered: the checkout is free.
+    // The refusals were not stored.
     api.reserve(&good, &[(1, 1); 100]).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_settlement_needs_a_checkout_and_its_reservation() {
+async fn confirm_and_release_need_a_checkout_id_and_confirm_a_reservation() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     for wrong in ["", "42", "\u{7f}", &"a".repeat(1_000)] {
@@ -397,23 +397,23 @@ async fn five_hundred_callers_share_a_hundred_pieces() {
 }
 
 #[tokio::test]
-async fn the_sweep_gives_back_what_ran_out() {
+async fn the_expiry_task_returns_the_stock_of_expired_holds() {
     let folder = folder();
     let api = Api::start(&folder, Duration::from_millis(1)).await;
     let checkout = new_checkout();
     api.reserve(&checkout, &[(1, 100)]).await.unwrap();
-    let swept = async {
+    let expired = async {
         while api.stock(&[1]).await != [laptops(100, 0)] {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), swept).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), expired).await.unwrap();
     api.confirm(&checkout).await.unwrap();
     assert_eq!(api.stock(&[1]).await, [laptops(0, 0)]);
 }
 
 #[tokio::test]
-async fn a_hold_whose_stock_is_gone_has_expired() {
+async fn an_expired_hold_whose_stock_is_gone_cannot_be_confirmed() {
     let folder = folder();
     let short = Api::start(&folder, Duration::ZERO).await;
     let late = new_checkout();
@@ -438,7 +438,7 @@ async fn stock_and_holds_survive_a_restart() {
         let first = api.reserve(&checkout, &[(1, 4)]).await.unwrap();
         let address = api.running.address;
         let stopped = tokio::time::timeout(Duration::from_secs(5), api.running.stop(Duration::from_mins(1)));
-        assert!(stopped.await.is_ok(), "the sweep ends when it is told to");
+        assert!(stopped.await.is_ok(), "the expiry task stops");
         assert!(tokio::net::TcpStream::connect(address).await.is_err());
         first
     };

@@ -1,4 +1,4 @@
-//! That no statement's cost rises with the number of reservations or products.
+//! The cost of a statement does not depend on the number of reservations or products.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,17 +10,16 @@ use money::Quantity;
 use runtime::Ids;
 use testing::{Fixture, PostgresFixture};
 
-use crate::store::Stores;
+use crate::store::StoreFixture;
 
-/// A read of this many rows is one of a whole table.
-const MANY: i64 = 10_000;
-/// Often enough that the server plans for any values instead of those at hand.
-const TIMES: i64 = 8;
+/// A scan of this many rows is one of a whole table.
+const FULL_SCAN_ROWS: i64 = 10_000;
+/// Enough executions for PostgreSQL to switch to a generic plan.
+const REPETITIONS: i64 = 8;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A million reservations, of which a tenth hold stock, with their lines and ledger; a hundred thousand products and
-/// deliveries.
+/// A million reservations, a tenth of them held, with lines and ledger; a hundred thousand products and deliveries.
 const RESERVATIONS: &str = "
     ALTER TABLE ledger DROP CONSTRAINT ledger_product_id_fkey, DROP CONSTRAINT ledger_checkout_id_fkey;
     ALTER TABLE reservation_lines DROP CONSTRAINT reservation_lines_checkout_id_fkey;
@@ -43,21 +42,21 @@ const RESERVATIONS: &str = "
         ADD FOREIGN KEY (product_id) REFERENCES stock NOT VALID";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_statement_reads_a_table_from_end_to_end() {
+async fn no_statement_scans_a_whole_table() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let store = fixture.open().await;
     fixture.execute(RESERVATIONS).await;
     fixture.count_scans().await;
-    for n in 1..=TIMES {
+    for n in 1..=REPETITIONS {
         Round { store: &store, n }.all().await;
     }
     drop(store);
-    let scanned = fixture.full_scans(MANY).await;
+    let scanned = fixture.full_scans(FULL_SCAN_ROWS).await;
     fixture.drop_schema().await;
     assert_eq!(scanned, []);
 }
 
-/// Everything that the store can do, with products of its own.
+/// Every method of the store, on products of its own.
 struct Round<'a> {
     store: &'a Arc<dyn StockStore>,
     n: i64,
@@ -65,20 +64,19 @@ struct Round<'a> {
 
 impl Round<'_> {
     async fn all(&self) {
-        self.lists().await;
-        self.sells().await;
-        self.gives_back().await;
-        self.runs_out().await;
-        self.receives().await;
+        self.list().await;
+        self.sell().await;
+        self.release().await;
+        self.expire().await;
+        self.receive().await;
     }
 
-    /// The first product of this round, or one behind it.
-    fn product(&self, behind: i64) -> ProductId {
-        ProductId::new(50_000 + 100 * self.n + behind).unwrap()
+    fn product(&self, offset: i64) -> ProductId {
+        ProductId::new(50_000 + 100 * self.n + offset).unwrap()
     }
 
     fn lines(&self, lines: &[(i64, i64)]) -> Lines {
-        let line = |(behind, pieces): &(i64, i64)| (self.product(*behind), Quantity::new(*pieces).unwrap());
+        let line = |(offset, pieces): &(i64, i64)| (self.product(*offset), Quantity::new(*pieces).unwrap());
         Lines::add_up(lines.iter().map(line)).unwrap()
     }
 
@@ -89,13 +87,13 @@ impl Round<'_> {
         checkout
     }
 
-    async fn lists(&self) {
+    async fn list(&self) {
         assert_eq!(self.store.stock(None, 1_000).await.unwrap().len(), 1_000);
         let some = [self.product(0), self.product(7)];
         assert_eq!(self.store.stock(Some(&some), 1_000).await.unwrap().len(), 2);
     }
 
-    async fn sells(&self) {
+    async fn sell(&self) {
         let wanted = [(0, 1), (1, 2), (2, 3), (3, 4)];
         let checkout = self.reserve(&wanted, HOUR).await;
         for _ in 0..2 {
@@ -114,7 +112,7 @@ impl Round<'_> {
         assert!(matches!(refused.unwrap(), Err(Refusal::OutOfStock(_))));
     }
 
-    async fn gives_back(&self) {
+    async fn release(&self) {
         let checkout = self.reserve(&[(4, 1)], HOUR).await;
         self.store.release(checkout).await.unwrap().unwrap();
         let unknown = new_checkout();
@@ -124,9 +122,9 @@ impl Round<'_> {
         assert_eq!(late.unwrap(), Err(Refusal::Released));
     }
 
-    async fn runs_out(&self) {
-        for behind in 10..30 {
-            self.reserve(&[(behind, 1), (behind + 1, 1)], Duration::ZERO).await;
+    async fn expire(&self) {
+        for offset in 10..30 {
+            self.reserve(&[(offset, 1), (offset + 1, 1)], Duration::ZERO).await;
         }
         assert_eq!(self.store.expire(200).await.unwrap(), 20);
         assert_eq!(self.store.expire(200).await.unwrap(), 0);
@@ -135,7 +133,7 @@ impl Round<'_> {
             self.reserve(&all, Duration::ZERO).await,
             self.reserve(&[(6, 990)], Duration::ZERO).await,
         ];
-        // In the way of these two, and out of it again: what ran out is taken by whoever needs it.
+        // Needs the stock of expired holds, and expires at once itself.
         self.reserve(&[(6, 990)], Duration::ZERO).await;
         assert_eq!(self.store.confirm(sold).await.unwrap(), Ok(()));
         self.reserve(&[(6, 990)], HOUR).await;
@@ -143,7 +141,7 @@ impl Round<'_> {
         self.store.release(lost).await.unwrap().unwrap();
     }
 
-    async fn receives(&self) {
+    async fn receive(&self) {
         let delivery = Delivery {
             key: IdempotencyKey::new(format!("new {}", self.n)).unwrap(),
             product: self.product(0),

@@ -1,4 +1,4 @@
-//! The table, read from the outside.
+//! The state table.
 
 use money::Quantity;
 
@@ -8,8 +8,8 @@ fn lines(quantity: i64) -> Lines {
     Lines::add_up([(ProductId::new(1).unwrap(), Quantity::new(quantity).unwrap())]).unwrap()
 }
 
-fn reserve(state: State, first_answer: Option<Result<Timestamp, Refusal>>, quantity: i64) -> OnReserve {
-    on_reserve(
+fn reserve(state: State, first_answer: Option<Result<Timestamp, Refusal>>, quantity: i64) -> ReserveDecision {
+    decide_reserve(
         Some(Reservation {
             state,
             lines: lines(2),
@@ -20,7 +20,7 @@ fn reserve(state: State, first_answer: Option<Result<Timestamp, Refusal>>, quant
 }
 
 #[test]
-fn states_and_their_names_are_one_to_one() {
+fn state_names_round_trip() {
     for state in State::ALL {
         assert_eq!(State::parse(state.name()), Some(state));
     }
@@ -29,10 +29,10 @@ fn states_and_their_names_are_one_to_one() {
 
 #[test]
 fn only_an_unknown_checkout_takes_stock() {
-    assert_eq!(on_reserve(None, &lines(2)), OnReserve::Take);
+    assert_eq!(decide_reserve(None, &lines(2)), ReserveDecision::TakeStock);
     for state in State::ALL {
         let answer = reserve(state, Some(Ok(Timestamp::UNIX_EPOCH)), 2);
-        assert_ne!(answer, OnReserve::Take, "{state:?}");
+        assert_ne!(answer, ReserveDecision::TakeStock, "{state:?}");
     }
 }
 
@@ -49,7 +49,7 @@ fn a_duplicate_reserve_gets_the_first_answer_unless_it_was_released() {
             first.clone()
         };
         let again = reserve(state, Some(first), 2);
-        assert_eq!(again, OnReserve::Answer(expected), "{state:?}");
+        assert_eq!(again, ReserveDecision::Replay(expected), "{state:?}");
     }
 }
 
@@ -62,49 +62,49 @@ fn a_reserve_with_other_lines_is_a_mismatch_unless_it_was_released() {
             Refusal::Mismatch
         };
         let answer = reserve(state, Some(Ok(Timestamp::UNIX_EPOCH)), 3);
-        assert_eq!(answer, OnReserve::Answer(Err(refusal)), "{state:?}");
+        assert_eq!(answer, ReserveDecision::Replay(Err(refusal)), "{state:?}");
     }
 }
 
 #[test]
-fn a_release_that_came_first_refuses_every_reserve() {
+fn a_release_before_its_reserve_refuses_every_reserve() {
     for quantity in [2, 3] {
         let answer = reserve(State::Released, None, quantity);
-        assert_eq!(answer, OnReserve::Answer(Err(Refusal::Released)));
+        assert_eq!(answer, ReserveDecision::Replay(Err(Refusal::Released)));
     }
 }
 
 #[test]
-fn sold_stock_and_given_up_reservations_never_move_again() {
+fn final_states_never_change() {
     for state in [State::Confirmed, State::Released, State::Refused] {
-        for settlement in [Settlement::Confirm, Settlement::Release] {
-            let step = on_settlement(settlement, Some(state));
+        for command in [EndCommand::Confirm, EndCommand::Release] {
+            let decision = decide_end(command, Some(state));
             assert!(
-                matches!(step, Step::Nothing | Step::Refuse(_)),
-                "{settlement:?} of {state:?}: {step:?}"
+                matches!(decision, EndDecision::Done | EndDecision::Refuse(_)),
+                "{command:?} of {state:?}: {decision:?}"
             );
         }
     }
 }
 
 #[test]
-fn stock_moves_only_out_of_a_hold() {
+fn only_held_reservations_move_stock() {
     let states = State::ALL.into_iter().map(Some).chain([None]);
     for state in states.filter(|state| *state != Some(State::Held)) {
-        for settlement in [Settlement::Confirm, Settlement::Release] {
-            let step = on_settlement(settlement, state);
+        for command in [EndCommand::Confirm, EndCommand::Release] {
+            let decision = decide_end(command, state);
             assert!(
-                !matches!(step, Step::Become(_, Some(_))),
-                "{settlement:?} of {state:?}: {step:?}"
+                !matches!(decision, EndDecision::Transition(_, Some(_))),
+                "{command:?} of {state:?}: {decision:?}"
             );
         }
     }
 }
 
 #[test]
-fn only_what_expired_is_taken_again() {
+fn only_an_expired_reservation_reacquires_stock() {
     for state in State::ALL {
-        let taken_again = on_settlement(Settlement::Confirm, Some(state)) == Step::TakeAgain;
-        assert_eq!(taken_again, state == State::Expired, "{state:?}");
+        let reacquires = decide_end(EndCommand::Confirm, Some(state)) == EndDecision::Reacquire;
+        assert_eq!(reacquires, state == State::Expired, "{state:?}");
     }
 }

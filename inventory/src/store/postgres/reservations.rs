@@ -1,5 +1,4 @@
-//! What happens inside the transactions of reservations: mostly one statement each, which locks the stock and does all
-//! the rest. What to do is the domain's decision; this does it.
+//! The transactions of reservations, mostly one statement each. They execute the decisions of the domain.
 
 use std::time::Duration;
 
@@ -15,33 +14,32 @@ use uuid::Uuid;
 use super::now;
 use crate::{
     domain::{
-        CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, State, Step, on_reserve,
-        on_settlement,
+        CheckoutId, EndCommand, EndDecision, Lines, Movement, Refusal, Reservation, ReserveDecision, State, decide_end,
+        decide_reserve,
     },
     store::row::{self, Shortages},
 };
 
-/// What to do when stock is short while there are holds that have run out, but were not given back yet.
+/// What to do when stock is short while holds are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IfShort {
-    /// Change nothing: they are to be given back first.
-    GiveBackFirst,
+pub(super) enum OnShortage {
+    /// Change nothing, so that the caller can expire the due holds first.
+    ExpireFirst,
     Refuse,
 }
 
-/// What an attempt came to: a result, or a refusal, which is as much of a result; or nothing yet, because holds are to be
-/// given back first.
+/// The answer of a command, where a refusal is a result, too; `None` if due holds must be expired first.
 type Attempt<T> = Result<Option<Result<T, Refusal>>, StoreError>;
 
-/// Whether there is a hold that has run out.
-macro_rules! holds_ran_out {
+macro_rules! has_due_holds {
     () => {
         "EXISTS (SELECT FROM reservations WHERE state = 'HELD' AND expires_at <= (SELECT clock_timestamp()))"
     };
 }
 
-/// Moves the stock of what is in `moving`, of which the rows of `stock` are locked, and writes it down. The only text that
-/// changes `stock` for a checkout, so that the ledger always adds up. `$1` is the kind, `$2` and `$3` what one piece does.
+/// Moves the stock of the lines in `moving`, whose rows of `stock` are locked, and writes the ledger. Nothing else
+/// changes `stock` for a checkout, so that the ledger always adds up. `$1` is the movement, `$2` and `$3` are its
+/// deltas.
 macro_rules! move_stock {
     () => {
         concat!(
@@ -59,8 +57,8 @@ macro_rules! move_stock {
     };
 }
 
-/// Nothing, if the checkout is known. What is too little when the statement begins is refused without a lock, so that a
-/// crowd in front of an empty shelf does not queue; what is enough has to be enough once more when it is locked.
+/// Returns no row if the checkout is known. Refuses without locking when stock is short at the start, so that callers
+/// do not queue for a product that is sold out; rechecks under the lock otherwise.
 const RESERVE: &str = concat!(
     "WITH known AS (
         SELECT FROM reservations WHERE checkout_id = $4
@@ -88,7 +86,7 @@ const RESERVE: &str = concat!(
             CASE WHEN shortages IS NULL THEN at + $7 * interval '1 millisecond' END, shortages, at, at
         FROM outcome
         WHERE NOT EXISTS (SELECT FROM known) AND (shortages IS NULL OR $8 OR NOT ",
-    holds_ran_out!(),
+    has_due_holds!(),
     ")
         ON CONFLICT DO NOTHING RETURNING checkout_id, state, expires_at, shortages
     ), lines AS (
@@ -101,8 +99,8 @@ const RESERVE: &str = concat!(
     " SELECT expires_at, shortages FROM reserved"
 );
 
-/// Nothing, if the reservation is not in that state.
-const SETTLE: &str = concat!(
+/// Returns no row if the reservation is not in the state `$5`.
+const TRANSITION: &str = concat!(
     "WITH line AS (
         SELECT product_id FROM reservations JOIN reservation_lines USING (checkout_id)
         WHERE checkout_id = $4 AND state = $5
@@ -111,7 +109,7 @@ const SETTLE: &str = concat!(
     ), settled AS (
         UPDATE reservations SET state = $6, updated_at = ",
     now!(),
-    // Always true, and known only when all are locked.
+    // The count is always true. It makes the update wait for all locks.
     "   WHERE checkout_id = $4 AND state = $5 AND (SELECT count(*) FROM locked) >= 0
         RETURNING checkout_id
     ), moving AS (
@@ -121,13 +119,13 @@ const SETTLE: &str = concat!(
     " SELECT checkout_id FROM settled"
 );
 
-/// The stock of a reservation.
-const LOCK: &str = "
+const LOCK_STOCK: &str = "
     SELECT product_id FROM reservation_lines JOIN stock USING (product_id)
     WHERE checkout_id = $1 ORDER BY product_id FOR NO KEY UPDATE OF stock";
 
-/// After [`LOCK`], so that it sees what is there. Nothing, if the reservation is not EXPIRED.
-const TAKE_AGAIN: &str = concat!(
+/// Runs after [`LOCK_STOCK`], so that it sees the latest stock. Returns no row if the reservation is not EXPIRED, or if
+/// due holds must be expired first.
+const REACQUIRE: &str = concat!(
     "WITH outcome AS (
         SELECT EXISTS (
             SELECT FROM reservation_lines JOIN stock USING (product_id)
@@ -138,7 +136,7 @@ const TAKE_AGAIN: &str = concat!(
     now!(),
     "   FROM outcome
         WHERE checkout_id = $4 AND state = 'EXPIRED' AND (NOT is_short OR $5 OR NOT ",
-    holds_ran_out!(),
+    has_due_holds!(),
     ")
         RETURNING checkout_id, state
     ), moving AS (
@@ -149,7 +147,7 @@ const TAKE_AGAIN: &str = concat!(
     " SELECT state FROM settled"
 );
 
-/// Of these holds, those that are still there and have run out.
+/// Expires those of the given holds that are still held and due. Returns how many.
 const EXPIRE: &str = concat!(
     "WITH product AS (
         SELECT DISTINCT product_id FROM reservation_lines WHERE checkout_id = ANY($4)
@@ -173,7 +171,7 @@ pub(super) async fn reserve(
     checkout: CheckoutId,
     lines: Lines,
     ttl: Duration,
-    if_short: IfShort,
+    on_shortage: OnShortage,
 ) -> Attempt<Timestamp> {
     let (products, quantities): (Vec<_>, Vec<_>) = lines
         .iter()
@@ -184,7 +182,7 @@ pub(super) async fn reserve(
         .bind(products)
         .bind(quantities)
         .bind(row::ttl(ttl)?)
-        .bind(if_short == IfShort::Refuse)
+        .bind(on_shortage == OnShortage::Refuse)
         .fetch_optional(&mut *tx)
         .await?;
     if let Some((expires_at, shortages)) = reserved {
@@ -193,53 +191,53 @@ pub(super) async fn reserve(
     let Some(known) = find(tx, checkout).await? else {
         return Ok(None);
     };
-    match on_reserve(Some(known), &lines) {
-        OnReserve::Answer(answer) => Ok(Some(answer)),
-        OnReserve::Take => Err(StoreError::Conflict),
+    match decide_reserve(Some(known), &lines) {
+        ReserveDecision::Replay(answer) => Ok(Some(answer)),
+        ReserveDecision::TakeStock => Err(StoreError::Conflict),
     }
 }
 
-pub(super) async fn settle(
+pub(super) async fn end(
     tx: &mut PgConnection,
     checkout: CheckoutId,
-    settlement: Settlement,
-    if_short: IfShort,
+    command: EndCommand,
+    on_shortage: OnShortage,
 ) -> Attempt<()> {
-    // Nearly all are held, so that is tried before anybody asks.
-    if let Step::Become(next, movement) = on_settlement(settlement, Some(State::Held))
-        && change(tx, checkout, Some(State::Held), (next, movement)).await?
+    // Nearly all reservations are held, so this is tried before the state is read.
+    if let EndDecision::Transition(next, movement) = decide_end(command, Some(State::Held))
+        && transition(tx, checkout, Some(State::Held), (next, movement)).await?
     {
         return Ok(Some(Ok(())));
     }
-    // Whoever changes the state in between makes this look again. States do not go in circles, so it ends.
+    // A concurrent change of the state causes another round. The loop ends, since states never return.
     loop {
         let state = find_state(tx, checkout).await?;
-        match on_settlement(settlement, state) {
-            Step::Nothing => return Ok(Some(Ok(()))),
-            Step::Refuse(refusal) => return Ok(Some(Err(refusal))),
-            Step::Become(next, movement) => {
-                if change(tx, checkout, state, (next, movement)).await? {
+        match decide_end(command, state) {
+            EndDecision::Done => return Ok(Some(Ok(()))),
+            EndDecision::Refuse(refusal) => return Ok(Some(Err(refusal))),
+            EndDecision::Transition(next, movement) => {
+                if transition(tx, checkout, state, (next, movement)).await? {
                     return Ok(Some(Ok(())));
                 }
             }
-            Step::TakeAgain => match take_again(tx, checkout, if_short).await? {
+            EndDecision::Reacquire => match reacquire(tx, checkout, on_shortage).await? {
                 Some(true) => return Ok(Some(Ok(()))),
                 Some(false) => return Ok(Some(Err(Refusal::Expired))),
-                None if if_short == IfShort::GiveBackFirst => return Ok(None),
+                None if on_shortage == OnShortage::ExpireFirst => return Ok(None),
                 None => {}
             },
         }
     }
 }
 
-/// Gives back those of these holds that have run out by the database's clock; says how many.
+/// Expires those of the given holds that are due by the database's clock. Returns how many.
 pub(super) async fn expire(tx: &mut PgConnection, holds: Vec<Uuid>) -> Result<u32, StoreError> {
     let (expired,): (i64,) = moving(EXPIRE, Movement::Expired).bind(holds).fetch_one(tx).await?;
     u32::try_from(expired).map_err(StoreError::corrupt)
 }
 
-/// Gives a reservation its next state, and moves its stock. False if it is not in the state that it was thought to be in.
-async fn change(
+/// Changes a reservation's state and moves its stock. False if the reservation is not in the state `from`.
+async fn transition(
     tx: &mut PgConnection,
     checkout: CheckoutId,
     from: Option<State>,
@@ -269,7 +267,7 @@ async fn change(
         .await?
         .rows_affected(),
         (Some(from), Some(movement)) => {
-            let settled: Vec<(Uuid,)> = moving(SETTLE, movement)
+            let settled: Vec<(Uuid,)> = moving(TRANSITION, movement)
                 .bind(checkout.0)
                 .bind(from.name())
                 .bind(next.name())
@@ -281,24 +279,24 @@ async fn change(
     Ok(changed == 1)
 }
 
-/// Takes the stock of an expired hold again, all of it or none, and says which. `None`: nothing was changed, because it is
-/// not expired any more, or because other holds are to be given back first.
-async fn take_again(
+/// Takes the stock of an expired hold again, all of it (true) or none (false). `None` if nothing was changed, because
+/// the reservation is no longer expired or due holds must be expired first.
+async fn reacquire(
     tx: &mut PgConnection,
     checkout: CheckoutId,
-    if_short: IfShort,
+    on_shortage: OnShortage,
 ) -> Result<Option<bool>, StoreError> {
-    sqlx::query(LOCK).bind(checkout.0).execute(&mut *tx).await?;
-    let settled: Option<(String,)> = moving(TAKE_AGAIN, Movement::SoldAfterExpiry)
+    sqlx::query(LOCK_STOCK).bind(checkout.0).execute(&mut *tx).await?;
+    let settled: Option<(String,)> = moving(REACQUIRE, Movement::SoldAfterExpiry)
         .bind(checkout.0)
-        .bind(if_short == IfShort::Refuse)
+        .bind(on_shortage == OnShortage::Refuse)
         .fetch_optional(tx)
         .await?;
     let state = settled.map(|(name,)| row::state(&name)).transpose()?;
     Ok(state.map(|state| state == State::Confirmed))
 }
 
-/// A statement that moves stock, with what it moves bound to it.
+/// A statement with `move_stock!` and the movement bound to it.
 fn moving<T>(sql: &'static str, movement: Movement) -> QueryAs<'static, Postgres, T, PgArguments>
 where
     T: for<'r> FromRow<'r, PgRow>,
@@ -315,7 +313,7 @@ async fn find_state(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Optio
     name.as_deref().map(row::state).transpose()
 }
 
-/// state, expires at, shortages, products and their quantities.
+/// State, expires at, shortages, products and their quantities.
 type ReservationRow = (String, Option<SqlTimestamp>, Shortages, Vec<i64>, Vec<i64>);
 
 async fn find(tx: &mut PgConnection, checkout: CheckoutId) -> Result<Option<Reservation>, StoreError> {

@@ -1,4 +1,4 @@
-//! What happens inside the transactions of reservations. What to do is the domain's decision; this does it.
+//! The transactions of reservations. They execute the decisions of the domain.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use storage::StoreError;
 use super::now;
 use crate::{
     domain::{
-        CheckoutId, Lines, Movement, OnReserve, Refusal, Reservation, Settlement, Shortage, State, Step, on_reserve,
-        on_settlement,
+        CheckoutId, EndCommand, EndDecision, Lines, Movement, Refusal, Reservation, ReserveDecision, Shortage, State,
+        decide_end, decide_reserve,
     },
     store::row::{self, Shortages},
 };
 
-/// What a method answers: its result, or a refusal, which is as much of a result.
+/// The answer of a command: a refusal is a result, too.
 type Outcome<T> = Result<Result<T, Refusal>, StoreError>;
 
 pub(super) async fn reserve(
@@ -25,31 +25,31 @@ pub(super) async fn reserve(
     ttl: Duration,
 ) -> Outcome<Timestamp> {
     let reservation = find(tx, checkout).await?;
-    match on_reserve(reservation, &lines) {
-        OnReserve::Answer(answer) => Ok(answer),
-        OnReserve::Take => take(tx, checkout, &lines, ttl).await,
+    match decide_reserve(reservation, &lines) {
+        ReserveDecision::Replay(answer) => Ok(answer),
+        ReserveDecision::TakeStock => take_stock(tx, checkout, &lines, ttl).await,
     }
 }
 
-pub(super) async fn settle(tx: &mut SqliteConnection, checkout: CheckoutId, settlement: Settlement) -> Outcome<()> {
+pub(super) async fn end(tx: &mut SqliteConnection, checkout: CheckoutId, command: EndCommand) -> Outcome<()> {
     let name: Option<String> = sqlx::query_scalar("SELECT state FROM reservations WHERE checkout_id = ?")
         .bind(checkout.to_string())
         .fetch_optional(&mut *tx)
         .await?;
     let state = name.as_deref().map(row::state).transpose()?;
-    match on_settlement(settlement, state) {
-        Step::Nothing => Ok(Ok(())),
-        Step::Refuse(refusal) => Ok(Err(refusal)),
-        Step::Become(next, movement) => {
+    match decide_end(command, state) {
+        EndDecision::Done => Ok(Ok(())),
+        EndDecision::Refuse(refusal) => Ok(Err(refusal)),
+        EndDecision::Transition(next, movement) => {
             set_state(tx, checkout, next).await?;
             if let Some(movement) = movement {
                 move_stock(tx, &[checkout.to_string()], movement).await?;
             }
             Ok(Ok(()))
         }
-        Step::TakeAgain => {
+        EndDecision::Reacquire => {
             let lines = lines_of(tx, checkout).await?;
-            if shortages(tx, &lines).await?.is_empty() {
+            if shortages_after_expiry(tx, &lines).await?.is_empty() {
                 set_state(tx, checkout, State::Confirmed).await?;
                 move_stock(tx, &[checkout.to_string()], Movement::SoldAfterExpiry).await?;
                 Ok(Ok(()))
@@ -61,7 +61,7 @@ pub(super) async fn settle(tx: &mut SqliteConnection, checkout: CheckoutId, sett
     }
 }
 
-/// Gives back holds that have run out by the database's clock.
+/// Expires holds by the database's clock.
 pub(super) async fn expire(tx: &mut SqliteConnection, limit: u32) -> Result<u32, StoreError> {
     let expired: Vec<String> = sqlx::query_scalar(concat!(
         "UPDATE reservations SET state = 'EXPIRED', updated_at = ",
@@ -79,8 +79,13 @@ pub(super) async fn expire(tx: &mut SqliteConnection, limit: u32) -> Result<u32,
     Ok(u32::try_from(expired.len()).unwrap_or(u32::MAX))
 }
 
-async fn take(tx: &mut SqliteConnection, checkout: CheckoutId, lines: &Lines, ttl: Duration) -> Outcome<Timestamp> {
-    let short = shortages(tx, lines).await?;
+async fn take_stock(
+    tx: &mut SqliteConnection,
+    checkout: CheckoutId,
+    lines: &Lines,
+    ttl: Duration,
+) -> Outcome<Timestamp> {
+    let short = shortages_after_expiry(tx, lines).await?;
     let refused = !short.is_empty();
     let state = if refused { State::Refused } else { State::Held };
     let ttl = row::ttl(ttl)?;
@@ -117,16 +122,16 @@ async fn take(tx: &mut SqliteConnection, checkout: CheckoutId, lines: &Lines, tt
     }
 }
 
-/// The products of which there is not enough, after what has run out was given back.
-async fn shortages(tx: &mut SqliteConnection, lines: &Lines) -> Result<Vec<Shortage>, StoreError> {
-    let short = short_now(tx, lines).await?;
+/// The shortages that remain after due holds were expired.
+async fn shortages_after_expiry(tx: &mut SqliteConnection, lines: &Lines) -> Result<Vec<Shortage>, StoreError> {
+    let short = current_shortages(tx, lines).await?;
     if short.is_empty() || expire(tx, u32::MAX).await? == 0 {
         return Ok(short);
     }
-    short_now(tx, lines).await
+    current_shortages(tx, lines).await
 }
 
-async fn short_now(tx: &mut SqliteConnection, lines: &Lines) -> Result<Vec<Shortage>, StoreError> {
+async fn current_shortages(tx: &mut SqliteConnection, lines: &Lines) -> Result<Vec<Shortage>, StoreError> {
     let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
         "SELECT line.value ->> 0 AS product_id, line.value ->> 1 AS requested, coalesce(on_hand - held, 0) AS available
          FROM json_each(?) AS line LEFT JOIN stock ON stock.product_id = line.value ->> 0
@@ -145,7 +150,7 @@ async fn short_now(tx: &mut SqliteConnection, lines: &Lines) -> Result<Vec<Short
     rows.into_iter().map(shortage).collect()
 }
 
-/// Moves the stock of these reservations, and writes it down. The only place that changes `stock` for a checkout, so that
+/// Moves the stock of these reservations and writes the ledger. Nothing else changes `stock` for a checkout, so that
 /// the ledger always adds up.
 async fn move_stock(tx: &mut SqliteConnection, checkouts: &[String], movement: Movement) -> Result<(), StoreError> {
     let checkouts = serde_json::json!(checkouts).to_string();
@@ -176,7 +181,7 @@ async fn move_stock(tx: &mut SqliteConnection, checkouts: &[String], movement: M
     Ok(())
 }
 
-/// Gives a reservation its state; one that nobody knew begins with it.
+/// Sets the state of a reservation. A missing reservation is created.
 async fn set_state(tx: &mut SqliteConnection, checkout: CheckoutId, state: State) -> Result<(), StoreError> {
     let known = sqlx::query(concat!(
         "UPDATE reservations SET state = ?2, updated_at = ",
@@ -227,7 +232,7 @@ async fn lines_of(tx: &mut SqliteConnection, checkout: CheckoutId) -> Result<Lin
     row::lines(rows)
 }
 
-/// The lines as SQLite takes them: `[[product, quantity], …]`.
+/// The lines for `json_each`: `[[product, quantity], …]`.
 fn json(lines: &Lines) -> String {
     serde_json::json!(lines.iter().collect::<Vec<_>>()).to_string()
 }

@@ -1,11 +1,11 @@
-//! Goods that come in, and what there is.
+//! Deliveries and the listing of stock.
 
 use futures::future::join_all;
 use inventory::domain::{KeyReused, Stock};
 
-use super::{LAPTOP, LAPTOPS, Stores, assert_balanced, delivery, product, stock_of};
+use super::{LAPTOP, LAPTOPS, StoreFixture, assert_balanced, delivery, product, stock_of};
 
-pub(crate) async fn a_new_store_has_the_starting_stock(fixture: &dyn Stores) {
+pub(crate) async fn a_new_store_has_the_initial_stock(fixture: &dyn StoreFixture) {
     let stock = fixture.open().await.stock(None, 1_000).await.unwrap();
     let expected = [(1, 100), (2, 500), (3, 300), (4, 150), (5, 200)];
     assert_eq!(
@@ -19,7 +19,7 @@ pub(crate) async fn a_new_store_has_the_starting_stock(fixture: &dyn Stores) {
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn stock_is_listed_in_order_and_up_to_a_limit(fixture: &dyn Stores) {
+pub(crate) async fn stock_is_listed_in_order_and_up_to_a_limit(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let listed = |stock: Vec<Stock>| stock.iter().map(|stock| stock.product.get()).collect::<Vec<_>>();
     assert_eq!(listed(store.stock(None, 3).await.unwrap()), [1, 2, 3]);
@@ -28,7 +28,7 @@ pub(crate) async fn stock_is_listed_in_order_and_up_to_a_limit(fixture: &dyn Sto
     assert_eq!(listed(store.stock(Some(&[]), 1_000).await.unwrap()), [0_i64; 0]);
 }
 
-pub(crate) async fn goods_received_count_once(fixture: &dyn Stores) {
+pub(crate) async fn goods_received_count_once(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let first = store.receive(&delivery("k", LAPTOP, 7)).await.unwrap().unwrap();
     assert_eq!(
@@ -43,7 +43,7 @@ pub(crate) async fn goods_received_count_once(fixture: &dyn Stores) {
     assert_eq!(
         store.receive(&delivery("k", LAPTOP, 7)).await.unwrap(),
         Ok(first),
-        "as it was answered first"
+        "the first answer"
     );
     drop(store);
     let store = fixture.open().await;
@@ -52,7 +52,7 @@ pub(crate) async fn goods_received_count_once(fixture: &dyn Stores) {
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_key_is_not_for_two_deliveries(fixture: &dyn Stores) {
+pub(crate) async fn a_key_of_another_delivery_is_refused(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store.receive(&delivery("k", LAPTOP, 7)).await.unwrap().unwrap();
     assert_eq!(store.receive(&delivery("k", LAPTOP, 8)).await.unwrap(), Err(KeyReused));
@@ -64,7 +64,7 @@ pub(crate) async fn a_key_is_not_for_two_deliveries(fixture: &dyn Stores) {
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn the_first_delivery_of_a_product_makes_its_record(fixture: &dyn Stores) {
+pub(crate) async fn the_first_delivery_of_a_product_creates_its_stock(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let stock = store.receive(&delivery("k", i64::MAX, 1_000_000)).await.unwrap();
     assert_eq!(
@@ -78,7 +78,7 @@ pub(crate) async fn the_first_delivery_of_a_product_makes_its_record(fixture: &d
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn sixty_four_times_the_same_delivery_count_once(fixture: &dyn Stores) {
+pub(crate) async fn sixty_four_concurrent_repetitions_of_a_delivery_count_once(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let same = delivery("k", LAPTOP, 7);
     let answers = join_all((0..64).map(|_| store.receive(&same))).await;

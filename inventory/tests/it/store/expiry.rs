@@ -1,18 +1,18 @@
-//! Holds that run out, by the database's clock: the port knows no other.
+//! The expiry of holds.
 
 use std::time::Duration;
 
 use inventory::domain::{CheckoutId, Refusal};
 
 use super::{
-    HOUR, LAPTOP, LAPTOPS, MOUSE, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, out_of_stock,
+    HOUR, LAPTOP, LAPTOPS, MOUSE, StoreFixture, ZERO_TTL, assert_balanced, delivery, lines, new_checkout, out_of_stock,
     stock_of,
 };
 
-pub(crate) async fn a_hold_that_ran_out_gives_its_stock_back(fixture: &dyn Stores) {
+pub(crate) async fn an_expired_hold_returns_its_stock(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 4), (MOUSE, 1)]));
-    let first = store.reserve(checkout, &wanted, NO_TIME).await.unwrap();
+    let first = store.reserve(checkout, &wanted, ZERO_TTL).await.unwrap();
     assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, 4));
     assert_eq!(store.expire(100).await.unwrap(), 1);
     assert_eq!(store.expire(100).await.unwrap(), 0);
@@ -20,7 +20,7 @@ pub(crate) async fn a_hold_that_ran_out_gives_its_stock_back(fixture: &dyn Store
     assert_eq!(
         store.reserve(checkout, &wanted, HOUR).await.unwrap(),
         first,
-        "the answer is the first one"
+        "the first answer"
     );
     assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, 0));
     assert_eq!(store.release(checkout).await.unwrap(), Ok(()));
@@ -29,7 +29,7 @@ pub(crate) async fn a_hold_that_ran_out_gives_its_stock_back(fixture: &dyn Store
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_hold_that_has_time_left_is_kept(fixture: &dyn Stores) {
+pub(crate) async fn a_hold_that_has_not_expired_is_kept(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, LAPTOPS)]), HOUR)
@@ -45,11 +45,11 @@ pub(crate) async fn a_hold_that_has_time_left_is_kept(fixture: &dyn Stores) {
     assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, LAPTOPS));
 }
 
-pub(crate) async fn holds_run_out_in_bounded_batches(fixture: &dyn Stores) {
+pub(crate) async fn holds_expire_in_bounded_batches(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     for _ in 0..7 {
         store
-            .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), NO_TIME)
+            .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), ZERO_TTL)
             .await
             .unwrap()
             .unwrap();
@@ -66,10 +66,10 @@ pub(crate) async fn holds_run_out_in_bounded_batches(fixture: &dyn Stores) {
     }
 }
 
-pub(crate) async fn short_stock_takes_what_ran_out_at_once(fixture: &dyn Stores) {
+pub(crate) async fn a_reserve_that_is_short_expires_due_holds_first(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
-        .reserve(new_checkout(), &lines(&[(LAPTOP, 60)]), NO_TIME)
+        .reserve(new_checkout(), &lines(&[(LAPTOP, 60)]), ZERO_TTL)
         .await
         .unwrap()
         .unwrap();
@@ -92,45 +92,45 @@ pub(crate) async fn short_stock_takes_what_ran_out_at_once(fixture: &dyn Stores)
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &dyn Stores) {
+pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
-    let not_swept = new_checkout();
+    let due = new_checkout();
     store
-        .reserve(not_swept, &lines(&[(LAPTOP, LAPTOPS)]), NO_TIME)
+        .reserve(due, &lines(&[(LAPTOP, LAPTOPS)]), ZERO_TTL)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
-        store.confirm(not_swept).await.unwrap(),
+        store.confirm(due).await.unwrap(),
         Ok(()),
-        "nobody else can have it yet"
+        "no other checkout can have the stock yet"
     );
     assert_eq!(stock_of(&*store, LAPTOP).await, (0, 0));
 
-    let swept = new_checkout();
+    let expired = new_checkout();
     store
-        .reserve(swept, &lines(&[(MOUSE, 500)]), NO_TIME)
+        .reserve(expired, &lines(&[(MOUSE, 500)]), ZERO_TTL)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(store.expire(100).await.unwrap(), 1);
-    // It is in the way, but has run out itself.
+    // Another hold on the stock, which is due itself.
     store
-        .reserve(new_checkout(), &lines(&[(MOUSE, 1)]), NO_TIME)
+        .reserve(new_checkout(), &lines(&[(MOUSE, 1)]), ZERO_TTL)
         .await
         .unwrap()
         .unwrap();
     for _ in 0..2 {
-        assert_eq!(store.confirm(swept).await.unwrap(), Ok(()));
+        assert_eq!(store.confirm(expired).await.unwrap(), Ok(()));
         assert_eq!(stock_of(&*store, MOUSE).await, (0, 0));
     }
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixture: &dyn Stores) {
+pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (lost, wanted) = (new_checkout(), lines(&[(MOUSE, 1), (LAPTOP, LAPTOPS)]));
-    let first = store.reserve(lost, &wanted, NO_TIME).await.unwrap();
+    let first = store.reserve(lost, &wanted, ZERO_TTL).await.unwrap();
     let rival: CheckoutId = new_checkout();
     store
         .reserve(rival, &lines(&[(LAPTOP, 1)]), HOUR)
@@ -144,7 +144,7 @@ pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixt
     assert_eq!(
         store.confirm(lost).await.unwrap(),
         Err(Refusal::Expired),
-        "as it was answered first"
+        "the first answer"
     );
     assert_eq!(store.reserve(lost, &wanted, HOUR).await.unwrap(), first);
     assert_eq!(store.release(lost).await.unwrap(), Ok(()));
@@ -153,7 +153,7 @@ pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixt
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_hold_as_long_as_time_can_be_written(fixture: &dyn Stores) {
+pub(crate) async fn a_hold_may_have_the_longest_duration(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), Duration::MAX)

@@ -1,4 +1,4 @@
-//! Reservations many at a time.
+//! Concurrent reservations.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,18 @@ use inventory::{
 };
 
 use super::{
-    HOUR, LAPTOP, LAPTOPS, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, out_of_stock, stock_of,
+    HOUR, LAPTOP, LAPTOPS, StoreFixture, ZERO_TTL, assert_balanced, delivery, lines, new_checkout, out_of_stock,
+    stock_of,
 };
 
-/// More would only wait for a connection until they are turned away.
-const BUYERS_AT_ONCE: usize = 128;
+/// More would time out waiting for a connection.
+const CONCURRENT_BUYERS: usize = 128;
 
-pub(crate) async fn five_hundred_reserves_of_a_hundred_pieces_give_a_hundred(fixture: &dyn Stores) {
+pub(crate) async fn five_hundred_reserves_of_a_hundred_pieces_give_a_hundred(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let one = lines(&[(LAPTOP, 1)]);
     let buyers = (0..500).map(|_| store.reserve(new_checkout(), &one, HOUR));
-    let answers: Vec<_> = stream::iter(buyers).buffer_unordered(BUYERS_AT_ONCE).collect().await;
+    let answers: Vec<_> = stream::iter(buyers).buffer_unordered(CONCURRENT_BUYERS).collect().await;
     let (held, refused): (Vec<_>, Vec<_>) = answers.into_iter().map(Result::unwrap).partition(Result::is_ok);
     assert_eq!((held.len(), refused.len()), (100, 400));
     assert!(
@@ -31,7 +32,7 @@ pub(crate) async fn five_hundred_reserves_of_a_hundred_pieces_give_a_hundred(fix
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn sixty_four_times_the_same_reserve_hold_once(fixture: &dyn Stores) {
+pub(crate) async fn sixty_four_concurrent_repetitions_of_a_reserve_hold_once(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 3)]));
     let answers = join_all((0..64).map(|_| store.reserve(checkout, &wanted, HOUR))).await;
@@ -41,7 +42,7 @@ pub(crate) async fn sixty_four_times_the_same_reserve_hold_once(fixture: &dyn St
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn confirm_and_release_have_one_winner(fixture: &dyn Stores) {
+pub(crate) async fn confirm_and_release_have_one_winner(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let mut sold = 0;
     for _ in 0..LAPTOPS / 2 {
@@ -83,45 +84,46 @@ pub(crate) async fn confirm_and_release_have_one_winner(fixture: &dyn Stores) {
 
 #[derive(Debug, Clone, Copy)]
 enum Racer {
-    /// Confirms a hold that has run out.
-    Old(CheckoutId),
-    /// Wants to reserve a piece.
-    New(CheckoutId),
-    Sweep,
+    /// Confirms a due hold.
+    Confirm(CheckoutId),
+    /// Reserves a piece.
+    Reserve(CheckoutId),
+    Expire,
 }
 
-const RACERS_AT_ONCE: usize = 16;
+/// Few enough that racers hardly queue for a connection.
+const CONCURRENT_RACERS: usize = 16;
 
-/// All racers in a random order, as many at once as hardly queue for a connection; the answers of the old ones and of the
-/// new ones, `true` for a piece.
+/// Runs the racers in random order. Returns the answers to Confirm, and the number of successful Reserves.
 async fn race(store: &dyn StockStore, racers: &mut [Racer]) -> (Vec<(CheckoutId, bool)>, usize) {
     let one = &lines(&[(LAPTOP, 1)]);
     fastrand::shuffle(racers);
     let calls = racers.iter().map(async |racer| match *racer {
-        Racer::Old(checkout) => match store.confirm(checkout).await.unwrap() {
+        Racer::Confirm(checkout) => match store.confirm(checkout).await.unwrap() {
             Ok(()) => true,
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::Expired);
                 false
             }
         },
-        Racer::New(checkout) => store.reserve(checkout, one, HOUR).await.unwrap().is_ok(),
-        Racer::Sweep => store.expire(7).await.unwrap() > 7,
+        Racer::Reserve(checkout) => store.reserve(checkout, one, HOUR).await.unwrap().is_ok(),
+        Racer::Expire => store.expire(7).await.unwrap() > 7,
     });
-    let answers: Vec<_> = stream::iter(calls).buffered(RACERS_AT_ONCE).collect().await;
+    let answers: Vec<_> = stream::iter(calls).buffered(CONCURRENT_RACERS).collect().await;
     let answers = || racers.iter().zip(&answers);
-    let old = answers().filter_map(|(racer, won)| match racer {
-        Racer::Old(checkout) => Some((*checkout, *won)),
-        Racer::New(_) | Racer::Sweep => None,
+    let confirmed = answers().filter_map(|(racer, won)| match racer {
+        Racer::Confirm(checkout) => Some((*checkout, *won)),
+        Racer::Reserve(_) | Racer::Expire => None,
     });
     let held = answers()
-        .filter(|(racer, won)| matches!(racer, Racer::New(_)) && **won)
+        .filter(|(racer, won)| matches!(racer, Racer::Reserve(_)) && **won)
         .count();
-    (old.collect(), held)
+    (confirmed.collect(), held)
 }
 
-/// A hundred holds that have run out on all of the stock, and a hundred others who want it: each piece goes to one.
-pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn Stores) {
+/// A hundred due holds on all of the stock, and a hundred new checkouts that reserve it: each piece goes to one
+/// checkout.
+pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let one = lines(&[(LAPTOP, 1)]);
     for round in 0..5 {
@@ -133,17 +135,17 @@ pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn Stores) {
                 .unwrap()
                 .unwrap();
         }
-        let mut racers: Vec<_> = (0..10).map(|_| Racer::Sweep).collect();
+        let mut racers: Vec<_> = (0..10).map(|_| Racer::Expire).collect();
         let new: Vec<_> = (0..LAPTOPS).map(|_| new_checkout()).collect();
         for checkout in &new {
             let old = new_checkout();
-            store.reserve(old, &one, NO_TIME).await.unwrap().unwrap();
-            racers.extend([Racer::Old(old), Racer::New(*checkout)]);
+            store.reserve(old, &one, ZERO_TTL).await.unwrap().unwrap();
+            racers.extend([Racer::Confirm(old), Racer::Reserve(*checkout)]);
         }
         let (old, held) = race(&*store, &mut racers).await;
         let sold = old.iter().filter(|(_, won)| *won).count();
-        assert_eq!(sold + held, 100, "each piece went to one of them");
-        assert!(sold > 0 && held > 0, "it was a race: {sold} sold, {held} held");
+        assert_eq!(sold + held, 100, "each piece went to one checkout");
+        assert!(sold > 0 && held > 0, "{sold} sold, {held} held");
         let (sold, held) = (i64::try_from(sold).unwrap(), i64::try_from(held).unwrap());
         assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS - sold, held));
         assert_balanced(fixture).await;
@@ -156,29 +158,29 @@ pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn Stores) {
             assert_eq!(
                 again.is_ok(),
                 won,
-                "who won stays the winner, though there is stock again"
+                "the answer is final, although stock is available again"
             );
         }
     }
     assert_balanced(fixture).await;
 }
 
-const STORM_CHECKOUTS: usize = 60;
-const STORM_CALLS: usize = 2_000;
-const STORM_WRITERS: usize = 64;
+const RANDOM_CHECKOUTS: usize = 60;
+const RANDOM_CALLS: usize = 2_000;
+const RANDOM_WRITERS: usize = 64;
 
-/// The lines of a checkout, by its number: always the same.
-fn storm_lines(n: usize) -> Lines {
+/// The lines of the `n`th checkout.
+fn random_lines(n: usize) -> Lines {
     let n = i64::try_from(n).unwrap();
     lines(&[(1 + n % 5, 1 + n % 37), (1 + n % 3, 1 + n % 11)])
 }
 
-/// One random call. True when it says that the checkout is confirmed.
-async fn storm_call(store: &dyn StockStore, n: usize, checkout: CheckoutId) -> bool {
+/// Makes one random call. True if the checkout is confirmed.
+async fn random_call(store: &dyn StockStore, n: usize, checkout: CheckoutId) -> bool {
     match fastrand::u8(0..6) {
         0 | 1 => {
-            let ttl = if fastrand::bool() { HOUR } else { NO_TIME };
-            let answer = store.reserve(checkout, &storm_lines(n), ttl).await.unwrap();
+            let ttl = if fastrand::bool() { HOUR } else { ZERO_TTL };
+            let answer = store.reserve(checkout, &random_lines(n), ttl).await.unwrap();
             assert!(
                 matches!(answer, Ok(_) | Err(Refusal::OutOfStock(_) | Refusal::Released)),
                 "{answer:?}"
@@ -195,21 +197,21 @@ async fn storm_call(store: &dyn StockStore, n: usize, checkout: CheckoutId) -> b
     false
 }
 
-pub(crate) async fn the_ledger_adds_up_after_a_storm(fixture: &dyn Stores) {
+pub(crate) async fn the_ledger_adds_up_after_random_concurrent_calls(fixture: &dyn StoreFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let store = &*stores[0];
     let before = store.stock(None, 100).await.unwrap();
-    let checkouts: Vec<_> = (0..STORM_CHECKOUTS).map(|_| new_checkout()).collect();
-    let calls = (0..STORM_CALLS).map(async |call| {
-        let n = fastrand::usize(0..STORM_CHECKOUTS);
-        storm_call(&*stores[call % 2], n, checkouts[n]).await.then_some(n)
+    let checkouts: Vec<_> = (0..RANDOM_CHECKOUTS).map(|_| new_checkout()).collect();
+    let calls = (0..RANDOM_CALLS).map(async |call| {
+        let n = fastrand::usize(0..RANDOM_CHECKOUTS);
+        random_call(&*stores[call % 2], n, checkouts[n]).await.then_some(n)
     });
-    let confirmed: Vec<_> = stream::iter(calls).buffer_unordered(STORM_WRITERS).collect().await;
+    let confirmed: Vec<_> = stream::iter(calls).buffer_unordered(RANDOM_WRITERS).collect().await;
     assert_balanced(fixture).await;
     let confirmed: BTreeSet<_> = confirmed.into_iter().flatten().collect();
     assert!(!confirmed.is_empty());
     for stock in before {
-        let of_product = |n: &usize| storm_lines(*n).iter().find(|(product, _)| *product == stock.product);
+        let of_product = |n: &usize| random_lines(*n).iter().find(|(product, _)| *product == stock.product);
         let sold: i64 = confirmed
             .iter()
             .filter_map(of_product)

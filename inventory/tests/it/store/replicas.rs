@@ -1,4 +1,4 @@
-//! Many writers at once, by way of two stores that were opened on the same place.
+//! Concurrent writers through two stores on one database.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,16 +13,17 @@ use inventory::{
 };
 
 use super::{
-    HOUR, LAPTOP, LAPTOPS, MICE, MOUSE, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, stock_of,
+    HOUR, LAPTOP, LAPTOPS, MICE, MOUSE, StoreFixture, ZERO_TTL, assert_balanced, delivery, lines, new_checkout,
+    stock_of,
 };
 
 const WRITERS: usize = 64;
 
-async fn two(fixture: &dyn Stores) -> [Arc<dyn StockStore>; 2] {
+async fn two(fixture: &dyn StoreFixture) -> [Arc<dyn StockStore>; 2] {
     [fixture.open().await, fixture.open().await]
 }
 
-pub(crate) async fn two_replicas_sell_no_piece_twice(fixture: &dyn Stores) {
+pub(crate) async fn two_replicas_sell_no_piece_twice(fixture: &dyn StoreFixture) {
     let stores = two(fixture).await;
     let one = &lines(&[(LAPTOP, 1)]);
     let buy = async |n: usize| {
@@ -42,23 +43,23 @@ pub(crate) async fn two_replicas_sell_no_piece_twice(fixture: &dyn Stores) {
     assert_balanced(fixture).await;
 }
 
-/// Some of the five products, in any order.
-fn basket() -> Lines {
+/// Some of the five products, in random order.
+fn random_cart() -> Lines {
     let mut products: Vec<_> = (1..=5).collect();
     fastrand::shuffle(&mut products);
     let some = fastrand::usize(2..=5);
     lines(&products[..some].iter().map(|id| (*id, 1)).collect::<Vec<_>>())
 }
 
-pub(crate) async fn baskets_that_overlap_never_wait_in_a_circle(fixture: &dyn Stores) {
+pub(crate) async fn overlapping_carts_never_deadlock(fixture: &dyn StoreFixture) {
     let stores = two(fixture).await;
     let buy = async |n: usize| {
         let (checkout, store) = (new_checkout(), &stores[n % 2]);
-        let ttl = if n.is_multiple_of(3) { NO_TIME } else { HOUR };
-        if store.reserve(checkout, &basket(), ttl).await.unwrap().is_err() {
+        let ttl = if n.is_multiple_of(3) { ZERO_TTL } else { HOUR };
+        if store.reserve(checkout, &random_cart(), ttl).await.unwrap().is_err() {
             return;
         }
-        // All ends of a hold, against each other.
+        // All ways to end a hold.
         match n % 5 {
             0 => drop(store.release(checkout).await.unwrap()),
             1 => drop(store.expire(10).await.unwrap()),
@@ -73,34 +74,34 @@ pub(crate) async fn baskets_that_overlap_never_wait_in_a_circle(fixture: &dyn St
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn two_replicas_give_a_hold_back_once(fixture: &dyn Stores) {
+pub(crate) async fn two_replicas_expire_a_hold_once(fixture: &dyn StoreFixture) {
     const HOLDS: u32 = 60;
     let stores = two(fixture).await;
     for _ in 0..HOLDS {
         let both = lines(&[(LAPTOP, 1), (MOUSE, 2)]);
         stores[0]
-            .reserve(new_checkout(), &both, NO_TIME)
+            .reserve(new_checkout(), &both, ZERO_TTL)
             .await
             .unwrap()
             .unwrap();
     }
-    let sweep = async |n: usize| {
-        let mut given_back = 0;
-        // Nobody has all: what another one took is not counted here.
+    let expire = async |n: usize| {
+        let mut expired = 0;
+        // Each task counts only the holds that it expired itself.
         for _ in 0..HOLDS {
-            given_back += stores[n % 2].expire(7).await.unwrap();
+            expired += stores[n % 2].expire(7).await.unwrap();
         }
-        given_back
+        expired
     };
-    let given_back: u32 = join_all((0..4).map(sweep)).await.into_iter().sum();
-    assert_eq!(given_back, HOLDS);
+    let expired: u32 = join_all((0..4).map(expire)).await.into_iter().sum();
+    assert_eq!(expired, HOLDS);
     assert_eq!(stock_of(&*stores[0], LAPTOP).await, (LAPTOPS, 0));
     assert_eq!(stock_of(&*stores[1], MOUSE).await, (MICE, 0));
     assert_balanced(fixture).await;
 }
 
-/// The piece that an expired hold is to take again comes back at that moment: it gets it or not, but never an error.
-pub(crate) async fn an_expired_hold_takes_what_is_released_at_that_moment_or_not(fixture: &dyn Stores) {
+/// A Confirm of an expired hold while another checkout releases the piece: sold or expired, but never an error.
+pub(crate) async fn a_confirm_that_races_with_a_release_gets_the_stock_or_expires(fixture: &dyn StoreFixture) {
     let stores = &two(fixture).await;
     let race = async |id: i64| {
         let one = &lines(&[(id, 1)]);
@@ -110,8 +111,8 @@ pub(crate) async fn an_expired_hold_takes_what_is_released_at_that_moment_or_not
             .unwrap()
             .unwrap();
         let [old, rival] = [new_checkout(), new_checkout()];
-        stores[0].reserve(old, one, NO_TIME).await.unwrap().unwrap();
-        // It is in the way, and has run out.
+        stores[0].reserve(old, one, ZERO_TTL).await.unwrap().unwrap();
+        // Takes the piece of the due hold.
         stores[1].reserve(rival, one, HOUR).await.unwrap().unwrap();
         let (confirmed, released) = join(stores[0].confirm(old), stores[1].release(rival)).await;
         assert_eq!(released.unwrap(), Ok(()));
@@ -128,7 +129,7 @@ pub(crate) async fn an_expired_hold_takes_what_is_released_at_that_moment_or_not
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture: &dyn Stores) {
+pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture: &dyn StoreFixture) {
     let stores = two(fixture).await;
     let (three, mut late) = (&lines(&[(LAPTOP, 3)]), 0);
     for _ in 0..WRITERS {
@@ -151,7 +152,7 @@ pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture:
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn of_racing_reserves_with_other_lines_the_first_counts(fixture: &dyn Stores) {
+pub(crate) async fn of_racing_reserves_with_different_lines_one_counts(fixture: &dyn StoreFixture) {
     let stores = two(fixture).await;
     let checkout = new_checkout();
     let wanted = [lines(&[(LAPTOP, 1), (MOUSE, 1)]), lines(&[(MOUSE, 2)])];
@@ -175,7 +176,7 @@ pub(crate) async fn of_racing_reserves_with_other_lines_the_first_counts(fixture
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn of_racing_deliveries_under_one_key_the_first_counts(fixture: &dyn Stores) {
+pub(crate) async fn of_racing_deliveries_with_one_key_one_counts(fixture: &dyn StoreFixture) {
     let stores = two(fixture).await;
     let pieces = |n: usize| i64::try_from(n % 2).unwrap() + 1;
     let answers = join_all((0..WRITERS).map(async |n| {
@@ -195,15 +196,15 @@ pub(crate) async fn of_racing_deliveries_under_one_key_the_first_counts(fixture:
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn racing_first_deliveries_of_a_product_are_all_there(fixture: &dyn Stores) {
+pub(crate) async fn racing_first_deliveries_of_a_product_all_count(fixture: &dyn StoreFixture) {
     let stores = two(fixture).await;
     let answers = join_all((0..WRITERS).map(async |n| {
         let answer = stores[n % 2].receive(&delivery(&n.to_string(), 77, 2)).await;
         answer.unwrap().unwrap().on_hand
     }))
     .await;
-    let each_saw_the_one_before: BTreeSet<_> = answers.into_iter().collect();
-    assert_eq!(each_saw_the_one_before, (1..=64).map(|n| n * 2).collect());
+    let distinct: BTreeSet<_> = answers.into_iter().collect();
+    assert_eq!(distinct, (1..=64).map(|n| n * 2).collect());
     assert_eq!(stock_of(&*stores[1], 77).await, (128, 0));
     assert_balanced(fixture).await;
 }

@@ -1,13 +1,13 @@
-//! Reservations one at a time.
+//! Reservations without concurrency.
 
 use inventory::domain::{Refusal, Stock};
 
 use super::{
-    HOUR, LAPTOP, LAPTOPS, MICE, MOUSE, NO_TIME, Stores, assert_balanced, delivery, lines, new_checkout, out_of_stock,
-    product, stock_of,
+    HOUR, LAPTOP, LAPTOPS, MICE, MOUSE, StoreFixture, ZERO_TTL, assert_balanced, delivery, lines, new_checkout,
+    out_of_stock, product, stock_of,
 };
 
-pub(crate) async fn what_is_reserved_is_held(fixture: &dyn Stores) {
+pub(crate) async fn reserved_stock_is_held(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 3), (MOUSE, 5)]), HOUR)
@@ -29,7 +29,7 @@ pub(crate) async fn what_is_reserved_is_held(fixture: &dyn Stores) {
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn all_lines_are_held_or_none(fixture: &dyn Stores) {
+pub(crate) async fn all_lines_are_held_or_none(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let too_many = lines(&[(LAPTOP, 1), (MOUSE, MICE + 1), (3, 301), (4, 150)]);
     let answer = store.reserve(new_checkout(), &too_many, HOUR).await.unwrap();
@@ -40,7 +40,7 @@ pub(crate) async fn all_lines_are_held_or_none(fixture: &dyn Stores) {
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn two_lines_of_one_product_count_together(fixture: &dyn Stores) {
+pub(crate) async fn two_lines_of_one_product_count_together(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let answer = store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 60), (LAPTOP, 41)]), HOUR)
@@ -56,7 +56,7 @@ pub(crate) async fn two_lines_of_one_product_count_together(fixture: &dyn Stores
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_product_without_a_record_has_none_available(fixture: &dyn Stores) {
+pub(crate) async fn a_product_without_stock_is_a_shortage(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let answer = store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 1), (i64::MAX, 2)]), HOUR)
@@ -66,7 +66,7 @@ pub(crate) async fn a_product_without_a_record_has_none_available(fixture: &dyn 
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_refusal_is_given_again_even_when_stock_came_back(fixture: &dyn Stores) {
+pub(crate) async fn a_refusal_is_repeated_even_when_stock_is_available_again(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, LAPTOPS + 1)]));
     let refusal = Err(out_of_stock(&[(LAPTOP, LAPTOPS + 1, LAPTOPS)]));
@@ -78,14 +78,14 @@ pub(crate) async fn a_refusal_is_given_again_even_when_stock_came_back(fixture: 
     assert_eq!(
         store.reserve(checkout, &wanted, HOUR).await.unwrap(),
         refusal,
-        "it stays refused"
+        "the refusal is final"
     );
     assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS + 50, 0));
     store.reserve(new_checkout(), &wanted, HOUR).await.unwrap().unwrap();
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_duplicate_gets_the_same_answer_and_other_lines_do_not(fixture: &dyn Stores) {
+pub(crate) async fn a_duplicate_gets_the_same_answer_and_other_lines_do_not(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 2), (MOUSE, 1)]));
     let first = store.reserve(checkout, &wanted, HOUR).await.unwrap();
@@ -111,7 +111,7 @@ pub(crate) async fn a_duplicate_gets_the_same_answer_and_other_lines_do_not(fixt
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_release_that_comes_first_refuses_the_late_reserve(fixture: &dyn Stores) {
+pub(crate) async fn a_release_before_its_reserve_refuses_the_late_reserve(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let checkout = new_checkout();
     assert_eq!(store.release(checkout).await.unwrap(), Ok(()));
@@ -125,9 +125,9 @@ pub(crate) async fn a_release_that_comes_first_refuses_the_late_reserve(fixture:
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn confirmed_stock_never_returns(fixture: &dyn Stores) {
+pub(crate) async fn confirmed_stock_never_returns(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
-    for ttl in [HOUR, NO_TIME] {
+    for ttl in [HOUR, ZERO_TTL] {
         let checkout = new_checkout();
         store
             .reserve(checkout, &lines(&[(LAPTOP, 10)]), ttl)
@@ -146,11 +146,11 @@ pub(crate) async fn confirmed_stock_never_returns(fixture: &dyn Stores) {
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn an_unknown_reservation_cannot_be_confirmed(fixture: &dyn Stores) {
+pub(crate) async fn an_unknown_reservation_cannot_be_confirmed(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let checkout = new_checkout();
     assert_eq!(store.confirm(checkout).await.unwrap(), Err(Refusal::NotFound));
-    // And that leaves no mark: it may still come.
+    // The refused Confirm leaves no tombstone, so Reserve may still come.
     store
         .reserve(checkout, &lines(&[(LAPTOP, 1)]), HOUR)
         .await
@@ -159,7 +159,7 @@ pub(crate) async fn an_unknown_reservation_cannot_be_confirmed(fixture: &dyn Sto
     assert_eq!(store.confirm(checkout).await.unwrap(), Ok(()));
 }
 
-pub(crate) async fn everything_is_there_after_a_reopen(fixture: &dyn Stores) {
+pub(crate) async fn stock_and_reservations_survive_a_reopen(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (held, confirmed, refused, released) = (new_checkout(), new_checkout(), new_checkout(), new_checkout());
     let (some, too_many) = (lines(&[(LAPTOP, 5)]), lines(&[(LAPTOP, LAPTOPS)]));
@@ -174,7 +174,7 @@ pub(crate) async fn everything_is_there_after_a_reopen(fixture: &dyn Stores) {
     assert_eq!(
         stock_of(&*store, LAPTOP).await,
         (LAPTOPS - 5, 5),
-        "no starting stock was added either"
+        "the initial stock was not added again"
     );
     assert_eq!(store.reserve(held, &some, HOUR).await.unwrap(), first);
     assert_eq!(store.confirm(confirmed).await.unwrap(), Ok(()));

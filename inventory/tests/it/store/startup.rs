@@ -2,11 +2,10 @@
 
 use testing::{Fixture, PostgresFixture};
 
-use super::Stores;
+use super::StoreFixture;
 
-/// What a start writes into an empty schema is there once, whoever was first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn replicas_that_start_together_write_the_starting_stock_once() {
+async fn replicas_that_start_together_write_the_initial_stock_once() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let stores = futures::future::join_all((0..8).map(|_| fixture.open())).await;
     for store in stores {
