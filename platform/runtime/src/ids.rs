@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 
+/// A source of ids.
 #[derive(Clone)]
 pub struct Ids(Arc<dyn Fn() -> Uuid + Send + Sync>);
 

@@ -29,6 +29,7 @@ const SLOW_AFTER: Duration = Duration::from_millis(100);
 /// A slow client with this many unread chunks gets no further answers.
 const MAX_UNREAD: usize = 16;
 
+/// Timeouts of a gRPC connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrpcTimeouts {
     /// For the client's HTTP/2 preface and settings.

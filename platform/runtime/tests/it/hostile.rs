@@ -31,7 +31,7 @@ const LONG_TIMEOUTS: GrpcTimeouts = GrpcTimeouts {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-async fn open(echo: &Echo, capacity: Capacity, timeouts: GrpcTimeouts) -> (Running, Peer) {
+async fn open(capacity: Capacity, timeouts: GrpcTimeouts) -> (Echo, Running, Peer) {
     let runtime = Runtime {
         limits: Limits {
             capacity,
@@ -40,16 +40,16 @@ async fn open(echo: &Echo, capacity: Capacity, timeouts: GrpcTimeouts) -> (Runni
         },
         ..Runtime::system()
     };
+    let echo = Echo::new();
     let service = Service::new("echo", echo.clone(), runtime.tasks.clone());
     let (running, _, tcp) = serve(service, Faults::none(), &runtime).await;
-    (running, tcp)
+    (echo, running, tcp)
 }
 
 fn ample_capacity() -> Capacity {
     Capacity::new(100, 100)
 }
 
-/// An HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
@@ -107,12 +107,11 @@ async fn is_served(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn a_connection_without_handshake_is_closed_and_one_with_calls_stays() {
-    let echo = Echo::new();
     let timeouts = GrpcTimeouts {
         handshake: SHORT,
         ..LONG_TIMEOUTS
     };
-    let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
+    let (echo, running, peer) = open(ample_capacity(), timeouts).await;
     let mut used = connect(running.address, &handshake(65_535)).await;
     used.write_all(&echo_call(1)).await.unwrap();
     for hello in [&b""[..], &PREFACE[..10], PREFACE] {
@@ -128,16 +127,12 @@ async fn a_connection_without_handshake_is_closed_and_one_with_calls_stays() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_its_timeout() {
-    let echo = Echo::new();
     let timeouts = GrpcTimeouts {
+        handshake: SHORT,
         idle: SHORT,
         ..LONG_TIMEOUTS
     };
-    let timeouts = GrpcTimeouts {
-        handshake: SHORT,
-        ..timeouts
-    };
-    let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
+    let (_, running, peer) = open(ample_capacity(), timeouts).await;
     call(&peer).await.unwrap();
     closed(connect(running.address, &handshake(65_535)).await).await;
     // The runtime's own client reconnects without a failed call.
@@ -148,12 +143,11 @@ async fn an_idle_connection_is_closed_after_its_timeout() {
 #[tokio::test]
 async fn an_unread_answer_closes_its_connection_whatever_the_window() {
     for window in [0, 1] {
-        let echo = Echo::new();
         let timeouts = GrpcTimeouts {
             answer: SHORT,
             ..LONG_TIMEOUTS
         };
-        let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
+        let (echo, running, peer) = open(ample_capacity(), timeouts).await;
         call(&peer).await.unwrap();
         let mut greedy = connect(running.address, &handshake(window)).await;
         for stream in [1, 3, 5] {
@@ -168,14 +162,13 @@ async fn an_unread_answer_closes_its_connection_whatever_the_window() {
 
 #[tokio::test]
 async fn a_slow_handler_closes_no_connection() {
-    let echo = Echo::new();
     let timeouts = GrpcTimeouts {
         handshake: SHORT,
         idle: SHORT,
         answer: SHORT,
         ..LONG_TIMEOUTS
     };
-    let (running, _) = open(&echo, ample_capacity(), timeouts).await;
+    let (echo, running, _) = open(ample_capacity(), timeouts).await;
     echo.behave(Behaviour::Hang);
     let mut slow = policy(Faults::none());
     slow.deadline = 5 * SHORT;
@@ -188,12 +181,11 @@ async fn a_slow_handler_closes_no_connection() {
 
 #[tokio::test]
 async fn an_old_connection_ends_its_stream_with_a_status() {
-    let echo = Echo::new();
     let timeouts = GrpcTimeouts {
         max_age: SHORT,
         ..LONG_TIMEOUTS
     };
-    let (running, peer) = open(&echo, ample_capacity(), timeouts).await;
+    let (_, running, peer) = open(ample_capacity(), timeouts).await;
     let address = format!("http://{}", running.address);
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
     let asked = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
@@ -207,7 +199,7 @@ async fn an_old_connection_ends_its_stream_with_a_status() {
 
 #[tokio::test]
 async fn one_address_gets_its_limit_of_connections_and_further_ones_are_closed() {
-    let (running, _) = open(&Echo::new(), Capacity::new(3, 2), LONG_TIMEOUTS).await;
+    let (_, running, _) = open(Capacity::new(3, 2), LONG_TIMEOUTS).await;
     let address = running.address;
     let mut first = connect(address, b"").await;
     let mut second = connect(address, b"").await;
@@ -229,8 +221,7 @@ async fn one_address_gets_its_limit_of_connections_and_further_ones_are_closed()
 
 #[tokio::test]
 async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
-    let echo = Echo::new();
-    let (running, peer) = open(&echo, Capacity::new(3, 3), LONG_TIMEOUTS).await;
+    let (_, running, peer) = open(Capacity::new(3, 3), LONG_TIMEOUTS).await;
     let silent = connect(running.address, b"").await;
     let idle = connect(running.address, &handshake(65_535)).await;
     let mut unread = connect(running.address, &handshake(0)).await;
@@ -274,9 +265,8 @@ async fn next_of(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
 
 #[tokio::test]
 async fn idle_connections_make_room_for_no_more_than_come() {
-    let echo = Echo::new();
     let capacity = Capacity::with_memory(Permits::new(4, 4), 1000);
-    let (running, peer) = open(&echo, capacity.clone(), LONG_TIMEOUTS).await;
+    let (_, running, peer) = open(capacity.clone(), LONG_TIMEOUTS).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
         let mut stream = connect(running.address, &handshake(65_535)).await;
@@ -330,7 +320,7 @@ async fn one_closes(held: &mut Vec<TcpStream>) {
 #[tokio::test]
 async fn idle_connections_that_ignore_goaway_keep_no_newcomer_out() {
     const HELD: usize = 12;
-    let (running, _) = open(&Echo::new(), Capacity::new(HELD, HELD), LONG_TIMEOUTS).await;
+    let (_, running, _) = open(Capacity::new(HELD, HELD), LONG_TIMEOUTS).await;
     let mut held = Vec::new();
     for _ in 0..HELD {
         let mut stream = connect(running.address, &handshake(65_535)).await;
@@ -357,10 +347,9 @@ async fn idle_connections_that_ignore_goaway_keep_no_newcomer_out() {
 
 #[tokio::test]
 async fn unread_answers_use_bounded_memory() {
-    let echo = Echo::new();
     // An answer has 5 bytes. New answers are made below four times the memory.
     let capacity = Capacity::with_memory(Permits::new(100, 100), 10);
-    let (running, peer) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    let (echo, running, peer) = open(capacity, LONG_TIMEOUTS).await;
     let mut greedy = connect(running.address, &handshake(0)).await;
     for stream in 0..50 {
         greedy.write_all(&echo_call(2 * stream + 1)).await.unwrap();
@@ -376,10 +365,9 @@ const PING: u8 = 6;
 
 #[tokio::test]
 async fn requests_that_wait_for_memory_are_limited_to_one_largest_message_per_connection() {
-    let echo = Echo::new();
     let capacity = Capacity::with_memory(Permits::new(100, 100), 10);
     let untaken = capacity.answer(1000);
-    let (running, _) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    let (_, running, _) = open(capacity, LONG_TIMEOUTS).await;
     let mut waiting = connect(running.address, &handshake(65_535)).await;
     waiting.write_all(&request_headers("Echo", 1)).await.unwrap();
     // As much as the initial window allows.
@@ -427,10 +415,9 @@ async fn refused(mut stream: TcpStream) -> usize {
 
 #[tokio::test]
 async fn concurrent_large_answers_beyond_the_memory_limit_are_refused() {
-    let echo = Echo::new();
     let memory = 10 * 1024;
     let capacity = Capacity::with_memory(Permits::new(100, 100), memory);
-    let (running, peer) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    let (echo, running, peer) = open(capacity, LONG_TIMEOUTS).await;
     // All calls find memory when they arrive, and none once the first four are answered. Answers to changes are sent anyway.
     for (method, withheld) in [("GetEcho", 16 - 4), ("Echo", 0)] {
         echo.behave(Behaviour::AllAtOnce(memory, Arc::new(Barrier::new(16))));
@@ -447,10 +434,9 @@ async fn concurrent_large_answers_beyond_the_memory_limit_are_refused() {
 
 #[tokio::test]
 async fn a_request_that_waits_for_memory_keeps_its_connection() {
-    let echo = Echo::new();
     let capacity = Capacity::with_memory(Permits::new(100, 100), 10);
     let untaken = capacity.answer(1000);
-    let (running, _) = open(&echo, capacity, LONG_TIMEOUTS).await;
+    let (echo, running, _) = open(capacity, LONG_TIMEOUTS).await;
     let mut waiting = connect(running.address, &handshake(65_535)).await;
     waiting.write_all(&echo_call(1)).await.unwrap();
     // Meanwhile connections that make the server wait are closed, one after another.

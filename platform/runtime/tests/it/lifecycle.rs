@@ -24,6 +24,15 @@ use tower::ServiceExt;
 
 use crate::server::{Behaviour, Echo, call, serve, serve_echo};
 
+/// Asks for readiness.
+async fn ready(routes: axum::Router) -> (StatusCode, String) {
+    let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
+    let answer = routes.oneshot(request).await.unwrap();
+    let status = answer.status();
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
 #[tokio::test]
 async fn a_stopped_service_refuses_calls_and_idle_connections_delay_no_stop() {
     let (_, running, memory, tcp) = serve_echo(Faults::none()).await;
@@ -157,8 +166,7 @@ async fn a_panicked_background_task_is_restarted_and_unready_until_it_runs() {
     let becomes = async |wanted: StatusCode| {
         let looks = async {
             loop {
-                let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
-                if routes.clone().oneshot(request).await.unwrap().status() == wanted {
+                if ready(routes.clone()).await.0 == wanted {
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -179,11 +187,8 @@ async fn a_panicked_background_task_is_restarted_and_unready_until_it_runs() {
 #[tokio::test]
 async fn a_note_shows_in_readiness_and_leaves_the_process_ready() {
     let routes = Health::new(Vec::new()).note("weather", "fine").routes::<()>();
-    let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
-    let answer = routes.oneshot(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
-    assert_eq!(body, r#"{"status":"ok","notes":{"weather":"fine"}}"#);
+    let body = r#"{"status":"ok","notes":{"weather":"fine"}}"#;
+    assert_eq!(ready(routes).await, (StatusCode::OK, body.to_owned()));
 }
 
 #[tokio::test]
@@ -193,12 +198,7 @@ async fn an_optional_dependency_that_is_down_shows_and_leaves_the_process_ready(
             Probe::new("store", move || async move { needed }),
             Probe::new("cache", move || async move { optional }).optional(),
         ];
-        let routes = Health::new(probes).routes::<()>();
-        let request = http::Request::get("/health/ready").body(Body::empty()).unwrap();
-        let answer = routes.oneshot(request).await.unwrap();
-        let status = answer.status();
-        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        ready(Health::new(probes).routes()).await
     };
     let well = r#"{"status":"ok","dependencies":{"cache":"up","store":"up"}}"#;
     assert_eq!(answer(true, true).await, (StatusCode::OK, well.to_owned()));

@@ -101,7 +101,6 @@ fn panicked() -> StoreError {
     StoreError::corrupt("a transaction panicked")
 }
 
-/// The state of the writer task.
 struct WriterTask {
     /// `None` after a failure, when the connection may still be inside a transaction.
     connection: Option<SqliteConnection>,
