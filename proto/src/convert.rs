@@ -1,4 +1,4 @@
-//! Conversions between the wire's values and ours that every service needs.
+//! Conversions between wire values and shared values.
 
 use jiff::Timestamp;
 use money::{Currency, Money};
@@ -19,7 +19,7 @@ impl From<Money> for crate::money::v1::Money {
     }
 }
 
-/// An amount that a request must carry.
+/// An amount that the request must have.
 pub fn money(field: &str, wire: Option<crate::money::v1::Money>) -> Result<Money, Refusal> {
     let wire = wire.ok_or_else(|| Refusal::field(field, format!("{field} is required")))?;
     let refused = |why: &str| Refusal::field(&format!("{field}.currency_code"), why);
@@ -38,7 +38,6 @@ pub fn money(field: &str, wire: Option<crate::money::v1::Money>) -> Result<Money
     ))
 }
 
-/// A point in time for the wire.
 pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: at.as_second(),
@@ -46,13 +45,13 @@ pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     }
 }
 
-/// A point in time from the wire; `None` when it is absent or out of range.
+/// `None` if the time is absent or out of range.
 pub fn from_timestamp(wire: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     let wire = wire?;
     Timestamp::new(wire.seconds, wire.nanos).ok()
 }
 
-/// The page size to use: 0 means 20, at most 100. Negative sizes are refused.
+/// The page size: 0 means 20, more than 100 means 100.
 pub fn page_size(requested: i32) -> Result<u32, Refusal> {
     match u32::try_from(requested) {
         Ok(0) => Ok(20),
@@ -61,28 +60,26 @@ pub fn page_size(requested: i32) -> Result<u32, Refusal> {
     }
 }
 
-/// A product's id as requests carry it.
 pub fn product_id(field: &str, wire: i64) -> Result<ProductId, Refusal> {
     let id = ProductId::new(wire).filter(|_| wire <= MAX_PRODUCT_ID);
     let message = || format!("a product id is 1 to {MAX_PRODUCT_ID}");
     id.ok_or_else(|| Refusal::new(Reason::InvalidProductId, message()).at(field))
 }
 
-/// A checkout's id as requests carry it: a UUID with its hyphens.
 pub fn checkout_id(wire: &str) -> Result<CheckoutId, Refusal> {
     uuid("checkout_id", wire).map(CheckoutId)
 }
 
-/// A UUID with its hyphens, the one form that is taken.
+/// A UUID with hyphens. Other forms are refused.
 pub fn uuid(field: &str, wire: &str) -> Result<Uuid, Refusal> {
     let uuid = Uuid::try_parse(wire).ok().filter(|_| wire.len() == Hyphenated::LENGTH);
     uuid.ok_or_else(|| must_be(field, "a UUID"))
 }
 
-/// Checkouts that an erasure may name at once.
+/// The most checkouts of one erasure request.
 pub const MAX_ERASED: usize = 100;
 
-/// The checkouts that an erasure names.
+/// The checkouts of an erasure request.
 pub fn checkout_ids(wire: &[String]) -> Result<Vec<CheckoutId>, Refusal> {
     let wrong = || must_be("checkout_ids", &format!("at most {MAX_ERASED} UUIDs"));
     if wire.len() > MAX_ERASED {
@@ -92,7 +89,7 @@ pub fn checkout_ids(wire: &[String]) -> Result<Vec<CheckoutId>, Refusal> {
     wire.iter().map(id).collect()
 }
 
-/// A user's id as requests carry it. None begins like the owner of an erased purchase.
+/// A user's id. The prefix of owners of erased purchases is refused.
 pub fn user_id(wire: &str) -> Result<UserId, Refusal> {
     if wire.starts_with(ERASED_USER) {
         let message = format!("user_id must not begin with {ERASED_USER}");
@@ -101,12 +98,10 @@ pub fn user_id(wire: &str) -> Result<UserId, Refusal> {
     UserId::new(wire).ok_or_else(|| must_be("user_id", UserId::RULE))
 }
 
-/// The name that a caller gives to what it asks.
 pub fn idempotency_key(wire: &str) -> Result<IdempotencyKey, Refusal> {
     IdempotencyKey::new(wire).ok_or_else(|| must_be("idempotency_key", IdempotencyKey::RULE))
 }
 
-/// The name of a means of payment.
 pub fn payment_method(wire: &str) -> Result<PaymentMethod, Refusal> {
     PaymentMethod::new(wire).ok_or_else(|| must_be("payment_method", PaymentMethod::RULE))
 }
@@ -120,14 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_has_the_id_of_an_erased_purchase() {
+    fn no_user_id_begins_like_the_owner_of_an_erased_purchase() {
         assert!(user_id("erased:01900000-0000-7000-8000-000000000001").is_err());
         assert!(user_id(ERASED_USER).is_err());
-        assert!(user_id("erased").is_ok(), "only the whole beginning is taken");
+        assert!(user_id("erased").is_ok(), "only the whole prefix is refused");
     }
 
     #[test]
-    fn an_erasure_names_a_hundred_checkouts_at_most() {
+    fn an_erasure_request_has_at_most_a_hundred_checkouts() {
         let ids = vec![Uuid::max().to_string(); MAX_ERASED];
         assert_eq!(checkout_ids(&ids).unwrap().len(), MAX_ERASED);
         assert!(checkout_ids(&[&ids[..], &ids[..1]].concat()).is_err());

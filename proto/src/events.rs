@@ -1,4 +1,4 @@
-//! The events that services tell one another, as they stand on the bus. Consumers ignore fields that they do not know.
+//! Topics, consumer groups, and the data of events on the bus. Consumers ignore unknown fields.
 
 use jiff::Timestamp;
 use money::{Amount, Currency};
@@ -6,7 +6,7 @@ use runtime::Topic;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Finished checkouts.
+/// The topic of finished checkouts.
 pub const CHECKOUTS: Topic = Topic {
     name: "checkout-outbox",
     key: "checkout id",
@@ -14,14 +14,14 @@ pub const CHECKOUTS: Topic = Topic {
     groups: &[CART_GROUP, ORDERS_GROUP, NOTIFICATION_GROUP],
 };
 
-/// All topics. What a group could not apply of one is on a topic of its own, which `events::dead_letter_topic` names.
+/// All topics but those of dead letters, which `events::dead_letter_topic` names.
 pub const TOPICS: &[Topic] = &[CHECKOUTS];
 
 pub const CART_GROUP: &str = "cart-service-consumer";
 pub const ORDERS_GROUP: &str = "orders-service";
 pub const NOTIFICATION_GROUP: &str = "notification-service";
 
-/// A purchase happened.
+/// A checkout completed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckoutCompleted {
     pub checkout_id: Uuid,
@@ -31,10 +31,10 @@ pub struct CheckoutCompleted {
     pub total_amount: Amount,
     pub currency: Currency,
     pub payment_id: String,
-    /// The version of the cart that was bought.
+    /// The version of the cart that the checkout was made from.
     pub cart_version: i64,
-    /// Whether the cart holds what was bought for this checkout. A checkout that was begun before carts had holds says
-    /// nothing, and what it bought is taken off the free lines.
+    /// Whether the cart holds the pieces for this checkout. Absent in events from before carts had holds: the cart then
+    /// takes the pieces from its free lines.
     #[serde(default)]
     pub held: bool,
     pub completed_at: Timestamp,
@@ -50,7 +50,7 @@ pub struct PurchasedItem {
     pub subtotal: Amount,
 }
 
-/// A purchase was refused, and nothing was kept of it.
+/// A checkout failed: nothing is charged, nothing is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckoutFailed {
     pub checkout_id: Uuid,
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_of_a_later_version_is_ignored() {
+    fn an_unknown_field_of_a_later_version_is_ignored() {
         let json = r#"{"checkout_id":"00000000-0000-0000-0000-000000000001","user_id":"u","reason":"CARD_DECLINED",
             "message":"m","failed_at":"2026-01-01T00:00:00Z","later":1}"#;
         assert_eq!(

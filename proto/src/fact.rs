@@ -1,9 +1,9 @@
-//! The facts for programs that a refusal carries.
+//! The machine-readable facts of a refusal.
 
 macro_rules! facts {
     ($($(#[$doc:meta])* $variant:ident = $key:literal;)*) => {
-        /// A fact for programs: an entry of `google.rpc.ErrorInfo.metadata` in gRPC, a member of the problem or a header
-        /// in REST. [`crate::Reason::facts`] says which reason has which.
+        /// A machine-readable fact: an entry of `google.rpc.ErrorInfo.metadata` in gRPC, a member of the problem or a
+        /// header in REST. [`crate::Reason::facts`] lists the facts of each reason.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Fact { $($(#[$doc])* $variant,)* }
 
@@ -23,11 +23,11 @@ macro_rules! facts {
 }
 
 facts! {
-    /// The most that there may be: an integer.
+    /// The limit that was exceeded: an integer.
     Max = "max";
-    /// The version that the cart has now: an integer.
+    /// The current version of the cart: an integer.
     Version = "version";
-    /// The checkout that holds the pieces: a UUID.
+    /// The checkout in progress: a UUID.
     CheckoutId = "checkout_id";
     /// JSON: `[{"product_id","old_minor","new_minor"}]`.
     Changes = "changes";

@@ -1,4 +1,4 @@
-//! The wire interfaces of the services: generated clients and servers, and the words they share.
+//! The interfaces of the services: generated gRPC clients and servers; shared ids, reasons and events.
 
 pub mod convert;
 pub mod events;

@@ -1,4 +1,4 @@
-//! Every reason for which a call can be refused, with the facts that go with it.
+//! All reasons for which a call can be refused, each with its gRPC code and its facts.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tonic::Code;
@@ -8,7 +8,7 @@ use crate::Fact;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident $(, $fact:ident)*;)*) => {
         /// The exact reason of an error: `google.rpc.ErrorInfo.reason` in gRPC, `reason` in REST.
-        /// `docs/errors.md` says of each what happened and what to do.
+        /// `docs/errors.md` explains each reason and what to do.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
@@ -19,12 +19,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// The gRPC status code that goes with it.
+            /// The gRPC status code of this reason.
             pub const fn code(self) -> Code {
                 match self { $(Self::$variant => Code::$code),* }
             }
 
-            /// The facts that may go with it, and no others: [`crate::status::Refusal::with`] takes these only.
+            /// The possible facts of this reason. [`crate::status::Refusal::with`] accepts no others.
             pub const fn facts(self) -> &'static [Fact] {
                 match self { $(Self::$variant => &[$(Fact::$fact),*]),* }
             }
@@ -36,7 +36,7 @@ macro_rules! reasons {
     };
 }
 
-/// By name.
+/// Serializes the name.
 impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
@@ -99,7 +99,7 @@ reasons! {
     PaymentMismatch = "PAYMENT_MISMATCH", FailedPrecondition;
     // Orders.
     OrderNotFound = "ORDER_NOT_FOUND", NotFound;
-    // Not the caller's fault.
+    // Failures of the shop.
     Internal = "INTERNAL", Internal;
     ServiceUnavailable = "SERVICE_UNAVAILABLE", Unavailable;
     Timeout = "TIMEOUT", DeadlineExceeded;

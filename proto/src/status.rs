@@ -1,4 +1,4 @@
-//! Refusals as gRPC statuses, with exactly one `ErrorInfo` each, and back.
+//! Refusals to gRPC statuses with exactly one `ErrorInfo` each, and back.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::{Fact, Reason};
 /// `google.rpc.ErrorInfo.domain` of every error made here.
 pub const DOMAIN: &str = "cartwright";
 
-/// A refusal on its way to a client. The message is for people and must not hold anything internal.
+/// A refusal for a client. The message is for people and must not contain internal details.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     reason: Reason,
@@ -29,20 +29,20 @@ impl Refusal {
         }
     }
 
-    /// A field of the request that is wrong: `INVALID_ARGUMENT`, with a `BadRequest` violation.
+    /// An invalid field of the request: `INVALID_ARGUMENT`, with a `BadRequest` violation.
     pub fn field(field: &str, message: impl Into<String>) -> Self {
         Self::new(Reason::InvalidArgument, message).at(field)
     }
 
-    /// Says which field of the request is to blame.
+    /// Names the invalid field of the request.
     #[must_use]
     pub fn at(mut self, field: &str) -> Self {
         self.fields.push((field.to_owned(), self.message.clone()));
         self
     }
 
-    /// Adds a fact for programs, in `ErrorInfo.metadata`. It must be one of [`Reason::facts`]: those are what the other side
-    /// reads, and in a debug build another one is a panic.
+    /// Adds a fact to `ErrorInfo.metadata`. It must be one of [`Reason::facts`], because the other side reads only
+    /// these; a debug build panics otherwise.
     #[must_use]
     pub fn with(mut self, fact: Fact, value: impl Into<String>) -> Self {
         debug_assert!(
@@ -66,18 +66,17 @@ impl From<Refusal> for Status {
     }
 }
 
-/// The answer to a failure inside: says nothing of it. Log the failure where this is made.
+/// The answer to an internal failure, without details. The caller logs the failure.
 pub fn internal() -> Status {
     Refusal::new(Reason::Internal, "internal error").into()
 }
 
-/// The answer when something that is needed is away: the caller may try again.
+/// The answer if a dependency is unavailable: the client may try again.
 pub fn unavailable() -> Status {
     Refusal::new(Reason::ServiceUnavailable, "temporarily unavailable, try again").into()
 }
 
-/// Gives a status that the transport made by itself (a message it could not decode, a method that is not there) the
-/// reason that all others have.
+/// Adds a reason to a status that the transport made (for an undecodable message, or an unknown method).
 pub fn complete(status: Status) -> Status {
     if status.code() == Code::Ok || reason(&status).is_some() {
         return status;
@@ -89,7 +88,7 @@ pub fn complete(status: Status) -> Status {
         ),
         Code::OutOfRange => (Reason::PayloadTooLarge, "the message is too large"),
         Code::Unimplemented => (Reason::MethodNotAllowed, "there is no such method here"),
-        // The health service, asked for a service that is not here.
+        // The health service was asked for an unknown service.
         Code::NotFound => (Reason::RouteNotFound, "there is no such service here"),
         Code::Cancelled | Code::DeadlineExceeded => (Reason::Timeout, "no answer within the deadline"),
         Code::Ok
@@ -108,14 +107,14 @@ pub fn complete(status: Status) -> Status {
     Refusal::new(reason, message).into()
 }
 
-/// What a peer refused a call for: `None` when the status is not a refusal of ours (a lost connection, a deadline, a
-/// proxy's answer) or says that the outcome is not known.
+/// The reason for which a peer refused a call. `None` if the status is no refusal of a service (a lost connection, a
+/// deadline, an answer of a proxy), or if the outcome is unknown.
 pub fn refused(status: &Status) -> Option<Reason> {
     let unknown = [Reason::Internal, Reason::ServiceUnavailable, Reason::Timeout];
     reason(status).filter(|reason| !unknown.contains(reason))
 }
 
-/// The reason in a status, if it carries one of ours.
+/// The reason in a status of a service of the shop.
 pub fn reason(status: &Status) -> Option<Reason> {
     let info = status.get_details_error_info()?;
     if info.domain == DOMAIN {
@@ -125,7 +124,7 @@ pub fn reason(status: &Status) -> Option<Reason> {
     }
 }
 
-/// The facts in a status that go with its reason. Others are of a later version, and are left out.
+/// The facts of a status that belong to its reason. Others come from a later version, and are left out.
 pub fn facts(status: &Status) -> Vec<(Fact, String)> {
     let Some(mut info) = status.get_details_error_info() else {
         return Vec::new();
@@ -142,7 +141,7 @@ pub fn metadata(status: &Status, key: &str) -> Option<String> {
     status.get_details_error_info()?.metadata.remove(key)
 }
 
-/// The fields that a status blames, with what is wrong with each.
+/// The invalid fields of a status, each with its message.
 pub fn fields(status: &Status) -> Vec<(String, String)> {
     let violations = status
         .get_details_bad_request()
@@ -151,7 +150,7 @@ pub fn fields(status: &Status) -> Vec<(String, String)> {
     violations.into_iter().map(|v| (v.field, v.description)).collect()
 }
 
-/// The reason that stands for a status without one of ours.
+/// The reason for a status that has none.
 pub fn reason_of_code(code: Code) -> Reason {
     match code {
         Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::AlreadyExists => {
@@ -172,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_survives_the_wire() {
+    fn a_refusal_is_read_back_from_its_status() {
         let status: Status = Refusal::new(Reason::CartFull, "too many")
             .at("quantity")
             .with(Fact::Max, "50")
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "does not go with CartEmpty")]
-    fn a_fact_that_its_reason_does_not_declare_fails_the_test_that_attaches_it() {
+    fn a_fact_that_the_reason_does_not_have_panics_in_a_debug_build() {
         let _ = Refusal::new(Reason::CartEmpty, "cart is empty").with(Fact::Max, "50");
     }
 
