@@ -1,10 +1,13 @@
 //! What customers of a shop in another process do, and the stock that they buy.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use cartwright::http::Customer;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use proto::inventory::v1::{AddStockRequest, inventory_service_client::InventoryServiceClient};
 use serde_json::{Value, json};
 
@@ -38,6 +41,35 @@ pub async fn buy(customer: &Customer, key: &str) -> Result<Value> {
 pub async fn buy_mouse(customer: &Customer, key: &str) -> Result<Value> {
     add(customer, 2, 1).await?;
     buy(customer, key).await
+}
+
+/// Fills and empties a cart until `over` ends. Calls `after_round` with the duration of each round. Returns how many rounds
+/// were complete before `over` ended, and its output.
+pub async fn use_cart_until<T>(
+    customer: &Customer,
+    over: impl Future<Output = T>,
+    mut after_round: impl FnMut(Duration) -> Result<()>,
+) -> Result<(usize, T)> {
+    let (mut rounds, mut over) = (0, std::pin::pin!(over));
+    loop {
+        let round = async {
+            let began = Instant::now();
+            add(customer, 2, 1).await?;
+            let emptied = customer.call(Method::DELETE, "/api/v1/cart", None).await?;
+            ensure!(emptied.status.is_success(), "{emptied:?}");
+            anyhow::Ok(began.elapsed())
+        };
+        let mut round = std::pin::pin!(round);
+        tokio::select! {
+            biased;
+            took = &mut round => after_round(took?)?,
+            ended = &mut over => {
+                after_round(round.await?)?;
+                return Ok((rounds, ended));
+            }
+        }
+        rounds += 1;
+    }
 }
 
 /// Waits until the order of a checkout can be read; returns its path.

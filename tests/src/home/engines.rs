@@ -24,7 +24,7 @@ use crate::engine_set::Addresses;
 
 /// How long Kafka may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The databases and the prefix of one shop.
 pub(super) struct Namespace {
@@ -206,7 +206,7 @@ impl Namespace {
         let commit = move || {
             loop {
                 match consumer.commit(&partitions, CommitMode::Sync) {
-                    Err(error) if has_members(&error) && began.elapsed() < TIMEOUT => thread::sleep(POLL),
+                    Err(error) if has_members(&error) && began.elapsed() < TIMEOUT => thread::sleep(POLL_INTERVAL),
                     done => return done,
                 }
             }

@@ -38,14 +38,14 @@ on_every_profile! {
 }
 
 async fn searches_that_use_all_their_permits_keep_nobody_from_buying(profile: Profile) -> Result<()> {
-    nobody_is_kept_from_buying(profile, "/api/v1/products?q=lamp").await
+    check_purchases_beside(profile, "/api/v1/products?q=lamp").await
 }
 
 async fn pages_that_use_all_their_permits_keep_nobody_from_buying(profile: Profile) -> Result<()> {
-    nobody_is_kept_from_buying(profile, "/api/v1/products").await
+    check_purchases_beside(profile, "/api/v1/products").await
 }
 
-async fn nobody_is_kept_from_buying(profile: Profile, page: &'static str) -> Result<()> {
+async fn check_purchases_beside(profile: Profile, page: &'static str) -> Result<()> {
     let home = Home::new(profile).await?;
     let shop = ShopProcess::open(home.command(BINARY)).await?;
     let customer = shop.customer("1")?;

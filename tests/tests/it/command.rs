@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use cartwright::http::{Customer, HttpResponse};
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use system_tests::{
@@ -40,6 +41,12 @@ fn stderr(output: &Output) -> String {
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The answer of a shop to a request for the cart with this token.
+async fn cart_with(shop: &ShopProcess, token: String) -> anyhow::Result<HttpResponse> {
+    let (gateway, token) = (shop.gateway.context("no gateway")?, Some(token));
+    Customer { gateway, token }.get("/api/v1/cart").await
 }
 
 /// Checks the exit code, and that standard error is one line with all of these words.
@@ -78,13 +85,13 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("CARTWRIGHT_CRASH_TRACE", "trace", "CARTWRIGHT_TEST_HOOKS"),
         ("CARTWRIGHT_TEST_HOOKS", "yes", "abort-this-process"),
         ("JWT_SECRET", "short", "32 bytes"),
-        ("JWT_SECRET", "                                ", "blanks"),
+        ("JWT_SECRET", "                                ", "whitespace"),
         ("JWT_SECRET", "********************************", "again and again"),
         ("JWT_SECRET_PREVIOUS", "short", "32 bytes"),
         (
             "JWT_SECRET_PREVIOUS",
             "\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t",
-            "blanks",
+            "whitespace",
         ),
         ("EVENT_SIGNING_KEY", "short", "32 bytes"),
         (
@@ -295,11 +302,7 @@ async fn a_generated_secret_is_private_and_its_tokens_are_accepted() -> anyhow::
         .output()
         .await?;
     ensure!(token.status.success(), "{}", stderr(&token));
-    let customer = cartwright::http::Customer {
-        gateway: shop.gateway.context("no gateway")?,
-        token: Some(stdout(&token)),
-    };
-    let cart = customer.get("/api/v1/cart").await?;
+    let cart = cart_with(&shop, stdout(&token)).await?;
     assert_eq!((cart.status.as_u16(), &cart.json()["user_id"]), (200, &json!("7")));
     let other = shop.customer("7")?.get("/api/v1/cart").await?;
     assert_eq!(other.status.as_u16(), 401, "a token of another secret");

@@ -46,7 +46,7 @@ async fn trace(home: &Home, scenario: &dyn Scenario) -> anyhow::Result<BTreeSet<
     let mut responses = Responses::new();
     scenario.run(&customers, &mut responses).await?;
     for request in scenario.requests() {
-        let answers = responses.iter().filter(|(about, _)| *about == request).count();
+        let answers = responses.iter().filter(|(name, _)| *name == request).count();
         let is_purchase = scenario.purchases().iter().any(|(who, _)| *who == request);
         let times = if is_purchase { scenario.times() } else { 1 };
         ensure!(answers == times, "{request}: {responses:?}");

@@ -1,14 +1,13 @@
 //! One customer with as many requests as possible does not disturb the others.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use futures::future::try_join_all;
-use serde_json::json;
-use system_tests::process::{ShopProcess, command, customer};
+use system_tests::{
+    process::{ShopProcess, command},
+    shopping::use_cart_until,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,7 +21,7 @@ const BOUND: Duration = Duration::from_secs(2);
 
 /// Sends a body that never ends; returns the status of the answer.
 async fn send_endless_body(shop: &ShopProcess) -> Result<String> {
-    let greedy = customer(shop.gateway.unwrap(), "greedy")?;
+    let greedy = shop.customer("greedy")?;
     let mut stream = TcpStream::connect(greedy.gateway).await?;
     let head = format!(
         "POST /api/v1/cart/items HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer {}\r\n\
@@ -36,39 +35,6 @@ async fn send_endless_body(shop: &ShopProcess) -> Result<String> {
     Ok(answer.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-/// Fills and empties the cart of another customer until `over` ends; returns the latencies and the output of `over`.
-async fn use_cart_until(
-    shop: &ShopProcess,
-    over: impl Future<Output = Result<Vec<String>>>,
-) -> Result<(Vec<Duration>, Vec<String>)> {
-    let other = customer(shop.gateway.unwrap(), "other")?;
-    let mut times = Vec::new();
-    let mut over = std::pin::pin!(over);
-    loop {
-        let round = async {
-            let began = Instant::now();
-            let added = other
-                .post("/api/v1/cart/items", &json!({"product_id": 2, "quantity": 1}))
-                .await?;
-            let emptied = other.call(http::Method::DELETE, "/api/v1/cart", None).await?;
-            assert!(
-                added.status.is_success() && emptied.status.is_success(),
-                "{added:?} {emptied:?}"
-            );
-            anyhow::Ok(began.elapsed() / 2)
-        };
-        let mut round = std::pin::pin!(round);
-        tokio::select! {
-            biased;
-            time = &mut round => times.push(time?),
-            ended = &mut over => {
-                times.push(round.await?);
-                return Ok((times, ended?));
-            }
-        }
-    }
-}
-
 fn percentile(times: &mut [Duration], of_a_hundred: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() - 1) * of_a_hundred / 100]
@@ -79,9 +45,14 @@ async fn endless_bodies_of_one_customer_do_not_delay_others() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let shop = ShopProcess::open(command(BINARY, folder.path())).await?;
     let bodies = try_join_all((0..ENDLESS).map(|_| send_endless_body(&shop)));
-    let (mut times, statuses) = use_cart_until(&shop, bodies).await?;
+    let mut times = Vec::new();
+    let after_round = |took: Duration| {
+        times.push(took / 2);
+        Ok(())
+    };
+    let (_, statuses) = use_cart_until(&shop.customer("other")?, bodies, after_round).await?;
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();
-    for status in statuses {
+    for status in statuses? {
         *counted.entry(status).or_default() += 1;
     }
     let (p50, p99) = (percentile(&mut times, 50), percentile(&mut times, 99));

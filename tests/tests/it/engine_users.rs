@@ -174,7 +174,7 @@ impl Drop for Postgresql {
 }
 
 /// Whether a role may do this.
-async fn may(role: &mut PgConnection, statement: &str) -> bool {
+async fn is_allowed(role: &mut PgConnection, statement: &str) -> bool {
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
         .execute(role)
         .await
@@ -190,7 +190,7 @@ async fn the_role_of_the_shop_owns_its_database_and_nothing_else_in_postgresql()
         "CREATE DATABASE anything",
         "DROP DATABASE anything",
     ] {
-        ensure!(may(&mut role, needed).await, "the role may not {needed}");
+        ensure!(is_allowed(&mut role, needed).await, "the role may not {needed}");
     }
     for more in [
         "COPY (SELECT 1) TO PROGRAM 'true'",
@@ -204,7 +204,7 @@ async fn the_role_of_the_shop_owns_its_database_and_nothing_else_in_postgresql()
         "CREATE EXTENSION file_fdw",
         "CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'libc', 'getpid'",
     ] {
-        ensure!(!may(&mut role, more).await, "the role may {more}");
+        ensure!(!is_allowed(&mut role, more).await, "the role may {more}");
     }
     let administrator = engine.address("administrator", &engine.file("administrator")?)?;
     let over_the_network = PgConnection::connect(&administrator).await;
@@ -237,7 +237,7 @@ async fn each_role_of_compose_owns_its_schemas_and_sees_no_other() -> Result<()>
         let mut role = PgConnection::connect(&engine.address(name, &password)?).await?;
         for schema in own {
             let made = format!("CREATE TABLE {schema}.things (id int); INSERT INTO {schema}.things VALUES (1)");
-            ensure!(may(&mut role, &made).await, "{name} may not {made}");
+            ensure!(is_allowed(&mut role, &made).await, "{name} may not {made}");
         }
     }
     // Again, as for an existing volume: no data is lost.
@@ -247,14 +247,17 @@ async fn each_role_of_compose_owns_its_schemas_and_sees_no_other() -> Result<()>
         let mut role = PgConnection::connect(&engine.address(name, &password)?).await?;
         for schema in ROLES.iter().flat_map(|(_, schemas)| *schemas) {
             let read = format!("SELECT * FROM {schema}.things");
-            ensure!(may(&mut role, &read).await == own.contains(schema), "{name}: {read}");
+            ensure!(
+                is_allowed(&mut role, &read).await == own.contains(schema),
+                "{name}: {read}"
+            );
         }
         for more in [
             "CREATE SCHEMA another",
             "CREATE TABLE public.things (id int)",
             "CREATE ROLE another",
         ] {
-            ensure!(!may(&mut role, more).await, "{name} may {more}");
+            ensure!(!is_allowed(&mut role, more).await, "{name} may {more}");
         }
     }
     Ok(())

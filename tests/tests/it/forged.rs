@@ -36,7 +36,7 @@ async fn open(profile: Profile) -> Result<Shop> {
 }
 
 /// An unsigned event: fifty laptops for 0.50.
-fn bargain(user: &str) -> Message {
+fn unsigned_order(user: &str) -> Message {
     let (checkout, order) = (Uuid::from_u128(71), Uuid::from_u128(72));
     let ids = Ids::random();
     let data = json!({
@@ -85,7 +85,7 @@ async fn a_line_end_after_the_event_signing_key_is_ignored() -> Result<()> {
     };
     let shop = Shop::with_settings(Profile::Embedded, with_end).await?;
     let signatures = Signatures::new("", SigningKey::new(KEY.as_bytes())?, Vec::new());
-    let signed = signatures.sign(CHECKOUTS.name, bargain("ada"));
+    let signed = signatures.sign(CHECKOUTS.name, unsigned_order("ada"));
     shop.home().bus().await?.publish(CHECKOUTS.name, vec![signed]).await?;
     shop.wait_until_idle().await?;
     assert_eq!(orders(&shop, "ada").await?[0]["status"], "CONFIRMED");
@@ -96,7 +96,7 @@ async fn a_forged_event_is_parked_and_the_next_purchase_becomes_an_order(profile
     let shop = open(profile).await?;
     shop.wait_until_idle().await?;
     let bus = shop.home().bus().await?;
-    bus.publish(CHECKOUTS.name, vec![bargain("mallory")]).await?;
+    bus.publish(CHECKOUTS.name, vec![unsigned_order("mallory")]).await?;
     let letters = DeadLetters::new(bus);
     for &group in CHECKOUTS.groups {
         let found = parked(&letters, group, 1).await?;
@@ -147,7 +147,7 @@ async fn a_copied_event_changes_nothing(profile: Profile) -> Result<()> {
         },
         signed.clone().with_header("ce_id", Uuid::from_u128(10).to_string()),
         Message {
-            value: bargain("ada").value,
+            value: unsigned_order("ada").value,
             ..signed
         },
     ];
@@ -230,7 +230,7 @@ async fn unsigned_events_of_an_earlier_version_still_become_orders() -> Result<(
     shop.home()
         .bus()
         .await?
-        .publish(CHECKOUTS.name, vec![bargain("ada")])
+        .publish(CHECKOUTS.name, vec![unsigned_order("ada")])
         .await?;
     shop.start().await?;
     shop.wait_until_idle().await?;
@@ -240,7 +240,7 @@ async fn unsigned_events_of_an_earlier_version_still_become_orders() -> Result<(
     shop.home()
         .bus()
         .await?
-        .publish(CHECKOUTS.name, vec![bargain("mallory")])
+        .publish(CHECKOUTS.name, vec![unsigned_order("mallory")])
         .await?;
     shop.start().await?;
     shop.wait_until_idle().await?;

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use prost::Message;
 use proto::product::v1::{GetProductsRequest, UpsertProductRequest, product_service_client::ProductServiceClient};
-use serde_json::json;
 use system_tests::{
     home::Profile,
     process::{ShopProcess, command},
-    shopping::buy_mouse,
+    shopping::{buy_mouse, use_cart_until},
     shops::{Shop, call_raw, reason_of},
 };
 use tokio::{
@@ -29,43 +28,21 @@ use crate::BINARY;
 const TIMEOUT: Duration = Duration::from_mins(2);
 const MIB: u64 = 1024 * 1024;
 
-/// Fills and empties a cart until `over` ends; returns the number of rounds, the peak memory, and the output of `over`.
-async fn use_cart_until<T>(shop: &ShopProcess, over: impl Future<Output = T>) -> Result<(usize, u64, T)> {
-    let customer = shop.customer("ada")?;
-    let item = json!({"product_id": 2, "quantity": 1});
-    let (mut rounds, mut most) = (0, 0);
-    let mut over = std::pin::pin!(over);
-    loop {
-        let round = async {
-            let added = customer.post("/api/v1/cart/items", &item).await?;
-            let emptied = customer.call(http::Method::DELETE, "/api/v1/cart", None).await?;
-            ensure!(
-                added.status.is_success() && emptied.status.is_success(),
-                "{added:?} {emptied:?}"
-            );
-            shop.resident_memory()
-        };
-        let mut round = std::pin::pin!(round);
-        tokio::select! {
-            biased;
-            memory = &mut round => {
-                most = most.max(memory?);
-                rounds += 1;
-            }
-            ended = &mut over => {
-                most = most.max(round.await?);
-                return Ok((rounds, most, ended));
-            }
-        }
-    }
-}
-
-/// Checks that memory grew by less than `most` MiB.
-fn assert_growth(before: u64, after: u64, most: u64) -> Result<()> {
-    let grown = after.saturating_sub(before) / MIB;
+/// Checks that a customer can use the cart during an attack, and that memory grows by less than `most` MiB. Returns the output
+/// of the attack.
+async fn check_during<T>(shop: &ShopProcess, attack: impl Future<Output = T>, most: u64) -> Result<T> {
+    let before = shop.resident_memory()?;
+    let mut peak = before;
+    let after_round = |_| {
+        peak = peak.max(shop.resident_memory()?);
+        Ok(())
+    };
+    let (rounds, output) = use_cart_until(&shop.customer("ada")?, attack, after_round).await?;
+    let grown = (peak - before) / MIB;
     println!("{grown} MiB more");
+    ensure!(rounds > 0, "no customer was served");
     ensure!(grown < most, "{grown} MiB more");
-    Ok(())
+    Ok(output)
 }
 
 /// Waits until the shop closes or resets a connection.
@@ -131,7 +108,6 @@ async fn unread_answers_hold_bounded_memory_and_end_with_their_connection() -> R
     let page = products.get_products(PAGE).await?.into_inner();
     let size = page.encoded_len();
     ensure!(size > 190_000, "{size} bytes");
-    let before = shop.resident_memory()?;
     let port = shop.addresses["product"];
     let greedy = join_all((0..2).map(|_| async move {
         let greedy = ProductServiceClient::new(channel(port, 0).await?);
@@ -143,12 +119,9 @@ async fn unread_answers_hold_bounded_memory_and_end_with_their_connection() -> R
         let answers = tokio::time::timeout(TIMEOUT, join_all(calls)).await?;
         anyhow::Ok(answers.iter().filter(|answer| answer.is_err()).count())
     }));
-    let (rounds, most, lost) = use_cart_until(&shop, greedy).await?;
-    for lost in lost {
+    for lost in check_during(&shop, greedy, 160).await? {
         ensure!(lost? == 900, "the connection with the answers is gone");
     }
-    ensure!(rounds > 0, "nobody could buy anything");
-    assert_growth(before, most, 160)?;
     ensure!(products.get_products(PAGE).await?.into_inner() == page);
     shop.stop().await?;
     Ok(())
@@ -160,7 +133,6 @@ async fn unfinished_request_heads_hold_bounded_memory() -> Result<()> {
     let shop = ShopProcess::open(command(BINARY, folder.path())).await?;
     let gateway = shop.gateway.context("the whole shop")?;
     buy_mouse(&shop.customer("ada")?, "ada").await?;
-    let before = shop.resident_memory()?;
     let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx: {}", "a".repeat(30_000));
     let head = &head;
     let heads = join_all((0..2_000).map(|_| async move {
@@ -169,10 +141,8 @@ async fn unfinished_request_heads_hold_bounded_memory() -> Result<()> {
         let _ = stream.write_all(head.as_bytes()).await;
         wait_until_closed(stream).await
     }));
-    let (rounds, most, closed) = use_cart_until(&shop, heads).await?;
+    let closed = check_during(&shop, heads, 96).await?;
     closed.into_iter().collect::<Result<Vec<_>>>()?;
-    ensure!(rounds > 0, "nobody could buy anything");
-    assert_growth(before, most, 96)?;
     shop.stop().await?;
     Ok(())
 }

@@ -197,7 +197,7 @@ async fn provider_ledger(shop: &Shop, checkout: &str) -> Result<ProviderLedger> 
 
 /// Concurrent purchases. With all at once, a slow machine would exceed the lease of a saga; then recovery would drive the
 /// saga, and its calls would belong to no case.
-const AT_ONCE: usize = 12;
+const CONCURRENCY: usize = 12;
 
 /// Makes all purchases, some of them concurrently.
 async fn purchase_all(profile: Profile, cases: Vec<Case>) -> Result<()> {
@@ -220,7 +220,7 @@ async fn purchase_all(profile: Profile, cases: Vec<Case>) -> Result<()> {
             .await?;
         case.assert_ended(&shop, &plan, &outcome).await
     });
-    let purchases = stream::iter(purchases).buffer_unordered(AT_ONCE);
+    let purchases = stream::iter(purchases).buffer_unordered(CONCURRENCY);
     purchases.try_collect::<()>().await?;
     let sold = cases.iter().filter(|case| case.expected == Outcome::Bought).count();
     assert_eq!(shop.stock(2).await?, (500 - i64::try_from(sold)?, 0));
@@ -241,7 +241,7 @@ fn blocked_call(case: &Case) -> &'static str {
 }
 
 /// Makes a purchase whose stock goes to a rival before the confirmation; it is charged before or after that.
-async fn lose_the_stock(shop: &Shop, plan: &FaultPlan, case: &Case, product: i64) -> Result<()> {
+async fn buy_after_losing_the_stock(shop: &Shop, plan: &FaultPlan, case: &Case, product: i64) -> Result<()> {
     shop.upsert_product(product, "Thing", 700).await?;
     shop.add_stock(product, 1).await?;
     let rival = async {
@@ -282,8 +282,8 @@ async fn a_refund_is_made_once_despite_faults_in_its_calls(profile: Profile) -> 
     let shop = Shop::with(profile, ttl, plan.faults()).await?;
     let purchases = (100..)
         .zip(&cases)
-        .map(|(product, case)| lose_the_stock(&shop, &plan, case, product));
-    let purchases = stream::iter(purchases).buffer_unordered(AT_ONCE);
+        .map(|(product, case)| buy_after_losing_the_stock(&shop, &plan, case, product));
+    let purchases = stream::iter(purchases).buffer_unordered(CONCURRENCY);
     purchases.try_collect::<()>().await?;
     shop.balance().await
 }

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Context, ensure};
-use cartwright::http::Customer;
+use anyhow::ensure;
 use futures::future::try_join_all;
 use system_tests::process::{ShopProcess, command};
 
-use super::stdout;
+use super::{cart_with, stdout};
 use crate::BINARY;
 
 /// A token of customer 7, signed in this data directory with these variables.
@@ -31,12 +30,8 @@ async fn gateway(data: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Shop
 }
 
 /// Whether the gateway accepts the token. It answers 503 then, because its services are down.
-async fn knows(gateway: &ShopProcess, token: &str) -> anyhow::Result<bool> {
-    let customer = Customer {
-        gateway: gateway.gateway.context("no gateway")?,
-        token: Some(token.to_owned()),
-    };
-    let status = customer.get("/api/v1/cart").await?.status.as_u16();
+async fn accepts(gateway: &ShopProcess, token: &str) -> anyhow::Result<bool> {
+    let status = cart_with(gateway, token.to_owned()).await?.status.as_u16();
     ensure!([401, 503].contains(&status), "{status}");
     Ok(status == 503)
 }
@@ -49,7 +44,7 @@ async fn gateways_that_generate_the_key_concurrently_agree_on_one() -> anyhow::R
         let gateways = try_join_all((0..8).map(|_| gateway(&data, &[]))).await?;
         let token = token(&data, &[]).await?;
         for gateway in gateways {
-            assert!(knows(&gateway, &token).await?);
+            assert!(accepts(&gateway, &token).await?);
             gateway.stop().await?;
         }
         let names: BTreeSet<_> = std::fs::read_dir(&data)?
@@ -73,17 +68,17 @@ async fn a_key_is_replaced_while_tokens_of_the_previous_key_are_accepted() -> an
     let shop = gateway(folder.path(), &rotating).await?;
     let new = token(folder.path(), &rotating).await?;
     assert_ne!(std::fs::read_to_string(&key)?, previous);
-    assert!(knows(&shop, &old).await? && knows(&shop, &new).await?);
+    assert!(accepts(&shop, &old).await? && accepts(&shop, &new).await?);
     shop.stop().await?;
     // After the old tokens have expired.
     let shop = gateway(folder.path(), &[("JWT_SECRET_PREVIOUS", "")]).await?;
-    assert!(!knows(&shop, &old).await? && knows(&shop, &new).await?);
+    assert!(!accepts(&shop, &old).await? && accepts(&shop, &new).await?);
     shop.stop().await?;
     // The same with keys from variables.
     let set = [("JWT_SECRET", "a key that takes the place of the others"), rotating[0]];
     let shop = gateway(folder.path(), &set).await?;
     let newest = token(folder.path(), &set).await?;
-    assert!(knows(&shop, &old).await? && knows(&shop, &newest).await? && !knows(&shop, &new).await?);
+    assert!(accepts(&shop, &old).await? && accepts(&shop, &newest).await? && !accepts(&shop, &new).await?);
     shop.stop().await?;
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::json;
 use system_tests::process::{ShopProcess, command};
 
-use super::{assert_refused, run, stderr, stdout};
+use super::{assert_refused, cart_with, run, stderr, stdout};
 use crate::BINARY;
 
 /// Malformed logins: not encoded, or in a setting that takes none.
@@ -114,11 +114,7 @@ async fn a_secret_from_a_file_is_used_and_never_shown() -> anyhow::Result<()> {
     let mut serve = command(BINARY, &folder.path().join("data"));
     serve.envs(given);
     let shop = ShopProcess::open(serve).await?;
-    let customer = cartwright::http::Customer {
-        gateway: shop.gateway.context("no gateway")?,
-        token: Some(stdout(&token)),
-    };
-    assert_eq!(customer.get("/api/v1/cart").await?.status.as_u16(), 200);
+    assert_eq!(cart_with(&shop, stdout(&token)).await?.status.as_u16(), 200);
     shop.stop().await?;
 
     let shown = run(folder.path(), &["config"], &by_file).await?;
@@ -293,13 +289,7 @@ async fn a_shop_with_audience_and_issuer_accepts_only_its_tokens() -> anyhow::Re
     let mut serve = command(BINARY, folder.path());
     serve.envs(named);
     let shop = ShopProcess::open(serve).await?;
-    let ask = async |token: &Output| {
-        let customer = cartwright::http::Customer {
-            gateway: shop.gateway.context("no gateway")?,
-            token: Some(stdout(token)),
-        };
-        customer.get("/api/v1/cart").await
-    };
+    let ask = async |token: &Output| cart_with(&shop, stdout(token)).await;
     let token = ["token", "--user", "7"];
     let good = ask(&run(folder.path(), &token, &named).await?).await?;
     assert_eq!((good.status.as_u16(), &good.json()["user_id"]), (200, &json!("7")));

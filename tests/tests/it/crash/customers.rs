@@ -80,8 +80,8 @@ impl<'a> Customers<'a> {
     /// Alice sends her checkout `times` times concurrently.
     pub(super) async fn alice_buys(&self, method: &str, times: usize, responses: &mut Responses) -> anyhow::Result<()> {
         let answers = join_all((0..times).map(|_| buy(&self.alice, method))).await;
-        let noted: Vec<_> = answers.into_iter().map(|it| record(responses, "alice", it)).collect();
-        noted.into_iter().collect()
+        let recorded: Vec<_> = answers.into_iter().map(|it| record(responses, "alice", it)).collect();
+        recorded.into_iter().collect()
     }
 
     /// Buys laptops with a good card, and waits until the shop is idle.

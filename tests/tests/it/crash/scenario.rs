@@ -72,7 +72,7 @@ pub(super) trait Scenario: Debug + Send + Sync {
     }
 
     /// What the stores must contain at the end, beyond the books.
-    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
+    fn expected_rows(&self, _first: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         Vec::new()
     }
 

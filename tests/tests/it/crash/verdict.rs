@@ -6,7 +6,7 @@ use system_tests::{books, home::Home};
 
 use super::scenario::{FirstResponses, Responses, Scenario};
 
-/// All by_request to a request are one answer, purchases ended as they must, and the books agree.
+/// Checks that all responses to a request are equal, that purchases ended as expected, and that the books balance.
 pub(super) async fn check(home: &Home, scenario: &dyn Scenario, responses: &Responses) -> anyhow::Result<()> {
     let mut by_request = FirstResponses::new();
     for (request, answer) in responses.iter().filter(|(request, _)| *request != "change") {

@@ -180,19 +180,19 @@ impl Load {
     /// A customer reads the catalogue, fills a cart, buys it, and reads the orders.
     async fn run_customer(&self, name: &str, number: u64) -> StepResult<()> {
         let shown = self.call(name, Method::GET, "/api/v1/products", None).await?;
-        is(&shown, StatusCode::OK)?;
+        check_status(&shown, StatusCode::OK)?;
         let product = 2 + number % 4;
         let item = format!("/api/v1/cart/items/{product}");
         let one = json!({"product_id": product, "quantity": 1});
         let added = self.call(name, Method::POST, "/api/v1/cart/items", Some(&one)).await?;
-        holds(&added, StatusCode::CREATED, 1)?;
+        check_line(&added, StatusCode::CREATED, 1)?;
         let two = json!({"product_id": product, "quantity": 2});
         let added = self.call(name, Method::POST, "/api/v1/cart/items", Some(&two)).await?;
-        holds(&added, StatusCode::OK, 3)?;
+        check_line(&added, StatusCode::OK, 3)?;
         let set = self
             .call(name, Method::PUT, &item, Some(&json!({"quantity": 2})))
             .await?;
-        holds(&set, StatusCode::OK, 2)?;
+        check_line(&set, StatusCode::OK, 2)?;
         self.check_cart(name).await?;
         let method = METHODS[usize::try_from(number).unwrap_or_default() % METHODS.len()];
         let place = self.begin(name, method);
@@ -206,7 +206,7 @@ impl Load {
         self.purchases.lock().unwrap()[place].answer = Some(answer);
         self.ended.send_modify(|ended| *ended += 1);
         let orders = self.call(name, Method::GET, "/api/v1/orders", None).await?;
-        is(&orders, StatusCode::OK)?;
+        check_status(&orders, StatusCode::OK)?;
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Load {
         let seen = wait_for("the cart is seen as it is", async || {
             looks += 1;
             match self.call(name, Method::GET, "/api/v1/cart", None).await {
-                Ok(cart) => Ok(holds(&cart, StatusCode::OK, 2).ok().map(Ok)),
+                Ok(cart) => Ok(check_line(&cart, StatusCode::OK, 2).ok().map(Ok)),
                 Err(aborted) => Ok(Some(Err(aborted))),
             }
         });
@@ -323,14 +323,14 @@ impl Load {
     }
 }
 
-fn is(reply: &HttpResponse, status: StatusCode) -> Result<()> {
+fn check_status(reply: &HttpResponse, status: StatusCode) -> Result<()> {
     ensure!(reply.status == status, "not {status}: {reply:?}");
     Ok(())
 }
 
 /// Checks that the reply is a cart with `quantity` pieces of one product.
-fn holds(reply: &HttpResponse, status: StatusCode, quantity: i64) -> Result<()> {
-    is(reply, status)?;
+fn check_line(reply: &HttpResponse, status: StatusCode, quantity: i64) -> Result<()> {
+    check_status(reply, status)?;
     let cart = reply.json();
     let lines = cart["items"].as_array().map(Vec::len);
     ensure!(

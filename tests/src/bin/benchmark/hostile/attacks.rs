@@ -15,7 +15,7 @@ use tokio::{
 use tonic::transport::Endpoint;
 
 /// The attackers' address.
-const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// How long an attacker waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -135,7 +135,7 @@ async fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     // A small buffer, so that the kernel takes few bytes that the attacker does not read.
     socket.set_recv_buffer_size(4096)?;
-    socket.bind((FROM, 0).into())?;
+    socket.bind((ATTACKER, 0).into())?;
     Ok(socket.connect(to).await?)
 }
 
@@ -148,7 +148,7 @@ async fn until_closed(mut connection: TcpStream) -> anyhow::Result<()> {
 /// Asks for large pages on one connection with a flow-control window of 0.
 async fn request_with_zero_window(products: SocketAddr) -> anyhow::Result<()> {
     let channel = Endpoint::from_shared(format!("http://{products}"))?
-        .local_address(Some(FROM))
+        .local_address(Some(ATTACKER))
         .initial_stream_window_size(0)
         .connect()
         .await?;

@@ -37,7 +37,7 @@ impl Scenario for Delivery {
         &["product", "stock"]
     }
 
-    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
+    fn expected_rows(&self, _first: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         let stock = format!("SELECT on_hand FROM stock WHERE product_id = {DELIVERED}");
         let received = format!("SELECT count(*) FROM ledger WHERE product_id = {DELIVERED}");
         let products = "SELECT id FROM products ORDER BY id".to_owned();

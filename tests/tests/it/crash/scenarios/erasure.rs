@@ -45,7 +45,7 @@ impl Scenario for Erasure {
         &["erasure"]
     }
 
-    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
+    fn expected_rows(&self, _first: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         let of_alice = |table| format!("SELECT count(*) FROM {table} WHERE user_id = 'alice'");
         let nobodys = "SELECT count(*) FROM checkouts WHERE user_id = 'erased:' || id".to_owned();
         vec![

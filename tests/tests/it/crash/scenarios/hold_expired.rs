@@ -39,8 +39,8 @@ impl Scenario for HoldExpired {
             Ok(bought)
         };
         let (alice, bob) = join(buy(&customers.alice, "pm_card_ok"), bob).await;
-        let noted = record(responses, "alice", alice);
-        record(responses, "bob", bob).and(noted)
+        let recorded = record(responses, "alice", alice);
+        record(responses, "bob", bob).and(recorded)
     }
 
     fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
@@ -51,8 +51,8 @@ impl Scenario for HoldExpired {
         1
     }
 
-    fn expected_rows(&self, answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
-        let alice = answers["alice"]["checkout_id"].as_str().unwrap_or_default();
+    fn expected_rows(&self, first: &FirstResponses<'_>) -> Vec<ExpectedRows> {
+        let alice = first["alice"]["checkout_id"].as_str().unwrap_or_default();
         let refunds = format!("SELECT count(*) FROM refunds WHERE idempotency_key = '{alice}'");
         let left = format!("SELECT on_hand - held FROM stock WHERE product_id = {WANTED}");
         vec![

@@ -36,8 +36,8 @@ impl Scenario for InventoryDown {
             buy(&customers.bob, "pm_card_declined"),
         );
         let (alice, bob, back) = join3(alice, bob, restore_inventory(customers)).await;
-        let noted = record(responses, "alice", alice);
-        record(responses, "bob", bob).and(noted).and(back)
+        let recorded = record(responses, "alice", alice);
+        record(responses, "bob", bob).and(recorded).and(back)
     }
 
     fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {

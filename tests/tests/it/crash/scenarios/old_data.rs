@@ -40,7 +40,7 @@ impl Scenario for OldData {
         &[("alice", None)]
     }
 
-    fn expected_rows(&self, _answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
+    fn expected_rows(&self, _first: &FirstResponses<'_>) -> Vec<ExpectedRows> {
         let kept = "SELECT count(*) FROM outbox".to_owned();
         vec![("events that are kept", "checkout", kept, vec![0])]
     }

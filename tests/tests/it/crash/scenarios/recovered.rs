@@ -39,8 +39,8 @@ impl Scenario for Recovered {
         HoldExpired.lines_left()
     }
 
-    fn expected_rows(&self, answers: &FirstResponses<'_>) -> Vec<ExpectedRows> {
-        HoldExpired.expected_rows(answers)
+    fn expected_rows(&self, first: &FirstResponses<'_>) -> Vec<ExpectedRows> {
+        HoldExpired.expected_rows(first)
     }
 
     /// The start recovers alice's saga.
