@@ -1,4 +1,4 @@
-//! The use cases. What has no rule beside those of the port has none: gRPC calls the port.
+//! The listing of products. The gRPC interface calls the port for everything else.
 
 use storage::BoundedError;
 
@@ -7,20 +7,20 @@ use crate::{
     ports::Catalogue,
 };
 
-/// Some products, and after which one the next page starts: `None` on the last page.
 pub(crate) struct Page {
     pub(crate) products: Vec<Product>,
+    /// The last product if there is a next page.
     pub(crate) next: Option<ProductId>,
 }
 
-/// A page of at most `size` products that match.
+/// A page of at most `size` matching products.
 pub(crate) async fn list_products(
     catalogue: &dyn Catalogue,
     query: &Query,
     after: Option<ProductId>,
     size: u32,
 ) -> Result<Page, BoundedError> {
-    // One more than asked for says whether there is a next page.
+    // One more product than `size` tells whether there is a next page.
     let mut products = catalogue.page(query, after, size.saturating_add(1)).await?;
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let more = products.len() > size;

@@ -1,8 +1,8 @@
 //! The names of this service's commits, the same in every adapter.
 
 pub const UPSERT: &str = "product.upsert";
-/// The names of products that a process of an earlier version wrote are made ready for searches.
+/// The backfill of `search_marked`.
 pub const FOLD: &str = "product.fold";
 
-/// What every shop commits.
+/// Commits of every shop.
 pub const ALL: &[&str] = &[UPSERT, FOLD];

@@ -1,4 +1,4 @@
-//! Products, and what makes one valid.
+//! Products and their validation.
 
 mod search;
 
@@ -6,14 +6,13 @@ use jiff::Timestamp;
 use money::{Currency, Money};
 
 pub use proto::ids::ProductId;
-pub use search::{InvalidQuery, Query, folded, marked};
+pub use search::{InvalidQuery, Query, folded, with_markers};
 
 const MAX_NAME: usize = 200;
 const MAX_DESCRIPTION: usize = 2_000;
 const MAX_IMAGE_URL: usize = 2_000;
 const MAX_PRICE_MINOR_UNITS: i64 = 100_000_000;
 
-/// Something that can be bought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
     pub id: ProductId,
@@ -21,7 +20,7 @@ pub struct Product {
     pub created_at: Timestamp,
 }
 
-/// All of a product that can change; valid by construction.
+/// The changeable part of a product. Valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details {
     name: String,
@@ -30,7 +29,7 @@ pub struct Details {
     image_url: String,
 }
 
-/// What is wrong with the details of a product.
+/// The invalid field of a product's details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidDetails {
     /// Blank, over 200 characters, or with control characters.
@@ -41,7 +40,7 @@ pub enum InvalidDetails {
     Price,
     /// Not USD.
     Currency,
-    /// Over 2,000 characters, with control characters, or of another scheme than http and https.
+    /// Over 2,000 characters, with control characters, or with another scheme than http and https.
     ImageUrl,
 }
 
@@ -87,22 +86,24 @@ impl Details {
         &self.image_url
     }
 
-    /// Name and description, a line each, in lower case: [`folded`], it is what a [`Query`] looks into. No word can match across
-    /// the line break.
+    /// Name and description in lower case, on a line each, so that no word matches across both. A [`Query`] matches
+    /// this text [`folded`].
     pub fn search_text(&self) -> String {
         format!("{}\n{}", self.name.to_lowercase(), self.description.to_lowercase())
     }
 }
 
-/// Whether a page may show this as an image: a reference without a scheme, or one of http or https. Others, such as
-/// `javascript:`, can be programs.
+/// Whether a page may show this as an image: a reference with http, https or no scheme. Other schemes, such as
+/// `javascript:`, can run programs.
 pub fn is_image_url(text: &str) -> bool {
     let before_path = text.split(['/', '?', '#']).next().unwrap_or_default();
-    let is_shown = match before_path.split_once(':') {
+    let is_allowed = match before_path.split_once(':') {
         None => true,
-        Some((scheme, _)) => ["http", "https"].iter().any(|shown| scheme.eq_ignore_ascii_case(shown)),
+        Some((scheme, _)) => ["http", "https"]
+            .iter()
+            .any(|allowed| scheme.eq_ignore_ascii_case(allowed)),
     };
-    is_shown && !is_longer(text, MAX_IMAGE_URL) && !text.contains(char::is_control)
+    is_allowed && !is_longer(text, MAX_IMAGE_URL) && !text.contains(char::is_control)
 }
 
 fn is_longer(text: &str, characters: usize) -> bool {
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn details_within_their_limits_are_taken() {
+    fn details_within_their_limits_are_accepted() {
         let name = "n".repeat(200);
         let long = "ü".repeat(2_000);
         assert!(details(&name, &long, Money::usd(100_000_000), &long).is_ok());

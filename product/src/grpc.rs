@@ -1,4 +1,4 @@
-//! The gRPC interface: decode, do, encode.
+//! The gRPC interface: decode, call the port, encode.
 
 mod convert;
 mod status;

@@ -14,7 +14,7 @@ use storage::OpenError;
 
 pub use config::{Config, Store};
 
-/// Opens the store and puts the service together. Nothing runs yet.
+/// Opens the store and wires the service, which does not run yet.
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
     let (catalogue, probe) = store::open(&config.store, &runtime.points).await?;
     let transactions = catalogue.transactions();

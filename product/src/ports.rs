@@ -1,4 +1,4 @@
-//! What the catalogue needs.
+//! The port of the catalogue.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -9,18 +9,17 @@ use crate::domain::{Details, Product, ProductId, Query};
 /// All products. Every method is one atomic unit.
 #[async_trait]
 pub trait Catalogue: Send + Sync {
-    /// The first `limit` products that match, in order of their ids, those up to `after` left out. Looking for words is bounded:
-    /// it never keeps the other methods waiting.
+    /// The first `limit` matching products after `after`, in id order. Bounded, so that the other methods never wait
+    /// for pages.
     async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError>;
 
-    /// Those of `ids` that exist, in order of their ids.
+    /// The products of these ids that exist, in id order.
     async fn find(&self, ids: &[ProductId]) -> Result<Vec<Product>, StoreError>;
 
-    /// Makes or replaces a product; without an `id` it gets a new one. What is replaced keeps its `created_at`, what is
-    /// made was created at `now`.
+    /// Inserts or replaces a product. `None` inserts under a new id. A replaced product keeps its `created_at`.
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError>;
 
-    /// What it does for callers that may have gone away: waited for when the service stops.
+    /// Transactions that outlive a cancelled caller. The service waits for them when it stops.
     fn transactions(&self) -> runtime::Tasks {
         runtime::Tasks::new()
     }

@@ -1,8 +1,8 @@
 //! Adapters of the catalogue's port.
 
-mod marking;
 mod postgres;
 mod row;
+mod search;
 mod sqlite;
 
 use std::{sync::Arc, time::Duration};
@@ -16,24 +16,24 @@ pub use postgres::PostgresCatalogue;
 pub use sqlite::SqliteCatalogue;
 
 const SCHEMA: &str = "product";
-/// Anybody may search, and nobody pays for it: two at once take connections and threads of their own, so that carts and
-/// checkouts, which ask for products by their ids, wait for none of them. One that was found takes about a millisecond, so that
-/// the last of those that wait has its turn within the time, unless something is wrong; the time is less than any caller's.
+/// Searches need no token, so two at a time run on connections of their own, and lookups by id for carts and checkouts
+/// never wait for them. A search takes about a millisecond, so that the whole queue is served within the timeout. The
+/// timeout is shorter than the deadline of any caller.
 const SEARCHES: Bounds = Bounds {
     concurrent: 2,
     waiting: 64,
     timeout: Duration::from_secs(1),
 };
 
-/// Pages without a query need no token either, and have connections of their own for the same reason. Each page takes the same
-/// short time, so as many readers may wait as a process has calls in flight. The time is shorter than the deadline of a call.
+/// Pages without a query need no token either and have their own connections as well. All pages take the same short
+/// time, so the queue is as long as a process has calls in flight. The timeout is shorter than the deadline of a call.
 const LISTS: Bounds = Bounds {
     concurrent: 2,
     waiting: 2048,
     timeout: STORE_ANSWER,
 };
 
-/// Opens the store that was configured, with a probe for its health.
+/// Opens the configured store, with a readiness probe.
 pub(crate) async fn open(store: &Store, points: &Points) -> Result<(Arc<dyn Catalogue>, Probe), OpenError> {
     match store {
         Store::Sqlite(path) => {

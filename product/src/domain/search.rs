@@ -1,18 +1,18 @@
-//! What is looked for, and how texts are compared for that.
+//! Search queries and the comparison of texts.
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizer;
 
 const MAX_QUERY: usize = 100;
-/// What lower case leaves of the dot of an `İ`.
+/// The lower case of `İ` is `i` with this dot.
 const DOT_ABOVE: char = '\u{307}';
-/// From this many letters on, a word is found wherever it stands in a text; a shorter one only where a word begins.
-const LONG: usize = 3;
-/// Stands before each beginning of a word in a [`marked`] text. No product and no query has it, because it is a control
-/// character; two of them and one letter are three characters, so that an index of pieces of three has one for every word.
-const MARK: &str = "\u{1}\u{1}";
+/// Words from this length on match anywhere in a text, shorter words only where a word begins.
+const MIN_SUBSTRING: usize = 3;
+/// Precedes each word in [`with_markers`]. Products and queries have no control characters. With the first letter the
+/// marker has three characters, so that a trigram index has an entry for every word.
+const WORD_MARKER: &str = "\u{1}\u{1}";
 
-/// The words that are looked for in names and descriptions, folded. None finds everything.
+/// Folded words, sorted and distinct. A query without words matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query(Vec<String>);
 
@@ -31,29 +31,28 @@ impl Query {
         Ok(Self(words))
     }
 
-    /// Each of them has to be in the text, in any order.
     pub fn words(&self) -> &[String] {
         &self.0
     }
 
-    /// Whether this text, which is [`folded`], has all words. That is the rule, which stores follow by way of
-    /// [`Self::phrases`].
-    pub fn finds(&self, text: &str) -> bool {
+    /// Whether this [`folded`] text has all words, in any order. Stores implement this rule by [`Self::phrases`].
+    pub fn matches(&self, text: &str) -> bool {
         self.0.iter().all(|word| {
-            if is_long(word) {
+            if matches_inside_words(word) {
                 return text.contains(word.as_str());
             }
-            let mut starts = text.char_indices().filter(|(place, _)| begins_word(text, *place));
-            starts.any(|(place, _)| text[place..].starts_with(word.as_str()))
+            let mut starts = text.char_indices().filter(|(start, _)| is_word_start(text, *start));
+            starts.any(|(start, _)| text[start..].starts_with(word.as_str()))
         })
     }
 
-    /// A text has all words if and only if each of these is in that text [`marked`]. They are three characters or longer.
+    /// A text has all words if and only if its [`with_markers`] contains all phrases. Phrases have three characters or
+    /// more.
     pub fn phrases(&self) -> Vec<String> {
         let phrase = |word: &String| {
-            let marked = marked(word);
-            if is_long(word) {
-                marked.trim_start_matches(MARK).to_owned()
+            let marked = with_markers(word);
+            if matches_inside_words(word) {
+                marked.trim_start_matches(WORD_MARKER).to_owned()
             } else {
                 marked
             }
@@ -62,37 +61,37 @@ impl Query {
     }
 }
 
-/// A [`folded`] text with two marks before each place where a word begins.
-pub fn marked(text: &str) -> String {
+/// A [`folded`] text with a marker before each word.
+pub fn with_markers(text: &str) -> String {
     let mut marked = String::with_capacity(text.len() * 3 / 2);
-    for (place, letter) in text.char_indices() {
-        if begins_word(text, place) {
-            marked.push_str(MARK);
+    for (index, letter) in text.char_indices() {
+        if is_word_start(text, index) {
+            marked.push_str(WORD_MARKER);
         }
         marked.push(letter);
     }
     marked
 }
 
-fn is_long(word: &str) -> bool {
-    word.chars().nth(LONG - 1).is_some()
+fn matches_inside_words(word: &str) -> bool {
+    word.chars().nth(MIN_SUBSTRING - 1).is_some()
 }
 
-/// Whether a word begins at this place. Signs are words of their own, so that `can` begins one in "noise-cancelling".
-fn begins_word(text: &str, place: usize) -> bool {
-    let Some(letter) = text[place..].chars().next() else {
+/// Whether a word begins at this index. Each sign is a word, so `can` begins a word in "noise-cancelling".
+fn is_word_start(text: &str, index: usize) -> bool {
+    let Some(letter) = text[index..].chars().next() else {
         return false;
     };
     if letter.is_whitespace() {
         return false;
     }
-    let goes_on = letter.is_alphanumeric() && text[..place].ends_with(char::is_alphanumeric);
-    !goes_on || is_written_without_blanks(letter)
+    let is_inside_word = letter.is_alphanumeric() && text[..index].ends_with(char::is_alphanumeric);
+    !is_inside_word || is_unspaced_script(letter)
 }
 
-/// Letters of writings that put no blanks between words, so that a word may begin with any of them: Thai, Lao, Burmese, Khmer,
-/// Chinese and Japanese. Korean words are found by their syllables, too.
-const fn is_written_without_blanks(letter: char) -> bool {
+/// Letters of scripts without blanks between words, where any letter may begin a word: Thai, Lao, Burmese, Khmer,
+/// Chinese and Japanese. Korean syllables are included.
+const fn is_unspaced_script(letter: char) -> bool {
     matches!(
         letter,
         '\u{e00}'..='\u{eff}'
@@ -105,16 +104,16 @@ const fn is_written_without_blanks(letter: char) -> bool {
     )
 }
 
-/// The form in which texts are compared: letters that differ in case only, or in how they are written down (composed or not,
-/// full-width, ligatures), are the same in it. That is Unicode's compatibility caseless match (chapter 3.13, D146) on top of
-/// lower case. Beyond that, `İ`, `I`, `ı` and `i` are one letter, because nobody knows in which language a query is.
+/// The form in which texts are compared. Case, composition, width and ligatures make no difference: Unicode's
+/// compatibility caseless match (chapter 3.13, D146) on top of lower case. `İ`, `I`, `ı` and `i` are one letter as
+/// well, because the language of a query is unknown.
 ///
-/// Texts are stored folded and [`marked`]. A release whose libraries or rules do either in another way empties `search_marked` by
-/// a migration.
+/// Stores keep folded texts [`with_markers`]. A release that changes the result of either needs a migration that
+/// empties `search_marked`.
 pub fn folded(text: &str) -> String {
     let (fold, nfkc) = (CaseMapper::new(), ComposingNormalizer::new_nfkc());
     let once = |text: &str| nfkc.normalize(&fold.fold_string(&nfkc.normalize(text))).into_owned();
-    // What one round makes of some letters has a fold of its own.
+    // The fold of some letters can be folded again.
     let text = once(&once(&text.to_lowercase()));
     if text.contains(['ı', DOT_ABOVE]) {
         let dotless = text
@@ -140,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_query_have_no_order_and_no_blanks() {
+    fn the_words_of_a_query_are_sorted_and_distinct() {
         let words = |text| Query::new(text).unwrap().words().to_vec();
         assert_eq!(words("  Desk\u{a0}lamp  desk\u{3000}"), ["desk", "lamp"]);
         assert_eq!(words(" "), Vec::<String>::new());
     }
 
     #[test]
-    fn writings_of_one_word_are_one() {
+    fn spellings_of_one_word_fold_to_the_same_text() {
         for (one, other) in [
             ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
             ("ΣΣ", "σς"),
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_one_or_two_letters_is_found_where_a_word_begins() {
+    fn a_word_of_one_or_two_letters_matches_where_a_word_begins() {
         let text = folded("Noise-cancelling 4K TV, 100% wool\n携帯電話 L'été");
         for found in [
             "n",
@@ -196,10 +195,10 @@ mod tests {
             "oise-canc",
             "ool",
         ] {
-            assert!(Query::new(found).unwrap().finds(&text), "{found}");
+            assert!(Query::new(found).unwrap().matches(&text), "{found}");
         }
         for not_found in ["o", "se", "k", "v", "00", "0%", "ol", "té", "c-", "x"] {
-            assert!(!Query::new(not_found).unwrap().finds(&text), "{not_found}");
+            assert!(!Query::new(not_found).unwrap().matches(&text), "{not_found}");
         }
     }
 
@@ -214,18 +213,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn phrases_are_in_marked_texts_where_words_are_in_texts(
+        fn phrases_and_words_match_the_same_texts(
             text in "([abAßİ é%'\"-]|電|話|ﬁ|\\PC){0,12}",
             query in "([abAßİ é%'\"-]|電|話|ﬁ|\\PC){0,4}",
         ) {
             let (text, query) = (folded(&text), Query::new(&query).unwrap());
-            let marked = marked(&text);
+            let marked = with_markers(&text);
             let all = query.phrases().iter().all(|phrase| marked.contains(phrase.as_str()));
-            prop_assert_eq!(all, query.finds(&text), "{:?} {:?}", text, query);
+            prop_assert_eq!(all, query.matches(&text), "{:?} {:?}", text, query);
         }
 
         #[test]
-        fn a_folded_text_is_its_own_fold(text in "\\PC{0,20}") {
+        fn folding_is_idempotent(text in "\\PC{0,20}") {
             let once = folded(&text);
             prop_assert_eq!(folded(&once), once);
         }

@@ -1,4 +1,4 @@
-//! Between the wire's values and the domain's.
+//! Conversions between wire and domain.
 
 use proto::{convert::product_id, product::v1 as wire, status::Refusal};
 
@@ -30,7 +30,8 @@ pub(super) fn product_ids(ids: &[i64]) -> Result<Vec<ProductId>, Refusal> {
         .collect()
 }
 
-/// A page token is the last id of the page before, in the list of what a query finds.
+/// The name of the list in page tokens. A token has the last id of the previous page and is valid for the same query
+/// only.
 fn list(query: &Query) -> String {
     format!("products {}", query.words().join(" "))
 }
@@ -43,8 +44,8 @@ pub(super) fn page_token(token: &str, query: &Query) -> Result<Option<ProductId>
     if token.is_empty() {
         return Ok(None);
     }
-    let place = storage::from_page_token(token, &list(query));
-    let id = place.and_then(|place| Some(i64::from_be_bytes(place.try_into().ok()?)));
+    let position = storage::from_page_token(token, &list(query));
+    let id = position.and_then(|position| Some(i64::from_be_bytes(position.try_into().ok()?)));
     let wrong = || {
         let message = "page_token must be the next_page_token of another page of the same query";
         Refusal::field("page_token", message)
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_token_leads_back_to_its_id_with_its_query_only() {
+    fn a_page_token_is_valid_for_its_query_only() {
         let query = |text| Query::new(text).unwrap();
         for id in [1, 42, i64::MAX] {
             let id = ProductId::new(id).unwrap();
@@ -71,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_page_token_is_refused() {
-        let token = |place: &[u8]| storage::to_page_token(place, &list(&Query::default()));
+    fn an_invalid_page_token_is_refused() {
+        let token = |position: &[u8]| storage::to_page_token(position, &list(&Query::default()));
         for wrong in [
             "1",
             "====",
             "a b",
-            // As it was before tokens named their query.
+            // A token of a version before tokens named their query.
             "MQ",
             &token(&0_i64.to_be_bytes()),
             &token(&(-1_i64).to_be_bytes()),

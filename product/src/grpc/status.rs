@@ -1,4 +1,4 @@
-//! Failures as gRPC statuses.
+//! Errors as gRPC statuses.
 
 use proto::{
     Reason,
@@ -40,7 +40,7 @@ pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
     }
 }
 
-/// A page request that is turned away is no failure of the store. There may be very many of them.
+/// A rejected page request is no failure of the store. Logged at debug level, since there may be very many.
 pub(super) fn page_failed(error: BoundedError) -> Status {
     match error {
         BoundedError::QueueFull | BoundedError::TimedOut => {
@@ -55,7 +55,7 @@ pub(super) fn page_failed(error: BoundedError) -> Status {
     }
 }
 
-/// The one place where a failure of the store is logged.
+/// Logs failures of the store here and nowhere else.
 pub(super) fn store_failed(error: StoreError) -> Status {
     match error {
         StoreError::Unavailable(source) => {

@@ -14,8 +14,8 @@ use storage::{
 
 use super::{
     LISTS, SEARCHES,
-    marking::{AT_ONCE, Marking, Search, found, mark_at_start, to_marked},
     row::{ProductRow, columns, product},
+    search::{BATCH_SIZE, Search, SearchStore, backfill_at_start, find_matches, search_marked},
 };
 use crate::{
     commits,
@@ -32,7 +32,7 @@ const MIGRATIONS: Migrations = Migrations(&[
 
 type Row = ProductRow<SqlTimestamp>;
 
-/// Writes a product, and answers with what is stored then.
+/// Writes a product and returns the stored row.
 macro_rules! insert {
     ($on_conflict:literal) => {
         concat!(
@@ -46,14 +46,14 @@ macro_rules! insert {
     };
 }
 
-const ADD: &str = insert!("NOTHING");
-const REPLACE: &str = insert!(
+const INSERT: &str = insert!("NOTHING");
+const UPSERT: &str = insert!(
     "UPDATE SET name = excluded.name, description = excluded.description,
         price_minor_units = excluded.price_minor_units, currency = excluded.currency, image_url = excluded.image_url,
         search_text = excluded.search_text, search_marked = excluded.search_marked"
 );
-/// Leaves the run of taken ids behind that begins with `$1`.
-const SKIP: &str = "
+/// Moves the sequence behind the run of taken ids that begins with `$1`.
+const SKIP_TAKEN_IDS: &str = "
     SELECT setval('products_id_seq', greatest(id, (SELECT last_value FROM products_id_seq))) FROM products AS taken
     WHERE id >= $1 AND NOT EXISTS (SELECT FROM products WHERE id = taken.id + 1) ORDER BY id LIMIT 1";
 
@@ -62,7 +62,7 @@ const PAGE: &str = concat!(
     columns!(),
     " FROM products WHERE id > $1 ORDER BY id LIMIT $2"
 );
-/// Whether a product has all phrases; one that is not marked yet has none. Unlike LIKE, position has no wildcards.
+/// Whether a product has all phrases; false for rows without `search_marked`. Unlike LIKE, position has no wildcards.
 macro_rules! has_all {
     ($phrases:literal) => {
         concat!(
@@ -73,10 +73,10 @@ macro_rules! has_all {
     };
 }
 
-/// So many products are looked at one by one, for phrases that many have. It is enough for a page where one in twenty-five
-/// has them; where fewer do, the index has few candidates.
-const NEAR: i64 = 500;
-const SEARCH_NEAR: &str = concat!(
+/// Rows that a search scans before it uses the index. They fill a page if one product in 25 matches. If fewer do, the
+/// index has few candidates.
+const SCANNED_ROWS: i64 = 500;
+const SEARCH_BY_SCAN: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM (SELECT ",
@@ -85,10 +85,10 @@ const SEARCH_NEAR: &str = concat!(
     has_all!("$3"),
     " ORDER BY id LIMIT $2"
 );
-const IS_MORE_BEHIND: &str = "SELECT EXISTS (SELECT FROM products WHERE id > $1 ORDER BY id OFFSET $2)";
-/// The index finds the rows that have all pieces of all phrases. The sum keeps the server from reading them in the order of
-/// their ids instead, and from taking every one of them to pieces.
-const SEARCH_FAR: &str = concat!(
+const HAS_MORE_ROWS: &str = "SELECT EXISTS (SELECT FROM products WHERE id > $1 ORDER BY id OFFSET $2)";
+/// The index finds rows with all trigrams of all phrases. `id + 0` keeps the planner from a scan in id order, which
+/// would compute the trigrams of every row.
+const SEARCH_BY_INDEX: &str = concat!(
     "WITH found AS MATERIALIZED
        (SELECT id FROM products WHERE trigrams(search_marked) @> $4 AND id + 0 > $1 AND ",
     has_all!("$3"),
@@ -96,27 +96,26 @@ const SEARCH_FAR: &str = concat!(
     columns!(),
     " FROM products WHERE id = ANY (ARRAY (SELECT id FROM found ORDER BY id LIMIT $2)) ORDER BY id"
 );
-const ARE_ALL_MARKED: &str = "SELECT NOT EXISTS (SELECT FROM products WHERE search_marked IS NULL)";
-/// Locked in order, so that two processes that mark at the same time do not wait for one another.
+const IS_BACKFILLED: &str = "SELECT NOT EXISTS (SELECT FROM products WHERE search_marked IS NULL)";
+/// Locks in id order, so that concurrent backfills do not deadlock.
 const UNMARKED: &str =
     "SELECT id, search_text FROM products WHERE search_marked IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE";
-/// The server does not know yet how many rows have no marks, and would sort all of them each time.
-const IN_ORDER: &str = "SET LOCAL enable_sort = off";
-const MARK: &str = "UPDATE products SET search_marked = marked.text
+/// The planner has no statistics on unmarked rows yet and would sort all of them for each batch.
+const DISABLE_SORT: &str = "SET LOCAL enable_sort = off";
+const SET_MARKED: &str = "UPDATE products SET search_marked = marked.text
     FROM unnest($1::bigint[], $2::text[]) AS marked (id, text) WHERE products.id = marked.id";
 const FIND: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = ANY($1) ORDER BY id");
 
-/// Products in one table; the text that queries look through is stored beside what it is made from.
 #[derive(Debug, Clone)]
 pub struct PostgresCatalogue {
     db: Postgres,
     searches: PostgresBounded,
     lists: PostgresBounded,
-    marking: Arc<Mutex<()>>,
+    backfill_lock: Arc<Mutex<()>>,
 }
 
 impl PostgresCatalogue {
-    /// Opens the schema, and writes the starting products when it makes it.
+    /// Opens the schema. A new schema gets the initial products.
     pub async fn open(address: &PostgresAddress, schema: &str, points: &Points) -> Result<(Self, Postgres), OpenError> {
         let db = Postgres::open(PostgresOptions {
             address,
@@ -129,26 +128,27 @@ impl PostgresCatalogue {
             db: db.clone(),
             searches: db.bounded(SEARCHES),
             lists: db.bounded(LISTS),
-            marking: Arc::default(),
+            backfill_lock: Arc::default(),
         };
-        mark_at_start(&catalogue).await;
+        backfill_at_start(&catalogue).await;
         Ok((catalogue, db))
     }
 }
 
 #[async_trait]
-impl Marking<SqlTimestamp> for PostgresCatalogue {
-    async fn mark_some(&self, after: i64) -> Result<Option<i64>, StoreError> {
+impl SearchStore<SqlTimestamp> for PostgresCatalogue {
+    async fn backfill_batch(&self, after: i64) -> Result<Option<i64>, StoreError> {
         let write = self.db.write(commits::FOLD, move |tx| {
             async move {
-                sqlx::query(IN_ORDER).execute(&mut *tx).await?;
+                sqlx::query(DISABLE_SORT).execute(&mut *tx).await?;
                 let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
                     .bind(after)
-                    .bind(AT_ONCE)
+                    .bind(BATCH_SIZE)
                     .fetch_all(&mut *tx)
                     .await?;
-                let (ids, texts): (Vec<_>, Vec<_>) = rows.into_iter().map(|(id, text)| (id, to_marked(&text))).unzip();
-                sqlx::query(MARK).bind(&ids).bind(texts).execute(tx).await?;
+                let (ids, texts): (Vec<_>, Vec<_>) =
+                    rows.into_iter().map(|(id, text)| (id, search_marked(&text))).unzip();
+                sqlx::query(SET_MARKED).bind(&ids).bind(texts).execute(tx).await?;
                 Ok(ids.last().copied())
             }
             .boxed()
@@ -159,49 +159,48 @@ impl Marking<SqlTimestamp> for PostgresCatalogue {
     async fn search(&self, search: Search) -> Result<(Vec<Row>, bool), BoundedError> {
         let read = self.searches.run(move |reader| {
             async move {
-                let are_all_marked = sqlx::query_scalar(ARE_ALL_MARKED).fetch_one(&mut *reader).await?;
-                Ok((find(reader, &search).await?, are_all_marked))
+                let is_backfilled = sqlx::query_scalar(IS_BACKFILLED).fetch_one(&mut *reader).await?;
+                Ok((find(reader, &search).await?, is_backfilled))
             }
             .boxed()
         });
         read.await
     }
 
-    fn marking(&self) -> &Mutex<()> {
-        &self.marking
+    fn backfill_lock(&self) -> &Mutex<()> {
+        &self.backfill_lock
     }
 }
 
-/// What many products have fills a page with the next ones; what few have, the index finds.
+/// Scans the next rows, which fill the page for frequent phrases; uses the index for rare ones.
 async fn find(reader: &mut PgConnection, search: &Search) -> Result<Vec<Row>, StoreError> {
     let limit = i64::from(search.limit);
-    let near: Vec<Row> = sqlx::query_as(SEARCH_NEAR)
+    let scanned: Vec<Row> = sqlx::query_as(SEARCH_BY_SCAN)
         .bind(search.after)
         .bind(limit)
         .bind(&search.phrases)
-        .bind(NEAR)
+        .bind(SCANNED_ROWS)
         .fetch_all(&mut *reader)
         .await?;
-    let is_full = i64::try_from(near.len()).is_ok_and(|length| length >= limit);
-    let is_whole = is_full || !is_more_behind(reader, search.after).await?;
-    if is_whole {
-        return Ok(near);
+    let is_full = i64::try_from(scanned.len()).is_ok_and(|length| length >= limit);
+    if is_full || !has_more_rows(reader, search.after).await? {
+        return Ok(scanned);
     }
-    let far = sqlx::query_as(SEARCH_FAR)
+    let indexed = sqlx::query_as(SEARCH_BY_INDEX)
         .bind(search.after)
         .bind(limit)
         .bind(&search.phrases)
         .bind(trigrams(&search.phrases));
-    Ok(far.fetch_all(reader).await?)
+    Ok(indexed.fetch_all(reader).await?)
 }
 
-/// Whether there are products that were not near.
-async fn is_more_behind(reader: &mut PgConnection, after: i64) -> Result<bool, StoreError> {
-    let query = sqlx::query_scalar(IS_MORE_BEHIND).bind(after).bind(NEAR);
+/// Whether there are products behind the scanned rows.
+async fn has_more_rows(reader: &mut PgConnection, after: i64) -> Result<bool, StoreError> {
+    let query = sqlx::query_scalar(HAS_MORE_ROWS).bind(after).bind(SCANNED_ROWS);
     Ok(query.fetch_one(reader).await?)
 }
 
-/// All pieces of three characters of these phrases, as the function of that name in the schema gives them.
+/// The trigrams of all phrases, as the function `trigrams` of the schema computes them.
 fn trigrams(phrases: &[String]) -> Vec<String> {
     let of_phrase = |phrase: &String| {
         let letters: Vec<char> = phrase.chars().collect();
@@ -227,7 +226,7 @@ impl Catalogue for PostgresCatalogue {
             });
             list.await?
         } else {
-            found(self, (query, after, limit)).await?
+            find_matches(self, (query, after, limit)).await?
         };
         Ok(rows.into_iter().map(from_row).collect::<Result<_, _>>()?)
     }
@@ -243,7 +242,7 @@ impl Catalogue for PostgresCatalogue {
         let write = self.db.write(commits::UPSERT, move |tx| {
             async move {
                 let row = match id {
-                    Some(id) => write(tx, REPLACE, id.get(), (&details, now)).await?,
+                    Some(id) => write(tx, UPSERT, id.get(), (&details, now)).await?,
                     None => Some(add(tx, (&details, now)).await?),
                 };
                 row.map_or(Err(StoreError::Conflict), from_row)
@@ -258,16 +257,16 @@ impl Catalogue for PostgresCatalogue {
     }
 }
 
-/// Stores a new product under the next id that nobody has chosen.
+/// Inserts a product under the next free id.
 async fn add(tx: &mut PgConnection, content: (&Details, Timestamp)) -> Result<Row, StoreError> {
     loop {
         let id: i64 = sqlx::query_scalar("SELECT nextval('products_id_seq')")
             .fetch_one(&mut *tx)
             .await?;
-        if let Some(row) = write(tx, ADD, id, content).await? {
+        if let Some(row) = write(tx, INSERT, id, content).await? {
             return Ok(row);
         }
-        sqlx::query(SKIP).bind(id).execute(&mut *tx).await?;
+        sqlx::query(SKIP_TAKEN_IDS).bind(id).execute(&mut *tx).await?;
     }
 }
 
@@ -286,7 +285,7 @@ async fn write(
         .bind(details.image_url())
         .bind(timestamptz(now))
         .bind(details.search_text())
-        .bind(to_marked(&details.search_text()))
+        .bind(search_marked(&details.search_text()))
         .fetch_optional(tx)
         .await?;
     Ok(row)

@@ -1,4 +1,4 @@
-//! What a row says of a product, whatever database it is in.
+//! Reads a product from a row of either database.
 
 use jiff::Timestamp;
 use money::{CurrencyError, Money};
@@ -6,7 +6,7 @@ use storage::StoreError;
 
 use crate::domain::{Details, Product, ProductId, is_image_url};
 
-/// What a [`ProductRow`] is read from.
+/// The columns of a [`ProductRow`].
 macro_rules! columns {
     () => {
         "id, name, description, price_minor_units, currency, image_url, created_at"
@@ -14,7 +14,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// id, name, description, price in minor units, currency, image URL, created at (as the database has times).
+/// Id, name, description, price in minor units, currency, image URL, created at (in the database's type of time).
 pub(super) type ProductRow<Time> = (i64, String, String, i64, String, String, Time);
 
 pub(super) fn product<Time>(
@@ -25,7 +25,7 @@ pub(super) fn product<Time>(
         minor_units,
         currency.parse().map_err(|e: CurrencyError| StoreError::corrupt(e))?,
     );
-    // What an earlier version took is not shown.
+    // Earlier versions stored image URLs that are invalid today.
     let image_url = if is_image_url(&image_url) {
         image_url
     } else {

@@ -11,8 +11,8 @@ use storage::{BoundedError, Migrations, OpenError, Sqlite, SqliteBounded, Sqlite
 
 use super::{
     LISTS, SEARCHES,
-    marking::{AT_ONCE, Marking, Search, found, mark_at_start, to_marked},
     row::{ProductRow, columns, product},
+    search::{BATCH_SIZE, Search, SearchStore, backfill_at_start, find_matches, search_marked},
 };
 use crate::{
     commits,
@@ -28,8 +28,8 @@ const MIGRATIONS: Migrations = Migrations(&[
 ]);
 
 const PAGE: &str = concat!("SELECT ", columns!(), " FROM products WHERE id > ? ORDER BY id LIMIT ?");
-/// The index gives the products that have all phrases in the order of their ids, one by one, so that what is behind the page is
-/// not looked at. instr has the last word, because the index knows some characters by one name.
+/// The index returns the products with all phrases one by one in id order, so that only the page is read. `instr`
+/// checks each match again, because the index treats some characters as equal.
 const SEARCH: &str = concat!(
     "SELECT ",
     columns!(),
@@ -38,7 +38,7 @@ const SEARCH: &str = concat!(
         (SELECT 1 FROM json_each(?3) AS phrase WHERE instr(products.search_marked, phrase.value) = 0)
       ORDER BY products_search.rowid LIMIT ?4"
 );
-const ARE_ALL_MARKED: &str = "SELECT NOT EXISTS (SELECT 1 FROM products WHERE search_marked IS NULL)";
+const IS_BACKFILLED: &str = "SELECT NOT EXISTS (SELECT 1 FROM products WHERE search_marked IS NULL)";
 const UNMARKED: &str =
     "SELECT id, search_text FROM products WHERE search_marked IS NULL AND id > ? ORDER BY id LIMIT ?";
 const FIND: &str = concat!(
@@ -46,26 +46,25 @@ const FIND: &str = concat!(
     columns!(),
     " FROM products WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 );
-/// The next one behind all others; where the largest is taken, the first that is free.
+/// The id after the largest one, or the first free id if the maximum is taken.
 const NEXT_ID: &str = "
     SELECT CASE WHEN last < ?1 THEN last + 1 ELSE
         (SELECT min(id) + 1 FROM products AS taken WHERE NOT EXISTS (SELECT 1 FROM products WHERE id = taken.id + 1)) END
     FROM (SELECT coalesce(max(id), 0) AS last FROM products WHERE id <= ?1)";
 
-/// The times are in milliseconds.
+/// With times in milliseconds.
 type Row = ProductRow<i64>;
 
-/// Products in one table; the text that queries look through is stored beside what it is made from.
 #[derive(Debug, Clone)]
 pub struct SqliteCatalogue {
     db: Sqlite,
     searches: SqliteBounded,
     lists: SqliteBounded,
-    marking: Arc<Mutex<()>>,
+    backfill_lock: Arc<Mutex<()>>,
 }
 
 impl SqliteCatalogue {
-    /// Opens the file, and writes the starting products when it makes it.
+    /// Opens the file. A new file gets the initial products.
     pub async fn open(path: &Path, points: &Points) -> Result<(Self, Sqlite), OpenError> {
         let db = Sqlite::open(SqliteOptions {
             path,
@@ -77,26 +76,26 @@ impl SqliteCatalogue {
             db: db.clone(),
             searches: db.bounded(SEARCHES),
             lists: db.bounded(LISTS),
-            marking: Arc::default(),
+            backfill_lock: Arc::default(),
         };
-        mark_at_start(&catalogue).await;
+        backfill_at_start(&catalogue).await;
         Ok((catalogue, db))
     }
 }
 
 #[async_trait]
-impl Marking<i64> for SqliteCatalogue {
-    async fn mark_some(&self, after: i64) -> Result<Option<i64>, StoreError> {
+impl SearchStore<i64> for SqliteCatalogue {
+    async fn backfill_batch(&self, after: i64) -> Result<Option<i64>, StoreError> {
         let write = self.db.write(commits::FOLD, move |tx| {
             async move {
                 let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
                     .bind(after)
-                    .bind(AT_ONCE)
+                    .bind(BATCH_SIZE)
                     .fetch_all(&mut *tx)
                     .await?;
                 for (id, text) in &rows {
                     sqlx::query("UPDATE products SET search_marked = ? WHERE id = ?")
-                        .bind(to_marked(text))
+                        .bind(search_marked(text))
                         .bind(id)
                         .execute(&mut *tx)
                         .await?;
@@ -111,28 +110,28 @@ impl Marking<i64> for SqliteCatalogue {
     async fn search(&self, search: Search) -> Result<(Vec<Row>, bool), BoundedError> {
         let read = self.searches.run(move |reader| {
             async move {
-                let are_all_marked = sqlx::query_scalar(ARE_ALL_MARKED).fetch_one(&mut *reader).await?;
+                let is_backfilled = sqlx::query_scalar(IS_BACKFILLED).fetch_one(&mut *reader).await?;
                 let found = sqlx::query_as(SEARCH)
-                    .bind(matching(&search.phrases))
+                    .bind(match_expression(&search.phrases))
                     .bind(search.after)
                     .bind(serde_json::json!(search.phrases).to_string())
                     .bind(search.limit)
                     .fetch_all(reader)
                     .await?;
-                Ok((found, are_all_marked))
+                Ok((found, is_backfilled))
             }
             .boxed()
         });
         read.await
     }
 
-    fn marking(&self) -> &Mutex<()> {
-        &self.marking
+    fn backfill_lock(&self) -> &Mutex<()> {
+        &self.backfill_lock
     }
 }
 
-/// All these phrases, in the language of the index.
-fn matching(phrases: &[String]) -> String {
+/// An FTS5 query for all phrases.
+fn match_expression(phrases: &[String]) -> String {
     let quoted = phrases
         .iter()
         .map(|phrase| format!("\"{}\"", phrase.replace('"', "\"\"")));
@@ -153,7 +152,7 @@ impl Catalogue for SqliteCatalogue {
             });
             list.await?
         } else {
-            found(self, (query, after, limit)).await?
+            find_matches(self, (query, after, limit)).await?
         };
         Ok(rows.into_iter().map(from_row).collect::<Result<_, _>>()?)
     }
@@ -212,7 +211,7 @@ async fn put(
     .bind(details.image_url())
     .bind(now.as_millisecond())
     .bind(details.search_text())
-    .bind(to_marked(&details.search_text()))
+    .bind(search_marked(&details.search_text()))
     .fetch_one(tx)
     .await?;
     from_row(row)

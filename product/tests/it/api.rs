@@ -1,4 +1,4 @@
-//! The interface, over a real client and server.
+//! The gRPC interface.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use proto::{
     status,
 };
 use runtime::{Clock, Runtime, channel::Peer, serve::Running};
-use testing::patient;
+use testing::test_policy;
 use tonic::Code;
 
 const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
 
 type Client = ProductServiceClient<Peer>;
-/// Makes a good request a bad one.
-type Spoil = fn(&mut UpsertProductRequest);
+/// Makes a valid request invalid.
+type Invalidate = fn(&mut UpsertProductRequest);
 
 const CREATED_AT: i64 = 1_700_000_000;
 
-/// A running service and what it needs to go on.
+/// A running service.
 struct Api {
     client: Client,
     running: Running,
@@ -44,7 +44,7 @@ async fn start() -> Api {
     };
     let service = product::build(config, &runtime).await.unwrap();
     assert_eq!(service.name, "product");
-    let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
+    let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
     Api {
         client: Client::new(peer),
         running,
@@ -76,12 +76,12 @@ fn lamp() -> UpsertProductRequest {
     }
 }
 
-/// That the status is a refusal for this reason, which blames these fields.
+/// Asserts the reason of a refusal and its invalid fields.
 fn assert_refused(refused: &tonic::Status, reason: Reason, fields: &[&str]) {
     assert_eq!(status::refused(refused), Some(reason), "{refused:?}");
     assert_eq!(refused.code(), reason.code());
-    let blamed: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
-    assert_eq!(blamed, fields);
+    let invalid: Vec<_> = status::fields(refused).into_iter().map(|(field, _)| field).collect();
+    assert_eq!(invalid, fields);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn products_are_listed_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_just_full_is_the_last() {
+async fn a_last_page_that_is_full_has_no_token() {
     let mut api = start().await;
     let request = GetProductsRequest {
         page_size: 5,
@@ -141,7 +141,7 @@ async fn a_page_token_belongs_to_its_query() {
     };
     let page = api.client.get_products(request.clone()).await.unwrap().into_inner();
     request.page_token = page.next_page_token;
-    // The same words, and another size.
+    // The same words with another page size.
     for query in [", m", " M  ,"] {
         let request = GetProductsRequest {
             query: query.to_owned(),
@@ -160,7 +160,7 @@ async fn a_page_token_belongs_to_its_query() {
         let refused = api.client.get_products(request).await.unwrap_err();
         assert_refused(&refused, Reason::InvalidArgument, &["page_token"]);
     }
-    // As an earlier version gave it out.
+    // A token of an earlier version.
     request.page_token = "MQ".to_owned();
     let refused = api.client.get_products(request).await.unwrap_err();
     assert_refused(&refused, Reason::InvalidArgument, &["page_token"]);
@@ -244,7 +244,7 @@ async fn an_unknown_product_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_not_positive_or_too_large_is_invalid() {
+async fn an_id_out_of_range_is_invalid() {
     let mut api = start().await;
     for id in [0, -1, i64::MIN, MAX_PRODUCT_ID + 1, i64::MAX] {
         let refused = api.client.get_product(GetProductRequest { id }).await.unwrap_err();
@@ -267,7 +267,7 @@ async fn an_id_that_is_not_positive_or_too_large_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_with_those_that_exist() {
+async fn a_batch_returns_existing_products() {
     let mut api = start().await;
     let mut ids = vec![5, 1, 5, 1_000];
     let answer = api
@@ -308,7 +308,7 @@ async fn a_batch_answers_with_those_that_exist() {
 }
 
 #[tokio::test]
-async fn a_product_is_made_and_its_price_changed() {
+async fn a_product_is_created_and_its_price_changed() {
     let mut api = start().await;
     let made = api
         .client
@@ -356,7 +356,7 @@ async fn a_product_is_made_and_its_price_changed() {
 #[tokio::test]
 async fn a_bad_product_names_its_field() {
     let mut api = start().await;
-    let bad: [(Spoil, &str); 12] = [
+    let bad: [(Invalidate, &str); 12] = [
         (|request| request.name.clear(), "name"),
         (|request| request.name = " ".to_owned(), "name"),
         (|request| request.name = "n".repeat(201), "name"),
@@ -370,9 +370,9 @@ async fn a_bad_product_names_its_field() {
         (|request| request.price = Some(cent_of("usd")), "price.currency_code"),
         (|request| request.image_url = "u".repeat(2_001), "image_url"),
     ];
-    for (spoil, field) in bad {
+    for (invalidate, field) in bad {
         let mut request = lamp();
-        spoil(&mut request);
+        invalidate(&mut request);
         assert_refused(
             &api.client.upsert_product(request).await.unwrap_err(),
             Reason::InvalidArgument,
@@ -389,7 +389,7 @@ async fn a_bad_product_names_its_field() {
 }
 
 #[tokio::test]
-async fn the_service_stops_when_it_is_told_to() {
+async fn the_service_stops() {
     let api = start().await;
     let address = api.running.address;
     api.running.stop(Duration::from_secs(5)).await;

@@ -1,4 +1,4 @@
-//! What every adapter of `Catalogue` must do.
+//! The contract of `Catalogue`.
 
 mod fixture;
 
@@ -18,31 +18,31 @@ use proptest::{
 use proto::ids::MAX_PRODUCT_ID;
 use testing::{PostgresFixture, SqliteFixture};
 
-pub(crate) use fixture::Catalogues;
+pub(crate) use fixture::CatalogueFixture;
 
 testing::contract! { catalogue_contract:
-    a_new_catalogue_has_the_five_starting_products,
-    starting_products_are_not_written_again,
+    a_new_catalogue_has_the_five_initial_products,
+    initial_products_are_written_once,
     the_same_put_twice_is_one_product,
-    a_replaced_product_keeps_when_it_was_created,
+    a_replaced_product_keeps_its_creation_time,
     new_products_get_ids_of_their_own,
     the_largest_id_does_not_stop_new_products,
-    new_products_pass_over_ids_that_somebody_chose,
-    sixty_four_writers_of_new_products_make_sixty_four,
-    sixty_four_writers_of_one_product_leave_one_of_theirs,
-    what_was_put_is_there_after_a_reopen,
-    details_of_the_largest_size_come_back_as_they_were,
-    pages_follow_each_other_without_gap_or_overlap,
-    a_query_finds_parts_of_names_and_descriptions_in_any_case,
-    wildcards_stand_for_themselves,
-    a_query_of_any_length_finds_what_is_there,
-    what_was_replaced_is_found_by_its_new_words_only,
-    words_are_found_in_any_order_and_in_any_writing,
-    what_an_earlier_version_wrote_is_found,
+    new_products_skip_chosen_ids,
+    sixty_four_racing_inserts_make_sixty_four_products,
+    of_sixty_four_racing_upserts_of_one_product_one_stays,
+    products_survive_a_reopen,
+    details_of_the_maximum_size_are_stored_unchanged,
+    pages_have_no_gaps_and_no_overlaps,
+    a_query_matches_parts_of_names_and_descriptions_in_any_case,
+    a_query_has_no_wildcards,
+    a_query_of_any_length_finds_its_product,
+    a_replaced_product_is_found_by_its_new_words_only,
+    words_match_in_any_order_and_spelling,
+    rows_of_an_earlier_version_are_found,
     an_image_that_an_earlier_version_took_is_not_shown,
-    searches_find_what_the_rule_finds_page_by_page,
-    a_search_of_any_words_has_an_answer,
-    found_are_those_that_exist_in_order,
+    searches_agree_with_the_rule_page_by_page,
+    a_search_for_any_words_is_answered,
+    find_returns_existing_products_in_order,
 }
 
 catalogue_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
@@ -77,7 +77,7 @@ pub(crate) async fn names(store: &dyn Catalogue, query: &str) -> Vec<String> {
         .collect()
 }
 
-async fn a_new_catalogue_has_the_five_starting_products(fixture: &dyn Catalogues) {
+async fn a_new_catalogue_has_the_five_initial_products(fixture: &dyn CatalogueFixture) {
     let products = all(&*fixture.open().await).await;
     let seen: Vec<_> = products
         .iter()
@@ -100,7 +100,7 @@ async fn a_new_catalogue_has_the_five_starting_products(fixture: &dyn Catalogues
     assert_eq!(seen, expected);
 }
 
-async fn starting_products_are_not_written_again(fixture: &dyn Catalogues) {
+async fn initial_products_are_written_once(fixture: &dyn CatalogueFixture) {
     let changed = details("Laptop, used", "", 1);
     fixture.open().await.put(Some(id(1)), &changed, at(0)).await.unwrap();
     let products = all(&*fixture.open().await).await;
@@ -108,7 +108,7 @@ async fn starting_products_are_not_written_again(fixture: &dyn Catalogues) {
     assert_eq!(products[0].details, changed);
 }
 
-async fn the_same_put_twice_is_one_product(fixture: &dyn Catalogues) {
+async fn the_same_put_twice_is_one_product(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let lamp = details("Lamp", "", 1_000);
     let first = store.put(Some(id(77)), &lamp, at(1)).await.unwrap();
@@ -117,7 +117,7 @@ async fn the_same_put_twice_is_one_product(fixture: &dyn Catalogues) {
     assert_eq!(store.find(&[id(77)]).await.unwrap(), [first]);
 }
 
-async fn a_replaced_product_keeps_when_it_was_created(fixture: &dyn Catalogues) {
+async fn a_replaced_product_keeps_its_creation_time(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     store
         .put(Some(id(77)), &details("Lamp", "old", 1_000), at(1))
@@ -137,7 +137,7 @@ async fn a_replaced_product_keeps_when_it_was_created(fixture: &dyn Catalogues) 
     assert_eq!(names(&*store, "desk").await, ["Desk lamp"]);
 }
 
-async fn new_products_get_ids_of_their_own(fixture: &dyn Catalogues) {
+async fn new_products_get_ids_of_their_own(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let first = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
     let second = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
@@ -145,9 +145,9 @@ async fn new_products_get_ids_of_their_own(fixture: &dyn Catalogues) {
     assert!(first.id > id(5) && second.id > id(5));
 }
 
-async fn the_largest_id_does_not_stop_new_products(fixture: &dyn Catalogues) {
+async fn the_largest_id_does_not_stop_new_products(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
-    // An earlier version took any.
+    // Earlier versions accepted any id.
     for (next, last) in (6..).zip([MAX_PRODUCT_ID, i64::MAX]) {
         store.put(Some(id(last)), &details("Last", "", 1), at(1)).await.unwrap();
         let new = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
@@ -156,7 +156,7 @@ async fn the_largest_id_does_not_stop_new_products(fixture: &dyn Catalogues) {
     }
 }
 
-async fn new_products_pass_over_ids_that_somebody_chose(fixture: &dyn Catalogues) {
+async fn new_products_skip_chosen_ids(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let chosen = details("Chosen", "", 1);
     for n in (6..60).chain(62..70) {
@@ -170,10 +170,10 @@ async fn new_products_pass_over_ids_that_somebody_chose(fixture: &dyn Catalogues
     let products = all(&*store).await;
     assert_eq!(products.len(), 5 + 54 + 8 + 20);
     let kept = products.iter().filter(|product| product.details == chosen).count();
-    assert_eq!(kept, 54 + 8, "none was replaced by a new one");
+    assert_eq!(kept, 54 + 8, "no chosen product was replaced");
 }
 
-async fn sixty_four_writers_of_new_products_make_sixty_four(fixture: &dyn Catalogues) {
+async fn sixty_four_racing_inserts_make_sixty_four_products(fixture: &dyn CatalogueFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let lamp = details("Lamp", "", 1);
     let chosen = join_all((6..10).map(|n| stores[0].put(Some(id(n)), &lamp, at(1))));
@@ -184,13 +184,13 @@ async fn sixty_four_writers_of_new_products_make_sixty_four(fixture: &dyn Catalo
     assert_eq!(ids.len(), 64);
     for store in &stores {
         let products = all(&**store).await;
-        // Who chooses an id may get one that was new a moment ago, and then replaces that product.
+        // A put with a chosen id may replace a product that was just inserted under it.
         let replaced = (6..10).filter(|n| ids.contains(&id(*n))).count();
         assert_eq!(products.len(), 5 + 64 + 4 - replaced);
     }
 }
 
-async fn sixty_four_writers_of_one_product_leave_one_of_theirs(fixture: &dyn Catalogues) {
+async fn of_sixty_four_racing_upserts_of_one_product_one_stays(fixture: &dyn CatalogueFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let put = |price: i64| {
         let store = stores[usize::try_from(price).unwrap() % 2].clone();
@@ -203,11 +203,11 @@ async fn sixty_four_writers_of_one_product_leave_one_of_theirs(fixture: &dyn Cat
     };
     let answers = join_all((1..=64).map(put)).await;
     let created: BTreeSet<_> = answers.iter().map(|product| product.created_at).collect();
-    assert_eq!(created.len(), 1, "the first one made it, all others replaced it");
+    assert_eq!(created.len(), 1, "one insert, the others replaced");
     assert!(answers.contains(&stores[0].find(&[id(77)]).await.unwrap()[0]));
 }
 
-async fn what_was_put_is_there_after_a_reopen(fixture: &dyn Catalogues) {
+async fn products_survive_a_reopen(fixture: &dyn CatalogueFixture) {
     let put = fixture
         .open()
         .await
@@ -217,7 +217,7 @@ async fn what_was_put_is_there_after_a_reopen(fixture: &dyn Catalogues) {
     assert_eq!(fixture.open().await.find(&[put.id]).await.unwrap(), [put]);
 }
 
-async fn details_of_the_largest_size_come_back_as_they_were(fixture: &dyn Catalogues) {
+async fn details_of_the_maximum_size_are_stored_unchanged(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let long = "\u{1f5a5}".repeat(2_000);
     let large = Details::new("Ü".repeat(200), long.clone(), Money::usd(100_000_000), long).unwrap();
@@ -225,7 +225,7 @@ async fn details_of_the_largest_size_come_back_as_they_were(fixture: &dyn Catalo
     assert_eq!(store.find(&[put.id]).await.unwrap()[0].details, large);
 }
 
-async fn pages_follow_each_other_without_gap_or_overlap(fixture: &dyn Catalogues) {
+async fn pages_have_no_gaps_and_no_overlaps(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     for n in 0..20 {
         store
@@ -244,7 +244,7 @@ async fn pages_follow_each_other_without_gap_or_overlap(fixture: &dyn Catalogues
     assert_eq!(seen.len(), 25);
 }
 
-async fn a_query_finds_parts_of_names_and_descriptions_in_any_case(fixture: &dyn Catalogues) {
+async fn a_query_matches_parts_of_names_and_descriptions_in_any_case(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     store.put(None, &details("Äpfel", "aus CRÈME", 1), at(1)).await.unwrap();
     assert_eq!(names(&*store, "LAP").await, ["Laptop"]);
@@ -259,7 +259,7 @@ async fn a_query_finds_parts_of_names_and_descriptions_in_any_case(fixture: &dyn
     assert_eq!(names(&*store, "laptopfor").await, Vec::<String>::new());
 }
 
-async fn wildcards_stand_for_themselves(fixture: &dyn Catalogues) {
+async fn a_query_has_no_wildcards(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     store
         .put(None, &details("100% wool_scarf", r#"a\b 'quoted' "twice""#, 1), at(1))
@@ -271,7 +271,7 @@ async fn wildcards_stand_for_themselves(fixture: &dyn Catalogues) {
     assert_eq!(names(&*store, "1%l").await, Vec::<String>::new());
 }
 
-async fn a_query_of_any_length_finds_what_is_there(fixture: &dyn Catalogues) {
+async fn a_query_of_any_length_finds_its_product(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let long = "äöü ".repeat(30);
     store.put(None, &details("Äöü", &long, 1), at(1)).await.unwrap();
@@ -279,12 +279,12 @@ async fn a_query_of_any_length_finds_what_is_there(fixture: &dyn Catalogues) {
         let query: String = long.chars().take(length).collect();
         assert_eq!(names(&*store, &query).await, ["Äöü"], "{query:?}");
     }
-    // All its pieces are there, but not together.
+    // The text has all trigrams of the query, but not in sequence.
     assert_eq!(names(&*store, "äöüäöü").await, Vec::<String>::new());
     assert_eq!(names(&*store, "öüä").await, Vec::<String>::new());
 }
 
-async fn what_was_replaced_is_found_by_its_new_words_only(fixture: &dyn Catalogues) {
+async fn a_replaced_product_is_found_by_its_new_words_only(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     for n in 0..50 {
         let name = format!("Lamp {n}");
@@ -295,7 +295,7 @@ async fn what_was_replaced_is_found_by_its_new_words_only(fixture: &dyn Catalogu
     assert_eq!(names(&*store, "lamp 48").await, Vec::<String>::new());
 }
 
-async fn words_are_found_in_any_order_and_in_any_writing(fixture: &dyn Catalogues) {
+async fn words_match_in_any_order_and_spelling(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     for (name, description) in [
         ("ΟΔΥΣΣΕΥΣ", "a hero"),
@@ -333,17 +333,17 @@ async fn words_are_found_in_any_order_and_in_any_writing(fixture: &dyn Catalogue
     assert_eq!(names(&*store, "  ").await.len(), 11);
 }
 
-/// What a process of an earlier version does, which knows nothing of marked texts.
+/// Writes of a process of a version before `search_marked`.
 const EARLIER_VERSION: &str = "
     INSERT INTO products (id, name, description, price_minor_units, currency, image_url, search_text, created_at)
     SELECT 50, 'Straße', '', 1, 'USD', '', 'straße', created_at FROM products WHERE id = 1;
     UPDATE products SET name = 'Desk', search_text = 'desk' WHERE id = 1;
     UPDATE products SET name = 'Mouse', search_text = search_text WHERE id = 2;";
 
-async fn what_an_earlier_version_wrote_is_found(fixture: &dyn Catalogues) {
+async fn rows_of_an_earlier_version_are_found(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     assert_eq!(names(&*store, "strasse").await, Vec::<String>::new());
-    // While this process runs, and before the next one starts.
+    // While this process runs and before the next one starts.
     fixture.execute(EARLIER_VERSION).await;
     for _ in 0..2 {
         let store = fixture.open().await;
@@ -361,7 +361,7 @@ async fn what_an_earlier_version_wrote_is_found(fixture: &dyn Catalogues) {
     assert_eq!(names(&*store, "TABLE").await, ["Desk"]);
 }
 
-async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn Catalogues) {
+async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     fixture
         .execute("UPDATE products SET image_url = 'javascript:alert(1)' WHERE id = 1")
@@ -370,11 +370,11 @@ async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn Catalo
     assert_eq!((product.details.name(), product.details.image_url()), ("Laptop", ""));
 }
 
-/// Few letters, so that much is found: words of them, their signs, and their writings without blanks.
+/// Few letters, so that queries often match: words, signs, and scripts without blanks.
 const TEXT: &str = "([abcß]{1,4}|[Aİ電話é%'\"-]| ){0,14}";
 const WORDS: &str = "([abcß]{1,4}|[Aİ電話é%'\"-]| ){1,4}";
 
-async fn searches_find_what_the_rule_finds_page_by_page(fixture: &dyn Catalogues) {
+async fn searches_agree_with_the_rule_page_by_page(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let mut runner = TestRunner::deterministic();
     let mut any = |pattern| {
@@ -384,7 +384,7 @@ async fn searches_find_what_the_rule_finds_page_by_page(fixture: &dyn Catalogues
     let mut products = all(&*store).await;
     for n in 0..300 {
         let details = details(&format!("n{n} {}", any(TEXT)), &any(TEXT), 1);
-        // Some are replaced later.
+        // Later rounds replace some products.
         products.retain(|product| product.id != id(6 + n % 200));
         products.push(store.put(Some(id(6 + n % 200)), &details, at(1)).await.unwrap());
     }
@@ -392,7 +392,7 @@ async fn searches_find_what_the_rule_finds_page_by_page(fixture: &dyn Catalogues
     for _ in 0..200 {
         let words = any(WORDS);
         let query = Query::new(&words).unwrap();
-        let has_words = |product: &&Product| query.finds(&folded(&product.details.search_text()));
+        let has_words = |product: &&Product| query.matches(&folded(&product.details.search_text()));
         let expected: Vec<_> = products.iter().filter(has_words).map(|product| product.id).collect();
         let mut found = Vec::new();
         loop {
@@ -406,7 +406,7 @@ async fn searches_find_what_the_rule_finds_page_by_page(fixture: &dyn Catalogues
     }
 }
 
-async fn a_search_of_any_words_has_an_answer(fixture: &dyn Catalogues) {
+async fn a_search_for_any_words_is_answered(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let letters: Vec<String> = ('a'..='z').chain('0'..='9').map(String::from).collect();
     let (most, unfolding) = (letters.join(" "), "\u{fdfa}".repeat(100));
@@ -436,7 +436,7 @@ async fn a_search_of_any_words_has_an_answer(fixture: &dyn Catalogues) {
     assert_eq!(names(&*store, "\u{fffd}\u{fffd}x").await.len(), 1);
 }
 
-async fn found_are_those_that_exist_in_order(fixture: &dyn Catalogues) {
+async fn find_returns_existing_products_in_order(fixture: &dyn CatalogueFixture) {
     let store = fixture.open().await;
     let found = store.find(&[id(4), id(999), id(2), id(2), id(i64::MAX)]).await.unwrap();
     assert_eq!(found.iter().map(|product| product.id.get()).collect::<Vec<_>>(), [2, 4]);

@@ -1,34 +1,34 @@
-//! That no statement's cost rises with the number of products.
+//! The cost of a statement does not depend on the number of products.
 
 use product::domain::Query;
 use testing::{Fixture, PostgresFixture};
 
-use crate::catalogue::{Catalogues, at, details, id, names};
+use crate::catalogue::{CatalogueFixture, at, details, id, names};
 
-/// A read of this many rows is one of a whole table.
-const MANY: i64 = 10_000;
-/// Often enough that the server plans for any values instead of those at hand.
-const TIMES: i64 = 8;
+/// A scan of this many rows is one of a whole table.
+const FULL_SCAN_ROWS: i64 = 10_000;
+/// Enough executions for PostgreSQL to switch to a generic plan.
+const REPETITIONS: i64 = 8;
 
-/// All have some text in common, and each has some of its own.
+/// All products share some words, and each has a word of its own.
 const PRODUCTS: &str = "
     ALTER TABLE products SET UNLOGGED;
     INSERT INTO products (id, name, description, price_minor_units, currency, image_url, created_at, search_text, search_marked)
     SELECT n, 'Lamp ' || n, '', 100, 'USD', '', now(), 'lamp ' || n || chr(10),
         chr(1) || chr(1) || 'lamp ' || chr(1) || chr(1) || n || chr(10)
     FROM generate_series(6, 100005) n";
-/// Written by an earlier version, and found all the same.
+/// A row of a version before `search_marked`.
 const UNMARKED: &str = "
     INSERT INTO products (id, name, description, price_minor_units, currency, image_url, search_text, created_at)
     VALUES (200001, 'Straße', '', 100, 'USD', '', 'straße', now())";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_statement_reads_a_table_from_end_to_end() {
+async fn no_statement_scans_a_whole_table() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let store = fixture.open().await;
     fixture.execute(PRODUCTS).await;
     fixture.count_scans().await;
-    for n in 1..=TIMES {
+    for n in 1..=REPETITIONS {
         let middle = 50_000 + n;
         for query in ["", "lamp", "l", "la", "amp"] {
             for after in [None, Some(id(middle))] {
@@ -49,7 +49,7 @@ async fn no_statement_reads_a_table_from_end_to_end() {
         assert_eq!(names(&*store, "ergonomic mo WIRELESS").await, ["Mouse"]);
         assert_eq!(names(&*store, "no such thing").await, Vec::<String>::new());
         assert_eq!(store.find(&[id(n), id(middle), id(1_000_000)]).await.unwrap().len(), 2);
-        // The first of them has to find its way past all ids that are taken.
+        // The first insert has to skip all taken ids.
         let new = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
         assert_eq!(new.id, id(100_005 + n));
         store
@@ -60,26 +60,26 @@ async fn no_statement_reads_a_table_from_end_to_end() {
     fixture.execute(UNMARKED).await;
     assert_eq!(names(&*store, "STRASSE").await, ["Straße"]);
     drop(store);
-    let scanned = fixture.full_scans(MANY).await;
+    let scanned = fixture.full_scans(FULL_SCAN_ROWS).await;
     fixture.drop_schema().await;
     assert_eq!(scanned, []);
 }
 
-/// All have some words, one half or the other has some, and each has one of its own.
+/// All products share some words, each half has a word, and each product has a word of its own.
 const HALVES: &str = "
     ALTER TABLE products SET UNLOGGED;
     INSERT INTO products (id, name, description, price_minor_units, currency, image_url, created_at, search_text)
     SELECT n, 'Lamp ' || n, half || ', like all', 100, 'USD', '', now(), 'lamp ' || n || chr(10) || half || ', like all'
     FROM generate_series(6, 30005) AS n, LATERAL (SELECT (ARRAY['red', 'blue'])[1 + n % 2]) AS halves (half)";
-/// What a page may read: the next 500 products, a page, and as many candidates again.
-const PAGE_READS: i64 = 1_100;
+/// The scanned 500 products, a page, and as many candidates of the index.
+const MAX_PAGE_READS: i64 = 1_100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_page_of_a_search_reads_few_rows_whatever_is_looked_for() {
+async fn a_search_page_reads_few_rows_for_any_words() {
     let Some(fixture) = PostgresFixture::new() else { return };
     drop(fixture.open().await);
     fixture.execute(HALVES).await;
-    // The next start finds what is not marked yet.
+    // The next start backfills the new rows.
     drop(fixture.open().await);
     fixture.count_scans().await;
     let rows_read = async || fixture.rows_read("products").await;
@@ -107,7 +107,11 @@ async fn a_page_of_a_search_reads_few_rows_whatever_is_looked_for() {
         }
         drop(store);
         let read = rows_read().await;
-        assert!(read - read_before < 3 * PAGE_READS, "{words}: {}", read - read_before);
+        assert!(
+            read - read_before < 3 * MAX_PAGE_READS,
+            "{words}: {}",
+            read - read_before
+        );
         read_before = read;
     }
     fixture.drop_schema().await;

@@ -1,4 +1,4 @@
-//! Tests of the catalogue: its port over all adapters, and its interface over a real client.
+//! Tests of the catalogue: the contract of its port, and its gRPC interface.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;

@@ -1,4 +1,4 @@
-//! How catalogues are opened, on every engine.
+//! Opens catalogues on every engine.
 
 use std::sync::Arc;
 
@@ -11,18 +11,17 @@ use testing::{PostgresFixture, SqliteFixture};
 
 const FILE: &str = "product.db";
 
-/// Catalogues at one place.
 #[async_trait::async_trait]
-pub(crate) trait Catalogues: Send + Sync {
-    /// The catalogue, as a process that starts now opens it.
+pub(crate) trait CatalogueFixture: Send + Sync {
+    /// Opens the same catalogue with every call, as another process does.
     async fn open(&self) -> Arc<dyn Catalogue>;
 
-    /// Runs statements behind the catalogue's back.
+    /// Runs statements directly on the database.
     async fn execute(&self, sql: &str);
 }
 
 #[async_trait::async_trait]
-impl Catalogues for SqliteFixture {
+impl CatalogueFixture for SqliteFixture {
     async fn open(&self) -> Arc<dyn Catalogue> {
         let catalogue = SqliteCatalogue::open(&self.file(FILE), &Points::none()).await;
         Arc::new(catalogue.unwrap().0)
@@ -34,7 +33,7 @@ impl Catalogues for SqliteFixture {
 }
 
 #[async_trait::async_trait]
-impl Catalogues for PostgresFixture {
+impl CatalogueFixture for PostgresFixture {
     async fn open(&self) -> Arc<dyn Catalogue> {
         let catalogue = PostgresCatalogue::open(&self.address(), &self.schema, &Points::none()).await;
         Arc::new(catalogue.unwrap().0)
