@@ -22,7 +22,7 @@ pub struct CurrencyError;
 impl Currency {
     pub const USD: Self = Self(*b"USD");
 
-    /// Whether ISO 4217 lists the code. Required of amounts from outside; stored amounts are not checked, as codes change.
+    /// Whether ISO 4217 lists the code. Required of amounts from outside only: codes change, and stored amounts stay.
     pub fn is_current(&self) -> bool {
         ISO_4217.split(' ').any(|code| code == self.as_str())
     }

@@ -1,8 +1,8 @@
 //! Channels to other services, with the same type, deadlines and layers for peers in this process and on other machines.
 //!
-//! A call whose connection is lost is sent once more, on another connection, so that the loss of a replica goes unnoticed.
-//! The first delivery may have been executed. So each call has an id, equal for both deliveries, which a service with
-//! non-idempotent methods checks ([`call_id`]). Calls with a key of their own do not need the id.
+//! A call whose connection is lost is sent once more, on another connection, so that the loss of a replica goes
+//! unnoticed. The first delivery may have been executed. So each call has an id, equal for both deliveries, which a
+//! service with non-idempotent methods checks ([`call_id`]). Calls with a key of their own do not need the id.
 
 mod replicas;
 
@@ -60,8 +60,8 @@ pub fn call_id(metadata: &MetadataMap) -> Option<Uuid> {
     metadata.get(CALL_ID_HEADER.as_str())?.to_str().ok()?.parse().ok()
 }
 
-/// A channel to one service, for the generated clients. All calls are unary. An answer is read whole before it is returned, so
-/// that the deadline includes reading it.
+/// A channel to one service, for the generated clients. All calls are unary. An answer is read whole before it is
+/// returned, so that the deadline includes reading it.
 #[derive(Clone)]
 pub struct Peer {
     replicas: Arc<Replicas>,
@@ -93,8 +93,8 @@ impl Peer {
         (Self::new(vec![vec![channel]], policy), incoming)
     }
 
-    /// A TCP channel to the replicas of a service, given as comma-separated `host:port`. Calls go round-robin. Connects on first
-    /// use, after a lost connection, and when the connections are busy.
+    /// A TCP channel to the replicas of a service, given as comma-separated `host:port`. Calls go round-robin. Connects
+    /// on first use, after a lost connection, and when the connections are busy.
     pub fn tcp(addresses: &str, policy: Policy) -> Result<Self, tonic::transport::Error> {
         let channels = |address: &str| {
             let endpoint = Endpoint::from_shared(format!("http://{}", address.trim()))?

@@ -48,8 +48,8 @@ impl ConfigError {
     }
 }
 
-/// Refuses a URL with an unescaped `/`, `?` or `#` in its login. The rest of such a password would be taken for a host, port
-/// or path, and shown. The error repeats nothing of the value.
+/// Refuses a URL with an unescaped `/`, `?` or `#` in its login. The rest of such a password would be taken for a host,
+/// port or path, and shown. The error repeats nothing of the value.
 pub fn check_login(variable: &'static str, url: &str) -> Result<(), ConfigError> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     match rest.find(['/', '?', '#']) {

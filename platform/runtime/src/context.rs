@@ -52,7 +52,7 @@ impl RequestContext {
         CURRENT.scope(self, work).await
     }
 
-    /// The span of this request. [`record_subject`](crate::telemetry::record_subject) fills in `subject` once it is known.
+    /// The span of this request. [`record_subject`](crate::telemetry::record_subject) fills in `subject`.
     pub fn span(&self) -> Span {
         // The error level keeps the span at any log level.
         tracing::error_span!(

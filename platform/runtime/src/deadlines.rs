@@ -1,5 +1,5 @@
-//! Deadlines that depend on each other. An inner deadline is shorter than the outer one, so that the outer caller learns the
-//! cause of a failure. Compile-time assertions check the order.
+//! Deadlines that depend on each other. An inner deadline is shorter than the outer one, so that the outer caller
+//! learns the cause of a failure. Compile-time assertions check the order.
 
 use std::time::Duration;
 

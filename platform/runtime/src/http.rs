@@ -38,8 +38,8 @@ pub struct Running {
 /// How long a connection may wait for its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpTimeouts {
-    /// Until the next request begins. Load balancers close idle connections too, often after exactly 60 s. Theirs must close
-    /// first, or a request meets a connection that is being closed.
+    /// Until the next request begins. Load balancers close idle connections too, often after exactly 60 s. Theirs must
+    /// close first, or a request meets a connection that is being closed.
     pub keep_alive: Duration,
     /// For the rest of a request's head. `docs/errors.md` names this timeout.
     pub head: Duration,
@@ -96,8 +96,8 @@ pub fn serve(server: Server, listener: TcpListener) -> io::Result<Running> {
 }
 
 impl Running {
-    /// Accepts no more connections, closes idle connections and those with incomplete requests, and waits at most for `limit`
-    /// until the requests in flight are answered. Then the rest is cut off.
+    /// Accepts no more connections, closes idle connections and those with incomplete requests, and waits at most for
+    /// `limit` until the requests in flight are answered. Then the rest is cut off.
     pub async fn stop(self, limit: Duration) {
         self.listener.close();
         if !self.tasks.stop(limit).await {

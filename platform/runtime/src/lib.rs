@@ -1,5 +1,4 @@
-//! What every service needs: clock, ids, tracked tasks, channels to peers, servers with health and reflection, request
-//! context, configuration values and logs. Contains nothing of the shop's business.
+//! What every service needs: clock, ids, tasks, channels, servers, health, context, logs. Knows nothing of the business.
 
 pub mod channel;
 mod clock;

@@ -55,8 +55,8 @@ impl Permits {
         }
     }
 
-    /// Acquires a permit without waiting. A caller at its own limit gets `PerCaller` even if no permit is free, because a free
-    /// permit would not help this caller.
+    /// Acquires a permit without waiting. A caller at its own limit gets `PerCaller` even if no permit is free, because
+    /// a free permit would not help this caller.
     pub fn try_acquire(&self, caller: &impl Hash) -> Result<Permit, LimitReached> {
         let caller_permit = CallerCounts::add(&self.counts, caller, self.per_caller).ok_or(LimitReached::PerCaller)?;
         let permit = self.free.clone().try_acquire_owned().map_err(|_| LimitReached::Total)?;

@@ -32,10 +32,8 @@ impl PointKind {
     }
 }
 
-/// The points before and after each commit, call, publication and offset commit. The mechanisms pass the points, not their
-/// users, so that every new commit or call has its points.
-///
-/// A name reads `kind:label:side`, such as `commit:inventory.reserve:before`.
+/// The points before and after each commit, call, publication and offset commit, passed by the mechanisms and not by
+/// their users: so every new commit or call has points. A name is `kind:label:side`: `commit:inventory.reserve:before`.
 #[derive(Debug, Clone, Default)]
 pub struct Points(Option<Arc<Armed>>);
 
@@ -60,8 +58,8 @@ impl Points {
         Self(None)
     }
 
-    /// Aborts the process, without destructors, at the point `abort_at`. Appends the names of all passed points to the file
-    /// `trace`, one a line.
+    /// Aborts the process, without destructors, at the point `abort_at`. Appends the names of all passed points to the
+    /// file `trace`, one a line.
     pub fn armed(abort_at: Option<String>, trace: Option<&Path>) -> io::Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path).map(Mutex::new);
         let trace = trace.map(open).transpose()?;

@@ -141,8 +141,8 @@ pub async fn start(
 }
 
 impl Running {
-    /// Reports `NOT_SERVING`, accepts no more calls, and waits for calls in flight, then tasks, then transactions, at most for
-    /// `limit` in all. Idle connections, health and reflection streams, and incomplete requests do not delay the stop.
+    /// Reports `NOT_SERVING`, accepts no more calls, and waits for calls in flight, tasks and transactions, at most for
+    /// `limit` in all. Idle connections, streams about the server and incomplete requests do not delay the stop.
     pub async fn stop(self, limit: Duration) {
         let until = Instant::now() + limit;
         self.health

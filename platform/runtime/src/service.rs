@@ -66,8 +66,8 @@ impl Service {
         self.tasks.clone()
     }
 
-    /// Adds background work, which should end soon after the tasks are stopping. `work` starts it, again after a panic or an
-    /// early end, too.
+    /// Adds background work, which should end soon after the tasks are stopping. `work` starts it, again after a panic
+    /// or an early end, too.
     #[must_use]
     pub fn background<F>(mut self, what: &'static str, work: impl Fn() -> F + Send + 'static) -> Self
     where

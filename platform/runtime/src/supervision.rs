@@ -54,8 +54,8 @@ pub struct TaskName {
 }
 
 impl Tasks {
-    /// Runs work that should end only after these tasks are stopping. Work that panics or ends early is restarted after a growing
-    /// backoff. Until restarted work has run for a while, the group is unhealthy.
+    /// Runs work that should end only after these tasks are stopping. Work that panics or ends early is restarted after
+    /// a growing backoff. Until restarted work has run for a while, the group is unhealthy.
     pub fn keep_running<F>(
         &self,
         name: TaskName,

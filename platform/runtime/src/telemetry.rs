@@ -53,8 +53,8 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Standard error: the log, and messages to the operator. Writing never blocks, fails or panics, whatever happens to standard
-/// error. Lines that cannot be written are dropped and counted.
+/// Standard error: the log, and messages to the operator. Writing never blocks, fails or panics, whatever happens to
+/// standard error. Lines that cannot be written are dropped and counted.
 #[derive(Debug, Clone)]
 pub struct Log(Output);
 

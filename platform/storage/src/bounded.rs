@@ -76,8 +76,8 @@ impl ReadLimiter {
 }
 
 impl ReadPermit {
-    /// Runs `answer` until the deadline. `Unavailable` after the deadline means an interrupted read: PostgreSQL may end the
-    /// statement before the timer of a busy process fires.
+    /// Runs `answer` until the deadline. `Unavailable` after the deadline means an interrupted read: PostgreSQL may end
+    /// the statement before the timer of a busy process fires.
     pub(crate) async fn run<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, BoundedError> {
         match timeout_at(self.deadline, answer).await {
             Ok(Ok(value)) => Ok(value),

@@ -13,8 +13,8 @@ const LOCK_FILE: &str = "cartwright.lock";
 const DATABASE_SUFFIXES: [&str; 4] = [".db", ".db-wal", ".db-shm", ".db-journal"];
 const KEY_SUFFIX: &str = ".key";
 
-/// A data directory that this process owns until the value is dropped. The operating system holds the lock, and releases it
-/// whenever the process ends.
+/// A data directory that this process owns until the value is dropped. The operating system holds the lock, and
+/// releases it whenever the process ends.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory if it is missing, and locks it. Files that an earlier version left open to others are restricted.
+    /// Creates the directory if missing, and locks it. Restricts files that an earlier version left open to others.
     pub fn own(path: &Path) -> Result<Self, OpenError> {
         let io = |cause| OpenError::Io {
             path: path.to_owned(),

@@ -30,8 +30,8 @@ impl StoreError {
     }
 }
 
-/// Whether a PostgreSQL code (SQLSTATE) is a data exception, a syntax error or an access rule violation. A missing table or
-/// privilege is not permanent: somebody may be restoring or maintaining the database.
+/// Whether a PostgreSQL code (SQLSTATE) is a data exception, a syntax error or an access rule violation. A missing
+/// table or privilege is not permanent: somebody may be restoring or maintaining the database.
 fn is_wrong_for_good(code: &str) -> bool {
     const UNDEFINED_TABLE: &str = "42P01";
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -74,8 +74,8 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Why a data directory, a database or an engine could not be opened. The message says what to do. It contains the text of
-/// the cause; so `cause` is no `source`, or a printed error chain would repeat the text.
+/// Why a data directory, a database or an engine could not be opened. The message says what to do. It contains the text
+/// of the cause; so `cause` is no `source`, or a printed error chain would repeat the text.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("DATA_DIR {}: in use by {holder}; stop that process or set another DATA_DIR", path.display())]

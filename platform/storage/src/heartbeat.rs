@@ -22,7 +22,8 @@ struct HeartbeatState {
 }
 
 impl Heartbeat {
-    /// Whether the store takes writes. Calls `write`, unless a recent heartbeat succeeded. Concurrent callers share one write.
+    /// Whether the store takes writes. Calls `write`, unless a recent heartbeat succeeded. Concurrent callers share a
+    /// call.
     pub async fn beat<F>(&self, write: impl FnOnce() -> F) -> bool
     where
         F: Future<Output = Result<(), StoreError>>,

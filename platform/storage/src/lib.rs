@@ -1,5 +1,4 @@
-//! Opens databases safely: the data directory and its owner, SQLite with one writer and group commit, PostgreSQL with
-//! transactions that outlive their caller, migrations, paging.
+//! Opens databases safely: SQLite with one writer and group commit, PostgreSQL, the data directory, migrations, paging.
 
 mod bounded;
 mod cursor;

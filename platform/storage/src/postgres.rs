@@ -26,8 +26,8 @@ pub use bounded::PostgresBounded;
 pub use reader::PostgresReader;
 pub use time::{SqlTimestamp, timestamptz};
 
-/// Connections per service and process, at most. Seven services use PostgreSQL (the provider included), so one process of each
-/// takes up to 70. More connections would only move the queue into the server.
+/// Connections per service and process, at most. Seven services use PostgreSQL (the provider included), so one process
+/// of each takes up to 70. More connections would only move the queue into the server.
 const CONNECTIONS: u32 = 10;
 /// A connection that was idle for longer may have died with its server: the pool pings the connection before use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
@@ -35,8 +35,8 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 const START_TIMEOUT: Duration = Duration::from_secs(8);
 const START_RETRY: Duration = Duration::from_millis(250);
 
-/// Rewrites an unchanged row. The table of applied migrations is in every schema; a table for heartbeats would be unknown to
-/// earlier versions of the program.
+/// Rewrites an unchanged row. The table of applied migrations is in every schema; a table for heartbeats would be
+/// unknown to earlier versions of the program.
 const HEARTBEAT: &str = "UPDATE _sqlx_migrations SET description = description WHERE version = 1";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
@@ -61,9 +61,8 @@ pub struct PostgresOptions<'a> {
 }
 
 impl Postgres {
-    /// Connects, creates the schema if missing, and applies pending migrations under a lock.
-    ///
-    /// Returns within 15 s, even if the server does not answer.
+    /// Connects, creates the schema if missing, and applies pending migrations under a lock. Returns within 15 s, even
+    /// if the server does not answer.
     pub async fn open(options: PostgresOptions<'_>) -> Result<Self, OpenError> {
         let PostgresOptions { address, schema, .. } = options;
         address.log_warnings();
@@ -83,10 +82,9 @@ impl Postgres {
         })
     }
 
-    /// Runs `work` in a transaction (READ COMMITTED) and returns after the commit. The transaction completes even if the caller
-    /// goes away, so no connection is left inside a transaction.
-    ///
-    /// Failed `work` leaves nothing behind. `label` names the commit's points: `inventory.reserve`.
+    /// Runs `work` in a transaction (READ COMMITTED) and returns after the commit. Failed `work` leaves nothing behind.
+    /// The transaction completes even if the caller goes away, so no connection is left inside a transaction. `label`
+    /// names the commit's points: `inventory.reserve`.
     pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -200,8 +198,8 @@ fn has_code(error: &sqlx::Error, code: &str) -> bool {
     found.is_some_and(|found| found == code)
 }
 
-/// Whether the error may pass: the server does not listen yet, or is starting or stopping (class 57). A rejected certificate
-/// (TLS reports invalid data) does not pass.
+/// Whether the error may pass: the server does not listen yet, or is starting or stopping (class 57). A rejected
+/// certificate (TLS reports invalid data) does not pass.
 fn is_transient(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     matches!(error, sqlx::Error::Io(source) if source.kind() != ErrorKind::InvalidData)

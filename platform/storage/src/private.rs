@@ -1,8 +1,8 @@
 //! Directories and files for the user of this process alone.
 //!
-//! Other users who can write to the directory may plant links or files: no link is followed, and no file is accepted unless
-//! this user or root owns it. Files open to others are restricted. An open key is refused, because others may know it or have
-//! replaced it. Exception: the group of a volume is trusted like the operator who mounted the volume.
+//! Other users who can write to the directory may plant links or files: no link is followed, and no file is accepted
+//! unless this user or root owns it. Files open to others are restricted. An open key is refused, because others may
+//! know it or have replaced it. Exception: the group of a volume is trusted like the operator who mounted the volume.
 
 mod rights;
 
@@ -27,8 +27,8 @@ const MAX_FILE: u64 = 64 * 1024;
 
 /// Creates a directory that only this user may enter, or restricts an existing one.
 ///
-/// Restricts an open directory only if it is empty or has a `known` name in it. Otherwise the path may be wrong, such as a
-/// home directory: then the directory is left unchanged and refused, unless it is a volume of a group of this process.
+/// Restricts an open directory only if it is empty or has a `known` name in it. Otherwise the path may be wrong, such
+/// as a home directory: the directory is left unchanged and refused, unless it is a volume of a group of this process.
 pub fn directory(path: &Path, known: impl Fn(&str) -> bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let process = Process::this()?;
@@ -113,8 +113,8 @@ pub fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Creates a file for another component to open, if missing. An existing file is checked without opening it, because closing
-/// it would release the locks that this process holds on it.
+/// Creates a file for another component to open, if missing. An existing file is checked without opening it, because
+/// closing it would release the locks that this process holds on it.
 pub fn prepare(path: &Path) -> io::Result<()> {
     match create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -133,8 +133,8 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     )
 }
 
-/// Restricts a file of this user; leaves other files unchanged. A missing file is fine: SQLite removes the WAL with the last
-/// connection, which may be in another process.
+/// Restricts a file of this user; leaves other files unchanged. A missing file is fine: SQLite removes the WAL with the
+/// last connection, which may be in another process.
 pub(crate) fn restrict_existing(path: &Path) -> io::Result<()> {
     let closed = Process::for_file(path).and_then(|process| {
         let found = fs::symlink_metadata(path)?;
@@ -149,8 +149,8 @@ pub(crate) fn restrict_existing(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a small file that must always have been private, such as a key. A key that only the group of its volume may access
-/// is restricted, if this user owns it, and accepted.
+/// Reads a small file that must always have been private, such as a key. A key that only the group of its volume may
+/// access is restricted, if this user owns it, and accepted.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let process = Process::for_file(path)?;
     let file = open(path, OFlags::RDONLY, &process)?;

@@ -14,8 +14,8 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{SqlTimestamp, StoreError, timestamptz};
 
-/// A row. In PostgreSQL ids are `uuid`, times `timestamptz` and documents `jsonb`; in SQLite ids and documents are text, times
-/// whole milliseconds since 1970.
+/// A row. In PostgreSQL ids are `uuid`, times `timestamptz` and documents `jsonb`; in SQLite ids and documents are
+/// text, times whole milliseconds since 1970.
 #[derive(Clone, Copy)]
 pub enum Row<'r> {
     Sqlite(&'r SqliteRow),

@@ -98,9 +98,8 @@ impl Sqlite {
         })
     }
 
-    /// Runs `work` in a transaction and returns once the commit is on disk. Waiting transactions share a commit.
-    ///
-    /// Failed `work` leaves nothing behind and does not disturb its group. The transaction completes even if the caller goes
+    /// Runs `work` in a transaction and returns once the commit is on disk. Waiting transactions share a commit; failed
+    /// `work` leaves nothing behind and does not disturb its group. The transaction completes even if the caller goes
     /// away. `label` names the commit's points: `inventory.reserve`.
     pub async fn write<T, F>(&self, label: &'static str, work: F) -> Result<T, StoreError>
     where
@@ -110,13 +109,13 @@ impl Sqlite {
         self.writer.write(Some(label), work).await
     }
 
-    /// The writer task. When stopped, it finishes the queued transactions and accepts no more. Otherwise it ends when the last
-    /// clone of this value is dropped.
+    /// The writer task. When stopped, it finishes the queued transactions and accepts no more. Otherwise it ends when
+    /// the last clone of this value is dropped.
     pub fn transactions(&self) -> Tasks {
         self.tasks.clone()
     }
 
-    /// Truncates the WAL, so that no file contains what was deleted or replaced before. Fails while a reader needs the WAL.
+    /// Truncates the WAL, so that deleted and replaced data is in no file. Fails while a reader needs the WAL.
     pub async fn scrub(&self) -> Result<(), StoreError> {
         let (busy, ..): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_one(&self.readers)

@@ -11,11 +11,11 @@ use std::{
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-/// How long to avoid a replica whose first connection was lost, if there are others, and a further connection that was lost.
+/// How long to avoid a replica whose first connection was lost, if there are others, and a lost further connection.
 const LOST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A further connection is opened when all others carry this many calls: half of what a service accepts on one connection, so
-/// that no call waits behind hung calls.
+/// A further connection is opened when all others carry this many calls: half of what a service accepts on one
+/// connection, so that no call waits behind hung calls.
 const BUSY: usize = 64;
 
 /// The replicas of one service, at least one.
@@ -24,8 +24,8 @@ pub(super) struct Replicas {
     next_turn: AtomicUsize,
 }
 
-/// One replica and its connections, at least one. Further connections are opened when needed. A replica that refuses a further
-/// connection may still be healthy.
+/// One replica and its connections, at least one. Further connections are opened when needed. A replica that refuses a
+/// further connection may still be healthy.
 pub(super) struct Replica {
     index: usize,
     connections: Vec<Connection>,

@@ -14,8 +14,8 @@ pub enum WeakKey {
     Monotonous,
 }
 
-/// Trims whitespace and control characters, and refuses a key that can be guessed. Trimmed characters are invisible and often
-/// unintended, such as the line end of a file.
+/// Trims whitespace and control characters, and refuses a key that can be guessed. Trimmed characters are invisible and
+/// often unintended, such as the line end of a file.
 pub fn strong_key(key: &[u8]) -> Result<&[u8], WeakKey> {
     let key = str::from_utf8(key).map_or_else(|_| key.trim_ascii(), |text| text.trim_matches(is_blank).as_bytes());
     let mut different = key.to_vec();

@@ -116,8 +116,8 @@ impl Server {
     }
 }
 
-/// Discards what the client still sends, until the client closes. Closing earlier would reset the connection, and the client
-/// could lose the answer. A client that sends nothing is not waited for.
+/// Discards what the client still sends, until the client closes. Closing earlier would reset the connection, and the
+/// client could lose the answer. A client that sends nothing is not waited for.
 async fn linger(stream: &mut TcpStream) -> io::Result<()> {
     match stream.try_read(&mut [0; 1024]) {
         Ok(1..) => tokio::io::copy(&mut stream.take(MAX_DISCARDED), &mut tokio::io::sink())
@@ -173,7 +173,7 @@ async fn close_reason(tracker: &PhaseTracker, timeouts: HttpTimeouts) -> CloseRe
     }
 }
 
-/// Resolves after a timeout. Resets the timer only to ring earlier, or after it rang, so that most requests cost no reset.
+/// Resolves after a timeout. Resets the timer only to ring earlier, or after it rang: most requests need no reset.
 async fn timed_out(tracker: &PhaseTracker, timeouts: HttpTimeouts) -> CloseReason {
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + timeouts.keep_alive));
     poll_fn(|cx| {

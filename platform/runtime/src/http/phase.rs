@@ -152,16 +152,16 @@ impl PhaseTracker {
         self.state().phase != Phase::Flush
     }
 
-    /// Waits until the client has read the previous answer. hyper reads a pipelined request before that, and would pile up
-    /// answers.
+    /// Waits until the client has read the previous answer. hyper reads a pipelined request before that, and would pile
+    /// up answers.
     pub(super) async fn previous_answer_taken(&self) {
         while !self.is_answer_taken() {
             self.0.flushed.notified().await;
         }
     }
 
-    /// Captures bytes that hyper sends without a request in progress: its refusal of an unreadable head. Returns whether the
-    /// bytes were captured.
+    /// Captures bytes that hyper sends without a request in progress: its refusal of an unreadable head. Returns
+    /// whether the bytes were captured.
     pub(super) fn capture_refusal(&self, bytes: &[u8]) -> bool {
         let mut state = self.state();
         let is_refusal = matches!(state.phase, Phase::Idle | Phase::Head);
@@ -199,8 +199,8 @@ impl PhaseTracker {
         }
     }
 
-    /// Resolves when the connection must be closed: the client is too slow while memory is short, or another connection needs
-    /// the permit of this idle one.
+    /// Resolves when the connection must be closed: the client is too slow while memory is short, or another connection
+    /// needs the permit of this idle one.
     pub(super) async fn evicted(&self) -> CloseReason {
         loop {
             let is_evicted = tokio::select! {

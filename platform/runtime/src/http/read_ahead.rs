@@ -7,9 +7,9 @@ use hyper::{
 
 use crate::serve::BufferedBytes;
 
-/// Fewer bytes do not count as the beginning of the next request. `RequestSize` misses spaces around header values and empty
-/// lines before a head, so a client that sends these seems to have sent more than its request. A partial head of this size
-/// therefore goes unnoticed: its connection counts as idle.
+/// Fewer bytes do not count as the beginning of the next request. `RequestSize` misses spaces around header values and
+/// empty lines before a head, so a client that sends these seems to have sent more than its request. A partial head of
+/// this size therefore goes unnoticed: its connection counts as idle.
 const MIN_READ_AHEAD: usize = 1024;
 
 /// The size of a request, as far as its head tells.

@@ -1,5 +1,4 @@
-//! Answers to requests that do not reach the router: hyper refuses an unreadable head and answers no incomplete one, and
-//! connections or memory may be used up.
+//! Answers to requests that do not reach the router, or whose own answer needs more memory than is left.
 
 use std::io;
 

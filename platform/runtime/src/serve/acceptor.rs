@@ -19,8 +19,8 @@ use crate::permits::{LimitReached, Permit};
 
 /// The pause after a failed accept, as when file descriptors run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
-/// How many refused connections may linger, how long, and how many bytes are read from each. Closing at once would reset the
-/// connection, and the client could lose the refusal message.
+/// How many refused connections may linger, how long, and how many bytes are read from each. Closing at once would
+/// reset the connection, and the client could lose the refusal message.
 const MAX_LINGERING: usize = 16;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_DISCARDED: u64 = 64 * 1024;
@@ -54,7 +54,7 @@ pub struct AcceptedConnection {
 /// Makes the message for a refused connection.
 type RefusalMessage = Box<dyn Fn(LimitReached) -> Vec<u8> + Send>;
 
-/// Accepts connections within the capacity. Closes further ones at once, or after the client has read the refusal message.
+/// Accepts connections within the capacity. Closes the others, after the client has read the refusal message, if any.
 pub struct Acceptor {
     listener: Arc<TcpListener>,
     capacity: Capacity,

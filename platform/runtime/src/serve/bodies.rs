@@ -38,8 +38,8 @@ fn status_trailers<D>(status: &Status) -> Result<Frame<D>, Status> {
     status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
 }
 
-/// The answer to a call, in flight until its last frame is sent. The monitor tracks each chunk until it is sent. Under memory
-/// pressure, a chunk that may be withheld is replaced by a final status.
+/// The answer to a call, in flight until its last frame is sent. The monitor tracks each chunk until it is sent. Under
+/// memory pressure, a chunk that may be withheld is replaced by a final status.
 pub(super) struct AnswerBody {
     pub(super) body: Body,
     pub(super) may_be_withheld: bool,

@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::idle::{IdleConnection, IdleQueue};
 use crate::permits::{LimitReached, Permit, Permits};
 
-/// Bytes of unread answers on all connections before pressure begins. Half as many bytes of partial requests begin it, too.
+/// Pressure begins at this many bytes of unread answers on all connections, or at half as many of partial requests.
 const MEMORY: usize = 32 * 1024 * 1024;
 /// Smaller requests may go on arriving under pressure, and smaller answers are always sent.
 const SMALL: usize = 8 * 1024;
@@ -25,9 +25,8 @@ const NOTIFY_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a call that waits for memory checks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The connections and the memory that some ports share. Under pressure, connections that wait for their client get a short
-/// timeout ([`Capacity::pressure`]). Idle connections are evicted when a permit is needed ([`Capacity::idle`]). Clones share
-/// the limits.
+/// The connections and memory that some ports share. Under pressure, connections that wait for their client get a short
+/// timeout ([`Capacity::pressure`]). Idle connections may be evicted ([`Capacity::idle`]). Clones share it.
 #[derive(Debug, Clone)]
 pub struct Capacity(Arc<Shared>);
 
@@ -84,8 +83,8 @@ impl Capacity {
         permit
     }
 
-    /// Marks a connection as idle until the result is dropped. Idle connections hold no memory, so memory pressure does not close
-    /// them. `evict` is notified when the permit is needed.
+    /// Marks a connection as idle until the result is dropped. Idle connections hold no memory, so memory pressure does
+    /// not close them. `evict` is notified when the permit is needed.
     pub fn idle(&self, evict: &Arc<Notify>) -> IdleConnection {
         self.0.idle.enter(evict)
     }
@@ -102,8 +101,8 @@ impl Capacity {
         buffered
     }
 
-    /// Whether to withhold an answer of this size: it is not small, and unread answers exceed the hard limit. Memory that was
-    /// free when the call began may be used up when its answer is ready.
+    /// Whether to withhold an answer of this size: it is not small, and unread answers exceed the hard limit. Memory
+    /// that was free when the call began may be used up when its answer is ready.
     pub fn refuses(&self, bytes: usize) -> bool {
         bytes > SMALL && self.0.answers.load(Ordering::Relaxed) >= self.hard_limit()
     }
@@ -134,8 +133,8 @@ impl Capacity {
         }
     }
 
-    /// Resolves when there is pressure, again and again while it lasts. Then connections that have waited for their client longer
-    /// than [`Self::PRESSURE_TIMEOUT`] should end.
+    /// Resolves when there is pressure, again and again while it lasts. Then connections that have waited for their
+    /// client longer than [`Self::PRESSURE_TIMEOUT`] should end.
     pub async fn pressure(&self) {
         while self.is_under_pressure() {
             tokio::time::sleep(NOTIFY_INTERVAL).await;

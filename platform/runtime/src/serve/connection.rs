@@ -24,13 +24,13 @@ use crate::Tasks;
 const MAX_HEADERS: u32 = 16 * 1024;
 const HEADER_TABLE: u32 = 4 * 1024;
 const MAX_FRAME: u32 = 16 * 1024;
-/// The flow-control window of a stream and of a connection: one message of the largest size. Messages that wait here are not
-/// counted by `Capacity`.
+/// The flow-control window of a stream and of a connection: one message of the largest size. Messages that wait here
+/// are not counted by `Capacity`.
 const WINDOW: u32 = 256 * 1024;
 /// The send buffer of a stream, beyond the chunk in hand.
 const SEND_BUFFER: usize = 64 * 1024;
-/// The most streams that the client resets while they are pending, and that are reset for the client's protocol errors. More
-/// is a flood: the connection is closed.
+/// The most streams that the client resets while they are pending, and that are reset for the client's protocol errors.
+/// More is a flood: the connection is closed.
 const MAX_RESET_BY_CLIENT: usize = 20;
 const MAX_RESET_BY_US: usize = 256;
 const PING_INTERVAL: Duration = Duration::from_secs(30);

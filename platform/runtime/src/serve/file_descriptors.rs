@@ -22,8 +22,8 @@ pub struct FileDescriptors {
 }
 
 impl FileDescriptors {
-    /// Raises the process's limit as far as possible without privileges, and divides it. `gateway` is the most connections that
-    /// the gateway wants.
+    /// Raises the process's limit as far as possible without privileges, and divides it. `gateway` is the most
+    /// connections that the gateway wants.
     pub fn divide(gateway: usize) -> Self {
         let wanted = u64::try_from(gateway)
             .unwrap_or(u64::MAX)

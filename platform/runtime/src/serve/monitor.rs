@@ -1,8 +1,8 @@
 //! What a gRPC connection waits for, and since when.
 //!
-//! A body cannot notice that its client stopped reading: hyper does not poll a body while the stream's window is closed, and
-//! h2 buffers data until the window opens. So each chunk of an answer carries a guard that is dropped with the chunk, and the
-//! connection checks the age of the oldest guard.
+//! A body cannot notice that its client stopped reading: hyper does not poll a body while the stream's window is
+//! closed, and h2 buffers data until the window opens. So each chunk of an answer carries a guard that is dropped with
+//! the chunk, and the connection checks the age of the oldest guard.
 
 use crate::deadlines;
 use std::{
@@ -38,8 +38,8 @@ pub struct GrpcTimeouts {
     pub idle: Duration,
     /// For the client to read an answer that is ready.
     pub answer: Duration,
-    /// Age of the connection, plus a random part of up to the same length, so that clients do not reconnect all at once. By
-    /// reconnecting, clients find new replicas behind one name.
+    /// Age of the connection, plus a random part of up to the same length, so that clients do not reconnect all at
+    /// once. By reconnecting, clients find new replicas behind one name.
     pub max_age: Duration,
     /// For calls in flight on a connection that is too old. Longer than a handler and reading its answer may take.
     pub grace: Duration,
@@ -174,8 +174,9 @@ impl ConnectionMonitor {
         }
     }
 
-    /// Waits until there is memory for one more answer. Calls of a slow client wait until it has few unread chunks. In-process calls
-    /// do not wait: one connection carries the calls of all customers, and is slow only because the process is busy.
+    /// Waits until there is memory for one more answer. Calls of a slow client wait until it has few unread chunks.
+    /// In-process calls do not wait: one connection carries those of all customers, and is slow when the process is
+    /// busy.
     pub(super) async fn wait_for_memory(&self) {
         if !self.0.capacity.is_bounded() {
             return;

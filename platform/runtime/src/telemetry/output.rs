@@ -1,5 +1,5 @@
-//! Writes lines to a stream that may be slow, blocked, full or gone. Callers never wait for the stream: a bounded queue takes
-//! the lines, and a thread writes them.
+//! Writes lines to a stream that may be slow, blocked, full or gone. Callers never wait for the stream: a bounded queue
+//! takes the lines, and a thread writes them.
 
 use std::{
     io::{self, Write},

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-/// Escapes what a terminal would obey, or what would disguise the text: control characters, line ends included, and marks of
-/// text direction.
+/// Escapes what a terminal would obey, or what would disguise the text: control characters, line ends included, and
+/// marks of text direction.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

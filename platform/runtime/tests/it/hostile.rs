@@ -418,7 +418,7 @@ async fn concurrent_large_answers_beyond_the_memory_limit_are_refused() {
     let memory = 10 * 1024;
     let capacity = Capacity::with_memory(Permits::new(100, 100), memory);
     let (echo, running, peer) = open(capacity, LONG_TIMEOUTS).await;
-    // All calls find memory when they arrive, and none once the first four are answered. Answers to changes are sent anyway.
+    // All calls find memory when they arrive, and none after the first four answers. Answers to changes are sent.
     for (method, withheld) in [("GetEcho", 16 - 4), ("Echo", 0)] {
         echo.behave(Behaviour::AllAtOnce(memory, Arc::new(Barrier::new(16))));
         let mut greedy = connect(running.address, &handshake(0)).await;

@@ -20,7 +20,7 @@ const SESSION: [(&str, &str); 3] = [
 /// Makes the server end the statement at the deadline.
 const LIMIT: &str = "SELECT set_config('statement_timeout', $1, false)";
 
-/// Bounded readers. They share only the server's CPU with other work: at most `concurrent` processes. Clones share the limits.
+/// Bounded readers, which share only the CPU of at most `concurrent` server processes. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct PostgresBounded {
     pool: PgPool,
@@ -42,8 +42,8 @@ impl Postgres {
 }
 
 impl PostgresBounded {
-    /// Runs single read-only statements. The server ends the running statement at the deadline. If the caller goes away, the
-    /// permit is held until that statement ends, so that the server never works for more than `concurrent` readers.
+    /// Runs single read-only statements. The server ends the running statement at the deadline. If the caller goes
+    /// away, the permit is held until the statement ends, so that the server works for at most `concurrent` readers.
     pub async fn run<T, F>(&self, work: F) -> Result<T, BoundedError>
     where
         T: Send + 'static,
@@ -55,7 +55,7 @@ impl PostgresBounded {
             let answer = async {
                 let mut connection = CheckedOut::acquire(&pool).await?;
                 let left = permit.deadline.saturating_duration_since(Instant::now());
-                // 1 ms past the deadline here: `permit.run` must see the deadline reached when the server ends the statement.
+                // 1 ms later than here: `permit.run` must see the deadline reached when the statement ends.
                 let left = format!("{}ms", left.as_millis() + 1);
                 sqlx::query(LIMIT).bind(left).execute(&mut **connection).await?;
                 let value = work(&mut connection).await?;

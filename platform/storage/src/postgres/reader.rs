@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug, Clone, Copy)]
 pub struct PostgresReader<'a>(pub(super) &'a PgPool);
 
-/// A pooled connection that is closed unless it was released. sqlx pings returned connections without a timeout; on a hung
-/// server those pings would fill the pool.
+/// A pooled connection that is closed unless it was released. sqlx pings returned connections without a timeout; on a
+/// hung server those pings would fill the pool.
 pub(super) struct CheckedOut(Option<PoolConnection<Postgres>>);
 
 impl CheckedOut {

@@ -93,8 +93,8 @@ impl Process {
     }
 }
 
-/// Whether the file has an access list (POSIX ACL), which may name further users and groups. The mode's group bits limit what
-/// the list grants: without these bits, nothing.
+/// Whether the file has an access list (POSIX ACL), which may name further users and groups. The mode's group bits
+/// limit what the list grants: without these bits, nothing.
 pub(super) fn has_access_list(file: &File) -> io::Result<bool> {
     match fgetxattr_query(file, "system.posix_acl_access") {
         Ok(_) => Ok(true),

@@ -109,8 +109,8 @@ struct WriterTask {
 }
 
 impl WriterTask {
-    /// Runs until all senders are dropped, or until the stop, when queued jobs are finished first. A failed group does not end
-    /// the writer.
+    /// Runs until all senders are dropped, or until the stop, when queued jobs are finished first. A failed group does
+    /// not end the writer.
     async fn write_all(mut self, mut queue: mpsc::Receiver<Job>, tasks: Tasks) {
         let mut group = Vec::with_capacity(MAX_GROUP);
         loop {
@@ -186,10 +186,9 @@ async fn ensure_connected<'c>(
     Ok(connection.insert(ready))
 }
 
-/// Commits one transaction with a savepoint for each job; a single job needs no savepoint. An error concerns the whole group:
-/// nothing is committed. Jobs that did not run are dropped, which fails their callers.
-///
-/// Each statement costs two thread switches, so consecutive statements are sent together.
+/// Commits one transaction with a savepoint for each job; a single job needs no savepoint. After an error nothing of
+/// the group is committed. Jobs that did not run are dropped, which fails their callers. Each statement costs two
+/// thread switches, so consecutive statements are sent together.
 async fn commit_group(
     connection: &mut SqliteConnection,
     jobs: impl ExactSizeIterator<Item = Job>,
