@@ -1,7 +1,7 @@
-//! JSON bodies, read field by field, so that every fault names its field and a number of any size is a number.
+//! JSON bodies, read field by field: every error names its field, and a number of any size is read as a number.
 
-pub(crate) mod arrival;
 pub(crate) mod coding;
+pub(crate) mod receive;
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
 
@@ -23,12 +23,12 @@ use serde_json::value::RawValue;
 
 use crate::problem::{FieldError, Problem};
 
-/// Field names that no request has are shown up to this number and this length.
-const SHOWN: usize = 8;
-const SHOWN_CHARS: usize = 64;
+/// The most unknown fields that an answer names, and the most characters of each name.
+const MAX_NAMED: usize = 8;
+const MAX_NAME_CHARS: usize = 64;
 
-/// The fields of a JSON object. Each is taken by its name and type; a faulty one reads as its default, and
-/// [`Fields::finish`] then refuses the body, as it does for what nobody took.
+/// The fields of a JSON object. A handler takes each by name and type; an invalid field reads as its default.
+/// [`Fields::finish`] refuses the body if a field was invalid or was not taken.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     values: BTreeMap<String, Box<RawValue>>,
@@ -55,18 +55,17 @@ impl Fields {
         self.integer("quantity", 1..=99, wrong)
     }
 
-    /// A text that may be absent.
+    /// An optional text.
     pub(crate) fn text(&mut self, field: &str) -> Option<String> {
         self.optional(field, "a string")
     }
 
-    /// True or false; false when it is absent.
-    pub(crate) fn flag(&mut self, field: &str) -> bool {
+    /// An optional boolean; absent is false.
+    pub(crate) fn boolean(&mut self, field: &str) -> bool {
         self.optional(field, "true or false").unwrap_or_default()
     }
 
-    /// An amount of money that may be absent: a number with at most two decimals, not below zero. Its digits are read as
-    /// they stand, never through a float.
+    /// An optional amount of money: at least zero, with at most two decimals. The digits are read exactly, not as a float.
     pub(crate) fn amount(&mut self, field: &str) -> Option<Amount> {
         let raw = self.take(field)?;
         let read = raw.get().parse().ok();
@@ -79,15 +78,15 @@ impl Fields {
         read
     }
 
-    /// `value` if all was well.
+    /// `value` if every field was valid and taken.
     pub(crate) fn finish<T>(mut self, value: T) -> Result<T, Problem> {
         let unknown = std::mem::take(&mut self.values);
-        for name in unknown.into_keys().take(SHOWN) {
-            let name: String = name.chars().take(SHOWN_CHARS).collect();
+        for name in unknown.into_keys().take(MAX_NAMED) {
+            let name: String = name.chars().take(MAX_NAME_CHARS).collect();
             let message = format!("{name} is not a field of this request");
             self.fault(Reason::InvalidRequest, &name, message);
         }
-        // A body of the wrong shape is that first, whatever else its values are.
+        // A wrong shape determines the reason, before values out of range.
         let first = self
             .faults
             .iter()
@@ -98,7 +97,7 @@ impl Fields {
         Err(problem.with_errors(self.faults.into_iter().map(|f| f.error).collect()))
     }
 
-    /// Zero where there is a fault, which [`Fields::finish`] tells of.
+    /// A required integer; zero if it is invalid.
     fn integer<T>(&mut self, field: &str, range: RangeInclusive<T>, outside: (Reason, &str)) -> T
     where
         T: FromStr + PartialOrd + Default,
@@ -111,7 +110,7 @@ impl Fields {
             self.fault(Reason::InvalidRequest, field, format!("{field} must be an integer"));
             return T::default();
         }
-        // What does not fit into the type is an integer all the same, and out of range.
+        // An integer that does not fit into the type is out of range.
         raw.get()
             .parse()
             .ok()
@@ -131,7 +130,7 @@ impl Fields {
         read
     }
 
-    /// The value of a field that may be absent, as it was sent. One that is null is absent.
+    /// The raw value of an optional field. `null` is absent.
     fn take(&mut self, field: &str) -> Option<Box<RawValue>> {
         self.values.remove(field).filter(|raw| raw.get() != "null")
     }
@@ -147,7 +146,7 @@ impl Fields {
     }
 }
 
-/// The integers of JSON: no fraction, no exponent.
+/// Digits only: no fraction, no exponent.
 fn is_integer(json: &str) -> bool {
     let digits = json.strip_prefix('-').unwrap_or(json);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
@@ -171,8 +170,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-            if fields.values.contains_key(&name) && fields.faults.len() < SHOWN {
-                let shown: String = name.chars().take(SHOWN_CHARS).collect();
+            if fields.values.contains_key(&name) && fields.faults.len() < MAX_NAMED {
+                let shown: String = name.chars().take(MAX_NAME_CHARS).collect();
                 fields.fault(Reason::InvalidRequest, &shown, format!("{shown} is there twice"));
             }
             fields.values.insert(name, value);
@@ -184,21 +183,21 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
-    /// A body that is absent or empty has no fields, and needs no content type.
+    /// An empty body has no fields and needs no content type.
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = body.collect().await.map_err(|_| arrival::broken_off())?.to_bytes();
+        let bytes = body.collect().await.map_err(|_| receive::truncated())?.to_bytes();
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        check_kind(&parts.headers)?;
+        check_media_type(&parts.headers)?;
         serde_json::from_slice(&bytes)
             .map_err(|_| Problem::new(Reason::InvalidRequest, "the body must be one JSON object"))
     }
 }
 
-/// A body is JSON, and as it is.
-fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+/// Requires JSON without a content coding.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     coding::check_content(headers)?;
     if !is_json(headers) {
         let refused = Problem::new(Reason::UnsupportedMediaType, "the body must be application/json");
@@ -212,6 +211,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let (Some(value), None) = (values.next(), values.next()) else {
         return false;
     };
-    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case("application/json")
+    let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
 }

@@ -1,4 +1,4 @@
-//! Who is behind a request: found out once, before its body is read, for the limits and for the handler.
+//! The caller of a request: found once, before the body is read, for the limits and for the handler.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -8,80 +8,78 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-
+use proto::ids::UserId;
 use runtime::{http::ClientAddress, serve::network};
 
-use crate::{auth::User, encode, problem::Problem, shared::Shared};
+use crate::{auth, encode, problem::Problem, shared::Shared};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whether a proxy stands in front of the gateway that says for whom it asks.
+/// Whether a trusted proxy in front of the gateway writes `X-Forwarded-For`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proxied {
-    Not,
+pub enum ForwardedFor {
+    Ignored,
     /// The last address in `X-Forwarded-For` is the client's.
     Trusted,
 }
 
-/// The user of a request to a route that wants one.
-#[derive(Debug)]
-pub(crate) struct Customer(User);
+/// The user whom [`identify`] authenticated. A handler takes it as an argument.
+#[derive(Debug, Clone)]
+pub(crate) struct User(UserId);
 
-impl Customer {
-    /// The id as requests to the services carry it.
+impl User {
     pub(crate) fn into_id(self) -> String {
-        self.0.into_id()
+        self.0.into_string()
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Customer {
+impl<S: Send + Sync> FromRequestParts<S> for User {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        encode::required(parts.extensions.remove(), "user").map(Self)
+        encode::required(parts.extensions.remove(), "user")
     }
 }
 
-/// Lets nobody through who cannot prove who they are.
-pub(crate) async fn identify(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    match User::from_request_parts(&mut parts, &shared).await {
+/// Authenticates the request first: without a valid token no body is read, and no other fault of the request is shown.
+pub(crate) async fn identify(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    match auth::authenticate(request.headers(), &shared) {
         Ok(user) => {
-            parts.extensions.insert(user);
-            next.run(Request::from_parts(parts, body)).await
+            request.extensions_mut().insert(User(user));
+            next.run(request).await
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-/// Whom a request counts for: its user, or its address where there is no user.
+/// Whom the limits count a request for: its user, or its address if it has no user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Caller<'a> {
     User(&'a str),
     Address(IpAddr),
-    /// No socket: a test.
-    Nobody,
+    /// Without a socket, in tests.
+    Unknown,
 }
 
 impl<'a> Caller<'a> {
-    pub(crate) fn of(request: &'a Request, proxied: Proxied) -> Self {
+    pub(crate) fn of(request: &'a Request, forwarded_for: ForwardedFor) -> Self {
         if let Some(user) = request.extensions().get::<User>() {
             return Self::User(user.0.as_str());
         }
         let ClientAddress(socket) = match request.extensions().get() {
             Some(address) => *address,
-            None => return Self::Nobody,
+            None => return Self::Unknown,
         };
-        let address = match proxied {
-            Proxied::Not => socket,
-            Proxied::Trusted => forwarded_for(request.headers()).unwrap_or(socket),
+        let address = match forwarded_for {
+            ForwardedFor::Ignored => socket,
+            ForwardedFor::Trusted => forwarded_address(request.headers()).unwrap_or(socket),
         };
         Self::Address(network(address))
     }
 }
 
-/// The address that the proxy in front saw: the last one in `X-Forwarded-For`. Those before it are the client's own words.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+/// The last address in `X-Forwarded-For`, which the proxy wrote. The client can write the addresses before it.
+fn forwarded_address(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all(X_FORWARDED_FOR).iter().next_back()?;
     last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
 }

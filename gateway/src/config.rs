@@ -1,4 +1,4 @@
-//! What the gateway needs to know, and whom it calls.
+//! The gateway's settings, and the services that it calls.
 
 use std::{fmt, time::Duration};
 
@@ -8,28 +8,24 @@ use runtime::{
 };
 
 use crate::{
-    Proxied,
-    token::{Keys, Parties},
+    ForwardedFor,
+    token::{ExpectedClaims, Keys},
 };
 
 /// The gateway's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Verify tokens.
     pub keys: Keys,
-    /// Whom tokens must name.
-    pub parties: Parties,
-    /// How long `POST /checkout` waits before it answers 202; the checkout service keeps it.
+    pub expected_claims: ExpectedClaims,
+    /// How long `POST /checkout` waits before it answers 202; the checkout service applies it.
     pub checkout_timeout: Duration,
-    /// The longest that any request may be worked on. Receiving its body has a limit of its own.
+    /// The timeout of a request, except purchases. Receiving the body has its own limit.
     pub request_timeout: Duration,
-    /// Requests that are worked on at the same time, and bodies that are received at the same time; more are turned away at
-    /// once.
+    /// The most requests that are processed at once, and the most bodies that are received at once. More are refused.
     pub max_in_flight: usize,
-    /// How many of these one user may have, or one address where there is no user.
-    pub share: usize,
-    /// Where the address of a request stands.
-    pub proxied: Proxied,
+    /// The most of these for one user, or for one address if there is no user.
+    pub max_per_caller: usize,
+    pub forwarded_for: ForwardedFor,
 }
 
 /// Channels to the services behind the routes.
@@ -41,12 +37,12 @@ pub struct Peers {
     pub orders: Peer,
 }
 
-/// An HS256 key that cannot be guessed. It never shows in logs.
+/// A strong HS256 key. `Debug` redacts it.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Blanks at its ends do not make it longer. They stay part of it: whoever else issues tokens signs with all of its bytes.
+    /// Blanks at the ends do not count towards the length, but are part of the key: other issuers sign with all bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, WeakKey> {
         let bytes = bytes.into();
         strong_key(&bytes)?;

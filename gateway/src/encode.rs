@@ -1,4 +1,4 @@
-//! From the services' messages to JSON: what every route needs.
+//! Conversions from the services' messages to JSON that several routes need.
 
 use jiff::Timestamp;
 use money::Amount;
@@ -7,14 +7,14 @@ use serde::{Serialize, Serializer};
 
 use crate::problem::Problem;
 
-/// An amount and its currency, which JSON shows side by side.
+/// An amount and its currency. JSON shows them in two fields.
 #[derive(Debug)]
 pub(crate) struct Price {
     pub(crate) amount: Amount,
     pub(crate) currency: String,
 }
 
-/// A point in time as JSON shows it: RFC 3339 in UTC, always with three digits of a second.
+/// A time in JSON: RFC 3339 in UTC, with milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Time(Timestamp);
 
@@ -24,15 +24,14 @@ impl Serialize for Time {
     }
 }
 
-/// Where a checkout is.
 pub(crate) fn checkout_path(id: &str) -> String {
     format!("/api/v1/checkout/{id}")
 }
 
-/// A part of a message that its service always fills.
+/// A field that the service always sets. Without it the answer is `INTERNAL`.
 pub(crate) fn required<T>(part: Option<T>, name: &'static str) -> Result<T, Problem> {
     part.ok_or_else(|| {
-        tracing::error!(part = name, "an answer of a service lacks what it always has");
+        tracing::error!(part = name, "a required part is missing");
         Problem::of(Reason::Internal)
     })
 }
@@ -49,12 +48,11 @@ pub(crate) fn amount(wire: Option<proto::money::v1::Money>, name: &'static str) 
     price(wire, name).map(|price| price.amount)
 }
 
-/// A time that a message always has.
 pub(crate) fn time(wire: Option<&prost_types::Timestamp>, name: &'static str) -> Result<Time, Problem> {
     required(proto::convert::from_timestamp(wire), name).map(Time)
 }
 
-/// A time that a message may lack. One that is there and out of range is not lacking.
+/// A time that a message may lack. A time out of range is an error.
 pub(crate) fn optional_time(
     wire: Option<&prost_types::Timestamp>,
     name: &'static str,
@@ -62,7 +60,7 @@ pub(crate) fn optional_time(
     wire.map(|wire| time(Some(wire), name)).transpose()
 }
 
-/// The name of an enum's value without the prefix that the wire gives it.
+/// The name of an enum's value without its protobuf prefix.
 pub(crate) fn status(name: &'static str, prefix: &str) -> Result<&'static str, Problem> {
     required(
         name.strip_prefix(prefix).filter(|short| *short != "UNSPECIFIED"),

@@ -1,4 +1,4 @@
-//! Versions of a cart, as HTTP has them: strong entity tags.
+//! Cart versions as strong entity tags.
 
 use axum::{
     extract::FromRequestParts,
@@ -8,11 +8,11 @@ use proto::Reason;
 
 use crate::problem::Problem;
 
-/// The version that a change is meant for: `None` when any will do.
+/// The version in `If-Match`; `None` if any version will do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExpectedVersion(pub(crate) Option<i64>);
 
-/// The tag of a version: `"3"`.
+/// The tag of version 3 is `"3"`.
 pub(crate) fn tag(version: i64) -> String {
     format!("\"{version}\"")
 }
@@ -22,18 +22,18 @@ impl<S: Send + Sync> FromRequestParts<S> for ExpectedVersion {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut values = parts.headers.get_all(IF_MATCH).iter();
-        let never = "If-Match is not the ETag of a cart: one strong tag such as \"3\" is";
+        let mismatch = "If-Match is not the ETag of a cart: one strong tag such as \"3\" is";
         match (values.next(), values.next()) {
             (None, _) => Some(Self(None)),
             (Some(any), None) if any == "*" => Some(Self(None)),
             (Some(tag), None) => version(tag).map(|version| Self(Some(version))),
             (Some(_), Some(_)) => None,
         }
-        .ok_or_else(|| Problem::new(Reason::CartVersionMismatch, never))
+        .ok_or_else(|| Problem::new(Reason::CartVersionMismatch, mismatch))
     }
 }
 
-/// The version of a tag; `None` for one that no cart ever has: weak, malformed, or a list.
+/// The version of a tag; `None` for a tag that no cart has: weak, malformed, or a list.
 fn version(value: &HeaderValue) -> Option<i64> {
     let text = value.to_str().ok()?;
     let version = text.trim_matches('"').parse().ok().filter(|version| *version >= 0)?;

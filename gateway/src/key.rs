@@ -1,4 +1,4 @@
-//! Idempotency keys: the header that says that a request is the same as an earlier one.
+//! Idempotency keys, from the header or from the body.
 
 use axum::{
     extract::FromRequestParts,
@@ -8,16 +8,16 @@ use proto::{Reason, ids::IdempotencyKey};
 
 use crate::problem::Problem;
 
-/// Its name in bodies, and in what is said of it.
+/// The name in bodies and in problems.
 pub(crate) const FIELD: &str = "idempotency_key";
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The key in the `Idempotency-Key` header, if there is one. An empty header is none.
+/// The key in the `Idempotency-Key` header. An empty header counts as none.
 #[derive(Debug)]
 pub(crate) struct HeaderKey(pub(crate) Option<String>);
 
 impl HeaderKey {
-    /// The header's key, or else the body's; without either the request is refused.
+    /// The header's key, or else the body's. Refuses a request with neither.
     pub(crate) fn or_required(self, in_body: Option<String>) -> Result<String, Problem> {
         match self.0.or(in_body).filter(|key| !key.is_empty()) {
             Some(key) => checked(key),

@@ -1,4 +1,4 @@
-//! REST in front of the services: authenticate, decode, call, encode. It knows no business rule.
+//! REST in front of the services: authenticate, decode, call, encode. No business rules.
 
 mod auth;
 mod body;
@@ -25,41 +25,40 @@ use axum::{
 };
 use runtime::{Health, Runtime};
 
-pub use caller::Proxied;
+pub use caller::ForwardedFor;
 pub use config::{Config, Peers, Secret};
 pub use refusals::problem_of;
 
 use limits::Limits;
-use problem::{Problem, not_found, wrong_method};
+use problem::{Problem, method_not_allowed, not_found};
 use shared::Shared;
 
-/// All routes, with their limits, over these peers. `health` is that of the process.
+/// All routes with their limits. `health` is that of the process.
 pub fn router(config: Config, peers: Peers, health: Health, runtime: &Runtime) -> Router {
     let limits = Limits::new(&config);
-    // A purchase may take longer than other requests are allowed to.
-    let patient = limits.with_time(
+    // Purchases have a longer timeout than other requests.
+    let purchase_limits = limits.with_timeout(
         config
             .request_timeout
-            .max(routes::checkout::time_limit(config.checkout_timeout)),
+            .max(routes::checkout::purchase_timeout(config.checkout_timeout)),
     );
     let shared = Arc::new(Shared::new(config, peers, runtime.clock.clone()));
     let limited = |routes: Router<_>, limits| routes.layer(from_fn_with_state(limits, limits::enforce));
-    let personal = routes::cart::routes()
+    let authenticated = routes::cart::routes()
         .merge(routes::checkout::reads())
         .merge(routes::orders::routes());
-    let personal = limited(personal, limits.clone())
-        .merge(limited(routes::checkout::purchase(), patient))
+    let authenticated = limited(authenticated, limits.clone())
+        .merge(limited(routes::checkout::purchase(), purchase_limits))
         .layer(from_fn_with_state(shared.clone(), caller::identify))
-        .layer(map_response(auth::not_stored));
+        .layer(map_response(auth::no_store));
     Router::new()
         .merge(limited(routes::products::routes(), limits))
-        .merge(personal)
+        .merge(authenticated)
         .merge(routes::health::routes(health))
         .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(runtime.ids.clone(), request::scope))
         .with_state(shared)
 }
 
-/// What a handler answers.
-type Answer = Result<axum::response::Response, Problem>;
+type HandlerResult = Result<axum::response::Response, Problem>;

@@ -1,5 +1,5 @@
-//! Limits on time and on requests in flight. A body is received before its request takes a place among those that are
-//! worked on: a place belongs to the shop's work, not to whoever sends slowly.
+//! Timeouts, and limits on requests in flight. A request receives its body before it acquires a permit for processing, so
+//! that slow senders hold none.
 
 use std::time::Duration;
 
@@ -15,52 +15,54 @@ use tokio::time::timeout;
 
 use crate::{
     Config,
-    body::arrival,
-    caller::{Caller, Proxied},
+    body::receive,
+    caller::{Caller, ForwardedFor},
     problem::Problem,
     routes::products,
 };
 
-/// Searches that are worked on at the same time: anybody may search, without a token, and nobody pays for it. The catalogue
-/// works on fewer, and lets the others wait.
-const SEARCHES: usize = 32;
-/// How many of these one address may have.
-const SEARCH_SHARE: usize = SEARCHES / 2;
+/// The most searches at once: anyone can search, without a token. The catalogue runs fewer and queues the others.
+const MAX_SEARCHES: usize = 32;
+/// The most searches of one caller.
+const MAX_SEARCHES_PER_CALLER: usize = MAX_SEARCHES / 2;
 
-/// Clones share the places.
+/// Clones share the permits.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    /// Bodies that are being received; they hold memory.
+    /// For bodies that are being received: they hold memory.
     bodies: Permits,
-    /// Requests that are worked on.
-    work: Permits,
-    /// Those of them that search for words.
+    /// For requests that are being processed.
+    requests: Permits,
+    /// For searches, in addition.
     searches: Permits,
-    time: Duration,
-    proxied: Proxied,
+    timeout: Duration,
+    forwarded_for: ForwardedFor,
 }
 
 impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
-        let places = || Permits::new(config.max_in_flight, config.share);
+        let permits = || Permits::new(config.max_in_flight, config.max_per_caller);
         Self {
-            bodies: places(),
-            work: places(),
-            searches: Permits::new(SEARCHES, SEARCH_SHARE),
-            time: config.request_timeout,
-            proxied: config.proxied,
+            bodies: permits(),
+            requests: permits(),
+            searches: Permits::new(MAX_SEARCHES, MAX_SEARCHES_PER_CALLER),
+            timeout: config.request_timeout,
+            forwarded_for: config.forwarded_for,
         }
     }
 
-    /// The same places, with another limit of time.
-    pub(crate) fn with_time(&self, time: Duration) -> Self {
-        Self { time, ..self.clone() }
+    /// The same permits with another timeout.
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            timeout,
+            ..self.clone()
+        }
     }
 
-    fn place(&self, places: &Permits, request: &Request) -> Result<Permit, Problem> {
-        places
-            .try_acquire(&Caller::of(request, self.proxied))
-            .map_err(|full| match full {
+    fn acquire(&self, permits: &Permits, request: &Request) -> Result<Permit, Problem> {
+        permits
+            .try_acquire(&Caller::of(request, self.forwarded_for))
+            .map_err(|reached| match reached {
                 LimitReached::PerCaller => Problem::new(
                     Reason::RateLimitExceeded,
                     "too many requests of this caller are in progress",
@@ -70,28 +72,28 @@ impl Limits {
     }
 
     async fn run(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
-        if arrival::is_awaited(&request) {
-            let _place = self.place(&self.bodies, &request)?;
-            request = arrival::received(request).await?;
+        if receive::has_body(&request) {
+            let _permit = self.acquire(&self.bodies, &request)?;
+            request = receive::receive(request).await?;
         }
         let searches = is_search(request.uri()).then_some(&self.searches);
-        let _search = searches.map(|places| self.place(places, &request)).transpose()?;
-        let _place = self.place(&self.work, &request)?;
-        timeout(self.time, next.run(request))
+        let _search_permit = searches.map(|permits| self.acquire(permits, &request)).transpose()?;
+        let _permit = self.acquire(&self.requests, &request)?;
+        timeout(self.timeout, next.run(request))
             .await
             .map_err(|_| Problem::of(Reason::Timeout))
     }
 }
 
-/// Whether it asks for more than a page of the whole catalogue. What is written in another way, as `%71=desk`, counts as a search.
+/// Whether the query has more than the parameters of a page. An escaped name such as `%71` counts as a search.
 fn is_search(uri: &Uri) -> bool {
     let pairs = uri.query().unwrap_or_default().split('&');
     let mut keys = pairs.map(|pair| pair.split('=').next().unwrap_or_default());
     uri.path() == products::LIST && keys.any(|key| !matches!(key, "" | "page_size" | "page_token"))
 }
 
-/// Works on a request if there is a place, for as long as it may take. A request that would have to wait for a place is
-/// turned away: its client knows better than a queue does whether it still wants the answer.
+/// Processes a request within the timeout if a permit is free, and refuses it otherwise. Nothing is queued: a client knows
+/// better than a queue whether it still wants the answer.
 pub(crate) async fn enforce(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     limits.run(request, next).await.unwrap_or_else(Problem::into_response)
 }

@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 
-/// A UUID is written in this many characters; other notations are not taken.
+/// The length of a hyphenated UUID, the only notation accepted.
 const UUID_LEN: usize = 36;
 
-/// The product that a path names.
+/// The product id in a path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProductPath(pub(crate) ProductId);
 
-/// The last part of a path, as it was sent.
+/// The id in a path, unchecked.
 #[derive(Debug)]
 pub(crate) struct Id(String);
 
@@ -28,7 +28,7 @@ impl Id {
         &self.0
     }
 
-    /// In the one notation that the services use, if it is a UUID.
+    /// In lower case, if the id is a UUID.
     pub(crate) fn uuid(&self) -> Option<String> {
         let uuid = Uuid::try_parse(&self.0).ok().filter(|_| self.0.len() == UUID_LEN)?;
         Some(uuid.hyphenated().to_string())

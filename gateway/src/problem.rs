@@ -1,6 +1,6 @@
-//! Every failure as a client sees it: `application/problem+json` (RFC 9457).
+//! Errors as clients see them: `application/problem+json` (RFC 9457).
 
-mod facts;
+mod extension_members;
 mod table;
 
 use std::error::Error as _;
@@ -17,22 +17,22 @@ use proto::Reason;
 use serde::Serialize;
 use tonic::Status;
 
-use facts::Facts;
-pub use table::{Class, class};
+use extension_members::ExtensionMembers;
+pub use table::{ProblemType, problem_type};
 
-/// Why a request failed. As a response it has its status only; what surrounds the routes shows the rest of it, because
-/// that knows the path and the request's id.
+/// Why a request failed. As a response it has only its status; the outermost layer (`request.rs`) writes the rest, because
+/// it knows the path and the request id.
 #[derive(Debug, Clone)]
 pub struct Problem {
     reason: Reason,
     detail: String,
     errors: Vec<FieldError>,
-    facts: Option<Box<Facts>>,
-    /// What would have been taken, as a header says it.
+    members: Option<Box<ExtensionMembers>>,
+    /// A header that names what the server accepts.
     accepts: Option<(HeaderName, &'static str)>,
 }
 
-/// A field of the request that is wrong.
+/// An invalid field of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     pub field: String,
@@ -54,24 +54,24 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
     #[serde(flatten)]
-    facts: Option<&'a Facts>,
+    members: Option<&'a ExtensionMembers>,
 }
 
 impl Problem {
-    /// A problem with a text for people; it must not hold anything internal.
+    /// A problem with a text for clients; it must not contain internals.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
             reason,
             detail: detail.into(),
             errors: Vec::new(),
-            facts: None,
+            members: None,
             accepts: None,
         }
     }
 
-    /// A problem about which there is no more to say than its title.
+    /// A problem whose text is its title.
     pub fn of(reason: Reason) -> Self {
-        Self::new(reason, class(reason).title)
+        Self::new(reason, problem_type(reason).title)
     }
 
     /// A problem of one field.
@@ -89,14 +89,14 @@ impl Problem {
         self
     }
 
-    /// Names what would have been taken.
+    /// Adds a header that names what the server accepts.
     #[must_use]
     pub(crate) fn accepting(mut self, name: HeaderName, value: &'static str) -> Self {
         self.accepts = Some((name, value));
         self
     }
 
-    /// Calls a field as REST does where gRPC has another name for it.
+    /// Renames a field whose name in REST differs from that in gRPC.
     #[must_use]
     pub(crate) fn renaming(mut self, grpc: &str, rest: &str) -> Self {
         for error in self.errors.iter_mut().filter(|e| e.field == grpc) {
@@ -105,40 +105,38 @@ impl Problem {
         self
     }
 
-    /// Makes `response`, which this problem was turned into, say all of it.
-    pub(crate) fn show(&self, response: &mut Response, path: &str, request_id: &str) {
+    /// Writes headers and body into `response`, which this problem was converted to.
+    pub(crate) fn write_response(&self, response: &mut Response, path: &str, request_id: &str) {
         response.headers_mut().remove(CONTENT_LENGTH);
-        self.write_to(response.headers_mut());
+        self.write_headers(response.headers_mut());
         *response.body_mut() = Body::from(self.document(path, request_id));
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        class(self.reason).status
+        problem_type(self.reason).status
     }
 
-    /// The body, in JSON.
     pub(crate) fn document(&self, path: &str, request_id: &str) -> Vec<u8> {
-        let class = class(self.reason);
+        let problem_type = problem_type(self.reason);
         let document = Document {
             kind: format!("/docs/errors#{}", self.reason.as_str()),
-            title: class.title,
-            status: class.status.as_u16(),
+            title: problem_type.title,
+            status: problem_type.status.as_u16(),
             detail: &self.detail,
             instance: path,
-            code: class.code,
+            code: problem_type.code,
             reason: self.reason.as_str(),
             error: &self.detail,
             request_id,
             errors: &self.errors,
-            facts: self.facts.as_deref(),
+            members: self.members.as_deref(),
         };
         serde_json::to_vec(&document)
             .inspect_err(|error| tracing::error!(%error, "a problem could not be written"))
             .unwrap_or_default()
     }
 
-    /// The headers that belong to it.
-    pub(crate) fn write_to(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write_headers(&self, headers: &mut HeaderMap) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let status = self.status();
         if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
@@ -150,39 +148,39 @@ impl Problem {
         if let Some((name, value)) = &self.accepts {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        // The rest of the request may still come, so that nothing can follow it.
+        // The rest of the request may still arrive, so the connection cannot be reused.
         if status == StatusCode::REQUEST_TIMEOUT {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(facts) = &self.facts {
-            facts.write_to(headers);
+        if let Some(members) = &self.members {
+            members.write_headers(headers);
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = class(self.reason).status.into_response();
+        let mut response = problem_type(self.reason).status.into_response();
         response.extensions_mut().insert(self);
         response
     }
 }
 
 impl From<Status> for Problem {
-    /// What a service says of a refusal is shown; what anything else says, or a service of its own failure, is not.
+    /// Shows the text of a service's refusal. Hides the text of a service's failure and of any other status.
     fn from(status: Status) -> Self {
-        let named = proto::status::reason(&status);
-        let reason = named.unwrap_or_else(|| unnamed(&status));
-        if named.is_none() {
+        let known = proto::status::reason(&status);
+        let reason = known.unwrap_or_else(|| reason_without_info(&status));
+        if known.is_none() {
             let (code, message) = (status.code(), status.message());
             tracing::warn!(
                 ?code,
                 message,
                 source = status.source(),
-                "a call failed without a reason of ours"
+                "a call failed without a known reason"
             );
         }
-        if named.is_none() || class(reason).status.is_server_error() {
+        if known.is_none() || problem_type(reason).status.is_server_error() {
             return Self::of(reason);
         }
         let fields = proto::status::fields(&status);
@@ -194,15 +192,15 @@ impl From<Status> for Problem {
             reason,
             detail: status.message().to_owned(),
             errors,
-            facts: Facts::of(reason, &status).map(Box::new),
+            members: ExtensionMembers::of(reason, &status).map(Box::new),
             accepts: None,
         }
     }
 }
 
-/// The reason of a status without one of ours. One that has a source was made on this side, of a connection that broke:
-/// tonic has no better code than `Unknown` for most of those.
-fn unnamed(status: &Status) -> Reason {
+/// The reason of a status that names none of ours. An `Unknown` with a source was made here, when a connection broke: tonic
+/// has no better code for most of those.
+fn reason_without_info(status: &Status) -> Reason {
     let broke = status.code() == tonic::Code::Unknown && status.source().is_some();
     if broke {
         Reason::ServiceUnavailable
@@ -211,12 +209,10 @@ fn unnamed(status: &Status) -> Reason {
     }
 }
 
-/// The answer where there is no route.
 pub(crate) async fn not_found() -> Problem {
     Problem::new(Reason::RouteNotFound, "there is nothing at this path")
 }
 
-/// The answer where there is a route, but not for this method.
-pub(crate) async fn wrong_method() -> Problem {
+pub(crate) async fn method_not_allowed() -> Problem {
     Problem::new(Reason::MethodNotAllowed, "this path does not take this method")
 }

@@ -1,4 +1,4 @@
-//! Query parameters. Those that nobody asks for are ignored.
+//! Query parameters. Unknown ones are ignored.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -8,21 +8,20 @@ use crate::problem::Problem;
 
 const MAX_PAGE: i32 = 100;
 
-/// The parameters of a request.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
 
-/// The page that is asked for.
+/// The requested page.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// `None` leaves the size to the service.
+    /// `None` for the service's default.
     pub(crate) size: Option<i32>,
     /// Empty for the first page.
     pub(crate) token: String,
 }
 
 impl Query {
-    /// The value of a parameter, empty when it is not there.
+    /// The value of a parameter; empty if it is absent.
     pub(crate) fn take(&mut self, name: &str) -> Result<String, Problem> {
         Ok(self.find(name)?.unwrap_or_default())
     }
@@ -71,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 }
 
 impl Page {
-    /// The `Link` header to the page after this one, or `None` on the last.
+    /// The `Link` header to the next page; `None` on the last page.
     pub(crate) fn link_to_next(&self, path: &str, token: &str) -> Option<String> {
         let token = Some(token).filter(|t| !t.is_empty())?;
         let token = utf8_percent_encode(token, NON_ALPHANUMERIC);

@@ -1,4 +1,4 @@
-//! What is said of requests that the server refuses before they come to a route.
+//! Problems for requests that the server refuses before they reach a route.
 
 use axum::{
     body::Bytes,
@@ -9,7 +9,7 @@ use runtime::{http::Refused, permits::LimitReached};
 
 use crate::problem::Problem;
 
-/// The refusal as a problem, for [`runtime::http::serve`].
+/// For [`runtime::http::serve`].
 pub fn problem_of(why: Refused, path: &str, request_id: &str) -> Response<Bytes> {
     let problem = match why {
         Refused::UriTooLong => Problem::of(Reason::UriTooLong),
@@ -19,10 +19,12 @@ pub fn problem_of(why: Refused, path: &str, request_id: &str) -> Response<Bytes>
         Refused::TooManyConnections(LimitReached::PerCaller) => {
             Problem::new(Reason::RateLimitExceeded, "too many connections from this address")
         }
-        Refused::TooManyConnections(LimitReached::Total) | Refused::MemoryLimit => Problem::of(Reason::ServiceUnavailable),
+        Refused::TooManyConnections(LimitReached::Total) | Refused::MemoryLimit => {
+            Problem::of(Reason::ServiceUnavailable)
+        }
     };
     let mut headers = HeaderMap::new();
-    problem.write_to(&mut headers);
+    problem.write_headers(&mut headers);
     let mut response = Response::new(problem.document(path, request_id).into());
     *response.status_mut() = problem.status();
     *response.headers_mut() = headers;

@@ -1,4 +1,4 @@
-//! The routes, a file for each group.
+//! The routes, one file per group.
 
 pub(crate) mod cart;
 pub(crate) mod checkout;

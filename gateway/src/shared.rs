@@ -1,4 +1,4 @@
-//! What every handler works with.
+//! The state that all handlers share.
 
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use runtime::{Clock, channel::Peer};
 
 use crate::{
     Config, Peers,
-    token::{Keys, Parties},
+    token::{ExpectedClaims, Keys},
 };
 
-/// The state of the router.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) keys: Keys,
-    pub(crate) parties: Parties,
+    pub(crate) expected_claims: ExpectedClaims,
     pub(crate) checkout_timeout: Duration,
     pub(crate) clock: Clock,
     peers: Peers,
@@ -27,7 +26,7 @@ impl Shared {
     pub(crate) fn new(config: Config, peers: Peers, clock: Clock) -> Self {
         Self {
             keys: config.keys,
-            parties: config.parties,
+            expected_claims: config.expected_claims,
             checkout_timeout: config.checkout_timeout,
             clock,
             peers,

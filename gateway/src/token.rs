@@ -10,27 +10,26 @@ use serde_json::{Number, Value};
 
 use crate::Secret;
 
-/// How far the issuer's clock may be ahead of ours. An expired token has no such grace.
-const ISSUER_AHEAD: i64 = 5;
-/// The longest that a token may still be good for: a year. A token that never ends is one that nobody can
-/// take back.
-const LONGEST_LIFE: i64 = 366 * 24 * 60 * 60;
+/// Seconds by which the issuer's clock may be ahead, for `nbf`. `exp` has no such tolerance.
+const MAX_CLOCK_SKEW: i64 = 5;
+/// The longest remaining lifetime of a token, in seconds: a year. A token that never expires could not be revoked.
+const MAX_LIFETIME: i64 = 366 * 24 * 60 * 60;
 
-/// The keys of a shop's tokens: while one replaces another, tokens of both are taken.
+/// The keys of a shop's tokens. During a key rotation tokens of both are accepted.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    /// Signs, and verifies.
+    /// Signs and verifies.
     pub current: Secret,
-    /// The one before it, or the one that comes next: verifies only.
+    /// The old or the next key: verifies only.
     pub previous: Option<Secret>,
 }
 
 impl Keys {
-    /// The user whom a token speaks for that either of them signed.
-    pub fn verify(&self, parties: &Parties, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
-        match (verify(&self.current, parties, token, now), &self.previous) {
-            // What is wrong with its parties is said only of a token that this key has signed.
-            (Err(InvalidToken::NotProved), Some(previous)) => verify(previous, parties, token, now),
+    /// The user of a token that either key signed.
+    pub fn verify(&self, expected: &ExpectedClaims, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
+        match (verify(&self.current, expected, token, now), &self.previous) {
+            // Other errors are final: they mean that the current key signed the token.
+            (Err(InvalidToken::Unverified), Some(previous)) => verify(previous, expected, token, now),
             (verified, _) => verified,
         }
     }
@@ -45,44 +44,43 @@ impl From<Secret> for Keys {
     }
 }
 
-/// Whom tokens name beside their user (RFC 7519, sections 4.1.1 and 4.1.3).
+/// The `iss` and `aud` claims that this shop's tokens have (RFC 7519, sections 4.1.1 and 4.1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parties {
-    /// This shop, by the name that tokens call it. `None`: by none, so that a token that is for somebody is for others.
+pub struct ExpectedClaims {
+    /// This shop's name in `aud`. `None`: the shop has no name, and a token with an audience is for others.
     pub audience: Option<String>,
-    /// Who signs its tokens. `None`: whoever has the key.
+    /// The issuer. `None`: anyone with the key.
     pub issuer: Option<String>,
 }
 
-/// Why a token does not say, provably and at this time, who is calling. What is wrong with its parties is told only of one that
-/// is good otherwise.
+/// Why a token is refused. Every reason but `Unverified` is given only for a token with a good signature, time and user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     #[error("the token is not valid or has expired")]
-    NotProved,
-    #[error("the token is good for more than 366 days (exp): have one made that ends sooner")]
-    TooLong,
-    #[error("the token is for an audience (aud), and this shop has no name to find there: see JWT_AUDIENCE")]
-    AudienceUnknown,
+    Unverified,
+    #[error("the token is valid for more than 366 days (exp): get one that expires sooner")]
+    LifetimeTooLong,
+    #[error("the token names an audience (aud), and this shop has none configured: see JWT_AUDIENCE")]
+    NoAudienceConfigured,
     #[error("the token is for another audience (aud) than this shop, or for none")]
     WrongAudience,
     #[error("the token is from another issuer (iss) than this shop's, or from none")]
     WrongIssuer,
 }
 
-/// Why no token was made.
+/// Why a token cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     #[error("a user is {}", UserId::RULE)]
     InvalidUser,
-    #[error("a token is good for 366 days at most")]
-    TooLong,
+    #[error("a token is valid for 366 days at most")]
+    LifetimeTooLong,
     #[error("the token cannot be signed")]
     Signing(#[from] jsonwebtoken::errors::Error),
 }
 
 #[derive(Serialize)]
-struct Signed<'a> {
+struct SignedClaims<'a> {
     sub: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
@@ -104,7 +102,7 @@ struct Claims {
     iss: Option<Value>,
 }
 
-/// A token for `user` that is valid from `now` on for `expires_in`, and names nobody else.
+/// A token for `user`, valid from `now` for `expires_in`, without `iss` and `aud`.
 pub fn sign(
     secret: &Secret,
     user: &str,
@@ -112,12 +110,12 @@ pub fn sign(
     expires_in: Duration,
     now: Timestamp,
 ) -> Result<String, SignError> {
-    sign_for(&Parties::default(), secret, (user, role), expires_in, now)
+    sign_for(&ExpectedClaims::default(), secret, (user, role), expires_in, now)
 }
 
-/// The same for a shop that wants its tokens to name these parties.
+/// The same with the `iss` and `aud` that the shop expects.
 pub fn sign_for(
-    parties: &Parties,
+    expected: &ExpectedClaims,
     secret: &Secret,
     (user, role): (&str, Option<&str>),
     expires_in: Duration,
@@ -125,15 +123,15 @@ pub fn sign_for(
 ) -> Result<String, SignError> {
     let user = UserId::new(user.to_owned()).ok_or(SignError::InvalidUser)?;
     let expires_in = SignedDuration::try_from(expires_in).unwrap_or(SignedDuration::MAX);
-    if expires_in.as_secs() > LONGEST_LIFE {
-        return Err(SignError::TooLong);
+    if expires_in.as_secs() > MAX_LIFETIME {
+        return Err(SignError::LifetimeTooLong);
     }
     let iat = now.as_second();
-    let claims = Signed {
+    let claims = SignedClaims {
         sub: user.as_str(),
         role,
-        iss: parties.issuer.as_deref(),
-        aud: parties.audience.as_deref(),
+        iss: expected.issuer.as_deref(),
+        aud: expected.audience.as_deref(),
         iat,
         exp: iat.saturating_add(expires_in.as_secs()),
     };
@@ -141,45 +139,49 @@ pub fn sign_for(
     Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?)
 }
 
-/// The user whom a token speaks for: its `sub`, or else its `user_id`.
-pub fn verify(secret: &Secret, parties: &Parties, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
-    use InvalidToken::NotProved;
+/// The user of a token: its `sub`, or else its `user_id`.
+pub fn verify(secret: &Secret, expected: &ExpectedClaims, token: &str, now: Timestamp) -> Result<UserId, InvalidToken> {
+    use InvalidToken::Unverified;
     let mut validation = Validation::new(Algorithm::HS256);
-    // The library would ask the machine's clock; ours is asked below. It would not say that it is the audience.
+    // Checked below: with the runtime's clock instead of the machine's, and with an error for each claim.
     validation.validate_exp = false;
     validation.validate_aud = false;
     let key = DecodingKey::from_secret(secret.bytes());
     let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
-        .map_err(|_| NotProved)?
+        .map_err(|_| Unverified)?
         .claims;
-    let expires = whole_seconds(&claims.exp).ok_or(NotProved)?;
+    let expires = numeric_date(&claims.exp).ok_or(Unverified)?;
     let begins = claims
         .nbf
-        .map_or(Some(i64::MIN), |nbf| whole_seconds(&nbf))
-        .ok_or(NotProved)?;
+        .map_or(Some(i64::MIN), |nbf| numeric_date(&nbf))
+        .ok_or(Unverified)?;
     let now = now.as_second();
-    if expires <= now || begins > now.saturating_add(ISSUER_AHEAD) {
-        return Err(NotProved);
+    if expires <= now || begins > now.saturating_add(MAX_CLOCK_SKEW) {
+        return Err(Unverified);
     }
-    let user = claims.sub.or(claims.user_id).and_then(user_of).ok_or(NotProved)?;
-    if expires > now.saturating_add(LONGEST_LIFE) {
-        return Err(InvalidToken::TooLong);
+    let user = claims.sub.or(claims.user_id).and_then(user_of).ok_or(Unverified)?;
+    if expires > now.saturating_add(MAX_LIFETIME) {
+        return Err(InvalidToken::LifetimeTooLong);
     }
-    check_parties(parties, claims.aud.as_ref(), claims.iss.as_ref())?;
+    check_audience_and_issuer(expected, claims.aud.as_ref(), claims.iss.as_ref())?;
     Ok(user)
 }
 
-/// RFC 7519, section 4.1.3: who does not find itself in the `aud` of a token must refuse it.
-fn check_parties(parties: &Parties, aud: Option<&Value>, iss: Option<&Value>) -> Result<(), InvalidToken> {
+/// RFC 7519, section 4.1.3: a recipient that `aud` does not name must refuse the token.
+fn check_audience_and_issuer(
+    expected: &ExpectedClaims,
+    aud: Option<&Value>,
+    iss: Option<&Value>,
+) -> Result<(), InvalidToken> {
     let is = |name: &str, claim: &Value| claim.as_str() == Some(name);
-    match (&parties.audience, aud) {
+    match (&expected.audience, aud) {
         (None, None) => {}
-        (None, Some(_)) => return Err(InvalidToken::AudienceUnknown),
+        (None, Some(_)) => return Err(InvalidToken::NoAudienceConfigured),
         (Some(name), Some(Value::Array(several))) if several.iter().any(|claim| is(name, claim)) => {}
         (Some(name), Some(claim)) if is(name, claim) => {}
         (Some(_), Some(_) | None) => return Err(InvalidToken::WrongAudience),
     }
-    match &parties.issuer {
+    match &expected.issuer {
         Some(name) if !iss.is_some_and(|claim| is(name, claim)) => Err(InvalidToken::WrongIssuer),
         Some(_) | None => Ok(()),
     }
@@ -194,8 +196,8 @@ fn user_of(claim: Value) -> Option<UserId> {
     UserId::new(id)
 }
 
-/// RFC 7519 lets a date have a fraction; it counts for nothing here.
-fn whole_seconds(date: &Number) -> Option<i64> {
+/// A `NumericDate` (RFC 7519, section 2), without its fraction.
+fn numeric_date(date: &Number) -> Option<i64> {
     date.as_i64()
         .or_else(|| date.to_string().split_once('.')?.0.parse().ok())
 }

@@ -1,4 +1,4 @@
-//! The use cases. What has no rule beside those of the port has none: its caller calls the port.
+//! The use cases. An operation without a rule has none: its caller calls the port.
 
 use storage::StoreError;
 
@@ -7,10 +7,10 @@ use crate::{
     ports::NotificationStore,
 };
 
-/// Notifications that one transaction removes, at most.
-const ERASED_AT_ONCE: u32 = 1000;
+/// The most notifications that one transaction deletes.
+const ERASE_BATCH: u32 = 1000;
 
-/// Removes what this user was told; of these checkouts nobody is told later either. Returns how many were removed.
+/// Deletes all notifications of the user and prevents later ones of these checkouts. Returns the number deleted.
 pub(crate) async fn erase_user(
     store: &dyn NotificationStore,
     user: &UserId,
@@ -18,9 +18,9 @@ pub(crate) async fn erase_user(
 ) -> Result<u64, StoreError> {
     let mut erased = 0;
     loop {
-        let some = store.erase(user, checkouts, ERASED_AT_ONCE).await?;
-        erased += some;
-        if some < u64::from(ERASED_AT_ONCE) {
+        let batch = store.erase(user, checkouts, ERASE_BATCH).await?;
+        erased += batch;
+        if batch < u64::from(ERASE_BATCH) {
             return Ok(erased);
         }
     }

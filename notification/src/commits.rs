@@ -3,5 +3,5 @@
 pub const TELL: &str = "notification.tell";
 pub const ERASE: &str = "notification.erase";
 
-/// What every shop commits.
+/// All labels: the crash suite covers each.
 pub const ALL: &[&str] = &[TELL, ERASE];

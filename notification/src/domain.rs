@@ -1,4 +1,4 @@
-//! What customers are told, and in which words.
+//! Notifications and their texts.
 
 use jiff::Timestamp;
 use money::{Amount, Money};
@@ -6,33 +6,33 @@ use uuid::Uuid;
 
 pub use proto::ids::{CheckoutId, OrderId, UserId};
 
-/// Names a notification: the id of the event that it tells of.
+/// The id of a notification: that of its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotificationId(pub Uuid);
 
-/// What a notification is about.
+/// The subject of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum NotificationKind {
     OrderConfirmed,
     CheckoutFailed,
 }
 
-/// Something that a customer was told.
+/// A message to a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     pub id: NotificationId,
     pub user_id: UserId,
-    pub kind: Kind,
+    pub kind: NotificationKind,
     pub checkout_id: CheckoutId,
     pub text: String,
-    /// When that happened of which it tells.
+    /// When the checkout ended.
     pub created_at: Timestamp,
 }
 
-impl Kind {
+impl NotificationKind {
     pub const ALL: [Self; 2] = [Self::OrderConfirmed, Self::CheckoutFailed];
 
-    /// Its name in stores and logs.
+    /// The name in stores and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OrderConfirmed => "ORDER_CONFIRMED",
@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// The words for an order that was confirmed. `pieces` counts each of several of one product.
+/// The text for a confirmed order. `pieces` is the sum of all quantities.
 pub fn order_confirmed(order: OrderId, pieces: i64, total: Money) -> String {
     let items = if pieces == 1 { "item" } else { "items" };
     let (amount, currency) = (Amount(total.minor_units()), total.currency());
@@ -55,7 +55,7 @@ pub fn order_confirmed(order: OrderId, pieces: i64, total: Money) -> String {
     )
 }
 
-/// The words for a purchase that was refused for the reason in `message`.
+/// The text for a checkout that failed for the reason in `message`.
 pub fn checkout_failed(checkout: CheckoutId, message: &str) -> String {
     format!("Your checkout {} did not go through: {message}", checkout.0)
 }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn customers_are_told_in_whole_sentences() {
+    fn notifications_are_whole_sentences() {
         let order = OrderId(Uuid::from_u128(1));
         assert_eq!(
             order_confirmed(order, 3, Money::usd(259_998)),
@@ -79,10 +79,10 @@ mod tests {
     }
 
     #[test]
-    fn kinds_and_their_names_are_one_to_one() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+    fn each_kind_is_parsed_from_its_name() {
+        for kind in NotificationKind::ALL {
+            assert_eq!(NotificationKind::parse(kind.as_str()), Some(kind));
         }
-        assert_eq!(Kind::parse("OTHER"), None);
+        assert_eq!(NotificationKind::parse("OTHER"), None);
     }
 }

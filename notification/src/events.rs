@@ -1,4 +1,4 @@
-//! What the notifications do with events: customers hear of both ends that a checkout can have.
+//! The event handler: each completed or failed checkout becomes a notification.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use runtime::Clock;
 use serde::Deserialize;
 
 use crate::{
-    domain::{self, CheckoutId, Kind, Notification, NotificationId, OrderId, UserId},
-    ports::{NotificationStore, Told},
+    domain::{self, CheckoutId, Notification, NotificationId, NotificationKind, OrderId, UserId},
+    ports::{NotificationStore, Recorded},
 };
 
-/// Tells customers of their finished checkouts.
-pub struct Teller {
+/// Records the notification of each checkout that ended.
+pub struct Notifier {
     store: Arc<dyn NotificationStore>,
     clock: Clock,
 }
 
-impl Teller {
+impl Notifier {
     pub const fn new(store: Arc<dyn NotificationStore>, clock: Clock) -> Self {
         Self { store, clock }
     }
 }
 
 #[async_trait]
-impl Handler for Teller {
+impl Handler for Notifier {
     fn kinds(&self) -> &'static [&'static str] {
         &[CheckoutCompleted::KIND, CheckoutFailed::KIND]
     }
@@ -38,8 +38,8 @@ impl Handler for Teller {
             CheckoutFailed::KIND => failed(event)?,
             other => return Err(poisoned(format!("it is of kind {other}"))),
         };
-        match self.store.tell(&notification, self.clock.now()).await? {
-            Told::Now => {
+        match self.store.record(&notification, self.clock.now()).await? {
+            Recorded::Created => {
                 let Notification {
                     id,
                     checkout_id,
@@ -48,10 +48,10 @@ impl Handler for Teller {
                     text: _,
                     created_at: _,
                 } = notification;
-                // Nothing personal goes into a log.
-                tracing::info!(event = %id.0, checkout = %checkout_id.0, kind = kind.as_str(), "told a customer");
+                // No personal data in logs.
+                tracing::info!(event = %id.0, checkout = %checkout_id.0, kind = kind.as_str(), "notified a customer");
             }
-            Told::Before => {}
+            Recorded::Skipped => {}
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ fn confirmed(event: &Event) -> Result<Notification, HandlerError> {
     Ok(Notification {
         id: NotificationId(event.id),
         user_id: user(&purchase.user_id)?,
-        kind: Kind::OrderConfirmed,
+        kind: NotificationKind::OrderConfirmed,
         checkout_id: CheckoutId(purchase.checkout_id),
         text: domain::order_confirmed(OrderId(purchase.order_id), pieces, total),
         created_at: purchase.completed_at,
@@ -97,7 +97,7 @@ fn failed(event: &Event) -> Result<Notification, HandlerError> {
     Ok(Notification {
         id: NotificationId(event.id),
         user_id: user(&failure.user_id)?,
-        kind: Kind::CheckoutFailed,
+        kind: NotificationKind::CheckoutFailed,
         checkout_id,
         text: domain::checkout_failed(checkout_id, &failure.message),
         created_at: failure.failed_at,

@@ -1,4 +1,4 @@
-//! The gRPC interface: decode, do, encode.
+//! The gRPC interface: decode, call, encode.
 
 mod convert;
 mod status;

@@ -1,5 +1,4 @@
-//! Tells customers what became of their purchases, once for each event. To tell is to keep a notification that the customer
-//! can list.
+//! Notifications to customers about the end of their checkouts, one per event. Customers list them; nothing is sent.
 
 mod app;
 pub mod commits;
@@ -12,7 +11,7 @@ pub mod store;
 
 use std::sync::Arc;
 
-use ::events::{Consumer, EventBus, Inbox, InboxKeeper, ServiceEvents};
+use ::events::{Consumer, EventBus, Inbox, InboxPruner, ServiceEvents};
 use proto::events::{CHECKOUTS, NOTIFICATION_GROUP, TOPICS};
 use proto::notification::v1::notification_service_server::NotificationServiceServer;
 use runtime::{Probe, Runtime, Service};
@@ -20,7 +19,7 @@ use storage::OpenError;
 
 pub use crate::{
     config::{Config, Store},
-    events::Teller,
+    events::Notifier,
 };
 
 use crate::{
@@ -28,7 +27,7 @@ use crate::{
     store::{PostgresNotificationStore, SqliteNotificationStore},
 };
 
-/// Opens the store and puts the service together: its interface, and its consumer as a background task.
+/// Opens the store and builds the service: its gRPC interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, inbox, probe): (Arc<dyn NotificationStore>, Arc<dyn Inbox>, _) = match &config.store {
         Store::Sqlite(path) => {
@@ -42,8 +41,8 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
             (Arc::new(store), inbox, "notification-postgresql")
         }
     };
-    let handler = Arc::new(Teller::new(store.clone(), runtime.clock.clone()));
-    let keeper = InboxKeeper {
+    let handler = Arc::new(Notifier::new(store.clone(), runtime.clock.clone()));
+    let pruner = InboxPruner {
         inbox,
         bus: bus.clone(),
         group: NOTIFICATION_GROUP,
@@ -60,7 +59,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     });
     Ok(Service::new("notification", grpc, runtime.tasks.clone())
         .consume(Consumer::new(bus, CHECKOUTS, NOTIFICATION_GROUP, handler, runtime))
-        .keep_inbox(keeper)
+        .prune_inbox(pruner)
         .waits_for(transactions)
         .probe(probe))
 }

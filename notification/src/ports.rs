@@ -1,4 +1,4 @@
-//! What the notifications need of the world.
+//! The trait that the service needs.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -6,28 +6,27 @@ use storage::{Cursor, Page, StoreError};
 
 use crate::domain::{CheckoutId, Notification, UserId};
 
-/// What became of a notification that was to be kept.
+/// The result of recording a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// It is there now, for the first time.
-    Now,
-    /// Its event was applied before, or its customer was erased: nobody was told.
-    Before,
+pub enum Recorded {
+    Created,
+    /// The event was applied before, or the customer was erased.
+    Skipped,
 }
 
 /// Notifications. Every method is one atomic unit.
 #[async_trait]
 pub trait NotificationStore: Send + Sync {
-    /// Keeps a notification, and the note that its event was applied.
-    async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError>;
-    /// Notifications of this user, newest first, from behind `after`.
+    /// Stores a notification together with the inbox row of its event.
+    async fn record(&self, notification: &Notification, now: Timestamp) -> Result<Recorded, StoreError>;
+    /// The user's notifications behind the cursor `after`, newest first.
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError>;
-    /// Removes at most `limit` of what this user was told, and keeps in mind that nobody is told of these checkouts any more.
-    /// Returns how many were removed.
+    /// Deletes at most `limit` notifications of the user, and remembers that these checkouts get none later. Returns the
+    /// number deleted.
     async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError>;
-    /// Whether the store answers: for a readiness probe.
+    /// For the readiness probe.
     async fn is_up(&self) -> bool;
-    /// What it does for callers that may have gone away: waited for when the service stops.
+    /// Transactions whose callers may have gone away; the service's stop waits for them.
     fn transactions(&self) -> runtime::Tasks {
         runtime::Tasks::new()
     }

@@ -1,6 +1,7 @@
-//! Adapters of the notifications' port.
+//! Adapters of [`crate::ports::NotificationStore`].
 
 mod postgres;
+mod row;
 mod sqlite;
 
 pub use postgres::PostgresNotificationStore;

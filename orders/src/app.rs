@@ -1,4 +1,4 @@
-//! The use cases. What has no rule beside those of the port has none: its caller calls the port.
+//! The use cases. An operation without a rule has none: its caller calls the port.
 
 use storage::StoreError;
 
@@ -7,10 +7,10 @@ use crate::{
     ports::OrderStore,
 };
 
-/// Orders that one transaction erases, at most.
-const ERASED_AT_ONCE: u32 = 1000;
+/// The most orders that one transaction erases.
+const ERASE_BATCH: u32 = 1000;
 
-/// Makes the orders of this user nobody's, and those of these checkouts when they come later. Returns how many there were.
+/// Detaches the user from all orders, also from orders of these checkouts that arrive later. Returns the number of orders.
 pub(crate) async fn erase_user(
     store: &dyn OrderStore,
     user: &UserId,
@@ -18,9 +18,9 @@ pub(crate) async fn erase_user(
 ) -> Result<u64, StoreError> {
     let mut erased = 0;
     loop {
-        let some = store.erase(user, checkouts, ERASED_AT_ONCE).await?;
-        erased += some;
-        if some < u64::from(ERASED_AT_ONCE) {
+        let batch = store.erase(user, checkouts, ERASE_BATCH).await?;
+        erased += batch;
+        if batch < u64::from(ERASE_BATCH) {
             return Ok(erased);
         }
     }

@@ -3,5 +3,5 @@
 pub const RECORD: &str = "orders.record";
 pub const ERASE: &str = "orders.erase";
 
-/// What every shop commits.
+/// All labels: the crash suite covers each.
 pub const ALL: &[&str] = &[RECORD, ERASE];

@@ -1,9 +1,7 @@
-//! The settings of the orders.
+//! The settings of the service.
 
-/// Where the tables are.
 pub use storage::Database as Store;
 
-/// What the service needs to be told.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub store: Store,

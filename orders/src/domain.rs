@@ -1,11 +1,11 @@
-//! What an order is, and when its sums agree.
+//! Orders, their lines and the rules for their sums.
 
 use jiff::Timestamp;
 use money::{Money, MoneyError, Quantity};
 
 pub use proto::ids::{CheckoutId, OrderId, ProductId, UserId};
 
-/// What was bought of one product, at the price of that moment.
+/// One product of an order, at the price at the time of purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     product_id: ProductId,
@@ -15,7 +15,7 @@ pub struct Line {
     subtotal: Money,
 }
 
-/// A purchase that happened. There are only confirmed ones.
+/// A completed purchase. All orders are confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     id: OrderId,
@@ -27,15 +27,15 @@ pub struct Order {
     updated_at: Timestamp,
 }
 
-/// Whose order it is, and of which purchase.
+/// The ids of an order, of its checkout and of its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct OrderIds {
     pub id: OrderId,
     pub checkout_id: CheckoutId,
     pub user_id: UserId,
 }
 
-/// Why something is no line of an order.
+/// Why a line is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLine {
     #[error("its price is negative")]
@@ -46,7 +46,7 @@ pub enum InvalidLine {
     WrongSubtotal { found: i64, expected: i64 },
 }
 
-/// Why something is no order.
+/// Why an order is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOrder {
     #[error("it has no lines")]
@@ -58,7 +58,7 @@ pub enum InvalidOrder {
 }
 
 impl Line {
-    /// A line whose subtotal is its price times its quantity.
+    /// Requires a subtotal of price times quantity.
     pub fn new(
         product_id: ProductId,
         product_name: String,
@@ -112,8 +112,8 @@ impl Line {
 }
 
 impl Order {
-    /// An order of at least one line, whose total is the sum of its lines.
-    pub fn new(origin: Origin, lines: Vec<Line>, total: Money, created_at: Timestamp) -> Result<Self, InvalidOrder> {
+    /// Requires at least one line, and a total that is the sum of the lines.
+    pub fn new(ids: OrderIds, lines: Vec<Line>, total: Money, created_at: Timestamp) -> Result<Self, InvalidOrder> {
         if lines.is_empty() {
             return Err(InvalidOrder::NoLines);
         }
@@ -122,11 +122,11 @@ impl Order {
             let (found, expected) = (total.minor_units(), expected.minor_units());
             return Err(InvalidOrder::WrongTotal { found, expected });
         }
-        let Origin {
+        let OrderIds {
             id,
             checkout_id,
             user_id,
-        } = origin;
+        } = ids;
         Ok(Self {
             id,
             checkout_id,
@@ -138,9 +138,8 @@ impl Order {
         })
     }
 
-    /// The same order, last changed at this time.
     #[must_use]
-    pub const fn changed_at(mut self, updated_at: Timestamp) -> Self {
+    pub const fn with_updated_at(mut self, updated_at: Timestamp) -> Self {
         self.updated_at = updated_at;
         self
     }
@@ -166,7 +165,6 @@ impl Order {
         self.total
     }
 
-    /// When it was bought.
     pub const fn created_at(&self) -> Timestamp {
         self.created_at
     }
@@ -196,16 +194,16 @@ mod tests {
     }
 
     fn order(lines: Vec<Line>, total: Money) -> Result<Order, InvalidOrder> {
-        let origin = Origin {
+        let ids = OrderIds {
             id: OrderId(Uuid::from_u128(1)),
             checkout_id: CheckoutId(Uuid::from_u128(2)),
             user_id: UserId::new("u").unwrap(),
         };
-        Order::new(origin, lines, total, Timestamp::UNIX_EPOCH)
+        Order::new(ids, lines, total, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
-    fn a_line_whose_sum_does_not_agree_is_none() {
+    fn a_line_with_a_wrong_subtotal_is_invalid() {
         assert_eq!(
             line(2, 100, 201),
             Err(InvalidLine::WrongSubtotal {
@@ -215,7 +213,7 @@ mod tests {
         );
         assert_eq!(line(2, -100, -200), Err(InvalidLine::NegativePrice));
         assert_eq!(line(2, i64::MAX, -2), Err(InvalidLine::Subtotal(MoneyError::Overflow)));
-        assert!(line(3, 0, 0).is_ok(), "what is free can be bought");
+        assert!(line(3, 0, 0).is_ok(), "a free product can be bought");
         let euro: Currency = "EUR".parse().unwrap();
         let (one, price) = (Quantity::new(1).unwrap(), Money::usd(5));
         assert!(
@@ -231,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_whose_sum_does_not_agree_is_none() {
+    fn an_order_with_a_wrong_total_is_invalid() {
         let lines = vec![line(1, 100, 100).unwrap(), line(2, 50, 100).unwrap()];
         assert!(order(lines.clone(), Money::usd(200)).is_ok());
         let wrong = InvalidOrder::WrongTotal {
@@ -257,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_one_total_agrees(parts in proptest::collection::vec((1_i64..100, 0_i64..1_000_000), 1..50), off in -5_i64..5) {
+        fn only_the_sum_of_the_lines_is_a_valid_total(parts in proptest::collection::vec((1_i64..100, 0_i64..1_000_000), 1..50), off in -5_i64..5) {
             let lines: Vec<_> = parts.iter().map(|(q, p)| line(*q, *p, q * p).unwrap()).collect();
             let sum: i64 = parts.iter().map(|(q, p)| q * p).sum();
             prop_assert_eq!(order(lines, Money::usd(sum + off)).is_ok(), off == 0);

@@ -1,4 +1,4 @@
-//! What the orders do with events: a purchase that happened is an order.
+//! The event handler: each `CheckoutCompleted` becomes an order.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use proto::{
 use runtime::Clock;
 
 use crate::{
-    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId},
+    domain::{CheckoutId, Line, Order, OrderId, OrderIds, ProductId},
     ports::{OrderStore, Recorded},
 };
 
-/// Places the order of each purchase.
-pub struct OrderPlacer {
+/// Records the order of each completed checkout.
+pub struct OrderRecorder {
     store: Arc<dyn OrderStore>,
     clock: Clock,
 }
 
-impl OrderPlacer {
+impl OrderRecorder {
     pub const fn new(store: Arc<dyn OrderStore>, clock: Clock) -> Self {
         Self { store, clock }
     }
 }
 
 #[async_trait]
-impl Handler for OrderPlacer {
+impl Handler for OrderRecorder {
     fn kinds(&self) -> &'static [&'static str] {
         &[CheckoutCompleted::KIND]
     }
@@ -38,10 +38,10 @@ impl Handler for OrderPlacer {
         let order = order(&event.data)?;
         match self.store.record(&order, event.id, self.clock.now()).await? {
             Recorded::Created => {
-                tracing::info!(order = %order.id().0, checkout = %order.checkout_id().0, "placed an order");
+                tracing::info!(order = %order.id().0, checkout = %order.checkout_id().0, "recorded an order");
                 Ok(())
             }
-            Recorded::Known => Ok(()),
+            Recorded::Duplicate => Ok(()),
             Recorded::IdTaken => Err(poisoned(format!(
                 "order {} is the order of another checkout already",
                 order.id().0
@@ -54,12 +54,12 @@ const fn poisoned(reason: String) -> HandlerError {
     HandlerError::Poisoned(reason)
 }
 
-/// The order that the event's data tell of, if its sums agree.
+/// The order in the event's data; poisoned if it is invalid.
 fn order(data: &[u8]) -> Result<Order, HandlerError> {
     let purchase: CheckoutCompleted = serde_json::from_slice(data)
         .map_err(|e| poisoned(format!("the data are not a {}: {e}", CheckoutCompleted::NAME)))?;
     let user_id = convert::user_id(&purchase.user_id);
-    let origin = Origin {
+    let ids = OrderIds {
         id: OrderId(purchase.order_id),
         checkout_id: CheckoutId(purchase.checkout_id),
         user_id: user_id.map_err(|_| poisoned("user_id is not that of a user".to_owned()))?,
@@ -80,6 +80,6 @@ fn order(data: &[u8]) -> Result<Order, HandlerError> {
         Line::new(product, product_name.clone(), quantity, price, subtotal).map_err(|e| wrong(e.to_string()))
     });
     let lines = lines.collect::<Result<Vec<_>, HandlerError>>()?;
-    Order::new(origin, lines, amount(purchase.total_amount.0), purchase.completed_at)
+    Order::new(ids, lines, amount(purchase.total_amount.0), purchase.completed_at)
         .map_err(|e| poisoned(format!("the purchase does not agree: {e}")))
 }

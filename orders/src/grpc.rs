@@ -1,4 +1,4 @@
-//! The gRPC interface: decode, do, encode.
+//! The gRPC interface: decode, call, encode.
 
 mod convert;
 mod status;
@@ -9,7 +9,7 @@ use proto::orders::v1::{
     EraseUserRequest, EraseUserResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
     orders_service_server::OrdersService,
 };
-use runtime::telemetry::about;
+use runtime::telemetry::record_subject;
 use tonic::{Request, Response, Status};
 
 use crate::{app, ports::OrderStore};
@@ -30,7 +30,7 @@ impl OrdersService for Grpc {
         let request = request.into_inner();
         let user = proto::convert::user_id(&request.user_id)?;
         let id = convert::order_id(&request.order_id)?;
-        about("order", &id.0);
+        record_subject("order", &id.0);
         let order = self.store.find(&user, id).await.map_err(|e| status::store_failed(&e))?;
         let order = order.ok_or_else(|| status::not_found(id))?;
         Ok(Response::new(GetOrderResponse {

@@ -1,4 +1,4 @@
-//! Orders: what customers bought, one for each purchase, created from the events of finished checkouts.
+//! Orders, one per completed checkout, created from its event.
 
 mod app;
 pub mod commits;
@@ -11,7 +11,7 @@ pub mod store;
 
 use std::sync::Arc;
 
-use ::events::{Consumer, EventBus, Inbox, InboxKeeper, ServiceEvents};
+use ::events::{Consumer, EventBus, Inbox, InboxPruner, ServiceEvents};
 use proto::events::{CHECKOUTS, ORDERS_GROUP, TOPICS};
 use proto::orders::v1::orders_service_server::OrdersServiceServer;
 use runtime::{Probe, Runtime, Service};
@@ -19,7 +19,7 @@ use storage::OpenError;
 
 pub use crate::{
     config::{Config, Store},
-    events::OrderPlacer,
+    events::OrderRecorder,
 };
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     store::{PostgresOrderStore, SqliteOrderStore},
 };
 
-/// Opens the store and puts the service together: its interface, and its consumer as a background task.
+/// Opens the store and builds the service: its gRPC interface, and its consumer as a background task.
 pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, inbox, probe): (Arc<dyn OrderStore>, Arc<dyn Inbox>, _) = match &config.store {
         Store::Sqlite(path) => {
@@ -41,8 +41,8 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
             (Arc::new(store), inbox, "orders-postgresql")
         }
     };
-    let handler = Arc::new(OrderPlacer::new(store.clone(), runtime.clock.clone()));
-    let keeper = InboxKeeper {
+    let handler = Arc::new(OrderRecorder::new(store.clone(), runtime.clock.clone()));
+    let pruner = InboxPruner {
         inbox,
         bus: bus.clone(),
         group: ORDERS_GROUP,
@@ -59,7 +59,7 @@ pub async fn build(config: Config, bus: Arc<dyn EventBus>, runtime: &Runtime) ->
     });
     Ok(Service::new("orders", grpc, runtime.tasks.clone())
         .consume(Consumer::new(bus, CHECKOUTS, ORDERS_GROUP, handler, runtime))
-        .keep_inbox(keeper)
+        .prune_inbox(pruner)
         .waits_for(transactions)
         .probe(probe))
 }

@@ -1,6 +1,6 @@
-//! Adapters of the orders' port.
+//! Adapters of [`crate::ports::OrderStore`].
 
-mod head;
+mod header;
 mod postgres;
 mod sqlite;
 

@@ -1,4 +1,4 @@
-//! The use cases: charge, refund, and what is known of a payment.
+//! The use cases: charge, refund, get a payment.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -7,7 +7,8 @@ use storage::StoreError;
 
 use crate::{
     domain::{
-        self, ChargeStep, CheckoutId, DeclineReason, GetStep, Opened, Payment, PaymentId, RefundStep, State, Terms,
+        self, ChargeStep, CheckoutId, DeclineReason, GetStep, Payment, PaymentDetails, PaymentId, RefundStep, State,
+        Terms,
     },
     ports::{PaymentProvider, PaymentStore, ProviderError},
 };
@@ -26,38 +27,38 @@ pub struct Payments {
 #[derive(Debug)]
 pub enum ChargeError {
     Declined(DeclineReason),
-    /// It was refunded, or its refund came first.
+    /// The charge was refunded, or its refund came before it.
     Cancelled,
-    /// The checkout has a payment of another amount or method.
-    OtherTerms,
-    Failed(Failure),
+    /// The checkout has a payment with another amount or method.
+    TermsMismatch,
+    Dependency(DependencyError),
 }
 
-/// Why nothing can be said of a payment.
+/// Why a payment cannot be shown.
 #[derive(Debug)]
 pub enum GetPaymentError {
     NotFound,
-    Failed(Failure),
+    Dependency(DependencyError),
 }
 
-/// What went wrong on our side of the counter. The payment may have moved.
+/// The provider or the store failed. The payment may have changed nevertheless.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum DependencyError {
     #[error("the provider failed")]
     Provider(#[from] ProviderError),
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
 
-impl From<Failure> for ChargeError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+impl From<DependencyError> for ChargeError {
+    fn from(error: DependencyError) -> Self {
+        Self::Dependency(error)
     }
 }
 
-impl From<Failure> for GetPaymentError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+impl From<DependencyError> for GetPaymentError {
+    fn from(error: DependencyError) -> Self {
+        Self::Dependency(error)
     }
 }
 
@@ -77,87 +78,84 @@ impl Payments {
         }
     }
 
-    /// Charges once for a checkout. The first answer is given again to every later call with the same terms.
+    /// Charges a checkout once. Every later call with the same terms gets the first answer again.
     pub async fn charge(&self, checkout: CheckoutId, terms: Terms) -> Result<Payment, ChargeError> {
-        let found = self.open(checkout, &terms).await?;
+        let found = self.record_intent(checkout, &terms).await?;
         let payment = match domain::on_charge(found.state, found.differs_from(&terms)) {
-            ChargeStep::AskProvider => self.ask_to_charge(checkout, &terms).await?,
-            ChargeStep::Answer => found,
-            ChargeStep::RefuseOther => return Err(ChargeError::OtherTerms),
+            ChargeStep::CallProvider => self.charge_at_provider(checkout, &terms).await?,
+            ChargeStep::ReturnStored => found,
+            ChargeStep::RefuseMismatch => return Err(ChargeError::TermsMismatch),
         };
         match payment.state {
             State::Succeeded => Ok(payment),
             State::Declined(reason) => Err(ChargeError::Declined(reason)),
             State::Refunded | State::Cancelled => Err(ChargeError::Cancelled),
-            State::Intent => Err(ChargeError::Failed(still_open())),
+            State::Intent => Err(ChargeError::Dependency(unsettled_after_answer())),
         }
     }
 
-    /// Gives back what was charged for a checkout, and makes sure that nothing will be charged for it later.
-    pub async fn refund(&self, checkout: CheckoutId) -> Result<Payment, Failure> {
+    /// Refunds what was charged for a checkout, and prevents any later charge for it.
+    pub async fn refund(&self, checkout: CheckoutId) -> Result<Payment, DependencyError> {
         let found = self.store.load(checkout).await?;
         let payment = match (domain::on_refund(found.as_ref().map(|payment| payment.state)), found) {
-            (RefundStep::Answer, Some(payment)) => payment,
-            // The provider first: once the row says that nothing can be charged any more, that holds at the provider too.
-            (RefundStep::AskProvider | RefundStep::Answer, _) => {
-                let standing = self.within_timeout(self.provider.refund(checkout)).await?;
-                self.store.refund(checkout, standing, self.clock.now()).await?
+            (RefundStep::ReturnStored, Some(payment)) => payment,
+            // The provider is called first: a row that excludes later charges must hold at the provider too.
+            (RefundStep::CallProvider | RefundStep::ReturnStored, _) => {
+                let status = self.with_timeout(self.provider.refund(checkout)).await?;
+                self.store.record_refund(checkout, status, self.clock.now()).await?
             }
         };
         match payment.state {
             State::Refunded | State::Cancelled | State::Declined(_) => Ok(payment),
-            State::Intent | State::Succeeded => Err(still_open()),
+            State::Intent | State::Succeeded => Err(unsettled_after_answer()),
         }
     }
 
-    /// What is known of a checkout's payment. One whose answer was lost is looked up at the provider.
+    /// A checkout's payment. If the provider's answer was lost, the provider is queried.
     pub async fn get_payment(&self, checkout: CheckoutId) -> Result<Payment, GetPaymentError> {
         let found = self
             .store
             .load(checkout)
             .await
-            .map_err(Failure::from)?
+            .map_err(DependencyError::from)?
             .ok_or(GetPaymentError::NotFound)?;
         match domain::on_get(found.state) {
-            GetStep::Answer => Ok(found),
-            GetStep::AskProvider => Ok(self.look_up(found).await?),
+            GetStep::ReturnStored => Ok(found),
+            GetStep::CallProvider => Ok(self.query_provider(found).await?),
         }
     }
 
-    async fn open(&self, checkout: CheckoutId, terms: &Terms) -> Result<Payment, Failure> {
-        let opened = Opened {
+    async fn record_intent(&self, checkout: CheckoutId, terms: &Terms) -> Result<Payment, DependencyError> {
+        let details = PaymentDetails {
             payment_id: PaymentId(self.ids.next()),
             terms: terms.clone(),
         };
         Ok(self
             .store
-            .open(&Payment::intent(checkout, opened, self.clock.now()))
+            .record_intent(&Payment::intent(checkout, details, self.clock.now()))
             .await?)
     }
 
-    async fn ask_to_charge(&self, checkout: CheckoutId, terms: &Terms) -> Result<Payment, Failure> {
-        let standing = self.within_timeout(self.provider.charge(checkout, terms)).await?;
-        Ok(self.store.settle(checkout, standing, self.clock.now()).await?)
+    async fn charge_at_provider(&self, checkout: CheckoutId, terms: &Terms) -> Result<Payment, DependencyError> {
+        let status = self.with_timeout(self.provider.charge(checkout, terms)).await?;
+        Ok(self.store.settle(checkout, status, self.clock.now()).await?)
     }
 
-    async fn look_up(&self, open: Payment) -> Result<Payment, Failure> {
-        match self.within_timeout(self.provider.find(open.checkout_id)).await? {
-            Some(standing) => Ok(self.store.settle(open.checkout_id, standing, self.clock.now()).await?),
-            None => Ok(open),
+    async fn query_provider(&self, intent: Payment) -> Result<Payment, DependencyError> {
+        match self.with_timeout(self.provider.find(intent.checkout_id)).await? {
+            Some(status) => Ok(self.store.settle(intent.checkout_id, status, self.clock.now()).await?),
+            None => Ok(intent),
         }
     }
 
-    async fn within_timeout<T>(
-        &self,
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
+    async fn with_timeout<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
         tokio::time::timeout(self.provider_timeout, call)
             .await
-            .unwrap_or_else(|_| Err(ProviderError::unknown("no answer within the time it has")))
+            .unwrap_or_else(|_| Err(ProviderError::unknown("no answer within the timeout")))
     }
 }
 
-/// No answer of a provider leaves a payment open, so it was not written or the provider broke its word.
-fn still_open() -> Failure {
-    StoreError::corrupt("the payment is open after the provider has answered").into()
+/// Every answer of a provider settles the payment: the store did not write it, or the provider broke its contract.
+fn unsettled_after_answer() -> DependencyError {
+    StoreError::corrupt("the payment is not settled although the provider has answered").into()
 }

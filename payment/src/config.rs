@@ -2,37 +2,35 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// Where the tables are.
 pub use storage::Database as Store;
 
-/// What it takes to build the service.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub store: Store,
     pub provider: Provider,
-    /// How long the provider may take to answer. After that it is not known what it did.
+    /// The deadline of a call to the provider. After it the outcome is unknown.
     pub provider_timeout: Duration,
 }
 
-/// Who moves the money.
+/// The payment provider.
 #[derive(Debug, Clone)]
 pub enum Provider {
-    /// Nobody does.
+    /// Moves no money.
     Simulated(Simulation),
 }
 
-/// The simulated provider.
+/// The settings of the simulated provider.
 #[derive(Debug, Clone)]
 pub struct Simulation {
-    /// Its books, apart from ours as an outside company's would be.
+    /// The provider's own database, separate from the payments as an outside company's would be.
     pub ledger: Store,
     pub success_rate: SuccessRate,
-    /// It takes between `min_latency` and `max_latency` to do something it has not done yet.
+    /// New work takes between `min_latency` and `max_latency`; repeated answers come at once.
     pub min_latency: Duration,
     pub max_latency: Duration,
 }
 
-/// How many charges of a good card succeed: from 0 to 1, in steps of a millionth.
+/// The share of charges to a good card that succeed: from 0 to 1, in steps of a millionth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SuccessRate {
     per_million: u32,
@@ -41,12 +39,11 @@ pub struct SuccessRate {
 const MILLION: u32 = 1_000_000;
 
 impl SuccessRate {
-    /// All of them.
     pub const ALWAYS: Self = Self { per_million: MILLION };
 
-    /// Whether a charge succeeds. `draw` gives a number below its argument, each as likely as any other.
-    pub fn succeeds(self, draw: impl FnOnce(u32) -> u32) -> bool {
-        self.per_million == MILLION || draw(MILLION) < self.per_million
+    /// Whether a charge succeeds. `random_below` returns a uniform random number below its argument.
+    pub fn succeeds(self, random_below: impl FnOnce(u32) -> u32) -> bool {
+        self.per_million == MILLION || random_below(MILLION) < self.per_million
     }
 }
 
@@ -96,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn rates_are_read_from_0_to_1() {
+    fn rates_from_0_to_1_are_parsed() {
         let shown = |text: &str| text.parse::<SuccessRate>().map(|rate| rate.to_string());
         for (text, rate) in [
             ("1.0", "1.0"),
@@ -128,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edges_are_never_and_always() {
+    fn rate_0_never_succeeds_and_rate_1_always() {
         let (never, always): (SuccessRate, _) = ("0".parse().unwrap(), SuccessRate::ALWAYS);
         assert!(!never.succeeds(|_| 0));
         assert!(always.succeeds(|below| below - 1));
@@ -138,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_rate_reads_as_it_is_shown(per_million in 0..=MILLION) {
+        fn a_displayed_rate_parses_to_itself(per_million in 0..=MILLION) {
             let rate = SuccessRate { per_million };
             prop_assert_eq!(rate.to_string().parse(), Ok(rate));
         }

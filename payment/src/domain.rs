@@ -1,4 +1,4 @@
-//! What a payment is, and the rules it follows.
+//! Payments and their rules.
 
 mod rules;
 
@@ -9,9 +9,9 @@ use money::Money;
 use uuid::Uuid;
 
 pub use proto::ids::{CheckoutId, IdempotencyKey, PaymentMethod};
-pub use rules::{ChargeStep, Contradiction, GetStep, RefundStep, UNSETTLED, after, on_charge, on_get, on_refund};
+pub use rules::{ChargeStep, Contradiction, GetStep, NON_FINAL, RefundStep, next_state, on_charge, on_get, on_refund};
 
-/// Made once, with the intent.
+/// The id of a payment, created with its intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PaymentId(pub Uuid);
 
@@ -21,7 +21,7 @@ impl fmt::Display for PaymentId {
     }
 }
 
-/// Why a provider refuses a charge for good.
+/// Why a provider declines a charge. A decline is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeclineReason {
     CardDeclined,
@@ -40,7 +40,7 @@ impl DeclineReason {
         Self::InvalidPaymentMethod,
     ];
 
-    /// Its name in stores and on the wire.
+    /// The name in stores and on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CardDeclined => "CARD_DECLINED",
@@ -56,10 +56,10 @@ impl DeclineReason {
     }
 }
 
-/// What we know of a payment.
+/// The state of a payment as this service knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// The provider was or will be asked; its answer is not here.
+    /// The provider's answer is missing: it was called, or will be.
     Intent,
     Succeeded,
     Declined(DeclineReason),
@@ -68,27 +68,26 @@ pub enum State {
     Cancelled,
 }
 
-/// What the provider's books say of a key.
+/// The status of a key in the provider's ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum ChargeStatus {
     Charged,
     Declined(DeclineReason),
-    /// Charged, and given back.
     Refunded,
-    /// Nothing was charged, and nothing will be.
+    /// The refund came before the charge: nothing was charged and nothing will be.
     Cancelled,
 }
 
-/// What is paid, and with what.
+/// The amount and the method of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     pub amount: Money,
     pub method: PaymentMethod,
 }
 
-/// What a charge made of a payment.
+/// The part of a payment that its charge defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub struct PaymentDetails {
     pub payment_id: PaymentId,
     pub terms: Terms,
 }
@@ -96,28 +95,28 @@ pub struct Opened {
 /// The payment of one checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
-    /// Its key, here and at the provider.
+    /// The payment's key, here and at the provider.
     pub checkout_id: CheckoutId,
-    /// `None` when its refund came before any charge.
-    pub opened: Option<Opened>,
+    /// `None` if the refund came before any charge.
+    pub details: Option<PaymentDetails>,
     pub state: State,
     pub created_at: Timestamp,
 }
 
 impl Payment {
-    /// A payment that is about to be asked of the provider.
-    pub const fn intent(checkout_id: CheckoutId, opened: Opened, created_at: Timestamp) -> Self {
+    /// A payment before the call to the provider.
+    pub const fn intent(checkout_id: CheckoutId, details: PaymentDetails, created_at: Timestamp) -> Self {
         Self {
             checkout_id,
-            opened: Some(opened),
+            details: Some(details),
             state: State::Intent,
             created_at,
         }
     }
 
-    /// Whether it is of something else. One that was cancelled before it began is of nothing yet.
+    /// Whether the payment has other terms. One that was cancelled before its charge has none, so it does not differ.
     pub fn differs_from(&self, terms: &Terms) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.terms != *terms)
+        self.details.as_ref().is_some_and(|details| details.terms != *terms)
     }
 }
 
@@ -126,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_decline_reason_is_one_that_clients_know() {
+    fn every_decline_reason_is_a_documented_reason() {
         for reason in DeclineReason::ALL {
             assert_eq!(DeclineReason::parse(reason.as_str()), Some(reason));
             assert!(proto::Reason::parse(reason.as_str()).is_some(), "{reason:?}");

@@ -1,4 +1,4 @@
-//! The service as clients call it.
+//! The gRPC interface: decode, run the use case, encode.
 
 mod convert;
 mod status;
@@ -8,12 +8,11 @@ use proto::payment::v1::{
     ChargeRequest, ChargeResponse, GetPaymentRequest, GetPaymentResponse, RefundRequest, RefundResponse,
     payment_service_server::PaymentService,
 };
-use runtime::telemetry::about;
+use runtime::telemetry::record_subject;
 use tonic::{Request, Response, Status};
 
 use crate::app::Payments;
 
-/// Decodes, runs the use case, encodes.
 pub(crate) struct Grpc(Payments);
 
 impl Grpc {
@@ -27,7 +26,7 @@ impl PaymentService for Grpc {
     async fn charge(&self, request: Request<ChargeRequest>) -> Result<Response<ChargeResponse>, Status> {
         let request = request.into_inner();
         let checkout = proto::convert::checkout_id(&request.checkout_id)?;
-        about("checkout", &checkout);
+        record_subject("checkout", &checkout);
         let terms = convert::terms(request.amount, &request.payment_method)?;
         let charged = self
             .0
@@ -41,12 +40,12 @@ impl PaymentService for Grpc {
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
         let checkout = proto::convert::checkout_id(&request.get_ref().checkout_id)?;
-        about("checkout", &checkout);
+        record_subject("checkout", &checkout);
         let refunded = self
             .0
             .refund(checkout)
             .await
-            .map_err(|error| status::failed(checkout, &error))?;
+            .map_err(|error| status::dependency(checkout, &error))?;
         Ok(Response::new(RefundResponse {
             payment: Some(convert::payment(refunded)),
         }))
@@ -54,7 +53,7 @@ impl PaymentService for Grpc {
 
     async fn get_payment(&self, request: Request<GetPaymentRequest>) -> Result<Response<GetPaymentResponse>, Status> {
         let checkout = proto::convert::checkout_id(&request.get_ref().checkout_id)?;
-        about("checkout", &checkout);
+        record_subject("checkout", &checkout);
         let found = self
             .0
             .get_payment(checkout)

@@ -1,7 +1,7 @@
-//! Charges and refunds, in front of a payment provider. A checkout's id is the key of its payment, here and at the provider.
+//! Charges and refunds through a payment provider. A payment's key is its checkout's id, here and at the provider.
 //!
-//! The intent is on disk before the provider is asked, and its answer after; whatever gets lost in between is found out
-//! by asking again under the same key.
+//! The intent is on disk before the provider is called, and the provider's answer afterwards. An answer that is lost in
+//! between is recovered by calling the provider again under the same key.
 
 pub mod app;
 pub mod commits;
@@ -22,7 +22,7 @@ pub use config::{Config, Provider, Simulation, Store, SuccessRate};
 
 use app::Payments;
 use ports::{PaymentProvider, PaymentStore};
-use provider::simulated::{Ledger, Manner, PostgresLedger, SimulatedProvider, SqliteLedger};
+use provider::simulated::{Behaviour, PostgresProviderLedger, ProviderLedger, SimulatedProvider, SqliteProviderLedger};
 use store::{PostgresPaymentStore, SqlitePaymentStore};
 
 /// The service, with its stores open and their schemas up to date.
@@ -37,7 +37,7 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
             (Arc::new(store), "payment-postgresql")
         }
     };
-    let (provider, of_provider) = match &config.provider {
+    let (provider, provider_transactions) = match &config.provider {
         Provider::Simulated(simulation) => simulated(simulation, config.provider_timeout, runtime).await?,
     };
     let payments = Payments::new(store.clone(), provider, config.provider_timeout, runtime);
@@ -45,14 +45,14 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
         .max_encoding_message_size(runtime::serve::MAX_MESSAGE_OUT);
     let transactions = store.transactions();
-    // The provider is not probed: when an outside company is away, the shop is still there to browse and to ask.
+    // The provider is not probed: while an outside company is down, the shop can still be browsed and queried.
     let probe = Probe::new(probe, move || {
         let store = store.clone();
         async move { store.is_up().await }
     });
     Ok(Service::new("payment", grpc, runtime.tasks.clone())
         .waits_for(transactions)
-        .waits_for(of_provider)
+        .waits_for(provider_transactions)
         .probe(probe))
 }
 
@@ -61,17 +61,20 @@ async fn simulated(
     timeout: Duration,
     runtime: &Runtime,
 ) -> Result<(Arc<dyn PaymentProvider>, Tasks), OpenError> {
-    let ledger: Arc<dyn Ledger> = match &provider.ledger {
-        Store::Sqlite(path) => Arc::new(SqliteLedger::open(path, &runtime.points).await?),
-        // Connections and a schema of its own: an outside company's books, which only happen to be near.
-        Store::Postgres(address) => Arc::new(PostgresLedger::open(address, "provider", &runtime.points).await?),
+    let ledger: Arc<dyn ProviderLedger> = match &provider.ledger {
+        Store::Sqlite(path) => Arc::new(SqliteProviderLedger::open(path, &runtime.points).await?),
+        // Own connections and an own schema: the ledger stands for an outside company's database.
+        Store::Postgres(address) => Arc::new(PostgresProviderLedger::open(address, "provider", &runtime.points).await?),
     };
-    let manner = Manner {
+    let behaviour = Behaviour {
         success_rate: provider.success_rate,
         min_latency: provider.min_latency,
         max_latency: provider.max_latency,
         slow_reply: timeout.saturating_mul(2),
     };
     let transactions = ledger.transactions();
-    Ok((Arc::new(SimulatedProvider::new(ledger, manner, runtime)), transactions))
+    Ok((
+        Arc::new(SimulatedProvider::new(ledger, behaviour, runtime)),
+        transactions,
+    ))
 }

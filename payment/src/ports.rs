@@ -1,56 +1,59 @@
-//! What the service needs from outside.
+//! The traits that the use cases need.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use storage::StoreError;
 
-use crate::domain::{CheckoutId, Payment, Standing, Terms};
+use crate::domain::{ChargeStatus, CheckoutId, Payment, Terms};
 
-/// Payments, one row a checkout. Every method is one atomic unit and answers with the row as it is afterwards.
+/// Payments, one row per checkout. Every method is one atomic unit and returns the row as it is afterwards.
 #[async_trait]
 pub trait PaymentStore: Send + Sync {
     async fn load(&self, checkout: CheckoutId) -> Result<Option<Payment>, StoreError>;
-    /// Keeps the intent, unless the checkout has a payment already: then that one stands.
-    async fn open(&self, intent: &Payment) -> Result<Payment, StoreError>;
-    /// Brings a payment to what the provider's books say, by the table [`crate::domain::after`], unless a newer answer was
-    /// faster. A contradiction changes nothing and is `Corrupt`, as is a checkout that has no payment.
-    async fn settle(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError>;
-    /// The same for what a refund came to; a checkout that has no payment gets one, so that a late charge finds it.
-    async fn refund(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError>;
-    /// Whether the store answers.
+    /// Inserts the intent, unless the checkout has a payment already.
+    async fn record_intent(&self, intent: &Payment) -> Result<Payment, StoreError>;
+    /// Moves a payment to its [`crate::domain::next_state`] for this status at the provider. A contradiction changes
+    /// nothing and is `Corrupt`, as is a checkout without a payment.
+    async fn settle(&self, checkout: CheckoutId, status: ChargeStatus, at: Timestamp) -> Result<Payment, StoreError>;
+    /// The same after a refund. A checkout without a payment gets a tombstone, which refuses a late charge.
+    async fn record_refund(
+        &self,
+        checkout: CheckoutId,
+        status: ChargeStatus,
+        at: Timestamp,
+    ) -> Result<Payment, StoreError>;
     async fn is_up(&self) -> bool;
-    /// What it does for callers that may have gone away: waited for when the service stops.
+    /// Transactions whose callers may have gone away; the service's stop waits for them.
     fn transactions(&self) -> runtime::Tasks {
         runtime::Tasks::new()
     }
 }
 
-/// An outside company that moves money. It does each thing once per key: asked again, it gives the same answer.
+/// An outside company that moves money. It does each operation once per key and repeats its answer.
 ///
-/// Which payment methods there are is for the provider alone to say: one that it does not know it declines, as
-/// `InvalidPaymentMethod`. The test methods of the simulated provider mean nothing to another.
+/// The provider alone decides which payment methods exist: it declines an unknown one as `InvalidPaymentMethod`. No
+/// other provider knows the test methods of the simulated one.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
-    /// Charges, unless the key has an answer already.
-    async fn charge(&self, key: CheckoutId, terms: &Terms) -> Result<Standing, ProviderError>;
-    /// Gives back all of what was charged under the key. Before its charge it makes sure that there will be none. Never
-    /// answers `Charged`.
-    async fn refund(&self, key: CheckoutId) -> Result<Standing, ProviderError>;
-    /// What its books say; `None` when it has not heard of the key.
-    async fn find(&self, key: CheckoutId) -> Result<Option<Standing>, ProviderError>;
+    /// Charges, unless the key has a status already.
+    async fn charge(&self, key: CheckoutId, terms: &Terms) -> Result<ChargeStatus, ProviderError>;
+    /// Refunds the whole charge of the key. A refund before its charge prevents the charge. Never returns `Charged`.
+    async fn refund(&self, key: CheckoutId) -> Result<ChargeStatus, ProviderError>;
+    /// The status of the key; `None` if the provider does not know it.
+    async fn find(&self, key: CheckoutId) -> Result<Option<ChargeStatus>, ProviderError>;
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a provider gave no answer that settles a payment.
+/// Why a call to a provider did not settle a payment.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// It is down, or its answer did not come: it may have done what it was asked for, or not.
+    /// The provider is down or did not answer: it may have executed the call or not.
     #[error("it is not known what the provider did")]
     Unknown(#[source] Source),
-    /// It has a charge of another amount or method under this key.
+    /// The provider has a charge with another amount or method under this key.
     #[error("the provider has another charge under this key")]
-    OtherCharge,
+    TermsMismatch,
 }
 
 impl ProviderError {

@@ -1,3 +1,3 @@
-//! Payment providers, each an outside company behind [`crate::ports::PaymentProvider`].
+//! Payment providers: adapters of [`crate::ports::PaymentProvider`].
 
 pub mod simulated;

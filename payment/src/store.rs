@@ -1,4 +1,4 @@
-//! Where payments are kept.
+//! Adapters of [`crate::ports::PaymentStore`].
 
 mod postgres;
 pub(crate) mod row;

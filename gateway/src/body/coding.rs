@@ -1,4 +1,4 @@
-//! How bodies are encoded, on their way and in themselves: not at all.
+//! Refuses transfer codings other than `chunked`, and all content codings.
 
 use axum::http::{
     HeaderMap,
@@ -8,8 +8,8 @@ use proto::Reason;
 
 use crate::problem::Problem;
 
-/// The one transfer coding that the server decodes is `chunked`. RFC 9112, 6.1: 501 for others.
-pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+/// RFC 9112, 6.1: 501 for a transfer coding that the server does not decode.
+pub(crate) fn check_transfer(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
@@ -21,7 +21,7 @@ pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// RFC 9110, 15.5.16: 415 for a content coding, and what would have been taken.
+/// RFC 9110, 15.5.16: 415 for a content coding, with the accepted one.
 pub(super) fn check_content(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {

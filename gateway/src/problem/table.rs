@@ -1,18 +1,18 @@
-//! The one table from reasons to HTTP.
+//! The table from reasons to problem types.
 
 use axum::http::StatusCode;
 use proto::Reason;
 
-/// What a reason is in HTTP.
+/// The status, code and title of a reason (RFC 9457, 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Class {
+pub struct ProblemType {
     pub status: StatusCode,
-    /// The coarse class of the error, `code` in the problem.
+    /// The `code` of the problem, shared by similar reasons.
     pub code: &'static str,
     pub title: &'static str,
 }
 
-/// The coarse classes: each code has one status.
+/// The codes, each with its one status.
 mod code {
     use axum::http::StatusCode;
 
@@ -42,8 +42,8 @@ mod code {
     pub(super) const TIMEOUT: Code = (StatusCode::GATEWAY_TIMEOUT, "timeout");
 }
 
-/// The row of a reason. `docs/errors.md` has the same rows, and a test compares them.
-pub fn class(reason: Reason) -> Class {
+/// `docs/errors.md` has the same rows; a test compares them.
+pub fn problem_type(reason: Reason) -> ProblemType {
     use Reason as R;
     let ((status, code), title) = match reason {
         R::InvalidRequest => (code::INVALID_REQUEST, "The request is malformed"),
@@ -92,5 +92,5 @@ pub fn class(reason: Reason) -> Class {
         R::ServiceUnavailable => (code::SERVICE_UNAVAILABLE, "Temporarily unavailable, try again"),
         R::Timeout => (code::TIMEOUT, "No answer in time"),
     };
-    Class { status, code, title }
+    ProblemType { status, code, title }
 }

@@ -16,9 +16,9 @@ use proto::cart::v1::{
 use serde::Serialize;
 
 use crate::{
-    Answer,
+    HandlerResult,
     body::Fields,
-    caller::Customer,
+    caller::User,
     encode::{self, Time},
     etag::{self, ExpectedVersion},
     key::HeaderKey,
@@ -46,7 +46,7 @@ struct CartJson {
     updated_at: Option<Time>,
 }
 
-/// A line that is free to be bought.
+/// A line that no checkout holds.
 #[derive(Serialize)]
 struct ItemJson {
     #[serde(flatten)]
@@ -54,7 +54,7 @@ struct ItemJson {
     added_at: Time,
 }
 
-/// What a checkout holds.
+/// The pieces that a checkout holds.
 #[derive(Serialize)]
 struct HoldJson {
     checkout_id: String,
@@ -133,22 +133,22 @@ impl TryFrom<CartItem> for PiecesJson {
     }
 }
 
-async fn show(State(shared): State<Arc<Shared>>, user: Customer) -> Answer {
+async fn show(State(shared): State<Arc<Shared>>, user: User) -> HandlerResult {
     let request = GetCartRequest {
         user_id: user.into_id(),
         fresh: false,
     };
     let answer = shared.cart().get_cart(request).await?.into_inner();
-    shown(StatusCode::OK, answer.cart)
+    cart_response(StatusCode::OK, answer.cart)
 }
 
 async fn add_item(
     State(shared): State<Arc<Shared>>,
-    user: Customer,
+    user: User,
     ExpectedVersion(expected_version): ExpectedVersion,
     HeaderKey(key): HeaderKey,
     mut body: Fields,
-) -> Answer {
+) -> HandlerResult {
     let (product_id, quantity) = (body.product_id(), body.quantity());
     let request = body.finish(AddItemRequest {
         user_id: user.into_id(),
@@ -158,7 +158,7 @@ async fn add_item(
         idempotency_key: key.unwrap_or_default(),
     })?;
     let answer = shared.cart().add_item(request).await?.into_inner();
-    shown(
+    cart_response(
         if answer.created {
             StatusCode::CREATED
         } else {
@@ -170,11 +170,11 @@ async fn add_item(
 
 async fn set_quantity(
     State(shared): State<Arc<Shared>>,
-    user: Customer,
+    user: User,
     ProductPath(product): ProductPath,
     ExpectedVersion(expected_version): ExpectedVersion,
     mut body: Fields,
-) -> Answer {
+) -> HandlerResult {
     let quantity = body.quantity();
     let request = body.finish(UpdateQuantityRequest {
         user_id: user.into_id(),
@@ -183,39 +183,39 @@ async fn set_quantity(
         expected_version,
     })?;
     let answer = shared.cart().update_quantity(request).await?.into_inner();
-    shown(StatusCode::OK, answer.cart)
+    cart_response(StatusCode::OK, answer.cart)
 }
 
 async fn remove_item(
     State(shared): State<Arc<Shared>>,
-    user: Customer,
+    user: User,
     ProductPath(product): ProductPath,
     ExpectedVersion(expected_version): ExpectedVersion,
-) -> Answer {
+) -> HandlerResult {
     let request = RemoveItemRequest {
         user_id: user.into_id(),
         product_id: product.get(),
         expected_version,
     };
     let answer = shared.cart().remove_item(request).await?.into_inner();
-    shown(StatusCode::OK, answer.cart)
+    cart_response(StatusCode::OK, answer.cart)
 }
 
 async fn clear(
     State(shared): State<Arc<Shared>>,
-    user: Customer,
+    user: User,
     ExpectedVersion(expected_version): ExpectedVersion,
-) -> Answer {
+) -> HandlerResult {
     let request = ClearCartRequest {
         user_id: user.into_id(),
         expected_version,
     };
     let answer = shared.cart().clear_cart(request).await?.into_inner();
-    shown(StatusCode::OK, answer.cart)
+    cart_response(StatusCode::OK, answer.cart)
 }
 
-/// A cart and, as its entity tag, its version.
-fn shown(status: StatusCode, cart: Option<Cart>) -> Answer {
+/// The cart, with its version as `ETag`.
+fn cart_response(status: StatusCode, cart: Option<Cart>) -> HandlerResult {
     let cart = encode::required(cart, "cart")?;
     let tag = etag::tag(cart.version);
     Ok((status, [(ETAG, tag)], Json(CartJson::try_from(cart)?)).into_response())

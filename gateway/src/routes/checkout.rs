@@ -21,9 +21,9 @@ use proto::{
 };
 
 use crate::{
-    Answer,
+    HandlerResult,
     body::Fields,
-    caller::Customer,
+    caller::User,
     encode,
     etag::{self, ExpectedVersion},
     key::{self, HeaderKey},
@@ -38,8 +38,8 @@ use json::CheckoutJson;
 use runtime::deadlines::{SAGA_WAIT_CALL, SAGA_WAIT_REQUEST};
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// How long the answer to a purchase that failed waits for the version of the cart.
-const VERSION_PATIENCE: Duration = Duration::from_millis(250);
+/// How long the answer to a failed purchase waits for the cart's version.
+const CART_TAG_TIMEOUT: Duration = Duration::from_millis(250);
 
 pub(crate) fn purchase() -> Router<Arc<Shared>> {
     Router::new().route("/api/v1/checkout", post(buy))
@@ -49,8 +49,8 @@ pub(crate) fn reads() -> Router<Arc<Shared>> {
     Router::new().route("/api/v1/checkout/{id}", get(show))
 }
 
-/// How long a purchase needs when the checkout service waits this long for it.
-pub(crate) fn time_limit(checkout_timeout: Duration) -> Duration {
+/// The timeout of a purchase for which the checkout service waits this long.
+pub(crate) fn purchase_timeout(checkout_timeout: Duration) -> Duration {
     checkout_timeout
         .saturating_add(SAGA_WAIT_CALL)
         .saturating_add(SAGA_WAIT_REQUEST)
@@ -58,19 +58,19 @@ pub(crate) fn time_limit(checkout_timeout: Duration) -> Duration {
 
 async fn buy(
     State(shared): State<Arc<Shared>>,
-    user: Customer,
+    user: User,
     ExpectedVersion(cart_version): ExpectedVersion,
     key: HeaderKey,
     mut body: Fields,
-) -> Answer {
+) -> HandlerResult {
     let user_id = user.into_id();
     let in_body = body.text(key::FIELD);
     let request = InitiateCheckoutRequest {
         user_id: user_id.clone(),
         idempotency_key: String::new(),
         payment_method: body.text("payment_method").unwrap_or_default(),
-        accept_price_changes: body.flag("accept_price_changes"),
-        expected_total: body.amount("expected_total").map(in_currency_of_the_cart),
+        accept_price_changes: body.boolean("accept_price_changes"),
+        expected_total: body.amount("expected_total").map(in_cart_currency),
         cart_version,
     };
     let (in_body, request) = body.finish((in_body, request))?;
@@ -82,45 +82,45 @@ async fn buy(
     request.set_timeout(shared.checkout_timeout.saturating_add(SAGA_WAIT_CALL));
     let answer = shared.checkout().initiate_checkout(request).await?.into_inner();
     let failed = answer.checkout.as_ref().map(Checkout::status) == Some(CheckoutStatus::Failed);
-    let mut response = bought(answer)?;
+    let mut response = purchase_response(answer)?;
     if failed && let Some(tag) = cart_tag(&shared, user_id).await {
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)
 }
 
-fn in_currency_of_the_cart(Amount(minor_units): Amount) -> Money {
+fn in_cart_currency(Amount(minor_units): Amount) -> Money {
     Money {
         currency_code: String::new(),
         minor_units,
     }
 }
 
-/// The tag of the customer's cart, which changed when a purchase gave its pieces back. `None` when that is not known soon:
-/// the purchase has its answer without it.
+/// The tag of the customer's cart, whose version changed when the failed purchase gave its pieces back. `None` if the cart
+/// service does not answer in time: the purchase is answered without it.
 async fn cart_tag(shared: &Shared, user_id: String) -> Option<HeaderValue> {
     let mut request = tonic::Request::new(GetCartRequest { user_id, fresh: true });
-    request.set_timeout(VERSION_PATIENCE);
-    let answer = tokio::time::timeout(VERSION_PATIENCE, shared.cart().get_cart(request)).await;
+    request.set_timeout(CART_TAG_TIMEOUT);
+    let answer = tokio::time::timeout(CART_TAG_TIMEOUT, shared.cart().get_cart(request)).await;
     let cart = answer.ok()?.ok()?.into_inner().cart?;
     HeaderValue::try_from(etag::tag(cart.version)).ok()
 }
 
-async fn show(State(shared): State<Arc<Shared>>, user: Customer, id: Id) -> Answer {
-    let unknown = || Problem::new(Reason::CheckoutNotFound, "checkout not found");
+async fn show(State(shared): State<Arc<Shared>>, user: User, id: Id) -> HandlerResult {
+    let not_found = || Problem::new(Reason::CheckoutNotFound, "checkout not found");
     let request = GetCheckoutRequest {
         user_id: user.into_id(),
-        checkout_id: id.uuid().ok_or_else(unknown)?,
+        checkout_id: id.uuid().ok_or_else(not_found)?,
     };
     let answer = shared.checkout().get_checkout(request).await?.into_inner();
     let checkout = encode::required(answer.checkout, "checkout")?;
     Ok(Json(CheckoutJson::with_history(checkout)?).into_response())
 }
 
-fn bought(answer: InitiateCheckoutResponse) -> Answer {
+fn purchase_response(answer: InitiateCheckoutResponse) -> HandlerResult {
     let checkout: Checkout = encode::required(answer.checkout, "checkout")?;
     let location = encode::checkout_path(&checkout.checkout_id);
-    let over = match checkout.status() {
+    let ended = match checkout.status() {
         CheckoutStatus::Completed | CheckoutStatus::Failed => true,
         CheckoutStatus::Unspecified
         | CheckoutStatus::Initiated
@@ -128,14 +128,14 @@ fn bought(answer: InitiateCheckoutResponse) -> Answer {
         | CheckoutStatus::PaymentPending
         | CheckoutStatus::PaymentCompleted => false,
     };
-    let status = if over {
+    let status = if ended {
         StatusCode::CREATED
     } else {
         StatusCode::ACCEPTED
     };
     let body = Json(CheckoutJson::without_history(checkout)?);
     let mut response: Response = (status, [(LOCATION, location)], body).into_response();
-    if !over {
+    if !ended {
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -12,7 +12,7 @@ use runtime::Health;
 
 use crate::shared::Shared;
 
-/// They need no token, and no limit turns them away: a busy process is a live one.
+/// Without token and limits: a busy process is alive.
 pub(crate) fn routes(health: Health) -> Router<Arc<Shared>> {
     Router::new().route("/health", get(ok)).merge(health.routes())
 }

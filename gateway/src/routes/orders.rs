@@ -17,8 +17,8 @@ use proto::{
 use serde::Serialize;
 
 use crate::{
-    Answer,
-    caller::Customer,
+    HandlerResult,
+    caller::User,
     encode::{self, Time},
     path::Id,
     problem::Problem,
@@ -94,7 +94,7 @@ impl TryFrom<OrderItem> for ItemJson {
     }
 }
 
-async fn list(State(shared): State<Arc<Shared>>, user: Customer, mut query: Query) -> Answer {
+async fn list(State(shared): State<Arc<Shared>>, user: User, mut query: Query) -> HandlerResult {
     let page = query.page()?;
     let request = ListOrdersRequest {
         user_id: user.into_id(),
@@ -117,7 +117,7 @@ async fn list(State(shared): State<Arc<Shared>>, user: Customer, mut query: Quer
     Ok(response)
 }
 
-async fn show(State(shared): State<Arc<Shared>>, user: Customer, id: Id) -> Answer {
+async fn show(State(shared): State<Arc<Shared>>, user: User, id: Id) -> HandlerResult {
     let invalid = || {
         Problem::field(
             Reason::InvalidArgument,

@@ -1,4 +1,4 @@
-//! `/api/v1/products`: the catalogue, open to all.
+//! `/api/v1/products`: the catalogue, without a token.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use proto::product::v1::{GetProductRequest, GetProductsRequest, Product};
 use serde::Serialize;
 
 use crate::{
-    Answer,
+    HandlerResult,
     encode::{self, Time},
     path::ProductPath,
     problem::Problem,
@@ -16,7 +16,7 @@ use crate::{
     shared::Shared,
 };
 
-/// Where the catalogue is listed, and searched.
+/// The path of the list and of the search.
 pub(crate) const LIST: &str = "/api/v1/products";
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
@@ -59,7 +59,7 @@ impl TryFrom<Product> for ProductJson {
     }
 }
 
-async fn list(State(shared): State<Arc<Shared>>, mut query: Query) -> Answer {
+async fn list(State(shared): State<Arc<Shared>>, mut query: Query) -> HandlerResult {
     let page = query.page()?;
     let request = GetProductsRequest {
         page_size: page.size.unwrap_or_default(),
@@ -85,7 +85,7 @@ async fn list(State(shared): State<Arc<Shared>>, mut query: Query) -> Answer {
     .into_response())
 }
 
-async fn show(State(shared): State<Arc<Shared>>, ProductPath(id): ProductPath) -> Answer {
+async fn show(State(shared): State<Arc<Shared>>, ProductPath(id): ProductPath) -> HandlerResult {
     let answer = shared
         .product()
         .get_product(GetProductRequest { id: id.get() })

@@ -102,7 +102,7 @@ async fn a_new_line_is_created() {
 }
 
 #[tokio::test]
-async fn a_cart_that_was_never_filled_is_a_cart() {
+async fn a_cart_that_was_never_filled_is_shown_as_empty() {
     let shop = Shop::open().await;
     shop.fakes.script().cart = Some(Cart {
         user_id: USER.to_owned(),
@@ -118,7 +118,7 @@ async fn a_cart_that_was_never_filled_is_a_cart() {
 }
 
 #[tokio::test]
-async fn a_cart_without_a_total_or_with_a_time_that_is_none_is_an_internal_error() {
+async fn a_cart_without_a_total_or_with_an_invalid_time_is_an_internal_error() {
     let shop = shop().await;
     let no_time = prost_types::Timestamp {
         seconds: i64::MAX,
@@ -141,7 +141,7 @@ async fn a_cart_without_a_total_or_with_a_time_that_is_none_is_an_internal_error
 }
 
 #[tokio::test]
-async fn what_checkouts_hold_is_shown_beside_what_is_free() {
+async fn pieces_held_by_checkouts_are_shown_apart_from_free_ones() {
     let shop = shop().await;
     let mut cart = cart();
     let held = CartItem {
@@ -166,7 +166,7 @@ async fn what_checkouts_hold_is_shown_beside_what_is_free() {
 }
 
 #[tokio::test]
-async fn the_key_of_an_addition_is_passed_on() {
+async fn the_idempotency_key_of_an_addition_is_passed_on() {
     let shop = shop().await;
     let body = r#"{"product_id":1,"quantity":2}"#;
     for (header, key) in [("k-1", "k-1"), ("", ""), (&"k".repeat(255), &"k".repeat(255))] {
@@ -185,7 +185,7 @@ async fn the_key_of_an_addition_is_passed_on() {
     for request in wrong {
         let reply = shop.send(request).await;
         reply.problem(400, "invalid_argument", "INVALID_ARGUMENT");
-        assert_eq!(reply.blamed(), ["idempotency_key"]);
+        assert_eq!(reply.error_fields(), ["idempotency_key"]);
     }
     assert!(shop.fakes.script().calls.is_empty());
     let refusal = Refusal::new(Reason::IdempotencyKeyReused, "this key was used for another addition");
@@ -196,7 +196,7 @@ async fn the_key_of_an_addition_is_passed_on() {
 }
 
 #[tokio::test]
-async fn if_match_is_the_version_that_a_change_is_for() {
+async fn if_match_becomes_the_expected_version_of_a_change() {
     let shop = shop().await;
     let add = r#"{"product_id":1,"quantity":2}"#;
     let changes = [
@@ -246,7 +246,7 @@ async fn if_match_is_the_version_that_a_change_is_for() {
 }
 
 #[tokio::test]
-async fn refusals_of_the_cart_service_are_told() {
+async fn refusals_of_the_cart_service_are_shown() {
     let shop = shop().await;
     let refusals = [
         (Reason::ProductNotFound, "product not found", 404, "not_found"),
@@ -307,7 +307,7 @@ async fn malformed_bodies_are_invalid_requests_that_name_the_field() {
     for (body, fields) in table {
         let reply = shop.send(signed_in(Method::POST, ITEMS, body.to_vec())).await;
         reply.problem(400, "invalid_request", "INVALID_REQUEST");
-        assert_eq!(reply.blamed(), *fields, "{}", String::from_utf8_lossy(body));
+        assert_eq!(reply.error_fields(), *fields, "{}", String::from_utf8_lossy(body));
     }
     for body in ["", "{}", "{", r#"{"quantity":"1"}"#, r#"{"quantity":1,"product_id":1}"#] {
         let reply = shop.json(Method::PUT, "/api/v1/cart/items/1", body).await;
@@ -317,7 +317,7 @@ async fn malformed_bodies_are_invalid_requests_that_name_the_field() {
 }
 
 #[tokio::test]
-async fn integers_of_any_size_are_in_range_or_not() {
+async fn integers_of_any_size_are_checked_for_their_range() {
     let shop = shop().await;
     let huge = "9".repeat(400);
     for n in [
@@ -338,7 +338,7 @@ async fn integers_of_any_size_are_in_range_or_not() {
             let reply = shop.json(method, path, &body).await;
             let problem = reply.problem(400, "invalid_quantity", "INVALID_QUANTITY");
             assert_eq!(problem["detail"], "quantity must be between 1 and 99");
-            assert_eq!(reply.blamed(), ["quantity"]);
+            assert_eq!(reply.error_fields(), ["quantity"]);
         }
     }
     for n in [
@@ -368,7 +368,7 @@ async fn integers_of_any_size_are_in_range_or_not() {
 }
 
 #[tokio::test]
-async fn a_line_of_no_product_is_refused() {
+async fn an_invalid_product_id_in_the_path_is_refused() {
     let shop = shop().await;
     for id in ["0", "-1", "x", "1.5", "9007199254740992", "99999999999999999999", "%ff"] {
         let path = format!("/api/v1/cart/items/{id}");
@@ -415,7 +415,7 @@ async fn only_json_is_read() {
 }
 
 #[tokio::test]
-async fn a_refused_kind_of_body_is_told_what_is_taken() {
+async fn the_answer_to_a_refused_media_type_or_coding_names_the_accepted_one() {
     let shop = shop().await;
     let body = r#"{"product_id":1,"quantity":2}"#;
     for coding in ["gzip", "br", "identity, gzip", ""] {
@@ -440,7 +440,7 @@ async fn a_refused_kind_of_body_is_told_what_is_taken() {
 }
 
 #[tokio::test]
-async fn no_transfer_coding_but_chunked_is_implemented() {
+async fn only_the_transfer_coding_chunked_is_accepted() {
     let shop = shop().await;
     for coding in ["gzip, chunked", "gzip", "chunked, chunked", "identity"] {
         for (method, path) in [
@@ -467,7 +467,7 @@ async fn no_transfer_coding_but_chunked_is_implemented() {
 }
 
 #[tokio::test]
-async fn a_body_may_have_64_kib_and_not_a_byte_more() {
+async fn a_body_may_have_at_most_64_kib() {
     let shop = shop().await;
     let of = |length: usize| {
         let body = r#"{"product_id":1,"quantity":2}"#;
@@ -486,7 +486,7 @@ async fn a_body_may_have_64_kib_and_not_a_byte_more() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_an_invalid_request() {
+async fn a_truncated_body_is_an_invalid_request() {
     let shop = shop().await;
     let chunks = [Ok(b"{".to_vec()), Err(std::io::Error::other("gone"))];
     let request = signed_in(Method::POST, ITEMS, Body::from_stream(futures::stream::iter(chunks)));

@@ -58,7 +58,7 @@ const COMPLETED: &str = concat!(
 );
 
 #[tokio::test]
-async fn a_purchase_that_is_complete_is_created() {
+async fn a_completed_purchase_is_201_created() {
     let shop = completed().await;
     let body = r#"{"idempotency_key":"k","payment_method":"pm_card_ok","accept_price_changes":true}"#;
     let reply = shop.json(Method::POST, PATH, body).await;
@@ -105,7 +105,7 @@ async fn a_purchase_may_take_longer_than_other_requests() {
     let purchase = shop.json(Method::POST, PATH, r#"{"idempotency_key":"k"}"#);
     let meanwhile = async {
         shop.fakes.entered().await;
-        // Another request that is as slow is given up meanwhile.
+        // Meanwhile another request that is as slow times out.
         shop.get("/api/v1/cart").await.problem(504, "timeout", "TIMEOUT");
         answer.notify_waiters();
     };
@@ -113,7 +113,7 @@ async fn a_purchase_may_take_longer_than_other_requests() {
 }
 
 #[tokio::test]
-async fn a_replay_says_so() {
+async fn a_replayed_answer_has_the_replay_header() {
     let shop = shop(Checkout {
         failure: Some(declined()),
         ..checkout(CheckoutStatus::Failed)
@@ -128,7 +128,7 @@ async fn a_replay_says_so() {
 }
 
 #[tokio::test]
-async fn a_purchase_that_still_runs_is_accepted() {
+async fn a_running_purchase_is_202_accepted() {
     let running = [
         (CheckoutStatus::Initiated, "INITIATED"),
         (CheckoutStatus::InventoryReserved, "INVENTORY_RESERVED"),
@@ -158,7 +158,7 @@ pub(crate) fn declined() -> Failure {
 }
 
 #[tokio::test]
-async fn a_refusal_of_business_is_an_outcome() {
+async fn a_declined_purchase_is_201_with_its_failure() {
     let shop = shop(Checkout {
         failure: Some(declined()),
         ..checkout(CheckoutStatus::Failed)
@@ -174,7 +174,7 @@ async fn a_refusal_of_business_is_an_outcome() {
 }
 
 #[tokio::test]
-async fn what_is_out_of_stock_is_listed() {
+async fn missing_stock_is_listed() {
     let items = vec![Shortage {
         product_id: 1,
         requested: 3,
@@ -199,7 +199,7 @@ async fn what_is_out_of_stock_is_listed() {
 }
 
 #[tokio::test]
-async fn the_header_wins_over_the_body() {
+async fn the_key_in_the_header_wins_over_the_body() {
     let shop = completed().await;
     let key = async |header: Option<&str>, body: &str| {
         let request = signed_in(Method::POST, PATH, body.to_owned());
@@ -232,7 +232,7 @@ async fn an_empty_body_needs_no_content_type() {
         "application/x-www-form-urlencoded",
     );
     assert_eq!(shop.send(request).await.status, 201);
-    // Nor does one whose length is not known before it has come.
+    // Nor does an empty body of unknown length.
     let nothing = futures::stream::empty::<Result<Vec<u8>, std::io::Error>>();
     let request = anonymous(Method::POST, PATH, Body::from_stream(nothing));
     let request = and(and(request, "authorization", bearer()), "idempotency-key", "k");
@@ -272,7 +272,7 @@ async fn a_key_is_printable_and_not_too_long() {
     ] {
         let reply = shop.json(Method::POST, PATH, &body.to_string()).await;
         reply.problem(400, "invalid_argument", "INVALID_ARGUMENT");
-        assert_eq!(reply.blamed(), ["idempotency_key"]);
+        assert_eq!(reply.error_fields(), ["idempotency_key"]);
     }
     for key in [long.as_bytes(), b"a\tb", b"\xff"] {
         let reply = shop
@@ -317,7 +317,7 @@ async fn malformed_purchases_are_invalid_requests() {
             .send(and(signed_in(Method::POST, PATH, *body), "idempotency-key", "k"))
             .await;
         reply.problem(400, "invalid_request", "INVALID_REQUEST");
-        assert_eq!(reply.blamed(), *fields, "{body}");
+        assert_eq!(reply.error_fields(), *fields, "{body}");
     }
     let not_utf8 = signed_in(Method::POST, PATH, b"{\"idempotency_key\":\"\xff\"}".to_vec());
     shop.send(not_utf8)
@@ -327,7 +327,7 @@ async fn malformed_purchases_are_invalid_requests() {
 }
 
 #[tokio::test]
-async fn refusals_of_the_checkout_service_are_told() {
+async fn refusals_of_the_checkout_service_are_shown() {
     let shop = completed().await;
     let refusals = [
         (Reason::CartEmpty, "cart is empty", 400, "invalid_request"),
@@ -397,7 +397,7 @@ async fn a_checkout_is_shown_with_its_history() {
 }
 
 #[tokio::test]
-async fn what_is_no_checkout_id_is_as_unknown_as_one_that_is() {
+async fn an_invalid_checkout_id_is_answered_like_an_unknown_one() {
     let shop = completed().await;
     shop.fakes
         .refuse(Refusal::new(Reason::CheckoutNotFound, "checkout not found"));
@@ -416,7 +416,7 @@ async fn what_is_no_checkout_id_is_as_unknown_as_one_that_is() {
 }
 
 #[tokio::test]
-async fn a_status_that_is_none_is_an_internal_error() {
+async fn an_unspecified_status_is_an_internal_error() {
     let shop = shop(checkout(CheckoutStatus::Unspecified)).await;
     shop.json(Method::POST, PATH, r#"{"idempotency_key":"k"}"#)
         .await

@@ -1,9 +1,9 @@
-//! Failures behind the gateway, and the page that explains them.
+//! Failures of the services, and `docs/errors.md`.
 
 use std::time::Duration;
 
 use axum::http::Method;
-use gateway::problem::class;
+use gateway::problem::problem_type;
 use proto::{Reason, status::Refusal};
 use tonic::{Code, Status};
 
@@ -15,8 +15,8 @@ use crate::{
 const ERRORS: &str = include_str!("../../../docs/errors.md");
 
 #[tokio::test]
-async fn a_service_that_is_away_is_unavailable() {
-    let shop = Shop::deserted();
+async fn an_unreachable_service_is_unavailable() {
+    let shop = Shop::without_services();
     let key = r#"{"idempotency_key":"k"}"#;
     for (method, path, body) in [
         (Method::GET, "/api/v1/products", ""),
@@ -44,18 +44,18 @@ async fn a_service_that_has_stopped_is_unavailable() {
 
 #[tokio::test]
 async fn a_service_that_hangs_is_a_timeout() {
-    let soon = Duration::from_millis(30);
-    let by_the_call = Shop::with(Setup {
-        deadline: soon,
+    let short = Duration::from_millis(30);
+    let call_timeout = Shop::with(Setup {
+        deadline: short,
         ..Setup::default()
     })
     .await;
-    let by_the_request = Shop::with(Setup {
-        request_timeout: soon,
+    let request_timeout = Shop::with(Setup {
+        request_timeout: short,
         ..Setup::default()
     })
     .await;
-    for shop in [by_the_call, by_the_request] {
+    for shop in [call_timeout, request_timeout] {
         shop.fakes.script().fault = Some(Fault::Hang);
         let problem = shop.get("/api/v1/orders").await.problem(504, "timeout", "TIMEOUT");
         assert_eq!(problem["detail"], "No answer in time");
@@ -63,7 +63,7 @@ async fn a_service_that_hangs_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn a_service_that_panics_is_an_internal_error_without_its_words() {
+async fn a_service_that_panics_is_an_internal_error_without_the_panic_message() {
     let shop = Shop::open().await;
     shop.fakes.script().fault = Some(Fault::Panic);
     let reply = shop.get("/api/v1/orders").await;
@@ -73,15 +73,15 @@ async fn a_service_that_panics_is_an_internal_error_without_its_words() {
 }
 
 #[tokio::test]
-async fn an_answer_without_its_message_is_no_empty_cart_order_or_purchase() {
+async fn an_answer_without_its_message_is_an_internal_error() {
     let shop = Shop::open().await;
     let key = r#"{"idempotency_key":"k"}"#;
-    let piece = r#"{"product_id":1,"quantity":1}"#;
+    let item = r#"{"product_id":1,"quantity":1}"#;
     let id = "6f9619ff-8b86-5d01-b42d-00cf4fc964ff";
     for (method, path, body) in [
         (Method::GET, "/api/v1/products/1", ""),
         (Method::GET, "/api/v1/cart", ""),
-        (Method::POST, "/api/v1/cart/items", piece),
+        (Method::POST, "/api/v1/cart/items", item),
         (Method::PUT, "/api/v1/cart/items/1", r#"{"quantity":1}"#),
         (Method::DELETE, "/api/v1/cart/items/1", ""),
         (Method::DELETE, "/api/v1/cart", ""),
@@ -95,7 +95,7 @@ async fn an_answer_without_its_message_is_no_empty_cart_order_or_purchase() {
 }
 
 #[tokio::test]
-async fn no_inner_text_reaches_a_client() {
+async fn no_internal_text_reaches_a_client() {
     let shop = Shop::open().await;
     let inner = "connection to 10.0.0.7:5432 refused";
     let statuses = [
@@ -120,7 +120,7 @@ async fn no_inner_text_reaches_a_client() {
 }
 
 #[test]
-fn a_status_without_a_reason_of_ours_is_shown_by_its_class_alone() {
+fn a_status_without_a_known_reason_is_shown_without_its_text() {
     use axum::response::IntoResponse;
     for (code, expected) in [
         (Code::InvalidArgument, 400),
@@ -134,17 +134,17 @@ fn a_status_without_a_reason_of_ours_is_shown_by_its_class_alone() {
         assert!(!format!("{problem:?}").contains("proxy"));
         assert_eq!(problem.into_response().status(), expected, "{code:?}");
     }
-    // A connection that broke in the middle of a call.
+    // A connection that broke during a call.
     let broken = Status::from_error(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
     assert_eq!(gateway::problem::Problem::from(broken).into_response().status(), 503);
 }
 
 #[tokio::test]
-async fn every_reason_is_told_with_its_own_status_and_code() {
+async fn every_reason_has_its_own_status_and_code() {
     let shop = Shop::open().await;
     for reason in Reason::ALL {
         shop.fakes.refuse(Refusal::new(*reason, "the detail"));
-        let row = class(*reason);
+        let row = problem_type(*reason);
         let problem = shop
             .get("/api/v1/orders")
             .await
@@ -174,12 +174,12 @@ fn grpc_name(code: Code) -> String {
 }
 
 #[test]
-fn the_page_of_errors_has_every_reason_once_with_what_the_table_says() {
+fn the_errors_page_has_every_reason_once_as_in_the_table() {
     let headings: Vec<_> = ERRORS.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     let reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(headings, reasons);
     for (reason, section) in Reason::ALL.iter().zip(ERRORS.split("\n## ").skip(1)) {
-        let row = class(*reason);
+        let row = problem_type(*reason);
         let line = format!(
             "HTTP {} `{}` · gRPC `{}`",
             row.status.as_u16(),

@@ -1,4 +1,4 @@
-//! Services that answer what a test says, and remember what they were asked.
+//! Fake services: they answer from a script and record their calls.
 
 use std::{
     fmt::Debug,
@@ -15,28 +15,28 @@ use proto::{
 use tokio::sync::{Notify, Semaphore};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-/// What the next calls meet.
+/// A fault of the next calls.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
     Refuse(Status),
     Panic,
     Hang,
-    /// They answer once they are told to.
+    /// Answers after the notification.
     Wait(Arc<Notify>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// The message, as `Debug` shows it.
+    /// The message in `Debug` format.
     pub(crate) message: String,
     pub(crate) metadata: MetadataMap,
 }
 
-/// What the services answer.
+/// The answers, the faults and the recorded calls.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     pub(crate) fault: Option<Fault>,
-    /// What only calls of the cart service meet.
+    /// Takes precedence for calls of the cart service.
     pub(crate) cart_fault: Option<Fault>,
     pub(crate) products: product::GetProductsResponse,
     pub(crate) product: product::GetProductResponse,
@@ -72,12 +72,12 @@ impl Fakes {
         self.script().fault = Some(Fault::Refuse(status.into()));
     }
 
-    /// Ends when one more call has begun.
+    /// Waits until one more call has begun.
     pub(crate) async fn entered(&self) {
         self.entered.acquire().await.unwrap().forget();
     }
 
-    /// The one call that was made since the last time.
+    /// Takes the recorded calls, of which there must be one.
     pub(crate) fn call(&self) -> Call {
         let mut calls = std::mem::take(&mut self.script().calls);
         assert_eq!(calls.len(), 1, "{calls:?}");
@@ -96,9 +96,9 @@ impl Fakes {
                 message: format!("{message:?}"),
                 metadata,
             });
-            let cart = std::any::type_name::<Q>().contains("cart::v1");
-            let of_the_cart = script.cart_fault.clone().filter(|_| cart);
-            of_the_cart.or_else(|| script.fault.clone())
+            let is_cart = std::any::type_name::<Q>().contains("cart::v1");
+            let cart_fault = script.cart_fault.clone().filter(|_| is_cart);
+            cart_fault.or_else(|| script.fault.clone())
         };
         self.entered.add_permits(1);
         match fault {

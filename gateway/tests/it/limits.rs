@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_request_over_the_limit_is_turned_away_at_once() {
+async fn a_request_over_the_limit_is_refused_at_once() {
     let shop = Shop::with(Setup {
         max_in_flight: 2,
         ..Setup::default()
@@ -30,7 +30,7 @@ async fn a_request_over_the_limit_is_turned_away_at_once() {
             reply.problem(503, "service_unavailable", "SERVICE_UNAVAILABLE");
             assert_eq!(reply.header("retry-after"), Some("1"));
         }
-        // A busy process is a live one, and a path that is not there takes no place.
+        // Health and unknown paths need no permit.
         assert_eq!(shop.send(anonymous(Method::GET, "/health", "")).await.status, 200);
         assert_eq!(shop.get("/nothing").await.status, 404);
         answer.notify_waiters();
@@ -42,7 +42,7 @@ async fn a_request_over_the_limit_is_turned_away_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_gives_its_place_back() {
+async fn a_client_that_goes_away_releases_its_permit() {
     let shop = Shop::with(Setup {
         max_in_flight: 1,
         ..Setup::default()
@@ -68,7 +68,7 @@ fn endless() -> Body {
     Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>())
 }
 
-/// A piece of body each second.
+/// A body in pieces, one per second.
 fn slow(pieces: usize, size: usize) -> Body {
     let seconds = tokio::time::interval(Duration::from_secs(1));
     Body::from_stream(futures::stream::unfold(
@@ -84,7 +84,7 @@ fn slow(pieces: usize, size: usize) -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_ends_is_given_up_after_seconds() {
+async fn a_body_that_never_ends_times_out_after_seconds() {
     let shop = Shop::open().await;
     let began = tokio::time::Instant::now();
     let reply = shop.send(add(endless(), USER)).await;
@@ -99,16 +99,16 @@ async fn a_body_that_never_ends_is_given_up_after_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_is_given_up_when_it_is_too_slow_and_not_when_it_is_long() {
+async fn a_body_times_out_when_it_is_too_slow_and_not_when_it_is_long() {
     let shop = Shop::open().await;
-    // Eight pieces of 8 KiB take eight seconds, and are as fast as they must be.
+    // 8 KiB per second is just fast enough.
     let reply = shop.send(add(slow(8, 8 * 1024), USER)).await;
     reply.problem(400, "invalid_request", "INVALID_REQUEST");
     for size in [1, 128, 2048] {
         let reply = shop.send(add(slow(10_000, size), USER)).await;
         reply.problem(408, "request_timeout", "REQUEST_TIMEOUT");
     }
-    // What is thrown away buys no time.
+    // Discarded bytes give no time.
     let began = tokio::time::Instant::now();
     let reply = shop.send(add(slow(10_000, 16 * 1024), USER)).await;
     reply.problem(408, "request_timeout", "REQUEST_TIMEOUT");
@@ -116,10 +116,10 @@ async fn a_body_is_given_up_when_it_is_too_slow_and_not_when_it_is_long() {
 }
 
 #[tokio::test]
-async fn bodies_that_never_end_take_no_place_from_others() {
+async fn bodies_that_never_end_take_no_permits_from_others() {
     let shop = Shop::with(Setup {
         max_in_flight: 8,
-        share: 2,
+        max_per_caller: 2,
         ..Setup::default()
     })
     .await;
@@ -129,7 +129,7 @@ async fn bodies_that_never_end_take_no_place_from_others() {
     });
     let body = r#"{"product_id":1,"quantity":2}"#;
     let waiting = FuturesUnordered::new();
-    // Their bodies wait; what is over the share of one customer is refused at once.
+    // Two bodies wait; the others exceed the limit of one customer and are refused at once.
     for _ in 0..20 {
         let mut sent = Box::pin(shop.send(add(endless(), "greedy")));
         match futures::poll!(&mut sent) {
@@ -143,22 +143,22 @@ async fn bodies_that_never_end_take_no_place_from_others() {
     assert_eq!(waiting.len(), 2);
     for _ in 0..20 {
         assert_eq!(shop.send(add(body.into(), "patient")).await.status, 200);
-        // Without a body the greedy one has a place too.
+        // The greedy customer's requests without a body still get permits.
         let mut request = anonymous(Method::GET, "/api/v1/cart", "");
         let token = bearer_of("greedy").parse().unwrap();
         request.headers_mut().insert(header::AUTHORIZATION, token);
         assert_eq!(shop.send(request).await.status, 200);
     }
-    // One whose client goes away leaves room for another one.
+    // A client that goes away releases its permit.
     drop(waiting);
     assert_eq!(shop.send(add(body.into(), "greedy")).await.status, 200);
 }
 
 #[tokio::test]
-async fn nobody_has_more_than_a_share_of_the_places() {
+async fn one_caller_gets_only_a_part_of_the_permits() {
     let shop = Shop::with(Setup {
         max_in_flight: 4,
-        share: 2,
+        max_per_caller: 2,
         ..Setup::default()
     })
     .await;
@@ -181,7 +181,7 @@ async fn nobody_has_more_than_a_share_of_the_places() {
             for _ in 0..2 {
                 shop.fakes.entered().await;
             }
-            // Now all places are taken.
+            // Now all permits are in use.
             cart("third")
                 .await
                 .problem(503, "service_unavailable", "SERVICE_UNAVAILABLE");
@@ -197,7 +197,7 @@ async fn nobody_has_more_than_a_share_of_the_places() {
 }
 
 #[tokio::test]
-async fn searches_have_few_places_and_take_none_from_others() {
+async fn searches_have_few_permits_and_take_none_from_other_requests() {
     let shop = Shop::open().await;
     let answer = Arc::new(Notify::new());
     shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));

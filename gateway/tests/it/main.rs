@@ -1,21 +1,21 @@
-//! The gateway's routes over peers that do as they are told.
+//! Tests of the gateway over fake services, and over real sockets.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "what helpers of tests cannot do fails the test"
+    reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod attacks;
 mod cart;
 mod checkout;
 mod errors;
-mod facts;
+mod extension_members;
 mod fakes;
-mod hostile;
 mod limits;
 mod orders;
+mod preconditions;
 mod products;
 mod requests;
 mod serving;
 mod shop;
-mod terms;
 mod tokens;

@@ -78,7 +78,7 @@ async fn the_next_page_is_linked_with_the_same_size() {
 }
 
 #[tokio::test]
-async fn wrong_pages_are_refused() {
+async fn invalid_pages_are_refused() {
     let shop = Shop::open().await;
     for query in [
         "page_size=0",
@@ -96,7 +96,7 @@ async fn wrong_pages_are_refused() {
         .refuse(Refusal::field("page_token", "page_token is not valid"));
     let reply = shop.get(&format!("{PATH}?page_token=made-up")).await;
     reply.problem(400, "invalid_argument", "INVALID_ARGUMENT");
-    assert_eq!(reply.blamed(), ["page_token"]);
+    assert_eq!(reply.error_fields(), ["page_token"]);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn an_order_is_shown() {
 }
 
 #[tokio::test]
-async fn what_is_no_order_id_is_said_as_it_was_sent() {
+async fn an_invalid_order_id_is_repeated_as_it_was_sent() {
     let shop = Shop::open().await;
     for (sent, shown) in [
         ("not-a-uuid", "not-a-uuid"),

@@ -92,7 +92,7 @@ async fn an_unknown_product_is_not_found() {
 }
 
 #[tokio::test]
-async fn what_is_no_product_id_never_reaches_the_service() {
+async fn an_invalid_product_id_never_reaches_the_service() {
     let shop = Shop::open().await;
     for id in [
         "0",
@@ -108,13 +108,13 @@ async fn what_is_no_product_id_never_reaches_the_service() {
     ] {
         let reply = shop.get(&format!("/api/v1/products/{id}")).await;
         reply.problem(400, "invalid_product_id", "INVALID_PRODUCT_ID");
-        assert_eq!(reply.blamed(), ["product_id"], "{id}");
+        assert_eq!(reply.error_fields(), ["product_id"], "{id}");
     }
     assert!(shop.fakes.script().calls.is_empty());
 }
 
 #[tokio::test]
-async fn wrong_pages_never_reach_the_service() {
+async fn invalid_pages_never_reach_the_service() {
     let shop = Shop::open().await;
     for query in [
         "page_size=0",
@@ -136,16 +136,16 @@ async fn wrong_pages_never_reach_the_service() {
 }
 
 #[tokio::test]
-async fn a_fault_of_the_query_is_told_by_its_rest_name() {
+async fn an_invalid_query_is_refused_by_its_rest_name() {
     let shop = Shop::open().await;
     shop.fakes.refuse(Refusal::field("query", "at most 100 characters"));
     let reply = shop.get("/api/v1/products?q=long").await;
     reply.problem(400, "invalid_argument", "INVALID_ARGUMENT");
-    assert_eq!(reply.blamed(), ["q"]);
+    assert_eq!(reply.error_fields(), ["q"]);
 }
 
 #[tokio::test]
-async fn an_answer_that_lacks_what_it_must_have_is_an_internal_error() {
+async fn an_answer_without_a_required_part_is_an_internal_error() {
     let shop = Shop::open().await;
     shop.get("/api/v1/products/1")
         .await

@@ -1,4 +1,4 @@
-//! What every request gets: an id, an answer where there is no route, health.
+//! Request ids, unknown routes and methods, health, panics.
 
 use axum::http::Method;
 use runtime::Probe;
@@ -6,7 +6,7 @@ use runtime::Probe;
 use crate::shop::{Setup, Shop, and, anonymous, signed_in};
 
 #[tokio::test]
-async fn a_request_id_is_returned_and_carried_on() {
+async fn a_request_id_is_returned_and_passed_on() {
     let shop = Shop::open().await;
     let trace = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01";
     let request = and(signed_in(Method::GET, "/api/v1/orders", ""), "x-request-id", "abc-123");
@@ -18,7 +18,7 @@ async fn a_request_id_is_returned_and_carried_on() {
 }
 
 #[tokio::test]
-async fn a_request_id_that_is_not_one_is_replaced() {
+async fn an_invalid_request_id_is_replaced() {
     let shop = Shop::open().await;
     for wrong in ["", "caf\u{e9}", &"x".repeat(129)] {
         let reply = shop
@@ -31,8 +31,8 @@ async fn a_request_id_that_is_not_one_is_replaced() {
 }
 
 #[tokio::test]
-async fn failures_have_the_request_id_too() {
-    let shop = Shop::deserted();
+async fn problems_have_the_request_id() {
+    let shop = Shop::without_services();
     for (method, path) in [
         (Method::GET, "/nothing"),
         (Method::PATCH, "/api/v1/cart"),
@@ -49,7 +49,7 @@ async fn failures_have_the_request_id_too() {
 }
 
 #[tokio::test]
-async fn where_there_is_no_route_there_is_a_problem() {
+async fn an_unknown_path_is_a_problem() {
     let shop = Shop::open().await;
     for path in [
         "/",
@@ -67,7 +67,7 @@ async fn where_there_is_no_route_there_is_a_problem() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_take_is_a_problem_that_lists_those_it_takes() {
+async fn a_wrong_method_is_a_problem_that_lists_the_allowed_ones() {
     let shop = Shop::open().await;
     for (method, path, allowed) in [
         (Method::PATCH, "/api/v1/cart", "DELETE,GET,HEAD"),
@@ -89,7 +89,7 @@ async fn a_method_that_a_path_does_not_take_is_a_problem_that_lists_those_it_tak
 }
 
 #[tokio::test]
-async fn health_is_open_and_tells_what_is_down() {
+async fn health_needs_no_token_and_names_what_is_down() {
     let probes = vec![
         Probe::new("cart store", || async { true }),
         Probe::new("bus", || async { false }),
@@ -128,7 +128,7 @@ async fn a_panic_in_a_handler_is_an_internal_error() {
 }
 
 #[tokio::test]
-async fn many_wrong_fields_make_a_short_answer() {
+async fn many_invalid_fields_make_a_short_answer() {
     let shop = Shop::open().await;
     let fields: Vec<_> = (0..2000).map(|i| format!(r#""{i}-{}":1"#, "x".repeat(20))).collect();
     let reply = shop

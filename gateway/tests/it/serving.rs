@@ -1,4 +1,4 @@
-//! Over real sockets.
+//! Connections and the stop, over real sockets.
 
 use std::{
     sync::Arc,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use gateway::Proxied;
+use gateway::ForwardedFor;
 use runtime::{
     http::{self, HttpTimeouts},
     serve::Capacity,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\n\r\n";
-/// Far longer than any of these should take.
+/// A timeout that no test reaches.
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn serve(shop: &Shop) -> http::Running {
@@ -42,7 +42,7 @@ async fn serve_with(shop: &Shop, timeouts: HttpTimeouts) -> http::Running {
     shop.listen(Capacity::new(1000, 1000), timeouts).await
 }
 
-/// Sends a request and reads until `end` has come.
+/// Sends a request and reads until the answer contains `end`.
 async fn exchange(stream: &mut TcpStream, request: &str, end: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -58,7 +58,7 @@ async fn exchange(stream: &mut TcpStream, request: &str, end: &str) -> String {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_up_the_stop() {
+async fn idle_connections_do_not_delay_the_stop() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     let mut used = TcpStream::connect(gateway.address).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_request_in_flight_is_answered_before_the_stop() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_cut_off() {
+async fn requests_that_do_not_end_are_cut_off_at_the_stop() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     shop.fakes.script().fault = Some(Fault::Hang);
@@ -121,7 +121,7 @@ async fn what_does_not_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn requests_that_never_arrive_whole_hold_up_no_stop() {
+async fn incomplete_requests_do_not_delay_the_stop() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     let head = "POST /api/v1/cart/items HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n";
@@ -142,7 +142,7 @@ async fn requests_that_never_arrive_whole_hold_up_no_stop() {
         stream.write_all(half.as_bytes()).await.unwrap();
         streams.push(stream);
     }
-    // Connections are taken in order: when this one is answered, the others have been taken.
+    // Connections are accepted in order: when this one is answered, the others have been accepted.
     let mut last = TcpStream::connect(gateway.address).await.unwrap();
     exchange(&mut last, HEALTH, r#"{"status":"ok"}"#).await;
     let begin = Instant::now();
@@ -173,7 +173,7 @@ async fn a_client_that_sends_too_much_still_reads_its_answer() {
 }
 
 #[tokio::test]
-async fn a_head_request_keeps_its_connection_in_step() {
+async fn a_connection_is_usable_after_a_head_request() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -188,13 +188,13 @@ async fn a_head_request_keeps_its_connection_in_step() {
     gateway.stop(LIMIT).await;
 }
 
-/// Sends these bytes on a connection of their own, and reads until it is closed.
+/// Sends the bytes on a new connection and reads until it is closed.
 async fn until_closed(gateway: &http::Running, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let (mut from, mut to) = stream.split();
     let mut answer = Vec::new();
     let sent = async {
-        // It may be closed before all of it has been sent.
+        // The gateway may close the connection before all is sent.
         let _ = to.write_all(bytes).await;
     };
     let (read, ()) = tokio::join!(from.read_to_end(&mut answer), sent);
@@ -202,9 +202,9 @@ async fn until_closed(gateway: &http::Running, bytes: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Checks that an answer as it came over the wire is this problem and the last one.
+/// Asserts that an answer is this problem and closes the connection.
 #[track_caller]
-fn is_problem(answer: &str, status: u16, reason: &str) -> Value {
+fn assert_problem(answer: &str, status: u16, reason: &str) -> Value {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
     let line = format!("HTTP/1.1 {}", StatusCode::from_u16(status).unwrap());
     assert!(head.starts_with(&line), "{answer}");
@@ -231,7 +231,7 @@ fn is_problem(answer: &str, status: u16, reason: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_a_problem_too() {
+async fn invalid_http_is_a_problem() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     let a = |n| "a".repeat(n);
@@ -265,9 +265,9 @@ async fn what_is_no_request_is_a_problem_too() {
     ];
     for (request, status, reason) in table {
         let answer = until_closed(&gateway, request.as_bytes()).await;
-        is_problem(&answer, status, reason);
+        assert_problem(&answer, status, reason);
     }
-    // What is just small enough is a request.
+    // Requests just below the limits are accepted.
     let long = format!("GET /{} HTTP/1.1\r\nconnection: close\r\n\r\n", a(30_000));
     let answer = until_closed(&gateway, long.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
@@ -278,7 +278,7 @@ async fn what_is_no_request_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_behind_one_that_is_leaves_the_answer_to_that_whole() {
+async fn invalid_http_behind_requests_leaves_their_answers_complete() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     for nonsense in ["\u{1}\r\n\r\n", "GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n"] {
@@ -287,13 +287,13 @@ async fn what_is_no_request_behind_one_that_is_leaves_the_answer_to_that_whole()
         for _ in 0..2 {
             assert!(answers.next().unwrap().starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         }
-        is_problem(answers.next().unwrap(), 400, "INVALID_REQUEST");
+        assert_problem(answers.next().unwrap(), 400, "INVALID_REQUEST");
     }
     gateway.stop(LIMIT).await;
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not() {
+async fn an_unfinished_head_times_out_and_an_idle_connection_does_not() {
     let shop = Shop::open().await;
     let timeouts = HttpTimeouts {
         head: Duration::from_millis(50),
@@ -305,13 +305,13 @@ async fn a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not() {
     exchange(&mut used, HEALTH, r#"{"status":"ok"}"#).await;
     for begun in ["G", "GET /health HTTP/1.1\r\nhost: shop\r\n"] {
         let answer = until_closed_without_end(&gateway, begun).await;
-        is_problem(&answer, 408, "REQUEST_TIMEOUT");
+        assert_problem(&answer, 408, "REQUEST_TIMEOUT");
     }
-    // As on a connection that was used before.
+    // The same on a connection that was used before.
     used.write_all(b"GET /he").await.unwrap();
     let mut answer = String::new();
     used.read_to_string(&mut answer).await.unwrap();
-    is_problem(&answer, 408, "REQUEST_TIMEOUT");
+    assert_problem(&answer, 408, "REQUEST_TIMEOUT");
     exchange(&mut idle, HEALTH, r#"{"status":"ok"}"#).await;
     gateway.stop(LIMIT).await;
 }
@@ -325,10 +325,17 @@ async fn until_closed_without_end(gateway: &http::Running, begun: &str) -> Strin
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_after_the_time_that_was_set_and_a_busy_one_is_not() {
+async fn an_idle_connection_is_closed_after_the_keep_alive_timeout_and_a_busy_one_is_not() {
     let shop = Shop::open().await;
     let keep_alive = Duration::from_millis(300);
-    let gateway = serve_with(&shop, HttpTimeouts { keep_alive, ..LONG_TIMEOUTS }).await;
+    let gateway = serve_with(
+        &shop,
+        HttpTimeouts {
+            keep_alive,
+            ..LONG_TIMEOUTS
+        },
+    )
+    .await;
     let answer = Arc::new(Notify::new());
     shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
     let mut busy = TcpStream::connect(gateway.address).await.unwrap();
@@ -339,7 +346,7 @@ async fn an_idle_connection_is_closed_after_the_time_that_was_set_and_a_busy_one
     let began = Instant::now();
     exchange(&mut used, HEALTH, r#"{"status":"ok"}"#).await;
     for stream in [&mut fresh, &mut used] {
-        // Without a word: a client that sends a request now must know that nothing was done.
+        // Without an answer: a client that has just sent a request must know that it was not processed.
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
     }
     assert!(began.elapsed() >= keep_alive);
@@ -350,7 +357,7 @@ async fn an_idle_connection_is_closed_after_the_time_that_was_set_and_a_busy_one
 }
 
 #[tokio::test]
-async fn a_client_that_is_still_sending_reads_why_nobody_listens() {
+async fn a_client_that_is_still_sending_reads_its_refusal() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     for body in [10_000, 900_000] {
@@ -367,13 +374,13 @@ async fn a_client_that_is_still_sending_reads_why_nobody_listens() {
 
 #[tokio::test]
 async fn without_a_user_a_request_counts_for_its_address() {
-    for (proxied, statuses) in [
-        (Proxied::Not, [200, 429, 429, 429]),
-        (Proxied::Trusted, [200, 200, 429, 429]),
+    for (forwarded_for, statuses) in [
+        (ForwardedFor::Ignored, [200, 429, 429, 429]),
+        (ForwardedFor::Trusted, [200, 200, 429, 429]),
     ] {
         let shop = Shop::with(Setup {
-            share: 1,
-            proxied,
+            max_per_caller: 1,
+            forwarded_for,
             ..Setup::default()
         })
         .await;
@@ -382,7 +389,7 @@ async fn without_a_user_a_request_counts_for_its_address() {
         shop.fakes.script().fault = Some(Fault::Wait(answer.clone()));
         let mut asked = Vec::new();
         let mut found = Vec::new();
-        // What a client writes itself stands before what the proxy writes.
+        // A client's own entries precede the proxy's.
         for from in [
             "192.0.2.1",
             "192.0.2.2",
@@ -406,13 +413,13 @@ async fn without_a_user_a_request_counts_for_its_address() {
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
             found.insert(0, 200);
         }
-        assert_eq!(found, statuses, "{proxied:?}");
+        assert_eq!(found, statuses, "{forwarded_for:?}");
         gateway.stop(LIMIT).await;
     }
 }
 
 #[tokio::test]
-async fn half_a_request_does_not_hold_up_the_stop() {
+async fn a_partial_request_on_a_used_connection_does_not_delay_the_stop() {
     let shop = Shop::open().await;
     let gateway = serve(&shop).await;
     let mut half = TcpStream::connect(gateway.address).await.unwrap();

@@ -1,4 +1,4 @@
-//! A router over fake peers, and how a test talks to it.
+//! A router over fake services, and a client for tests.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use gateway::{
-    Config, Peers, Proxied, Secret,
-    token::{self, Parties},
+    Config, ForwardedFor, Peers, Secret,
+    token::{self, ExpectedClaims},
 };
 use http_body_util::BodyExt;
 use proto::{
@@ -23,7 +23,7 @@ use runtime::{
     serve::{Capacity, Running},
 };
 use serde_json::Value;
-use testing::patient;
+use testing::test_policy;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
@@ -31,19 +31,18 @@ use crate::fakes::Fakes;
 
 pub(crate) const USER: &str = "customer-7";
 const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
-/// Long enough for anything that is to happen in a test.
+/// A timeout that no test reaches.
 const LONG: Duration = Duration::from_secs(30);
 
-/// How a test wants its shop.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) deadline: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) checkout_timeout: Duration,
     pub(crate) max_in_flight: usize,
-    pub(crate) share: usize,
-    pub(crate) proxied: Proxied,
-    pub(crate) parties: Parties,
+    pub(crate) max_per_caller: usize,
+    pub(crate) forwarded_for: ForwardedFor,
+    pub(crate) expected_claims: ExpectedClaims,
     pub(crate) probes: Vec<Probe>,
 }
 
@@ -54,9 +53,9 @@ impl Default for Setup {
             request_timeout: LONG,
             checkout_timeout: Duration::from_secs(5),
             max_in_flight: 64,
-            share: 64,
-            proxied: Proxied::Not,
-            parties: Parties::default(),
+            max_per_caller: 64,
+            forwarded_for: ForwardedFor::Ignored,
+            expected_claims: ExpectedClaims::default(),
             probes: Vec::new(),
         }
     }
@@ -75,7 +74,7 @@ pub(crate) struct Reply {
 }
 
 impl Shop {
-    /// Serves the router on a port of its own.
+    /// Serves the router on a free port.
     pub(crate) async fn listen(&self, capacity: Capacity, timeouts: HttpTimeouts) -> http::Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = http::Server {
@@ -83,7 +82,7 @@ impl Shop {
             router: self.router.clone(),
             timeouts,
             capacity,
-            refusals: gateway::problem_of,
+            render_refusal: gateway::problem_of,
             runtime: Runtime::system(),
         };
         http::serve(server, listener).unwrap()
@@ -99,7 +98,7 @@ impl Shop {
         let tasks = || runtime.with_own_tasks().tasks;
         let policy = Policy {
             deadline: setup.deadline,
-            ..patient()
+            ..test_policy()
         };
         let mut peers = Vec::new();
         let mut channels = Vec::new();
@@ -127,14 +126,14 @@ impl Shop {
         }
     }
 
-    /// A shop whose services are not there.
-    pub(crate) fn deserted() -> Self {
-        let gone = || Peer::in_process(patient()).0;
+    /// A shop whose services cannot be reached.
+    pub(crate) fn without_services() -> Self {
+        let unreachable = || Peer::in_process(test_policy()).0;
         let channels = Peers {
-            product: gone(),
-            cart: gone(),
-            checkout: gone(),
-            orders: gone(),
+            product: unreachable(),
+            cart: unreachable(),
+            checkout: unreachable(),
+            orders: unreachable(),
         };
         let router = router(channels, Setup::default(), &Runtime::system());
         Self {
@@ -144,7 +143,7 @@ impl Shop {
         }
     }
 
-    /// Stops the services behind the gateway.
+    /// Stops the services.
     pub(crate) async fn stop_peers(&mut self) {
         for peer in self.peers.drain(..) {
             peer.stop(Duration::from_secs(5)).await;
@@ -169,12 +168,12 @@ impl Shop {
         reply
     }
 
-    /// Asks as a customer who is signed in.
+    /// Sends a GET as the signed-in customer.
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(signed_in(Method::GET, path, "")).await
     }
 
-    /// Sends JSON as a customer who is signed in.
+    /// Sends JSON as the signed-in customer.
     pub(crate) async fn json(&self, method: Method, path: &str, json: &str) -> Reply {
         self.send(signed_in(method, path, json.to_owned())).await
     }
@@ -183,12 +182,12 @@ impl Shop {
 fn router(peers: Peers, setup: Setup, runtime: &Runtime) -> Router {
     let config = Config {
         keys: secret().into(),
-        parties: setup.parties,
+        expected_claims: setup.expected_claims,
         checkout_timeout: setup.checkout_timeout,
         request_timeout: setup.request_timeout,
         max_in_flight: setup.max_in_flight,
-        share: setup.share,
-        proxied: setup.proxied,
+        max_per_caller: setup.max_per_caller,
+        forwarded_for: setup.forwarded_for,
     };
     gateway::router(config, peers, Health::new(setup.probes), runtime)
 }
@@ -221,7 +220,7 @@ pub(crate) fn anonymous(method: Method, path: &str, body: impl Into<Body>) -> Re
     Request::builder().method(method).uri(path).body(body.into()).unwrap()
 }
 
-/// A request with one more header.
+/// Adds a header.
 pub(crate) fn and(mut request: Request<Body>, name: &'static str, value: impl AsRef<[u8]>) -> Request<Body> {
     let value = header::HeaderValue::from_bytes(value.as_ref()).unwrap();
     request.headers_mut().append(name, value);
@@ -237,7 +236,7 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.body))
     }
 
-    /// Checks that this is a problem with all that every problem has, and returns it.
+    /// Asserts that this is a complete problem with these values, and returns it.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, code: &str, reason: &str) -> Value {
         let problem = self.value();
@@ -257,8 +256,8 @@ impl Reply {
         problem
     }
 
-    /// The fields that the problem blames.
-    pub(crate) fn blamed(&self) -> Vec<String> {
+    /// The fields in the problem's `errors`.
+    pub(crate) fn error_fields(&self) -> Vec<String> {
         let problem = self.value();
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|e| e["field"].as_str().unwrap().to_owned()).collect()

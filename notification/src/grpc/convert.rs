@@ -1,15 +1,12 @@
-//! Between the wire's values and ours.
+//! Conversions between messages and domain values.
 
-use proto::{
-    notification::v1::{self as wire, NotificationKind},
-    status::Refusal,
-};
+use proto::{notification::v1 as wire, status::Refusal};
 use storage::Cursor;
 
-use crate::domain::{Kind, Notification, UserId};
+use crate::domain::{Notification, NotificationKind, UserId};
 
-/// The list of a user, to which its page tokens belong.
-fn list_of(user: &UserId) -> String {
+/// Binds page tokens to the list of one user.
+fn list_name(user: &UserId) -> String {
     format!("notifications of {}", user.as_str())
 }
 
@@ -17,23 +14,23 @@ pub(super) fn page_token(wire: &str, user: &UserId) -> Result<Option<Cursor>, Re
     if wire.is_empty() {
         return Ok(None);
     }
-    let wrong = || {
+    let invalid = || {
         Refusal::field(
             "page_token",
             "page_token must be the next_page_token of another page of this list",
         )
     };
-    Cursor::from_token(wire, &list_of(user)).map(Some).ok_or_else(wrong)
+    Cursor::from_token(wire, &list_name(user)).map(Some).ok_or_else(invalid)
 }
 
 pub(super) fn next_page_token(next: Option<Cursor>, user: &UserId) -> String {
-    next.map(|next| next.to_token(&list_of(user))).unwrap_or_default()
+    next.map(|next| next.to_token(&list_name(user))).unwrap_or_default()
 }
 
 pub(super) fn notification(notification: Notification) -> wire::Notification {
     let kind = match notification.kind {
-        Kind::OrderConfirmed => NotificationKind::OrderConfirmed,
-        Kind::CheckoutFailed => NotificationKind::CheckoutFailed,
+        NotificationKind::OrderConfirmed => wire::NotificationKind::OrderConfirmed,
+        NotificationKind::CheckoutFailed => wire::NotificationKind::CheckoutFailed,
     };
     wire::Notification {
         id: notification.id.0.to_string(),

@@ -4,17 +4,17 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::Points;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::PgConnection;
 use storage::{
-    Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError,
-    timestamptz,
+    Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, Row, StoreError, timestamptz,
 };
 use uuid::Uuid;
 
+use super::row::notification;
 use crate::{
     commits,
-    domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
-    ports::{NotificationStore, Told},
+    domain::{CheckoutId, Notification, UserId},
+    ports::{NotificationStore, Recorded},
 };
 
 const MIGRATIONS: Migrations = Migrations(&[
@@ -24,17 +24,16 @@ const MIGRATIONS: Migrations = Migrations(&[
     events::inbox::postgres::BY_AGE,
 ]);
 
-/// In front of the newest notification that there can be.
-const FIRST: Cursor = Cursor {
+/// The cursor of the first page: before the newest possible notification.
+const FIRST_PAGE: Cursor = Cursor {
     at: Timestamp::MAX,
     id: Uuid::max(),
 };
-/// The earliest time that PostgreSQL has.
+/// The earliest time that PostgreSQL can represent.
 const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
 
-/// The note that the event was applied, and only if that is new and the customer was not erased, the notification: in one
-/// statement.
-const TELL: &str = "
+/// Inserts the inbox row and, if that is new and the checkout is not erased, the notification, in one statement.
+const RECORD: &str = "
     WITH noted AS (
         INSERT INTO inbox (consumer_group, event_id, applied_at) VALUES ($1, $2, $3)
         ON CONFLICT DO NOTHING RETURNING event_id
@@ -43,17 +42,18 @@ const TELL: &str = "
     SELECT event_id, $4, $5, $6, $7, $8 FROM noted
     WHERE NOT EXISTS (SELECT FROM erased_checkouts WHERE checkout_id = $6)
     ON CONFLICT DO NOTHING";
-const FORGET: &str =
+const REMEMBER_ERASED: &str =
     "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
-/// What is being told at this moment was told before the next statement; what comes later sees who is forgotten.
-const WAIT_FOR_TELLERS: &str = "LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE";
+/// Waits for transactions that are recording notifications, so that the next statement sees them. Later ones see the erased
+/// checkouts.
+const LOCK_NOTIFICATIONS: &str = "LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE";
 const ERASE: &str = "
     DELETE FROM notifications WHERE id IN (SELECT id FROM notifications WHERE user_id = $1 LIMIT $2)";
 const PAGE: &str = "
     SELECT id, user_id, kind, checkout_id, text, created_at FROM notifications
     WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4";
 
-/// Notifications in one table, with the inbox of the group beside it.
+/// Notifications in one table, with the inbox of the consumer group.
 #[derive(Debug, Clone)]
 pub struct PostgresNotificationStore {
     db: Postgres,
@@ -72,7 +72,7 @@ impl PostgresNotificationStore {
         })
     }
 
-    /// The inbox beside it.
+    /// The inbox in the same database.
     pub fn inbox(&self) -> events::PostgresInbox {
         events::PostgresInbox(self.db.clone())
     }
@@ -80,15 +80,15 @@ impl PostgresNotificationStore {
 
 #[async_trait]
 impl NotificationStore for PostgresNotificationStore {
-    async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError> {
+    async fn record(&self, notification: &Notification, now: Timestamp) -> Result<Recorded, StoreError> {
         let notification = notification.clone();
         self.db
-            .write(commits::TELL, move |tx| tell(tx, notification, now).boxed())
+            .write(commits::TELL, move |tx| record(tx, notification, now).boxed())
             .await
     }
 
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError> {
-        let Cursor { at, id } = after.unwrap_or(FIRST);
+        let Cursor { at, id } = after.unwrap_or(FIRST_PAGE);
         let rows = sqlx::query(PAGE)
             .bind(user.as_str())
             .bind(timestamptz(at.max(EARLIEST)))
@@ -96,10 +96,10 @@ impl NotificationStore for PostgresNotificationStore {
             .bind(i64::from(size) + 1)
             .fetch_all(self.db.reader())
             .await?;
-        let rows = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(rows, size, |row| Cursor {
-            at: row.created_at,
-            id: row.id.0,
+        let found = rows.iter().map(|row| notification(Row::Postgres(row)));
+        Ok(Page::cut(found.collect::<Result<_, _>>()?, size, |last| Cursor {
+            at: last.created_at,
+            id: last.id.0,
         }))
     }
 
@@ -119,8 +119,8 @@ impl NotificationStore for PostgresNotificationStore {
     }
 }
 
-async fn tell(tx: &mut PgConnection, notification: Notification, now: Timestamp) -> Result<Told, StoreError> {
-    let told = sqlx::query(TELL)
+async fn record(tx: &mut PgConnection, notification: Notification, now: Timestamp) -> Result<Recorded, StoreError> {
+    let inserted = sqlx::query(RECORD)
         .bind(proto::events::NOTIFICATION_GROUP)
         .bind(notification.id.0)
         .bind(timestamptz(now))
@@ -131,34 +131,21 @@ async fn tell(tx: &mut PgConnection, notification: Notification, now: Timestamp)
         .bind(timestamptz(notification.created_at))
         .execute(tx)
         .await?;
-    Ok(if told.rows_affected() == 1 {
-        Told::Now
+    Ok(if inserted.rows_affected() == 1 {
+        Recorded::Created
     } else {
-        Told::Before
+        Recorded::Skipped
     })
 }
 
 async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, limit: u32) -> Result<u64, StoreError> {
     let ids: Vec<Uuid> = checkouts.into_iter().map(|checkout| checkout.0).collect();
-    sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
-    sqlx::query(WAIT_FOR_TELLERS).execute(&mut *tx).await?;
+    sqlx::query(REMEMBER_ERASED).bind(ids).execute(&mut *tx).await?;
+    sqlx::query(LOCK_NOTIFICATIONS).execute(&mut *tx).await?;
     let erased = sqlx::query(ERASE)
         .bind(user.into_string())
         .bind(i64::from(limit))
         .execute(tx)
         .await?;
     Ok(erased.rows_affected())
-}
-
-fn notification(row: &PgRow) -> Result<Notification, StoreError> {
-    let kind: &str = row.try_get("kind")?;
-    let created_at: SqlTimestamp = row.try_get("created_at")?;
-    Ok(Notification {
-        id: NotificationId(row.try_get("id")?),
-        user_id: UserId::stored(row.try_get("user_id")?),
-        kind: Kind::parse(kind).ok_or_else(|| StoreError::corrupt(format!("there is no kind {kind}")))?,
-        checkout_id: CheckoutId(row.try_get("checkout_id")?),
-        text: row.try_get("text")?,
-        created_at: created_at.to_jiff(),
-    })
 }

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::Points;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
-use uuid::Uuid;
+use sqlx::SqliteConnection;
+use storage::{Cursor, Migrations, OpenError, Page, Row, Sqlite, SqliteOptions, StoreError};
 
+use super::row::notification;
 use crate::{
     commits,
-    domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
-    ports::{NotificationStore, Told},
+    domain::{CheckoutId, Notification, UserId},
+    ports::{NotificationStore, Recorded},
 };
 
 const MIGRATIONS: Migrations = Migrations(&[
@@ -29,7 +29,7 @@ const PAGE: &str = "SELECT id, user_id, kind, checkout_id, text, created_at FROM
 const ERASE: &str =
     "DELETE FROM notifications WHERE rowid IN (SELECT rowid FROM notifications WHERE user_id = ? LIMIT ?)";
 
-/// Notifications in one table, with the inbox of the group beside it.
+/// Notifications in one table, with the inbox of the consumer group.
 #[derive(Debug, Clone)]
 pub struct SqliteNotificationStore {
     db: Sqlite,
@@ -46,7 +46,7 @@ impl SqliteNotificationStore {
         Ok(Self { db })
     }
 
-    /// The inbox beside it.
+    /// The inbox in the same database.
     pub fn inbox(&self) -> events::SqliteInbox {
         events::SqliteInbox(self.db.clone())
     }
@@ -54,15 +54,15 @@ impl SqliteNotificationStore {
 
 #[async_trait]
 impl NotificationStore for SqliteNotificationStore {
-    async fn tell(&self, notification: &Notification, now: Timestamp) -> Result<Told, StoreError> {
+    async fn record(&self, notification: &Notification, now: Timestamp) -> Result<Recorded, StoreError> {
         let notification = notification.clone();
         self.db
-            .write(commits::TELL, move |tx| tell(tx, notification, now).boxed())
+            .write(commits::TELL, move |tx| record(tx, notification, now).boxed())
             .await
     }
 
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError> {
-        // Ids are digits and lower-case letters, so that their texts are in the order of the ids.
+        // UUIDs as lower-case text sort like the ids.
         let (at, id) = after.map_or((i64::MAX, String::new()), |c| (c.at.as_millisecond(), c.id.to_string()));
         let rows = sqlx::query(PAGE)
             .bind(user.as_str())
@@ -71,10 +71,10 @@ impl NotificationStore for SqliteNotificationStore {
             .bind(i64::from(size) + 1)
             .fetch_all(self.db.reader())
             .await?;
-        let rows = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(rows, size, |row| Cursor {
-            at: row.created_at,
-            id: row.id.0,
+        let found = rows.iter().map(|row| notification(Row::Sqlite(row)));
+        Ok(Page::cut(found.collect::<Result<_, _>>()?, size, |last| Cursor {
+            at: last.created_at,
+            id: last.id.0,
         }))
     }
 
@@ -97,7 +97,7 @@ impl NotificationStore for SqliteNotificationStore {
     }
 }
 
-async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timestamp) -> Result<Told, StoreError> {
+async fn record(tx: &mut SqliteConnection, notification: Notification, now: Timestamp) -> Result<Recorded, StoreError> {
     let Notification {
         id,
         user_id,
@@ -107,14 +107,14 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
         created_at,
     } = notification;
     if !events::inbox::sqlite::first_time(tx, proto::events::NOTIFICATION_GROUP, id.0, now).await? {
-        return Ok(Told::Before);
+        return Ok(Recorded::Skipped);
     }
     let is_erased: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM erased_checkouts WHERE checkout_id = ?)")
         .bind(checkout_id.0.to_string())
         .fetch_one(&mut *tx)
         .await?;
     if is_erased {
-        return Ok(Told::Before);
+        return Ok(Recorded::Skipped);
     }
     let inserted = sqlx::query(
         "INSERT INTO notifications (id, user_id, kind, checkout_id, text, created_at) VALUES (?, ?, ?, ?, ?, ?)
@@ -128,11 +128,11 @@ async fn tell(tx: &mut SqliteConnection, notification: Notification, now: Timest
     .bind(created_at.as_millisecond())
     .execute(tx)
     .await?;
-    // It is there without a note, if that was old enough to go.
+    // The notification can exist without its inbox row, if that was old enough to be pruned.
     Ok(if inserted.rows_affected() == 1 {
-        Told::Now
+        Recorded::Created
     } else {
-        Told::Before
+        Recorded::Skipped
     })
 }
 
@@ -155,30 +155,14 @@ async fn erase(
     Ok(erased.rows_affected())
 }
 
-fn notification(row: &SqliteRow) -> Result<Notification, StoreError> {
-    let kind: &str = row.try_get("kind")?;
-    Ok(Notification {
-        id: NotificationId(id(row, "id")?),
-        user_id: UserId::stored(row.try_get("user_id")?),
-        kind: Kind::parse(kind).ok_or_else(|| StoreError::corrupt(format!("there is no kind {kind}")))?,
-        checkout_id: CheckoutId(id(row, "checkout_id")?),
-        text: row.try_get("text")?,
-        created_at: Timestamp::from_millisecond(row.try_get("created_at")?).map_err(StoreError::corrupt)?,
-    })
-}
-
-fn id(row: &SqliteRow, column: &str) -> Result<Uuid, StoreError> {
-    row.try_get::<&str, _>(column)?
-        .parse()
-        .map_err(|e: uuid::Error| StoreError::corrupt(e))
-}
-
 #[cfg(test)]
 mod tests {
+    use sqlx::Row as _;
+
     use super::*;
 
     #[tokio::test]
-    async fn a_page_is_answered_from_the_index() {
+    async fn a_page_and_an_erasure_use_the_index() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notification.db");
         let store = SqliteNotificationStore::open(&path, &Points::none()).await.unwrap();
@@ -187,7 +171,7 @@ mod tests {
         let plan = explain.fetch_all(store.db.reader()).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let index = "SEARCH notifications USING INDEX notifications_of_user (user_id=? AND (created_at,id)<(?,?))";
-        assert_eq!(plan, [index], "nothing is scanned or sorted");
+        assert_eq!(plan, [index], "no scan and no sort");
         let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ERASE}")));
         let plan = explain.bind("u").bind(1).fetch_all(store.db.reader()).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();

@@ -1,9 +1,9 @@
-//! The interface, over a real client and server.
+//! The gRPC interface, over a real client and server.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use events::{EventBus, Handler, SqliteBus};
-use notification::{Config, Store, Teller, store::SqliteNotificationStore};
+use notification::{Config, Notifier, Store, store::SqliteNotificationStore};
 use proto::{
     Reason,
     notification::v1::{
@@ -13,7 +13,7 @@ use proto::{
     status,
 };
 use runtime::{Points, Runtime, channel::Peer, serve::Running};
-use testing::patient;
+use testing::test_policy;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -34,16 +34,16 @@ fn database(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("notification.db")
 }
 
-/// A service over a store in which these users were told of so many purchases.
-async fn start(told: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
+/// A service whose store has a notification for each of these purchases.
+async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::system();
     let store = SqliteNotificationStore::open(&database(&folder), &Points::none())
         .await
         .unwrap();
-    let teller = Teller::new(Arc::new(store), runtime.clock.clone());
-    for (n, user) in told {
-        teller.handle(&completed(n, &purchase(n, user))).await.unwrap();
+    let notifier = Notifier::new(Arc::new(store), runtime.clock.clone());
+    for (n, user) in purchases {
+        notifier.handle(&completed(n, &purchase(n, user))).await.unwrap();
     }
     let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
         .await
@@ -58,7 +58,7 @@ async fn start(told: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
         ("notification", "notification.v1.NotificationService")
     );
     assert!(!service.probes.is_empty());
-    let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
+    let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
     Api {
         client: Client::new(peer),
         bus,
@@ -99,7 +99,7 @@ fn assert_refused(status: &Status, reason: Reason, field: Option<&str>, message:
 async fn events_on_the_bus_become_notifications_at_the_interface() {
     let api = start([]).await;
     let topic = proto::events::CHECKOUTS.name;
-    // The consumer may make the topic first, or this: both are right.
+    // The consumer or this test creates the topic; either may be first.
     api.bus
         .ensure_topic(topic, proto::events::CHECKOUTS.partitions)
         .await
@@ -113,16 +113,17 @@ async fn events_on_the_bus_become_notifications_at_the_interface() {
         .publish(topic, events.iter().map(events::Event::to_message).collect())
         .await
         .unwrap();
-    let told = tokio::time::timeout(Duration::from_secs(30), async {
+    let notifications = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
-            let told = api.list("ann", 0, "").await.unwrap().notifications;
-            if told.len() == 2 {
-                return told;
+            let notifications = api.list("ann", 0, "").await.unwrap().notifications;
+            if notifications.len() == 2 {
+                return notifications;
             }
         }
     });
-    let told = told.await.unwrap();
-    let kinds: Vec<_> = told.iter().map(|told| (told.id.clone(), told.kind())).collect();
+    let notifications = notifications.await.unwrap();
+    let newest = &notifications[0];
+    let kinds: Vec<_> = notifications.iter().map(|n| (n.id.clone(), n.kind())).collect();
     let id = |n| Uuid::from_u128(n).to_string();
     assert_eq!(
         kinds,
@@ -131,12 +132,12 @@ async fn events_on_the_bus_become_notifications_at_the_interface() {
             (id(1), NotificationKind::CheckoutFailed)
         ]
     );
-    assert!(told[0].text.ends_with("3 items, 2629.97 USD."), "{}", told[0].text);
+    assert!(newest.text.ends_with("3 items, 2629.97 USD."), "{}", newest.text);
     assert_eq!(
-        (told[0].user_id.as_str(), told[0].checkout_id.as_str()),
+        (newest.user_id.as_str(), newest.checkout_id.as_str()),
         ("ann", id(1_000_002).as_str())
     );
-    let created_at = told[0].created_at.unwrap();
+    let created_at = newest.created_at.unwrap();
     assert_eq!(
         created_at.seconds * 1000 + i64::from(created_at.nanos) / 1_000_000,
         ENDED_AT
@@ -145,7 +146,7 @@ async fn events_on_the_bus_become_notifications_at_the_interface() {
 }
 
 #[tokio::test]
-async fn what_is_no_user_id_is_an_invalid_argument() {
+async fn an_invalid_user_id_is_an_invalid_argument() {
     let api = start([]).await;
     let message = "user_id must be 1 to 128 characters without control characters";
     for wrong in ["", "a\u{0}", "a\nb", &"x".repeat(129), &"x".repeat(200_000)] {
@@ -159,7 +160,7 @@ async fn what_is_no_user_id_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn what_is_no_page_is_an_invalid_argument() {
+async fn an_invalid_page_is_an_invalid_argument() {
     let api = start((0..3).map(|n| (n, "ann"))).await;
     for size in [-1, i32::MIN] {
         let status = api.list("ann", size, "").await.unwrap_err();
@@ -176,7 +177,7 @@ async fn what_is_no_page_is_an_invalid_argument() {
         let status = api.list("ann", 0, wrong).await.unwrap_err();
         assert_refused(&status, Reason::InvalidArgument, Some("page_token"), message);
     }
-    // A token of another user's list, and one as an earlier version gave it out.
+    // A token of another user's list, and a token in the format of an earlier version.
     for (user, token) in [("bob", good.as_str()), ("ann", "AAABjCiGqHsAAAAAAAAAAAAAAAAAAAAB")] {
         let status = api.list(user, 1, token).await.unwrap_err();
         assert_refused(&status, Reason::InvalidArgument, Some("page_token"), message);
@@ -185,14 +186,14 @@ async fn what_is_no_page_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn two_hundred_and_fifty_notifications_of_one_moment_are_paged_without_gap_or_duplicate() {
+async fn notifications_of_one_moment_are_paged_without_gap_or_duplicate() {
     let api = start((0..250).map(|n| (n, "ann"))).await;
     for (size, pages) in [(0, 13), (7, 36), (100, 3), (i32::MAX, 3)] {
         let (mut found, mut token, mut count) = (Vec::new(), String::new(), 0);
         loop {
             let page = api.list("ann", size, &token).await.unwrap();
             count += 1;
-            found.extend(page.notifications.into_iter().map(|told| told.id));
+            found.extend(page.notifications.into_iter().map(|notification| notification.id));
             token = page.next_page_token;
             if token.is_empty() {
                 break;
@@ -206,7 +207,7 @@ async fn two_hundred_and_fifty_notifications_of_one_moment_are_paged_without_gap
 }
 
 #[tokio::test]
-async fn a_broken_store_shows_nothing_of_what_is_inside() {
+async fn errors_of_a_broken_store_reveal_no_internals() {
     let api = start([(1, "ann")]).await;
     let file = sqlx::SqlitePool::connect(database(&api.folder).to_str().unwrap())
         .await

@@ -1,4 +1,4 @@
-//! What becomes of events.
+//! The event handler, alone and behind a consumer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use events::{Consumer, DeadLetters, Event, EventBus, Handler, HandlerError, SqliteBus, Topic};
 use jiff::Timestamp;
 use notification::{
-    Teller,
-    domain::{CheckoutId, Kind, Notification, UserId},
-    ports::{NotificationStore, Told},
+    Notifier,
+    domain::{CheckoutId, Notification, NotificationKind, UserId},
+    ports::{NotificationStore, Recorded},
     store::SqliteNotificationStore,
 };
 use proto::events::{CheckoutCompleted, CheckoutFailed};
@@ -19,25 +19,25 @@ use uuid::Uuid;
 
 use crate::support::{completed, ended_at, failed, purchase, raw, refusal};
 
-struct Telling {
-    handler: Arc<Teller>,
+struct Harness {
+    handler: Arc<Notifier>,
     store: Arc<SqliteNotificationStore>,
     folder: tempfile::TempDir,
 }
 
-async fn telling() -> Telling {
+async fn harness() -> Harness {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notification.db");
     let store = Arc::new(SqliteNotificationStore::open(&path, &Points::none()).await.unwrap());
-    Telling {
-        handler: Arc::new(Teller::new(store.clone(), Clock::from_fn(ended_at))),
+    Harness {
+        handler: Arc::new(Notifier::new(store.clone(), Clock::from_fn(ended_at))),
         store,
         folder,
     }
 }
 
-impl Telling {
-    async fn told(&self, user: &str) -> Vec<Notification> {
+impl Harness {
+    async fn notifications_of(&self, user: &str) -> Vec<Notification> {
         self.store
             .list(&UserId::new(user.to_owned()).unwrap(), None, 1_000)
             .await
@@ -45,8 +45,8 @@ impl Telling {
             .items
     }
 
-    /// The reason for which an event is parked.
-    async fn poison(&self, event: &Event) -> String {
+    /// Handles an event that must be poisoned and returns the reason.
+    async fn poison_reason(&self, event: &Event) -> String {
         match self.handler.handle(event).await {
             Err(HandlerError::Poisoned(reason)) => reason,
             other => panic!("not poisoned: {other:?}"),
@@ -55,19 +55,21 @@ impl Telling {
 }
 
 #[tokio::test]
-async fn a_purchase_is_confirmed_to_its_customer() {
-    let telling = telling().await;
-    telling
+async fn a_completed_checkout_becomes_a_confirmation() {
+    let harness = harness().await;
+    harness
         .handler
         .handle(&completed(7, &purchase(1, "ann")))
         .await
         .unwrap();
-    let told = telling.told("ann").await;
-    let [notification] = &told[..] else { panic!("{told:?}") };
+    let found = harness.notifications_of("ann").await;
+    let [notification] = &found[..] else {
+        panic!("{found:?}")
+    };
     assert_eq!(notification.id.0, Uuid::from_u128(7));
     assert_eq!(
         (notification.kind, notification.created_at),
-        (Kind::OrderConfirmed, ended_at())
+        (NotificationKind::OrderConfirmed, ended_at())
     );
     assert_eq!(notification.checkout_id.0, purchase(1, "").checkout_id);
     let order = purchase(1, "").order_id;
@@ -78,14 +80,16 @@ async fn a_purchase_is_confirmed_to_its_customer() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_its_message() {
-    let telling = telling().await;
-    telling.handler.handle(&failed(7, &refusal(1, "ann"))).await.unwrap();
-    let told = telling.told("ann").await;
-    let [notification] = &told[..] else { panic!("{told:?}") };
+async fn a_failed_checkout_becomes_a_notification_with_its_message() {
+    let harness = harness().await;
+    harness.handler.handle(&failed(7, &refusal(1, "ann"))).await.unwrap();
+    let found = harness.notifications_of("ann").await;
+    let [notification] = &found[..] else {
+        panic!("{found:?}")
+    };
     assert_eq!(
         (notification.id.0, notification.kind),
-        (Uuid::from_u128(7), Kind::CheckoutFailed)
+        (Uuid::from_u128(7), NotificationKind::CheckoutFailed)
     );
     assert!(
         notification.text.ends_with("did not go through: the card was declined"),
@@ -95,27 +99,27 @@ async fn a_refusal_is_told_with_its_message() {
 }
 
 #[tokio::test]
-async fn an_event_that_comes_twice_is_told_once() {
-    let telling = telling().await;
+async fn a_redelivered_event_creates_one_notification() {
+    let harness = harness().await;
     for event in [completed(1, &purchase(1, "ann")), failed(2, &refusal(2, "ann"))] {
         for _ in 0..2 {
-            telling.handler.handle(&event).await.unwrap();
+            harness.handler.handle(&event).await.unwrap();
         }
     }
-    assert_eq!(telling.told("ann").await.len(), 2);
+    assert_eq!(harness.notifications_of("ann").await.len(), 2);
 }
 
 #[tokio::test]
-async fn the_group_knows_both_ends_of_a_checkout_and_no_other_kind() {
-    let known = telling().await.handler.kinds();
+async fn the_handler_takes_completed_and_failed_checkouts_only() {
+    let known = harness().await.handler.kinds();
     assert_eq!(known, [CheckoutCompleted::KIND, CheckoutFailed::KIND]);
 }
 
 type Change = fn(&mut CheckoutCompleted);
 
 #[tokio::test]
-async fn a_purchase_that_makes_no_sense_is_poisoned_with_the_reason() {
-    let telling = telling().await;
+async fn an_invalid_purchase_is_poisoned_with_the_reason() {
+    let harness = harness().await;
     let changes: [(Change, &str); 5] = [
         (|p| p.items.clear(), "the purchase has no items"),
         (
@@ -129,49 +133,48 @@ async fn a_purchase_that_makes_no_sense_is_poisoned_with_the_reason() {
     for (change, expected) in changes {
         let mut wrong = purchase(1, "ann");
         change(&mut wrong);
-        let reason = telling.poison(&completed(1, &wrong)).await;
+        let reason = harness.poison_reason(&completed(1, &wrong)).await;
         assert!(reason.contains(expected), "{reason} does not say {expected}");
     }
-    let reason = telling.poison(&failed(1, &refusal(1, "a\nb"))).await;
+    let reason = harness.poison_reason(&failed(1, &refusal(1, "a\nb"))).await;
     assert!(reason.contains("user_id"), "{reason}");
-    // None of them was noted as applied.
-    telling
+    // No inbox row was written for them.
+    harness
         .handler
         .handle(&completed(1, &purchase(1, "ann")))
         .await
         .unwrap();
-    assert_eq!(telling.told("ann").await.len(), 1);
+    assert_eq!(harness.notifications_of("ann").await.len(), 1);
 }
 
 #[tokio::test]
 async fn data_that_cannot_be_read_are_poisoned() {
-    let telling = telling().await;
+    let harness = harness().await;
     for (kind, name) in [
         (CheckoutCompleted::KIND, "CheckoutCompleted"),
         (CheckoutFailed::KIND, "CheckoutFailed"),
     ] {
         for data in [&b""[..], b"null", b"{}", b"[]", b"{\"checkout_id\": 1", &[0xff]] {
-            let reason = telling.poison(&raw(1, kind, data.to_vec())).await;
+            let reason = harness.poison_reason(&raw(1, kind, data.to_vec())).await;
             assert!(reason.starts_with(&format!("the data are not a {name}: ")), "{reason}");
         }
     }
 }
 
-/// A store that is away.
-struct Away;
+struct UnavailableStore;
 
 #[async_trait]
-impl NotificationStore for Away {
-    async fn tell(&self, _: &Notification, _: Timestamp) -> Result<Told, StoreError> {
-        Err(StoreError::unavailable("away"))
+impl NotificationStore for UnavailableStore {
+    async fn record(&self, _: &Notification, _: Timestamp) -> Result<Recorded, StoreError> {
+        Err(StoreError::unavailable("down"))
     }
 
     async fn list(&self, _: &UserId, _: Option<Cursor>, _: u32) -> Result<Page<Notification>, StoreError> {
-        Err(StoreError::unavailable("away"))
+        Err(StoreError::unavailable("down"))
     }
 
     async fn erase(&self, _: &UserId, _: &[CheckoutId], _: u32) -> Result<u64, StoreError> {
-        Err(StoreError::unavailable("away"))
+        Err(StoreError::unavailable("down"))
     }
 
     async fn is_up(&self) -> bool {
@@ -180,20 +183,20 @@ impl NotificationStore for Away {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_does_not_poison_an_event() {
-    let teller = Teller::new(Arc::new(Away), Clock::from_fn(ended_at));
-    let handled = teller.handle(&completed(1, &purchase(1, "ann"))).await;
+async fn an_unavailable_store_does_not_poison_an_event() {
+    let notifier = Notifier::new(Arc::new(UnavailableStore), Clock::from_fn(ended_at));
+    let handled = notifier.handle(&completed(1, &purchase(1, "ann"))).await;
     assert!(matches!(handled, Err(HandlerError::Transient(_))), "{handled:?}");
 }
 
-/// Counts the events that were handled.
-struct Counting {
-    handler: Arc<Teller>,
+/// Counts handled events.
+struct CountingHandler {
+    handler: Arc<Notifier>,
     count: watch::Sender<usize>,
 }
 
 #[async_trait]
-impl Handler for Counting {
+impl Handler for CountingHandler {
     fn kinds(&self) -> &'static [&'static str] {
         self.handler.kinds()
     }
@@ -206,13 +209,13 @@ impl Handler for Counting {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect() {
-    let telling = telling().await;
+async fn a_topic_that_is_redelivered_twice_from_its_start_has_no_further_effect() {
+    let harness = harness().await;
     let topic = Topic {
         name: "checkouts",
         ..proto::events::CHECKOUTS
     };
-    let bus = SqliteBus::open(&telling.folder.path().join("bus.db"), &Points::none())
+    let bus = SqliteBus::open(&harness.folder.path().join("bus.db"), &Points::none())
         .await
         .unwrap();
     let bus: Arc<dyn EventBus> = Arc::new(bus);
@@ -225,8 +228,8 @@ async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect(
     let mut before = Vec::new();
     for group in ["first", "second", "third"] {
         let (count, mut counted) = watch::channel(0);
-        let handler = Arc::new(Counting {
-            handler: telling.handler.clone(),
+        let handler = Arc::new(CountingHandler {
+            handler: harness.handler.clone(),
             count,
         });
         let (clock, points) = (Clock::from_fn(ended_at), Points::none());
@@ -246,9 +249,9 @@ async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect(
             .unwrap()
             .unwrap();
         assert!(tasks.stop(Duration::from_secs(10)).await);
-        let told = telling.told("ann").await;
-        assert_eq!(told.len(), 60);
-        assert!(before.is_empty() || before == told, "{group} changed something");
+        let found = harness.notifications_of("ann").await;
+        assert_eq!(found.len(), 60);
+        assert!(before.is_empty() || before == found, "{group} changed something");
         assert!(
             DeadLetters::new(bus.clone())
                 .list(topic.name, group)
@@ -256,6 +259,6 @@ async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect(
                 .unwrap()
                 .is_empty()
         );
-        before = told;
+        before = found;
     }
 }

@@ -1,17 +1,17 @@
-//! That no statement's cost rises with the number of notifications.
+//! No statement's cost grows with the number of notifications.
 
 use jiff::Timestamp;
-use notification::{domain::UserId, ports::Told};
+use notification::{domain::UserId, ports::Recorded};
 use testing::{Fixture, PostgresFixture};
 
 use crate::store::{Stores, notification};
 
-/// A read of this many rows is one of a whole table.
+/// A statement that reads this many rows scans a whole table.
 const MANY: i64 = 10_000;
-/// Often enough that the server plans for any values instead of those at hand.
+/// Enough executions for the server to switch to a generic plan.
 const TIMES: u128 = 8;
 
-/// A million notifications of three users, in which the planner could see a reason to read them all.
+/// A million notifications of three users only, so a scan could look cheap to the planner.
 const NOTIFICATIONS: &str = "
     ALTER TABLE notifications SET UNLOGGED;
     ALTER TABLE inbox SET UNLOGGED;
@@ -22,7 +22,7 @@ const NOTIFICATIONS: &str = "
     INSERT INTO inbox SELECT 'notification-service', id, now() FROM notifications";
 
 #[tokio::test]
-async fn no_statement_reads_a_table_from_end_to_end() {
+async fn no_statement_scans_a_whole_table() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let store = fixture.open().await;
     fixture.execute(NOTIFICATIONS).await;
@@ -31,8 +31,8 @@ async fn no_statement_reads_a_table_from_end_to_end() {
     let mut after = None;
     for n in 1..=TIMES {
         let new = notification(5_000_000 + n, "user-1", 5);
-        for told in [Told::Now, Told::Before] {
-            assert_eq!(store.tell(&new, Timestamp::UNIX_EPOCH).await.unwrap(), told);
+        for outcome in [Recorded::Created, Recorded::Skipped] {
+            assert_eq!(store.record(&new, Timestamp::UNIX_EPOCH).await.unwrap(), outcome);
         }
         let first = store.list(&user, None, 20).await.unwrap();
         let page = store.list(&user, after.or(first.next), 100).await.unwrap();

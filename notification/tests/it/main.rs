@@ -1,4 +1,4 @@
-//! Tests of the notifications: the port over all adapters, the events that come in, and the interface over a real client.
+//! Tests of the notification service: the port over all adapters, the event handler, the gRPC interface over a real client.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;

@@ -1,4 +1,4 @@
-//! The contract of the notifications' store, over all of its adapters.
+//! The contract of the notification store, over all adapters.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use events::Inbox;
 use futures::future::join_all;
 use jiff::Timestamp;
 use notification::{
-    domain::{CheckoutId, Kind, Notification, NotificationId, UserId},
-    ports::{NotificationStore, Told},
+    domain::{CheckoutId, Notification, NotificationId, NotificationKind, UserId},
+    ports::{NotificationStore, Recorded},
     store::{PostgresNotificationStore, SqliteNotificationStore},
 };
 use runtime::Points;
@@ -16,10 +16,9 @@ use storage::{Cursor, StoreError};
 use testing::{Fixture, PostgresFixture, SqliteFixture};
 use uuid::Uuid;
 
-/// Stores at one place.
+/// A database. Each call opens the store anew, as another process would.
 #[async_trait]
 pub(crate) trait Stores: Send + Sync {
-    /// The store, as a process that starts now opens it.
     async fn open(&self) -> Arc<dyn NotificationStore>;
     async fn inbox(&self) -> Arc<dyn Inbox>;
 }
@@ -51,18 +50,18 @@ impl Stores for PostgresFixture {
 }
 
 testing::contract! { store_contract:
-    a_notification_comes_back_as_it_was,
-    the_same_event_twice_tells_once,
-    what_was_told_is_not_told_again_when_the_note_of_it_is_gone,
-    what_a_user_was_told_is_there_for_that_user_only,
-    what_was_told_is_there_after_a_reopen,
-    of_sixty_four_racing_writers_one_tells,
-    sixty_four_notifications_at_once_are_all_there,
-    a_text_of_two_megabytes_comes_back_as_it_was,
-    pages_have_every_notification_once_and_the_newest_first,
-    a_page_may_begin_at_any_time,
-    who_is_erased_has_no_notification_and_gets_none_later,
-    what_is_told_during_an_erasure_is_told_before_it_or_never,
+    a_notification_is_read_as_it_was_recorded,
+    a_repeated_event_has_no_further_effect,
+    a_notification_is_not_repeated_after_its_inbox_row_was_pruned,
+    a_notification_is_visible_to_its_user_only,
+    notifications_survive_a_reopen,
+    of_64_concurrent_writers_one_creates_the_notification,
+    of_64_notifications_recorded_at_once_none_is_lost,
+    a_text_of_two_megabytes_is_read_as_it_was_recorded,
+    pages_contain_every_notification_once_newest_first,
+    a_cursor_may_have_any_time,
+    an_erased_customer_has_no_notification_and_gets_none_later,
+    a_notification_recorded_during_an_erasure_is_deleted_or_skipped,
 }
 
 store_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
@@ -71,15 +70,15 @@ fn user(name: &str) -> UserId {
     UserId::new(name.to_owned()).unwrap()
 }
 
-/// The `n`th notification, of something that happened at millisecond `at`.
+/// The `n`th notification, created at millisecond `at`.
 pub(crate) fn notification(n: u128, user_name: &str, at: i64) -> Notification {
     Notification {
         id: NotificationId(Uuid::from_u128(n)),
         user_id: user(user_name),
         kind: if n.is_multiple_of(2) {
-            Kind::CheckoutFailed
+            NotificationKind::CheckoutFailed
         } else {
-            Kind::OrderConfirmed
+            NotificationKind::OrderConfirmed
         },
         checkout_id: CheckoutId(Uuid::from_u128(n + 1_000_000)),
         text: format!("naïve \"text\" {n}; --"),
@@ -87,8 +86,8 @@ pub(crate) fn notification(n: u128, user_name: &str, at: i64) -> Notification {
     }
 }
 
-async fn tell(store: &Arc<dyn NotificationStore>, notification: &Notification) -> Told {
-    store.tell(notification, Timestamp::UNIX_EPOCH).await.unwrap()
+async fn record(store: &Arc<dyn NotificationStore>, notification: &Notification) -> Recorded {
+    store.record(notification, Timestamp::UNIX_EPOCH).await.unwrap()
 }
 
 async fn all(store: &Arc<dyn NotificationStore>, name: &str) -> Vec<Notification> {
@@ -97,105 +96,105 @@ async fn all(store: &Arc<dyn NotificationStore>, name: &str) -> Vec<Notification
     page.items
 }
 
-async fn a_notification_comes_back_as_it_was(fixture: &dyn Stores) {
+async fn a_notification_is_read_as_it_was_recorded(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (first, second) = (notification(1, "ann", 5), notification(2, "ann", 4));
     for notification in [&first, &second] {
-        assert_eq!(tell(&store, notification).await, Told::Now);
+        assert_eq!(record(&store, notification).await, Recorded::Created);
     }
     assert_eq!(all(&store, "ann").await, [first, second]);
     assert!(store.is_up().await);
 }
 
-async fn the_same_event_twice_tells_once(fixture: &dyn Stores) {
+async fn a_repeated_event_has_no_further_effect(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let first = notification(1, "ann", 5);
-    assert_eq!(tell(&store, &first).await, Told::Now);
+    assert_eq!(record(&store, &first).await, Recorded::Created);
     let again = Notification {
-        text: "other words".to_owned(),
+        text: "another text".to_owned(),
         ..first.clone()
     };
-    assert_eq!(tell(&store, &again).await, Told::Before);
+    assert_eq!(record(&store, &again).await, Recorded::Skipped);
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn what_was_told_is_not_told_again_when_the_note_of_it_is_gone(fixture: &dyn Stores) {
+async fn a_notification_is_not_repeated_after_its_inbox_row_was_pruned(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let first = notification(1, "ann", 5);
-    assert_eq!(tell(&store, &first).await, Told::Now);
+    assert_eq!(record(&store, &first).await, Recorded::Created);
     let group = proto::events::NOTIFICATION_GROUP;
-    let gone = fixture
+    let pruned = fixture
         .inbox()
         .await
         .prune(group, Timestamp::from_second(4_000_000_000).unwrap(), &[])
         .await;
-    assert_eq!(gone.unwrap(), 1);
-    assert_eq!(tell(&store, &first).await, Told::Before);
+    assert_eq!(pruned.unwrap(), 1);
+    assert_eq!(record(&store, &first).await, Recorded::Skipped);
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn what_a_user_was_told_is_there_for_that_user_only(fixture: &dyn Stores) {
+async fn a_notification_is_visible_to_its_user_only(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    tell(&store, &notification(1, "ann", 5)).await;
-    for other in ["bob", "Ann", "ann ", "an_", "%", ""] {
+    record(&store, &notification(1, "ann", 5)).await;
+    for other in ["bob", "Ann", "ann ", "an_", "%"] {
         assert!(all(&store, other).await.is_empty(), "{other}");
     }
 }
 
-async fn what_was_told_is_there_after_a_reopen(fixture: &dyn Stores) {
+async fn notifications_survive_a_reopen(fixture: &dyn Stores) {
     let first = fixture.open().await;
-    let told = notification(1, "ann", 5);
-    tell(&first, &told).await;
+    let recorded = notification(1, "ann", 5);
+    record(&first, &recorded).await;
     drop(first);
     let second = fixture.open().await;
-    assert_eq!(tell(&second, &told).await, Told::Before);
-    assert_eq!(all(&second, "ann").await, [told]);
+    assert_eq!(record(&second, &recorded).await, Recorded::Skipped);
+    assert_eq!(all(&second, "ann").await, [recorded]);
 }
 
-async fn of_sixty_four_racing_writers_one_tells(fixture: &dyn Stores) {
+async fn of_64_concurrent_writers_one_creates_the_notification(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
-    let told = notification(1, "ann", 5);
-    let answers = join_all((0..64).map(|n| tell(&stores[n % 2], &told))).await;
-    assert_eq!(answers.iter().filter(|told| **told == Told::Now).count(), 1);
+    let recorded = notification(1, "ann", 5);
+    let outcomes = join_all((0..64).map(|n| record(&stores[n % 2], &recorded))).await;
+    assert_eq!(outcomes.iter().filter(|r| **r == Recorded::Created).count(), 1);
     for store in &stores {
-        assert_eq!(all(store, "ann").await, std::slice::from_ref(&told));
+        assert_eq!(all(store, "ann").await, std::slice::from_ref(&recorded));
     }
 }
 
-async fn sixty_four_notifications_at_once_are_all_there(fixture: &dyn Stores) {
+async fn of_64_notifications_recorded_at_once_none_is_lost(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
-    let told: Vec<_> = (0..64)
+    let new: Vec<_> = (0..64)
         .map(|n| notification(n, "ann", i64::try_from(n).unwrap()))
         .collect();
-    let answers = join_all((0..).zip(&told).map(|(n, told): (usize, _)| tell(&stores[n % 2], told))).await;
-    assert!(answers.iter().all(|told| *told == Told::Now));
-    let newest_first: Vec<_> = told.into_iter().rev().collect();
+    let outcomes = join_all((0..).zip(&new).map(|(n, one): (usize, _)| record(&stores[n % 2], one))).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == Recorded::Created));
+    let newest_first: Vec<_> = new.into_iter().rev().collect();
     for store in &stores {
         assert_eq!(all(store, "ann").await, newest_first);
     }
 }
 
-async fn a_text_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Stores) {
+async fn a_text_of_two_megabytes_is_read_as_it_was_recorded(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    let told = Notification {
+    let stored = Notification {
         text: "é".repeat(1 << 20),
         ..notification(1, "ann", 5)
     };
-    tell(&store, &told).await;
-    assert_eq!(all(&store, "ann").await, [told]);
+    record(&store, &stored).await;
+    assert_eq!(all(&store, "ann").await, [stored]);
 }
 
-async fn pages_have_every_notification_once_and_the_newest_first(fixture: &dyn Stores) {
+async fn pages_contain_every_notification_once_newest_first(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    // Five to a millisecond, before 1970 too; ids do not rise with time.
-    let mut told: Vec<_> = (0..60)
+    // Five per millisecond, some before 1970; ids do not grow with time.
+    let mut notifications: Vec<_> = (0..60)
         .map(|n: u128| notification(n * 37 % 61, "ann", i64::try_from(n).unwrap() / 5 - 3))
         .collect();
-    for notification in &told {
-        assert_eq!(tell(&store, notification).await, Told::Now);
+    for notification in &notifications {
+        assert_eq!(record(&store, notification).await, Recorded::Created);
     }
-    tell(&store, &notification(500, "bob", 0)).await;
-    told.sort_by_key(|notification| std::cmp::Reverse((notification.created_at, notification.id.0)));
+    record(&store, &notification(500, "bob", 0)).await;
+    notifications.sort_by_key(|notification| std::cmp::Reverse((notification.created_at, notification.id.0)));
     for size in [1, 7, 59, 60, 61] {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
@@ -207,58 +206,58 @@ async fn pages_have_every_notification_once_and_the_newest_first(fixture: &dyn S
                 break;
             }
         }
-        assert_eq!(found, told, "pages of {size}");
+        assert_eq!(found, notifications, "pages of {size}");
     }
 }
 
-async fn a_page_may_begin_at_any_time(fixture: &dyn Stores) {
+async fn a_cursor_may_have_any_time(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    let told = notification(1, "ann", 5);
-    tell(&store, &told).await;
-    // Who makes up a token of their own may name times that no store has.
+    let stored = notification(1, "ann", 5);
+    record(&store, &stored).await;
+    // A forged token may contain times that no store can represent.
     let ann = user("ann");
-    let behind = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
-    assert_eq!(behind(Timestamp::MIN).await.unwrap().items, []);
-    assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [told]);
+    let page_after = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
+    assert_eq!(page_after(Timestamp::MIN).await.unwrap().items, []);
+    assert_eq!(page_after(Timestamp::MAX).await.unwrap().items, [stored]);
 }
 
-async fn who_is_erased_has_no_notification_and_gets_none_later(fixture: &dyn Stores) {
+async fn an_erased_customer_has_no_notification_and_gets_none_later(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    let told: Vec<_> = (1..=5).map(|n| notification(n, "ann", 5)).collect();
-    for notification in &told {
-        tell(&store, notification).await;
+    let notifications: Vec<_> = (1..=5).map(|n| notification(n, "ann", 5)).collect();
+    for notification in &notifications {
+        record(&store, notification).await;
     }
-    let of_bob = notification(6, "bob", 5);
-    tell(&store, &of_bob).await;
+    let bobs = notification(6, "bob", 5);
+    record(&store, &bobs).await;
     let (late, new) = (notification(7, "ann", 5), notification(8, "ann", 5));
-    let checkouts = [told[0].checkout_id, late.checkout_id];
+    let checkouts = [notifications[0].checkout_id, late.checkout_id];
     let erase = async |limit| store.erase(&user("ann"), &checkouts, limit).await.unwrap();
     assert_eq!((erase(3).await, erase(3).await, erase(3).await), (3, 2, 0));
     assert_eq!(all(&store, "ann").await, []);
-    assert_eq!(all(&store, "bob").await, [of_bob]);
-    // The events come again, or for the first time.
-    assert_eq!(tell(&store, &told[0]).await, Told::Before);
-    assert_eq!(tell(&store, &late).await, Told::Before);
+    assert_eq!(all(&store, "bob").await, [bobs]);
+    // A redelivered event, and a late one.
+    assert_eq!(record(&store, &notifications[0]).await, Recorded::Skipped);
+    assert_eq!(record(&store, &late).await, Recorded::Skipped);
     assert_eq!(all(&store, "ann").await, []);
-    // Who has the same id now is a new customer.
-    assert_eq!(tell(&store, &new).await, Told::Now);
+    // The same id is a new customer from now on.
+    assert_eq!(record(&store, &new).await, Recorded::Created);
     assert_eq!(all(&store, "ann").await, [new]);
 }
 
-async fn what_is_told_during_an_erasure_is_told_before_it_or_never(fixture: &dyn Stores) {
+async fn a_notification_recorded_during_an_erasure_is_deleted_or_skipped(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
-    let told: Vec<_> = (0..64).map(|n| notification(n, "ann", 5)).collect();
-    let checkouts: Vec<_> = told.iter().map(|told| told.checkout_id).collect();
-    let tellers = join_all((0..).zip(&told).map(|(n, told): (usize, _)| tell(&stores[n % 2], told)));
+    let new: Vec<_> = (0..64).map(|n| notification(n, "ann", 5)).collect();
+    let checkouts: Vec<_> = new.iter().map(|one| one.checkout_id).collect();
+    let recorders = join_all((0..).zip(&new).map(|(n, one): (usize, _)| record(&stores[n % 2], one)));
     let ann = user("ann");
     let erasure = stores[0].erase(&ann, &checkouts, 1000);
-    let (_, erased) = tokio::join!(tellers, erasure);
+    let (_, erased) = tokio::join!(recorders, erasure);
     erased.unwrap();
     assert_eq!(all(&stores[1], "ann").await, []);
 }
 
 #[tokio::test]
-async fn a_notification_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
+async fn a_notification_that_postgresql_cannot_store_is_corrupt_and_not_unavailable() {
     let Some(fixture) = PostgresFixture::new() else {
         return;
     };
@@ -272,8 +271,8 @@ async fn a_notification_that_postgresql_cannot_keep_is_told_from_a_store_that_is
         ..notification(2, "ann", 5)
     };
     for impossible in [nul, too_early] {
-        let told = store.tell(&impossible, Timestamp::UNIX_EPOCH).await;
-        assert!(matches!(told, Err(StoreError::Corrupt(_))), "{told:?}");
+        let recorded = store.record(&impossible, Timestamp::UNIX_EPOCH).await;
+        assert!(matches!(recorded, Err(StoreError::Corrupt(_))), "{recorded:?}");
     }
     assert!(all(&store, "ann").await.is_empty());
 }

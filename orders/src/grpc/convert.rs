@@ -1,4 +1,4 @@
-//! Between the wire's values and ours.
+//! Conversions between messages and domain values.
 
 use proto::{
     orders::v1::{self as wire, OrderStatus},
@@ -9,20 +9,20 @@ use uuid::Uuid;
 
 use crate::domain::{Line, Order, OrderId, UserId};
 
-/// Of a text that is no UUID, the characters that the answer repeats. Statuses travel in headers, which have a limit.
-const REPEATED: usize = 100;
+/// The most characters of an invalid id that the answer repeats: statuses travel in headers, whose size is limited.
+const MAX_REPEATED: usize = 100;
 
 pub(super) fn order_id(wire: &str) -> Result<OrderId, Refusal> {
-    let wrong = |_| {
-        let repeated: String = wire.chars().take(REPEATED).collect();
+    let invalid = |_| {
+        let repeated: String = wire.chars().take(MAX_REPEATED).collect();
         let cut = if repeated.len() < wire.len() { "…" } else { "" };
         Refusal::field("order_id", format!("invalid order_id: {repeated}{cut}"))
     };
-    Uuid::try_parse(wire).map(OrderId).map_err(wrong)
+    Uuid::try_parse(wire).map(OrderId).map_err(invalid)
 }
 
-/// The list of a user, to which its page tokens belong.
-fn list_of(user: &UserId) -> String {
+/// Binds page tokens to the list of one user.
+fn list_name(user: &UserId) -> String {
     format!("orders of {}", user.as_str())
 }
 
@@ -30,17 +30,17 @@ pub(super) fn page_token(wire: &str, user: &UserId) -> Result<Option<Cursor>, Re
     if wire.is_empty() {
         return Ok(None);
     }
-    let wrong = || {
+    let invalid = || {
         Refusal::field(
             "page_token",
             "page_token must be the next_page_token of another page of this list",
         )
     };
-    Cursor::from_token(wire, &list_of(user)).map(Some).ok_or_else(wrong)
+    Cursor::from_token(wire, &list_name(user)).map(Some).ok_or_else(invalid)
 }
 
 pub(super) fn next_page_token(next: Option<Cursor>, user: &UserId) -> String {
-    next.map(|next| next.to_token(&list_of(user))).unwrap_or_default()
+    next.map(|next| next.to_token(&list_name(user))).unwrap_or_default()
 }
 
 pub(super) fn order(order: &Order) -> wire::Order {

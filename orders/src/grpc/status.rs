@@ -1,4 +1,4 @@
-//! Failures as gRPC statuses.
+//! Errors as gRPC statuses.
 
 use proto::{
     Reason,
@@ -10,14 +10,14 @@ use tonic::Status;
 
 use crate::domain::OrderId;
 
-/// Another user's order is not told from one that is not there.
+/// The same answer for a missing order and for another user's.
 pub(super) fn not_found(id: OrderId) -> Refusal {
     Refusal::new(Reason::OrderNotFound, format!("order not found: {}", id.0))
 }
 
-/// The one place where a failure of the store is logged.
+/// Logs the error; nothing else does.
 pub(super) fn store_failed(error: &StoreError) -> Status {
-    tracing::error!(error = chain(error), "the store of the orders failed");
+    tracing::error!(error = chain(error), "the order store failed");
     match error {
         StoreError::Unavailable(_) => unavailable(),
         StoreError::Conflict | StoreError::Corrupt(_) => internal(),

@@ -3,19 +3,18 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use money::{Currency, CurrencyError, Money, Quantity};
+use money::{Currency, Money, Quantity};
 use runtime::Points;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use storage::{
-    Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError,
-    timestamptz,
+    Cursor, Migrations, OpenError, Page, Postgres, PostgresAddress, PostgresOptions, Row, StoreError, timestamptz,
 };
 use uuid::Uuid;
 
-use super::head::{Head, product};
+use super::header::{OrderHeader, product_id};
 use crate::{
     commits,
-    domain::{CheckoutId, Line, Order, OrderId, Origin, UserId},
+    domain::{CheckoutId, Line, Order, OrderId, UserId},
     ports::{OrderStore, Recorded},
 };
 
@@ -26,15 +25,15 @@ const MIGRATIONS: Migrations = Migrations(&[
     events::inbox::postgres::BY_AGE,
 ]);
 
-/// In front of the newest order that there can be.
-const FIRST: Cursor = Cursor {
+/// The cursor of the first page: before the newest possible order.
+const FIRST_PAGE: Cursor = Cursor {
     at: Timestamp::MAX,
     id: Uuid::max(),
 };
-/// The earliest time that PostgreSQL has.
+/// The earliest time that PostgreSQL can represent.
 const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
 
-/// Note, order and lines in one statement: each only if the one before it was not there.
+/// Inserts inbox row, order and lines in one statement, each only if the insert before it took place.
 const RECORD: &str = "
     WITH noted AS (
         INSERT INTO inbox (consumer_group, event_id, applied_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1
@@ -51,16 +50,16 @@ const RECORD: &str = "
             WITH ORDINALITY AS line (product_id, product_name, quantity, price, subtotal, number)
     )
     SELECT EXISTS (SELECT 1 FROM noted) AS noted, EXISTS (SELECT 1 FROM placed) AS placed";
-const FORGET: &str =
+const REMEMBER_ERASED: &str =
     "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
-/// What is being recorded at this moment is there before the next statement; what comes later sees who is forgotten.
-const WAIT_FOR_RECORDERS: &str = "LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE";
+/// Waits for transactions that are recording orders, so that the next statement sees them. Later ones see the erased checkouts.
+const LOCK_ORDERS: &str = "LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE";
 const ERASE: &str = "
     UPDATE orders SET user_id = $1 || checkout_id::text
     WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
-/// Whether the id is that of another checkout's order: then nothing may have changed, and this transaction takes back the
-/// note that it made.
-const TAKEN: &str = "
+/// Whether the order of another checkout has the id. If so, deletes the inbox row that this transaction inserted: the event
+/// was not applied.
+const CHECK_ID_TAKEN: &str = "
     WITH taken AS (
         SELECT 1 FROM orders WHERE id = $1 AND checkout_id <> $2
     ), taken_back AS (
@@ -68,8 +67,7 @@ const TAKEN: &str = "
     )
     SELECT EXISTS (SELECT 1 FROM taken)";
 
-/// An order a row. Its lines come as arrays from a query of their own, which the planner cannot turn into a join that reads
-/// all lines of all orders.
+/// One row per order, with its lines as arrays. The lateral subquery keeps the planner from a join that reads all lines.
 macro_rules! orders {
     ($rest:literal) => {
         concat!(
@@ -87,11 +85,11 @@ macro_rules! orders {
     };
 }
 
-const ONE: &str = orders!("WHERE o.id = $1 AND o.user_id = $2");
+const FIND: &str = orders!("WHERE o.id = $1 AND o.user_id = $2");
 const PAGE: &str =
     orders!("WHERE o.user_id = $1 AND (o.created_at, o.id) < ($2, $3) ORDER BY o.created_at DESC, o.id DESC LIMIT $4");
 
-/// Orders and their lines in two tables, with the inbox of the group beside them.
+/// Orders and their lines in two tables, with the inbox of the consumer group.
 #[derive(Debug, Clone)]
 pub struct PostgresOrderStore {
     db: Postgres,
@@ -110,7 +108,7 @@ impl PostgresOrderStore {
         })
     }
 
-    /// The inbox beside it.
+    /// The inbox in the same database.
     pub fn inbox(&self) -> events::PostgresInbox {
         events::PostgresInbox(self.db.clone())
     }
@@ -126,7 +124,7 @@ impl OrderStore for PostgresOrderStore {
     }
 
     async fn find(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, StoreError> {
-        let row = sqlx::query(ONE)
+        let row = sqlx::query(FIND)
             .bind(id.0)
             .bind(user.as_str())
             .fetch_optional(self.db.reader())
@@ -135,7 +133,7 @@ impl OrderStore for PostgresOrderStore {
     }
 
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Order>, StoreError> {
-        let Cursor { at, id } = after.unwrap_or(FIRST);
+        let Cursor { at, id } = after.unwrap_or(FIRST_PAGE);
         let rows = sqlx::query(PAGE)
             .bind(user.as_str())
             .bind(timestamptz(at.max(EARLIEST)))
@@ -168,9 +166,9 @@ impl OrderStore for PostgresOrderStore {
 
 async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
     let lines = order.lines();
-    let each = |value: fn(&Line) -> i64| lines.iter().map(value).collect::<Vec<_>>();
+    let column = |value: fn(&Line) -> i64| lines.iter().map(value).collect::<Vec<_>>();
     let names: Vec<_> = lines.iter().map(|line| line.product_name().to_owned()).collect();
-    let done = sqlx::query(RECORD)
+    let inserted = sqlx::query(RECORD)
         .bind(proto::events::ORDERS_GROUP)
         .bind(event)
         .bind(timestamptz(now))
@@ -181,33 +179,33 @@ async fn record(tx: &mut PgConnection, order: Order, event: Uuid, now: Timestamp
         .bind(order.total().currency().to_string())
         .bind(timestamptz(order.created_at()))
         .bind(timestamptz(order.updated_at()))
-        .bind(each(|line| line.product_id().get()))
+        .bind(column(|line| line.product_id().get()))
         .bind(names)
-        .bind(each(|line| line.quantity().get()))
-        .bind(each(|line| line.price().minor_units()))
-        .bind(each(|line| line.subtotal().minor_units()))
+        .bind(column(|line| line.quantity().get()))
+        .bind(column(|line| line.price().minor_units()))
+        .bind(column(|line| line.subtotal().minor_units()))
         .bind(UserId::erased(order.checkout_id()).into_string())
         .fetch_one(&mut *tx)
         .await?;
-    if done.try_get("placed")? {
+    if inserted.try_get("placed")? {
         return Ok(Recorded::Created);
     }
-    // Another statement, which sees what this one waited for.
-    let taken: bool = sqlx::query_scalar(TAKEN)
+    // A new statement sees what the insert waited for.
+    let taken: bool = sqlx::query_scalar(CHECK_ID_TAKEN)
         .bind(order.id().0)
         .bind(order.checkout_id().0)
         .bind(proto::events::ORDERS_GROUP)
         .bind(event)
-        .bind(done.try_get::<bool, _>("noted")?)
+        .bind(inserted.try_get::<bool, _>("noted")?)
         .fetch_one(tx)
         .await?;
-    Ok(if taken { Recorded::IdTaken } else { Recorded::Known })
+    Ok(if taken { Recorded::IdTaken } else { Recorded::Duplicate })
 }
 
 async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, limit: u32) -> Result<u64, StoreError> {
     let ids: Vec<Uuid> = checkouts.into_iter().map(|checkout| checkout.0).collect();
-    sqlx::query(FORGET).bind(ids).execute(&mut *tx).await?;
-    sqlx::query(WAIT_FOR_RECORDERS).execute(&mut *tx).await?;
+    sqlx::query(REMEMBER_ERASED).bind(ids).execute(&mut *tx).await?;
+    sqlx::query(LOCK_ORDERS).execute(&mut *tx).await?;
     let erased = sqlx::query(ERASE)
         .bind(proto::ids::ERASED_USER)
         .bind(user.into_string())
@@ -218,24 +216,12 @@ async fn erase(tx: &mut PgConnection, user: UserId, checkouts: Vec<CheckoutId>, 
 }
 
 fn order(row: &PgRow) -> Result<Order, StoreError> {
-    let currency: Currency = row
-        .try_get::<&str, _>("currency")?
-        .parse()
-        .map_err(|e: CurrencyError| StoreError::corrupt(e))?;
-    let head = Head {
-        origin: Origin {
-            id: OrderId(row.try_get("id")?),
-            checkout_id: CheckoutId(row.try_get("checkout_id")?),
-            user_id: UserId::stored(row.try_get("user_id")?),
-        },
-        total: Money::new(row.try_get("total")?, currency),
-        created_at: row.try_get::<SqlTimestamp, _>("created_at")?.to_jiff(),
-        updated_at: row.try_get::<SqlTimestamp, _>("updated_at")?.to_jiff(),
-    };
-    head.with_lines(lines(row, currency)?)
+    let header = OrderHeader::read(Row::Postgres(row))?;
+    let lines = lines(row, header.total.currency())?;
+    header.with_lines(lines)
 }
 
-/// The arrays, which are of the same rows and so of one length, as lines.
+/// The lines from the arrays. These aggregate the same rows, so their lengths are equal.
 fn lines(row: &PgRow, currency: Currency) -> Result<Vec<Line>, StoreError> {
     let numbers = |column| row.try_get::<Vec<i64>, _>(column);
     let (ids, quantities) = (numbers("product_ids")?, numbers("quantities")?);
@@ -245,7 +231,7 @@ fn lines(row: &PgRow, currency: Currency) -> Result<Vec<Line>, StoreError> {
     let lines = columns.map(|((((id, name), quantity), price), subtotal)| {
         let quantity = Quantity::new(quantity).map_err(StoreError::corrupt)?;
         let (price, subtotal) = (Money::new(price, currency), Money::new(subtotal, currency));
-        Line::new(product(id)?, name, quantity, price, subtotal).map_err(StoreError::corrupt)
+        Line::new(product_id(id)?, name, quantity, price, subtotal).map_err(StoreError::corrupt)
     });
     lines.collect()
 }

@@ -5,16 +5,16 @@ use std::{collections::HashMap, path::Path};
 use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
-use money::{Currency, CurrencyError, Money, Quantity};
+use money::{Currency, Money, Quantity};
 use runtime::Points;
-use sqlx::{QueryBuilder, Row, SqliteConnection, sqlite::SqliteRow};
-use storage::{Cursor, Migrations, OpenError, Page, Sqlite, SqliteOptions, StoreError};
+use sqlx::{QueryBuilder, SqliteConnection};
+use storage::{Cursor, Migrations, OpenError, Page, Row, Sqlite, SqliteOptions, StoreError};
 use uuid::Uuid;
 
-use super::head::{Head, product};
+use super::header::{OrderHeader, product_id};
 use crate::{
     commits,
-    domain::{CheckoutId, Line, Order, OrderId, Origin, UserId},
+    domain::{CheckoutId, Line, Order, OrderId, UserId},
     ports::{OrderStore, Recorded},
 };
 
@@ -24,10 +24,10 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/sqlite/0002_erasure.sql"),
     events::inbox::sqlite::BY_AGE,
 ]);
-/// Lines that are written by one statement, at most: SQLite bounds the number of its parameters.
-const LINES_A_STATEMENT: usize = 500;
+/// The most lines that one statement inserts: SQLite limits the number of parameters.
+const LINES_PER_STATEMENT: usize = 500;
 
-macro_rules! heads {
+macro_rules! headers {
     ($rest:literal) => {
         concat!(
             "SELECT id, checkout_id, user_id, total, currency, created_at, updated_at FROM orders ",
@@ -36,13 +36,14 @@ macro_rules! heads {
     };
 }
 
-const ONE: &str = heads!("WHERE id = ? AND user_id = ?");
-const PAGE: &str = heads!("WHERE user_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?");
+const FIND: &str = headers!("WHERE id = ? AND user_id = ?");
+const PAGE: &str =
+    headers!("WHERE user_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?");
 
 const ERASE: &str = "UPDATE orders SET user_id = ? || checkout_id
     WHERE rowid IN (SELECT rowid FROM orders WHERE user_id = ? LIMIT ?)";
 
-/// Orders and their lines in two tables, with the inbox of the group beside them.
+/// Orders and their lines in two tables, with the inbox of the consumer group.
 #[derive(Debug, Clone)]
 pub struct SqliteOrderStore {
     db: Sqlite,
@@ -59,14 +60,14 @@ impl SqliteOrderStore {
         Ok(Self { db })
     }
 
-    /// The inbox beside it.
+    /// The inbox in the same database.
     pub fn inbox(&self) -> events::SqliteInbox {
         events::SqliteInbox(self.db.clone())
     }
 
-    /// Puts the lines to their orders: all of them in one query. They were written together and never change.
-    async fn with_lines(&self, heads: Vec<Head>) -> Result<Vec<Order>, StoreError> {
-        let ids: Vec<Uuid> = heads.iter().map(|head| head.origin.id.0).collect();
+    /// Reads the lines of all orders in one query. A separate read is consistent: lines never change.
+    async fn with_lines(&self, headers: Vec<OrderHeader>) -> Result<Vec<Order>, StoreError> {
+        let ids: Vec<Uuid> = headers.iter().map(|header| header.ids.id.0).collect();
         let rows = sqlx::query(
             "SELECT order_id, product_id, product_name, quantity, price, subtotal FROM order_lines
              WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY order_id, position",
@@ -74,15 +75,15 @@ impl SqliteOrderStore {
         .bind(serde_json::json!(ids).to_string())
         .fetch_all(self.db.reader())
         .await?;
-        let mut lines_of: HashMap<OrderId, Vec<&SqliteRow>> = HashMap::new();
-        for row in &rows {
-            lines_of.entry(OrderId(id(row, "order_id")?)).or_default().push(row);
+        let mut lines_of: HashMap<Uuid, Vec<Row<'_>>> = HashMap::new();
+        for row in rows.iter().map(Row::Sqlite) {
+            lines_of.entry(row.uuid("order_id")?).or_default().push(row);
         }
-        let orders = heads.into_iter().map(|head| {
-            let lines = lines_of.remove(&head.origin.id).unwrap_or_default();
-            let lines = lines.into_iter().map(|row| line(row, head.total.currency()));
+        let orders = headers.into_iter().map(|header| {
+            let lines = lines_of.remove(&header.ids.id.0).unwrap_or_default();
+            let lines = lines.into_iter().map(|row| line(row, header.total.currency()));
             let lines = lines.collect::<Result<_, StoreError>>()?;
-            head.with_lines(lines)
+            header.with_lines(lines)
         });
         orders.collect()
     }
@@ -98,17 +99,20 @@ impl OrderStore for SqliteOrderStore {
     }
 
     async fn find(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, StoreError> {
-        let row = sqlx::query(ONE)
+        let row = sqlx::query(FIND)
             .bind(id.0.to_string())
             .bind(user.as_str())
             .fetch_optional(self.db.reader())
             .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(self.with_lines(vec![head(&row)?]).await?.pop())
+        Ok(self
+            .with_lines(vec![OrderHeader::read(Row::Sqlite(&row))?])
+            .await?
+            .pop())
     }
 
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Order>, StoreError> {
-        // Ids are digits and lower-case letters, so that their texts are in the order of the ids.
+        // UUIDs as lower-case text sort like the ids.
         let (at, id) = after.map_or((i64::MAX, String::new()), |c| (c.at.as_millisecond(), c.id.to_string()));
         let rows = sqlx::query(PAGE)
             .bind(user.as_str())
@@ -117,10 +121,10 @@ impl OrderStore for SqliteOrderStore {
             .bind(i64::from(size) + 1)
             .fetch_all(self.db.reader())
             .await?;
-        let heads = rows.iter().map(head).collect::<Result<Vec<_>, _>>()?;
-        let page = Page::cut(heads, size, |head| Cursor {
-            at: head.created_at,
-            id: head.origin.id.0,
+        let headers = rows.iter().map(|row| OrderHeader::read(Row::Sqlite(row)));
+        let page = Page::cut(headers.collect::<Result<_, _>>()?, size, |header| Cursor {
+            at: header.created_at,
+            id: header.ids.id.0,
         });
         Ok(Page {
             items: self.with_lines(page.items).await?,
@@ -149,7 +153,7 @@ impl OrderStore for SqliteOrderStore {
 
 async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError> {
     let (id, checkout) = (order.id().0.to_string(), order.checkout_id().0.to_string());
-    // Looked at first: an event that is not applied must not be noted as applied.
+    // Checked first: an event that is not applied must not get an inbox row.
     let taken: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM orders WHERE id = ? AND checkout_id <> ?)")
         .bind(&id)
         .bind(&checkout)
@@ -159,7 +163,7 @@ async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Times
         return Ok(Recorded::IdTaken);
     }
     if !events::inbox::sqlite::first_time(tx, proto::events::ORDERS_GROUP, event, now).await? {
-        return Ok(Recorded::Known);
+        return Ok(Recorded::Duplicate);
     }
     let inserted = sqlx::query(
         "INSERT INTO orders (id, checkout_id, user_id, total, currency, status, created_at, updated_at)
@@ -177,7 +181,7 @@ async fn record(tx: &mut SqliteConnection, order: Order, event: Uuid, now: Times
     .execute(&mut *tx)
     .await?;
     if inserted.rows_affected() == 0 {
-        return Ok(Recorded::Known);
+        return Ok(Recorded::Duplicate);
     }
     insert_lines(tx, &id, order.lines()).await?;
     Ok(Recorded::Created)
@@ -205,7 +209,7 @@ async fn erase(
 
 async fn insert_lines(tx: &mut SqliteConnection, order_id: &str, lines: &[Line]) -> Result<(), StoreError> {
     let numbered: Vec<(i64, &Line)> = (0..).zip(lines).collect();
-    for lines in numbered.chunks(LINES_A_STATEMENT) {
+    for lines in numbered.chunks(LINES_PER_STATEMENT) {
         let mut sql = QueryBuilder::new(
             "INSERT INTO order_lines (order_id, position, product_id, product_name, quantity, price, subtotal) ",
         );
@@ -224,50 +228,25 @@ async fn insert_lines(tx: &mut SqliteConnection, order_id: &str, lines: &[Line])
     Ok(())
 }
 
-fn head(row: &SqliteRow) -> Result<Head, StoreError> {
-    let currency: Currency = row
-        .try_get::<&str, _>("currency")?
-        .parse()
-        .map_err(|e: CurrencyError| StoreError::corrupt(e))?;
-    Ok(Head {
-        origin: Origin {
-            id: OrderId(id(row, "id")?),
-            checkout_id: CheckoutId(id(row, "checkout_id")?),
-            user_id: UserId::stored(row.try_get("user_id")?),
-        },
-        total: Money::new(row.try_get("total")?, currency),
-        created_at: time(row, "created_at")?,
-        updated_at: time(row, "updated_at")?,
-    })
-}
-
-fn line(row: &SqliteRow, currency: Currency) -> Result<Line, StoreError> {
+fn line(row: Row<'_>, currency: Currency) -> Result<Line, StoreError> {
     Line::new(
-        product(row.try_get("product_id")?)?,
-        row.try_get("product_name")?,
-        Quantity::new(row.try_get("quantity")?).map_err(StoreError::corrupt)?,
-        Money::new(row.try_get("price")?, currency),
-        Money::new(row.try_get("subtotal")?, currency),
+        product_id(row.integer("product_id")?)?,
+        row.text("product_name")?,
+        Quantity::new(row.integer("quantity")?).map_err(StoreError::corrupt)?,
+        Money::new(row.integer("price")?, currency),
+        Money::new(row.integer("subtotal")?, currency),
     )
     .map_err(StoreError::corrupt)
 }
 
-fn id(row: &SqliteRow, column: &str) -> Result<Uuid, StoreError> {
-    row.try_get::<&str, _>(column)?
-        .parse()
-        .map_err(|e: uuid::Error| StoreError::corrupt(e))
-}
-
-fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
-    Timestamp::from_millisecond(row.try_get(column)?).map_err(StoreError::corrupt)
-}
-
 #[cfg(test)]
 mod tests {
+    use sqlx::Row as _;
+
     use super::*;
 
     #[tokio::test]
-    async fn a_page_is_answered_from_the_index() {
+    async fn a_page_and_an_erasure_use_the_index() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteOrderStore::open(&folder.path().join("orders.db"), &Points::none())
             .await
@@ -280,7 +259,7 @@ mod tests {
         let plan = explain.fetch_all(store.db.reader()).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let index = "SEARCH orders USING INDEX orders_of_user (user_id=? AND (created_at,id)<(?,?))";
-        assert_eq!(plan, [index], "nothing is scanned or sorted");
+        assert_eq!(plan, [index], "no scan and no sort");
         let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ERASE}")));
         let explain = explain.bind(proto::ids::ERASED_USER).bind("u").bind(1);
         let plan = explain.fetch_all(store.db.reader()).await.unwrap();

@@ -1,9 +1,9 @@
-//! The interface, over a real client and server.
+//! The gRPC interface, over a real client and server.
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use events::{EventBus, Handler, SqliteBus};
-use orders::{Config, OrderPlacer, Store, store::SqliteOrderStore};
+use orders::{Config, OrderRecorder, Store, store::SqliteOrderStore};
 use proto::{
     Reason,
     orders::v1::{
@@ -13,7 +13,7 @@ use proto::{
     status,
 };
 use runtime::{Points, Runtime, channel::Peer, serve::Running};
-use testing::patient;
+use testing::test_policy;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -34,16 +34,16 @@ fn database(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("orders.db")
 }
 
-/// A service over a store in which these purchases are orders.
+/// A service whose store has an order for each of these purchases.
 async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::system();
     let store = SqliteOrderStore::open(&database(&folder), &Points::none())
         .await
         .unwrap();
-    let placer = OrderPlacer::new(Arc::new(store), runtime.clock.clone());
+    let recorder = OrderRecorder::new(Arc::new(store), runtime.clock.clone());
     for (n, user) in purchases {
-        placer.handle(&event(n, &purchase(n, user))).await.unwrap();
+        recorder.handle(&event(n, &purchase(n, user))).await.unwrap();
     }
     let bus = SqliteBus::open(&folder.path().join("bus.db"), &Points::none())
         .await
@@ -55,7 +55,7 @@ async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api
     let service = orders::build(config, bus.clone(), &runtime).await.unwrap();
     assert_eq!((service.name, service.grpc_name), ("orders", "orders.v1.OrdersService"));
     assert!(!service.probes.is_empty());
-    let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
+    let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
     Api {
         client: Client::new(peer),
         bus,
@@ -112,7 +112,7 @@ fn assert_refused(status: &Status, reason: Reason, field: Option<&str>, message:
 async fn an_event_on_the_bus_becomes_an_order_at_the_interface() {
     let api = start([]).await;
     let topic = proto::events::CHECKOUTS.name;
-    // The consumer may make the topic first, or this: both are right.
+    // The consumer or this test creates the topic; either may be first.
     api.bus
         .ensure_topic(topic, proto::events::CHECKOUTS.partitions)
         .await
@@ -157,7 +157,7 @@ async fn an_event_on_the_bus_becomes_an_order_at_the_interface() {
 }
 
 #[tokio::test]
-async fn an_order_of_another_user_is_not_found_as_one_that_is_not_there() {
+async fn an_order_of_another_user_is_answered_like_a_missing_one() {
     let api = start([(1, "ann"), (2, "bob")]).await;
     assert_eq!(api.get("ann", &id(1)).await.unwrap().user_id, "ann");
     for (user, n) in [("bob", 1), ("ann", 2), ("ann", 3), ("Ann", 1)] {
@@ -177,7 +177,7 @@ async fn an_order_of_another_user_is_not_found_as_one_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn what_is_no_order_id_is_an_invalid_argument() {
+async fn an_invalid_order_id_is_an_invalid_argument() {
     let api = start([]).await;
     for wrong in [
         "",
@@ -203,7 +203,7 @@ async fn what_is_no_order_id_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn what_is_no_user_id_is_an_invalid_argument() {
+async fn an_invalid_user_id_is_an_invalid_argument() {
     let api = start([]).await;
     let message = "user_id must be 1 to 128 characters without control characters";
     for wrong in ["", "a\u{0}", "a\nb", &"x".repeat(129), &"x".repeat(200_000)] {
@@ -221,7 +221,7 @@ async fn what_is_no_user_id_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn what_is_no_page_is_an_invalid_argument() {
+async fn an_invalid_page_is_an_invalid_argument() {
     let api = start((0..3).map(|n| (n, "ann"))).await;
     for size in [-1, i32::MIN] {
         let status = api.list("ann", size, "").await.unwrap_err();
@@ -246,7 +246,7 @@ async fn what_is_no_page_is_an_invalid_argument() {
         let status = api.list("ann", 0, wrong).await.unwrap_err();
         assert_refused(&status, Reason::InvalidArgument, Some("page_token"), message);
     }
-    // A token of another user's list, and one as an earlier version gave it out.
+    // A token of another user's list, and a token in the format of an earlier version.
     for (user, token) in [("bob", good.as_str()), ("ann", "AAABjCiGqHsAAAAAAAAAAAAAAAAAAAAB")] {
         let status = api.list(user, 1, token).await.unwrap_err();
         assert_refused(&status, Reason::InvalidArgument, Some("page_token"), message);
@@ -255,7 +255,7 @@ async fn what_is_no_page_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn two_hundred_and_fifty_orders_of_one_moment_are_paged_without_gap_or_duplicate() {
+async fn orders_of_one_moment_are_paged_without_gap_or_duplicate() {
     let api = start((0..250).map(|n| (n, "ann"))).await;
     for (size, pages) in [(0, 13), (7, 36), (100, 3), (i32::MAX, 3)] {
         let (mut found, mut token, mut count) = (Vec::new(), String::new(), 0);
@@ -278,7 +278,7 @@ async fn two_hundred_and_fifty_orders_of_one_moment_are_paged_without_gap_or_dup
 }
 
 #[tokio::test]
-async fn a_broken_store_shows_nothing_of_what_is_inside() {
+async fn errors_of_a_broken_store_reveal_no_internals() {
     let api = start([(1, "ann")]).await;
     let file = sqlx::SqlitePool::connect(database(&api.folder).to_str().unwrap())
         .await

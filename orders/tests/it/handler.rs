@@ -1,4 +1,4 @@
-//! What becomes of events.
+//! The event handler, alone and behind a consumer.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use events::{Consumer, DeadLetters, Event, EventBus, Handler, HandlerError, Sqli
 use jiff::Timestamp;
 use money::Amount;
 use orders::{
-    OrderPlacer,
+    OrderRecorder,
     domain::{CheckoutId, Order, OrderId, UserId},
     ports::{OrderStore, Recorded},
     store::SqliteOrderStore,
@@ -20,26 +20,26 @@ use uuid::Uuid;
 
 use crate::support::{bought_at, event, item, purchase, raw_event};
 
-struct Placing {
-    handler: Arc<OrderPlacer>,
+struct Harness {
+    handler: Arc<OrderRecorder>,
     store: Arc<SqliteOrderStore>,
     folder: tempfile::TempDir,
 }
 
-async fn placing() -> Placing {
+async fn harness() -> Harness {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteOrderStore::open(&folder.path().join("orders.db"), &Points::none())
         .await
         .unwrap();
     let store = Arc::new(store);
-    Placing {
-        handler: Arc::new(OrderPlacer::new(store.clone(), Clock::from_fn(bought_at))),
+    Harness {
+        handler: Arc::new(OrderRecorder::new(store.clone(), Clock::from_fn(bought_at))),
         store,
         folder,
     }
 }
 
-impl Placing {
+impl Harness {
     async fn orders_of(&self, user: &str) -> Vec<Order> {
         self.store
             .list(&UserId::new(user.to_owned()).unwrap(), None, 1_000)
@@ -48,8 +48,8 @@ impl Placing {
             .items
     }
 
-    /// The reason for which an event is parked.
-    async fn poison(&self, event: &Event) -> String {
+    /// Handles an event that must be poisoned and returns the reason.
+    async fn poison_reason(&self, event: &Event) -> String {
         match self.handler.handle(event).await {
             Err(HandlerError::Poisoned(reason)) => reason,
             other => panic!("not poisoned: {other:?}"),
@@ -58,10 +58,10 @@ impl Placing {
 }
 
 #[tokio::test]
-async fn a_purchase_becomes_the_order_that_it_names() {
-    let placing = placing().await;
-    placing.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
-    let orders = placing.orders_of("ann").await;
+async fn a_completed_checkout_becomes_its_order() {
+    let harness = harness().await;
+    harness.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
+    let orders = harness.orders_of("ann").await;
     let [order] = &orders[..] else { panic!("{orders:?}") };
     assert_eq!(order.id(), OrderId(Uuid::from_u128(2_000_001)));
     assert_eq!(order.checkout_id().0, Uuid::from_u128(1_000_001));
@@ -83,53 +83,53 @@ async fn a_purchase_becomes_the_order_that_it_names() {
 }
 
 #[tokio::test]
-async fn an_event_that_comes_twice_makes_one_order() {
-    let placing = placing().await;
+async fn a_redelivered_event_creates_one_order() {
+    let harness = harness().await;
     let event = event(1, &purchase(1, "ann"));
     for _ in 0..2 {
-        placing.handler.handle(&event).await.unwrap();
+        harness.handler.handle(&event).await.unwrap();
     }
-    assert_eq!(placing.orders_of("ann").await.len(), 1);
+    assert_eq!(harness.orders_of("ann").await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_second_event_of_a_checkout_changes_nothing() {
-    let placing = placing().await;
-    placing.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
-    let before = placing.orders_of("ann").await;
+    let harness = harness().await;
+    harness.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
+    let before = harness.orders_of("ann").await;
     let mut other = purchase(1, "ann");
     other.items.pop();
     other.total_amount = Amount(259_998);
-    placing.handler.handle(&event(2, &other)).await.unwrap();
-    assert_eq!(placing.orders_of("ann").await, before);
+    harness.handler.handle(&event(2, &other)).await.unwrap();
+    assert_eq!(harness.orders_of("ann").await, before);
 }
 
 #[tokio::test]
-async fn the_group_knows_purchases_and_no_other_kind() {
-    assert_eq!(placing().await.handler.kinds(), [CheckoutCompleted::KIND]);
+async fn the_handler_takes_completed_checkouts_only() {
+    assert_eq!(harness().await.handler.kinds(), [CheckoutCompleted::KIND]);
 }
 
 #[tokio::test]
-async fn a_field_that_is_not_known_is_ignored() {
-    let placing = placing().await;
+async fn an_unknown_field_is_ignored() {
+    let harness = harness().await;
     let mut json = serde_json::to_value(purchase(1, "ann")).unwrap();
     json["invented_later"] = serde_json::json!({"a": [1]});
     json["items"][0]["colour"] = serde_json::json!("red");
-    // A value of amounts loses its raw text on the way through a tree: 2629.97 is still that.
+    // A JSON tree loses the raw text of numbers; 2629.97 survives that.
     let text = json.to_string();
-    placing
+    harness
         .handler
         .handle(&raw_event(1, CheckoutCompleted::KIND, text.into_bytes()))
         .await
         .unwrap();
-    assert_eq!(placing.orders_of("ann").await.len(), 1);
+    assert_eq!(harness.orders_of("ann").await.len(), 1);
 }
 
 type Change = fn(&mut CheckoutCompleted);
 
 #[tokio::test]
-async fn a_purchase_that_does_not_agree_is_poisoned_with_the_reason() {
-    let placing = placing().await;
+async fn a_purchase_with_wrong_sums_or_ids_is_poisoned_with_the_reason() {
+    let harness = harness().await;
     let changes: [(Change, &str); 12] = [
         (
             |p| p.items[0].subtotal = Amount(259_999),
@@ -162,18 +162,18 @@ async fn a_purchase_that_does_not_agree_is_poisoned_with_the_reason() {
     for (change, expected) in changes {
         let mut wrong = purchase(1, "ann");
         change(&mut wrong);
-        let reason = placing.poison(&event(1, &wrong)).await;
+        let reason = harness.poison_reason(&event(1, &wrong)).await;
         assert!(reason.contains(expected), "{reason} does not say {expected}");
     }
-    assert!(placing.orders_of("ann").await.is_empty());
-    // None of them was noted as applied.
-    placing.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
-    assert_eq!(placing.orders_of("ann").await.len(), 1);
+    assert!(harness.orders_of("ann").await.is_empty());
+    // No inbox row was written for them.
+    harness.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
+    assert_eq!(harness.orders_of("ann").await.len(), 1);
 }
 
 #[tokio::test]
 async fn data_that_cannot_be_read_are_poisoned() {
-    let placing = placing().await;
+    let harness = harness().await;
     let good = serde_json::to_string(&purchase(1, "ann")).unwrap();
     let wrong = [
         String::new(),
@@ -189,49 +189,48 @@ async fn data_that_cannot_be_read_are_poisoned() {
     ];
     for data in wrong {
         assert_ne!(data, good);
-        let reason = placing
-            .poison(&raw_event(1, CheckoutCompleted::KIND, data.into_bytes()))
+        let reason = harness
+            .poison_reason(&raw_event(1, CheckoutCompleted::KIND, data.into_bytes()))
             .await;
         assert!(reason.starts_with("the data are not a CheckoutCompleted: "), "{reason}");
     }
-    let reason = placing
-        .poison(&raw_event(1, CheckoutCompleted::KIND, vec![0xff, 0xfe]))
+    let reason = harness
+        .poison_reason(&raw_event(1, CheckoutCompleted::KIND, vec![0xff, 0xfe]))
         .await;
     assert!(reason.starts_with("the data are not a CheckoutCompleted: "), "{reason}");
 }
 
 #[tokio::test]
-async fn an_order_id_that_another_checkout_has_is_poisoned() {
-    let placing = placing().await;
-    placing.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
-    let thief = CheckoutCompleted {
+async fn the_order_id_of_another_checkout_is_poisoned() {
+    let harness = harness().await;
+    harness.handler.handle(&event(1, &purchase(1, "ann"))).await.unwrap();
+    let other = CheckoutCompleted {
         order_id: purchase(1, "ann").order_id,
         ..purchase(2, "bob")
     };
-    let reason = placing.poison(&event(2, &thief)).await;
+    let reason = harness.poison_reason(&event(2, &other)).await;
     assert!(reason.contains("is the order of another checkout"), "{reason}");
-    assert!(placing.orders_of("bob").await.is_empty());
+    assert!(harness.orders_of("bob").await.is_empty());
 }
 
-/// A store that is away.
-struct Away;
+struct UnavailableStore;
 
 #[async_trait]
-impl OrderStore for Away {
+impl OrderStore for UnavailableStore {
     async fn record(&self, _: &Order, _: Uuid, _: Timestamp) -> Result<Recorded, StoreError> {
-        Err(StoreError::unavailable("away"))
+        Err(StoreError::unavailable("down"))
     }
 
     async fn find(&self, _: &UserId, _: OrderId) -> Result<Option<Order>, StoreError> {
-        Err(StoreError::unavailable("away"))
+        Err(StoreError::unavailable("down"))
     }
 
     async fn list(&self, _: &UserId, _: Option<Cursor>, _: u32) -> Result<Page<Order>, StoreError> {
-        Err(StoreError::unavailable("away"))
+        Err(StoreError::unavailable("down"))
     }
 
     async fn erase(&self, _: &UserId, _: &[CheckoutId], _: u32) -> Result<u64, StoreError> {
-        Err(StoreError::unavailable("away"))
+        Err(StoreError::unavailable("down"))
     }
 
     async fn is_up(&self) -> bool {
@@ -240,9 +239,9 @@ impl OrderStore for Away {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_does_not_poison_an_event() {
-    let placer = OrderPlacer::new(Arc::new(Away), Clock::from_fn(bought_at));
-    let handled = placer.handle(&event(1, &purchase(1, "ann"))).await;
+async fn an_unavailable_store_does_not_poison_an_event() {
+    let recorder = OrderRecorder::new(Arc::new(UnavailableStore), Clock::from_fn(bought_at));
+    let handled = recorder.handle(&event(1, &purchase(1, "ann"))).await;
     assert!(matches!(handled, Err(HandlerError::Transient(_))), "{handled:?}");
 }
 
@@ -259,14 +258,14 @@ async fn bus(folder: &Path) -> Arc<dyn EventBus> {
     Arc::new(bus)
 }
 
-/// Counts the events that were handled.
-struct Counting {
-    handler: Arc<OrderPlacer>,
+/// Counts handled events.
+struct CountingHandler {
+    handler: Arc<OrderRecorder>,
     count: watch::Sender<usize>,
 }
 
 #[async_trait]
-impl Handler for Counting {
+impl Handler for CountingHandler {
     fn kinds(&self) -> &'static [&'static str] {
         self.handler.kinds()
     }
@@ -278,9 +277,9 @@ impl Handler for Counting {
     }
 }
 
-/// Lets a new group read the topic from its beginning, until it has handled so many events and parked so many of these.
+/// Reads the topic from its start as a new group, until `events` are handled and `parked` of them are dead letters.
 async fn read_from_the_start(
-    placing: &Placing,
+    harness: &Harness,
     bus: &Arc<dyn EventBus>,
     group: &'static str,
     events: usize,
@@ -288,8 +287,8 @@ async fn read_from_the_start(
 ) {
     let (tasks, clock) = (Tasks::new(), Clock::from_fn(bought_at));
     let (count, mut counted) = watch::channel(0);
-    let handler = Arc::new(Counting {
-        handler: placing.handler.clone(),
+    let handler = Arc::new(CountingHandler {
+        handler: harness.handler.clone(),
         count,
     });
     let consumer = Consumer {
@@ -321,9 +320,9 @@ async fn read_from_the_start(
 }
 
 #[tokio::test]
-async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect() {
-    let placing = placing().await;
-    let bus = bus(placing.folder.path()).await;
+async fn a_topic_that_is_redelivered_twice_from_its_start_has_no_further_effect() {
+    let harness = harness().await;
+    let bus = bus(harness.folder.path()).await;
     let mut messages: Vec<_> = (0..30).map(|n| event(n, &purchase(n, "ann")).to_message()).collect();
     let wrong = CheckoutCompleted {
         total_amount: Amount(1),
@@ -333,12 +332,12 @@ async fn a_topic_that_is_redelivered_from_its_start_twice_has_no_further_effect(
         messages.push(event(100 + n, &wrong).to_message());
     }
     bus.publish(TOPIC.name, messages).await.unwrap();
-    read_from_the_start(&placing, &bus, "first", 70, 40).await;
-    let orders = placing.orders_of("ann").await;
+    read_from_the_start(&harness, &bus, "first", 70, 40).await;
+    let orders = harness.orders_of("ann").await;
     assert_eq!(orders.len(), 30);
     for group in ["second", "third"] {
-        read_from_the_start(&placing, &bus, group, 70, 40).await;
-        assert_eq!(placing.orders_of("ann").await, orders);
+        read_from_the_start(&harness, &bus, group, 70, 40).await;
+        assert_eq!(harness.orders_of("ann").await, orders);
     }
     let letters = DeadLetters::new(bus).list(TOPIC.name, "first").await.unwrap();
     assert_eq!(letters.len(), 40);

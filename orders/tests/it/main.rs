@@ -1,9 +1,9 @@
-//! Tests of the orders: the port over all adapters, the events that come in, and the interface over a real client.
+//! Tests of the orders service: the port over all adapters, the event handler, the gRPC interface over a real client.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
-mod cuts;
 mod handler;
 mod indexes;
+mod lost_connections;
 mod store;
 mod support;

@@ -1,4 +1,4 @@
-//! The contract of the orders' store, over all of its adapters.
+//! The contract of the order store, over all adapters.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use money::{Currency, Money, Quantity};
 use orders::{
-    domain::{CheckoutId, Line, Order, OrderId, Origin, ProductId, UserId},
+    domain::{CheckoutId, Line, Order, OrderId, OrderIds, ProductId, UserId},
     ports::{OrderStore, Recorded},
     store::{PostgresOrderStore, SqliteOrderStore},
 };
@@ -16,10 +16,9 @@ use storage::{Cursor, StoreError};
 use testing::{Fixture, PostgresFixture, SqliteFixture};
 use uuid::Uuid;
 
-/// Stores at one place.
+/// A database. Each call opens the store anew, as another process would.
 #[async_trait]
 pub(crate) trait Stores: Send + Sync {
-    /// The store, as a process that starts now opens it.
     async fn open(&self) -> Arc<dyn OrderStore>;
 }
 
@@ -40,24 +39,24 @@ impl Stores for PostgresFixture {
 }
 
 testing::contract! { store_contract:
-    an_order_comes_back_as_it_was,
-    the_same_event_twice_has_one_effect,
+    an_order_is_read_as_it_was_recorded,
+    a_repeated_event_has_no_further_effect,
     another_event_of_the_same_checkout_changes_nothing,
-    an_event_that_was_applied_makes_no_second_order,
-    an_id_that_another_checkout_has_is_refused_without_a_note,
-    an_id_that_another_checkout_has_is_refused_for_a_known_event_too,
-    an_order_is_there_for_its_user_only,
-    what_was_recorded_is_there_after_a_reopen,
-    of_sixty_four_racing_writers_one_creates_the_order,
-    of_sixty_four_checkouts_that_race_for_an_id_one_gets_it,
-    sixty_four_orders_at_once_are_all_there,
-    an_order_of_many_lines_keeps_their_order,
-    a_name_of_two_megabytes_comes_back_as_it_was,
-    pages_have_every_order_once_and_the_newest_first,
-    the_last_page_says_that_it_is_the_last,
-    a_page_may_begin_at_any_time,
-    the_orders_of_an_erased_customer_are_nobodys_whenever_they_come,
-    what_is_recorded_during_an_erasure_is_nobodys,
+    an_applied_event_creates_no_second_order,
+    the_id_of_another_checkouts_order_is_refused_without_an_inbox_row,
+    the_id_of_another_checkouts_order_is_refused_for_a_known_event_too,
+    an_order_is_visible_to_its_user_only,
+    orders_survive_a_reopen,
+    of_64_concurrent_writers_one_creates_the_order,
+    of_64_checkouts_that_race_for_an_order_id_one_gets_it,
+    of_64_orders_recorded_at_once_none_is_lost,
+    an_order_keeps_the_sequence_of_its_many_lines,
+    a_name_of_two_megabytes_is_read_as_it_was_recorded,
+    pages_contain_every_order_once_newest_first,
+    the_last_page_has_no_next_cursor,
+    a_cursor_may_have_any_time,
+    the_orders_of_an_erased_customer_are_detached_also_when_they_arrive_later,
+    an_order_recorded_during_an_erasure_is_detached,
 }
 
 store_contract!(sqlite: SqliteFixture, postgres: PostgresFixture);
@@ -91,24 +90,24 @@ pub(crate) fn order(n: u128, user_name: &str, at: i64) -> Order {
 }
 
 fn of_lines(n: u128, user_name: &str, at: i64, lines: Vec<Line>, currency: Currency) -> Order {
-    let origin = Origin {
+    let ids = OrderIds {
         id: OrderId(Uuid::from_u128(n)),
         checkout_id: CheckoutId(Uuid::from_u128(n + 1_000_000)),
         user_id: user(user_name),
     };
     let total = Money::sum(currency, lines.iter().map(Line::subtotal)).unwrap();
-    Order::new(origin, lines, total, Timestamp::from_millisecond(at).unwrap()).unwrap()
+    Order::new(ids, lines, total, Timestamp::from_millisecond(at).unwrap()).unwrap()
 }
 
 /// The same purchase under another order id.
 fn renamed(order: &Order, id: u128) -> Order {
     let (checkout_id, user_id) = (order.checkout_id(), order.user_id().clone());
-    let origin = Origin {
+    let ids = OrderIds {
         id: OrderId(Uuid::from_u128(id)),
         checkout_id,
         user_id,
     };
-    Order::new(origin, order.lines().to_vec(), order.total(), order.created_at()).unwrap()
+    Order::new(ids, order.lines().to_vec(), order.total(), order.created_at()).unwrap()
 }
 
 async fn record(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> Recorded {
@@ -121,7 +120,7 @@ async fn all(store: &Arc<dyn OrderStore>, name: &str) -> Vec<Order> {
     page.items
 }
 
-async fn an_order_comes_back_as_it_was(fixture: &dyn Stores) {
+async fn an_order_is_read_as_it_was_recorded(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     assert_eq!(record(&store, &order, 1).await, Recorded::Created);
@@ -130,11 +129,11 @@ async fn an_order_comes_back_as_it_was(fixture: &dyn Stores) {
     assert!(store.is_up().await);
 }
 
-async fn the_same_event_twice_has_one_effect(fixture: &dyn Stores) {
+async fn a_repeated_event_has_no_further_effect(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     assert_eq!(record(&store, &order, 1).await, Recorded::Created);
-    assert_eq!(record(&store, &order, 1).await, Recorded::Known);
+    assert_eq!(record(&store, &order, 1).await, Recorded::Duplicate);
     assert_eq!(all(&store, "ann").await, [order]);
 }
 
@@ -142,45 +141,45 @@ async fn another_event_of_the_same_checkout_changes_nothing(fixture: &dyn Stores
     let store = fixture.open().await;
     let first = order(1, "ann", 5);
     record(&store, &first, 1).await;
-    assert_eq!(record(&store, &first, 2).await, Recorded::Known);
-    assert_eq!(record(&store, &renamed(&first, 99), 3).await, Recorded::Known);
+    assert_eq!(record(&store, &first, 2).await, Recorded::Duplicate);
+    assert_eq!(record(&store, &renamed(&first, 99), 3).await, Recorded::Duplicate);
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn an_event_that_was_applied_makes_no_second_order(fixture: &dyn Stores) {
+async fn an_applied_event_creates_no_second_order(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let first = order(1, "ann", 5);
     record(&store, &first, 1).await;
-    assert_eq!(record(&store, &order(2, "ann", 5), 1).await, Recorded::Known);
+    assert_eq!(record(&store, &order(2, "ann", 5), 1).await, Recorded::Duplicate);
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn an_id_that_another_checkout_has_is_refused_without_a_note(fixture: &dyn Stores) {
+async fn the_id_of_another_checkouts_order_is_refused_without_an_inbox_row(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (first, second) = (order(1, "ann", 5), order(2, "ann", 4));
     record(&store, &first, 1).await;
     assert_eq!(record(&store, &renamed(&second, 1), 2).await, Recorded::IdTaken);
     assert_eq!(all(&store, "ann").await, std::slice::from_ref(&first));
-    // The event was not noted as applied: put right, it still can be.
+    // The event has no inbox row: with the right order it can still be applied.
     assert_eq!(record(&store, &second, 2).await, Recorded::Created);
     assert_eq!(all(&store, "ann").await, [first, second]);
 }
 
-async fn an_id_that_another_checkout_has_is_refused_for_a_known_event_too(fixture: &dyn Stores) {
+async fn the_id_of_another_checkouts_order_is_refused_for_a_known_event_too(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let (first, second) = (order(1, "ann", 5), order(2, "ann", 4));
     record(&store, &first, 1).await;
     assert_eq!(record(&store, &renamed(&second, 1), 1).await, Recorded::IdTaken);
-    // The note of the first time stays.
-    assert_eq!(record(&store, &second, 1).await, Recorded::Known);
+    // The first inbox row stays.
+    assert_eq!(record(&store, &second, 1).await, Recorded::Duplicate);
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn an_order_is_there_for_its_user_only(fixture: &dyn Stores) {
+async fn an_order_is_visible_to_its_user_only(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     record(&store, &order, 1).await;
-    for other in ["bob", "Ann", "ann ", "an_", "%", ""] {
+    for other in ["bob", "Ann", "ann ", "an_", "%"] {
         assert_eq!(store.find(&user(other), order.id()).await.unwrap(), None, "{other}");
         assert!(all(&store, other).await.is_empty(), "{other}");
     }
@@ -188,45 +187,45 @@ async fn an_order_is_there_for_its_user_only(fixture: &dyn Stores) {
     assert_eq!(store.find(&user("ann"), absent).await.unwrap(), None);
 }
 
-async fn what_was_recorded_is_there_after_a_reopen(fixture: &dyn Stores) {
+async fn orders_survive_a_reopen(fixture: &dyn Stores) {
     let first = fixture.open().await;
     let order = order(1, "ann", 5);
     record(&first, &order, 1).await;
     drop(first);
     let second = fixture.open().await;
     assert_eq!(all(&second, "ann").await, std::slice::from_ref(&order));
-    assert_eq!(record(&second, &order, 1).await, Recorded::Known);
+    assert_eq!(record(&second, &order, 1).await, Recorded::Duplicate);
 }
 
-async fn of_sixty_four_racing_writers_one_creates_the_order(fixture: &dyn Stores) {
+async fn of_64_concurrent_writers_one_creates_the_order(fixture: &dyn Stores) {
     let (store, other) = (fixture.open().await, fixture.open().await);
     let order = order(1, "ann", 5);
-    // Half of them have the same event, half an event each; they come from two replicas.
+    // From two replicas; half of the writers share an event, half have an event each.
     let writers = (0..64).map(|n| {
         let store = if n % 2 == 0 { &store } else { &other };
         record(store, &order, if n < 32 { 0 } else { n })
     });
     let recorded = join_all(writers).await;
     assert_eq!(recorded.iter().filter(|r| **r == Recorded::Created).count(), 1);
-    assert_eq!(recorded.iter().filter(|r| **r == Recorded::Known).count(), 63);
+    assert_eq!(recorded.iter().filter(|r| **r == Recorded::Duplicate).count(), 63);
     assert_eq!(all(&store, "ann").await, [order]);
 }
 
-async fn of_sixty_four_checkouts_that_race_for_an_id_one_gets_it(fixture: &dyn Stores) {
+async fn of_64_checkouts_that_race_for_an_order_id_one_gets_it(fixture: &dyn Stores) {
     let (store, other) = (fixture.open().await, fixture.open().await);
     let orders: Vec<Order> = (0..64).map(|n| order(n, "ann", 5)).collect();
-    let disguised: Vec<Order> = orders.iter().map(|order| renamed(order, 99)).collect();
-    let writers = (0..).zip(&disguised).map(|(n, order)| {
+    let renamed_orders: Vec<Order> = orders.iter().map(|order| renamed(order, 99)).collect();
+    let writers = (0..).zip(&renamed_orders).map(|(n, order)| {
         let store = if n % 2 == 0 { &store } else { &other };
         record(store, order, n)
     });
     let recorded = join_all(writers).await;
     assert_eq!(recorded.iter().filter(|r| **r == Recorded::Created).count(), 1);
     assert_eq!(recorded.iter().filter(|r| **r == Recorded::IdTaken).count(), 63);
-    // None of the others was noted as applied: put right, each still can be.
+    // The refused events have no inbox rows: with the right orders they can still be applied.
     for ((event, order), recorded) in (0..).zip(&orders).zip(recorded) {
         let expected = if recorded == Recorded::Created {
-            Recorded::Known
+            Recorded::Duplicate
         } else {
             Recorded::Created
         };
@@ -235,7 +234,7 @@ async fn of_sixty_four_checkouts_that_race_for_an_id_one_gets_it(fixture: &dyn S
     assert_eq!(all(&store, "ann").await.len(), 64);
 }
 
-async fn sixty_four_orders_at_once_are_all_there(fixture: &dyn Stores) {
+async fn of_64_orders_recorded_at_once_none_is_lost(fixture: &dyn Stores) {
     let (store, other) = (fixture.open().await, fixture.open().await);
     let orders: Vec<Order> = (0..64).map(|n| order(n, "ann", i64::try_from(n).unwrap())).collect();
     let writers = (0..).zip(&orders).map(|(event, order)| {
@@ -249,9 +248,9 @@ async fn sixty_four_orders_at_once_are_all_there(fixture: &dyn Stores) {
     assert_eq!(all(&other, "ann").await, newest_first);
 }
 
-async fn an_order_of_many_lines_keeps_their_order(fixture: &dyn Stores) {
+async fn an_order_keeps_the_sequence_of_its_many_lines(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    let lines = (0..1_234)
+    let lines = (1..=1_234)
         .rev()
         .map(|n| line(n, &n.to_string(), 1, n, Currency::USD))
         .collect();
@@ -260,7 +259,7 @@ async fn an_order_of_many_lines_keeps_their_order(fixture: &dyn Stores) {
     assert_eq!(store.find(&user("ann"), order.id()).await.unwrap(), Some(order));
 }
 
-async fn a_name_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Stores) {
+async fn a_name_of_two_megabytes_is_read_as_it_was_recorded(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let lines = vec![line(1, &"é".repeat(1 << 20), 1, 5, Currency::USD)];
     let order = of_lines(1, "ann", 5, lines, Currency::USD);
@@ -268,9 +267,9 @@ async fn a_name_of_two_megabytes_comes_back_as_it_was(fixture: &dyn Stores) {
     assert_eq!(all(&store, "ann").await, [order]);
 }
 
-async fn pages_have_every_order_once_and_the_newest_first(fixture: &dyn Stores) {
+async fn pages_contain_every_order_once_newest_first(fixture: &dyn Stores) {
     let store = fixture.open().await;
-    // Five to a millisecond, before 1970 too; ids do not rise with time.
+    // Five per millisecond, some before 1970; ids do not grow with time.
     let mut orders: Vec<Order> = (0..60)
         .map(|n: u128| order(n * 37 % 61, "ann", i64::try_from(n).unwrap() / 5 - 3))
         .collect();
@@ -296,7 +295,7 @@ async fn pages_have_every_order_once_and_the_newest_first(fixture: &dyn Stores) 
     assert_eq!(ids.len(), 60);
 }
 
-async fn the_last_page_says_that_it_is_the_last(fixture: &dyn Stores) {
+async fn the_last_page_has_no_next_cursor(fixture: &dyn Stores) {
     let store = fixture.open().await;
     for n in 0..4 {
         record(&store, &order(n, "ann", 5), n).await;
@@ -308,43 +307,43 @@ async fn the_last_page_says_that_it_is_the_last(fixture: &dyn Stores) {
     assert_eq!(store.list(&user("nobody"), None, 2).await.unwrap().next, None);
 }
 
-async fn a_page_may_begin_at_any_time(fixture: &dyn Stores) {
+async fn a_cursor_may_have_any_time(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let order = order(1, "ann", 5);
     record(&store, &order, 1).await;
-    // Who makes up a token of their own may name times that no store has.
+    // A forged token may contain times that no store can represent.
     let ann = user("ann");
-    let behind = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
-    assert_eq!(behind(Timestamp::MIN).await.unwrap().items, []);
-    assert_eq!(behind(Timestamp::MAX).await.unwrap().items, [order]);
+    let page_after = |at| store.list(&ann, Some(Cursor { at, id: Uuid::max() }), 2);
+    assert_eq!(page_after(Timestamp::MIN).await.unwrap().items, []);
+    assert_eq!(page_after(Timestamp::MAX).await.unwrap().items, [order]);
 }
 
-async fn the_orders_of_an_erased_customer_are_nobodys_whenever_they_come(fixture: &dyn Stores) {
+async fn the_orders_of_an_erased_customer_are_detached_also_when_they_arrive_later(fixture: &dyn Stores) {
     let store = fixture.open().await;
     let placed: Vec<_> = (1..=5).map(|n| order(n, "ann", 5)).collect();
     for (event, order) in (1..).zip(&placed) {
         record(&store, order, event).await;
     }
-    let of_bob = order(6, "bob", 5);
-    record(&store, &of_bob, 6).await;
+    let bobs = order(6, "bob", 5);
+    record(&store, &bobs, 6).await;
     let (late, new) = (order(7, "ann", 5), order(8, "ann", 5));
     let checkouts = [placed[0].checkout_id(), late.checkout_id()];
     let erase = async |limit| store.erase(&user("ann"), &checkouts, limit).await.unwrap();
     assert_eq!((erase(3).await, erase(3).await, erase(3).await), (3, 2, 0));
-    assert_eq!(record(&store, &late, 7).await, Recorded::Created, "the books need it");
+    assert_eq!(record(&store, &late, 7).await, Recorded::Created, "accounting needs it");
     assert_eq!(all(&store, "ann").await, []);
-    assert_eq!(all(&store, "bob").await, [of_bob]);
+    assert_eq!(all(&store, "bob").await, [bobs]);
     for order in placed.iter().chain([&late]) {
-        let nobody = UserId::erased(order.checkout_id());
-        let kept = store.find(&nobody, order.id()).await.unwrap().unwrap();
+        let erased = UserId::erased(order.checkout_id());
+        let kept = store.find(&erased, order.id()).await.unwrap().unwrap();
         assert_eq!((kept.lines(), kept.total()), (order.lines(), order.total()));
     }
-    // Who has the same id now is a new customer.
+    // The same id is a new customer from now on.
     record(&store, &new, 8).await;
     assert_eq!(all(&store, "ann").await, [new]);
 }
 
-async fn what_is_recorded_during_an_erasure_is_nobodys(fixture: &dyn Stores) {
+async fn an_order_recorded_during_an_erasure_is_detached(fixture: &dyn Stores) {
     let stores = [fixture.open().await, fixture.open().await];
     let orders: Vec<_> = (0..64).map(|n| order(n, "ann", 5)).collect();
     let checkouts: Vec<_> = orders.iter().map(Order::checkout_id).collect();
@@ -360,7 +359,7 @@ async fn what_is_recorded_during_an_erasure_is_nobodys(fixture: &dyn Stores) {
 }
 
 #[tokio::test]
-async fn an_order_that_postgresql_cannot_keep_is_told_from_a_store_that_is_away() {
+async fn an_order_that_postgresql_cannot_store_is_corrupt_and_not_unavailable() {
     let Some(fixture) = PostgresFixture::new() else {
         return;
     };

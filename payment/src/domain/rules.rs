@@ -1,103 +1,105 @@
-//! The rules, as tables: what to do for a payment in a state, and what it becomes. Every pair is written out.
+//! The rules as tables: the next step for a payment in a state, and its next state. Every pair is written out.
 
-use super::{Standing, State};
+use super::{ChargeStatus, State};
 
-/// What a charge does with the payment it finds or has just made.
+/// The next step of a charge, given its payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChargeStep {
-    /// The first time, or again under the same key because the answer was lost.
-    AskProvider,
+    /// The first call, or a repetition under the same key because the answer was lost.
+    CallProvider,
     /// The row has the answer.
-    Answer,
-    /// The checkout's payment is of another amount or method.
-    RefuseOther,
+    ReturnStored,
+    /// The checkout's payment has another amount or method.
+    RefuseMismatch,
 }
 
-/// `differs`: the row is of another amount or method than the charge.
+/// `differs`: the row has another amount or method than the charge.
 pub const fn on_charge(state: State, differs: bool) -> ChargeStep {
     match (state, differs) {
-        (State::Intent, false) => ChargeStep::AskProvider,
-        (State::Succeeded | State::Declined(_) | State::Refunded | State::Cancelled, false) => ChargeStep::Answer,
+        (State::Intent, false) => ChargeStep::CallProvider,
+        (State::Succeeded | State::Declined(_) | State::Refunded | State::Cancelled, false) => ChargeStep::ReturnStored,
         (State::Intent | State::Succeeded | State::Declined(_) | State::Refunded | State::Cancelled, true) => {
-            ChargeStep::RefuseOther
+            ChargeStep::RefuseMismatch
         }
     }
 }
 
-/// What a refund does with the payment it finds.
+/// The next step of a refund, given its payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefundStep {
-    /// It gives back what it has charged, or leaves a mark against a late charge.
-    AskProvider,
-    /// There is nothing to give back, or it was given back before.
-    Answer,
+    /// The provider refunds its charge, or leaves a tombstone that refuses a late charge.
+    CallProvider,
+    /// There is nothing to refund, or it was refunded before.
+    ReturnStored,
 }
 
 pub const fn on_refund(state: Option<State>) -> RefundStep {
     match state {
-        None | Some(State::Intent | State::Succeeded) => RefundStep::AskProvider,
-        Some(State::Declined(_) | State::Refunded | State::Cancelled) => RefundStep::Answer,
+        None | Some(State::Intent | State::Succeeded) => RefundStep::CallProvider,
+        Some(State::Declined(_) | State::Refunded | State::Cancelled) => RefundStep::ReturnStored,
     }
 }
 
-/// How a question after a payment is answered.
+/// The next step of a query for a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GetStep {
-    /// The answer may have been lost: the provider may know more.
-    AskProvider,
-    Answer,
+    /// The answer may have been lost: the provider may have it.
+    CallProvider,
+    ReturnStored,
 }
 
 pub const fn on_get(state: State) -> GetStep {
     match state {
-        State::Intent => GetStep::AskProvider,
-        State::Succeeded | State::Declined(_) | State::Refunded | State::Cancelled => GetStep::Answer,
+        State::Intent => GetStep::CallProvider,
+        State::Succeeded | State::Declined(_) | State::Refunded | State::Cancelled => GetStep::ReturnStored,
     }
 }
 
-/// Our row and the provider's books cannot both be right.
+/// The payment and the provider's ledger cannot both be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the payment is {state:?}, but the provider's books say {standing:?}")]
+#[error("the payment is {state:?}, but the provider's books say {status:?}")]
 pub struct Contradiction {
     pub state: State,
-    pub standing: Standing,
+    pub status: ChargeStatus,
 }
 
-/// What a payment becomes when the provider's books say `standing`. An answer that comes after a newer one changes nothing.
+/// The next state of a payment whose status at the provider is `status`. An outdated status changes nothing.
 #[allow(clippy::match_same_arms, reason = "a table, with a block for each state")]
-pub const fn after(state: Option<State>, standing: Standing) -> Result<State, Contradiction> {
-    match (state, standing) {
-        (None | Some(State::Intent), Standing::Charged) => Ok(State::Succeeded),
-        (None | Some(State::Intent), Standing::Declined(reason)) => Ok(State::Declined(reason)),
-        (None | Some(State::Intent), Standing::Refunded) => Ok(State::Refunded),
-        (None | Some(State::Intent), Standing::Cancelled) => Ok(State::Cancelled),
+pub const fn next_state(state: Option<State>, status: ChargeStatus) -> Result<State, Contradiction> {
+    match (state, status) {
+        (None | Some(State::Intent), ChargeStatus::Charged) => Ok(State::Succeeded),
+        (None | Some(State::Intent), ChargeStatus::Declined(reason)) => Ok(State::Declined(reason)),
+        (None | Some(State::Intent), ChargeStatus::Refunded) => Ok(State::Refunded),
+        (None | Some(State::Intent), ChargeStatus::Cancelled) => Ok(State::Cancelled),
 
-        (Some(State::Succeeded), Standing::Charged) => Ok(State::Succeeded),
-        (Some(State::Succeeded), Standing::Refunded) => Ok(State::Refunded),
-        (Some(state @ State::Succeeded), Standing::Declined(_) | Standing::Cancelled) => {
-            Err(Contradiction { state, standing })
+        (Some(State::Succeeded), ChargeStatus::Charged) => Ok(State::Succeeded),
+        (Some(State::Succeeded), ChargeStatus::Refunded) => Ok(State::Refunded),
+        (Some(state @ State::Succeeded), ChargeStatus::Declined(_) | ChargeStatus::Cancelled) => {
+            Err(Contradiction { state, status })
         }
 
-        (Some(state @ State::Declined(_)), Standing::Declined(_)) => Ok(state),
-        (Some(state @ State::Declined(_)), Standing::Charged | Standing::Refunded | Standing::Cancelled) => {
-            Err(Contradiction { state, standing })
+        (Some(state @ State::Declined(_)), ChargeStatus::Declined(_)) => Ok(state),
+        (
+            Some(state @ State::Declined(_)),
+            ChargeStatus::Charged | ChargeStatus::Refunded | ChargeStatus::Cancelled,
+        ) => Err(Contradiction { state, status }),
+
+        // The answer to the charge arrived after the answer to the refund.
+        (Some(State::Refunded), ChargeStatus::Charged | ChargeStatus::Refunded) => Ok(State::Refunded),
+        (Some(state @ State::Refunded), ChargeStatus::Declined(_) | ChargeStatus::Cancelled) => {
+            Err(Contradiction { state, status })
         }
 
-        // The charge's answer was overtaken by the refund's.
-        (Some(State::Refunded), Standing::Charged | Standing::Refunded) => Ok(State::Refunded),
-        (Some(state @ State::Refunded), Standing::Declined(_) | Standing::Cancelled) => {
-            Err(Contradiction { state, standing })
-        }
-
-        (Some(State::Cancelled), Standing::Cancelled) => Ok(State::Cancelled),
-        (Some(state @ State::Cancelled), Standing::Charged | Standing::Declined(_) | Standing::Refunded) => {
-            Err(Contradiction { state, standing })
-        }
+        (Some(State::Cancelled), ChargeStatus::Cancelled) => Ok(State::Cancelled),
+        (
+            Some(state @ State::Cancelled),
+            ChargeStatus::Charged | ChargeStatus::Declined(_) | ChargeStatus::Refunded,
+        ) => Err(Contradiction { state, status }),
     }
 }
 
-/// The states from which [`after`] goes on to another one. All others are final.
-pub const UNSETTLED: [State; 2] = [State::Intent, State::Succeeded];
+/// The states that [`next_state`] can leave.
+pub const NON_FINAL: [State; 2] = [State::Intent, State::Succeeded];
 
 #[cfg(test)]
 mod tests {
@@ -105,11 +107,11 @@ mod tests {
     use crate::domain::DeclineReason;
 
     const DECLINED: DeclineReason = DeclineReason::CardDeclined;
-    const STANDINGS: [Standing; 4] = [
-        Standing::Charged,
-        Standing::Declined(DECLINED),
-        Standing::Refunded,
-        Standing::Cancelled,
+    const STATUSES: [ChargeStatus; 4] = [
+        ChargeStatus::Charged,
+        ChargeStatus::Declined(DECLINED),
+        ChargeStatus::Refunded,
+        ChargeStatus::Cancelled,
     ];
     const SETTLED: [State; 4] = [
         State::Succeeded,
@@ -119,69 +121,69 @@ mod tests {
     ];
 
     #[test]
-    fn an_open_payment_becomes_what_the_books_say() {
-        for (standing, state) in STANDINGS.into_iter().zip(SETTLED) {
-            assert_eq!(after(Some(State::Intent), standing), Ok(state));
-            assert_eq!(after(None, standing), Ok(state));
+    fn an_intent_takes_the_status_of_the_provider() {
+        for (status, state) in STATUSES.into_iter().zip(SETTLED) {
+            assert_eq!(next_state(Some(State::Intent), status), Ok(state));
+            assert_eq!(next_state(None, status), Ok(state));
         }
     }
 
     #[test]
     fn the_same_answer_twice_changes_nothing() {
-        for (standing, state) in STANDINGS.into_iter().zip(SETTLED) {
-            assert_eq!(after(Some(state), standing), Ok(state));
+        for (status, state) in STATUSES.into_iter().zip(SETTLED) {
+            assert_eq!(next_state(Some(state), status), Ok(state));
         }
     }
 
     #[test]
-    fn only_a_charge_that_was_refunded_moves_a_settled_payment() {
+    fn a_settled_payment_changes_only_when_its_charge_is_refunded() {
         for state in SETTLED {
-            for standing in STANDINGS {
-                let moved = after(Some(state), standing).is_ok_and(|new| new != state);
+            for status in STATUSES {
+                let moved = next_state(Some(state), status).is_ok_and(|new| new != state);
                 assert_eq!(
                     moved,
-                    state == State::Succeeded && standing == Standing::Refunded,
-                    "{state:?} {standing:?}"
+                    state == State::Succeeded && status == ChargeStatus::Refunded,
+                    "{state:?} {status:?}"
                 );
             }
         }
     }
 
     #[test]
-    fn only_unsettled_payments_move_and_an_answer_moves_them_all_to_one_state() {
-        for standing in STANDINGS {
+    fn final_states_never_change_and_a_status_leads_all_others_to_one_state() {
+        for status in STATUSES {
             for state in SETTLED.into_iter().chain([State::Intent]) {
-                let moved = after(Some(state), standing).ok().filter(|new| *new != state);
-                assert!(moved.is_none() || UNSETTLED.contains(&state), "{state:?} {standing:?}");
+                let moved = next_state(Some(state), status).ok().filter(|new| *new != state);
+                assert!(moved.is_none() || NON_FINAL.contains(&state), "{state:?} {status:?}");
                 assert!(
-                    moved.is_none() || moved == after(None, standing).ok(),
-                    "{state:?} {standing:?}"
+                    moved.is_none() || moved == next_state(None, status).ok(),
+                    "{state:?} {status:?}"
                 );
             }
         }
     }
 
     #[test]
-    fn money_that_moved_is_never_written_off() {
+    fn a_charge_at_the_provider_never_becomes_a_decline_or_a_cancellation() {
         for state in [State::Declined(DECLINED), State::Cancelled] {
-            assert!(after(Some(state), Standing::Charged).is_err());
+            assert!(next_state(Some(state), ChargeStatus::Charged).is_err());
         }
-        assert!(after(Some(State::Succeeded), Standing::Cancelled).is_err());
+        assert!(next_state(Some(State::Succeeded), ChargeStatus::Cancelled).is_err());
     }
 
     #[test]
-    fn the_provider_is_asked_only_while_its_answer_is_missing() {
-        assert_eq!(on_charge(State::Intent, false), ChargeStep::AskProvider);
-        assert_eq!(on_get(State::Intent), GetStep::AskProvider);
+    fn the_provider_is_called_only_while_its_answer_is_missing() {
+        assert_eq!(on_charge(State::Intent, false), ChargeStep::CallProvider);
+        assert_eq!(on_get(State::Intent), GetStep::CallProvider);
         for state in SETTLED {
-            assert_eq!(on_charge(state, false), ChargeStep::Answer);
-            assert_eq!(on_charge(state, true), ChargeStep::RefuseOther);
-            assert_eq!(on_get(state), GetStep::Answer);
-            let gives_back = on_refund(Some(state)) == RefundStep::AskProvider;
-            assert_eq!(gives_back, state == State::Succeeded, "{state:?}");
+            assert_eq!(on_charge(state, false), ChargeStep::ReturnStored);
+            assert_eq!(on_charge(state, true), ChargeStep::RefuseMismatch);
+            assert_eq!(on_get(state), GetStep::ReturnStored);
+            let calls_provider = on_refund(Some(state)) == RefundStep::CallProvider;
+            assert_eq!(calls_provider, state == State::Succeeded, "{state:?}");
         }
-        assert_eq!(on_charge(State::Intent, true), ChargeStep::RefuseOther);
-        assert_eq!(on_refund(Some(State::Intent)), RefundStep::AskProvider);
-        assert_eq!(on_refund(None), RefundStep::AskProvider);
+        assert_eq!(on_charge(State::Intent, true), ChargeStep::RefuseMismatch);
+        assert_eq!(on_refund(Some(State::Intent)), RefundStep::CallProvider);
+        assert_eq!(on_refund(None), RefundStep::CallProvider);
     }
 }

@@ -1,4 +1,4 @@
-//! The wire's values and ours.
+//! Conversions between messages and domain values.
 
 use proto::{
     convert::{payment_method, timestamp},
@@ -23,8 +23,8 @@ pub(super) fn terms(amount: Option<proto::money::v1::Money>, method: &str) -> Re
 }
 
 pub(super) fn payment(payment: Payment) -> wire::Payment {
-    let (payment_id, amount) = match payment.opened {
-        Some(opened) => (opened.payment_id.to_string(), Some(opened.terms.amount.into())),
+    let (payment_id, amount) = match payment.details {
+        Some(details) => (details.payment_id.to_string(), Some(details.terms.amount.into())),
         None => (String::new(), None),
     };
     let (status, decline_reason) = match payment.state {

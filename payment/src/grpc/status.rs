@@ -1,4 +1,4 @@
-//! Failures of the use cases as statuses. What is not the caller's fault is logged here, once.
+//! Errors of the use cases as gRPC statuses. What is not the caller's fault is logged here, once.
 
 use proto::{
     Reason,
@@ -9,7 +9,7 @@ use storage::StoreError;
 use tonic::Status;
 
 use crate::{
-    app::{ChargeError, Failure, GetPaymentError},
+    app::{ChargeError, DependencyError, GetPaymentError},
     domain::{CheckoutId, DeclineReason},
     ports::ProviderError,
 };
@@ -18,36 +18,36 @@ pub(super) fn charge(checkout: CheckoutId, error: ChargeError) -> Status {
     match error {
         ChargeError::Declined(reason) => declined(reason).into(),
         ChargeError::Cancelled => Refusal::new(Reason::PaymentCancelled, "the payment was cancelled").into(),
-        ChargeError::OtherTerms => Refusal::new(
+        ChargeError::TermsMismatch => Refusal::new(
             Reason::PaymentMismatch,
             "the checkout has a payment of another amount or method",
         )
         .into(),
-        ChargeError::Failed(failure) => failed(checkout, &failure),
+        ChargeError::Dependency(error) => dependency(checkout, &error),
     }
 }
 
 pub(super) fn get_payment(checkout: CheckoutId, error: GetPaymentError) -> Status {
     match error {
         GetPaymentError::NotFound => Refusal::new(Reason::PaymentNotFound, "payment not found").into(),
-        GetPaymentError::Failed(failure) => failed(checkout, &failure),
+        GetPaymentError::Dependency(error) => dependency(checkout, &error),
     }
 }
 
-pub(super) fn failed(checkout: CheckoutId, failure: &Failure) -> Status {
-    let error = chain(failure);
-    match failure {
-        Failure::Provider(ProviderError::Unknown(_)) => {
-            tracing::warn!(%checkout, error, "a payment is open until the provider answers");
+pub(super) fn dependency(checkout: CheckoutId, failed: &DependencyError) -> Status {
+    let error = chain(failed);
+    match failed {
+        DependencyError::Provider(ProviderError::Unknown(_)) => {
+            tracing::warn!(%checkout, error, "the outcome at the provider is unknown: the payment stays pending");
             unavailable()
         }
-        Failure::Store(StoreError::Unavailable(_)) => {
-            tracing::error!(%checkout, error, "the payment store is away");
+        DependencyError::Store(StoreError::Unavailable(_)) => {
+            tracing::error!(%checkout, error, "the payment store is unavailable");
             unavailable()
         }
-        Failure::Provider(ProviderError::OtherCharge)
-        | Failure::Store(StoreError::Conflict | StoreError::Corrupt(_)) => {
-            tracing::error!(%checkout, error, "our books and the provider's do not agree");
+        DependencyError::Provider(ProviderError::TermsMismatch)
+        | DependencyError::Store(StoreError::Conflict | StoreError::Corrupt(_)) => {
+            tracing::error!(%checkout, error, "the payment store and the provider disagree");
             internal()
         }
     }

@@ -4,19 +4,13 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::Points;
-use sqlx::{
-    PgConnection, Row,
-    postgres::{PgExecutor, PgRow},
-};
-use storage::{
-    Migrations, OpenError, Postgres, PostgresAddress, PostgresOptions, SqlTimestamp, StoreError, timestamptz,
-};
-use uuid::Uuid;
+use sqlx::{PgConnection, postgres::PgExecutor};
+use storage::{Migrations, OpenError, Postgres, PostgresAddress, PostgresOptions, Row, StoreError, timestamptz};
 
-use super::row::{self, missing};
+use super::row::{self, no_payment};
 use crate::{
     commits,
-    domain::{self, CheckoutId, Opened, Payment, PaymentId, Standing, State},
+    domain::{self, ChargeStatus, CheckoutId, Payment, State},
     ports::PaymentStore,
 };
 
@@ -29,14 +23,14 @@ macro_rules! columns {
 }
 
 const LOAD: &str = concat!("SELECT", columns!(), "FROM payments WHERE checkout_id = $1");
-/// Answers with nothing when the checkout has a payment.
-const KEEP: &str = concat!(
+/// Returns no row if the checkout has a payment.
+const INSERT: &str = concat!(
     "INSERT INTO payments (",
     columns!(),
     ", updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (checkout_id) DO NOTHING RETURNING",
     columns!()
 );
-/// Answers with nothing when the payment is in none of the states `$2`, also when it leaves them in this very moment.
+/// Returns no row if the payment is in none of the states `$2`, or is leaving them in a concurrent transaction.
 const ADVANCE: &str = concat!(
     "UPDATE payments SET state = $3, decline_reason = $4, updated_at = $5 \
      WHERE checkout_id = $1 AND state = ANY($2) RETURNING",
@@ -65,20 +59,27 @@ impl PaymentStore for PostgresPaymentStore {
         select(self.0.reader(), checkout).await
     }
 
-    async fn open(&self, intent: &Payment) -> Result<Payment, StoreError> {
+    async fn record_intent(&self, intent: &Payment) -> Result<Payment, StoreError> {
         let intent = intent.clone();
-        self.0.write(commits::INTENT, |tx| keep(tx, intent).boxed()).await
-    }
-
-    async fn settle(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
         self.0
-            .write(commits::SETTLE, move |tx| settle(tx, checkout, standing, at).boxed())
+            .write(commits::INTENT, |tx| insert_intent(tx, intent).boxed())
             .await
     }
 
-    async fn refund(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
+    async fn settle(&self, checkout: CheckoutId, status: ChargeStatus, at: Timestamp) -> Result<Payment, StoreError> {
         self.0
-            .write(commits::REFUND, move |tx| refund(tx, checkout, standing, at).boxed())
+            .write(commits::SETTLE, move |tx| settle(tx, checkout, status, at).boxed())
+            .await
+    }
+
+    async fn record_refund(
+        &self,
+        checkout: CheckoutId,
+        status: ChargeStatus,
+        at: Timestamp,
+    ) -> Result<Payment, StoreError> {
+        self.0
+            .write(commits::REFUND, move |tx| refund(tx, checkout, status, at).boxed())
             .await
     }
 
@@ -91,29 +92,29 @@ impl PaymentStore for PostgresPaymentStore {
     }
 }
 
-async fn keep(tx: &mut PgConnection, intent: Payment) -> Result<Payment, StoreError> {
+async fn insert_intent(tx: &mut PgConnection, intent: Payment) -> Result<Payment, StoreError> {
     match insert(&mut *tx, &intent).await? {
-        Some(kept) => Ok(kept),
-        // The row was there, or came while this waited for it: a new statement sees it.
-        None => select(tx, intent.checkout_id).await?.ok_or_else(missing),
+        Some(inserted) => Ok(inserted),
+        // The row existed, or was committed while the insert waited for it: a new statement sees it.
+        None => select(tx, intent.checkout_id).await?.ok_or_else(no_payment),
     }
 }
 
 async fn settle(
     tx: &mut PgConnection,
     checkout: CheckoutId,
-    standing: Standing,
+    status: ChargeStatus,
     at: Timestamp,
 ) -> Result<Payment, StoreError> {
-    if let Some(settled) = advance(&mut *tx, checkout, standing, at).await? {
+    if let Some(settled) = advance(&mut *tx, checkout, status, at).await? {
         return Ok(settled);
     }
-    let found = select(tx, checkout).await?.ok_or_else(missing)?;
-    let state = domain::after(Some(found.state), standing).map_err(StoreError::corrupt)?;
+    let found = select(tx, checkout).await?.ok_or_else(no_payment)?;
+    let state = domain::next_state(Some(found.state), status).map_err(StoreError::corrupt)?;
     if state == found.state {
         Ok(found)
     } else {
-        // It was opened between the two statements.
+        // The payment was inserted between the two statements.
         Err(StoreError::Conflict)
     }
 }
@@ -121,86 +122,71 @@ async fn settle(
 async fn refund(
     tx: &mut PgConnection,
     checkout: CheckoutId,
-    standing: Standing,
+    status: ChargeStatus,
     at: Timestamp,
 ) -> Result<Payment, StoreError> {
-    if let Some(refunded) = advance(&mut *tx, checkout, standing, at).await? {
+    if let Some(refunded) = advance(&mut *tx, checkout, status, at).await? {
         return Ok(refunded);
     }
     if select(&mut *tx, checkout).await?.is_none() {
-        let mark = Payment {
+        let tombstone = Payment {
             checkout_id: checkout,
-            opened: None,
-            state: domain::after(None, standing).map_err(StoreError::corrupt)?,
+            details: None,
+            state: domain::next_state(None, status).map_err(StoreError::corrupt)?,
             created_at: at,
         };
-        if let Some(marked) = insert(&mut *tx, &mark).await? {
-            return Ok(marked);
+        if let Some(inserted) = insert(&mut *tx, &tombstone).await? {
+            return Ok(inserted);
         }
     }
-    // There is a payment: one that is final, or one that has come meanwhile.
-    settle(tx, checkout, standing, at).await
+    // The payment is final, or was inserted meanwhile.
+    settle(tx, checkout, status, at).await
 }
 
-/// Moves the row to what the books say, in one statement: the table of the rules, as far as it moves anything, is part of
-/// the condition. `None` when nothing moves.
+/// Moves the row to its next state in one statement, whose condition is the table of the rules. `None` if no row moves.
 async fn advance(
     tx: &mut PgConnection,
     checkout: CheckoutId,
-    standing: Standing,
+    status: ChargeStatus,
     at: Timestamp,
 ) -> Result<Option<Payment>, StoreError> {
-    let state = domain::after(None, standing).map_err(StoreError::corrupt)?;
-    let moves = |from: &State| *from != state && domain::after(Some(*from), standing) == Ok(state);
-    let from: Vec<_> = domain::UNSETTLED.into_iter().filter(moves).map(row::name).collect();
+    let state = domain::next_state(None, status).map_err(StoreError::corrupt)?;
+    let leaves = |from: &State| *from != state && domain::next_state(Some(*from), status) == Ok(state);
+    let from: Vec<_> = domain::NON_FINAL
+        .into_iter()
+        .filter(leaves)
+        .map(row::state_name)
+        .collect();
     let row = sqlx::query(ADVANCE)
         .bind(checkout.0)
         .bind(from)
-        .bind(row::name(state))
+        .bind(row::state_name(state))
         .bind(row::decline_reason(state))
         .bind(timestamptz(at))
         .fetch_optional(tx)
         .await?;
-    row.as_ref().map(decode).transpose()
+    row.map(|row| row::payment(checkout, Row::Postgres(&row))).transpose()
 }
 
-/// `None` when the checkout has a payment.
+/// `None` if the checkout has a payment.
 async fn insert(tx: &mut PgConnection, payment: &Payment) -> Result<Option<Payment>, StoreError> {
-    let opened = payment.opened.as_ref();
-    let row = sqlx::query(KEEP)
+    let details = payment.details.as_ref();
+    let row = sqlx::query(INSERT)
         .bind(payment.checkout_id.0)
-        .bind(opened.map(|o| o.payment_id.0))
-        .bind(opened.map(|o| o.terms.amount.minor_units()))
-        .bind(opened.map(|o| o.terms.amount.currency().to_string()))
-        .bind(opened.map(|o| o.terms.method.as_str()))
-        .bind(row::name(payment.state))
+        .bind(details.map(|details| details.payment_id.0))
+        .bind(details.map(|details| details.terms.amount.minor_units()))
+        .bind(details.map(|details| details.terms.amount.currency().to_string()))
+        .bind(details.map(|details| details.terms.method.as_str()))
+        .bind(row::state_name(payment.state))
         .bind(row::decline_reason(payment.state))
         .bind(timestamptz(payment.created_at))
         .fetch_optional(tx)
         .await?;
-    row.as_ref().map(decode).transpose()
+    row.map(|row| row::payment(payment.checkout_id, Row::Postgres(&row)))
+        .transpose()
 }
 
 async fn select(executor: impl PgExecutor<'_>, checkout: CheckoutId) -> Result<Option<Payment>, StoreError> {
     let row = sqlx::query(LOAD).bind(checkout.0).fetch_optional(executor).await?;
-    row.as_ref().map(decode).transpose()
-}
-
-fn decode(row: &PgRow) -> Result<Payment, StoreError> {
-    let reason: Option<&str> = row.try_get("decline_reason")?;
-    let payment_id: Option<Uuid> = row.try_get("payment_id")?;
-    let created_at: SqlTimestamp = row.try_get("created_at")?;
-    Ok(Payment {
-        checkout_id: CheckoutId(row.try_get("checkout_id")?),
-        opened: payment_id.map(|id| decode_opened(id, row)).transpose()?,
-        state: row::state(row.try_get("state")?, reason)?,
-        created_at: created_at.to_jiff(),
-    })
-}
-
-fn decode_opened(payment_id: Uuid, row: &PgRow) -> Result<Opened, StoreError> {
-    Ok(Opened {
-        payment_id: PaymentId(payment_id),
-        terms: row::terms(row.try_get("amount")?, row.try_get("currency")?, row.try_get("method")?)?,
-    })
+    row.map(|row| row::payment(checkout, Row::Postgres(&row))).transpose()
 }

@@ -1,12 +1,11 @@
-//! What a row says of a payment: the same words in every database.
+//! The columns of a payment, the same in both engines.
 
 use money::Money;
-use storage::StoreError;
+use storage::{Row, StoreError};
 
-use crate::domain::{DeclineReason, PaymentMethod, State, Terms};
+use crate::domain::{CheckoutId, DeclineReason, Payment, PaymentDetails, PaymentId, PaymentMethod, State, Terms};
 
-/// The name of a state.
-pub(super) const fn name(state: State) -> &'static str {
+pub(super) const fn state_name(state: State) -> &'static str {
     match state {
         State::Intent => "INTENT",
         State::Succeeded => "SUCCEEDED",
@@ -16,7 +15,6 @@ pub(super) const fn name(state: State) -> &'static str {
     }
 }
 
-/// What else there is to say of a state.
 pub(super) const fn decline_reason(state: State) -> Option<&'static str> {
     match state {
         State::Declined(reason) => Some(reason.as_str()),
@@ -24,7 +22,7 @@ pub(super) const fn decline_reason(state: State) -> Option<&'static str> {
     }
 }
 
-pub(super) fn state(name: &str, reason: Option<&str>) -> Result<State, StoreError> {
+fn state(name: &str, reason: Option<&str>) -> Result<State, StoreError> {
     let state = match name {
         "INTENT" => Some(State::Intent),
         "SUCCEEDED" => Some(State::Succeeded),
@@ -36,15 +34,32 @@ pub(super) fn state(name: &str, reason: Option<&str>) -> Result<State, StoreErro
     state.ok_or_else(|| StoreError::corrupt(format!("no such state: {name}, {reason:?}")))
 }
 
-pub(crate) fn terms(amount: i64, currency: &str, method: &str) -> Result<Terms, StoreError> {
-    let method = PaymentMethod::new(method);
+/// The amount, currency and method of a payment or of a charge in the provider's ledger.
+pub(crate) fn terms(row: Row<'_>) -> Result<Terms, StoreError> {
+    let currency = row.text("currency")?.parse().map_err(StoreError::corrupt)?;
+    let method = PaymentMethod::new(row.text("method")?);
     Ok(Terms {
-        amount: Money::new(amount, currency.parse().map_err(StoreError::corrupt)?),
+        amount: Money::new(row.integer("amount")?, currency),
         method: method.ok_or_else(|| StoreError::corrupt("the name of a payment method"))?,
     })
 }
 
-/// A payment that must be there is not.
-pub(super) fn missing() -> StoreError {
+pub(super) fn payment(checkout_id: CheckoutId, row: Row<'_>) -> Result<Payment, StoreError> {
+    let details = |id| {
+        terms(row).map(|terms| PaymentDetails {
+            payment_id: PaymentId(id),
+            terms,
+        })
+    };
+    let reason = row.text_or_null("decline_reason")?;
+    Ok(Payment {
+        checkout_id,
+        details: row.uuid_or_null("payment_id")?.map(details).transpose()?,
+        state: state(&row.text("state")?, reason.as_deref())?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn no_payment() -> StoreError {
     StoreError::corrupt("the checkout has no payment")
 }

@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::Points;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteExecutor, sqlite::SqliteRow};
-use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
-use uuid::Uuid;
+use sqlx::{SqliteConnection, sqlite::SqliteExecutor};
+use storage::{Migrations, OpenError, Row, Sqlite, SqliteOptions, StoreError};
 
-use super::row::{self, missing};
+use super::row::{self, no_payment};
 use crate::{
     commits,
-    domain::{self, CheckoutId, Opened, Payment, PaymentId, Standing},
+    domain::{self, ChargeStatus, CheckoutId, Payment},
     ports::PaymentStore,
 };
 
@@ -42,30 +41,37 @@ impl PaymentStore for SqlitePaymentStore {
         select(self.0.reader(), checkout).await
     }
 
-    async fn open(&self, intent: &Payment) -> Result<Payment, StoreError> {
+    async fn record_intent(&self, intent: &Payment) -> Result<Payment, StoreError> {
         let intent = intent.clone();
-        self.0.write(commits::INTENT, |tx| keep(tx, intent).boxed()).await
+        self.0
+            .write(commits::INTENT, |tx| insert_intent(tx, intent).boxed())
+            .await
     }
 
-    async fn settle(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
+    async fn settle(&self, checkout: CheckoutId, status: ChargeStatus, at: Timestamp) -> Result<Payment, StoreError> {
         self.0
             .write(commits::SETTLE, move |tx| {
                 async move {
-                    let found = select(&mut *tx, checkout).await?.ok_or_else(missing)?;
-                    advance(tx, found, standing, at).await
+                    let found = select(&mut *tx, checkout).await?.ok_or_else(no_payment)?;
+                    advance(tx, found, status, at).await
                 }
                 .boxed()
             })
             .await
     }
 
-    async fn refund(&self, checkout: CheckoutId, standing: Standing, at: Timestamp) -> Result<Payment, StoreError> {
+    async fn record_refund(
+        &self,
+        checkout: CheckoutId,
+        status: ChargeStatus,
+        at: Timestamp,
+    ) -> Result<Payment, StoreError> {
         self.0
             .write(commits::REFUND, move |tx| {
                 async move {
                     match select(&mut *tx, checkout).await? {
-                        Some(found) => advance(tx, found, standing, at).await,
-                        None => cancel(tx, checkout, standing, at).await,
+                        Some(found) => advance(tx, found, status, at).await,
+                        None => insert_tombstone(tx, checkout, status, at).await,
                     }
                 }
                 .boxed()
@@ -82,22 +88,22 @@ impl PaymentStore for SqlitePaymentStore {
     }
 }
 
-async fn keep(tx: &mut SqliteConnection, intent: Payment) -> Result<Payment, StoreError> {
+async fn insert_intent(tx: &mut SqliteConnection, intent: Payment) -> Result<Payment, StoreError> {
     insert(tx, &intent).await?;
-    select(tx, intent.checkout_id).await?.ok_or_else(missing)
+    select(tx, intent.checkout_id).await?.ok_or_else(no_payment)
 }
 
-/// The row of a payment whose refund came before any charge.
-async fn cancel(
+/// Inserts the row of a payment whose refund came before any charge.
+async fn insert_tombstone(
     tx: &mut SqliteConnection,
     checkout_id: CheckoutId,
-    standing: Standing,
+    status: ChargeStatus,
     created_at: Timestamp,
 ) -> Result<Payment, StoreError> {
-    let state = domain::after(None, standing).map_err(StoreError::corrupt)?;
+    let state = domain::next_state(None, status).map_err(StoreError::corrupt)?;
     let payment = Payment {
         checkout_id,
-        opened: None,
+        details: None,
         state,
         created_at,
     };
@@ -105,25 +111,25 @@ async fn cancel(
     Ok(payment)
 }
 
-/// Moves a row that was read in this transaction to what the books say.
+/// Moves a row that was read in this transaction to its next state.
 async fn advance(
     tx: &mut SqliteConnection,
     found: Payment,
-    standing: Standing,
+    status: ChargeStatus,
     at: Timestamp,
 ) -> Result<Payment, StoreError> {
-    let state = domain::after(Some(found.state), standing).map_err(StoreError::corrupt)?;
+    let state = domain::next_state(Some(found.state), status).map_err(StoreError::corrupt)?;
     if state == found.state {
         return Ok(found);
     }
     let update =
         "UPDATE payments SET state = ?, decline_reason = ?, updated_at = ? WHERE checkout_id = ? AND state = ?";
     let updated = sqlx::query(update)
-        .bind(row::name(state))
+        .bind(row::state_name(state))
         .bind(row::decline_reason(state))
         .bind(at.as_millisecond())
         .bind(found.checkout_id.to_string())
-        .bind(row::name(found.state))
+        .bind(row::state_name(found.state))
         .execute(tx)
         .await?;
     if updated.rows_affected() == 1 {
@@ -133,18 +139,18 @@ async fn advance(
     }
 }
 
-/// Does nothing when the checkout has a payment.
+/// Does nothing if the checkout has a payment.
 async fn insert(tx: &mut SqliteConnection, payment: &Payment) -> Result<(), StoreError> {
-    let opened = payment.opened.as_ref();
+    let details = payment.details.as_ref();
     let statement = "INSERT INTO payments (checkout_id, payment_id, amount, currency, method, state, decline_reason, \
                      created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (checkout_id) DO NOTHING";
     sqlx::query(statement)
         .bind(payment.checkout_id.to_string())
-        .bind(opened.map(|o| o.payment_id.to_string()))
-        .bind(opened.map(|o| o.terms.amount.minor_units()))
-        .bind(opened.map(|o| o.terms.amount.currency().to_string()))
-        .bind(opened.map(|o| o.terms.method.as_str().to_owned()))
-        .bind(row::name(payment.state))
+        .bind(details.map(|details| details.payment_id.to_string()))
+        .bind(details.map(|details| details.terms.amount.minor_units()))
+        .bind(details.map(|details| details.terms.amount.currency().to_string()))
+        .bind(details.map(|details| details.terms.method.as_str().to_owned()))
+        .bind(row::state_name(payment.state))
         .bind(row::decline_reason(payment.state))
         .bind(payment.created_at.as_millisecond())
         .bind(payment.created_at.as_millisecond())
@@ -160,23 +166,5 @@ async fn select(executor: impl SqliteExecutor<'_>, checkout: CheckoutId) -> Resu
         .bind(checkout.to_string())
         .fetch_optional(executor)
         .await?;
-    row.map(|row| decode(checkout, &row)).transpose()
-}
-
-fn decode(checkout_id: CheckoutId, row: &SqliteRow) -> Result<Payment, StoreError> {
-    let reason: Option<&str> = row.try_get("decline_reason")?;
-    let payment_id: Option<&str> = row.try_get("payment_id")?;
-    Ok(Payment {
-        checkout_id,
-        opened: payment_id.map(|id| decode_opened(id, row)).transpose()?,
-        state: row::state(row.try_get("state")?, reason)?,
-        created_at: Timestamp::from_millisecond(row.try_get("created_at")?).map_err(StoreError::corrupt)?,
-    })
-}
-
-fn decode_opened(payment_id: &str, row: &SqliteRow) -> Result<Opened, StoreError> {
-    Ok(Opened {
-        payment_id: PaymentId(Uuid::parse_str(payment_id).map_err(StoreError::corrupt)?),
-        terms: row::terms(row.try_get("amount")?, row.try_get("currency")?, row.try_get("method")?)?,
-    })
+    row.map(|row| row::payment(checkout, Row::Sqlite(&row))).transpose()
 }

@@ -1,4 +1,4 @@
-//! The interface, through a real client.
+//! The gRPC interface, through a real client.
 
 mod bad_input;
 mod replicas;
@@ -17,12 +17,12 @@ use proto::{
 };
 use runtime::{Points, Runtime, channel::Peer, serve::Running};
 use tempfile::TempDir;
-use testing::patient;
+use testing::test_policy;
 use tonic::{Code, Status};
 
 use crate::{
-    books::Books,
     harness::{IMPATIENCE, PATIENCE, checkout},
+    ledger_audit::LedgerAudit,
 };
 
 const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
@@ -45,7 +45,7 @@ impl Shop {
         Self::on(folder, [store, ledger], provider_timeout).await
     }
 
-    /// On these stores: of the payments, and of the provider's books. The folder is for what is not in them.
+    /// On these databases: of the payments, and of the provider's ledger. The folder holds the trace.
     async fn on(folder: TempDir, [store, ledger]: [Store; 2], provider_timeout: Duration) -> Self {
         let trace = folder.path().join("trace");
         let runtime = Runtime {
@@ -72,7 +72,7 @@ impl Shop {
             ("payment", "payment.v1.PaymentService")
         );
         assert!(format!("{:?}", service.probes).contains(probe));
-        let (peer, running) = testing::serve(service, INTERFACE, patient(), &runtime).await;
+        let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
         Self {
             client: PaymentServiceClient::new(peer),
             running,
@@ -106,7 +106,7 @@ impl Shop {
             .unwrap())
     }
 
-    /// The commits since the start, by their labels.
+    /// The labels of all commits since the start.
     fn commits(&self) -> Vec<String> {
         let trace = std::fs::read_to_string(&self.trace).unwrap_or_default();
         let label = |point: &str| Some(point.strip_prefix("commit:")?.strip_suffix(":after")?.to_owned());
@@ -164,9 +164,9 @@ async fn a_charge_is_answered_with_its_payment_in_two_commits_and_one_of_the_pro
         refused(late),
         (Code::FailedPrecondition, Some(Reason::PaymentCancelled))
     );
-    let books = Books::of_file(&shop.folder.path().join("provider.db")).await;
+    let audit = LedgerAudit::of_file(&shop.folder.path().join("provider.db")).await;
     assert_eq!(
-        books.lines(payment::domain::CheckoutId(id.parse().unwrap())).await,
+        audit.row_counts(payment::domain::CheckoutId(id.parse().unwrap())).await,
         [1, 0, 1, 0]
     );
 }
@@ -224,7 +224,7 @@ async fn other_terms_for_the_same_checkout_are_a_mismatch() {
 }
 
 #[tokio::test]
-async fn a_refund_before_its_charge_is_a_cancelled_payment_of_nothing() {
+async fn a_refund_before_its_charge_is_a_cancelled_payment_without_an_amount() {
     let (shop, id) = (Shop::open().await, id());
     let cancelled = shop.refund(&id).await.unwrap();
     assert_eq!(cancelled.status(), PaymentStatus::Cancelled);
@@ -246,7 +246,7 @@ async fn a_refund_before_its_charge_is_a_cancelled_payment_of_nothing() {
 }
 
 #[tokio::test]
-async fn a_payment_that_is_not_there_is_not_found() {
+async fn a_missing_payment_is_not_found() {
     let shop = Shop::open().await;
     assert_eq!(
         refused(shop.get(&id()).await),
@@ -255,7 +255,7 @@ async fn a_payment_that_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_unavailable_and_then_known() {
+async fn an_unknown_outcome_is_unavailable_and_later_known() {
     let shop = Shop::with(IMPATIENCE).await;
     for method in ["pm_card_charged_reply_lost", "pm_card_slow"] {
         let id = id();
@@ -282,7 +282,7 @@ async fn an_unknown_outcome_is_unavailable_and_then_known() {
 }
 
 #[tokio::test]
-async fn the_largest_amount_and_other_currencies_are_charged_as_they_are() {
+async fn the_largest_amount_and_other_currencies_are_charged_exactly() {
     let shop = Shop::open().await;
     for (currency, minor_units) in [("USD", money::Money::MAX_MINOR_UNITS), ("EUR", 1), ("JPY", 1_000_000)] {
         let id = id();
@@ -302,7 +302,7 @@ async fn the_largest_amount_and_other_currencies_are_charged_as_they_are() {
 }
 
 #[tokio::test]
-async fn the_id_of_a_checkout_is_the_same_in_capitals() {
+async fn a_checkout_id_in_capitals_is_the_same_id() {
     let (shop, id) = (Shop::open().await, id());
     let payment = shop.charge(request(&id, "pm_card_ok")).await.unwrap();
     assert_eq!(
@@ -312,14 +312,14 @@ async fn the_id_of_a_checkout_is_the_same_in_capitals() {
 }
 
 #[tokio::test]
-async fn the_service_stops_while_an_answer_is_still_awaited() {
+async fn the_service_stops_without_waiting_for_a_lost_answer() {
     let shop = Shop::with(IMPATIENCE).await;
     let id = id();
     let unknown = refused(shop.charge(request(&id, "pm_card_charged_reply_lost")).await);
     assert_eq!(unknown.0, Code::Unavailable);
     let Shop { client, running, .. } = shop;
     drop(client);
-    // Nothing of the lost answer is left to wait for.
+    // Nothing still waits for the lost answer.
     tokio::time::timeout(PATIENCE, running.stop(PATIENCE * 2))
         .await
         .unwrap();

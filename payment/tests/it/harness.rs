@@ -1,4 +1,4 @@
-//! A payment service, with books that can be read and a provider that can be made to fail.
+//! A payment service with a provider that fails on demand and a ledger that tests can read.
 
 use std::{
     collections::VecDeque,
@@ -10,49 +10,48 @@ use async_trait::async_trait;
 use money::Money;
 use payment::{
     SuccessRate,
-    app::{ChargeError, Failure, GetPaymentError, Payments},
-    domain::{CheckoutId, DeclineReason, Payment, PaymentId, PaymentMethod, Standing, State, Terms},
+    app::{ChargeError, DependencyError, GetPaymentError, Payments},
+    domain::{ChargeStatus, CheckoutId, DeclineReason, Payment, PaymentId, PaymentMethod, State, Terms},
     ports::{PaymentProvider, PaymentStore, ProviderError},
-    provider::simulated::{Manner, SimulatedProvider},
+    provider::simulated::{Behaviour, SimulatedProvider},
 };
 use runtime::{Ids, Runtime};
 use storage::StoreError;
 
 use testing::{Fixture, SqliteFixture};
 
-use crate::{books::Books, places::Stores};
+use crate::{backends::Backend, ledger_audit::LedgerAudit};
 
-/// Longer than anything here takes.
+/// A timeout that no test reaches.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
-/// Long enough for a write on a busy machine, short enough to wait for.
+/// A timeout that tests wait for; long enough for a write on a busy machine.
 pub(crate) const IMPATIENCE: Duration = Duration::from_secs(1);
 
-/// What goes wrong with one call to the provider.
+/// A fault of one call to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// The provider does not hear of it.
+    /// The call does not reach the provider.
     Down,
-    /// The provider does its part, and the connection breaks.
+    /// The provider executes the call, and the connection breaks.
     AnswerLost,
-    /// The provider does its part, and nothing is ever heard of it.
+    /// The provider executes the call and never answers.
     NeverAnswers,
-    /// The provider does its part, and says so when nobody listens any more.
+    /// The provider executes the call and answers after the caller's timeout.
     Slow,
 }
 
-/// A provider whose next calls fail as planned. After the plan all calls get through.
-pub(crate) struct Faulty {
+/// A provider whose next calls fail as planned; calls after the plan have the fault `always`.
+pub(crate) struct FaultyProvider {
     inner: Arc<dyn PaymentProvider>,
     plan: Mutex<VecDeque<Fault>>,
-    /// Every call from now on.
     always: Mutex<Fault>,
     calls: Mutex<Vec<Fault>>,
     timeout: Duration,
 }
 
-impl Faulty {
-    /// It fails nobody until it is told to. A slow answer comes after twice the timeout.
+impl FaultyProvider {
+    /// Without faults at first. A slow answer comes after twice the timeout.
     pub(crate) fn new(inner: Arc<dyn PaymentProvider>, timeout: Duration) -> Self {
         Self {
             inner,
@@ -71,12 +70,12 @@ impl Faulty {
         *self.always.lock().unwrap() = fault;
     }
 
-    /// The faults of the calls since this was last asked.
+    /// Takes the faults of the calls since the last call of this function.
     pub(crate) fn calls(&self) -> Vec<Fault> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
-    async fn through<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    async fn with_fault<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
         let fault = self
             .plan
             .lock()
@@ -105,21 +104,20 @@ impl Faulty {
 }
 
 #[async_trait]
-impl PaymentProvider for Faulty {
-    async fn charge(&self, key: CheckoutId, terms: &Terms) -> Result<Standing, ProviderError> {
-        self.through(self.inner.charge(key, terms)).await
+impl PaymentProvider for FaultyProvider {
+    async fn charge(&self, key: CheckoutId, terms: &Terms) -> Result<ChargeStatus, ProviderError> {
+        self.with_fault(self.inner.charge(key, terms)).await
     }
 
-    async fn refund(&self, key: CheckoutId) -> Result<Standing, ProviderError> {
-        self.through(self.inner.refund(key)).await
+    async fn refund(&self, key: CheckoutId) -> Result<ChargeStatus, ProviderError> {
+        self.with_fault(self.inner.refund(key)).await
     }
 
-    async fn find(&self, key: CheckoutId) -> Result<Option<Standing>, ProviderError> {
-        self.through(self.inner.find(key)).await
+    async fn find(&self, key: CheckoutId) -> Result<Option<ChargeStatus>, ProviderError> {
+        self.with_fault(self.inner.find(key)).await
     }
 }
 
-/// How a harness is set up.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) timeout: Duration,
@@ -150,16 +148,16 @@ impl Setup {
 
 pub(crate) struct Harness {
     pub(crate) payments: Payments,
-    pub(crate) provider: Arc<Faulty>,
+    pub(crate) provider: Arc<FaultyProvider>,
     pub(crate) store: Arc<dyn PaymentStore>,
-    pub(crate) books: Books,
+    pub(crate) audit: LedgerAudit,
     pub(crate) runtime: Runtime,
-    /// Where it is, if nobody else knows.
+    /// The SQLite files, if the harness owns them.
     files: Option<SqliteFixture>,
 }
 
 impl Harness {
-    /// On files of its own.
+    /// On own SQLite files.
     pub(crate) async fn new() -> Self {
         Self::with(Setup::default()).await
     }
@@ -168,7 +166,7 @@ impl Harness {
         Self::on(SqliteFixture::new().unwrap(), setup).await
     }
 
-    /// The service as it is after a restart on its own files.
+    /// The service after a restart on the same files.
     pub(crate) async fn restarted(mut self, setup: Setup) -> Self {
         let files = self.files.take().unwrap();
         drop(self);
@@ -181,91 +179,90 @@ impl Harness {
         harness
     }
 
-    /// One more process of the service, if others are there already.
-    pub(crate) async fn at(place: &dyn Stores, setup: Setup) -> Self {
+    /// A further process of the service on this backend.
+    pub(crate) async fn at(backend: &dyn Backend, setup: Setup) -> Self {
         let runtime = Runtime {
             ids: setup.ids,
             ..Runtime::system()
         };
-        let manner = Manner {
+        let behaviour = Behaviour {
             success_rate: setup.success_rate.parse::<SuccessRate>().unwrap(),
             min_latency: setup.latency,
             max_latency: setup.latency,
             slow_reply: setup.timeout * 2,
         };
-        let (store, ledger) = (place.store().await, place.ledger().await);
-        let simulated = Arc::new(SimulatedProvider::new(ledger, manner, &runtime));
-        let provider = Arc::new(Faulty::new(simulated, setup.timeout));
+        let (store, ledger) = (backend.store().await, backend.ledger().await);
+        let simulated = Arc::new(SimulatedProvider::new(ledger, behaviour, &runtime));
+        let provider = Arc::new(FaultyProvider::new(simulated, setup.timeout));
         let payments = Payments::new(store.clone(), provider.clone(), setup.timeout, &runtime);
         Self {
             payments,
             provider,
             store,
-            books: place.books().await,
+            audit: backend.audit().await,
             runtime,
             files: None,
         }
     }
 
-    pub(crate) async fn charge(&self, checkout: CheckoutId, terms: &Terms) -> Answer {
-        Answer::of_charge(self.payments.charge(checkout, terms.clone()).await)
+    pub(crate) async fn charge(&self, checkout: CheckoutId, terms: &Terms) -> Outcome {
+        Outcome::of_charge(self.payments.charge(checkout, terms.clone()).await)
     }
 
-    pub(crate) async fn refund(&self, checkout: CheckoutId) -> Answer {
-        Answer::of_failure(self.payments.refund(checkout).await)
+    pub(crate) async fn refund(&self, checkout: CheckoutId) -> Outcome {
+        Outcome::of_payment(self.payments.refund(checkout).await)
     }
 
-    pub(crate) async fn get(&self, checkout: CheckoutId) -> Answer {
+    pub(crate) async fn get(&self, checkout: CheckoutId) -> Outcome {
         match self.payments.get_payment(checkout).await {
-            Ok(payment) => Answer::Payment(payment.state),
-            Err(GetPaymentError::NotFound) => Answer::NotFound,
-            Err(GetPaymentError::Failed(failure)) => Answer::of_failure(Err(failure)),
+            Ok(payment) => Outcome::Payment(payment.state),
+            Err(GetPaymentError::NotFound) => Outcome::NotFound,
+            Err(GetPaymentError::Dependency(error)) => Outcome::of_payment(Err(error)),
         }
     }
 
-    /// The state of our row.
-    pub(crate) async fn row(&self, checkout: CheckoutId) -> Option<State> {
+    pub(crate) async fn state(&self, checkout: CheckoutId) -> Option<State> {
         self.store.load(checkout).await.unwrap().map(|payment| payment.state)
     }
 }
 
-/// What a caller learns, in one value.
+/// The outcome of a call, as one comparable value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum Outcome {
     Charged(PaymentId),
     Payment(State),
     Declined(DeclineReason),
     Cancelled,
-    OtherTerms,
+    TermsMismatch,
     NotFound,
-    /// Nobody knows what the provider did.
-    Unavailable,
-    StoreAway,
+    /// The provider may have executed the call or not.
+    Unknown,
+    StoreUnavailable,
 }
 
-impl Answer {
+impl Outcome {
     pub(crate) fn of_charge(result: Result<Payment, ChargeError>) -> Self {
         match result {
             Ok(payment) => {
                 assert_eq!(payment.state, State::Succeeded);
-                Self::Charged(payment.opened.unwrap().payment_id)
+                Self::Charged(payment.details.unwrap().payment_id)
             }
             Err(ChargeError::Declined(reason)) => Self::Declined(reason),
             Err(ChargeError::Cancelled) => Self::Cancelled,
-            Err(ChargeError::OtherTerms) => Self::OtherTerms,
-            Err(ChargeError::Failed(failure)) => Self::of_failure(Err(failure)),
+            Err(ChargeError::TermsMismatch) => Self::TermsMismatch,
+            Err(ChargeError::Dependency(error)) => Self::of_payment(Err(error)),
         }
     }
 
-    fn of_failure(result: Result<Payment, Failure>) -> Self {
+    fn of_payment(result: Result<Payment, DependencyError>) -> Self {
         match result {
             Ok(payment) => Self::Payment(payment.state),
-            Err(Failure::Provider(ProviderError::Unknown(_))) => Self::Unavailable,
-            Err(Failure::Store(StoreError::Unavailable(_))) => Self::StoreAway,
+            Err(DependencyError::Provider(ProviderError::Unknown(_))) => Self::Unknown,
+            Err(DependencyError::Store(StoreError::Unavailable(_))) => Self::StoreUnavailable,
             Err(
-                failure @ (Failure::Provider(ProviderError::OtherCharge)
-                | Failure::Store(StoreError::Conflict | StoreError::Corrupt(_))),
-            ) => panic!("not an answer: {failure:?}"),
+                error @ (DependencyError::Provider(ProviderError::TermsMismatch)
+                | DependencyError::Store(StoreError::Conflict | StoreError::Corrupt(_))),
+            ) => panic!("unexpected: {error:?}"),
         }
     }
 

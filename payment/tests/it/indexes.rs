@@ -1,22 +1,22 @@
-//! That no statement's cost rises with the number of payments.
+//! No statement's cost grows with the number of payments.
 
 use payment::{
-    domain::{CheckoutId, DeclineReason, IdempotencyKey, Opened, Payment, PaymentId, Standing},
+    domain::{ChargeStatus, CheckoutId, DeclineReason, IdempotencyKey, Payment, PaymentDetails, PaymentId},
     ports::PaymentStore,
-    provider::simulated::{ChargeId, Ledger, Order, Verdict},
+    provider::simulated::{ChargeAttempt, ChargeId, Decision, ProviderLedger},
 };
 use runtime::{Clock, Ids};
 use testing::Fixture;
 use uuid::Uuid;
 
 use crate::{
+    backends::{Backend, PostgresFixtures},
     harness::{checkout, terms},
-    places::{PostgresFixtures, Stores},
 };
 
-/// A read of this many rows is one of a whole table.
+/// A statement that reads this many rows scans a whole table.
 const MANY: i64 = 10_000;
-/// Often enough that the server plans for any values instead of those at hand.
+/// Enough executions for the server to switch to a generic plan.
 const TIMES: u128 = 8;
 
 const PAYMENTS: &str = "
@@ -26,7 +26,7 @@ const PAYMENTS: &str = "
         CASE WHEN n % 100 = 0 THEN 'INTENT' ELSE 'SUCCEEDED' END, NULL, now(), now()
     FROM generate_series(1, 1000000) n";
 
-const BOOKS: &str = "
+const LEDGER: &str = "
     ALTER TABLE refunds SET UNLOGGED;
     ALTER TABLE charges SET UNLOGGED;
     ALTER TABLE tombstones SET UNLOGGED;
@@ -38,67 +38,70 @@ const BOOKS: &str = "
     INSERT INTO refunds SELECT idempotency_key, amount, currency, created_at FROM charges LIMIT 100000;
     INSERT INTO tombstones SELECT ('e' || lpad(to_hex(n), 31, '0'))::uuid, now() FROM generate_series(1, 100000) n";
 
-/// One of those that are there.
-const fn known(n: u128) -> CheckoutId {
+/// An existing payment.
+const fn existing(n: u128) -> CheckoutId {
     CheckoutId(Uuid::from_u128(500_000 + n))
 }
 
 fn intent(checkout: CheckoutId) -> Payment {
-    let opened = Opened {
+    let details = PaymentDetails {
         payment_id: PaymentId(Ids::random().next()),
         terms: terms(4200, "pm_card_ok"),
     };
-    Payment::intent(checkout, opened, Clock::system().now())
+    Payment::intent(checkout, details, Clock::system().now())
 }
 
 async fn call_every_method_of_the_store(store: &dyn PaymentStore) {
     let now = Clock::system().now();
     for n in 0..TIMES {
         let (new, late) = (checkout(), checkout());
-        assert!(store.load(known(n)).await.unwrap().is_some());
-        store.open(&intent(known(n))).await.unwrap();
-        store.open(&intent(new)).await.unwrap();
+        assert!(store.load(existing(n)).await.unwrap().is_some());
+        store.record_intent(&intent(existing(n))).await.unwrap();
+        store.record_intent(&intent(new)).await.unwrap();
         for _ in 0..2 {
-            store.settle(new, Standing::Charged, now).await.unwrap();
-            store.refund(known(n), Standing::Refunded, now).await.unwrap();
-            store.refund(late, Standing::Cancelled, now).await.unwrap();
+            store.settle(new, ChargeStatus::Charged, now).await.unwrap();
+            store
+                .record_refund(existing(n), ChargeStatus::Refunded, now)
+                .await
+                .unwrap();
+            store.record_refund(late, ChargeStatus::Cancelled, now).await.unwrap();
         }
     }
 }
 
-fn order(key: &IdempotencyKey, verdict: Verdict) -> Order {
-    Order {
+fn attempt(key: &IdempotencyKey, decision: Decision) -> ChargeAttempt {
+    ChargeAttempt {
         key: key.clone(),
         charge_id: ChargeId(Ids::random().next()),
         terms: terms(4200, "pm_card_ok"),
-        verdict,
+        decision,
         down_for: 0,
         at: Clock::system().now(),
     }
 }
 
-async fn call_every_method_of_the_ledger(ledger: &dyn Ledger) {
+async fn call_every_method_of_the_ledger(ledger: &dyn ProviderLedger) {
     let now = Clock::system().now();
     for n in 0..TIMES {
-        let [new, late, charged] = [checkout(), checkout(), known(n)].map(IdempotencyKey::from);
-        let declined = Verdict::Declined(DeclineReason::CardDeclined);
+        let [new, late, charged] = [checkout(), checkout(), existing(n)].map(IdempotencyKey::from);
+        let declined = Decision::Declined(DeclineReason::CardDeclined);
         for key in [&new, &charged] {
-            ledger.charge(order(key, declined)).await.unwrap();
+            ledger.charge(attempt(key, declined)).await.unwrap();
         }
         for key in [&new, &late, &charged] {
             assert_eq!(ledger.find(key).await.unwrap().is_none(), *key == late);
             ledger.refund(key, now).await.unwrap();
         }
-        ledger.charge(order(&late, Verdict::Succeeded)).await.unwrap();
+        ledger.charge(attempt(&late, Decision::Succeeded)).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn no_statement_reads_a_table_from_end_to_end() {
+async fn no_statement_scans_a_whole_table() {
     let Some(schemas) = PostgresFixtures::new() else { return };
     let (store, ledger) = (schemas.store().await, schemas.ledger().await);
     let PostgresFixtures { payment, provider } = &schemas;
-    for (schema, filling) in [(payment, PAYMENTS), (provider, BOOKS)] {
+    for (schema, filling) in [(payment, PAYMENTS), (provider, LEDGER)] {
         schema.execute(filling).await;
         schema.count_scans().await;
     }

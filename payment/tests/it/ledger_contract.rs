@@ -1,42 +1,45 @@
-//! What every ledger of the provider does, whatever it is made of.
+//! The contract of the provider's ledger, over all adapters.
 
 use std::sync::Arc;
 
 use futures::future::join_all;
 use jiff::Timestamp;
 use payment::{
-    domain::{DeclineReason, IdempotencyKey, Standing, Terms},
-    provider::simulated::{Attempt, Booked, ChargeId, Ledger, Order, Verdict},
+    domain::{
+        ChargeStatus::{self, Cancelled, Charged, Declined, Refunded},
+        DeclineReason, IdempotencyKey, Terms,
+    },
+    provider::simulated::{AttemptOutcome, AttemptResult, ChargeAttempt, ChargeId, Decision, ProviderLedger},
 };
 use runtime::Ids;
 use testing::SqliteFixture;
 
 use crate::{
+    backends::{Backend, PostgresFixtures},
     harness::{checkout, terms},
-    places::{PostgresFixtures, Stores},
 };
 
 testing::contract! { ledger_contract:
-    a_charge_again_is_counted_and_answered_as_the_first,
-    the_first_verdict_stands,
-    another_amount_currency_or_method_under_a_key_is_an_error,
-    a_refund_gives_back_once,
-    a_refund_of_a_declined_charge_gives_back_nothing,
+    a_repeated_charge_is_counted_and_returns_the_first_status,
+    the_first_decision_stands,
+    another_amount_currency_or_method_under_a_key_is_a_mismatch,
+    repeated_refunds_refund_once,
+    a_refund_of_a_declined_charge_refunds_nothing,
     a_refund_before_its_charge_refuses_the_late_charge,
-    while_it_is_down_attempts_are_counted_and_nothing_else,
+    attempts_while_the_provider_is_down_are_only_counted,
     everything_is_there_after_a_reopen,
-    sixty_four_racing_charges_are_one,
-    sixty_four_racing_charges_of_two_amounts_are_one,
-    of_sixty_four_racing_charges_it_is_down_for_the_first_three,
-    sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other,
-    sixty_four_racing_charges_and_refunds_agree_on_who_was_first,
+    of_64_concurrent_charges_of_a_key_one_is_recorded,
+    of_64_concurrent_charges_of_two_amounts_one_is_recorded,
+    of_64_concurrent_charges_the_first_three_find_the_provider_down,
+    concurrent_charges_of_64_keys_all_succeed,
+    concurrent_charges_and_refunds_agree_on_which_was_first,
 }
 
 ledger_contract!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
-/// Two processes that keep the books in one place.
-async fn replicas(place: &dyn Stores) -> [Arc<dyn Ledger>; 2] {
-    [place.ledger().await, place.ledger().await]
+/// Two processes on one backend.
+async fn replicas(backend: &dyn Backend) -> [Arc<dyn ProviderLedger>; 2] {
+    [backend.ledger().await, backend.ledger().await]
 }
 
 const DECLINED: DeclineReason = DeclineReason::CardExpired;
@@ -49,60 +52,57 @@ fn key() -> IdempotencyKey {
     checkout().into()
 }
 
-fn order_of(key: &IdempotencyKey, terms: Terms, verdict: Verdict) -> Order {
-    Order {
+fn attempt_with(key: &IdempotencyKey, terms: Terms, decision: Decision) -> ChargeAttempt {
+    ChargeAttempt {
         key: key.clone(),
         charge_id: ChargeId(Ids::random().next()),
         terms,
-        verdict,
+        decision,
         down_for: 0,
         at: at(),
     }
 }
 
-fn order(key: &IdempotencyKey) -> Order {
-    order_of(key, terms(4200, "pm_card_ok"), Verdict::Succeeded)
+fn attempt(key: &IdempotencyKey) -> ChargeAttempt {
+    attempt_with(key, terms(4200, "pm_card_ok"), Decision::Succeeded)
 }
 
-fn declined(key: &IdempotencyKey) -> Order {
-    order_of(key, terms(4200, "pm_card_expired"), Verdict::Declined(DECLINED))
+fn declined(key: &IdempotencyKey) -> ChargeAttempt {
+    attempt_with(key, terms(4200, "pm_card_expired"), Decision::Declined(DECLINED))
 }
 
-const fn stands(number: u32, standing: Standing) -> Attempt {
-    Attempt {
+const fn recorded(number: u32, status: ChargeStatus) -> AttemptResult {
+    AttemptResult {
         number,
-        booked: Booked::Stands(standing),
+        outcome: AttemptOutcome::Recorded(status),
     }
 }
 
-async fn a_charge_again_is_counted_and_answered_as_the_first(place: &dyn Stores) {
-    let (ledger, key) = (place.ledger().await, key());
+async fn a_repeated_charge_is_counted_and_returns_the_first_status(backend: &dyn Backend) {
+    let (ledger, key) = (backend.ledger().await, key());
     assert_eq!(ledger.find(&key).await.unwrap(), None);
     for number in 1..=3 {
-        assert_eq!(
-            ledger.charge(order(&key)).await.unwrap(),
-            stands(number, Standing::Charged)
-        );
+        assert_eq!(ledger.charge(attempt(&key)).await.unwrap(), recorded(number, Charged));
     }
-    assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Charged));
+    assert_eq!(ledger.find(&key).await.unwrap(), Some(Charged));
 }
 
-async fn the_first_verdict_stands(place: &dyn Stores) {
-    let (ledger, key) = (place.ledger().await, key());
+async fn the_first_decision_stands(backend: &dyn Backend) {
+    let (ledger, key) = (backend.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
-    let changed_its_mind = Order {
-        verdict: Verdict::Succeeded,
+    let other_decision = ChargeAttempt {
+        decision: Decision::Succeeded,
         ..declined(&key)
     };
     assert_eq!(
-        ledger.charge(changed_its_mind).await.unwrap(),
-        stands(2, Standing::Declined(DECLINED))
+        ledger.charge(other_decision).await.unwrap(),
+        recorded(2, Declined(DECLINED))
     );
 }
 
-async fn another_amount_currency_or_method_under_a_key_is_an_error(place: &dyn Stores) {
-    let (ledger, key) = (place.ledger().await, key());
-    ledger.charge(order(&key)).await.unwrap();
+async fn another_amount_currency_or_method_under_a_key_is_a_mismatch(backend: &dyn Backend) {
+    let (ledger, key) = (backend.ledger().await, key());
+    ledger.charge(attempt(&key)).await.unwrap();
     let euro = money::Money::new(4200, "EUR".parse().unwrap());
     let others = [
         terms(4201, "pm_card_ok"),
@@ -113,141 +113,141 @@ async fn another_amount_currency_or_method_under_a_key_is_an_error(place: &dyn S
         },
     ];
     for (number, other) in (2..).zip(others) {
-        let attempt = ledger.charge(order_of(&key, other, Verdict::Succeeded)).await.unwrap();
+        let result = ledger
+            .charge(attempt_with(&key, other, Decision::Succeeded))
+            .await
+            .unwrap();
         assert_eq!(
-            attempt,
-            Attempt {
+            result,
+            AttemptResult {
                 number,
-                booked: Booked::OtherCharge
+                outcome: AttemptOutcome::TermsMismatch
             }
         );
     }
-    assert_eq!(ledger.charge(order(&key)).await.unwrap(), stands(5, Standing::Charged));
+    assert_eq!(ledger.charge(attempt(&key)).await.unwrap(), recorded(5, Charged));
 }
 
-async fn a_refund_gives_back_once(place: &dyn Stores) {
-    let (ledger, key) = (place.ledger().await, key());
-    ledger.charge(order(&key)).await.unwrap();
+async fn repeated_refunds_refund_once(backend: &dyn Backend) {
+    let (ledger, key) = (backend.ledger().await, key());
+    ledger.charge(attempt(&key)).await.unwrap();
     for _ in 0..3 {
-        assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Refunded);
+        assert_eq!(ledger.refund(&key, at()).await.unwrap(), Refunded);
     }
-    assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Refunded));
-    assert_eq!(ledger.charge(order(&key)).await.unwrap(), stands(2, Standing::Refunded));
+    assert_eq!(ledger.find(&key).await.unwrap(), Some(Refunded));
+    assert_eq!(ledger.charge(attempt(&key)).await.unwrap(), recorded(2, Refunded));
 }
 
-async fn a_refund_of_a_declined_charge_gives_back_nothing(place: &dyn Stores) {
-    let (ledger, key) = (place.ledger().await, key());
+async fn a_refund_of_a_declined_charge_refunds_nothing(backend: &dyn Backend) {
+    let (ledger, key) = (backend.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
-    assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Declined(DECLINED));
-    assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Declined(DECLINED)));
+    assert_eq!(ledger.refund(&key, at()).await.unwrap(), Declined(DECLINED));
+    assert_eq!(ledger.find(&key).await.unwrap(), Some(Declined(DECLINED)));
 }
 
-async fn a_refund_before_its_charge_refuses_the_late_charge(place: &dyn Stores) {
-    let (ledger, key) = (place.ledger().await, key());
+async fn a_refund_before_its_charge_refuses_the_late_charge(backend: &dyn Backend) {
+    let (ledger, key) = (backend.ledger().await, key());
     for _ in 0..2 {
-        assert_eq!(ledger.refund(&key, at()).await.unwrap(), Standing::Cancelled);
+        assert_eq!(ledger.refund(&key, at()).await.unwrap(), Cancelled);
     }
-    assert_eq!(
-        ledger.charge(order(&key)).await.unwrap(),
-        stands(1, Standing::Cancelled)
-    );
-    assert_eq!(ledger.find(&key).await.unwrap(), Some(Standing::Cancelled));
+    assert_eq!(ledger.charge(attempt(&key)).await.unwrap(), recorded(1, Cancelled));
+    assert_eq!(ledger.find(&key).await.unwrap(), Some(Cancelled));
 }
 
-async fn while_it_is_down_attempts_are_counted_and_nothing_else(place: &dyn Stores) {
-    let (ledger, key) = (place.ledger().await, key());
-    let order = || Order {
+async fn attempts_while_the_provider_is_down_are_only_counted(backend: &dyn Backend) {
+    let (ledger, key) = (backend.ledger().await, key());
+    let attempt = || ChargeAttempt {
         down_for: 2,
-        ..order(&key)
+        ..attempt(&key)
     };
     for number in 1..=2 {
         assert_eq!(
-            ledger.charge(order()).await.unwrap(),
-            Attempt {
+            ledger.charge(attempt()).await.unwrap(),
+            AttemptResult {
                 number,
-                booked: Booked::Down
+                outcome: AttemptOutcome::Down
             }
         );
         assert_eq!(ledger.find(&key).await.unwrap(), None);
     }
-    assert_eq!(ledger.charge(order()).await.unwrap(), stands(3, Standing::Charged));
+    assert_eq!(ledger.charge(attempt()).await.unwrap(), recorded(3, Charged));
 }
 
-async fn everything_is_there_after_a_reopen(place: &dyn Stores) {
-    let (charged, refused, refunded, buried) = (key(), key(), key(), key());
-    let ledger = place.ledger().await;
-    ledger.charge(order(&charged)).await.unwrap();
-    ledger.charge(declined(&refused)).await.unwrap();
-    ledger.charge(order(&refunded)).await.unwrap();
+async fn everything_is_there_after_a_reopen(backend: &dyn Backend) {
+    let (charged, declined_key, refunded, cancelled) = (key(), key(), key(), key());
+    let ledger = backend.ledger().await;
+    ledger.charge(attempt(&charged)).await.unwrap();
+    ledger.charge(declined(&declined_key)).await.unwrap();
+    ledger.charge(attempt(&refunded)).await.unwrap();
     ledger.refund(&refunded, at()).await.unwrap();
-    ledger.refund(&buried, at()).await.unwrap();
+    ledger.refund(&cancelled, at()).await.unwrap();
     drop(ledger);
-    let ledger = place.ledger().await;
-    for (key, standing) in [
-        (&charged, Standing::Charged),
-        (&refused, Standing::Declined(DECLINED)),
-        (&refunded, Standing::Refunded),
-        (&buried, Standing::Cancelled),
+    let ledger = backend.ledger().await;
+    for (key, status) in [
+        (&charged, Charged),
+        (&declined_key, Declined(DECLINED)),
+        (&refunded, Refunded),
+        (&cancelled, Cancelled),
     ] {
-        assert_eq!(ledger.find(key).await.unwrap(), Some(standing));
+        assert_eq!(ledger.find(key).await.unwrap(), Some(status));
     }
-    assert_eq!(
-        ledger.charge(order(&charged)).await.unwrap(),
-        stands(2, Standing::Charged)
-    );
+    assert_eq!(ledger.charge(attempt(&charged)).await.unwrap(), recorded(2, Charged));
 }
 
-/// The answers to sixty-four attempts at once from two replicas, in the order of their numbers.
-async fn race(place: &dyn Stores, order: impl Fn(usize) -> Order) -> Vec<Booked> {
-    let ledgers = replicas(place).await;
-    let attempts = join_all((0..64).map(|i| ledgers[i % 2].charge(order(i)))).await;
-    let mut attempts: Vec<_> = attempts.into_iter().map(|attempt| attempt.unwrap()).collect();
-    attempts.sort_unstable_by_key(|attempt| attempt.number);
-    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
+/// The outcomes of 64 concurrent attempts from two replicas, in the order of their numbers.
+async fn race(backend: &dyn Backend, attempt: impl Fn(usize) -> ChargeAttempt) -> Vec<AttemptOutcome> {
+    let ledgers = replicas(backend).await;
+    let results = join_all((0..64).map(|i| ledgers[i % 2].charge(attempt(i)))).await;
+    let mut results: Vec<_> = results.into_iter().map(|result| result.unwrap()).collect();
+    results.sort_unstable_by_key(|result| result.number);
+    let numbers: Vec<_> = results.iter().map(|result| result.number).collect();
     assert_eq!(numbers, (1..=64).collect::<Vec<_>>());
-    attempts.into_iter().map(|attempt| attempt.booked).collect()
+    results.into_iter().map(|result| result.outcome).collect()
 }
 
-async fn sixty_four_racing_charges_are_one(place: &dyn Stores) {
+async fn of_64_concurrent_charges_of_a_key_one_is_recorded(backend: &dyn Backend) {
     let key = key();
-    let booked = race(place, |_| order(&key)).await;
-    assert_eq!(booked, [Booked::Stands(Standing::Charged); 64]);
+    let outcomes = race(backend, |_| attempt(&key)).await;
+    assert_eq!(outcomes, [AttemptOutcome::Recorded(Charged); 64]);
 }
 
-async fn sixty_four_racing_charges_of_two_amounts_are_one(place: &dyn Stores) {
+async fn of_64_concurrent_charges_of_two_amounts_one_is_recorded(backend: &dyn Backend) {
     let key = key();
     let amounts = [4200, 4300].map(|amount| terms(amount, "pm_card_ok"));
-    let booked = race(place, |i| {
-        order_of(&key, amounts[i / 2 % 2].clone(), Verdict::Succeeded)
+    let outcomes = race(backend, |i| {
+        attempt_with(&key, amounts[i / 2 % 2].clone(), Decision::Succeeded)
     })
     .await;
-    assert_eq!(booked[0], Booked::Stands(Standing::Charged));
-    let refused = booked.iter().filter(|booked| **booked == Booked::OtherCharge).count();
-    assert_eq!(refused, 32, "{booked:?}");
+    assert_eq!(outcomes[0], AttemptOutcome::Recorded(Charged));
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| **outcome == AttemptOutcome::TermsMismatch)
+        .count();
+    assert_eq!(refused, 32, "{outcomes:?}");
 }
 
-async fn of_sixty_four_racing_charges_it_is_down_for_the_first_three(place: &dyn Stores) {
+async fn of_64_concurrent_charges_the_first_three_find_the_provider_down(backend: &dyn Backend) {
     let key = key();
-    let booked = race(place, |_| Order {
+    let outcomes = race(backend, |_| ChargeAttempt {
         down_for: 3,
-        ..order(&key)
+        ..attempt(&key)
     })
     .await;
-    assert_eq!(booked[..3], [Booked::Down; 3]);
-    assert_eq!(booked[3..], [Booked::Stands(Standing::Charged); 61]);
+    assert_eq!(outcomes[..3], [AttemptOutcome::Down; 3]);
+    assert_eq!(outcomes[3..], [AttemptOutcome::Recorded(Charged); 61]);
 }
 
-async fn sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other(place: &dyn Stores) {
-    let ledgers = replicas(place).await;
+async fn concurrent_charges_of_64_keys_all_succeed(backend: &dyn Backend) {
+    let ledgers = replicas(backend).await;
     let keys: Vec<_> = (0..64).map(|_| key()).collect();
     let charged = join_all(
         (0..)
             .zip(&keys)
-            .map(|(i, key): (usize, _)| ledgers[i % 2].charge(order(key))),
+            .map(|(i, key): (usize, _)| ledgers[i % 2].charge(attempt(key))),
     )
     .await;
-    for attempt in charged {
-        assert_eq!(attempt.unwrap(), stands(1, Standing::Charged));
+    for result in charged {
+        assert_eq!(result.unwrap(), recorded(1, Charged));
     }
     let refunded = join_all(
         (0..)
@@ -255,21 +255,21 @@ async fn sixty_four_racing_charges_of_their_own_keys_do_not_disturb_each_other(p
             .map(|(i, key): (usize, _)| ledgers[i / 2 % 2].refund(key, at())),
     )
     .await;
-    for standing in refunded {
-        assert_eq!(standing.unwrap(), Standing::Refunded);
+    for status in refunded {
+        assert_eq!(status.unwrap(), Refunded);
     }
 }
 
-async fn sixty_four_racing_charges_and_refunds_agree_on_who_was_first(place: &dyn Stores) {
-    let ([ledger, other], key) = (replicas(place).await, key());
+async fn concurrent_charges_and_refunds_agree_on_which_was_first(backend: &dyn Backend) {
+    let ([ledger, other], key) = (replicas(backend).await, key());
     let all = join_all((0..64).map(|i| {
         let ledger = if i % 4 < 2 { ledger.clone() } else { other.clone() };
         let key = key.clone();
         async move {
             if i % 2 == 0 {
-                match ledger.charge(order(&key)).await.unwrap().booked {
-                    Booked::Stands(standing) => standing,
-                    other @ (Booked::Down | Booked::OtherCharge) => panic!("{other:?}"),
+                match ledger.charge(attempt(&key)).await.unwrap().outcome {
+                    AttemptOutcome::Recorded(status) => status,
+                    other @ (AttemptOutcome::Down | AttemptOutcome::TermsMismatch) => panic!("{other:?}"),
                 }
             } else {
                 ledger.refund(&key, at()).await.unwrap()
@@ -278,11 +278,8 @@ async fn sixty_four_racing_charges_and_refunds_agree_on_who_was_first(place: &dy
     }))
     .await;
     let last = ledger.find(&key).await.unwrap().unwrap();
-    assert!(
-        all.iter().skip(1).step_by(2).all(|standing| *standing == last),
-        "{all:?}"
-    );
-    let cancelled = all.contains(&Standing::Cancelled);
-    let moved = all.contains(&Standing::Charged) || all.contains(&Standing::Refunded);
+    assert!(all.iter().skip(1).step_by(2).all(|status| *status == last), "{all:?}");
+    let cancelled = all.contains(&Cancelled);
+    let moved = all.contains(&Charged) || all.contains(&Refunded);
     assert!(cancelled != moved, "{all:?}");
 }

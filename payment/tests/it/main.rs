@@ -1,4 +1,4 @@
-//! The payment service from its ports to its interface.
+//! Tests of the payment service: contracts of its ports, use cases with faults, its gRPC interface.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -6,16 +6,16 @@
 )]
 
 mod api;
-mod books;
-mod cuts;
+mod backends;
 mod faults;
 mod harness;
 mod indexes;
 mod latency;
+mod ledger_audit;
 mod ledger_contract;
+mod lost_connections;
 mod methods;
 mod model;
-mod places;
 mod races;
 mod recovery;
 mod store_contract;

@@ -1,9 +1,9 @@
-//! Every order of calls, with every fault of the provider, against a model that knows one thing: what the provider has done.
+//! Every order of calls, with every fault of the provider, against a model whose only state is that of the provider.
 
 use futures::future::join_all;
 use payment::domain::{CheckoutId, DeclineReason, State};
 
-use crate::harness::{Answer, Fault, Harness, checkout, terms};
+use crate::harness::{Fault, Harness, Outcome, checkout, terms};
 
 const DECLINED: DeclineReason = DeclineReason::CardDeclined;
 
@@ -15,9 +15,9 @@ enum Call {
     Get,
 }
 
-/// What the provider has done under a key. That is all that a payment is.
+/// The model: what the provider has done under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Done {
+enum Model {
     Nothing,
     Charged,
     Declined,
@@ -25,9 +25,9 @@ enum Done {
     Tombstone,
 }
 
-impl Done {
-    /// Charges that succeeded, charges that did not, refunds, tombstones.
-    fn lines(self) -> [i64; 4] {
+impl Model {
+    /// The rows of the ledger: successful charges, declined charges, refunds, tombstones.
+    fn row_counts(self) -> [i64; 4] {
         match self {
             Self::Nothing => [0, 0, 0, 0],
             Self::Charged => [1, 0, 0, 0],
@@ -37,7 +37,7 @@ impl Done {
         }
     }
 
-    fn charged(self, good_card: bool) -> Self {
+    fn after_charge(self, good_card: bool) -> Self {
         match (self, good_card) {
             (Self::Nothing, true) => Self::Charged,
             (Self::Nothing, false) => Self::Declined,
@@ -45,7 +45,7 @@ impl Done {
         }
     }
 
-    fn refunded(self) -> Self {
+    fn after_refund(self) -> Self {
         match self {
             Self::Nothing => Self::Tombstone,
             Self::Charged => Self::Refunded,
@@ -54,51 +54,51 @@ impl Done {
     }
 }
 
-/// Whether the answer is the one that follows from what the provider has done.
-fn is_true(call: Call, answer: Answer, done: Done, began_with: Option<Call>) -> bool {
-    let state = match done {
-        Done::Nothing => State::Intent,
-        Done::Charged => State::Succeeded,
-        Done::Declined => State::Declined(DECLINED),
-        Done::Refunded => State::Refunded,
-        Done::Tombstone => State::Cancelled,
+/// Whether the answer follows from the model.
+fn is_expected(call: Call, answer: Outcome, model: Model, first_call: Option<Call>) -> bool {
+    let state = match model {
+        Model::Nothing => State::Intent,
+        Model::Charged => State::Succeeded,
+        Model::Declined => State::Declined(DECLINED),
+        Model::Refunded => State::Refunded,
+        Model::Tombstone => State::Cancelled,
     };
     match call {
-        Call::Charge => match done {
-            Done::Charged => answer.is_charged(),
-            Done::Declined => answer == Answer::Declined(DECLINED),
-            Done::Refunded | Done::Tombstone => answer == Answer::Cancelled,
-            Done::Nothing => false,
+        Call::Charge => match model {
+            Model::Charged => answer.is_charged(),
+            Model::Declined => answer == Outcome::Declined(DECLINED),
+            Model::Refunded | Model::Tombstone => answer == Outcome::Cancelled,
+            Model::Nothing => false,
         },
-        // A payment that was cancelled before it began is of no amount.
+        // A payment that was cancelled before its charge has no amount.
         Call::ChargeOtherAmount => {
             answer
-                == if began_with == Some(Call::Charge) {
-                    Answer::OtherTerms
+                == if first_call == Some(Call::Charge) {
+                    Outcome::TermsMismatch
                 } else {
-                    Answer::Cancelled
+                    Outcome::Cancelled
                 }
         }
-        Call::Refund => done != Done::Nothing && answer == Answer::Payment(state),
+        Call::Refund => model != Model::Nothing && answer == Outcome::Payment(state),
         Call::Get => {
             answer
-                == if began_with.is_some() {
-                    Answer::Payment(state)
+                == if first_call.is_some() {
+                    Outcome::Payment(state)
                 } else {
-                    Answer::NotFound
+                    Outcome::NotFound
                 }
         }
     }
 }
 
-/// All sequences of `1..=longest` of these.
-fn sequences<T: Copy>(of: &[T], longest: usize) -> Vec<Vec<T>> {
+/// All sequences of 1 to `longest` items.
+fn sequences<T: Copy>(items: &[T], longest: usize) -> Vec<Vec<T>> {
     let mut all: Vec<Vec<T>> = vec![vec![]];
     let mut from = 0;
     for _ in 0..longest {
         let until = all.len();
         for at in from..until {
-            for item in of {
+            for item in items {
                 let mut longer = all[at].clone();
                 longer.push(*item);
                 all.push(longer);
@@ -110,21 +110,21 @@ fn sequences<T: Copy>(of: &[T], longest: usize) -> Vec<Vec<T>> {
     all
 }
 
-struct Played<'a> {
+struct Run<'a> {
     harness: &'a Harness,
     checkout: CheckoutId,
     good_card: bool,
-    done: Done,
-    /// The call that made our row, as far as a caller can tell.
-    began_with: Option<Call>,
-    first_answer: Option<Answer>,
-    /// We know of the charge, and of no refund. A refund whose answer was lost is finished by the next one.
-    knows_of_charge: bool,
+    model: Model,
+    /// The call that created the payment, as far as a caller can tell.
+    first_call: Option<Call>,
+    first_answer: Option<Outcome>,
+    /// The service knows of the charge and of no refund. The next refund completes one whose answer was lost.
+    knows_charge: bool,
 }
 
-impl Played<'_> {
-    /// Makes a call, unless it makes no sense yet.
-    async fn make(&self, call: Call) -> Option<Answer> {
+impl Run<'_> {
+    /// Makes a call; `None` if it is not possible yet.
+    async fn call(&self, call: Call) -> Option<Outcome> {
         let method = if self.good_card {
             "pm_card_ok"
         } else {
@@ -132,58 +132,58 @@ impl Played<'_> {
         };
         Some(match call {
             Call::Charge => self.harness.charge(self.checkout, &terms(4200, method)).await,
-            Call::ChargeOtherAmount if self.began_with.is_some() => {
+            Call::ChargeOtherAmount if self.first_call.is_some() => {
                 self.harness.charge(self.checkout, &terms(4201, method)).await
             }
-            // It would be the first, so there is nothing that it differs from.
+            // As the first call it could not differ from anything.
             Call::ChargeOtherAmount => return None,
             Call::Refund => self.harness.refund(self.checkout).await,
             Call::Get => self.harness.get(self.checkout).await,
         })
     }
 
-    /// Makes a call and checks its answer, and the provider's books after it.
-    async fn play(&mut self, call: Call) {
-        let Some(answer) = self.make(call).await else { return };
-        let asked = self.harness.provider.calls();
-        assert!(asked.len() <= 1, "one call to the provider each");
-        let fault = asked.first().copied();
+    /// Makes a call, then checks its answer and the provider's ledger.
+    async fn step(&mut self, call: Call) {
+        let Some(answer) = self.call(call).await else { return };
+        let faults = self.harness.provider.calls();
+        assert!(faults.len() <= 1, "at most one call to the provider");
+        let fault = faults.first().copied();
         if call == Call::Charge {
-            self.began_with.get_or_insert(call);
+            self.first_call.get_or_insert(call);
         }
         if fault.is_some_and(|fault| fault != Fault::Down) {
-            self.done = match call {
-                Call::Charge => self.done.charged(self.good_card),
-                Call::Refund => self.done.refunded(),
-                Call::ChargeOtherAmount | Call::Get => self.done,
+            self.model = match call {
+                Call::Charge => self.model.after_charge(self.good_card),
+                Call::Refund => self.model.after_refund(),
+                Call::ChargeOtherAmount | Call::Get => self.model,
             };
         }
         assert_eq!(
-            self.harness.books.lines(self.checkout).await,
-            self.done.lines(),
-            "the provider's books"
+            self.harness.audit.row_counts(self.checkout).await,
+            self.model.row_counts(),
+            "the provider's ledger"
         );
         if fault.is_some_and(|fault| fault != Fault::None) {
-            assert_eq!(answer, Answer::Unavailable);
+            assert_eq!(answer, Outcome::Unknown);
             return;
         }
         if call == Call::Refund {
-            self.began_with.get_or_insert(call);
+            self.first_call.get_or_insert(call);
         }
-        let known = if self.knows_of_charge && call != Call::Refund {
-            Done::Charged
+        let known = if self.knows_charge && call != Call::Refund {
+            Model::Charged
         } else {
-            self.done
+            self.model
         };
         assert!(
-            is_true(call, answer, known, self.began_with),
-            "{call:?} was answered {answer:?}, and the provider has done {:?}",
-            self.done
+            is_expected(call, answer, known, self.first_call),
+            "{call:?} was answered {answer:?}, and the model is {:?}",
+            self.model
         );
-        self.knows_of_charge = match call {
-            Call::Charge | Call::Get => known == Done::Charged,
+        self.knows_charge = match call {
+            Call::Charge | Call::Get => known == Model::Charged,
             Call::Refund => false,
-            Call::ChargeOtherAmount => self.knows_of_charge,
+            Call::ChargeOtherAmount => self.knows_charge,
         };
         if answer.is_charged() {
             assert_eq!(
@@ -195,41 +195,41 @@ impl Played<'_> {
     }
 }
 
-/// Plays a sequence and then asks for the truth, twice.
-async fn play(harness: &Harness, calls: &[Call], faults: &[Fault], good_card: bool) {
+/// Runs a sequence of calls, then calls without faults that settle and show the payment.
+async fn run(harness: &Harness, calls: &[Call], faults: &[Fault], good_card: bool) {
     harness.provider.plan(faults.iter().copied());
-    let mut played = Played {
+    let mut run = Run {
         harness,
         checkout: checkout(),
         good_card,
-        done: Done::Nothing,
-        began_with: None,
+        model: Model::Nothing,
+        first_call: None,
         first_answer: None,
-        knows_of_charge: false,
+        knows_charge: false,
     };
     for call in calls {
-        played.play(*call).await;
+        run.step(*call).await;
     }
     harness.provider.plan([]);
-    played.play(Call::Get).await;
-    played.play(Call::Refund).await;
-    played.play(Call::Charge).await;
-    played.play(Call::Get).await;
+    run.step(Call::Get).await;
+    run.step(Call::Refund).await;
+    run.step(Call::Charge).await;
+    run.step(Call::Get).await;
     assert_eq!(
-        harness.books.held(played.checkout).await,
+        harness.audit.net_charged(run.checkout).await,
         0,
-        "everything is given back in the end"
+        "everything is refunded in the end"
     );
 }
 
-/// One harness for each worker, so that plans do not mix.
-async fn play_all(cases: Vec<(Vec<Call>, Vec<Fault>, bool)>) {
+/// Runs all cases on 8 workers with a harness each, so that plans do not mix.
+async fn run_all(cases: Vec<(Vec<Call>, Vec<Fault>, bool)>) {
     let workers = cases.chunks(cases.len().div_ceil(8)).map(|share| async move {
         let harness = Harness::new().await;
         for (calls, faults, good_card) in share {
             let context = format!("{calls:?} {faults:?} good card: {good_card}");
-            let played = std::panic::AssertUnwindSafe(play(&harness, calls, faults, *good_card));
-            let result = futures::FutureExt::catch_unwind(played).await;
+            let run = std::panic::AssertUnwindSafe(run(&harness, calls, faults, *good_card));
+            let result = futures::FutureExt::catch_unwind(run).await;
             assert!(result.is_ok(), "in {context}");
         }
     });
@@ -246,7 +246,7 @@ async fn every_order_of_calls_has_one_effect_and_one_answer() {
         }
     }
     assert_eq!(cases.len(), 2 * (4 + 16 + 64 + 256));
-    play_all(cases).await;
+    run_all(cases).await;
 }
 
 #[tokio::test]
@@ -271,16 +271,16 @@ async fn every_order_of_calls_with_every_fault_of_the_provider_has_one_effect_an
             cases.push((sequence.to_vec(), plan, false));
         }
     }
-    play_all(cases).await;
+    run_all(cases).await;
 }
 
 #[tokio::test]
 async fn a_late_charge_after_its_refund_is_refused_here_and_at_the_provider() {
     let (harness, checkout, terms) = (Harness::new().await, checkout(), terms(100, "pm_card_ok"));
-    assert_eq!(harness.refund(checkout).await, Answer::Payment(State::Cancelled));
-    assert_eq!(harness.charge(checkout, &terms).await, Answer::Cancelled);
-    // Past our own row, too.
+    assert_eq!(harness.refund(checkout).await, Outcome::Payment(State::Cancelled));
+    assert_eq!(harness.charge(checkout, &terms).await, Outcome::Cancelled);
+    // Also without the payment store.
     let late = payment::ports::PaymentProvider::charge(&*harness.provider, checkout, &terms).await;
-    assert_eq!(late.unwrap(), payment::domain::Standing::Cancelled);
-    assert_eq!(harness.books.lines(checkout).await, [0, 0, 0, 1]);
+    assert_eq!(late.unwrap(), payment::domain::ChargeStatus::Cancelled);
+    assert_eq!(harness.audit.row_counts(checkout).await, [0, 0, 0, 1]);
 }

@@ -1,4 +1,4 @@
-//! Calls for one checkout at the same time, from two replicas.
+//! Concurrent calls for one checkout, from two replicas.
 
 use futures::{
     FutureExt, StreamExt,
@@ -9,39 +9,41 @@ use payment::domain::State;
 use testing::SqliteFixture;
 
 use crate::{
-    harness::{Answer, Fault, Harness, Setup, checkout, terms},
-    places::{PostgresFixtures, Stores},
+    backends::{Backend, PostgresFixtures},
+    harness::{Fault, Harness, Outcome, Setup, checkout, terms},
 };
 
 testing::contract! { race_suite:
-    sixty_four_charges_with_one_key_are_one_charge_with_one_answer,
-    sixty_four_charges_of_which_some_differ_charge_one_amount,
-    of_sixty_four_charges_the_provider_is_down_for_three,
-    of_sixty_four_charges_one_answer_is_lost,
-    a_charge_that_races_its_refund_leaves_no_money_that_the_row_does_not_know,
-    a_storm_of_all_calls_with_lost_answers_ends_in_one_truth,
+    of_64_concurrent_charges_one_is_made_and_all_get_its_answer,
+    of_64_concurrent_charges_with_two_amounts_one_amount_is_charged,
+    of_64_concurrent_charges_three_find_the_provider_down,
+    of_64_concurrent_charges_one_answer_is_lost,
+    a_charge_that_races_its_refund_leaves_no_charge_unrefunded,
+    concurrent_calls_with_lost_answers_end_in_one_consistent_state,
 }
 
 race_suite!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
-/// Two processes of the service.
-async fn replicas(place: &dyn Stores, setup: Setup) -> [Harness; 2] {
-    [Harness::at(place, setup.clone()).await, Harness::at(place, setup).await]
+async fn replicas(backend: &dyn Backend, setup: Setup) -> [Harness; 2] {
+    [
+        Harness::at(backend, setup.clone()).await,
+        Harness::at(backend, setup).await,
+    ]
 }
 
-async fn sixty_four_charges_with_one_key_are_one_charge_with_one_answer(place: &dyn Stores) {
-    let harnesses = replicas(place, Setup::default()).await;
+async fn of_64_concurrent_charges_one_is_made_and_all_get_its_answer(backend: &dyn Backend) {
+    let harnesses = replicas(backend, Setup::default()).await;
     let (checkout, terms) = (checkout(), terms(4200, "pm_card_ok"));
     let answers = join_all((0..64).map(|i| harnesses[i % 2].charge(checkout, &terms))).await;
     assert!(answers[0].is_charged());
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-    let [Harness { books, .. }, _] = &harnesses;
-    assert_eq!(books.lines(checkout).await, [1, 0, 0, 0]);
-    assert_eq!(books.held(checkout).await, 4200);
+    let [Harness { audit, .. }, _] = &harnesses;
+    assert_eq!(audit.row_counts(checkout).await, [1, 0, 0, 0]);
+    assert_eq!(audit.net_charged(checkout).await, 4200);
 }
 
-async fn sixty_four_charges_of_which_some_differ_charge_one_amount(place: &dyn Stores) {
-    let (harnesses, checkout) = (replicas(place, Setup::default()).await, checkout());
+async fn of_64_concurrent_charges_with_two_amounts_one_amount_is_charged(backend: &dyn Backend) {
+    let (harnesses, checkout) = (replicas(backend, Setup::default()).await, checkout());
     let both = [terms(4200, "pm_card_ok"), terms(4300, "pm_card_ok")];
     let answers = join_all((0..64).map(|i| harnesses[i / 2 % 2].charge(checkout, &both[i % 2]))).await;
     let winner = answers.iter().position(|answer| answer.is_charged()).unwrap() % 2;
@@ -49,80 +51,80 @@ async fn sixty_four_charges_of_which_some_differ_charge_one_amount(place: &dyn S
         if i % 2 == winner {
             assert!(answer.is_charged(), "{answers:?}");
         } else {
-            assert_eq!(*answer, Answer::OtherTerms, "{answers:?}");
+            assert_eq!(*answer, Outcome::TermsMismatch, "{answers:?}");
         }
     }
-    let [Harness { books, .. }, _] = &harnesses;
-    assert_eq!(books.held(checkout).await, both[winner].amount.minor_units());
+    let [Harness { audit, .. }, _] = &harnesses;
+    assert_eq!(audit.net_charged(checkout).await, both[winner].amount.minor_units());
 }
 
-async fn of_sixty_four_charges_the_provider_is_down_for_three(place: &dyn Stores) {
-    let harnesses = replicas(place, Setup::default()).await;
+async fn of_64_concurrent_charges_three_find_the_provider_down(backend: &dyn Backend) {
+    let harnesses = replicas(backend, Setup::default()).await;
     let (checkout, terms) = (checkout(), terms(4200, "pm_card_unavailable"));
     let answers = join_all((0..64).map(|i| harnesses[i % 2].charge(checkout, &terms))).await;
     let (charged, down): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.is_charged());
     assert!(charged.iter().all(|answer| *answer == charged[0]), "{charged:?}");
-    assert_eq!(down, [Answer::Unavailable; 3]);
-    let [Harness { books, .. }, _] = &harnesses;
-    assert_eq!(books.lines(checkout).await, [1, 0, 0, 0]);
+    assert_eq!(down, [Outcome::Unknown; 3]);
+    let [Harness { audit, .. }, _] = &harnesses;
+    assert_eq!(audit.row_counts(checkout).await, [1, 0, 0, 0]);
 }
 
-async fn of_sixty_four_charges_one_answer_is_lost(place: &dyn Stores) {
-    let harnesses = replicas(place, Setup::default()).await;
+async fn of_64_concurrent_charges_one_answer_is_lost(backend: &dyn Backend) {
+    let harnesses = replicas(backend, Setup::default()).await;
     let (checkout, terms) = (checkout(), terms(4200, "pm_card_charged_reply_lost"));
     let mut calls: FuturesUnordered<_> = (0..64).map(|i| harnesses[i % 2].charge(checkout, &terms)).collect();
     let answers: Vec<_> = calls.by_ref().take(63).collect().await;
     assert!(answers[0].is_charged());
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     let lost = calls.next().now_or_never();
-    assert_eq!(lost, None, "the one that was first waits for ever");
-    let [Harness { books, .. }, _] = &harnesses;
-    assert_eq!(books.lines(checkout).await, [1, 0, 0, 0]);
+    assert_eq!(lost, None, "the first attempt still waits");
+    let [Harness { audit, .. }, _] = &harnesses;
+    assert_eq!(audit.row_counts(checkout).await, [1, 0, 0, 0]);
 }
 
-async fn a_charge_that_races_its_refund_leaves_no_money_that_the_row_does_not_know(place: &dyn Stores) {
-    let [harness, other] = replicas(place, Setup::default()).await;
+async fn a_charge_that_races_its_refund_leaves_no_charge_unrefunded(backend: &dyn Backend) {
+    let [harness, other] = replicas(backend, Setup::default()).await;
     let good = terms(4200, "pm_card_ok");
     let (mut refunded, mut cancelled) = (0, 0);
     for round in 0..100 {
         let checkout = checkout();
-        // Either one goes first in half of the rounds.
-        let (charged, given_back) = if round % 2 == 0 {
+        // Each call goes first in half of the rounds.
+        let (charged, refund) = if round % 2 == 0 {
             join(harness.charge(checkout, &good), other.refund(checkout)).await
         } else {
-            let (given_back, charged) = join(other.refund(checkout), harness.charge(checkout, &good)).await;
-            (charged, given_back)
+            let (refund, charged) = join(other.refund(checkout), harness.charge(checkout, &good)).await;
+            (charged, refund)
         };
-        let row = harness.row(checkout).await.unwrap();
-        assert_eq!(given_back, Answer::Payment(row));
-        match row {
+        let state = harness.state(checkout).await.unwrap();
+        assert_eq!(refund, Outcome::Payment(state));
+        match state {
             State::Refunded => {
-                assert!(charged.is_charged() || charged == Answer::Cancelled, "{charged:?}");
-                assert_eq!(harness.books.lines(checkout).await, [1, 0, 1, 0]);
+                assert!(charged.is_charged() || charged == Outcome::Cancelled, "{charged:?}");
+                assert_eq!(harness.audit.row_counts(checkout).await, [1, 0, 1, 0]);
                 refunded += 1;
             }
             State::Cancelled => {
-                assert_eq!(charged, Answer::Cancelled);
-                assert_eq!(harness.books.lines(checkout).await, [0, 0, 0, 1]);
+                assert_eq!(charged, Outcome::Cancelled);
+                assert_eq!(harness.audit.row_counts(checkout).await, [0, 0, 0, 1]);
                 cancelled += 1;
             }
-            State::Intent | State::Succeeded | State::Declined(_) => panic!("{row:?} after its refund"),
+            State::Intent | State::Succeeded | State::Declined(_) => panic!("{state:?} after its refund"),
         }
-        assert_eq!(harness.charge(checkout, &good).await, Answer::Cancelled);
-        assert_eq!(harness.books.held(checkout).await, 0);
+        assert_eq!(harness.charge(checkout, &good).await, Outcome::Cancelled);
+        assert_eq!(harness.audit.net_charged(checkout).await, 0);
     }
     assert_eq!(refunded + cancelled, 100);
 }
 
-async fn a_storm_of_all_calls_with_lost_answers_ends_in_one_truth(place: &dyn Stores) {
-    let harnesses = replicas(place, Setup::default()).await;
+async fn concurrent_calls_with_lost_answers_end_in_one_consistent_state(backend: &dyn Backend) {
+    let harnesses = replicas(backend, Setup::default()).await;
     let [harness, _] = &harnesses;
     let good = terms(4200, "pm_card_ok");
     for _ in 0..10 {
         let checkout = checkout();
-        let losses = (0..12).map(|i| [Fault::None, Fault::AnswerLost, Fault::Down][i % 3]);
+        let faults = (0..12).map(|i| [Fault::None, Fault::AnswerLost, Fault::Down][i % 3]);
         for harness in &harnesses {
-            harness.provider.plan(losses.clone());
+            harness.provider.plan(faults.clone());
         }
         let charges = join_all((0..16).map(|i| harnesses[i % 2].charge(checkout, &good)));
         let refunds = join_all((0..8).map(|i| harnesses[i % 2].refund(checkout)));
@@ -135,12 +137,12 @@ async fn a_storm_of_all_calls_with_lost_answers_ends_in_one_truth(place: &dyn St
         assert!(ids.windows(2).all(|two| two[0] == two[1]), "{ids:?}");
         let last = harness.refund(checkout).await;
         assert!(
-            matches!(last, Answer::Payment(State::Refunded | State::Cancelled)),
+            matches!(last, Outcome::Payment(State::Refunded | State::Cancelled)),
             "{last:?}"
         );
         assert_eq!(harness.get(checkout).await, last);
-        assert_eq!(harness.books.held(checkout).await, 0);
-        let [charges, declined, refunds, tombstones] = harness.books.lines(checkout).await;
+        assert_eq!(harness.audit.net_charged(checkout).await, 0);
+        let [charges, declined, refunds, tombstones] = harness.audit.row_counts(checkout).await;
         assert_eq!((declined, charges, refunds), (0, refunds, charges));
         assert_eq!(charges + tombstones, 1);
     }

@@ -1,4 +1,4 @@
-//! What every payment store does, whatever it is made of.
+//! The contract of the payment store, over all adapters.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -6,7 +6,11 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use money::Money;
 use payment::{
-    domain::{self, CheckoutId, DeclineReason, Opened, Payment, PaymentId, PaymentMethod, Standing, State, Terms},
+    domain::{
+        self,
+        ChargeStatus::{self, Cancelled, Charged, Declined, Refunded},
+        CheckoutId, DeclineReason, Payment, PaymentDetails, PaymentId, PaymentMethod, State, Terms,
+    },
     ports::PaymentStore,
 };
 use runtime::Ids;
@@ -14,34 +18,34 @@ use storage::StoreError;
 use testing::SqliteFixture;
 
 use crate::{
+    backends::{Backend, PostgresFixtures},
     harness::{checkout, terms},
-    places::{PostgresFixtures, Stores},
 };
 
 testing::contract! { store_contract:
-    what_is_opened_is_loaded_as_it_was,
-    the_first_intent_stands,
-    a_payment_id_that_is_taken_is_a_conflict,
-    each_answer_settles_an_open_payment_and_again_changes_nothing,
-    each_answer_to_each_state_is_taken_as_the_rules_say,
-    an_answer_that_comes_after_the_refund_changes_nothing,
+    an_intent_is_loaded_as_it_was_recorded,
+    the_first_intent_of_a_checkout_stands,
+    a_payment_id_that_is_in_use_is_a_conflict,
+    each_status_settles_an_intent_and_its_repetition_changes_nothing,
+    each_status_in_each_state_follows_the_rules,
+    a_charge_answer_after_the_refund_changes_nothing,
     a_charged_payment_is_refunded,
     a_contradiction_is_corrupt_and_changes_nothing,
-    a_payment_that_is_not_there_cannot_be_settled,
+    a_missing_payment_cannot_be_settled,
     a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds,
     everything_is_there_after_a_reopen,
-    what_one_replica_wrote_another_one_goes_on_with,
-    sixty_four_racing_intents_are_one_payment,
-    sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other,
-    sixty_four_racing_settlements_and_refunds_end_refunded,
-    sixty_four_racing_intents_and_tombstones_end_cancelled,
+    one_replica_continues_what_another_began,
+    of_64_concurrent_intents_one_is_recorded,
+    concurrent_writers_of_64_checkouts_all_succeed,
+    concurrent_settlements_and_refunds_end_refunded,
+    concurrent_intents_and_tombstones_end_cancelled,
 }
 
 store_contract!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
-/// Two processes that keep their payments in one place.
-async fn replicas(place: &dyn Stores) -> [Arc<dyn PaymentStore>; 2] {
-    [place.store().await, place.store().await]
+/// Two processes on one backend.
+async fn replicas(backend: &dyn Backend) -> [Arc<dyn PaymentStore>; 2] {
+    [backend.store().await, backend.store().await]
 }
 
 fn at(millisecond: i64) -> Timestamp {
@@ -51,7 +55,7 @@ fn at(millisecond: i64) -> Timestamp {
 fn intent_of(checkout: CheckoutId, terms: Terms) -> Payment {
     Payment::intent(
         checkout,
-        Opened {
+        PaymentDetails {
             payment_id: PaymentId(Ids::random().next()),
             terms,
         },
@@ -63,15 +67,10 @@ fn intent(checkout: CheckoutId) -> Payment {
     intent_of(checkout, terms(4200, "pm_card_ok"))
 }
 
-const STANDINGS: [Standing; 4] = [
-    Standing::Charged,
-    Standing::Declined(DeclineReason::InsufficientFunds),
-    Standing::Refunded,
-    Standing::Cancelled,
-];
+const STATUSES: [ChargeStatus; 4] = [Charged, Declined(DeclineReason::InsufficientFunds), Refunded, Cancelled];
 
-async fn what_is_opened_is_loaded_as_it_was(place: &dyn Stores) {
-    let store = place.store().await;
+async fn an_intent_is_loaded_as_it_was_recorded(backend: &dyn Backend) {
+    let store = backend.store().await;
     let most = Terms {
         amount: Money::new(i64::MAX, "JPY".parse().unwrap()),
         method: PaymentMethod::new("x".repeat(64)).unwrap(),
@@ -80,84 +79,90 @@ async fn what_is_opened_is_loaded_as_it_was(place: &dyn Stores) {
         let checkout = checkout();
         assert_eq!(store.load(checkout).await.unwrap(), None);
         let payment = intent_of(checkout, terms);
-        assert_eq!(store.open(&payment).await.unwrap(), payment);
+        assert_eq!(store.record_intent(&payment).await.unwrap(), payment);
         assert_eq!(store.load(checkout).await.unwrap(), Some(payment));
     }
 }
 
-async fn the_first_intent_stands(place: &dyn Stores) {
-    let (store, checkout) = (place.store().await, checkout());
+async fn the_first_intent_of_a_checkout_stands(backend: &dyn Backend) {
+    let (store, checkout) = (backend.store().await, checkout());
     let first = intent(checkout);
-    store.open(&first).await.unwrap();
-    assert_eq!(store.open(&first).await.unwrap(), first);
+    store.record_intent(&first).await.unwrap();
+    assert_eq!(store.record_intent(&first).await.unwrap(), first);
     assert_eq!(
-        store.open(&intent_of(checkout, terms(1, "pm_other"))).await.unwrap(),
+        store
+            .record_intent(&intent_of(checkout, terms(1, "pm_other")))
+            .await
+            .unwrap(),
         first
     );
     assert_eq!(store.load(checkout).await.unwrap(), Some(first));
 }
 
-async fn a_payment_id_that_is_taken_is_a_conflict(place: &dyn Stores) {
-    let (store, first) = (place.store().await, intent(checkout()));
-    store.open(&first).await.unwrap();
+async fn a_payment_id_that_is_in_use_is_a_conflict(backend: &dyn Backend) {
+    let (store, first) = (backend.store().await, intent(checkout()));
+    store.record_intent(&first).await.unwrap();
     let second = Payment {
         checkout_id: checkout(),
         ..first
     };
-    assert!(matches!(store.open(&second).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.record_intent(&second).await, Err(StoreError::Conflict)));
     assert_eq!(store.load(second.checkout_id).await.unwrap(), None);
 }
 
-async fn each_answer_settles_an_open_payment_and_again_changes_nothing(place: &dyn Stores) {
-    let store = place.store().await;
-    for standing in STANDINGS {
-        let open = intent(checkout());
-        store.open(&open).await.unwrap();
-        let settled = store.settle(open.checkout_id, standing, at(5)).await.unwrap();
+async fn each_status_settles_an_intent_and_its_repetition_changes_nothing(backend: &dyn Backend) {
+    let store = backend.store().await;
+    for status in STATUSES {
+        let pending = intent(checkout());
+        store.record_intent(&pending).await.unwrap();
+        let settled = store.settle(pending.checkout_id, status, at(5)).await.unwrap();
         assert_ne!(settled.state, State::Intent);
         assert_eq!(
             settled,
             Payment {
                 state: settled.state,
-                ..open.clone()
+                ..pending.clone()
             }
         );
-        assert_eq!(store.settle(open.checkout_id, standing, at(6)).await.unwrap(), settled);
-        assert_eq!(store.refund(open.checkout_id, standing, at(7)).await.unwrap(), settled);
-        assert_eq!(store.open(&open).await.unwrap(), settled);
-        assert_eq!(store.load(open.checkout_id).await.unwrap(), Some(settled));
+        assert_eq!(store.settle(pending.checkout_id, status, at(6)).await.unwrap(), settled);
+        assert_eq!(
+            store.record_refund(pending.checkout_id, status, at(7)).await.unwrap(),
+            settled
+        );
+        assert_eq!(store.record_intent(&pending).await.unwrap(), settled);
+        assert_eq!(store.load(pending.checkout_id).await.unwrap(), Some(settled));
     }
 }
 
-async fn each_answer_to_each_state_is_taken_as_the_rules_say(place: &dyn Stores) {
-    let store = place.store().await;
-    let firsts = STANDINGS.map(Some).into_iter().chain([None]);
-    for (first, second) in firsts.flat_map(|first| STANDINGS.map(|second| (first, second))) {
+async fn each_status_in_each_state_follows_the_rules(backend: &dyn Backend) {
+    let store = backend.store().await;
+    let firsts = STATUSES.map(Some).into_iter().chain([None]);
+    for (first, second) in firsts.flat_map(|first| STATUSES.map(|second| (first, second))) {
         for is_refund in [false, true] {
-            let open = intent(checkout());
-            let mut before = store.open(&open).await.unwrap();
+            let pending = intent(checkout());
+            let mut before = store.record_intent(&pending).await.unwrap();
             if let Some(first) = first {
-                before = store.settle(open.checkout_id, first, at(5)).await.unwrap();
+                before = store.settle(pending.checkout_id, first, at(5)).await.unwrap();
             }
             let answer = if is_refund {
-                store.refund(open.checkout_id, second, at(6)).await
+                store.record_refund(pending.checkout_id, second, at(6)).await
             } else {
-                store.settle(open.checkout_id, second, at(6)).await
+                store.settle(pending.checkout_id, second, at(6)).await
             };
             let context = format!("{first:?}, then {second:?}, refund: {is_refund}");
-            let expected = domain::after(Some(before.state), second);
+            let expected = domain::next_state(Some(before.state), second);
             if let Ok(state) = expected {
                 assert_eq!(answer.unwrap().state, state, "{context}");
             } else {
                 assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{context}: {answer:?}");
             }
             let expected = expected.unwrap_or(before.state);
-            let after = store.load(open.checkout_id).await.unwrap().unwrap();
+            let after = store.load(pending.checkout_id).await.unwrap().unwrap();
             assert_eq!(
                 after,
                 Payment {
                     state: expected,
-                    ..open
+                    ..pending
                 },
                 "{context}"
             );
@@ -165,134 +170,134 @@ async fn each_answer_to_each_state_is_taken_as_the_rules_say(place: &dyn Stores)
     }
 }
 
-async fn an_answer_that_comes_after_the_refund_changes_nothing(place: &dyn Stores) {
-    let (store, open) = (place.store().await, intent(checkout()));
-    store.open(&open).await.unwrap();
-    let refunded = store.refund(open.checkout_id, Standing::Refunded, at(5)).await.unwrap();
+async fn a_charge_answer_after_the_refund_changes_nothing(backend: &dyn Backend) {
+    let (store, pending) = (backend.store().await, intent(checkout()));
+    store.record_intent(&pending).await.unwrap();
+    let refunded = store.record_refund(pending.checkout_id, Refunded, at(5)).await.unwrap();
     assert_eq!(refunded.state, State::Refunded);
     assert_eq!(
-        store.settle(open.checkout_id, Standing::Charged, at(6)).await.unwrap(),
+        store.settle(pending.checkout_id, Charged, at(6)).await.unwrap(),
         refunded
     );
 }
 
-async fn a_charged_payment_is_refunded(place: &dyn Stores) {
-    let (store, open) = (place.store().await, intent(checkout()));
-    store.open(&open).await.unwrap();
-    store.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
-    let refunded = store.refund(open.checkout_id, Standing::Refunded, at(6)).await.unwrap();
+async fn a_charged_payment_is_refunded(backend: &dyn Backend) {
+    let (store, pending) = (backend.store().await, intent(checkout()));
+    store.record_intent(&pending).await.unwrap();
+    store.settle(pending.checkout_id, Charged, at(5)).await.unwrap();
+    let refunded = store.record_refund(pending.checkout_id, Refunded, at(6)).await.unwrap();
     assert_eq!(
         refunded,
         Payment {
             state: State::Refunded,
-            ..open
+            ..pending
         }
     );
 }
 
-async fn a_contradiction_is_corrupt_and_changes_nothing(place: &dyn Stores) {
-    let (store, open) = (place.store().await, intent(checkout()));
-    store.open(&open).await.unwrap();
-    let charged = store.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
-    let result = store.refund(open.checkout_id, Standing::Cancelled, at(6)).await;
+async fn a_contradiction_is_corrupt_and_changes_nothing(backend: &dyn Backend) {
+    let (store, pending) = (backend.store().await, intent(checkout()));
+    store.record_intent(&pending).await.unwrap();
+    let charged = store.settle(pending.checkout_id, Charged, at(5)).await.unwrap();
+    let result = store.record_refund(pending.checkout_id, Cancelled, at(6)).await;
     assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}");
-    assert_eq!(store.load(open.checkout_id).await.unwrap(), Some(charged));
+    assert_eq!(store.load(pending.checkout_id).await.unwrap(), Some(charged));
 }
 
-async fn a_payment_that_is_not_there_cannot_be_settled(place: &dyn Stores) {
-    let (store, checkout) = (place.store().await, checkout());
-    let result = store.settle(checkout, Standing::Charged, at(5)).await;
+async fn a_missing_payment_cannot_be_settled(backend: &dyn Backend) {
+    let (store, checkout) = (backend.store().await, checkout());
+    let result = store.settle(checkout, Charged, at(5)).await;
     assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}");
     assert_eq!(store.load(checkout).await.unwrap(), None);
 }
 
-async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(place: &dyn Stores) {
-    let (store, checkout) = (place.store().await, checkout());
-    let tombstone = store.refund(checkout, Standing::Cancelled, at(5)).await.unwrap();
+async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(backend: &dyn Backend) {
+    let (store, checkout) = (backend.store().await, checkout());
+    let tombstone = store.record_refund(checkout, Cancelled, at(5)).await.unwrap();
     let expected = Payment {
         checkout_id: checkout,
-        opened: None,
+        details: None,
         state: State::Cancelled,
         created_at: at(5),
     };
     assert_eq!(tombstone, expected);
-    assert_eq!(
-        store.refund(checkout, Standing::Cancelled, at(6)).await.unwrap(),
-        expected
-    );
-    assert_eq!(store.open(&intent(checkout)).await.unwrap(), expected);
+    assert_eq!(store.record_refund(checkout, Cancelled, at(6)).await.unwrap(), expected);
+    assert_eq!(store.record_intent(&intent(checkout)).await.unwrap(), expected);
 }
 
-async fn everything_is_there_after_a_reopen(place: &dyn Stores) {
-    let (open, settled, cancelled) = (intent(checkout()), intent(checkout()), checkout());
-    let store = place.store().await;
-    store.open(&open).await.unwrap();
-    store.open(&settled).await.unwrap();
-    let declined = store.settle(settled.checkout_id, STANDINGS[1], at(5)).await.unwrap();
-    let tombstone = store.refund(cancelled, Standing::Cancelled, at(6)).await.unwrap();
+async fn everything_is_there_after_a_reopen(backend: &dyn Backend) {
+    let (pending, settled, cancelled) = (intent(checkout()), intent(checkout()), checkout());
+    let store = backend.store().await;
+    store.record_intent(&pending).await.unwrap();
+    store.record_intent(&settled).await.unwrap();
+    let declined = store.settle(settled.checkout_id, STATUSES[1], at(5)).await.unwrap();
+    let tombstone = store.record_refund(cancelled, Cancelled, at(6)).await.unwrap();
     drop(store);
-    let store = place.store().await;
-    assert_eq!(store.load(open.checkout_id).await.unwrap(), Some(open));
+    let store = backend.store().await;
+    assert_eq!(store.load(pending.checkout_id).await.unwrap(), Some(pending));
     assert_eq!(store.load(settled.checkout_id).await.unwrap(), Some(declined));
     assert_eq!(store.load(cancelled).await.unwrap(), Some(tombstone));
     assert!(store.is_up().await);
 }
 
-async fn what_one_replica_wrote_another_one_goes_on_with(place: &dyn Stores) {
-    let ([here, there], open) = (replicas(place).await, intent(checkout()));
-    here.open(&open).await.unwrap();
-    assert_eq!(there.open(&intent(open.checkout_id)).await.unwrap(), open);
-    let settled = there.settle(open.checkout_id, Standing::Charged, at(5)).await.unwrap();
-    assert_eq!(here.load(open.checkout_id).await.unwrap(), Some(settled));
-    let refunded = here.refund(open.checkout_id, Standing::Refunded, at(6)).await.unwrap();
-    assert_eq!(there.load(open.checkout_id).await.unwrap(), Some(refunded));
+async fn one_replica_continues_what_another_began(backend: &dyn Backend) {
+    let ([here, there], pending) = (replicas(backend).await, intent(checkout()));
+    here.record_intent(&pending).await.unwrap();
+    assert_eq!(
+        there.record_intent(&intent(pending.checkout_id)).await.unwrap(),
+        pending
+    );
+    let settled = there.settle(pending.checkout_id, Charged, at(5)).await.unwrap();
+    assert_eq!(here.load(pending.checkout_id).await.unwrap(), Some(settled));
+    let refunded = here.record_refund(pending.checkout_id, Refunded, at(6)).await.unwrap();
+    assert_eq!(there.load(pending.checkout_id).await.unwrap(), Some(refunded));
 }
 
-async fn sixty_four_racing_intents_are_one_payment(place: &dyn Stores) {
-    let (stores, checkout) = (replicas(place).await, checkout());
+async fn of_64_concurrent_intents_one_is_recorded(backend: &dyn Backend) {
+    let (stores, checkout) = (replicas(backend).await, checkout());
     let intents: Vec<_> = (0..64).map(|_| intent(checkout)).collect();
-    let opened = join_all(
+    let payments = join_all(
         (0..)
             .zip(&intents)
-            .map(|(i, intent): (usize, _)| stores[i % 2].open(intent)),
+            .map(|(i, intent): (usize, _)| stores[i % 2].record_intent(intent)),
     )
     .await;
-    let ids: HashSet<_> = opened
+    let ids: HashSet<_> = payments
         .into_iter()
-        .map(|payment| payment.unwrap().opened.unwrap().payment_id)
+        .map(|payment| payment.unwrap().details.unwrap().payment_id)
         .collect();
     assert_eq!(ids.len(), 1);
 }
 
-async fn sixty_four_racing_writers_of_their_own_checkouts_do_not_disturb_each_other(place: &dyn Stores) {
-    let [store, other] = replicas(place).await;
+async fn concurrent_writers_of_64_checkouts_all_succeed(backend: &dyn Backend) {
+    let [store, other] = replicas(backend).await;
     let written = join_all((0..64).map(|i| {
         let store = if i % 2 == 0 { store.clone() } else { other.clone() };
         async move {
-            let open = intent(checkout());
-            store.open(&open).await.unwrap();
-            let standing = STANDINGS[i % 4];
-            (standing, store.settle(open.checkout_id, standing, at(5)).await.unwrap())
+            let pending = intent(checkout());
+            store.record_intent(&pending).await.unwrap();
+            let status = STATUSES[i % 4];
+            (status, store.settle(pending.checkout_id, status, at(5)).await.unwrap())
         }
     }))
     .await;
-    for (standing, payment) in written {
-        assert_eq!(payment.state, domain::after(Some(State::Intent), standing).unwrap());
+    for (status, payment) in written {
+        assert_eq!(payment.state, domain::next_state(Some(State::Intent), status).unwrap());
         assert_eq!(store.load(payment.checkout_id).await.unwrap(), Some(payment));
     }
 }
 
-async fn sixty_four_racing_settlements_and_refunds_end_refunded(place: &dyn Stores) {
-    let ([store, other], open) = (replicas(place).await, intent(checkout()));
-    store.open(&open).await.unwrap();
+async fn concurrent_settlements_and_refunds_end_refunded(backend: &dyn Backend) {
+    let ([store, other], pending) = (replicas(backend).await, intent(checkout()));
+    store.record_intent(&pending).await.unwrap();
     let all = join_all((0..64).map(|i| {
         let store = if i % 4 < 2 { store.clone() } else { other.clone() };
-        let checkout = open.checkout_id;
+        let checkout = pending.checkout_id;
         async move {
             if i % 2 == 0 {
-                store.settle(checkout, Standing::Charged, at(i)).await.unwrap().state
+                store.settle(checkout, Charged, at(i)).await.unwrap().state
             } else {
-                store.refund(checkout, Standing::Refunded, at(i)).await.unwrap().state
+                store.record_refund(checkout, Refunded, at(i)).await.unwrap().state
             }
         }
     }))
@@ -302,20 +307,20 @@ async fn sixty_four_racing_settlements_and_refunds_end_refunded(place: &dyn Stor
         "{all:?}"
     );
     assert_eq!(
-        store.load(open.checkout_id).await.unwrap().unwrap().state,
+        store.load(pending.checkout_id).await.unwrap().unwrap().state,
         State::Refunded
     );
 }
 
-async fn sixty_four_racing_intents_and_tombstones_end_cancelled(place: &dyn Stores) {
-    let ([store, other], checkout) = (replicas(place).await, checkout());
+async fn concurrent_intents_and_tombstones_end_cancelled(backend: &dyn Backend) {
+    let ([store, other], checkout) = (replicas(backend).await, checkout());
     let all = join_all((0..64).map(|i| {
         let store = if i % 4 < 2 { store.clone() } else { other.clone() };
         async move {
             if i % 2 == 0 {
-                store.open(&intent(checkout)).await.unwrap()
+                store.record_intent(&intent(checkout)).await.unwrap()
             } else {
-                store.refund(checkout, Standing::Cancelled, at(i)).await.unwrap()
+                store.record_refund(checkout, Cancelled, at(i)).await.unwrap()
             }
         }
     }))
@@ -326,6 +331,6 @@ async fn sixty_four_racing_intents_and_tombstones_end_cancelled(place: &dyn Stor
         all.iter().skip(1).step_by(2).all(|refunded| *refunded == last),
         "{all:?}"
     );
-    // Whoever opened it first did so for all, before the first refund or never.
-    assert!(all.iter().all(|payment| payment.opened == last.opened), "{all:?}");
+    // Either an intent came before the first refund, or none did.
+    assert!(all.iter().all(|payment| payment.details == last.details), "{all:?}");
 }

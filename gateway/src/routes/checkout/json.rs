@@ -111,8 +111,8 @@ impl TryFrom<CheckoutItem> for ItemJson {
 
 impl From<Failure> for FailureJson {
     fn from(wire: Failure) -> Self {
-        let short = wire.reason == Reason::OutOfStock.as_str();
-        let items = short.then(|| wire.items.into_iter().map(ShortageJson::from).collect());
+        let out_of_stock = wire.reason == Reason::OutOfStock.as_str();
+        let items = out_of_stock.then(|| wire.items.into_iter().map(ShortageJson::from).collect());
         Self {
             reason: wire.reason,
             message: wire.message,

@@ -1,41 +1,53 @@
-//! The page of one key in the books: the same words in every database.
+//! The ledger's entry of a key, the same in both engines.
 
-use storage::StoreError;
+use storage::{Row, StoreError};
 
-use super::ledger::{Booked, Order, Verdict};
-use crate::domain::{DeclineReason, Standing, Terms};
+use super::ledger::{AttemptOutcome, ChargeAttempt, Decision};
+use crate::{
+    domain::{ChargeStatus, DeclineReason, Terms},
+    store::row::terms,
+};
 
-/// What is on the page of one key.
-pub(super) struct Entry {
-    pub(super) standing: Standing,
-    /// What was charged; absent for a tombstone.
+/// The entry of one key: a charge, with its refund if there is one, or a tombstone.
+pub(super) struct LedgerEntry {
+    pub(super) status: ChargeStatus,
+    /// `None` for a tombstone.
     pub(super) terms: Option<Terms>,
 }
 
-impl Entry {
-    /// What an attempt under a key that has an entry comes to.
-    pub(super) fn answer(self, order: &Order) -> Booked {
+impl LedgerEntry {
+    pub(super) fn read(row: Row<'_>) -> Result<Self, StoreError> {
+        let reason = row.text_or_null("decline_reason")?;
+        let has_terms = row.text_or_null("method")?.is_some();
+        Ok(Self {
+            status: status(&row.text("status")?, reason.as_deref())?,
+            terms: has_terms.then(|| terms(row)).transpose()?,
+        })
+    }
+
+    /// The outcome of a further attempt under this key.
+    pub(super) fn outcome_of(self, attempt: &ChargeAttempt) -> AttemptOutcome {
         match self.terms {
-            Some(terms) if terms != order.terms => Booked::OtherCharge,
-            Some(_) | None => Booked::Stands(self.standing),
+            Some(terms) if terms != attempt.terms => AttemptOutcome::TermsMismatch,
+            Some(_) | None => AttemptOutcome::Recorded(self.status),
         }
     }
 }
 
-/// A verdict as it is written down: the outcome, the reason of a decline, and what it makes of the key.
-pub(super) const fn outcome(verdict: Verdict) -> (&'static str, Option<&'static str>, Standing) {
-    match verdict {
-        Verdict::Succeeded => ("SUCCEEDED", None, Standing::Charged),
-        Verdict::Declined(reason) => ("DECLINED", Some(reason.as_str()), Standing::Declined(reason)),
+/// The columns of a decision (outcome and decline reason), and the status that the key gets.
+pub(super) const fn columns(decision: Decision) -> (&'static str, Option<&'static str>, ChargeStatus) {
+    match decision {
+        Decision::Succeeded => ("SUCCEEDED", None, ChargeStatus::Charged),
+        Decision::Declined(reason) => ("DECLINED", Some(reason.as_str()), ChargeStatus::Declined(reason)),
     }
 }
 
-pub(super) fn standing(name: &str, reason: Option<&str>) -> Result<Standing, StoreError> {
+fn status(name: &str, reason: Option<&str>) -> Result<ChargeStatus, StoreError> {
     match (name, reason.and_then(DeclineReason::parse)) {
-        ("SUCCEEDED", None) => Ok(Standing::Charged),
-        ("DECLINED", Some(reason)) => Ok(Standing::Declined(reason)),
-        ("REFUNDED", None) => Ok(Standing::Refunded),
-        ("CANCELLED", None) => Ok(Standing::Cancelled),
+        ("SUCCEEDED", None) => Ok(ChargeStatus::Charged),
+        ("DECLINED", Some(reason)) => Ok(ChargeStatus::Declined(reason)),
+        ("REFUNDED", None) => Ok(ChargeStatus::Refunded),
+        ("CANCELLED", None) => Ok(ChargeStatus::Cancelled),
         _ => Err(StoreError::corrupt(format!("no such outcome: {name}, {reason:?}"))),
     }
 }

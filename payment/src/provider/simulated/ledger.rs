@@ -1,63 +1,64 @@
-//! The provider's books.
+//! The port to the simulated provider's ledger: its charges, refunds and tombstones by idempotency key.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use storage::StoreError;
 use uuid::Uuid;
 
-use crate::domain::{DeclineReason, IdempotencyKey, Standing, Terms};
+use crate::domain::{ChargeStatus, DeclineReason, IdempotencyKey, Terms};
 
-/// The provider's own name for a charge.
+/// The provider's own id of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChargeId(pub Uuid);
 
-/// What the provider thinks of a charge when it first sees it.
+/// The provider's decision on a new charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     Succeeded,
     Declined(DeclineReason),
 }
 
 /// One attempt to charge.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct ChargeAttempt {
     pub key: IdempotencyKey,
     pub charge_id: ChargeId,
     pub terms: Terms,
-    /// What is booked if the key has no answer yet.
-    pub verdict: Verdict,
-    /// Attempts up to this number are counted and nothing else.
+    /// Recorded if the key has no entry yet.
+    pub decision: Decision,
+    /// The provider is down for attempts up to this number: they are counted, and nothing else happens.
     pub down_for: u32,
     pub at: Timestamp,
 }
 
-/// What came of an attempt to charge.
+/// The result of an attempt to charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempt {
-    /// How many there have been under this key, this one included.
+pub struct AttemptResult {
+    /// The number of attempts under this key, this one included.
     pub number: u32,
-    pub booked: Booked,
+    pub outcome: AttemptOutcome,
 }
 
-/// What the books say after an attempt to charge.
+/// The outcome of an attempt to charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Booked {
-    Stands(Standing),
-    /// Nothing was looked at.
+pub enum AttemptOutcome {
+    /// The key has this status, recorded by this attempt or before.
+    Recorded(ChargeStatus),
+    /// The attempt was counted only.
     Down,
-    /// The key belongs to a charge of another amount or method.
-    OtherCharge,
+    /// The key has a charge with another amount or method.
+    TermsMismatch,
 }
 
-/// The books. Every method is one atomic unit.
+/// The provider's ledger. Every method is one atomic unit.
 #[async_trait]
-pub trait Ledger: Send + Sync {
-    /// Counts the attempt, and books the order unless its key has an answer already.
-    async fn charge(&self, order: Order) -> Result<Attempt, StoreError>;
-    /// Gives back what was charged under the key; leaves a tombstone for a key that is not known.
-    async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<Standing, StoreError>;
-    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Standing>, StoreError>;
-    /// What it does for callers that may have gone away: waited for when the service stops.
+pub trait ProviderLedger: Send + Sync {
+    /// Counts the attempt, and records its charge unless the key has an entry.
+    async fn charge(&self, attempt: ChargeAttempt) -> Result<AttemptResult, StoreError>;
+    /// Refunds the charge of the key; leaves a tombstone for an unknown key.
+    async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<ChargeStatus, StoreError>;
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<ChargeStatus>, StoreError>;
+    /// Transactions whose callers may have gone away; the service's stop waits for them.
     fn transactions(&self) -> runtime::Tasks {
         runtime::Tasks::new()
     }

@@ -1,4 +1,4 @@
-//! The provider's books in SQLite.
+//! The provider's ledger in SQLite.
 
 use std::path::Path;
 
@@ -6,26 +6,25 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use runtime::Points;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteExecutor, sqlite::SqliteRow};
-use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
+use sqlx::{SqliteConnection, sqlite::SqliteExecutor};
+use storage::{Migrations, OpenError, Row, Sqlite, SqliteOptions, StoreError};
 
 use super::{
-    entry::{self, Entry},
-    ledger::{Attempt, Booked, Ledger, Order},
+    entry::{self, LedgerEntry},
+    ledger::{AttemptOutcome, AttemptResult, ChargeAttempt, ProviderLedger},
 };
 use crate::{
     commits,
-    domain::{IdempotencyKey, Standing},
-    store::row,
+    domain::{ChargeStatus, IdempotencyKey},
 };
 
 const MIGRATIONS: Migrations = Migrations(&[include_str!("../../../migrations/provider/sqlite/0001_init.sql")]);
 
-/// The books in one SQLite file.
+/// The ledger in one SQLite file.
 #[derive(Debug, Clone)]
-pub struct SqliteLedger(Sqlite);
+pub struct SqliteProviderLedger(Sqlite);
 
-impl SqliteLedger {
+impl SqliteProviderLedger {
     pub async fn open(path: &Path, points: &Points) -> Result<Self, OpenError> {
         Ok(Self(
             Sqlite::open(SqliteOptions {
@@ -39,22 +38,22 @@ impl SqliteLedger {
 }
 
 #[async_trait]
-impl Ledger for SqliteLedger {
-    async fn charge(&self, order: Order) -> Result<Attempt, StoreError> {
+impl ProviderLedger for SqliteProviderLedger {
+    async fn charge(&self, attempt: ChargeAttempt) -> Result<AttemptResult, StoreError> {
         self.0
-            .write(commits::PROVIDER_CHARGE, |tx| attempt(tx, order).boxed())
+            .write(commits::PROVIDER_CHARGE, |tx| charge(tx, attempt).boxed())
             .await
     }
 
-    async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<Standing, StoreError> {
+    async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<ChargeStatus, StoreError> {
         let key = key.clone();
         self.0
-            .write(commits::PROVIDER_REFUND, move |tx| give_back(tx, key, at).boxed())
+            .write(commits::PROVIDER_REFUND, move |tx| refund(tx, key, at).boxed())
             .await
     }
 
-    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Standing>, StoreError> {
-        Ok(find(self.0.reader(), key).await?.map(|entry| entry.standing))
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<ChargeStatus>, StoreError> {
+        Ok(find(self.0.reader(), key).await?.map(|entry| entry.status))
     }
 
     fn transactions(&self) -> runtime::Tasks {
@@ -62,15 +61,15 @@ impl Ledger for SqliteLedger {
     }
 }
 
-async fn attempt(tx: &mut SqliteConnection, order: Order) -> Result<Attempt, StoreError> {
-    let number = count_attempt(&mut *tx, &order.key).await?;
-    Ok(Attempt {
+async fn charge(tx: &mut SqliteConnection, attempt: ChargeAttempt) -> Result<AttemptResult, StoreError> {
+    let number = increment_attempts(&mut *tx, &attempt.key).await?;
+    Ok(AttemptResult {
         number,
-        booked: book(tx, &order, number).await?,
+        outcome: record_charge(tx, &attempt, number).await?,
     })
 }
 
-async fn count_attempt(tx: &mut SqliteConnection, key: &IdempotencyKey) -> Result<u32, StoreError> {
+async fn increment_attempts(tx: &mut SqliteConnection, key: &IdempotencyKey) -> Result<u32, StoreError> {
     let count = "INSERT INTO attempts (idempotency_key, attempts) VALUES (?, 1) \
                  ON CONFLICT (idempotency_key) DO UPDATE SET attempts = attempts + 1 RETURNING attempts";
     Ok(sqlx::query_scalar(count)
@@ -79,41 +78,47 @@ async fn count_attempt(tx: &mut SqliteConnection, key: &IdempotencyKey) -> Resul
         .await?)
 }
 
-async fn book(tx: &mut SqliteConnection, order: &Order, number: u32) -> Result<Booked, StoreError> {
-    if number <= order.down_for {
-        return Ok(Booked::Down);
+async fn record_charge(
+    tx: &mut SqliteConnection,
+    attempt: &ChargeAttempt,
+    number: u32,
+) -> Result<AttemptOutcome, StoreError> {
+    if number <= attempt.down_for {
+        return Ok(AttemptOutcome::Down);
     }
-    if let Some(entry) = find(&mut *tx, &order.key).await? {
-        return Ok(entry.answer(order));
+    if let Some(entry) = find(&mut *tx, &attempt.key).await? {
+        return Ok(entry.outcome_of(attempt));
     }
-    let (outcome, reason, standing) = entry::outcome(order.verdict);
+    let (outcome, reason, status) = entry::columns(attempt.decision);
     let statement = "INSERT INTO charges (idempotency_key, charge_id, amount, currency, method, outcome, \
                      decline_reason, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     sqlx::query(statement)
-        .bind(order.key.as_str())
-        .bind(order.charge_id.0.to_string())
-        .bind(order.terms.amount.minor_units())
-        .bind(order.terms.amount.currency().to_string())
-        .bind(order.terms.method.as_str())
+        .bind(attempt.key.as_str())
+        .bind(attempt.charge_id.0.to_string())
+        .bind(attempt.terms.amount.minor_units())
+        .bind(attempt.terms.amount.currency().to_string())
+        .bind(attempt.terms.method.as_str())
         .bind(outcome)
         .bind(reason)
-        .bind(order.at.as_millisecond())
+        .bind(attempt.at.as_millisecond())
         .execute(tx)
         .await?;
-    Ok(Booked::Stands(standing))
+    Ok(AttemptOutcome::Recorded(status))
 }
 
-async fn give_back(tx: &mut SqliteConnection, key: IdempotencyKey, at: Timestamp) -> Result<Standing, StoreError> {
-    let (statement, standing) = match find(&mut *tx, &key).await?.map(|entry| entry.standing) {
-        Some(standing @ (Standing::Declined(_) | Standing::Refunded | Standing::Cancelled)) => return Ok(standing),
-        Some(Standing::Charged) => (
+async fn refund(tx: &mut SqliteConnection, key: IdempotencyKey, at: Timestamp) -> Result<ChargeStatus, StoreError> {
+    let (statement, status) = match find(&mut *tx, &key).await?.map(|entry| entry.status) {
+        Some(status @ (ChargeStatus::Declined(_) | ChargeStatus::Refunded | ChargeStatus::Cancelled)) => {
+            return Ok(status);
+        }
+        Some(ChargeStatus::Charged) => (
             "INSERT INTO refunds (idempotency_key, amount, currency, created_at) \
              SELECT idempotency_key, amount, currency, ?2 FROM charges WHERE idempotency_key = ?1",
-            Standing::Refunded,
+            ChargeStatus::Refunded,
         ),
         None => (
             "INSERT INTO tombstones (idempotency_key, created_at) VALUES (?1, ?2)",
-            Standing::Cancelled,
+            ChargeStatus::Cancelled,
         ),
     };
     sqlx::query(statement)
@@ -121,12 +126,12 @@ async fn give_back(tx: &mut SqliteConnection, key: IdempotencyKey, at: Timestamp
         .bind(at.as_millisecond())
         .execute(tx)
         .await?;
-    Ok(standing)
+    Ok(status)
 }
 
-async fn find(executor: impl SqliteExecutor<'_>, key: &IdempotencyKey) -> Result<Option<Entry>, StoreError> {
+async fn find(executor: impl SqliteExecutor<'_>, key: &IdempotencyKey) -> Result<Option<LedgerEntry>, StoreError> {
     // A key has a charge or a tombstone, never both.
-    let statement = "SELECT CASE WHEN r.idempotency_key IS NULL THEN c.outcome ELSE 'REFUNDED' END AS standing, \
+    let statement = "SELECT CASE WHEN r.idempotency_key IS NULL THEN c.outcome ELSE 'REFUNDED' END AS status, \
                      c.decline_reason, c.amount, c.currency, c.method \
                      FROM charges c LEFT JOIN refunds r USING (idempotency_key) WHERE c.idempotency_key = ?1 \
                      UNION ALL \
@@ -135,15 +140,5 @@ async fn find(executor: impl SqliteExecutor<'_>, key: &IdempotencyKey) -> Result
         .bind(key.as_str().to_owned())
         .fetch_optional(executor)
         .await?;
-    row.map(|row| decode(&row)).transpose()
-}
-
-fn decode(row: &SqliteRow) -> Result<Entry, StoreError> {
-    let reason: Option<&str> = row.try_get("decline_reason")?;
-    let amount: Option<i64> = row.try_get("amount")?;
-    let terms = |amount| row::terms(amount, row.try_get("currency")?, row.try_get("method")?);
-    Ok(Entry {
-        standing: entry::standing(row.try_get("standing")?, reason)?,
-        terms: amount.map(terms).transpose()?,
-    })
+    row.map(|row| LedgerEntry::read(Row::Sqlite(&row))).transpose()
 }

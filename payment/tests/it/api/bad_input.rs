@@ -1,4 +1,4 @@
-//! Requests that make no sense are refused before anything is done.
+//! Invalid requests are refused without a commit.
 
 use proto::{
     Reason,
@@ -32,14 +32,14 @@ async fn a_checkout_id_that_is_no_uuid_is_refused_by_every_method() {
             shop.get(wrong).await,
         ];
         for answer in answers {
-            assert_is_about(&answer.unwrap_err(), "checkout_id");
+            assert_invalid_field(&answer.unwrap_err(), "checkout_id");
         }
     }
     assert!(shop.commits().is_empty());
 }
 
 #[tokio::test]
-async fn a_charge_of_no_amount_or_one_that_cannot_be_meant_is_refused() {
+async fn a_charge_without_a_valid_amount_is_refused() {
     let (shop, id) = (Shop::open().await, id());
     let charge = |amount| {
         shop.charge(ChargeRequest {
@@ -47,22 +47,22 @@ async fn a_charge_of_no_amount_or_one_that_cannot_be_meant_is_refused() {
             ..request(&id, "pm_card_ok")
         })
     };
-    assert_is_about(&charge(None).await.unwrap_err(), "amount");
+    assert_invalid_field(&charge(None).await.unwrap_err(), "amount");
     for wrong in [0, -1, i64::MIN, i64::MAX, 100_000_000_000_000] {
-        assert_is_about(&charge(Some(dollars(wrong))).await.unwrap_err(), "amount.minor_units");
+        assert_invalid_field(&charge(Some(dollars(wrong))).await.unwrap_err(), "amount.minor_units");
     }
     for wrong in ["", "usd", "DOLLAR", "U$D", "€€€", "\0\0\0", "ZZZ", "XTS"] {
         let amount = Some(Money {
             currency_code: wrong.to_owned(),
             minor_units: 1,
         });
-        assert_is_about(&charge(amount).await.unwrap_err(), "amount.currency_code");
+        assert_invalid_field(&charge(amount).await.unwrap_err(), "amount.currency_code");
     }
     assert!(shop.commits().is_empty());
 }
 
 #[tokio::test]
-async fn a_payment_method_of_other_characters_or_too_long_is_refused() {
+async fn an_invalid_payment_method_is_refused() {
     let (shop, id) = (Shop::open().await, id());
     for wrong in [
         "",
@@ -75,14 +75,14 @@ async fn a_payment_method_of_other_characters_or_too_long_is_refused() {
         "'; --",
         &"x".repeat(65),
     ] {
-        assert_is_about(&shop.charge(request(&id, wrong)).await.unwrap_err(), "payment_method");
+        assert_invalid_field(&shop.charge(request(&id, wrong)).await.unwrap_err(), "payment_method");
     }
     assert!(shop.commits().is_empty());
     let longest = refused(shop.charge(request(&id, &"x".repeat(64))).await);
     assert_eq!(longest, (Code::FailedPrecondition, Some(Reason::InvalidPaymentMethod)));
 }
 
-fn assert_is_about(status: &Status, field: &str) {
+fn assert_invalid_field(status: &Status, field: &str) {
     assert_eq!(
         (status.code(), reason(status)),
         (Code::InvalidArgument, Some(Reason::InvalidArgument)),

@@ -1,11 +1,11 @@
-//! The service on PostgreSQL, where several processes share one store.
+//! Two processes of the service on one PostgreSQL database.
 
 use payment::{Store, domain::CheckoutId};
 use proto::payment::v1::{Payment, PaymentStatus};
 use testing::PostgresDatabase;
 
 use super::{Shop, id, request};
-use crate::{books::Books, harness::PATIENCE};
+use crate::{harness::PATIENCE, ledger_audit::LedgerAudit};
 
 async fn shop(database: &PostgresDatabase) -> Shop {
     let stores = [Store::Postgres(database.address()), Store::Postgres(database.address())];
@@ -13,7 +13,7 @@ async fn shop(database: &PostgresDatabase) -> Shop {
 }
 
 #[tokio::test]
-async fn what_one_process_charged_another_one_answers_and_refunds() {
+async fn another_process_answers_and_refunds_a_charge() {
     let Some(database) = PostgresDatabase::create().await else {
         return;
     };
@@ -29,8 +29,8 @@ async fn what_one_process_charged_another_one_answers_and_refunds() {
     assert_eq!(there.commits(), ["payment.intent", "provider.refund", "payment.refund"]);
     assert_eq!(here.get(&id).await.unwrap(), refunded);
     let checkout = CheckoutId(id.parse().unwrap());
-    let books = Books::of_schema(&database.own_url(), "provider");
-    assert_eq!(books.lines(checkout).await, [1, 0, 1, 0]);
+    let audit = LedgerAudit::of_schema(&database.own_url(), "provider");
+    assert_eq!(audit.row_counts(checkout).await, [1, 0, 1, 0]);
     for shop in [here, there] {
         shop.running.stop(PATIENCE).await;
     }

@@ -1,4 +1,4 @@
-//! What a refusal says to programs at gRPC is there in REST too, fact by fact.
+//! Each fact of a gRPC refusal appears in the REST reply.
 
 use axum::http::Method;
 use proto::{Fact, Reason, status::Refusal};
@@ -8,7 +8,7 @@ use crate::shop::{Reply, Shop};
 
 const ID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
 
-/// How a fact is written at gRPC, and where REST shows it.
+/// A value of the fact at gRPC, and a check that the reply shows it.
 fn sample(fact: Fact) -> (String, fn(&Reply) -> bool) {
     let text = match fact {
         Fact::Max => "50".to_owned(),
@@ -67,7 +67,7 @@ async fn every_fact_of_every_reason_is_shown() {
 }
 
 #[tokio::test]
-async fn a_problem_has_no_members_for_facts_that_were_not_said() {
+async fn a_problem_has_no_members_for_absent_facts() {
     let shop = Shop::open().await;
     for reason in Reason::ALL {
         let reply = refused(&shop, Refusal::new(*reason, "no")).await;
@@ -75,7 +75,7 @@ async fn a_problem_has_no_members_for_facts_that_were_not_said() {
         for member in ["total", "product_ids", "checkout_id", "max", "items"] {
             assert_eq!(problem.get(member), None, "{reason:?}");
         }
-        // A total that is not the expected one is a PRICE_CHANGED without changes.
+        // A total other than the expected one is a PRICE_CHANGED without changes.
         let changes = (*reason == Reason::PriceChanged).then(|| json!([]));
         assert_eq!(problem.get("changes"), changes.as_ref(), "{reason:?}");
         assert_eq!((reply.header("etag"), reply.header("location")), (None, None));
@@ -83,7 +83,7 @@ async fn a_problem_has_no_members_for_facts_that_were_not_said() {
 }
 
 #[tokio::test]
-async fn a_fact_that_cannot_be_read_is_left_out() {
+async fn a_fact_that_cannot_be_parsed_is_omitted() {
     let shop = Shop::open().await;
     for reason in Reason::ALL {
         let facts = reason.facts().iter().filter(|fact| **fact != Fact::CheckoutId);

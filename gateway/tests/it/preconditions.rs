@@ -1,4 +1,4 @@
-//! What a purchase is made from: the total and the cart that the customer was shown, and what is said when they are not so.
+//! Purchases under conditions: the total and the cart version that the customer was shown.
 
 use axum::http::Method;
 use proto::{
@@ -36,7 +36,7 @@ async fn changed_prices_are_listed_old_and_new_with_the_new_total() {
 }
 
 #[tokio::test]
-async fn the_total_that_was_shown_is_read_exactly() {
+async fn the_expected_total_is_read_exactly() {
     let shop = completed().await;
     for (json, minor) in [
         ("12", Some(1200)),
@@ -60,7 +60,7 @@ async fn the_total_that_was_shown_is_read_exactly() {
 }
 
 #[tokio::test]
-async fn what_is_no_total_is_refused_by_its_name() {
+async fn an_invalid_expected_total_is_refused_by_its_field_name() {
     let shop = completed().await;
     for (json, reason) in [
         ("12.345", "INVALID_REQUEST"),
@@ -83,7 +83,7 @@ async fn what_is_no_total_is_refused_by_its_name() {
             (400, &json!(reason)),
             "{json}"
         );
-        assert_eq!(reply.blamed(), ["expected_total"], "{json}");
+        assert_eq!(reply.error_fields(), ["expected_total"], "{json}");
     }
     for json in ["012", ".5", "12.", "NaN", "+1"] {
         let body = format!(r#"{{"idempotency_key":"k","expected_total":{json}}}"#);
@@ -94,7 +94,7 @@ async fn what_is_no_total_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn if_match_is_the_cart_that_the_customer_was_shown() {
+async fn if_match_becomes_the_cart_version_of_a_purchase() {
     let shop = completed().await;
     let bought = |tag| {
         and(
@@ -143,7 +143,7 @@ async fn the_answer_to_a_failed_purchase_has_the_tag_of_the_cart() {
 }
 
 #[tokio::test]
-async fn a_failed_purchase_is_answered_without_a_tag_when_the_cart_is_away_or_slow() {
+async fn a_failed_purchase_is_answered_without_a_tag_when_the_cart_service_is_down_or_slow() {
     for fault in [Fault::Refuse(Status::unavailable("gone")), Fault::Hang] {
         let shop = shop(Checkout {
             failure: Some(declined()),
@@ -158,7 +158,7 @@ async fn a_failed_purchase_is_answered_without_a_tag_when_the_cart_is_away_or_sl
 }
 
 #[tokio::test]
-async fn a_purchase_that_does_not_fail_asks_for_no_cart() {
+async fn a_purchase_that_does_not_fail_reads_no_cart() {
     let shop = completed().await;
     let reply = shop.json(Method::POST, PATH, r#"{"idempotency_key":"k"}"#).await;
     assert_eq!(reply.header("etag"), None);
@@ -166,7 +166,7 @@ async fn a_purchase_that_does_not_fail_asks_for_no_cart() {
 }
 
 #[tokio::test]
-async fn a_cart_in_another_checkout_is_refused_with_the_way_to_it() {
+async fn a_cart_in_another_checkout_is_refused_with_its_location() {
     let shop = completed().await;
     let refusal = Refusal::new(Reason::CheckoutInProgress, "the cart is in another checkout");
     shop.fakes.refuse(refusal.with(Fact::CheckoutId, ID));

@@ -1,4 +1,4 @@
-//! The facts of a refusal, as members and headers of its problem.
+//! The facts of a refusal as extension members (RFC 9457, 3.2) and headers of its problem.
 
 use axum::http::{
     HeaderMap, HeaderValue,
@@ -11,9 +11,9 @@ use tonic::Status;
 
 use crate::{encode::checkout_path, etag};
 
-/// The members that some problems have beyond those that all have.
+/// The members that only some problems have.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Facts {
+pub(super) struct ExtensionMembers {
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<PriceChange>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,12 +26,11 @@ pub(super) struct Facts {
     max: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     items: Option<Vec<Shortage>>,
-    /// A header only: REST knows versions as entity tags.
+    /// Shown as `ETag` only.
     #[serde(skip)]
     version: Option<i64>,
 }
 
-/// One line's change of price.
 #[derive(Debug, Clone, Serialize)]
 struct PriceChange {
     product_id: i64,
@@ -39,7 +38,7 @@ struct PriceChange {
     new_price: Amount,
 }
 
-/// The same, as the checkout service writes it.
+/// A price change as the checkout service writes it.
 #[derive(Deserialize)]
 struct WireChange {
     product_id: i64,
@@ -54,23 +53,23 @@ struct Shortage {
     available: i64,
 }
 
-impl Facts {
-    /// What a status says with this reason, if it is one that has facts. A fact that cannot be read is left out.
+impl ExtensionMembers {
+    /// The facts of a status; `None` if the reason has none. A fact that cannot be parsed is omitted.
     pub(super) fn of(reason: Reason, status: &Status) -> Option<Self> {
         if reason.facts().is_empty() {
             return None;
         }
-        let mut facts = Self {
-            // Empty when no price has changed, but the total is not the one that was expected.
+        let mut members = Self {
+            // Empty if no price has changed but the total differs from the expected one.
             changes: (reason == Reason::PriceChanged).then(Vec::new),
             ..Self::default()
         };
         for (fact, text) in proto::status::facts(status) {
-            if let Err(error) = facts.read(fact, text) {
-                tracing::error!(?fact, %error, "a fact in a status cannot be read");
+            if let Err(error) = members.read(fact, text) {
+                tracing::error!(?fact, %error, "a fact in a status cannot be parsed");
             }
         }
-        Some(facts)
+        Some(members)
     }
 
     fn read(&mut self, fact: Fact, text: String) -> Result<(), serde_json::Error> {
@@ -89,7 +88,7 @@ impl Facts {
         Ok(())
     }
 
-    pub(super) fn write_to(&self, headers: &mut HeaderMap) {
+    pub(super) fn write_headers(&self, headers: &mut HeaderMap) {
         let location = self.checkout_id.as_deref().map(checkout_path);
         for (name, value) in [(LOCATION, location), (ETAG, self.version.map(etag::tag))] {
             if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {

@@ -1,4 +1,4 @@
-//! Clients that take connections and memory, and give nothing: over real sockets.
+//! Clients that exhaust connections and memory, over real sockets.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{products::laptop, shop::Shop};
 
-/// Far longer than any of these should take.
+/// A timeout that no test reaches.
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(200);
 const LONG_TIMEOUTS: HttpTimeouts = HttpTimeouts {
@@ -22,20 +22,20 @@ const LONG_TIMEOUTS: HttpTimeouts = HttpTimeouts {
 };
 const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
 const PRODUCTS: &str = "GET /api/v1/products HTTP/1.1\r\nhost: shop\r\n\r\n";
-/// More than the system buffers of a connection that nobody reads.
+/// More than the system buffers for a connection whose client does not read.
 const PAGE: usize = 16 * 1024 * 1024;
 
 fn roomy() -> Capacity {
     Capacity::new(100, 100)
 }
 
-/// Products that take this much to list.
+/// Products whose list has about this size in JSON.
 fn pages(shop: &Shop, size: usize) {
     shop.fakes.script().products = GetProductsResponse {
         products: (0..4)
             .map(|id| Product {
                 id: id + 1,
-                // A character that takes more room in JSON than in a message, which may have 4 MiB.
+                // A character that is longer in JSON (6 bytes) than in the message, which is limited to 4 MiB.
                 description: "\u{1}".repeat(size / 4 / 6),
                 ..laptop()
             })
@@ -50,7 +50,7 @@ async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// All that comes until the connection is closed, or reset.
+/// Reads until the connection is closed or reset.
 async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut answer))
@@ -65,14 +65,14 @@ async fn ask(mut stream: TcpStream, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn requests_behind_an_answer_that_nobody_reads_wait() {
+async fn pipelined_requests_wait_while_the_client_reads_no_answer() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
     let gateway = shop.listen(roomy(), LONG_TIMEOUTS).await;
     let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
     greedy.write_all(PRODUCTS.repeat(20).as_bytes()).await.unwrap();
     shop.fakes.entered().await;
-    // Whoever reads gets its answers meanwhile, one after another.
+    // A client that reads gets its answers meanwhile.
     let mut other = TcpStream::connect(gateway.address).await.unwrap();
     let last = PRODUCTS.replace("host", "connection: close\r\nhost");
     let requests = format!("{}{last}", PRODUCTS.repeat(2));
@@ -83,14 +83,14 @@ async fn requests_behind_an_answer_that_nobody_reads_wait() {
     assert_eq!(
         shop.fakes.script().calls.len(),
         1 + 3,
-        "one answer waits, and no second one is made"
+        "one answer waits unread; the next request is not processed"
     );
     drop(greedy);
     gateway.stop(LONG).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_is_given_up() {
+async fn an_unread_answer_is_reset_after_the_progress_timeout() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
     let timeouts = HttpTimeouts {
@@ -101,15 +101,12 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     let mut greedy = TcpStream::connect(gateway.address).await.unwrap();
     greedy.write_all(PRODUCTS.as_bytes()).await.unwrap();
     let reset = tokio::time::timeout(LONG, greedy.ready(tokio::io::Interest::ERROR)).await;
-    assert!(
-        reset.unwrap().unwrap().is_error(),
-        "it is closed before anything is read"
-    );
+    assert!(reset.unwrap().unwrap().is_error(), "reset before anything is read");
     gateway.stop(LONG).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
+async fn an_answer_that_is_read_too_slowly_is_reset_after_the_answer_timeout() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
     let timeouts = HttpTimeouts {
@@ -134,7 +131,7 @@ async fn an_answer_that_is_read_too_slowly_is_given_up_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_told_so_and_closed() {
+async fn a_connection_over_the_limit_gets_a_problem_and_is_closed() {
     let shop = Shop::open().await;
     let gateway = shop.listen(Capacity::new(2, 1), LONG_TIMEOUTS).await;
     let silent = TcpStream::connect(gateway.address).await.unwrap();
@@ -143,12 +140,12 @@ async fn a_connection_too_many_is_told_so_and_closed() {
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(refused.contains("RATE_LIMIT_EXCEEDED"), "{refused}");
     assert!(refused.contains("connection: close"), "{refused}");
-    // Who has sent a request already can read why it is refused: the connection ends, and is not reset.
+    // A client that has already sent a request can read the problem: the connection is closed, not reset.
     let mut hasty = TcpStream::connect(gateway.address).await.unwrap();
     hasty.write_all(HEALTH.as_bytes()).await.unwrap();
     let mut refused = String::new();
     let read = tokio::time::timeout(LONG, hasty.read_to_string(&mut refused)).await;
-    read.unwrap().expect("it ends in good order");
+    read.unwrap().expect("closed without a reset");
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     let other = connect_from([127, 0, 0, 2], gateway.address).await;
     let refused = until_closed(&mut connect_from([127, 0, 0, 3], gateway.address).await).await;
@@ -162,7 +159,7 @@ async fn a_connection_too_many_is_told_so_and_closed() {
 }
 
 #[tokio::test]
-async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
+async fn when_all_connections_are_taken_those_that_wait_for_their_client_are_closed() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
     let gateway = shop.listen(Capacity::new(3, 3), LONG_TIMEOUTS).await;
@@ -173,19 +170,21 @@ async fn when_all_connections_are_taken_those_that_only_wait_make_room() {
         held.push(stream);
     }
     shop.fakes.entered().await;
-    let gets_in = async {
+    let customer_connects = async {
         let customer = async || ask(TcpStream::connect(gateway.address).await.unwrap(), HEALTH).await;
         while !customer().await.starts_with("HTTP/1.1 200 ") {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LONG, gets_in).await.expect("a customer gets in");
+    tokio::time::timeout(LONG, customer_connects)
+        .await
+        .expect("a customer can connect");
     drop(held);
     gateway.stop(LONG).await;
 }
 
 #[tokio::test]
-async fn idle_connections_make_room_for_no_more_than_come() {
+async fn one_idle_connection_is_closed_for_each_new_one() {
     let shop = Shop::open().await;
     let capacity = Capacity::with_memory(Permits::new(4, 4), 1024);
     let gateway = shop.listen(capacity.clone(), LONG_TIMEOUTS).await;
@@ -197,12 +196,12 @@ async fn idle_connections_make_room_for_no_more_than_come() {
         assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
         idle.push(stream);
     }
-    // That memory is short is no reason: they hold none. Who came later and has begun a request has to go.
-    let untaken = capacity.answer(1024);
+    // A shortage of memory closes no idle connections, which hold none. It closes the later one, which has begun a request.
+    let unread_answer = capacity.answer(1024);
     let mut begun = TcpStream::connect(gateway.address).await.unwrap();
     begun.write_all(b"GET /heal").await.unwrap();
     until_closed(&mut begun).await;
-    drop(untaken);
+    drop(unread_answer);
     let last = TcpStream::connect(gateway.address).await.unwrap();
     let newcomer = async {
         let customer = async || ask(TcpStream::connect(gateway.address).await.unwrap(), HEALTH).await;
@@ -210,29 +209,27 @@ async fn idle_connections_make_room_for_no_more_than_come() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LONG, newcomer).await.expect("a customer gets in");
+    tokio::time::timeout(LONG, newcomer)
+        .await
+        .expect("a customer can connect");
     drop(last);
     let mut answers = Vec::new();
     for stream in idle {
         answers.push(ask(stream, HEALTH).await.starts_with("HTTP/1.1 200 "));
     }
-    assert_eq!(
-        answers,
-        [false, true, true],
-        "the one that was idle for longest has gone"
-    );
+    assert_eq!(answers, [false, true, true], "the longest idle connection was closed");
     gateway.stop(LONG).await;
 }
 
 #[tokio::test]
-async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_are_given() {
+async fn a_large_answer_over_the_memory_limit_is_a_problem_and_small_ones_are_sent() {
     let shop = Shop::open().await;
     pages(&shop, PAGE);
     let capacity = Capacity::with_memory(Permits::new(100, 100), PAGE);
     let gateway = shop.listen(capacity.clone(), LONG_TIMEOUTS).await;
     let customer = async |request: &str| ask(TcpStream::connect(gateway.address).await.unwrap(), request).await;
     let products = PRODUCTS.replace("host", "connection: close\r\nx-request-id: mine\r\nhost");
-    let untaken = capacity.answer(4 * PAGE);
+    let unread_answer = capacity.answer(4 * PAGE);
     let refused = customer(&products).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused:.100}");
     for said in [
@@ -244,13 +241,13 @@ async fn a_large_answer_for_which_there_is_no_room_is_a_problem_and_small_ones_a
         assert!(refused.contains(said), "{said}: {refused}");
     }
     assert!(customer(HEALTH).await.starts_with("HTTP/1.1 200 "));
-    drop(untaken);
+    drop(unread_answer);
     assert!(customer(&products).await.starts_with("HTTP/1.1 200 "));
     gateway.stop(LONG).await;
 }
 
 #[tokio::test]
-async fn a_head_that_begins_behind_a_request_is_given_up_like_any_other() {
+async fn an_unfinished_head_behind_a_request_times_out() {
     let shop = Shop::open().await;
     let timeouts = HttpTimeouts {
         head: SHORT,
@@ -272,17 +269,17 @@ async fn a_head_that_begins_behind_a_request_is_given_up_like_any_other() {
 }
 
 #[tokio::test]
-async fn heads_that_do_not_end_share_a_bounded_room() {
+async fn unfinished_heads_share_a_memory_limit() {
     let shop = Shop::open().await;
     let room = Capacity::with_memory(Permits::new(100, 100), 256 * 1024);
     let gateway = shop.listen(room, LONG_TIMEOUTS).await;
     let head = format!("GET /health HTTP/1.1\r\nhost: shop\r\nx: {}", "a".repeat(30_000));
     let heads = (0..20).map(|_| async {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-        // A head that goes on: each byte finds out whether there is room.
+        // Each further byte of the head checks the memory limit.
         let (mut from, mut to) = stream.split();
         let mut answer = String::new();
-        let goes_on = async {
+        let send_head = async {
             to.write_all(head.as_bytes()).await?;
             let mut pace = tokio::time::interval(SHORT);
             while to.write_all(b"a").await.is_ok() {
@@ -292,11 +289,13 @@ async fn heads_that_do_not_end_share_a_bounded_room() {
         };
         tokio::select! {
             _ = from.read_to_string(&mut answer) => answer,
-            _ = goes_on => String::new(),
+            _ = send_head => String::new(),
         }
     });
     let answers = futures::future::select_all(heads.map(Box::pin));
-    let (first, ..) = tokio::time::timeout(LONG / 2, answers).await.expect("not all may stay");
+    let (first, ..) = tokio::time::timeout(LONG / 2, answers)
+        .await
+        .expect("a head is refused");
     assert!(first.is_empty() || first.starts_with("HTTP/1.1 408 "), "{first}");
     let customer = TcpStream::connect(gateway.address).await.unwrap();
     assert!(ask(customer, HEALTH).await.starts_with("HTTP/1.1 200 "));
@@ -304,7 +303,7 @@ async fn heads_that_do_not_end_share_a_bounded_room() {
 }
 
 #[test]
-fn the_default_timeouts_are_what_the_documents_say() {
+fn the_default_timeouts_are_the_documented_ones() {
     let usual = HttpTimeouts {
         keep_alive: Duration::from_secs(75),
         head: Duration::from_secs(10),

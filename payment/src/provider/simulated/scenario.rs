@@ -1,35 +1,35 @@
-//! What each test method makes the provider do. No other provider knows these methods.
+//! The test methods and the scenario of each. No other provider knows these methods.
 
-use super::{DEFAULT_METHOD, ledger::Verdict};
+use super::{DEFAULT_METHOD, ledger::Decision};
 use crate::domain::DeclineReason;
 
-/// How a charge goes.
+/// How the provider treats a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Script {
-    pub(super) verdict: Verdict,
-    /// Whether the success rate applies to it.
-    pub(super) needs_luck: bool,
-    /// What becomes of the answer to the first attempt.
-    pub(super) reply: Reply,
-    /// The attempts for which the provider is down.
+pub(super) struct Scenario {
+    pub(super) decision: Decision,
+    /// Whether the success rate applies.
+    pub(super) uses_success_rate: bool,
+    /// How the answer to the first attempt is delivered.
+    pub(super) delivery: Delivery,
+    /// The number of first attempts for which the provider is down.
     pub(super) down_for: u32,
 }
 
-/// What becomes of an answer.
+/// How an answer is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum Delivery {
     AtOnce,
-    /// It never comes.
+    /// Never.
     Lost,
-    /// It comes after everybody has stopped waiting for it.
+    /// After the caller's timeout.
     Slow,
 }
 
-impl Script {
+impl Scenario {
     pub(super) fn of(method: &str) -> Self {
         match method {
             DEFAULT_METHOD => Self {
-                needs_luck: true,
+                uses_success_rate: true,
                 ..Self::SUCCESS
             },
             "pm_card_declined" => Self::declined(DeclineReason::CardDeclined),
@@ -37,11 +37,11 @@ impl Script {
             "pm_card_expired" => Self::declined(DeclineReason::CardExpired),
             "pm_card_invalid_cvc" => Self::declined(DeclineReason::InvalidCvc),
             "pm_card_charged_reply_lost" => Self {
-                reply: Reply::Lost,
+                delivery: Delivery::Lost,
                 ..Self::SUCCESS
             },
             "pm_card_slow" => Self {
-                reply: Reply::Slow,
+                delivery: Delivery::Slow,
                 ..Self::SUCCESS
             },
             "pm_card_unavailable" => Self {
@@ -53,15 +53,15 @@ impl Script {
     }
 
     const SUCCESS: Self = Self {
-        verdict: Verdict::Succeeded,
-        needs_luck: false,
-        reply: Reply::AtOnce,
+        decision: Decision::Succeeded,
+        uses_success_rate: false,
+        delivery: Delivery::AtOnce,
         down_for: 0,
     };
 
     const fn declined(reason: DeclineReason) -> Self {
         Self {
-            verdict: Verdict::Declined(reason),
+            decision: Decision::Declined(reason),
             ..Self::SUCCESS
         }
     }

@@ -1,4 +1,4 @@
-//! Connections to the database that are cut while orders are made.
+//! Database connections that are closed while orders are recorded.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::store::{Stores, now, order};
 
-/// Records an order as a consumer does: again until it is known to be there. Also how often it was not known.
-async fn insist(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> (Recorded, usize) {
+/// Records an order until the outcome is known, as a consumer does. Also returns the number of unknown outcomes.
+async fn record_until_known(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> (Recorded, usize) {
     for failures in 0..100 {
         match store.record(order, Uuid::from_u128(event), now()).await {
             Ok(recorded) => return (recorded, failures),
@@ -22,14 +22,14 @@ async fn insist(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> (Rec
             Err(other @ (StoreError::Conflict | StoreError::Corrupt(_))) => panic!("{other:?}"),
         }
     }
-    panic!("it does not come back");
+    panic!("still unknown after 100 calls");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn orders_whose_connections_are_cut_are_made_once() {
+async fn orders_with_lost_connections_are_recorded_once() {
     let Some(fixture) = PostgresFixture::new() else { return };
     let stores = [fixture.open().await, fixture.open().await];
-    let mut hand = fixture.connect().await;
+    let mut admin = fixture.connect().await;
     let (mut orders, mut failures) = (Vec::new(), 0);
     for round in 0..10 {
         let new: Vec<_> = (0..16)
@@ -37,19 +37,19 @@ async fn orders_whose_connections_are_cut_are_made_once() {
             .collect();
         let records = (round * 16..)
             .zip(&new)
-            .map(|(event, order)| insist(&stores[usize::from(event % 2 == 0)], order, event));
-        let (recorded, ()) = join(join_all(records), fixture.cut(&mut hand)).await;
+            .map(|(event, order)| record_until_known(&stores[usize::from(event % 2 == 0)], order, event));
+        let (recorded, ()) = join(join_all(records), fixture.cut(&mut admin)).await;
         for (recorded, failed) in recorded {
-            // It was there before only if its commit was not heard of.
+            // A duplicate is possible only after a commit whose answer was lost.
             assert!(recorded == Recorded::Created || failed > 0, "{recorded:?}");
             failures += failed;
         }
         orders.extend(new);
     }
     orders.reverse();
-    // A connection that was not used since may still be a dead one.
+    // The pools of the other stores may still have dead connections.
     let store = fixture.open().await;
     let page = store.list(&UserId::new("ann").unwrap(), None, 1_000).await.unwrap();
     assert_eq!(page.items, orders);
-    assert!(failures > 0, "nothing was cut in the middle of anything");
+    assert!(failures > 0, "no call was interrupted");
 }

@@ -1,4 +1,4 @@
-//! The provider's books, read from where they are kept as an auditor would.
+//! Reads the provider's ledger from its database, as an auditor would.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use sqlx::{
     sqlite::SqliteConnectOptions,
 };
 
-/// The same tables with the same columns, whatever keeps them.
+/// A read-only connection to the ledger. The tables are the same on both engines.
 #[derive(Debug, Clone)]
-pub(crate) enum Books {
+pub(crate) enum LedgerAudit {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
 
-impl Books {
+impl LedgerAudit {
     pub(crate) async fn of_file(path: &Path) -> Self {
         let file = SqliteConnectOptions::new().filename(path).read_only(true);
         Self::Sqlite(SqlitePool::connect_with(file).await.unwrap())
@@ -41,16 +41,16 @@ impl Books {
         self.count(sql, checkout).await
     }
 
-    /// The money that the provider holds of a checkout: charges less refunds, in minor units.
-    pub(crate) async fn held(&self, checkout: CheckoutId) -> i64 {
+    /// The charges of a checkout less its refunds, in minor units.
+    pub(crate) async fn net_charged(&self, checkout: CheckoutId) -> i64 {
         let sql = "SELECT CAST((SELECT coalesce(sum(amount), 0) FROM charges \
                    WHERE idempotency_key = $1 AND outcome = 'SUCCEEDED') \
                    - (SELECT coalesce(sum(amount), 0) FROM refunds WHERE idempotency_key = $1) AS bigint)";
         self.count(sql, checkout).await
     }
 
-    /// What is written under a key: charges that succeeded, charges that did not, refunds, tombstones.
-    pub(crate) async fn lines(&self, checkout: CheckoutId) -> [i64; 4] {
+    /// The number of rows of a checkout: successful charges, declined charges, refunds, tombstones.
+    pub(crate) async fn row_counts(&self, checkout: CheckoutId) -> [i64; 4] {
         let charges = "SELECT count(*) FROM charges WHERE idempotency_key = $1 AND outcome = 'SUCCEEDED'";
         let declined = "SELECT count(*) FROM charges WHERE idempotency_key = $1 AND outcome = 'DECLINED'";
         let refunds = "SELECT count(*) FROM refunds WHERE idempotency_key = $1";

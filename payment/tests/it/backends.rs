@@ -1,46 +1,44 @@
-//! Where payments and the provider's books are kept, on every engine.
+//! The payment store and the provider's ledger on every engine.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use payment::{
     ports::PaymentStore,
-    provider::simulated::{Ledger, PostgresLedger, SqliteLedger},
+    provider::simulated::{PostgresProviderLedger, ProviderLedger, SqliteProviderLedger},
     store::{PostgresPaymentStore, SqlitePaymentStore},
 };
 use runtime::Points;
 use testing::{Fixture, PostgresFixture, SqliteFixture};
 
-use crate::books::Books;
+use crate::ledger_audit::LedgerAudit;
 
-/// Payments, and the provider's books, at one place.
+/// The databases of payments and of the provider's ledger. Each call opens them anew, as another process would.
 #[async_trait]
-pub(crate) trait Stores: Send + Sync {
-    /// The payments, as a process that starts now opens them.
+pub(crate) trait Backend: Send + Sync {
     async fn store(&self) -> Arc<dyn PaymentStore>;
-    /// The provider's ledger, in the same way.
-    async fn ledger(&self) -> Arc<dyn Ledger>;
-    async fn books(&self) -> Books;
+    async fn ledger(&self) -> Arc<dyn ProviderLedger>;
+    async fn audit(&self) -> LedgerAudit;
 }
 
 #[async_trait]
-impl Stores for SqliteFixture {
+impl Backend for SqliteFixture {
     async fn store(&self) -> Arc<dyn PaymentStore> {
         let store = SqlitePaymentStore::open(&self.file("payment.db"), &Points::none()).await;
         Arc::new(store.unwrap())
     }
 
-    async fn ledger(&self) -> Arc<dyn Ledger> {
-        let ledger = SqliteLedger::open(&self.file("provider.db"), &Points::none()).await;
+    async fn ledger(&self) -> Arc<dyn ProviderLedger> {
+        let ledger = SqliteProviderLedger::open(&self.file("provider.db"), &Points::none()).await;
         Arc::new(ledger.unwrap())
     }
 
-    async fn books(&self) -> Books {
-        Books::of_file(&self.file("provider.db")).await
+    async fn audit(&self) -> LedgerAudit {
+        LedgerAudit::of_file(&self.file("provider.db")).await
     }
 }
 
-/// The schemas of the two.
+/// The schemas of payments and of the ledger.
 #[derive(Clone)]
 pub(crate) struct PostgresFixtures {
     pub(crate) payment: PostgresFixture,
@@ -55,20 +53,20 @@ impl Fixture for PostgresFixtures {
 }
 
 #[async_trait]
-impl Stores for PostgresFixtures {
+impl Backend for PostgresFixtures {
     async fn store(&self) -> Arc<dyn PaymentStore> {
         let PostgresFixture { schema, .. } = &self.payment;
         let store = PostgresPaymentStore::open(&self.payment.address(), schema, &Points::none()).await;
         Arc::new(store.unwrap())
     }
 
-    async fn ledger(&self) -> Arc<dyn Ledger> {
+    async fn ledger(&self) -> Arc<dyn ProviderLedger> {
         let PostgresFixture { schema, .. } = &self.provider;
-        let ledger = PostgresLedger::open(&self.provider.address(), schema, &Points::none()).await;
+        let ledger = PostgresProviderLedger::open(&self.provider.address(), schema, &Points::none()).await;
         Arc::new(ledger.unwrap())
     }
 
-    async fn books(&self) -> Books {
-        Books::of_schema(&self.provider.url, &self.provider.schema)
+    async fn audit(&self) -> LedgerAudit {
+        LedgerAudit::of_schema(&self.provider.url, &self.provider.schema)
     }
 }
