@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ::saga::{Journal, SagaId};
-use events::{BusError, DeadLetterPosition, DeadLetters, EraseOutcome, EventBus, Parked};
+use events::{BusError, DeadLetters, EraseOutcome, EventBus, LetterPosition, Parked};
 use proto::events::CHECKOUTS;
 use serde_json::Value;
 use storage::StoreError;
@@ -62,7 +62,7 @@ pub enum ParkedPolicy {
 #[derive(Default)]
 struct ParkedEvents {
     events: Vec<Parked>,
-    read_to: Vec<DeadLetterPosition>,
+    read_to: Vec<LetterPosition>,
 }
 
 impl ParkedEvents {

@@ -15,7 +15,7 @@ use checkout::{
     ports::{CheckoutWithoutHold, CustomerRecords, UserCheckouts},
 };
 use events::{
-    BusError, DeadLetterPosition, DeadLetters, Delivery, Erase, EraseOutcome, EventBus, Message, Position, Retain,
+    BusError, DeadLetters, Delivery, Erase, EraseOutcome, EventBus, LetterPosition, Message, Position, Retain,
     Signatures, SqliteBus, StalledGroups, Subscription, Topic, dead_letter_topic,
 };
 use jiff::Timestamp;
@@ -67,12 +67,7 @@ struct ParksDuringErase {
 
 #[async_trait]
 impl Erase for ParksDuringErase {
-    async fn erase(
-        &self,
-        topic: &str,
-        groups: &[DeadLetterPosition],
-        keys: &[String],
-    ) -> Result<EraseOutcome, BusError> {
+    async fn erase(&self, topic: &str, groups: &[LetterPosition], keys: &[String]) -> Result<EraseOutcome, BusError> {
         if self.parks.swap(false, SeqCst) {
             let letters = dead_letter_topic(topic, ORDERS_GROUP);
             self.log.publish(&letters, vec![message()]).await?;

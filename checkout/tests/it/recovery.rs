@@ -14,8 +14,8 @@ use crate::{
     sagas::{HOUR, lease},
 };
 use interrupted::{
-    CARD_DECLINED, CART_CHANGED, DECLINED, Done, GOOD, Interrupted, all_interrupted, all_interrupted_of_version_1,
-    assert_end, store,
+    CHANGED, COMPLETES, DECLINED, DECLINED_CARD, Done, GOOD_CARD, Interrupted, all_interrupted,
+    all_interrupted_of_version_1, assert_end, store,
 };
 
 /// The lease of an owner that does not come back.
@@ -28,10 +28,10 @@ async fn recovery_finishes_a_saga_interrupted_in_any_state() {
         for saga in all_interrupted() {
             let harness = Harness::new();
             let id = store(&harness, "k", &saga, &lease).await;
-            let what = format!("{} {} of {}", saga.state.name(), saga.method, lease.owner);
+            let what = format!("{} {} of {}", saga.state.name(), saga.ending.0, lease.owner);
             let began = tokio::time::Instant::now();
             harness.recover();
-            assert_end(&harness.wait_for_end(id).await, saga.end, &what);
+            assert_end(&harness.wait_for_end(id).await, saga.ending, &what);
             assert!(began.elapsed() < Duration::from_secs(2), "{what}: at once");
             harness.assert_consistent(&what).await;
         }
@@ -43,13 +43,13 @@ async fn recovery_finishes_a_saga_of_version_1_and_its_event_says_whether_it_has
     for saga in all_interrupted_of_version_1() {
         let harness = Harness::new();
         let id = store(&harness, "k", &saga, &lease("gone", Duration::ZERO)).await;
-        let what = format!("{} {} of version 1", saga.state.name(), saga.method);
+        let what = format!("{} {} of version 1", saga.state.name(), saga.ending.0);
         harness.recover();
         let ended = harness.wait_for_end(id).await;
-        assert_end(&ended, saga.end, &what);
+        assert_end(&ended, saga.ending, &what);
         let is_before_hold = matches!(saga.state, State::Initiated | State::InventoryReserved);
-        assert_eq!(ended.held, is_before_hold && saga.end != CART_CHANGED, "{what}");
-        if saga.end.is_none() {
+        assert_eq!(ended.held, is_before_hold && saga.ending != CHANGED, "{what}");
+        if saga.ending == COMPLETES {
             let event: CheckoutCompleted = serde_json::from_slice(&harness.journal.outbox()[0].data).unwrap();
             assert_eq!(event.held, ended.held, "{what}");
         }
@@ -60,13 +60,12 @@ async fn recovery_finishes_a_saga_of_version_1_and_its_event_says_whether_it_has
 /// Its pieces stay free in the cart until the cart reads its event.
 #[tokio::test(start_paused = true)]
 async fn a_customer_cannot_buy_again_what_a_saga_of_version_1_buys() {
-    for method in [GOOD, DECLINED] {
+    for ending in [COMPLETES, DECLINED] {
         let harness = Harness::new();
         let saga = Interrupted {
             state: State::PaymentPending,
             done: &[Done::Reserve],
-            method,
-            end: if method == GOOD { None } else { CARD_DECLINED },
+            ending,
             is_version_1: true,
         };
         let first = store(&harness, "k", &saga, &lease("gone", LEASE)).await;
@@ -79,8 +78,8 @@ async fn a_customer_cannot_buy_again_what_a_saga_of_version_1_buys() {
         harness.only_checkout().await;
         harness.recover();
         let ended = harness.wait_for_end(first).await;
-        assert_end(&ended, saga.end, method);
-        if method == GOOD {
+        assert_end(&ended, ending, "version 1");
+        if ending == COMPLETES {
             // The bought pieces are still in the cart.
             let empty = harness.initiate(next.clone()).await;
             assert!(
@@ -92,7 +91,7 @@ async fn a_customer_cannot_buy_again_what_a_saga_of_version_1_buys() {
             harness.peers.fill_cart(&[(1, 1, 1000)]);
         }
         assert_eq!(harness.buy(next).await.state, State::Completed);
-        harness.assert_consistent(method).await;
+        harness.assert_consistent("version 1").await;
     }
 }
 
@@ -103,7 +102,7 @@ async fn recovery_claims_a_saga_of_another_owner_once_its_lease_has_expired() {
         harness.recover();
         let id = store(&harness, "k", &saga, &lease("gone", LEASE)).await;
         let began = tokio::time::Instant::now();
-        assert_end(&harness.wait_for_end(id).await, saga.end, saga.state.name());
+        assert_end(&harness.wait_for_end(id).await, saga.ending, saga.state.name());
         let waited = began.elapsed();
         assert!(waited >= LEASE && waited < LEASE + Duration::from_secs(3), "{waited:?}");
         harness.assert_consistent(saga.state.name()).await;
@@ -120,18 +119,18 @@ async fn a_saga_that_cannot_be_read_does_not_stop_recovery_of_the_others() {
     let mut others = Vec::new();
     for (n, saga) in all.iter().enumerate() {
         harness.peers.restock(1000);
-        others.push((store(&harness, &format!("k{n}"), saga, &gone).await, saga.end));
+        others.push((store(&harness, &format!("k{n}"), saga, &gone).await, saga.ending));
     }
     harness.recover();
-    for (id, end) in others {
-        assert_end(&harness.wait_for_end(id).await, end, "beside a corrupt saga");
+    for (id, ending) in others {
+        assert_end(&harness.wait_for_end(id).await, ending, "beside a corrupt saga");
     }
     harness.assert_consistent("beside a corrupt saga").await;
 }
 
 /// Runs a case for each call of a saga and each method, after the fault or the expiry that leads to that call.
 async fn for_every_call(case: impl AsyncFn(&Harness, PeerCall, When, &str)) {
-    for method in [GOOD, DECLINED] {
+    for method in [GOOD_CARD, DECLINED_CARD] {
         for call in SAGA_CALLS {
             for when in [When::Before, When::After] {
                 let harness = Harness::new();
@@ -206,8 +205,8 @@ async fn take_over(harness: &Harness, call: PeerCall, when: When, method: &str) 
 async fn a_saga_that_is_claimed_from_a_live_driver_ends_once() {
     for_every_call(async |harness, call, when, method| {
         let is_called = match call {
-            PeerCall::Confirm | PeerCall::Refund => method == GOOD,
-            PeerCall::GiveBack | PeerCall::Release => method == DECLINED,
+            PeerCall::Confirm | PeerCall::Refund => method == GOOD_CARD,
+            PeerCall::GiveBack | PeerCall::Release => method == DECLINED_CARD,
             PeerCall::GetCart
             | PeerCall::GetPrices
             | PeerCall::Reserve
@@ -287,7 +286,7 @@ async fn a_saga_is_found_by_its_key_when_the_answer_to_its_begin_was_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_reads_whether_a_write_without_an_answer_was_made_and_goes_on_at_once() {
-    for method in [GOOD, DECLINED] {
+    for method in [GOOD_CARD, DECLINED_CARD] {
         for nth in [1, 2] {
             // Recovery does not run, so only this driver can go on.
             let harness = Harness::new();

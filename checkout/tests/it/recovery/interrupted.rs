@@ -29,6 +29,8 @@ pub(super) enum Done {
     Release,
 }
 
+use Done::{Charge, ClearCart, Confirm, GiveBack, Hold, Refund, Release, Reserve, SellOut};
+
 impl Done {
     /// Executes it. A refusal is one of the answers.
     fn execute(self, ledger: &mut PeerLedger, checkout: &Checkout) {
@@ -56,222 +58,128 @@ impl Done {
     }
 }
 
+/// What was done in a state. A decline is the answer to Charge.
+type Calls = &'static [Done];
+
+const NOTHING: Calls = &[];
+const RESERVED: Calls = &[Reserve];
+const CART_CLEARED: Calls = &[Reserve, ClearCart];
+const HOLD_REFUSED: Calls = &[Reserve, ClearCart, Hold];
+const HOLD_REFUSED_RELEASED: Calls = &[Reserve, ClearCart, Hold, Release];
+const HELD: Calls = &[Reserve, Hold];
+const CHARGED: Calls = &[Reserve, Hold, Charge];
+const SOLD: Calls = &[Reserve, Hold, Charge, Confirm];
+const GIVEN_BACK: Calls = &[Reserve, Hold, Charge, GiveBack];
+const RELEASED: Calls = &[Reserve, Hold, Charge, GiveBack, Release];
+const LOST: Calls = &[Reserve, Hold, Charge, SellOut, Confirm];
+const REFUNDED: Calls = &[Reserve, Hold, Charge, SellOut, Confirm, Refund];
+const REFUNDED_GIVEN_BACK: Calls = &[Reserve, Hold, Charge, SellOut, Confirm, Refund, GiveBack];
+const REFUNDED_RELEASED: Calls = &[Reserve, Hold, Charge, SellOut, Confirm, Refund, GiveBack, Release];
+// Version 1 had no holds.
+const V1_CHARGED: Calls = &[Reserve, Charge];
+const V1_SOLD: Calls = &[Reserve, Charge, Confirm];
+const V1_LOST: Calls = &[Reserve, Charge, SellOut, Confirm];
+const V1_RELEASED: Calls = &[Reserve, Charge, Release];
+
+pub(super) const GOOD_CARD: &str = "pm_card_ok";
+pub(super) const DECLINED_CARD: &str = "pm_card_declined";
+
+/// The payment method, and the reason of the failure; `None` if the purchase completes.
+pub(super) type Ending = (&'static str, Option<&'static str>);
+
+pub(super) const COMPLETES: Ending = (GOOD_CARD, None);
+pub(super) const DECLINED: Ending = (DECLINED_CARD, Some("CARD_DECLINED"));
+pub(super) const CHANGED: Ending = (GOOD_CARD, Some("CART_CHANGED"));
+const EXPIRED: Ending = (GOOD_CARD, Some("RESERVATION_EXPIRED"));
+
 /// A saga without a driver, and how it must end.
 pub(super) struct Interrupted {
     pub(super) state: State,
-    pub(super) done: &'static [Done],
-    pub(super) method: &'static str,
-    /// The reason of the failure; `None` if the purchase completes.
-    pub(super) end: Option<&'static str>,
+    pub(super) done: Calls,
+    pub(super) ending: Ending,
     /// Whether it began before carts had holds.
     pub(super) is_version_1: bool,
 }
 
-type Row = (State, &'static [Done], &'static str, Option<&'static str>);
-
-pub(super) const GOOD: &str = "pm_card_ok";
-pub(super) const DECLINED: &str = "pm_card_declined";
-pub(super) const CARD_DECLINED: Option<&str> = Some("CARD_DECLINED");
-pub(super) const CART_CHANGED: Option<&str> = Some("CART_CHANGED");
-const EXPIRED: Option<&str> = Some("RESERVATION_EXPIRED");
-
-fn interrupted(rows: Vec<Row>, is_version_1: bool) -> Vec<Interrupted> {
-    let interrupted = |(state, done, method, end)| Interrupted {
+fn interrupted(rows: Vec<(State, Calls, Ending)>, is_version_1: bool) -> Vec<Interrupted> {
+    let interrupted = |(state, done, ending)| Interrupted {
         state,
         done,
-        method,
-        end,
+        ending,
         is_version_1,
     };
     rows.into_iter().map(interrupted).collect()
 }
 
 pub(super) fn all_interrupted() -> Vec<Interrupted> {
-    use Done::{Charge, ClearCart, Confirm, GiveBack, Hold, Refund, Release, Reserve, SellOut};
     let declined = || failure(Reason::CardDeclined);
     let changed = || failure(Reason::CartChanged);
     let expired = || failure(Reason::ReservationExpired);
-    let rows: Vec<Row> = vec![
-        (State::Initiated, &[], GOOD, None),
-        (State::Initiated, &[Reserve], GOOD, None),
-        (State::Initiated, &[Reserve], DECLINED, CARD_DECLINED),
+    let rows = vec![
+        (State::Initiated, NOTHING, COMPLETES),
+        (State::Initiated, RESERVED, COMPLETES),
+        (State::Initiated, RESERVED, DECLINED),
         // INVENTORY_RESERVED shares a commit with the state after it.
-        (State::Initiated, &[Reserve, Hold], GOOD, None),
-        (State::Initiated, &[Reserve, ClearCart, Hold], GOOD, CART_CHANGED),
-        (State::InventoryReserved, &[Reserve], GOOD, None),
-        (State::InventoryReserved, &[Reserve], DECLINED, CARD_DECLINED),
-        (State::InventoryReserved, &[Reserve, ClearCart], GOOD, CART_CHANGED),
-        (State::InventoryReserved, &[Reserve, Hold], GOOD, None),
-        (
-            State::InventoryReserved,
-            &[Reserve, ClearCart, Hold],
-            GOOD,
-            CART_CHANGED,
-        ),
-        (State::CartHeld, &[Reserve, Hold], GOOD, None),
-        (State::CartHeld, &[Reserve, Hold], DECLINED, CARD_DECLINED),
-        (State::PaymentPending, &[Reserve, Hold], GOOD, None),
-        (State::PaymentPending, &[Reserve, Hold, Charge], GOOD, None),
-        (State::PaymentPending, &[Reserve, Hold, Charge], DECLINED, CARD_DECLINED),
-        (State::PaymentPending, &[Reserve, Hold, Charge, Confirm], GOOD, None),
-        (
-            State::PaymentPending,
-            &[Reserve, Hold, Charge, SellOut, Confirm],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::PaymentPending,
-            &[Reserve, Hold, Charge, GiveBack],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::PaymentPending,
-            &[Reserve, Hold, Charge, GiveBack, Release],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (State::PaymentCompleted, &[Reserve, Hold, Charge], GOOD, None),
-        (State::PaymentCompleted, &[Reserve, Hold, Charge, Confirm], GOOD, None),
-        (
-            State::PaymentCompleted,
-            &[Reserve, Hold, Charge, SellOut, Confirm],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::GivingBack(declined()),
-            &[Reserve, Hold, Charge],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::GivingBack(declined()),
-            &[Reserve, Hold, Charge, GiveBack],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::GivingBack(declined()),
-            &[Reserve, Hold, Charge, GiveBack, Release],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::GivingBack(expired()),
-            &[Reserve, Hold, Charge, SellOut, Confirm, Refund],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::Releasing(declined()),
-            &[Reserve, Hold, Charge, GiveBack],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::Releasing(declined()),
-            &[Reserve, Hold, Charge, GiveBack, Release],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::Releasing(changed()),
-            &[Reserve, ClearCart, Hold],
-            GOOD,
-            CART_CHANGED,
-        ),
-        (
-            State::Releasing(changed()),
-            &[Reserve, ClearCart, Hold, Release],
-            GOOD,
-            CART_CHANGED,
-        ),
-        (
-            State::Refunding(expired()),
-            &[Reserve, Hold, Charge, SellOut, Confirm],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::Refunding(expired()),
-            &[Reserve, Hold, Charge, SellOut, Confirm, Refund],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::Refunding(expired()),
-            &[Reserve, Hold, Charge, SellOut, Confirm, Refund, GiveBack],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::Refunding(expired()),
-            &[Reserve, Hold, Charge, SellOut, Confirm, Refund, GiveBack, Release],
-            GOOD,
-            EXPIRED,
-        ),
+        (State::Initiated, HELD, COMPLETES),
+        (State::Initiated, HOLD_REFUSED, CHANGED),
+        (State::InventoryReserved, RESERVED, COMPLETES),
+        (State::InventoryReserved, RESERVED, DECLINED),
+        (State::InventoryReserved, CART_CLEARED, CHANGED),
+        (State::InventoryReserved, HELD, COMPLETES),
+        (State::InventoryReserved, HOLD_REFUSED, CHANGED),
+        (State::CartHeld, HELD, COMPLETES),
+        (State::CartHeld, HELD, DECLINED),
+        (State::PaymentPending, HELD, COMPLETES),
+        (State::PaymentPending, CHARGED, COMPLETES),
+        (State::PaymentPending, CHARGED, DECLINED),
+        (State::PaymentPending, SOLD, COMPLETES),
+        (State::PaymentPending, LOST, EXPIRED),
+        (State::PaymentPending, GIVEN_BACK, DECLINED),
+        (State::PaymentPending, RELEASED, DECLINED),
+        (State::PaymentCompleted, CHARGED, COMPLETES),
+        (State::PaymentCompleted, SOLD, COMPLETES),
+        (State::PaymentCompleted, LOST, EXPIRED),
+        (State::GivingBack(declined()), CHARGED, DECLINED),
+        (State::GivingBack(declined()), GIVEN_BACK, DECLINED),
+        (State::GivingBack(declined()), RELEASED, DECLINED),
+        (State::GivingBack(expired()), REFUNDED, EXPIRED),
+        (State::Releasing(declined()), GIVEN_BACK, DECLINED),
+        (State::Releasing(declined()), RELEASED, DECLINED),
+        (State::Releasing(changed()), HOLD_REFUSED, CHANGED),
+        (State::Releasing(changed()), HOLD_REFUSED_RELEASED, CHANGED),
+        (State::Refunding(expired()), LOST, EXPIRED),
+        (State::Refunding(expired()), REFUNDED, EXPIRED),
+        (State::Refunding(expired()), REFUNDED_GIVEN_BACK, EXPIRED),
+        (State::Refunding(expired()), REFUNDED_RELEASED, EXPIRED),
     ];
     interrupted(rows, false)
 }
 
-/// The same for sagas of machine version 1, which had no holds.
+/// The same for sagas of machine version 1.
 pub(super) fn all_interrupted_of_version_1() -> Vec<Interrupted> {
-    use Done::{Charge, ClearCart, Confirm, Release, Reserve, SellOut};
     let declined = || failure(Reason::CardDeclined);
     let expired = || failure(Reason::ReservationExpired);
-    let rows: Vec<Row> = vec![
-        (State::Initiated, &[], GOOD, None),
-        (State::Initiated, &[Reserve], GOOD, None),
-        (State::Initiated, &[Reserve], DECLINED, CARD_DECLINED),
-        (State::Initiated, &[Reserve, ClearCart], GOOD, CART_CHANGED),
-        (State::InventoryReserved, &[Reserve], GOOD, None),
-        (State::InventoryReserved, &[Reserve], DECLINED, CARD_DECLINED),
-        (State::InventoryReserved, &[Reserve, ClearCart], GOOD, CART_CHANGED),
-        (State::PaymentPending, &[Reserve], GOOD, None),
-        (State::PaymentPending, &[Reserve], DECLINED, CARD_DECLINED),
-        (State::PaymentPending, &[Reserve, Charge], GOOD, None),
-        (State::PaymentPending, &[Reserve, Charge], DECLINED, CARD_DECLINED),
-        (State::PaymentPending, &[Reserve, Charge, Confirm], GOOD, None),
-        (
-            State::PaymentPending,
-            &[Reserve, Charge, SellOut, Confirm],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::PaymentPending,
-            &[Reserve, Charge, Release],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (State::PaymentCompleted, &[Reserve, Charge], GOOD, None),
-        (State::PaymentCompleted, &[Reserve, Charge, Confirm], GOOD, None),
-        (
-            State::PaymentCompleted,
-            &[Reserve, Charge, SellOut, Confirm],
-            GOOD,
-            EXPIRED,
-        ),
-        (
-            State::Releasing(declined()),
-            &[Reserve, Charge],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::Releasing(declined()),
-            &[Reserve, Charge, Release],
-            DECLINED,
-            CARD_DECLINED,
-        ),
-        (
-            State::Refunding(expired()),
-            &[Reserve, Charge, SellOut, Confirm],
-            GOOD,
-            EXPIRED,
-        ),
+    let rows = vec![
+        (State::Initiated, NOTHING, COMPLETES),
+        (State::Initiated, RESERVED, COMPLETES),
+        (State::Initiated, RESERVED, DECLINED),
+        (State::Initiated, CART_CLEARED, CHANGED),
+        (State::InventoryReserved, RESERVED, COMPLETES),
+        (State::InventoryReserved, RESERVED, DECLINED),
+        (State::InventoryReserved, CART_CLEARED, CHANGED),
+        (State::PaymentPending, RESERVED, COMPLETES),
+        (State::PaymentPending, RESERVED, DECLINED),
+        (State::PaymentPending, V1_CHARGED, COMPLETES),
+        (State::PaymentPending, V1_CHARGED, DECLINED),
+        (State::PaymentPending, V1_SOLD, COMPLETES),
+        (State::PaymentPending, V1_LOST, EXPIRED),
+        (State::PaymentPending, V1_RELEASED, DECLINED),
+        (State::PaymentCompleted, V1_CHARGED, COMPLETES),
+        (State::PaymentCompleted, V1_SOLD, COMPLETES),
+        (State::PaymentCompleted, V1_LOST, EXPIRED),
+        (State::Releasing(declined()), V1_CHARGED, DECLINED),
+        (State::Releasing(declined()), V1_RELEASED, DECLINED),
+        (State::Refunding(expired()), V1_LOST, EXPIRED),
     ];
     interrupted(rows, true)
 }
@@ -304,7 +212,7 @@ fn path_to(state: &State) -> Vec<State> {
 
 /// Stores an interrupted saga under this lease, and executes what was done at the peers.
 pub(super) async fn store(harness: &Harness, key: &str, interrupted: &Interrupted, lease: &Lease) -> CheckoutId {
-    let request = paid_with(key, interrupted.method);
+    let request = paid_with(key, interrupted.ending.0);
     let cart = harness.peers.cart(&request.user);
     let mut purchase = cart.freeze(&harness.peers.prices(), &request).unwrap();
     if interrupted.is_version_1 {
@@ -351,8 +259,8 @@ pub(super) async fn store(harness: &Harness, key: &str, interrupted: &Interrupte
     id
 }
 
-pub(super) fn assert_end(checkout: &Checkout, end: Option<&str>, what: &str) {
-    match end {
+pub(super) fn assert_end(checkout: &Checkout, (_, failure): Ending, what: &str) {
+    match failure {
         None => assert_eq!(checkout.state, State::Completed, "{what}"),
         Some(expected) => assert_eq!(reason(checkout), expected, "{what}"),
     }
