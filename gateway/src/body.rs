@@ -65,7 +65,7 @@ impl Fields {
         self.optional(field, "true or false").unwrap_or_default()
     }
 
-    /// An optional amount of money: at least zero, with at most two decimals. The digits are read exactly, not as a float.
+    /// An optional amount of money: at least zero, at most two decimals. The digits are read exactly, not as a float.
     pub(crate) fn amount(&mut self, field: &str) -> Option<Amount> {
         let raw = self.take(field)?;
         let read = raw.get().parse().ok();

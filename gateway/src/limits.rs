@@ -1,5 +1,5 @@
-//! Timeouts, and limits on requests in flight. A request receives its body before it acquires a permit for processing, so
-//! that slow senders hold none.
+//! Timeouts, and limits on requests in flight. A body is received before its request acquires a permit for processing,
+//! so that slow senders hold none.
 
 use std::time::Duration;
 
@@ -92,8 +92,8 @@ fn is_search(uri: &Uri) -> bool {
     uri.path() == products::LIST && keys.any(|key| !matches!(key, "" | "page_size" | "page_token"))
 }
 
-/// Processes a request within the timeout if a permit is free, and refuses it otherwise. Nothing is queued: a client knows
-/// better than a queue whether it still wants the answer.
+/// Processes a request within the timeout if a permit is free, and refuses it otherwise. Nothing is queued: the client
+/// knows better than a queue whether it still wants the answer.
 pub(crate) async fn enforce(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     limits.run(request, next).await.unwrap_or_else(Problem::into_response)
 }

@@ -20,8 +20,8 @@ use tonic::Status;
 use extension_members::ExtensionMembers;
 pub use table::{ProblemType, problem_type};
 
-/// Why a request failed. As a response it has only its status; the outermost layer (`request.rs`) writes the rest, because
-/// it knows the path and the request id.
+/// Why a request failed. As a response it has only its status; the outermost layer (`request.rs`) writes the rest,
+/// because it knows the path and the request id.
 #[derive(Debug, Clone)]
 pub struct Problem {
     reason: Reason,
@@ -198,8 +198,8 @@ impl From<Status> for Problem {
     }
 }
 
-/// The reason of a status that names none of ours. An `Unknown` with a source was made here, when a connection broke: tonic
-/// has no better code for most of those.
+/// The reason of a status that names none of ours. An `Unknown` with a source was made here, when a connection broke:
+/// tonic has no better code for most of those.
 fn reason_without_info(status: &Status) -> Reason {
     let broke = status.code() == tonic::Code::Unknown && status.source().is_some();
     if broke {

@@ -53,7 +53,7 @@ pub struct ExpectedClaims {
     pub issuer: Option<String>,
 }
 
-/// Why a token is refused. Every reason but `Unverified` is given only for a token with a good signature, time and user.
+/// Why a token is refused. Reasons other than `Unverified` are given only if signature, time and user are good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     #[error("the token is not valid or has expired")]

@@ -21,8 +21,8 @@ pub trait NotificationStore: Send + Sync {
     async fn record(&self, notification: &Notification, now: Timestamp) -> Result<Recorded, StoreError>;
     /// The user's notifications behind the cursor `after`, newest first.
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError>;
-    /// Deletes at most `limit` notifications of the user, and remembers that these checkouts get none later. Returns the
-    /// number deleted.
+    /// Deletes at most `limit` notifications of the user, and remembers that these checkouts get none later. Returns
+    /// the number deleted.
     async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError>;
     /// For the readiness probe.
     async fn is_up(&self) -> bool;

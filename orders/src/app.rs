@@ -10,7 +10,7 @@ use crate::{
 /// The most orders that one transaction erases.
 const ERASE_BATCH: u32 = 1000;
 
-/// Detaches the user from all orders, also from orders of these checkouts that arrive later. Returns the number of orders.
+/// Detaches the user from all orders, and from later orders of these checkouts. Returns the number of orders changed.
 pub(crate) async fn erase_user(
     store: &dyn OrderStore,
     user: &UserId,

@@ -20,14 +20,14 @@ pub enum Recorded {
 /// Orders. Every method is one atomic unit.
 #[async_trait]
 pub trait OrderStore: Send + Sync {
-    /// Stores an order together with the inbox row of its event. The order of an erased checkout gets [`UserId::erased`].
+    /// Stores an order and the inbox row of its event. The user of an erased checkout's order is [`UserId::erased`].
     async fn record(&self, order: &Order, event: Uuid, now: Timestamp) -> Result<Recorded, StoreError>;
     /// One order of this user.
     async fn find(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, StoreError>;
     /// The user's orders behind the cursor `after`, newest first.
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Order>, StoreError>;
-    /// Gives at most `limit` orders of the user to [`UserId::erased`], and remembers these checkouts for orders that arrive
-    /// later. Returns the number of orders changed.
+    /// Replaces the user of at most `limit` orders by [`UserId::erased`], and remembers these checkouts for orders that
+    /// arrive later. Returns the number of orders changed.
     async fn erase(&self, user: &UserId, checkouts: &[CheckoutId], limit: u32) -> Result<u64, StoreError>;
     /// For the readiness probe.
     async fn is_up(&self) -> bool;

@@ -63,7 +63,7 @@ async fn simulated(
 ) -> Result<(Arc<dyn PaymentProvider>, Tasks), OpenError> {
     let ledger: Arc<dyn ProviderLedger> = match &provider.ledger {
         Store::Sqlite(path) => Arc::new(SqliteProviderLedger::open(path, &runtime.points).await?),
-        // Own connections and an own schema: the ledger stands for an outside company's database.
+        // Separate connections and a separate schema: the ledger stands for an outside company's database.
         Store::Postgres(address) => Arc::new(PostgresProviderLedger::open(address, "provider", &runtime.points).await?),
     };
     let behaviour = Behaviour {

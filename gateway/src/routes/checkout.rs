@@ -96,8 +96,8 @@ fn in_cart_currency(Amount(minor_units): Amount) -> Money {
     }
 }
 
-/// The tag of the customer's cart, whose version changed when the failed purchase gave its pieces back. `None` if the cart
-/// service does not answer in time: the purchase is answered without it.
+/// The tag of the customer's cart, whose version changed when the failed purchase gave its pieces back. `None` if the
+/// cart service does not answer in time: the purchase is answered without it.
 async fn cart_tag(shared: &Shared, user_id: String) -> Option<HeaderValue> {
     let mut request = tonic::Request::new(GetCartRequest { user_id, fresh: true });
     request.set_timeout(CART_TAG_TIMEOUT);

@@ -196,7 +196,7 @@ async fn one_idle_connection_is_closed_for_each_new_one() {
         assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
         idle.push(stream);
     }
-    // A shortage of memory closes no idle connections, which hold none. It closes the later one, which has begun a request.
+    // A shortage of memory closes no idle connection, which holds none. It closes the one that has begun a request.
     let unread_answer = capacity.answer(1024);
     let mut begun = TcpStream::connect(gateway.address).await.unwrap();
     begun.write_all(b"GET /heal").await.unwrap();

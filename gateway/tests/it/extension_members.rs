@@ -1,4 +1,4 @@
-//! Each fact of a gRPC refusal appears in the REST reply.
+//! Each fact of a gRPC refusal appears in the REST response.
 
 use axum::http::Method;
 use proto::{Fact, Reason, status::Refusal};
@@ -8,7 +8,7 @@ use crate::shop::{Reply, Shop};
 
 const ID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
 
-/// A value of the fact at gRPC, and a check that the reply shows it.
+/// A value of the fact at gRPC, and a check that the response shows it.
 fn sample(fact: Fact) -> (String, fn(&Reply) -> bool) {
     let text = match fact {
         Fact::Max => "50".to_owned(),

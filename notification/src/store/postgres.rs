@@ -44,8 +44,7 @@ const RECORD: &str = "
     ON CONFLICT DO NOTHING";
 const REMEMBER_ERASED: &str =
     "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
-/// Waits for transactions that are recording notifications, so that the next statement sees them. Later ones see the erased
-/// checkouts.
+/// Waits for transactions that record notifications: the next statement sees them. Later ones see the erased checkouts.
 const LOCK_NOTIFICATIONS: &str = "LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE";
 const ERASE: &str = "
     DELETE FROM notifications WHERE id IN (SELECT id FROM notifications WHERE user_id = $1 LIMIT $2)";

@@ -52,13 +52,13 @@ const RECORD: &str = "
     SELECT EXISTS (SELECT 1 FROM noted) AS noted, EXISTS (SELECT 1 FROM placed) AS placed";
 const REMEMBER_ERASED: &str =
     "INSERT INTO erased_checkouts SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING";
-/// Waits for transactions that are recording orders, so that the next statement sees them. Later ones see the erased checkouts.
+/// Waits for transactions that record orders: the next statement sees them. Later ones see the erased checkouts.
 const LOCK_ORDERS: &str = "LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE";
 const ERASE: &str = "
     UPDATE orders SET user_id = $1 || checkout_id::text
     WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
-/// Whether the order of another checkout has the id. If so, deletes the inbox row that this transaction inserted: the event
-/// was not applied.
+/// Whether the order of another checkout has the id. If so, deletes the inbox row that this transaction inserted: the
+/// event was not applied.
 const CHECK_ID_TAKEN: &str = "
     WITH taken AS (
         SELECT 1 FROM orders WHERE id = $1 AND checkout_id <> $2
@@ -67,7 +67,7 @@ const CHECK_ID_TAKEN: &str = "
     )
     SELECT EXISTS (SELECT 1 FROM taken)";
 
-/// One row per order, with its lines as arrays. The lateral subquery keeps the planner from a join that reads all lines.
+/// One row per order, with its lines as arrays. The lateral subquery prevents a join that reads all lines.
 macro_rules! orders {
     ($rest:literal) => {
         concat!(

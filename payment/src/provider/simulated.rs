@@ -91,8 +91,8 @@ impl SimulatedProvider {
         }
     }
 
-    /// Waits for the latency and then writes, even if the caller has gone away: an outside company does not notice. A key
-    /// whose status is `done` is answered without latency.
+    /// Waits for the latency and then writes, even if the caller has gone away: an outside company does not notice. A
+    /// key whose status is `done` is answered without latency.
     async fn process<T, F>(
         &self,
         key: IdempotencyKey,

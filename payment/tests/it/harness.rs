@@ -157,7 +157,7 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    /// On own SQLite files.
+    /// On new SQLite files.
     pub(crate) async fn new() -> Self {
         Self::with(Setup::default()).await
     }
