@@ -232,7 +232,7 @@ impl Home {
         self.namespace.take().filter(|_| !self.has_own_engines)
     }
 
-    /// The signatures of this shop's events; without a key, those of no key.
+    /// How this shop signs its events; the default, no signature, without a key of its own.
     pub fn signatures(&self) -> Signatures {
         let key = std::fs::read(self.folder().join("events.key")).ok();
         let key = key.and_then(|key| SigningKey::new(&key).ok());

@@ -86,7 +86,11 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         ("CARTWRIGHT_TEST_HOOKS", "yes", "abort-this-process"),
         ("JWT_SECRET", "short", "32 bytes"),
         ("JWT_SECRET", "                                ", "whitespace"),
-        ("JWT_SECRET", "********************************", "again and again"),
+        (
+            "JWT_SECRET",
+            "********************************",
+            "must not repeat a few bytes",
+        ),
         ("JWT_SECRET_PREVIOUS", "short", "32 bytes"),
         (
             "JWT_SECRET_PREVIOUS",
@@ -97,12 +101,12 @@ async fn a_wrong_setting_is_named_before_anything_is_opened() -> anyhow::Result<
         (
             "EVENT_SIGNING_KEY",
             "********************************",
-            "again and again",
+            "must not repeat a few bytes",
         ),
         (
             "EVENT_SIGNING_KEY_PREVIOUS",
             "********************************",
-            "again and again",
+            "must not repeat a few bytes",
         ),
         ("RESERVATION_TTL", "soon", "250ms"),
         ("RESERVATION_TTL", "0s", "more than 0"),
