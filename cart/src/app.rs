@@ -217,8 +217,7 @@ impl Carts {
         let completed = self.update(user, move |cart, _| {
             let had_hold = cart.drop_hold(purchase.checkout);
             if !purchase.held {
-                // A dropped hold was not in the free lines. The event is recorded all the same, as it may be delivered
-                // again.
+                // A dropped hold was not in the free lines. The event is still recorded, as it may be delivered again.
                 let items = if had_hold { &[][..] } else { &purchase.items };
                 cart.apply_purchase(purchase.event, items);
             }

@@ -53,8 +53,7 @@ pub enum CacheLookup {
 /// older copies, and invalidates them when the cache is back.
 ///
 /// Limit: other processes with the same cache read older copies until then. If this process crashes first, they do
-/// until the next process starts. If this process missed more writes than it can remember, they do until the entries
-/// expire.
+/// until the next process starts. If this process missed too many writes, they do until the entries expire.
 pub struct GuardedCache {
     cache: Arc<dyn CartCache>,
     options: GuardOptions,

@@ -124,8 +124,7 @@ impl TryFrom<&Cart> for CartDocument {
 }
 
 impl CartDocument {
-    /// Decodes the cart if it belongs to this customer. A document under a wrong key must not show another customer's
-    /// cart.
+    /// Decodes the cart of this customer. A document under a wrong key must not show another customer's cart.
     pub(crate) fn into_cart(self, user: &UserId) -> Result<Cart, Invalid> {
         if self.user == user.as_str() {
             self.try_into()

@@ -64,7 +64,7 @@ fn product_quantity(item: &PurchasedItem) -> Result<ProductQuantity, String> {
 fn handler_error(error: CartError) -> HandlerError {
     match error {
         CartError::Store(error) => error.into(),
-        CartError::Contended => HandlerError::Transient("the cart is being changed by others all the time".into()),
+        CartError::Contended => HandlerError::Transient("the change of the cart conflicted on every attempt".into()),
         CartError::CatalogueUnavailable(source) => HandlerError::Transient(source),
         // The rest cannot happen: a purchase is not checked against the rules or the catalogue.
         CartError::Refused(refused) => HandlerError::Poisoned(format!("{refused:?}")),

@@ -66,8 +66,7 @@ pub struct FillToken(pub Uuid);
 #[async_trait]
 pub trait CartCache: Send + Sync {
     async fn get(&self, user: &UserId) -> Result<Cached, CacheError>;
-    /// Replaces an older cart, or the tombstone of this token. In any case the entry is no older than this cart
-    /// afterwards.
+    /// Replaces an older cart, or the tombstone of this token. Afterwards the entry is never older than this cart.
     async fn put(&self, cart: Arc<Cart>, token: FillToken) -> Result<(), CacheError>;
     /// Replaces a cart older than `version` by a tombstone that accepts no older version. Called before that version is
     /// written to the store.

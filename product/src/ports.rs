@@ -9,8 +9,7 @@ use crate::domain::{Details, Product, ProductId, Query};
 /// All products. Every method is one atomic unit.
 #[async_trait]
 pub trait Catalogue: Send + Sync {
-    /// The first `limit` matching products after `after`, in id order. Bounded, so that the other methods never wait
-    /// for pages.
+    /// The first `limit` matches after `after`, in id order. Bounded, so that other methods never wait for pages.
     async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError>;
 
     /// The products of these ids that exist, in id order.

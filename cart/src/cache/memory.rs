@@ -19,7 +19,7 @@ use crate::{
     ports::{CacheError, Cached, CartCache, FillToken},
 };
 
-/// Evicts the least recently used carts beyond it.
+/// In carts. The least recently used ones are evicted.
 const CAPACITY: u64 = 100_000;
 
 /// A bounded cache. Clones share their entries.

@@ -18,7 +18,10 @@ pub(super) fn refuse(error: CartError) -> Status {
             .at("product_id")
             .into(),
         CartError::CatalogueUnavailable(source) => {
-            tracing::error!(error = chain(source.as_ref()), "the product service could not be asked");
+            tracing::error!(
+                error = chain(source.as_ref()),
+                "the product service gave no usable answer"
+            );
             unavailable()
         }
         CartError::HoldRefused => Refusal::new(
@@ -27,11 +30,11 @@ pub(super) fn refuse(error: CartError) -> Status {
         )
         .into(),
         CartError::Contended => {
-            tracing::error!("a cart is being changed by others all the time");
+            tracing::error!("a change of a cart conflicted on every attempt");
             unavailable()
         }
         CartError::Store(error @ StoreError::Unavailable(_)) => {
-            tracing::error!(error = chain(&error), "carts cannot be reached");
+            tracing::error!(error = chain(&error), "the store of carts is unavailable");
             unavailable()
         }
         CartError::Store(error @ (StoreError::Conflict | StoreError::Corrupt(_))) => {

@@ -15,8 +15,7 @@ pub(crate) async fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-/// A server that sends this answer to every Redis command or other message. With an empty answer the server stays
-/// silent.
+/// A server that sends this answer to every Redis command or other message. An empty answer keeps the server silent.
 pub(crate) async fn canned_server(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -44,14 +44,11 @@ pub(super) fn store_failed(error: StoreError) -> Status {
             unavailable()
         }
         StoreError::Corrupt(source) => {
-            tracing::error!(
-                causes = chain(&*source),
-                "the store of the inventory holds something unexpected"
-            );
+            tracing::error!(causes = chain(&*source), "the store of the inventory has invalid data");
             internal()
         }
         StoreError::Conflict => {
-            tracing::error!("the store of the inventory reports a conflict where none can be");
+            tracing::error!("the store of the inventory reported an unexpected conflict");
             internal()
         }
     }

@@ -8,8 +8,8 @@ const MAX_QUERY: usize = 100;
 const DOT_ABOVE: char = '\u{307}';
 /// Words from this length on match anywhere in a text, shorter words only where a word begins.
 const MIN_SUBSTRING: usize = 3;
-/// Precedes each word in [`with_markers`]. Products and queries have no control characters. With the first letter the
-/// marker has three characters, so that a trigram index has an entry for every word.
+/// Precedes each word in [`with_markers`]. Neither products nor queries may contain this control character. Marker and
+/// first letter are three characters, so that a trigram index has an entry for every word.
 const WORD_MARKER: &str = "\u{1}\u{1}";
 
 /// Folded words, sorted and distinct. A query without words matches everything.
@@ -46,8 +46,7 @@ impl Query {
         })
     }
 
-    /// A text has all words if and only if its [`with_markers`] contains all phrases. Phrases have three characters or
-    /// more.
+    /// A text has all words if and only if its [`with_markers`] contains all phrases, of at least three characters each.
     pub fn phrases(&self) -> Vec<String> {
         let phrase = |word: &String| {
             let marked = with_markers(word);

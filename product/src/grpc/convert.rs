@@ -30,8 +30,7 @@ pub(super) fn product_ids(ids: &[i64]) -> Result<Vec<ProductId>, Refusal> {
         .collect()
 }
 
-/// The name of the list in page tokens. A token has the last id of the previous page and is valid for the same query
-/// only.
+/// The name of the list in page tokens. A token has the last id of the page, and is valid for the same query only.
 fn list(query: &Query) -> String {
     format!("products {}", query.words().join(" "))
 }

@@ -44,7 +44,7 @@ pub(super) fn invalid_details(invalid: InvalidDetails) -> Refusal {
 pub(super) fn page_failed(error: BoundedError) -> Status {
     match error {
         BoundedError::QueueFull | BoundedError::TimedOut => {
-            tracing::debug!(%error, "a page request was turned away");
+            tracing::debug!(%error, "a page request was rejected");
             Refusal::new(
                 Reason::ServiceUnavailable,
                 "there are too many requests for pages at the moment, try again",
@@ -63,14 +63,11 @@ pub(super) fn store_failed(error: StoreError) -> Status {
             unavailable()
         }
         StoreError::Corrupt(source) => {
-            tracing::error!(
-                causes = chain(&*source),
-                "the store of the catalogue holds something unexpected"
-            );
+            tracing::error!(causes = chain(&*source), "the store of the catalogue has invalid data");
             internal()
         }
         StoreError::Conflict => {
-            tracing::error!("the store of the catalogue reports a conflict where none can be");
+            tracing::error!("the store of the catalogue reported an unexpected conflict");
             internal()
         }
     }

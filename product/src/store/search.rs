@@ -42,7 +42,10 @@ pub(super) fn search_marked(search_text: &str) -> String {
 /// Backfills at the start. Ignores a store that takes no writes, as searches retry.
 pub(super) async fn backfill_at_start<Time: Send>(store: &(impl SearchStore<Time> + Sync)) {
     if let Err(error) = backfill_all(store).await {
-        tracing::warn!(error = chain(&error), "products cannot be prepared for searches now");
+        tracing::warn!(
+            error = chain(&error),
+            "search texts could not be backfilled; searches retry"
+        );
     }
 }
 
@@ -82,7 +85,7 @@ async fn try_backfill<Time: Send>(store: &(impl SearchStore<Time> + Sync)) -> bo
     if let Err(error) = &backfilled {
         tracing::warn!(
             error = chain(error),
-            "products that are not prepared cannot be found now"
+            "search texts could not be backfilled; their products are not found"
         );
     }
     backfilled.is_ok()

@@ -35,8 +35,7 @@ pub(super) async fn create_index(carts: &Collection<Document>) -> Result<bool, O
         .options(options)
         .build();
     let Ok(created) = timeout(INDEX_TIMEOUT, carts.create_index(index)).await else {
-        // The server goes on building the index over many carts. Until the next start this process deletes expired
-        // carts.
+        // The server goes on building a large index. Until the next start this process deletes expired carts.
         return Ok(false);
     };
     let Err(error) = created else { return Ok(true) };

@@ -38,8 +38,7 @@ macro_rules! has_due_holds {
 }
 
 /// Moves the stock of the lines in `moving`, whose rows of `stock` are locked, and writes the ledger. Nothing else
-/// changes `stock` for a checkout, so that the ledger always adds up. `$1` is the movement, `$2` and `$3` are its
-/// deltas.
+/// changes `stock` for a checkout, so that the ledger adds up. `$1` is the movement, `$2` and `$3` are its deltas.
 macro_rules! move_stock {
     () => {
         concat!(

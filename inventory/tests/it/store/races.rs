@@ -121,8 +121,7 @@ async fn race(store: &dyn StockStore, racers: &mut [Racer]) -> (Vec<(CheckoutId,
     (confirmed.collect(), held)
 }
 
-/// A hundred due holds on all of the stock, and a hundred new checkouts that reserve it: each piece goes to one
-/// checkout.
+/// A hundred due holds on the whole stock, and a hundred new checkouts that reserve it: each piece is sold or held once.
 pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let one = lines(&[(LAPTOP, 1)]);
