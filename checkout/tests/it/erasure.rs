@@ -41,7 +41,7 @@ struct FakeRecords {
 
 #[async_trait]
 impl CustomerRecords for FakeRecords {
-    async fn checkout_without_hold(&self, _: &UserId, _: i64) -> Result<Option<CheckoutWithoutHold>, StoreError> {
+    async fn without_hold(&self, _: &UserId, _: i64) -> Result<Option<CheckoutWithoutHold>, StoreError> {
         panic!("not used here")
     }
 

@@ -54,7 +54,7 @@ pub enum EraseOutcome {
 
 /// How far the dead letters of a group were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetterPosition {
+pub struct LetterPosition {
     pub group: String,
     /// The offset of the first dead letter that was not read.
     pub next_offset: u64,
@@ -92,13 +92,8 @@ impl StalledGroups {
 pub trait Erase: Send + Sync {
     /// Atomically removes the messages with these keys from the topic and from the dead letters of these groups.
     /// Removes nothing unless each group has read all of them, and has parked none of them at or after
-    /// [`DeadLetterPosition::next_offset`]. Other messages keep their positions.
-    async fn erase(
-        &self,
-        topic: &str,
-        groups: &[DeadLetterPosition],
-        keys: &[String],
-    ) -> Result<EraseOutcome, BusError>;
+    /// [`LetterPosition::next_offset`]. Other messages keep their positions.
+    async fn erase(&self, topic: &str, groups: &[LetterPosition], keys: &[String]) -> Result<EraseOutcome, BusError>;
 }
 
 /// A log that is trimmed at its beginning. Topics of dead letters are never trimmed.

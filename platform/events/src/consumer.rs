@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 
 use crate::{
     BusError, DeadLetters, Delivery, Event, EventBus, Message, Position, Subscription, Topic,
-    kind::{self, KindSupport},
+    kind::{self, Support},
     message::ID,
 };
 
@@ -195,14 +195,14 @@ impl Consumer {
             .check(self.topic.name, &delivery.message)
             .map_err(|error| error.to_string())?;
         match kind::support_for(&event.kind, self.handler.kinds()) {
-            KindSupport::Supported => {}
-            KindSupport::OtherVersions(known) => {
+            Support::Supported => {}
+            Support::OtherVersions(known) => {
                 let (kind, known) = (&event.kind, known.join(", "));
                 return Err(format!(
                     "its kind is {kind}, and this version of the group knows {known}"
                 ));
             }
-            KindSupport::Unknown => return Ok(()),
+            Support::Unknown => return Ok(()),
         }
         let mut backoff = BACKOFF;
         loop {

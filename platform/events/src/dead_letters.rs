@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{BusError, DeadLetterPosition, Delivery, EventBus, Message, Signatures, message::ID};
+use crate::{BusError, Delivery, EventBus, LetterPosition, Message, Signatures, message::ID, signature::LETTER_HEADER};
 
 /// The prefix of all headers of dead letters, notes and redriven events.
 const PREFIX: &str = "dlq-";
@@ -104,10 +104,10 @@ impl DeadLetters {
         &self,
         topic: &str,
         group: &str,
-    ) -> Result<(Vec<Parked>, DeadLetterPosition), BusError> {
+    ) -> Result<(Vec<Parked>, LetterPosition), BusError> {
         let own_topic = dead_letter_topic(topic, group);
         let all = self.bus.read_all(&own_topic).await?;
-        let position = DeadLetterPosition {
+        let position = LetterPosition {
             group: group.to_owned(),
             // A dead-letter topic has one partition.
             next_offset: all.last().map_or(0, |last| last.position.offset.saturating_add(1)),
@@ -149,9 +149,9 @@ impl DeadLetters {
             .clone()
             .with_header(FOR_GROUP, &letter.group)
             .with_header(REDRIVES, &times);
-        again.headers.retain(|(name, _)| {
-            ![REASON, PARKED_AT, ORIGIN, UNPROVEN, Signatures::LETTER_HEADER].contains(&name.as_str())
-        });
+        again
+            .headers
+            .retain(|(name, _)| ![REASON, PARKED_AT, ORIGIN, UNPROVEN, LETTER_HEADER].contains(&name.as_str()));
         // Signs the `dlq-` headers, too: the next letter, if the event is parked again, repeats only proven ones.
         self.publish(topic, again).await?;
         let headers = vec![(REDRIVEN.to_owned(), letter.id.clone()), (REDRIVES.to_owned(), times)];

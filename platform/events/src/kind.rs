@@ -2,7 +2,7 @@
 
 /// Whether a group supports a kind of event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum KindSupport {
+pub(crate) enum Support {
     Supported,
     /// The group knows the name in these other versions only. The event may matter to the group, but cannot be decoded.
     OtherVersions(Vec<&'static str>),
@@ -11,16 +11,16 @@ pub(crate) enum KindSupport {
 }
 
 /// Compares a kind with the kinds that a group knows.
-pub(crate) fn support_for(kind: &str, known: &'static [&'static str]) -> KindSupport {
+pub(crate) fn support_for(kind: &str, known: &'static [&'static str]) -> Support {
     if known.contains(&kind) {
-        return KindSupport::Supported;
+        return Support::Supported;
     }
     let same_name = known.iter().filter(|other| name(other) == name(kind));
     let versions: Vec<_> = same_name.copied().collect();
     if versions.is_empty() {
-        KindSupport::Unknown
+        Support::Unknown
     } else {
-        KindSupport::OtherVersions(versions)
+        Support::OtherVersions(versions)
     }
 }
 
@@ -40,13 +40,13 @@ mod tests {
 
     #[test]
     fn a_kind_with_a_known_name_and_version_is_supported() {
-        assert_eq!(support_for("shop.order.placed.v1", KNOWN), KindSupport::Supported);
-        assert_eq!(support_for("shop.vip.v1", KNOWN), KindSupport::Supported);
+        assert_eq!(support_for("shop.order.placed.v1", KNOWN), Support::Supported);
+        assert_eq!(support_for("shop.vip.v1", KNOWN), Support::Supported);
     }
 
     #[test]
     fn another_version_of_a_known_name_is_not_unknown() {
-        let placed = KindSupport::OtherVersions(vec!["shop.order.placed.v1", "shop.order.placed.v2"]);
+        let placed = Support::OtherVersions(vec!["shop.order.placed.v1", "shop.order.placed.v2"]);
         for other in ["v3", "v10", "v0", "v2.1", "v2-beta", "v1x"] {
             assert_eq!(
                 support_for(&format!("shop.order.placed.{other}"), KNOWN),
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(support_for("shop.order.placed", KNOWN), placed);
         assert_eq!(
             support_for("shop.vip.v2", KNOWN),
-            KindSupport::OtherVersions(vec!["shop.vip.v1"])
+            Support::OtherVersions(vec!["shop.vip.v1"])
         );
     }
 
@@ -73,7 +73,7 @@ mod tests {
             "Shop.order.placed.v1",
             "é.v",
         ] {
-            assert_eq!(support_for(other, KNOWN), KindSupport::Unknown, "{other}");
+            assert_eq!(support_for(other, KNOWN), Support::Unknown, "{other}");
         }
     }
 }

@@ -15,8 +15,7 @@ mod service;
 mod signature;
 
 pub use bus::{
-    BusError, DeadLetterPosition, Delivery, Erase, EraseOutcome, EventBus, Position, Retain, StalledGroups,
-    Subscription,
+    BusError, Delivery, Erase, EraseOutcome, EventBus, LetterPosition, Position, Retain, StalledGroups, Subscription,
     kafka::{KAFKA_TLS, KafkaBus, KafkaLink, KafkaLogin, KafkaMechanism, KafkaOptions, KafkaTls},
     sqlite::SqliteBus,
 };

@@ -14,6 +14,8 @@ use crate::Message;
 
 /// The header with the signature of an event.
 const EVENT_HEADER: &str = "event-signature";
+/// The header with the signature of a dead letter or a note.
+pub(crate) const LETTER_HEADER: &str = "dlq-signature";
 /// The headers that a consumer reads of an event.
 const ATTRIBUTES: [&str; 7] = [
     "ce_id",
@@ -71,9 +73,6 @@ struct Keys {
 }
 
 impl Signatures {
-    /// The header with the signature of a dead letter or a note.
-    pub(crate) const LETTER_HEADER: &str = "dlq-signature";
-
     /// Signs with one key, and accepts the others, too.
     pub fn new(scope: impl Into<String>, signs: SigningKey, also_accepted: Vec<SigningKey>) -> Self {
         Self(Some(Arc::new(Keys {
@@ -100,12 +99,12 @@ impl Signatures {
     }
 
     pub(crate) fn sign_letter(&self, topic: &str, letter: Message) -> Message {
-        self.sign_parts(Self::LETTER_HEADER, topic, letter, letter_parts)
+        self.sign_parts(LETTER_HEADER, topic, letter, letter_parts)
     }
 
     /// Whether a letter, note or redriven event was signed with the key. Always true without a key.
     pub(crate) fn is_authentic_letter(&self, topic: &str, letter: &Message) -> bool {
-        self.verify(Self::LETTER_HEADER, topic, letter, letter_parts).is_ok()
+        self.verify(LETTER_HEADER, topic, letter, letter_parts).is_ok()
     }
 
     fn sign_parts(&self, header: &'static str, topic: &str, message: Message, parts: SignedParts) -> Message {
@@ -148,10 +147,7 @@ fn event_parts(message: &Message) -> Vec<Option<&[u8]>> {
 
 /// The whole message without the signature itself.
 fn letter_parts(letter: &Message) -> Vec<Option<&[u8]>> {
-    let headers = letter
-        .headers
-        .iter()
-        .filter(|(name, _)| name != Signatures::LETTER_HEADER);
+    let headers = letter.headers.iter().filter(|(name, _)| name != LETTER_HEADER);
     let headers = headers.flat_map(|(name, value)| [Some(name.as_bytes()), Some(value.as_bytes())]);
     let content = ["letter".as_bytes(), letter.key.as_bytes(), letter.value.as_ref()];
     content.into_iter().map(Some).chain(headers).collect()
@@ -172,7 +168,10 @@ fn mac(key: &SigningKey, scope: &str, topic: &str, message: &Message, parts: Sig
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        SignatureError::{Invalid, Missing},
+        *,
+    };
 
     fn key(byte: u8) -> SigningKey {
         SigningKey::new(format!("a key of events with the number {byte}").as_bytes()).unwrap()
@@ -204,24 +203,17 @@ mod tests {
         for checks in [signatures(b'a', &[]), signatures(b'b', b"a"), Signatures::default()] {
             assert_eq!(checks.check("t", &signed), Ok(()));
         }
-        assert_eq!(signatures(b'b', &[]).check("t", &signed), Err(SignatureError::Invalid));
-        assert_eq!(
-            signatures(b'a', &[]).check("t", &message()),
-            Err(SignatureError::Missing)
-        );
+        assert_eq!(signatures(b'b', &[]).check("t", &signed), Err(Invalid));
+        assert_eq!(signatures(b'a', &[]).check("t", &message()), Err(Missing));
     }
 
     #[test]
     fn a_change_of_any_part_that_consumers_read_invalidates_the_signature() {
         let signs = signatures(b'a', &[]);
         let signed = signs.sign("t", message());
-        assert_eq!(signs.check("u", &signed), Err(SignatureError::Invalid), "another topic");
+        assert_eq!(signs.check("u", &signed), Err(Invalid), "another topic");
         let elsewhere = Signatures::new("other.", key(b'a'), Vec::new());
-        assert_eq!(
-            elsewhere.check("t", &signed),
-            Err(SignatureError::Invalid),
-            "another shop"
-        );
+        assert_eq!(elsewhere.check("t", &signed), Err(Invalid), "another shop");
         let mut changed: Vec<Message> = ATTRIBUTES
             .map(|name| signed.clone().with_header(name, "x"))
             .into_iter()
@@ -244,7 +236,7 @@ mod tests {
         changed.push(signed.clone().with_header(EVENT_HEADER, "not base 64"));
         changed.push(signed.clone().with_header(EVENT_HEADER, ""));
         for message in changed {
-            assert_eq!(signs.check("t", &message), Err(SignatureError::Invalid), "{message:?}");
+            assert_eq!(signs.check("t", &message), Err(Invalid), "{message:?}");
         }
         assert_eq!(signs.check("t", &signed.with_header("added", "on the way")), Ok(()));
     }
@@ -260,7 +252,7 @@ mod tests {
         let event = signs.sign("t.g.dlq", message());
         let event = event
             .clone()
-            .with_header(Signatures::LETTER_HEADER, event.header(EVENT_HEADER).unwrap());
+            .with_header(LETTER_HEADER, event.header(EVENT_HEADER).unwrap());
         assert!(!signs.is_authentic_letter("t.g.dlq", &event));
     }
 

@@ -68,7 +68,8 @@ pub struct Record<M: Machine> {
     /// The data after these steps.
     pub data: M::Data,
     pub continuation: Continuation,
-    pub consumed_signals: Vec<Uuid>,
+    /// The ids of the signals that these steps have consumed.
+    pub consumed: Vec<Uuid>,
     /// The event that announces the last step, with its topic.
     pub event: Option<(&'static str, Event)>,
 }
@@ -79,7 +80,7 @@ impl<M: Machine> Record<M> {
             steps: Vec::new(),
             data,
             continuation: Continuation::Continue,
-            consumed_signals: Vec::new(),
+            consumed: Vec::new(),
             event: None,
         }
     }

@@ -172,8 +172,8 @@ pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
         None
     }
 
-    /// Whether the engine may make the next call before it persists this state, so that both steps share a commit. After
-    /// a crash the call that led to this state is made again, and its participant must give the same answer.
+    /// Whether the engine may make the next call before it persists this state, so that both steps share a commit.
+    /// After a crash the call that led to this state is made again, and its participant must give the same answer.
     fn shares_its_commit(_state: &Self::State) -> bool {
         false
     }

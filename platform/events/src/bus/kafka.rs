@@ -34,8 +34,7 @@ use self::{
     topics::Topics,
 };
 use super::{
-    BusError, DeadLetterPosition, Delivery, Erase, EraseOutcome, EventBus, RETENTION, Retain, StalledGroups,
-    Subscription,
+    BusError, Delivery, Erase, EraseOutcome, EventBus, LetterPosition, RETENTION, Retain, StalledGroups, Subscription,
 };
 use crate::{Message, Signatures, Topic};
 
@@ -200,7 +199,7 @@ impl EventBus for KafkaBus {
 
 #[async_trait]
 impl Erase for KafkaBus {
-    async fn erase(&self, _: &str, _: &[DeadLetterPosition], _: &[String]) -> Result<EraseOutcome, BusError> {
+    async fn erase(&self, _: &str, _: &[LetterPosition], _: &[String]) -> Result<EraseOutcome, BusError> {
         // A broker deletes only from the beginning of a partition.
         Ok(EraseOutcome::Unsupported)
     }
@@ -217,7 +216,8 @@ impl Retain for KafkaBus {
         let groups: Vec<_> = topic.groups.iter().map(|group| self.settings.on_wire(group)).collect();
         let settings = self.settings.clone();
         let old = blocking(move || retention::removable(&settings, &name, &groups, before)).await??;
-        retention::remove(&self.topics.admin()?, &self.settings.on_wire(topic.name), &old).await
+        let admin = self.topics.admin()?;
+        retention::remove(&admin, &self.settings.on_wire(topic.name), &old).await
     }
 
     async fn has_before(&self, topic: Topic, before: Timestamp) -> Result<bool, BusError> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use events::{DeadLetterPosition, Delivery, EraseOutcome, EventBus, Message, Topic, dead_letter_topic};
+use events::{Delivery, EraseOutcome, EventBus, LetterPosition, Message, Topic, dead_letter_topic};
 use futures::future::{join, join_all};
 use testing::{KafkaFixture, SqliteFixture};
 use tokio::sync::watch;
@@ -377,7 +377,7 @@ async fn messages_are_erased_only_once_all_groups_have_read_them(fixture: &dyn B
     bus.publish(&letters, messages(&["a", "b"], 1)).await.unwrap();
     let before = bus.read_all(topic.name).await.unwrap();
     let keys = ["a".to_owned(), "c".to_owned()];
-    let looked_at = |group: &str, next_offset| DeadLetterPosition {
+    let looked_at = |group: &str, next_offset| LetterPosition {
         group: group.to_owned(),
         next_offset,
     };

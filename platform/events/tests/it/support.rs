@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use events::{
-    BusError, Consumer, DeadLetterPosition, DeadLetters, Delivery, Erase, EraseOutcome, Event, EventBus, Handler,
-    HandlerError, Message, Parked, Position, Retain, Signatures, StalledGroups, Subscription, Topic,
+    BusError, Consumer, DeadLetters, Delivery, Erase, EraseOutcome, Event, EventBus, Handler, HandlerError,
+    LetterPosition, Message, Parked, Position, Retain, Signatures, StalledGroups, Subscription, Topic,
 };
 use jiff::Timestamp;
 use runtime::{Clock, Points, RequestContext, Tasks};
@@ -202,12 +202,7 @@ impl EventBus for FlakyBus {
 
 #[async_trait]
 impl Erase for FlakyBus {
-    async fn erase(
-        &self,
-        topic: &str,
-        groups: &[DeadLetterPosition],
-        keys: &[String],
-    ) -> Result<EraseOutcome, BusError> {
+    async fn erase(&self, topic: &str, groups: &[LetterPosition], keys: &[String]) -> Result<EraseOutcome, BusError> {
         self.inner.erase(topic, groups, keys).await
     }
 }

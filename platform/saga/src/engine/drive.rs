@@ -119,10 +119,10 @@ impl<M: Machine> Engine<M> {
             }
         };
         for signal in unread {
-            if record.consumed_signals.contains(&signal.id) {
+            if record.consumed.contains(&signal.id) {
                 continue;
             }
-            record.consumed_signals.push(signal.id);
+            record.consumed.push(signal.id);
             if let Some(state) = M::on_signal(&saga.state, &signal) {
                 return Some(Some(state));
             }
@@ -155,33 +155,29 @@ impl<M: Machine> Engine<M> {
     async fn persist(&self, claimed: &Claimed<M>, record: &Record<M>) -> Persisted {
         let id = claimed.saga.id;
         let (mut backoff, mut in_doubt) = (BACKOFF, false);
-        let record = loop {
-            let after = Saga {
-                state: record
-                    .steps
-                    .last()
-                    .map_or(&claimed.saga.state, |(state, ..)| state)
-                    .clone(),
-                data: record.data.clone(),
-                ..claimed.saga.clone()
-            };
+        let state = record.steps.last().map_or(&claimed.saga.state, |(state, ..)| state);
+        let after = Saga {
+            state: state.clone(),
+            data: record.data.clone(),
+            ..claimed.saga.clone()
+        };
+        let event = loop {
             let event = if record.steps.is_empty() {
                 Ok(None)
             } else {
                 M::event(&after, self.clock.now(), &self.ids)
             };
             match event {
-                Ok(event) => {
-                    break Record {
-                        event,
-                        ..record.clone()
-                    };
-                }
+                Ok(event) => break event,
                 Err(error) => match self.back_off(&error, backoff).await {
                     Some(next) => backoff = next,
                     None => return Persisted::Stopped,
                 },
             }
+        };
+        let record = Record {
+            event,
+            ..record.clone()
         };
         let version = loop {
             let written = match self.journal.record(claimed, &record, &self.lease).await {
@@ -220,9 +216,7 @@ impl<M: Machine> Engine<M> {
     async fn explain_conflict(&self, id: SagaId, record: &Record<M>) -> Persisted {
         if let Continuation::Wait(_) = record.continuation
             && let Ok(unread) = self.journal.unread(id).await
-            && unread
-                .iter()
-                .any(|signal| !record.consumed_signals.contains(&signal.id))
+            && unread.iter().any(|signal| !record.consumed.contains(&signal.id))
         {
             return Persisted::SignalPending;
         }
@@ -259,10 +253,7 @@ impl<M: Machine> Engine<M> {
             ..self.lease.clone()
         };
         if let Err(error) = self.journal.record(claimed, &record, &expired).await {
-            tracing::info!(
-                error = chain(&error),
-                "the lease of this saga was not released and has to expire"
-            );
+            tracing::info!(error = chain(&error), "the lease of this saga has to expire");
         }
     }
 }
@@ -273,11 +264,8 @@ fn next_retry(attempts: u32, schedule: &RetrySchedule) -> Retry {
     let full = if needs_attention {
         schedule.slow_delay
     } else {
-        let doublings = attempts.saturating_sub(1).min(16);
-        schedule
-            .initial_delay
-            .saturating_mul(1 << doublings)
-            .min(schedule.max_delay)
+        let factor = 1 << attempts.saturating_sub(1).min(16);
+        schedule.max_delay.min(schedule.initial_delay.saturating_mul(factor))
     };
     let half = u64::try_from(full.as_millis() / 2).unwrap_or(u64::MAX);
     Retry {

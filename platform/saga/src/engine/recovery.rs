@@ -20,8 +20,8 @@ const BATCH: u32 = 100;
 
 impl<M: Machine> Engine<M> {
     /// Releases the leases that an earlier run of this process left behind, so that its sagas need not wait until they
-    /// expire. Owner names are unique among live processes. Call this before the first saga begins: afterwards, it would
-    /// release the leases of this run.
+    /// expire. Owner names are unique among live processes. Call this before the first saga begins: afterwards, it
+    /// would release the leases of this run.
     pub async fn release_leases_of_earlier_run(&self) {
         if let Err(error) = self.journal.release_all(&self.lease.owner).await {
             tracing::warn!(

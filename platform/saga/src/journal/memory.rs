@@ -54,7 +54,7 @@ impl<M: Machine> Stored<M> {
         let (consumed, unread) = self
             .unread
             .drain(..)
-            .partition(|signal| record.consumed_signals.contains(&signal.id));
+            .partition(|signal| record.consumed.contains(&signal.id));
         self.unread = unread;
         self.consumed.extend::<Vec<_>>(consumed);
         let saga = &mut self.saga;
@@ -272,12 +272,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
             let event = record.event.as_ref().map(|(_, event)| event);
             let is_taken = |event: &Event| tables.outbox.iter().any(|other| other.id == event.id);
             let id_is_taken = event.is_some_and(is_taken);
-            let may_wait = |stored: &Stored<M>| {
-                stored
-                    .unread
-                    .iter()
-                    .all(|signal| record.consumed_signals.contains(&signal.id))
-            };
+            let may_wait = |stored: &Stored<M>| stored.unread.iter().all(|signal| record.consumed.contains(&signal.id));
             let stored = tables.sagas.get_mut(&claimed.saga.id).filter(|stored| {
                 stored.saga.version == claimed.saga.version
                     && stored.fence == claimed.fence.0

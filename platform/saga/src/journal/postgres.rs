@@ -48,11 +48,9 @@ impl<M: Machine> PostgresJournal<M> {
 
     /// Makes rows of the service change in the transactions of its sagas.
     #[must_use]
-    pub fn with_service_rows(self, rows: Arc<dyn ServiceRows<M>>) -> Self {
-        Self {
-            service_rows: Some(rows),
-            ..self
-        }
+    pub fn with_service_rows(mut self, rows: Arc<dyn ServiceRows<M>>) -> Self {
+        self.service_rows = Some(rows);
+        self
     }
 
     async fn find_in(
@@ -122,11 +120,11 @@ impl<M: Machine> PostgresJournal<M> {
             .bind(before.id.0)
             .bind(before.version)
             .bind(claimed.fence.0)
-            .bind(i64::try_from(record.consumed_signals.len()).map_err(StoreError::corrupt)?)
+            .bind(i64::try_from(record.consumed.len()).map_err(StoreError::corrupt)?)
             .bind(states)
             .bind(times)
             .bind(details)
-            .bind(&record.consumed_signals);
+            .bind(&record.consumed);
         update = match changes.wakeup {
             Wakeup::Owned { wake_in, lease_for } => update.bind(interval(wake_in)).bind(interval(lease_for)),
             Wakeup::Unowned(until) => update.bind(timestamptz(until)).bind(timestamptz(until)),

@@ -169,15 +169,13 @@ impl Changes {
         ];
         values.extend(M::learned(&record.data)?);
         let wake_in = retry.map(|retry| retry.after).unwrap_or_default();
+        let lease_for = wake_in.saturating_add(lease.ttl);
         Ok(Self {
             values,
             version,
             wakeup: match record.continuation {
                 Continuation::Wait(until) => Wakeup::Unowned(until),
-                Continuation::Continue | Continuation::Retry(_) => Wakeup::Owned {
-                    wake_in,
-                    lease_for: wake_in.saturating_add(lease.ttl),
-                },
+                Continuation::Continue | Continuation::Retry(_) => Wakeup::Owned { wake_in, lease_for },
             },
         })
     }

@@ -46,11 +46,23 @@ impl<M: Machine> SqliteJournal<M> {
 
     /// Makes rows of the service change in the transactions of its sagas.
     #[must_use]
-    pub fn with_service_rows(self, rows: Arc<dyn ServiceRows<M>>) -> Self {
-        Self {
-            service_rows: Some(rows),
-            ..self
-        }
+    pub fn with_service_rows(mut self, rows: Arc<dyn ServiceRows<M>>) -> Self {
+        self.service_rows = Some(rows);
+        self
+    }
+
+    async fn find_in(
+        &self,
+        db: impl sqlx::SqliteExecutor<'_>,
+        scope: &str,
+        key: &str,
+    ) -> Result<Option<Saga<M>>, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(self.sql.find.clone()))
+            .bind(scope)
+            .bind(key)
+            .fetch_optional(db)
+            .await?;
+        row.as_ref().map(saga).transpose()
     }
 
     async fn insert(
@@ -59,13 +71,8 @@ impl<M: Machine> SqliteJournal<M> {
         (new, key): (Saga<M>, String),
         lease: Lease,
     ) -> Result<Begun<M>, StoreError> {
-        let known = sqlx::query(AssertSqlSafe(self.sql.find.clone()))
-            .bind(&new.scope)
-            .bind(&key)
-            .fetch_optional(&mut *tx)
-            .await?;
-        if let Some(known) = known {
-            return Ok(Begun::Exists(Box::new(row::saga(Row::Sqlite(&known))?)));
+        if let Some(known) = self.find_in(&mut *tx, &new.scope, &key).await? {
+            return Ok(Begun::Exists(Box::new(known)));
         }
         if let Some(rows) = &self.service_rows
             && !rows.begin(Transaction::Sqlite(&mut *tx), &new).await?
@@ -110,7 +117,7 @@ impl<M: Machine> SqliteJournal<M> {
     ) -> Result<i64, StoreError> {
         let before = &claimed.saga;
         let changes = Changes::of(&record, before, &lease)?;
-        let consumed = i64::try_from(record.consumed_signals.len()).map_err(StoreError::corrupt)?;
+        let consumed = i64::try_from(record.consumed.len()).map_err(StoreError::corrupt)?;
         let (sql, wake_at, lease_until) = match changes.wakeup {
             Wakeup::Owned { wake_in, lease_for } => (&self.sql.record, millis(wake_in), millis(lease_for)),
             Wakeup::Unowned(until) => (&self.sql.wait, until.as_millisecond(), until.as_millisecond()),
@@ -134,8 +141,8 @@ impl<M: Machine> SqliteJournal<M> {
             self.insert_step(&mut *tx, before.id, version, (state, *at, detail))
                 .await?;
         }
-        if !record.consumed_signals.is_empty() {
-            let ids: Vec<_> = record.consumed_signals.iter().map(ToString::to_string).collect();
+        if !record.consumed.is_empty() {
+            let ids: Vec<_> = record.consumed.iter().map(ToString::to_string).collect();
             sqlx::query(
                 "UPDATE saga_signals SET read_at = CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
                  WHERE saga_id = ? AND id IN (SELECT value FROM json_each(?))",
@@ -214,12 +221,7 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
     }
 
     async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError> {
-        let row = sqlx::query(AssertSqlSafe(self.sql.find.clone()))
-            .bind(scope)
-            .bind(key)
-            .fetch_optional(self.db.reader())
-            .await?;
-        row.as_ref().map(saga).transpose()
+        self.find_in(self.db.reader(), scope, key).await
     }
 
     async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {

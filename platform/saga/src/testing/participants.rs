@@ -49,8 +49,8 @@ impl Gate {
     }
 }
 
-/// Idempotent participants: a repeated call has no second effect. They send each saga its signals with its first call, so that
-/// no saga waits.
+/// Idempotent participants: a repeated call has no second effect. They send each saga its signals with its first call,
+/// so that no saga waits.
 pub struct Participants<M: Sample> {
     journal: MemoryJournal<M>,
     pub refusal: Refusal<M>,
@@ -214,6 +214,7 @@ impl<M: Sample> Process<M> {
     }
 
     /// [`Self::once`] in a task, until the saga ends.
+    #[allow(clippy::disallowed_methods, reason = "the test awaits this task, not the runtime")]
     pub fn start(&self, key: &str) -> JoinHandle<Execution<M>> {
         let (process, key) = (self.clone(), key.to_owned());
         tokio::task::spawn(async move { process.once(&key, PATIENCE).await.unwrap() })

@@ -89,7 +89,9 @@ pub async fn sagas_in_progress_finish_before_new_ones_begin<M: Sample>() {
     assert!(known.replayed, "a known key needs no permit");
     let waiting = process.start("one more");
     yield_now().await;
-    gates.iter().for_each(|gate| gate.open());
+    for gate in &gates {
+        gate.open();
+    }
     for caller in running.into_iter().chain(once(waiting)) {
         world.assert_ended(&caller.await.unwrap().saga, "many sagas");
     }
@@ -141,7 +143,9 @@ pub async fn a_cancelled_caller_leaves_no_saga_or_one_that_ends<M: Sample>() {
             seen[begun] = true;
             tokio::time::sleep(Duration::from_mins(1)).await;
             let left = world.journal.sagas();
-            left.iter().for_each(|saga| world.assert_ended(saga, &case));
+            for saga in &left {
+                world.assert_ended(saga, &case);
+            }
             let again = process.once("k", PATIENCE).await.unwrap();
             assert_eq!(again.replayed, !left.is_empty(), "{case}");
             world.assert_ended(&again.saga, &case);

@@ -56,10 +56,7 @@ impl Drop for WaitOnDrop {
 }
 
 /// Runs work on a thread of its own; `None` after the timeout. Some calls of librdkafka may never return. Blocks.
-pub(super) fn run_with_timeout<T: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+pub(super) fn with_timeout<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     start(work).recv_timeout(limit).ok()
 }
 

@@ -16,7 +16,6 @@ use rdkafka::{
 
 use super::{
     client::{Log, REQUEST_TIMEOUT, Settings},
-    closing::BackgroundClose,
     reader::Reader,
     topics,
 };
@@ -101,11 +100,7 @@ fn committed(
 }
 
 /// Removes these records; returns how many.
-pub(super) async fn remove(
-    client: &BackgroundClose<AdminClient<Log>>,
-    topic: &str,
-    heads: &[OffsetRange],
-) -> Result<u64, BusError> {
+pub(super) async fn remove(client: &AdminClient<Log>, topic: &str, heads: &[OffsetRange]) -> Result<u64, BusError> {
     if heads.is_empty() {
         return Ok(0);
     }

@@ -21,7 +21,7 @@ use runtime::deadlines::OFFSET_COMMIT;
 use super::{
     blocking,
     client::Settings,
-    closing::{BackgroundClose, run_with_timeout},
+    closing::{BackgroundClose, with_timeout},
     is_missing_topic,
     membership::Membership,
     progress::{self, Progress},
@@ -157,7 +157,8 @@ impl KafkaSubscription {
         Err(BusError::new(format!("topic {}: {error}", self.topic)))
     }
 
-    /// Reads the next record of a partition with another client. Buffers placeholders for unreadable records and skips them.
+    /// Reads the next record of a partition with another client. Buffers placeholders for unreadable records and skips
+    /// them.
     async fn inspect(&mut self, progress: Progress) -> Result<NextRecord, BusError> {
         let Progress { partition, next, .. } = progress;
         let (settings, topic) = (self.settings.clone(), self.topic.clone());
@@ -275,8 +276,7 @@ impl Subscription for KafkaSubscription {
         if !next.is_empty() {
             let (member, topic, offsets) = (self.member.clone(), self.topic.clone(), next.clone());
             // The work owns its reference to the member. If it is the last one, the member is closed on that thread.
-            let committed =
-                blocking(move || run_with_timeout(OFFSET_COMMIT, move || commit(&member, &topic, &offsets)));
+            let committed = blocking(move || with_timeout(OFFSET_COMMIT, move || commit(&member, &topic, &offsets)));
             committed.await?.unwrap_or_else(|| {
                 let text = format!(
                     "topic {}: no broker took the offsets within {OFFSET_COMMIT:?}",

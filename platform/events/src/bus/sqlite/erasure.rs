@@ -7,9 +7,10 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::SqliteBus;
-use crate::{BusError, DeadLetterPosition, Erase, EraseOutcome, commits, dead_letter_topic};
+use crate::{BusError, Erase, EraseOutcome, LetterPosition, commits, dead_letter_topic};
 
-/// Whether a topic (`?2`) has a message with one of these keys (`?1`) that fewer than `?4` of the groups (`?3`) have read.
+/// Whether a topic (`?2`) has a message with one of these keys (`?1`) that fewer than `?4` of the groups (`?3`) have
+/// read.
 const UNREAD: &str = "SELECT EXISTS (SELECT 1 FROM messages m
     WHERE m.key IN (SELECT value FROM json_each(?1)) AND m.topic = ?2
         AND (SELECT count(*) FROM group_offsets g
@@ -23,12 +24,7 @@ const ERASE: &str = "DELETE FROM messages WHERE key IN (SELECT value FROM json_e
 
 #[async_trait]
 impl Erase for SqliteBus {
-    async fn erase(
-        &self,
-        topic: &str,
-        groups: &[DeadLetterPosition],
-        keys: &[String],
-    ) -> Result<EraseOutcome, BusError> {
+    async fn erase(&self, topic: &str, groups: &[LetterPosition], keys: &[String]) -> Result<EraseOutcome, BusError> {
         let topic = topic.to_owned();
         let letters: BTreeMap<_, _> = groups
             .iter()

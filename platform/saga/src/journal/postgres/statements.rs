@@ -76,8 +76,7 @@ impl Statements {
     }
 }
 
-/// Stores a saga with its first history entry; returns no row if the key is taken. Waits for a concurrent transaction
-/// that has inserted the same key.
+/// Stores a saga with its first history entry; no row if the key is taken. Waits for a transaction that takes the key.
 fn insert(table: &Table) -> String {
     let columns = row::insert_columns(table);
     let places: Vec<_> = (1..=columns.len()).map(|nth| format!("${nth}")).collect();
@@ -131,8 +130,7 @@ fn record(table: &Table, lease: &str, condition: &str) -> String {
     )
 }
 
-/// Stores a signal for a saga that has not ended, and makes the saga due. Returns whether the saga has ended; no row if
-/// there is no such saga.
+/// Stores a signal and makes the saga due, unless the saga has ended. Returns whether it has; no row if there is none.
 fn send(table: &Table) -> String {
     let (name, ends) = (table.name, row::ends(table));
     format!(

@@ -60,10 +60,8 @@ pub async fn a_signal_makes_a_waiting_saga_due<M: Sample>(fixture: &dyn Journals
     let waits = waiting(journal.as_ref(), "k", from_now(A_DAY)).await;
     let other = waiting(journal.as_ref(), "other", from_now(A_DAY)).await;
     let signal = signal();
-    assert_eq!(
-        elsewhere.send(waits.saga.id, &signal).await.unwrap(),
-        SignalOutcome::Sent
-    );
+    let sent = elsewhere.send(waits.saga.id, &signal).await.unwrap();
+    assert_eq!(sent, SignalOutcome::Sent);
     let claimed = claim(journal.as_ref()).await.remove(0);
     assert_eq!(claimed.saga.id, waits.saga.id);
     assert_eq!(
@@ -73,7 +71,7 @@ pub async fn a_signal_makes_a_waiting_saga_due<M: Sample>(fixture: &dyn Journals
     assert_eq!(journal.unread(other.saga.id).await.unwrap(), []);
     // After the signal is consumed, the saga may wait again.
     let again = Record {
-        consumed_signals: vec![signal.id],
+        consumed: vec![signal.id],
         ..wait(from_now(A_DAY))
     };
     journal.record(&claimed, &again, &lease("other", HOUR)).await.unwrap();
@@ -90,7 +88,7 @@ pub async fn a_saga_with_an_unread_signal_cannot_wait<M: Sample>(fixture: &dyn J
     let waits = journal.record(&begun, &wait(from_now(A_DAY)), &mine).await;
     assert!(matches!(waits, Err(StoreError::Conflict)), "{waits:?}");
     let used = Record {
-        consumed_signals: vec![signal.id],
+        consumed: vec![signal.id],
         ..wait(from_now(A_DAY))
     };
     journal.record(&begun, &used, &mine).await.unwrap();
@@ -110,7 +108,7 @@ pub async fn a_repeated_signal_is_ignored<M: Sample>(fixture: &dyn Journals<M>) 
     assert_eq!(journal.unread(id).await.unwrap(), std::slice::from_ref(&signal));
     let claimed = claim(journal.as_ref()).await.remove(0);
     let used = Record {
-        consumed_signals: vec![signal.id],
+        consumed: vec![signal.id],
         ..wait(from_now(A_DAY))
     };
     journal.record(&claimed, &used, &lease("other", HOUR)).await.unwrap();
@@ -134,10 +132,8 @@ pub async fn a_signal_to_an_ended_or_unknown_saga_is_refused<M: Sample>(fixture:
     let begun = begun(journal.as_ref(), "k", HOUR).await;
     let ended = steps([good_end::<M>()]);
     journal.record(&begun, &ended, &lease("me", HOUR)).await.unwrap();
-    assert_eq!(
-        journal.send(begun.saga.id, &signal()).await.unwrap(),
-        SignalOutcome::Ended
-    );
+    let sent = journal.send(begun.saga.id, &signal()).await.unwrap();
+    assert_eq!(sent, SignalOutcome::Ended);
     let unknown = SagaId(Ids::random().next());
     assert_eq!(journal.send(unknown, &signal()).await.unwrap(), SignalOutcome::NotFound);
     assert_eq!(journal.unread(begun.saga.id).await.unwrap(), []);
