@@ -35,7 +35,8 @@ impl Engine {
     }
 }
 
-/// The directory where `deployments/local` describes the listeners with TLS and login; `None` as for [`Engine::address`].
+/// The directory where `deployments/local` describes the listeners with TLS and login; `None` as for
+/// [`Engine::address`].
 ///
 /// # Panics
 /// If the directory is not set and `CARTWRIGHT_TEST_REQUIRE_ENGINES=1`.
