@@ -64,7 +64,7 @@ impl Profile {
 pub struct Home {
     folder: TempDir,
     namespace: Option<Namespace>,
-    /// Then the engines are deleted after this home, and may be down when the home is dropped.
+    /// Then the drop deletes nothing: the engines go with their data, and may be down by then.
     has_own_engines: bool,
 }
 

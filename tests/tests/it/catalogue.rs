@@ -16,8 +16,8 @@ use crate::BINARY;
 const READERS: usize = 40;
 const PURCHASES: usize = 5;
 
-/// Makes two columns endless to compute: the text for searches, and the description of product 1, which is on the first page.
-/// Reading another product by its id computes neither.
+/// Makes two columns endless to compute: the text for searches, and the description of product 1, which is on the first
+/// page. Reading another product by its id computes neither.
 const HOLD_SQLITE: &str = "
     ALTER TABLE products RENAME TO kept;
     CREATE VIEW products AS SELECT id, name,

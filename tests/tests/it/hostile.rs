@@ -28,8 +28,8 @@ use crate::BINARY;
 const TIMEOUT: Duration = Duration::from_mins(2);
 const MIB: u64 = 1024 * 1024;
 
-/// Checks that a customer can use the cart during an attack, and that memory grows by less than `most` MiB. Returns the output
-/// of the attack.
+/// Checks that a customer can use a cart during an attack, and that memory grows by less than `most` MiB. Returns the
+/// output of the attack.
 async fn check_during<T>(shop: &ShopProcess, attack: impl Future<Output = T>, most: u64) -> Result<T> {
     let before = shop.resident_memory()?;
     let mut peak = before;

@@ -175,8 +175,8 @@ async fn a_shop_sells_without_kafka_and_delivers_every_event_later() -> Result<(
     fixture.check(&load).await
 }
 
-/// Customers put one piece into their carts and check out under eight keys, four of them concurrently. No event reaches the
-/// carts meanwhile.
+/// Customers put one piece into their carts and check out under eight keys, four of them concurrently. No event reaches
+/// the carts meanwhile.
 async fn check_out_under_many_keys(fixture: &Fixture) -> Result<()> {
     for n in 0..IMPATIENT {
         let customer = fixture.shop.customer(&format!("impatient-{n}"))?;

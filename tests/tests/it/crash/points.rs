@@ -9,8 +9,8 @@ use system_tests::home::Profile;
 
 use crate::tidy::interfaces;
 
-/// Methods that no part of the shop calls: they are for operators, other programs and the command that erases a customer. A
-/// command passes no points: it can be repeated.
+/// Methods that no part of the shop calls: they are for operators, other programs and the command `erase`. A command passes
+/// no points: it can be repeated.
 const EXTERNAL_METHODS: [&str; 10] = [
     "cart.EraseUser",
     "checkout.EraseUser",
