@@ -54,11 +54,9 @@ impl From<std::io::Error> for CommandError {
     }
 }
 
-pub(crate) async fn run(
-    command: Command,
-    (settings, sources): (Settings, Sources),
-    log: &Log,
-) -> Result<(), CommandError> {
+type CommandResult = Result<(), CommandError>;
+
+pub(crate) async fn run(command: Command, (settings, sources): (Settings, Sources), log: &Log) -> CommandResult {
     if matches!(command, Command::Serve { .. }) {
         let format = settings.log_format.unwrap_or_else(LogFormat::of_stderr);
         log.install(settings.log_level, format);
@@ -78,8 +76,8 @@ pub(crate) async fn run(
             dlq::run(command, &settings).await
         }
         Command::Erase { user, yes, drop_parked } => {
-            let request = erase::ErasureRequest { user, drop_parked };
-            erase::run(&request, yes, &settings).await
+            let args = erase::EraseArgs { user, drop_parked };
+            erase::run(&args, yes, &settings).await
         }
     }
 }

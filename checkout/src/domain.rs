@@ -258,26 +258,18 @@ mod tests {
             shortages: Vec::new(),
         };
         let declined = || failure(Reason::CardDeclined);
-        assert_eq!(Status::of(&State::Releasing(declined()), false), Status::PaymentPending);
-        assert_eq!(
-            Status::of(&State::Refunding(declined()), true),
-            Status::PaymentCompleted
-        );
-        assert_eq!(
-            Status::of(&State::Releasing(declined()), true),
-            Status::PaymentCompleted
-        );
-        assert_eq!(
-            Status::of(&State::GivingBack(declined()), false),
-            Status::PaymentPending
-        );
-        assert_eq!(
-            Status::of(&State::GivingBack(declined()), true),
-            Status::PaymentCompleted
-        );
-        assert_eq!(Status::of(&State::CartHeld, false), Status::InventoryReserved);
-        let hold_refused = State::Releasing(failure(Reason::CartChanged));
-        assert_eq!(Status::of(&hold_refused, false), Status::InventoryReserved);
+        let hold_refused = failure(Reason::CartChanged);
+        for (state, charged, shown) in [
+            (State::CartHeld, false, Status::InventoryReserved),
+            (State::Releasing(hold_refused), false, Status::InventoryReserved),
+            (State::Releasing(declined()), false, Status::PaymentPending),
+            (State::GivingBack(declined()), false, Status::PaymentPending),
+            (State::Releasing(declined()), true, Status::PaymentCompleted),
+            (State::GivingBack(declined()), true, Status::PaymentCompleted),
+            (State::Refunding(declined()), true, Status::PaymentCompleted),
+        ] {
+            assert_eq!(Status::of(&state, charged), shown, "{state:?}");
+        }
         for hidden in ["CART_HELD", "GIVING_BACK", "RELEASING", "REFUNDING"] {
             assert_eq!(Status::of_entry(hidden), None);
         }

@@ -13,11 +13,7 @@ use crate::domain::{CartView, CheckoutId, Failure, Line, PaymentMethod, PricedPr
 pub trait CustomerRecords: Send + Sync {
     /// A checkout of this user from before carts had holds that buys, or bought, pieces of the cart at this version. An
     /// unfinished one comes first.
-    async fn checkout_without_hold(
-        &self,
-        user: &UserId,
-        cart_version: i64,
-    ) -> Result<Option<CheckoutWithoutHold>, StoreError>;
+    async fn without_hold(&self, user: &UserId, cart_version: i64) -> Result<Option<CheckoutWithoutHold>, StoreError>;
     /// The oldest `limit` checkouts of this user, or an unfinished one.
     async fn user_checkouts(&self, user: &UserId, limit: usize) -> Result<UserCheckouts, StoreError>;
     /// One of these checkouts whose event is not published yet.

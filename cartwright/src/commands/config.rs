@@ -1,12 +1,12 @@
 //! `cartwright config`: the effective configuration.
 
-use super::{CommandError, print_line};
+use super::{CommandResult, print_line};
 use crate::{
     Config,
     settings::{Settings, Sources},
 };
 
-pub(super) fn run(sources: &Sources, settings: Settings) -> Result<(), CommandError> {
+pub(super) fn run(sources: &Sources, settings: Settings) -> CommandResult {
     for setting in sources.iter() {
         let value = setting.value.as_deref().unwrap_or("-");
         print_line(&format!("{:<26} {value:<24} {}", setting.variable, setting.source))?;

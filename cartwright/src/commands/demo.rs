@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{CommandError, print_line};
+use super::{CommandResult, print_line};
 use crate::{
     Config, Overrides, ServiceName, Shop,
     http::{Customer, HttpResponse},
@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// How long an event may take to become an order.
-const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run() -> Result<(), CommandError> {
+pub(super) async fn run() -> CommandResult {
     let folder = tempfile::tempdir().context("no temporary directory could be made")?;
     let config = Config::embedded(folder.path().to_owned())?;
     let shop = Shop::start(&config, Overrides::default()).await?;
@@ -97,12 +97,9 @@ impl PrintingCustomer {
     /// The order, once the event of its checkout has arrived.
     async fn order_of(&self, checkout: &Value) -> anyhow::Result<Value> {
         let path = format!("/api/v1/orders/{}", text(&checkout["order_id"]));
-        let until = Instant::now() + ORDER_TIMEOUT;
+        let until = Instant::now() + TIMEOUT;
         while self.0.get(&path).await?.status != StatusCode::OK {
-            ensure!(
-                Instant::now() < until,
-                "the order did not arrive within {ORDER_TIMEOUT:?}"
-            );
+            ensure!(Instant::now() < until, "the order did not arrive within {TIMEOUT:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(self.get(&path).await?.json())

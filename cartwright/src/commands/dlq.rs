@@ -5,7 +5,7 @@ use events::{DeadLetters, Topic};
 use proto::events::TOPICS;
 use runtime::telemetry::visible;
 
-use super::{CommandError, print_line};
+use super::{CommandResult, print_line};
 use crate::{cli::DlqCommand, settings::Settings, shop::bus::connect};
 
 /// A parked event and its topic.
@@ -14,7 +14,7 @@ struct Parked {
     letter: events::Parked,
 }
 
-pub(super) async fn run(command: DlqCommand, settings: &Settings) -> Result<(), CommandError> {
+pub(super) async fn run(command: DlqCommand, settings: &Settings) -> CommandResult {
     let bus_is_missing = settings.engines.kafka().is_none() && !settings.file("bus").exists();
     if bus_is_missing {
         return Err(anyhow!("DATA_DIR {}: no shop has been open here", settings.data_dir.display()).into());
@@ -54,27 +54,24 @@ fn find<'a>(parked: &'a [Parked], id: &str) -> anyhow::Result<Vec<&'a Parked>> {
     }
 }
 
-fn list(parked: &[Parked]) -> Result<(), CommandError> {
+fn list(parked: &[Parked]) -> CommandResult {
     for Parked { letter, .. } in parked {
         let events::Parked {
             id,
             parked_at,
             group,
             reason,
+            authentic,
             ..
         } = letter;
-        let warning = if letter.authentic {
-            ""
-        } else {
-            "NOT SIGNED BY THIS SHOP  "
-        };
+        let warning = if *authentic { "" } else { "NOT SIGNED BY THIS SHOP  " };
         print_escaped(&format!("{id}  {parked_at}  {group}  {warning}{reason}"))?;
     }
     let s = if parked.len() == 1 { "" } else { "s" };
     Ok(print_line(&format!("{} event{s} parked", parked.len()))?)
 }
 
-fn show(found: &[&Parked]) -> Result<(), CommandError> {
+fn show(found: &[&Parked]) -> CommandResult {
     for Parked { letter, .. } in found {
         let message = &letter.message;
         let line = |name: &str, value: &str| print_escaped(&format!("{name:<10} {value}"));
@@ -100,11 +97,11 @@ fn show(found: &[&Parked]) -> Result<(), CommandError> {
 }
 
 /// Escapes control characters: anybody may have written the letter, and a terminal would obey them.
-fn print_escaped(line: &str) -> Result<(), CommandError> {
+fn print_escaped(line: &str) -> CommandResult {
     Ok(print_line(&visible(line))?)
 }
 
-async fn redrive(letters: &DeadLetters, found: &[&Parked]) -> Result<(), CommandError> {
+async fn redrive(letters: &DeadLetters, found: &[&Parked]) -> CommandResult {
     for Parked { topic, letter } in found {
         letters
             .redrive(topic.name, letter)

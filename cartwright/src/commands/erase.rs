@@ -19,7 +19,7 @@ use runtime::channel::Peer;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
-use super::{CommandError, print_line};
+use super::{CommandResult, print_line};
 use crate::{services::ServiceName, settings::Settings, shop::network::running_peer};
 
 /// How long a service may take for one round.
@@ -31,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// two: one with the remaining purchases, and the last one without any.
 const MAX_SHORT_ROUNDS: usize = 10;
 
-pub(super) struct ErasureRequest {
+pub(super) struct EraseArgs {
     pub(super) user: String,
     /// Erase although events of this user are parked, and drop these events.
     pub(super) drop_parked: bool,
@@ -55,7 +55,7 @@ struct Services {
     cart: CartServiceClient<Peer>,
 }
 
-pub(super) async fn run(request: &ErasureRequest, yes: bool, settings: &Settings) -> Result<(), CommandError> {
+pub(super) async fn run(args: &EraseArgs, yes: bool, settings: &Settings) -> CommandResult {
     let peer = |service| running_peer(service, settings, DEADLINE);
     let mut services = Services {
         checkout: CheckoutServiceClient::new(peer(ServiceName::Checkout)?),
@@ -64,14 +64,14 @@ pub(super) async fn run(request: &ErasureRequest, yes: bool, settings: &Settings
         cart: CartServiceClient::new(peer(ServiceName::Cart)?),
     };
     if !yes {
-        services.next_purchases(request).await?;
+        services.next_purchases(args).await?;
         return Err(anyhow!(
             "nothing was erased: what is kept of this customer would go for good; say --yes if that is wanted"
         )
         .into());
     }
     let mut counts = Counts::default();
-    let erased = services.erase(request, &mut counts).await;
+    let erased = services.erase(args, &mut counts).await;
     for line in counts.lines() {
         print_line(&line)?;
     }
@@ -85,30 +85,30 @@ pub(super) async fn run(request: &ErasureRequest, yes: bool, settings: &Settings
 
 impl Services {
     /// The next purchases to erase.
-    async fn next_purchases(&mut self, request: &ErasureRequest) -> anyhow::Result<Vec<String>> {
+    async fn next_purchases(&mut self, args: &EraseArgs) -> anyhow::Result<Vec<String>> {
         let request = PrepareErasureRequest {
-            user_id: request.user.clone(),
-            drop_parked: request.drop_parked,
+            user_id: args.user.clone(),
+            drop_parked: args.drop_parked,
         };
         let prepared = self.checkout.prepare_erasure(request).await;
         let prepared = prepared.map_err(|status| failed(ServiceName::Checkout, &status))?;
         Ok(prepared.into_inner().checkout_ids)
     }
 
-    async fn erase(&mut self, request: &ErasureRequest, counts: &mut Counts) -> anyhow::Result<()> {
-        let mut checkout_ids = self.next_purchases(request).await?;
+    async fn erase(&mut self, args: &EraseArgs, counts: &mut Counts) -> anyhow::Result<()> {
+        let mut checkout_ids = self.next_purchases(args).await?;
         let mut short_rounds = 0;
         while short_rounds < MAX_SHORT_ROUNDS {
             short_rounds += usize::from(checkout_ids.len() < MAX_ERASED);
             // The last round has no purchases, and erases what belongs to none.
             let is_last = checkout_ids.is_empty();
-            self.forget_purchases(&request.user, &checkout_ids, counts).await?;
+            self.forget_purchases(&args.user, &checkout_ids, counts).await?;
             if is_last {
-                self.erase_cart(&request.user, counts).await?;
+                self.erase_cart(&args.user, counts).await?;
             }
-            self.erase_purchases(request, checkout_ids, counts).await?;
+            self.erase_purchases(args, checkout_ids, counts).await?;
             // Also after the last round: the customer may have bought something meanwhile.
-            checkout_ids = self.next_purchases(request).await?;
+            checkout_ids = self.next_purchases(args).await?;
             if is_last && checkout_ids.is_empty() {
                 return Ok(());
             }
@@ -149,16 +149,11 @@ impl Services {
     }
 
     /// Erases purchases in checkout. Waits until all groups have read their events.
-    async fn erase_purchases(
-        &mut self,
-        request: &ErasureRequest,
-        ids: Vec<String>,
-        counts: &mut Counts,
-    ) -> anyhow::Result<()> {
+    async fn erase_purchases(&mut self, args: &EraseArgs, ids: Vec<String>, counts: &mut Counts) -> anyhow::Result<()> {
         let request = checkout::EraseUserRequest {
-            user_id: request.user.clone(),
+            user_id: args.user.clone(),
             checkout_ids: ids,
-            drop_parked: request.drop_parked,
+            drop_parked: args.drop_parked,
         };
         let deadline = Instant::now() + EVENT_TIMEOUT;
         loop {

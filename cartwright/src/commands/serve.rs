@@ -4,11 +4,11 @@ mod signals;
 
 use runtime::telemetry::{Log, stdout};
 
-use super::CommandError;
+use super::CommandResult;
 use crate::{Config, Overrides, ServiceName, Shop, banner::banner, settings::Settings};
 use signals::Signals;
 
-pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log) -> Result<(), CommandError> {
+pub(super) async fn run(services: &[ServiceName], settings: Settings, log: &Log) -> CommandResult {
     let config = Config::new(services, settings)?;
     // Registered before the start, so that a signal during the start leads to an orderly stop once the shop is open.
     let signals = Signals::register(config.settings.shutdown_timeout.0, log.clone())?;

@@ -6,15 +6,10 @@ use anyhow::Context;
 use gateway::token;
 use runtime::Clock;
 
-use super::{CommandError, print_line};
+use super::{CommandResult, print_line};
 use crate::{secret, settings::Settings};
 
-pub(super) fn run(
-    settings: &Settings,
-    user: &str,
-    role: Option<&str>,
-    expires_in: Duration,
-) -> Result<(), CommandError> {
+pub(super) fn run(settings: &Settings, user: &str, role: Option<&str>, expires_in: Duration) -> CommandResult {
     settings.tokens.check()?;
     let (secret, expected_claims) = (secret::existing_key(settings)?, settings.tokens.expected_claims());
     let now = Clock::system().now();

@@ -29,7 +29,7 @@ impl Checkouts {
         let products: Vec<_> = cart.lines.iter().map(|line| line.product).collect();
         let (prices, without_hold) = join(
             self.catalogue.current_prices(&products),
-            self.records.checkout_without_hold(&request.user, cart.cart.version),
+            self.records.without_hold(&request.user, cart.cart.version),
         )
         .await;
         let purchase = cart.freeze(&prices.map_err(InitiateError::Peer)?, request);

@@ -204,7 +204,7 @@ fn only_states_that_repeated_answers_lead_back_to_share_a_commit() {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reservation {
+enum Stock {
     None,
     Refused,
     Held,
@@ -232,7 +232,7 @@ enum Payment {
 /// A model of the participants: what they store of the calls that reached them.
 #[derive(Debug, Clone)]
 struct ParticipantModel {
-    reservation: Reservation,
+    stock: Stock,
     cart: CartHold,
     payment: Payment,
     /// The reason of the first refusal.
@@ -240,9 +240,9 @@ struct ParticipantModel {
 }
 
 impl ParticipantModel {
-    const fn new(reservation: Reservation, cart: CartHold, payment: Payment) -> Self {
+    const fn new(stock: Stock, cart: CartHold, payment: Payment) -> Self {
         Self {
-            reservation,
+            stock,
             cart,
             payment,
             refused: None,
@@ -258,8 +258,8 @@ impl ParticipantModel {
             Call::Charge => self.charge(refuses),
             Call::Confirm => self.confirm(refuses),
             Call::Release => {
-                assert_ne!(self.reservation, Reservation::Sold, "sold stock is never released");
-                self.reservation = Reservation::Released;
+                assert_ne!(self.stock, Stock::Sold, "sold stock is never released");
+                self.stock = Stock::Released;
                 Ok(())
             }
             Call::GiveBack => {
@@ -274,7 +274,7 @@ impl ParticipantModel {
                 Ok(())
             }
         };
-        let is_new = (before.reservation, before.cart, before.payment) != (self.reservation, self.cart, self.payment);
+        let is_new = (before.stock, before.cart, before.payment) != (self.stock, self.cart, self.payment);
         match answer {
             Ok(()) => Outcome::Done,
             Err(reason) => {
@@ -287,17 +287,13 @@ impl ParticipantModel {
     }
 
     fn reserve(&mut self, refuses: bool) -> Result<(), Reason> {
-        if self.reservation == Reservation::None {
-            self.reservation = if refuses {
-                Reservation::Refused
-            } else {
-                Reservation::Held
-            };
+        if self.stock == Stock::None {
+            self.stock = if refuses { Stock::Refused } else { Stock::Held };
         }
-        match self.reservation {
-            Reservation::None | Reservation::Refused => Err(Reason::OutOfStock),
-            Reservation::Released => Err(Reason::ReservationReleased),
-            Reservation::Held | Reservation::Lost | Reservation::Sold => Ok(()),
+        match self.stock {
+            Stock::None | Stock::Refused => Err(Reason::OutOfStock),
+            Stock::Released => Err(Reason::ReservationReleased),
+            Stock::Held | Stock::Lost | Stock::Sold => Ok(()),
         }
     }
 
@@ -323,10 +319,10 @@ impl ParticipantModel {
     }
 
     fn confirm(&mut self, refuses: bool) -> Result<(), Reason> {
-        if self.reservation == Reservation::Held {
-            self.reservation = if refuses { Reservation::Lost } else { Reservation::Sold };
+        if self.stock == Stock::Held {
+            self.stock = if refuses { Stock::Lost } else { Stock::Sold };
         }
-        if self.reservation == Reservation::Sold {
+        if self.stock == Stock::Sold {
             Ok(())
         } else {
             Err(Reason::ReservationExpired)
@@ -351,7 +347,7 @@ impl Driver {
             self.persist();
         }
         let call = match next(&self.known) {
-            Next::Wait(until) => panic!("a checkout has no wait: {until:?}"),
+            Next::Wait(until) => panic!("a checkout never waits: {until:?}"),
             Next::End => return None,
             Next::Record(intent) => {
                 self.known = intent;
@@ -413,9 +409,9 @@ fn plan() -> impl Strategy<Value = CallPlan> {
 
 /// The first state; and the states in which sagas of version 1 were left, which have no hold.
 fn starts() -> Vec<(State, ParticipantModel)> {
-    let start = |state: State, reservation, payment| {
+    let start = |state: State, stock, payment| {
         let refused = state.failure().map(|failure| failure.reason);
-        let participants = ParticipantModel::new(reservation, CartHold::Free, payment);
+        let participants = ParticipantModel::new(stock, CartHold::Free, payment);
         (
             state,
             ParticipantModel {
@@ -426,13 +422,13 @@ fn starts() -> Vec<(State, ParticipantModel)> {
     };
     let expired = failure(Reason::ReservationExpired);
     vec![
-        start(State::Initiated, Reservation::None, Payment::None),
-        start(State::InventoryReserved, Reservation::Held, Payment::None),
-        start(State::PaymentPending, Reservation::Held, Payment::None),
-        start(State::PaymentPending, Reservation::Held, Payment::Charged),
-        start(State::PaymentCompleted, Reservation::Held, Payment::Charged),
-        start(State::Releasing(declined()), Reservation::Held, Payment::Declined),
-        start(State::Refunding(expired), Reservation::Lost, Payment::Charged),
+        start(State::Initiated, Stock::None, Payment::None),
+        start(State::InventoryReserved, Stock::Held, Payment::None),
+        start(State::PaymentPending, Stock::Held, Payment::None),
+        start(State::PaymentPending, Stock::Held, Payment::Charged),
+        start(State::PaymentCompleted, Stock::Held, Payment::Charged),
+        start(State::Releasing(declined()), Stock::Held, Payment::Declined),
+        start(State::Refunding(expired), Stock::Lost, Payment::Charged),
     ]
 }
 
@@ -468,8 +464,8 @@ proptest! {
         prop_assert_eq!(state.failure().map(|failure| failure.reason), participants.refused);
         let completed = state == State::Completed;
         prop_assert_eq!(participants.payment == Payment::Charged, completed);
-        prop_assert_eq!(participants.reservation == Reservation::Sold, completed);
-        prop_assert!(!matches!(participants.reservation, Reservation::Held | Reservation::Lost), "{:?}", participants.reservation);
+        prop_assert_eq!(participants.stock == Stock::Sold, completed);
+        prop_assert!(!matches!(participants.stock, Stock::Held | Stock::Lost), "{:?}", participants.stock);
         // Sagas of version 1 buy without a hold. A hold stays until the cart reads the event of the completed checkout.
         prop_assert_eq!(participants.cart == CartHold::Held, completed && was_held);
     }

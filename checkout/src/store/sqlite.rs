@@ -50,11 +50,7 @@ pub struct SqliteRecords(pub Sqlite);
 
 #[async_trait]
 impl CustomerRecords for SqliteRecords {
-    async fn checkout_without_hold(
-        &self,
-        user: &UserId,
-        cart_version: i64,
-    ) -> Result<Option<CheckoutWithoutHold>, StoreError> {
+    async fn without_hold(&self, user: &UserId, cart_version: i64) -> Result<Option<CheckoutWithoutHold>, StoreError> {
         let row = sqlx::query(WITHOUT_HOLD)
             .bind(user.as_str())
             .bind(cart_version)

@@ -9,7 +9,12 @@ use checkout::{
 use saga::journal::memory::WriteFault;
 
 use crate::{
-    fake_peers::{FAULTS, Fault, PeerCall, SAGA_CALLS, ledger::payment_id},
+    fake_peers::{
+        FAULTS, Fault,
+        PeerCall::{Charge, Confirm, GetPayment, GiveBack, Hold, Refund, Release, Reserve},
+        SAGA_CALLS,
+        ledger::payment_id,
+    },
     harness::{Harness, TOTAL, paid_with, reason, request},
 };
 
@@ -107,7 +112,7 @@ async fn a_failed_write_of_the_journal_leaves_the_end_unchanged() {
             for nth in 0..6 {
                 let harness = scenario.harness();
                 harness.recover();
-                let pause = harness.peers.pause_before(PeerCall::Reserve);
+                let pause = harness.peers.pause_before(Reserve);
                 let buying = harness.spawn_purchase(scenario.request());
                 pause.reached().await;
                 let id = harness.only_checkout().await.id;
@@ -126,15 +131,12 @@ async fn a_failed_write_of_the_journal_leaves_the_end_unchanged() {
 #[tokio::test(start_paused = true)]
 async fn a_charge_whose_answer_was_lost_is_found_by_get_payment() {
     let harness = Harness::new();
-    harness.peers.script(PeerCall::Charge, [Some(Fault::AnswerLost)]);
+    harness.peers.script(Charge, [Some(Fault::AnswerLost)]);
     let checkout = harness.buy(request("k")).await;
     assert_eq!(checkout.state, State::Completed);
     assert_eq!(checkout.payment_id, Some(payment_id(checkout.id)));
     assert_eq!(
-        (
-            harness.peers.calls_of(PeerCall::Charge),
-            harness.peers.calls_of(PeerCall::GetPayment)
-        ),
+        (harness.peers.calls_of(Charge), harness.peers.calls_of(GetPayment)),
         (1, 1)
     );
     harness.assert_consistent("answer lost").await;
@@ -143,22 +145,20 @@ async fn a_charge_whose_answer_was_lost_is_found_by_get_payment() {
 #[tokio::test(start_paused = true)]
 async fn a_decline_whose_answer_was_lost_is_found_by_get_payment() {
     let harness = Harness::new();
-    harness.peers.script(PeerCall::Charge, [Some(Fault::AnswerLost)]);
+    harness.peers.script(Charge, [Some(Fault::AnswerLost)]);
     let checkout = harness.buy(paid_with("k", "pm_card_expired")).await;
     assert_eq!(reason(&checkout), "CARD_EXPIRED");
-    assert_eq!(harness.peers.calls_of(PeerCall::Charge), 1);
+    assert_eq!(harness.peers.calls_of(Charge), 1);
     harness.assert_consistent("decline lost").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_charge_that_never_arrived_is_repeated_and_made_once() {
     let harness = Harness::new();
-    harness
-        .peers
-        .script(PeerCall::Charge, vec![Some(Fault::NeverArrives); 4]);
+    harness.peers.script(Charge, vec![Some(Fault::NeverArrives); 4]);
     let checkout = harness.buy(request("k")).await;
     assert_eq!(harness.peers.ledger().movements(checkout.id), [TOTAL]);
-    assert_eq!(harness.peers.calls_of(PeerCall::Charge), 5);
+    assert_eq!(harness.peers.calls_of(Charge), 5);
     harness.assert_consistent("never arrived").await;
 }
 
@@ -168,20 +168,15 @@ async fn a_charge_of_unknown_outcome_is_never_compensated_on_a_guess() {
     for (request, end) in [(request("k"), Status::Completed), (declined, Status::Failed)] {
         for fault in FAULTS.into_iter().filter(|fault| *fault != Fault::Twice) {
             let harness = Harness::new();
-            harness.peers.always(PeerCall::Charge, fault);
-            harness.peers.always(PeerCall::GetPayment, Fault::NeverArrives);
+            harness.peers.always(Charge, fault);
+            harness.peers.always(GetPayment, Fault::NeverArrives);
             let buying = harness.spawn_purchase(request.clone());
             let six_hours = Duration::from_hours(6);
             tokio::time::sleep(six_hours).await;
             let stuck = harness.only_checkout().await;
             assert_eq!((&stuck.state, stuck.needs_attention), (&State::PaymentPending, true));
-            assert!(harness.peers.calls_of(PeerCall::Charge) > 100, "it is still retried");
-            for call in [
-                PeerCall::Confirm,
-                PeerCall::Release,
-                PeerCall::GiveBack,
-                PeerCall::Refund,
-            ] {
+            assert!(harness.peers.calls_of(Charge) > 100, "it is still retried");
+            for call in [Confirm, Release, GiveBack, Refund] {
                 assert_eq!(harness.peers.calls_of(call), 0, "{call:?}");
             }
             harness.peers.clear_faults();
@@ -194,14 +189,14 @@ async fn a_charge_of_unknown_outcome_is_never_compensated_on_a_guess() {
 #[tokio::test(start_paused = true)]
 async fn a_saga_beyond_its_retry_budget_needs_attention_until_its_next_step() {
     let stuck_at = [
-        (PeerCall::Reserve, Scenario::Success),
-        (PeerCall::Hold, Scenario::Success),
-        (PeerCall::Charge, Scenario::Success),
-        (PeerCall::Confirm, Scenario::Success),
-        (PeerCall::Release, Scenario::Declined),
-        (PeerCall::Release, Scenario::CartChanged),
-        (PeerCall::GiveBack, Scenario::Declined),
-        (PeerCall::Refund, Scenario::ReservationExpired),
+        (Reserve, Scenario::Success),
+        (Hold, Scenario::Success),
+        (Charge, Scenario::Success),
+        (Confirm, Scenario::Success),
+        (Release, Scenario::Declined),
+        (Release, Scenario::CartChanged),
+        (GiveBack, Scenario::Declined),
+        (Refund, Scenario::ReservationExpired),
     ];
     for (call, scenario) in stuck_at {
         let harness = scenario.harness();

@@ -17,6 +17,7 @@ use checkout::{
 use events::RelayWaker;
 use runtime::{Runtime, Tasks};
 use saga::{Engine, Filter, Journal, Parts, SagaId, State as _, journal::memory};
+use tokio::task::JoinHandle;
 
 use crate::fake_peers::FakePeers;
 use records::MemoryRecords;
@@ -126,10 +127,7 @@ impl Harness {
     }
 
     /// Buys in the background.
-    pub(crate) fn spawn_purchase(
-        &self,
-        request: CheckoutRequest,
-    ) -> tokio::task::JoinHandle<Result<Initiated, InitiateError>> {
+    pub(crate) fn spawn_purchase(&self, request: CheckoutRequest) -> JoinHandle<Result<Initiated, InitiateError>> {
         let checkouts = self.checkouts.clone();
         self.clients
             .spawn(async move { checkouts.initiate(request, TIMEOUT).await })

@@ -14,11 +14,7 @@ pub(super) struct MemoryRecords(pub(super) MemoryJournal);
 
 #[async_trait]
 impl CustomerRecords for MemoryRecords {
-    async fn checkout_without_hold(
-        &self,
-        user: &UserId,
-        cart_version: i64,
-    ) -> Result<Option<CheckoutWithoutHold>, StoreError> {
+    async fn without_hold(&self, user: &UserId, cart_version: i64) -> Result<Option<CheckoutWithoutHold>, StoreError> {
         let all = self.0.sagas().into_iter().map(Checkout::from);
         let without_hold = all.filter(|found| found.user == *user && found.purchase.cart.id.is_none() && !found.held);
         let takes_pieces = |found: &Checkout| match found.state {

@@ -80,7 +80,7 @@ pub(super) async fn the_migration_keeps_sagas_of_version_1(fixture: &dyn Stores)
 /// The checkout that blocks a new one of this user from a cart of this version, and whether it has ended.
 async fn blocking(tables: &Tables, user: &str, version: i64) -> Option<(CheckoutId, bool)> {
     let user = UserId::new(user).unwrap();
-    let found = tables.records.checkout_without_hold(&user, version).await;
+    let found = tables.records.without_hold(&user, version).await;
     found
         .unwrap()
         .map(|CheckoutWithoutHold { id, has_ended }| (id, has_ended))

@@ -187,7 +187,7 @@ async fn run_all_writes(tables: &Tables, n: i64) {
     let records: &dyn CustomerRecords = tables.records.as_ref();
     for user in ["user-1", "user-0001"] {
         records
-            .checkout_without_hold(&UserId::new(user.to_owned()).unwrap(), 1)
+            .without_hold(&UserId::new(user.to_owned()).unwrap(), 1)
             .await
             .unwrap();
     }
