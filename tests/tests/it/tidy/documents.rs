@@ -111,8 +111,8 @@ fn files_that_documents_name_are_there() {
     for document in files(&[".md"]) {
         let folder = document.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         for (number, quote) in quoted(&document) {
-            let is_path =
-                (quote.contains('/') || quote.ends_with(".rs")) && endings.iter().any(|ending| quote.ends_with(ending));
+            let is_path = (quote.contains('/') || quote.rsplit('.').next() == Some("rs"))
+                && endings.iter().any(|ending| quote.ends_with(ending));
             let mut places = vec![String::new(), format!("{folder}/"), format!("{folder}/src/")];
             if folder.is_empty() && quote.starts_with("src/") {
                 // Said of every crate that has the room.

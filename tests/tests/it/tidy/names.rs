@@ -59,8 +59,8 @@ fn names(quote: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for part in quote.split('<') {
         let part = part.split_once('>').map_or(part, |(_, rest)| rest);
-        let named = words(part).filter(|(at, word)| is_name(&part[..*at], word, &part[at + word.len()..]));
-        names.extend(named.map(|(_, word)| word));
+        let found = words(part).filter(|(at, word)| is_name(&part[..*at], word, &part[at + word.len()..]));
+        names.extend(found.map(|(_, word)| word));
     }
     names
 }
