@@ -201,7 +201,7 @@ fn check_durations(settings: &Settings) -> Result<(), ConfigError> {
     if settings.event_retention.0 < std::time::Duration::from_hours(1) {
         return Err(ConfigError::new(
             "EVENT_RETENTION",
-            "must be at least 1h, and cannot be switched off: an event that comes again within twice that time is known",
+            "must be at least 1h, and cannot be switched off: consumers detect repeated events for twice that time",
         ));
     }
     let bounded = [

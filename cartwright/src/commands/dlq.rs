@@ -81,7 +81,7 @@ fn show(found: &[&Parked]) -> CommandResult {
         if !letter.authentic {
             line(
                 "signed",
-                "no: whoever can write to the event bus may have written this letter",
+                "no: anybody who can write to the event bus may have written this letter",
             )?;
         }
         line("parked at", &letter.parked_at)?;

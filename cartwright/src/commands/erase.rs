@@ -65,10 +65,7 @@ pub(super) async fn run(args: &EraseArgs, yes: bool, settings: &Settings) -> Com
     };
     if !yes {
         services.next_purchases(args).await?;
-        return Err(anyhow!(
-            "nothing was erased: what is kept of this customer would go for good; say --yes if that is wanted"
-        )
-        .into());
+        return Err(anyhow!("nothing was erased: erasing a customer is final; add --yes to do it").into());
     }
     let mut counts = Counts::default();
     let erased = services.erase(args, &mut counts).await;
@@ -114,8 +111,7 @@ impl Services {
             }
         }
         Err(anyhow!(
-            "this customer goes on shopping: what was bought meanwhile is still kept; erase this customer again when that \
-             is over"
+            "this customer goes on shopping: later purchases are not erased; erase this customer again afterwards"
         ))
     }
 
@@ -182,8 +178,8 @@ fn failed(service: ServiceName, status: &Status) -> anyhow::Error {
         return anyhow!("{name}: {}", status.message());
     }
     anyhow!(
-        "{name} did not answer, or could not do it: not everything is erased; see that it runs and is ready, and that \
-         {variable} says where it is, and erase this customer again"
+        "{name} did not answer, or failed: not everything is erased; check that it runs and is ready and that {variable} is \
+         its address, then erase this customer again"
     )
 }
 

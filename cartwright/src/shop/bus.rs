@@ -61,7 +61,7 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
     };
     if !bus.signatures().are_enabled() {
         tracing::warn!(
-            "EVENT_SIGNING_KEY is not set: events are neither signed nor checked, and whoever can write to Kafka can make orders"
+            "EVENT_SIGNING_KEY is not set: events are neither signed nor checked, and anybody who can write to Kafka can make orders"
         );
     }
     Ok(Some(Bus { bus, engine }))

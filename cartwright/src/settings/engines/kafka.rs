@@ -166,8 +166,8 @@ impl KafkaSecurity {
     pub(super) fn warning(&self) -> Option<String> {
         (self.kafka_security_protocol == SecurityProtocol::SaslPlaintext).then(|| {
             format!(
-                "{PROTOCOL}=sasl_plaintext: who is in the network between this and Kafka reads and changes the events, and \
-                 with PLAIN reads the password; set sasl_ssl"
+                "{PROTOCOL}=sasl_plaintext: others in the network can read and change the events, and with PLAIN read the \
+                 password; set sasl_ssl"
             )
         })
     }

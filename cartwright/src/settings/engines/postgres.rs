@@ -39,7 +39,7 @@ impl PostgresSecurity {
             return Ok(());
         };
         if !self.tls().verifies_certificates() {
-            let wants = "is set, but with this DB_SSLMODE no certificate is looked at; set DB_SSLMODE=verify-full";
+            let wants = "is set, but this DB_SSLMODE verifies no certificate; set DB_SSLMODE=verify-full";
             return Err(ConfigError::new("DB_CA_FILE", wants));
         }
         check_ca_file("DB_CA_FILE", file)

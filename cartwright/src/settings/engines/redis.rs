@@ -61,7 +61,7 @@ impl RedisSecurity {
     pub(super) fn warning(&self) -> Option<String> {
         let is_open = !self.redis_tls && non_empty(self.redis_password.as_ref()).is_some();
         is_open.then(|| {
-            "REDIS_TLS=false: who is in the network between this and Redis reads its password and the carts; set REDIS_TLS=true"
+            "REDIS_TLS=false: others in the network can read the password of Redis and the carts; set REDIS_TLS=true"
                 .to_owned()
         })
     }
