@@ -1,4 +1,4 @@
-//! The labels of this service's commits, for crash points and metrics. Both engines use the same.
+//! The labels of this service's commits, for `runtime::Points`. Both engines use the same labels.
 
 pub const BEGIN: &str = "checkout.begin";
 /// The saga will retry a call whose outcome is unknown.

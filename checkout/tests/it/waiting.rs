@@ -172,14 +172,14 @@ async fn a_client_that_hangs_up_at_any_moment_changes_nothing() {
                 harness.assert_consistent(&what).await;
                 let begun = harness.checkouts().await;
                 seen[if done { 2 } else { begun.len() }] += 1;
-                let verdict = harness.initiate(paid_with("k", method)).await.unwrap();
-                assert_eq!(verdict.replayed, !begun.is_empty(), "{what}");
+                let repeated = harness.initiate(paid_with("k", method)).await.unwrap();
+                assert_eq!(repeated.replayed, !begun.is_empty(), "{what}");
                 let expected = if method == "pm_card_ok" {
                     Status::Completed
                 } else {
                     Status::Failed
                 };
-                assert_eq!(verdict.checkout.status(), expected, "{what}");
+                assert_eq!(repeated.checkout.status(), expected, "{what}");
                 harness.only_checkout().await;
                 harness.assert_consistent(&what).await;
             }

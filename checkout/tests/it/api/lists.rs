@@ -112,7 +112,7 @@ async fn checkouts_are_listed_by_status() {
 #[tokio::test]
 async fn a_checkout_is_listed_while_it_needs_attention() {
     let shop = Shop::open().await;
-    shop.buy(request("sound")).await;
+    shop.buy(request("other")).await;
     let attention = ListCheckoutsRequest {
         needs_attention: true,
         ..ListCheckoutsRequest::default()

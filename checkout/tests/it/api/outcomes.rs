@@ -8,7 +8,7 @@ use proto::{
     events::{CheckoutCompleted, CheckoutFailed},
 };
 
-use super::shop::{PATIENCE, Shop, paid_with, request, usd};
+use super::shop::{DEADLINE, Shop, paid_with, request, usd};
 use crate::fake_peers::{PeerCall, ledger::DECLINES};
 
 fn item(product_id: i64, quantity: i32, unit_price: i64, subtotal: i64) -> CheckoutItem {
@@ -175,7 +175,7 @@ async fn a_purchase_that_takes_longer_than_the_timeout_is_answered_with_its_stat
             }
         }
     };
-    let end = tokio::time::timeout(PATIENCE, end).await.unwrap();
+    let end = tokio::time::timeout(DEADLINE, end).await.unwrap();
     assert_eq!(end.checkout_id, checkout.checkout_id);
 }
 
@@ -188,7 +188,7 @@ async fn a_purchase_is_finished_after_a_restart() {
         // Never resumed: the first driver stays here.
         pause.reached().await;
         assert_ne!(unfinished.status(), CheckoutStatus::Completed);
-        let shop = shop.restarted(PATIENCE).await;
+        let shop = shop.restarted(DEADLINE).await;
         let end = shop.initiate(request("k")).await.unwrap();
         assert!(end.replayed);
         let end = end.checkout.unwrap();

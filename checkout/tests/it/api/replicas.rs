@@ -11,7 +11,7 @@ use testing::PostgresDatabase;
 use tokio::task::yield_now;
 use tonic::Code;
 
-use super::shop::{PATIENCE, Setup, Shop, paid_with, request};
+use super::shop::{DEADLINE, Setup, Shop, paid_with, request};
 use crate::fake_peers::{FakePeers, Fault, PeerCall, ledger::Reservation};
 
 /// One process over these peers.
@@ -19,7 +19,7 @@ async fn shop(database: &PostgresDatabase, owner: &str, peers: &Arc<FakePeers>) 
     let setup = Setup {
         store: Store::Postgres(database.address()),
         owner: owner.to_owned(),
-        timeout: PATIENCE,
+        timeout: DEADLINE,
         default_method: Some("pm_card_ok"),
     };
     Shop::start(Arc::new(tempfile::tempdir().unwrap()), peers.clone(), setup).await
@@ -51,7 +51,7 @@ async fn purchases_are_published_and_survive_a_restart() {
     assert_eq!(published, expected);
     let shown = shop.get(&bought.user_id, &bought.checkout_id).await.unwrap();
 
-    let shop = shop.restarted(PATIENCE).await;
+    let shop = shop.restarted(DEADLINE).await;
     let again = shop.initiate(request("good")).await.unwrap();
     assert!(again.replayed);
     assert_eq!(again.checkout.unwrap(), bought);

@@ -31,7 +31,7 @@ use tonic::Status;
 use super::peers::PeerServers;
 use crate::fake_peers::{FakePeers, Fault, PeerCall};
 
-pub(super) const PATIENCE: Duration = testing::DEADLINE;
+pub(super) use testing::DEADLINE;
 
 const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
 
@@ -84,7 +84,7 @@ fn policy(peers: &Arc<FakePeers>) -> Policy {
         })
     };
     Policy {
-        deadline: PATIENCE,
+        deadline: DEADLINE,
         points: Points::none(),
         faults: Faults::from_fn(fault),
     }
@@ -92,7 +92,7 @@ fn policy(peers: &Arc<FakePeers>) -> Policy {
 
 impl Shop {
     pub(super) async fn open() -> Self {
-        Self::with_timeout(PATIENCE).await
+        Self::with_timeout(DEADLINE).await
     }
 
     pub(super) async fn with_timeout(timeout: Duration) -> Self {
@@ -228,7 +228,7 @@ impl Shop {
                 messages.extend(deliveries.into_iter().map(|delivery| delivery.message));
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.unwrap();
+        tokio::time::timeout(DEADLINE, read).await.unwrap();
         messages
     }
 }
