@@ -78,7 +78,9 @@ impl<M: Machine> PostgresJournal<M> {
                 return Ok(Begun::Exists(Box::new(known)));
             }
             if !rows.begin(Transaction::Postgres(&mut *tx), &new).await? {
-                return Ok(Begun::Refused);
+                // The rows may refuse because a concurrent request with this key has begun its saga meanwhile.
+                let known = self.find_in(&mut *tx, &new.scope, &key).await?;
+                return Ok(known.map_or(Begun::Refused, |known| Begun::Exists(Box::new(known))));
             }
         }
         let mut insert = sqlx::query(AssertSqlSafe(self.sql.insert.clone()));
@@ -90,8 +92,7 @@ impl<M: Machine> PostgresJournal<M> {
             return Ok(Begun::Created(Fence(Row::Postgres(&begun).integer("fence")?)));
         }
         if self.service_rows.is_some() {
-            // A concurrent transaction took the key. The error rolls back the changes of the service's rows; a retry of
-            // this request finds the other saga.
+            // A concurrent transaction took the key. The error rolls back the changes of the service's rows.
             return Err(StoreError::Conflict);
         }
         // The insert waited for the transaction that took the key. Its snapshot is older than that commit, so a new
@@ -165,10 +166,15 @@ impl<M: Machine> PostgresJournal<M> {
 impl<M: Machine> Journal<M> for PostgresJournal<M> {
     async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError> {
         let label = new.state.commit();
-        let (this, new, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
-        self.db
-            .write(label, move |tx| this.insert(tx, new, lease).boxed())
-            .await
+        let (this, with_key, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
+        let write = self.db.write(label, move |tx| this.insert(tx, with_key, lease).boxed());
+        match write.await {
+            Err(StoreError::Conflict) => {
+                let known = self.find(&new.scope, key).await?;
+                Ok(Begun::Exists(Box::new(known.ok_or(StoreError::Conflict)?)))
+            }
+            begun => begun,
+        }
     }
 
     async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError> {

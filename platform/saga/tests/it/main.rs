@@ -1,4 +1,5 @@
 //! The suites of sagas, run on the smallest machine.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod service_rows;
 mod toy;

@@ -12,3 +12,4 @@ CREATE TABLE trip_history (
     trip uuid NOT NULL REFERENCES trips (id), version bigint NOT NULL, state text NOT NULL, at timestamptz NOT NULL,
     detail text NOT NULL, PRIMARY KEY (trip, version)
 );
+CREATE TABLE budgets (traveller text PRIMARY KEY, trips bigint NOT NULL);

@@ -12,3 +12,4 @@ CREATE TABLE trip_history (
     trip TEXT NOT NULL REFERENCES trips (id), version INTEGER NOT NULL, state TEXT NOT NULL, at INTEGER NOT NULL,
     detail TEXT NOT NULL, PRIMARY KEY (trip, version)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE budgets (traveller TEXT PRIMARY KEY, trips INTEGER NOT NULL) STRICT;
