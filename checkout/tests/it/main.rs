@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
+mod cancellation;
 mod erasure;
 mod events;
 mod fake_peers;
@@ -15,4 +16,3 @@ mod keys;
 mod purchases;
 mod recovery;
 mod sagas;
-mod waiting;

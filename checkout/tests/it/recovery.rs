@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use checkout::{app::initiate_checkout::InitiateError, domain::CartRefusal, saga::State};
 use proto::events::CheckoutCompleted;
-use saga::{Journal, SagaId, State as _, journal::memory::WriteFault};
+use saga::{Journal, State as _};
 
 use crate::{
     fake_peers::{Fault, PeerCall, SAGA_CALLS, When},
-    harness::{Harness, TIMEOUT, by_same_customer, paid_with, request},
+    harness::{Harness, TIMEOUT, by_same_customer, paid_with},
     sagas::{HOUR, lease},
 };
 use interrupted::{
@@ -93,39 +93,6 @@ async fn a_customer_cannot_buy_again_what_a_saga_of_version_1_buys() {
         assert_eq!(harness.buy(next).await.state, State::Completed);
         harness.assert_consistent("version 1").await;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn recovery_claims_a_saga_of_another_owner_once_its_lease_has_expired() {
-    for saga in all_interrupted() {
-        let harness = Harness::new();
-        harness.recover();
-        let id = store(&harness, "k", &saga, &lease("gone", LEASE)).await;
-        let began = tokio::time::Instant::now();
-        assert_end(&harness.wait_for_end(id).await, saga.ending, saga.state.name());
-        let waited = began.elapsed();
-        assert!(waited >= LEASE && waited < LEASE + Duration::from_secs(3), "{waited:?}");
-        harness.assert_consistent(saga.state.name()).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_saga_that_cannot_be_read_does_not_stop_recovery_of_the_others() {
-    let harness = Harness::new();
-    let gone = lease("gone", Duration::ZERO);
-    let mut all = all_interrupted();
-    let corrupt = store(&harness, "corrupt", &all.remove(0), &gone).await;
-    harness.journal.corrupt(SagaId(corrupt.0));
-    let mut others = Vec::new();
-    for (n, saga) in all.iter().enumerate() {
-        harness.peers.restock(1000);
-        others.push((store(&harness, &format!("k{n}"), saga, &gone).await, saga.ending));
-    }
-    harness.recover();
-    for (id, ending) in others {
-        assert_end(&harness.wait_for_end(id).await, ending, "beside a corrupt saga");
-    }
-    harness.assert_consistent("beside a corrupt saga").await;
 }
 
 /// Runs a case for each call of a saga and each method, after the fault or the expiry that leads to that call.
@@ -219,114 +186,4 @@ async fn a_saga_that_is_claimed_from_a_live_driver_ends_once() {
         }
     })
     .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_driver_with_an_old_fencing_token_does_not_charge() {
-    let harness = Harness::new();
-    let pause = harness.peers.pause_after(PeerCall::Reserve);
-    let buying = harness.spawn_purchase(request("k"));
-    pause.reached().await;
-    harness.journal.release_all("me").await.unwrap();
-    let other = lease("other", HOUR);
-    let claimed = harness.journal.claim_due(&other, 10).await.unwrap();
-    assert_eq!(claimed.len(), 1);
-    pause.resume();
-    tokio::time::sleep(Duration::from_mins(30)).await;
-    assert_eq!(
-        harness.peers.calls(),
-        [
-            PeerCall::GetCart,
-            PeerCall::GetPrices,
-            PeerCall::Reserve,
-            PeerCall::Hold
-        ]
-    );
-    let stored = harness.only_checkout().await;
-    assert_eq!(stored, claimed[0].saga.clone().into(), "the old driver wrote nothing");
-    // The client still waits, and gets the end from the new owner.
-    let next = harness.another("other");
-    next.recover();
-    let answer = buying.await.unwrap().unwrap();
-    assert_eq!(answer.checkout.state, State::Completed);
-    harness.assert_consistent("fenced off").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn many_interrupted_sagas_all_end_once_a_failed_peer_is_back() {
-    let harness = Harness::new();
-    harness.peers.always(PeerCall::Confirm, Fault::NeverArrives);
-    let mut waiting = Vec::new();
-    for n in 0..250 {
-        waiting.push(harness.spawn_purchase(request(&format!("k{n}"))));
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(harness.runtime.tasks.stop(Duration::from_mins(1)).await);
-    harness.peers.clear_faults();
-    let next = harness.another("me");
-    next.recover();
-    for buying in waiting {
-        assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
-    }
-    assert_eq!(harness.checkouts().await.len(), 250);
-    harness.assert_consistent("250 sagas").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_saga_is_found_by_its_key_when_the_answer_to_its_begin_was_lost() {
-    let harness = Harness::new();
-    harness.recover();
-    harness.journal.fail_nth_write(0, WriteFault::AnswerLost);
-    harness.initiate(request("k")).await.unwrap_err();
-    let again = harness.initiate(request("k")).await.unwrap();
-    assert!(again.replayed);
-    assert_eq!(again.checkout.state, State::Completed);
-    harness.assert_consistent("begin without an answer").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_driver_reads_whether_a_write_without_an_answer_was_made_and_goes_on_at_once() {
-    for method in [GOOD_CARD, DECLINED_CARD] {
-        for nth in [1, 2] {
-            // Recovery does not run, so only this driver can go on.
-            let harness = Harness::new();
-            let pause = harness.peers.pause_before(PeerCall::Reserve);
-            let buying = harness.spawn_purchase(paid_with("k", method));
-            pause.reached().await;
-            harness.journal.fail_nth_write(nth - 1, WriteFault::AnswerLost);
-            let began = tokio::time::Instant::now();
-            pause.resume();
-            let answer = buying.await.unwrap().unwrap();
-            assert_eq!(answer.checkout, harness.only_checkout().await);
-            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-            harness
-                .assert_consistent(&format!("{method}: write {nth} without an answer"))
-                .await;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lost_write_does_not_count_as_made_when_another_process_claimed_the_saga() {
-    for call in [PeerCall::Reserve, PeerCall::Hold, PeerCall::Charge] {
-        let harness = Harness::new();
-        let pause = harness.peers.pause_after(call);
-        let buying = harness.spawn_purchase(request("k"));
-        pause.reached().await;
-        harness.journal.release_all("me").await.unwrap();
-        let other = lease("other", HOUR);
-        let claimed = harness.journal.claim_due(&other, 10).await.unwrap();
-        harness.journal.fail_nth_write(0, WriteFault::Lost);
-        pause.resume();
-        tokio::time::sleep(Duration::from_mins(1)).await;
-        assert_eq!(harness.only_checkout().await, claimed[0].saga.clone().into());
-        assert_eq!(
-            harness.peers.calls_of(PeerCall::Charge),
-            usize::from(call == PeerCall::Charge)
-        );
-        let next = harness.another("other");
-        next.recover();
-        assert_eq!(buying.await.unwrap().unwrap().checkout.state, State::Completed);
-        harness.assert_consistent("not written").await;
-    }
 }

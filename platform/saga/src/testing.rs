@@ -17,6 +17,7 @@ pub mod recovery;
 pub mod run;
 pub mod table;
 pub mod waiting;
+pub mod writes;
 
 use storage::Migrations;
 
@@ -87,6 +88,12 @@ macro_rules! suites {
                 a_driver_that_stalls_in_any_call_changes_nothing_afterwards,
                 a_driver_with_an_old_fence_persists_nothing,
                 recovery_leaves_the_sagas_of_its_own_process_alone,
+                many_interrupted_sagas_all_end,
+            },
+            writes::{
+                a_begin_whose_answer_was_lost_is_found_by_its_key,
+                a_driver_continues_at_once_after_a_record_whose_answer_was_lost,
+                a_driver_whose_record_is_lost_stops_when_another_process_has_claimed_its_saga,
             },
         }
 

@@ -55,6 +55,7 @@ pub struct Participants<M: Sample> {
     journal: MemoryJournal<M>,
     pub refusal: Refusal<M>,
     effects: Mutex<BTreeMap<SagaId, Vec<String>>>,
+    signalled: Mutex<BTreeSet<SagaId>>,
     made: Mutex<usize>,
     gates: Mutex<BTreeMap<usize, Arc<Gate>>>,
     /// The sagas that reach no participant; `None` for all.
@@ -125,8 +126,9 @@ impl<M: Sample> Calls<M> for Participants<M> {
         if self.is_down_for(saga.id) {
             return Outcome::Unknown;
         }
-        for signal in M::signals() {
-            self.journal.send(saga.id, &signal).await.unwrap();
+        let is_first = self.signalled.lock().unwrap().insert(saga.id);
+        for signal in M::signals().iter().filter(|_| is_first) {
+            self.journal.send(saga.id, signal).await.unwrap();
         }
         let outcome = match &self.refusal {
             Some((refused, why)) if *refused == call => Outcome::Refused(why.clone()),
@@ -160,6 +162,7 @@ impl<M: Sample> World<M> {
             journal: journal.clone(),
             refusal,
             effects: Mutex::default(),
+            signalled: Mutex::default(),
             made: Mutex::default(),
             gates: Mutex::default(),
             outage: Mutex::new(Some(BTreeSet::new())),

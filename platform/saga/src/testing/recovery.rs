@@ -16,7 +16,7 @@ use crate::{
     saga::SagaId,
 };
 
-fn refusals<M: Sample>() -> impl Iterator<Item = Refusal<M>> {
+pub fn refusals<M: Sample>() -> impl Iterator<Item = Refusal<M>> {
     once(None).chain(M::refusals().into_iter().map(Some))
 }
 
@@ -162,4 +162,20 @@ pub async fn recovery_leaves_the_sagas_of_its_own_process_alone<M: Sample>() {
     assert_eq!(world.participants.calls(), 1, "the saga has one driver");
     gate.open();
     world.assert_ended(&running.await.unwrap().saga, "beside its recovery");
+}
+
+pub async fn many_interrupted_sagas_all_end<M: Sample>() {
+    const SAGAS: usize = 250;
+    let world = World::<M>::new(None);
+    let process = world.process("me");
+    world.participants.break_down();
+    let running: Vec<_> = (0..SAGAS).map(|n| process.start(&format!("k{n}"))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(process.runtime.tasks.stop(Duration::from_mins(1)).await);
+    world.participants.repair();
+    world.process("me").recover().await;
+    for caller in running {
+        world.assert_ended(&caller.await.unwrap().saga, "one of many");
+    }
+    assert_eq!(world.journal.sagas().len(), SAGAS);
 }
