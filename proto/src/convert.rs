@@ -106,6 +106,12 @@ pub fn payment_method(wire: &str) -> Result<PaymentMethod, Refusal> {
     PaymentMethod::new(wire).ok_or_else(|| must_be("payment_method", PaymentMethod::RULE))
 }
 
+/// The position after which a page begins; `None` for the first page. `read` gives the position in a token of this list.
+pub fn page_token<T>(wire: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Refusal> {
+    let wrong = || must_be("page_token", "the next_page_token of another page of this list");
+    (!wire.is_empty()).then(|| read(wire).ok_or_else(wrong)).transpose()
+}
+
 fn must_be(field: &str, rule: &str) -> Refusal {
     Refusal::field(field, format!("{field} must be {rule}"))
 }

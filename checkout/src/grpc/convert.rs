@@ -129,18 +129,10 @@ fn list_name(request: &wire::ListCheckoutsRequest) -> String {
 }
 
 pub(super) fn page_token(request: &wire::ListCheckoutsRequest) -> Result<Option<SagaId>, Refusal> {
-    if request.page_token.is_empty() {
-        return Ok(None);
-    }
-    let position = from_page_token(&request.page_token, &list_name(request));
-    let id = position.and_then(|id| Uuid::from_slice(&id).ok()).map(SagaId);
-    let invalid = || {
-        Refusal::field(
-            "page_token",
-            "page_token must be the next_page_token of another page of this list",
-        )
-    };
-    id.map(Some).ok_or_else(invalid)
+    proto::convert::page_token(&request.page_token, |token| {
+        let position = from_page_token(token, &list_name(request))?;
+        Uuid::from_slice(&position).ok().map(SagaId)
+    })
 }
 
 pub(super) fn next_page_token(next: Option<SagaId>, request: &wire::ListCheckoutsRequest) -> String {

@@ -27,16 +27,7 @@ fn list_name(user: &UserId) -> String {
 }
 
 pub(super) fn page_token(wire: &str, user: &UserId) -> Result<Option<Cursor>, Refusal> {
-    if wire.is_empty() {
-        return Ok(None);
-    }
-    let invalid = || {
-        Refusal::field(
-            "page_token",
-            "page_token must be the next_page_token of another page of this list",
-        )
-    };
-    Cursor::from_token(wire, &list_name(user)).map(Some).ok_or_else(invalid)
+    proto::convert::page_token(wire, |token| Cursor::from_token(token, &list_name(user)))
 }
 
 pub(super) fn next_page_token(next: Option<Cursor>, user: &UserId) -> String {

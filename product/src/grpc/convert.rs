@@ -40,16 +40,10 @@ pub(super) fn to_page_token(last: ProductId, query: &Query) -> String {
 }
 
 pub(super) fn page_token(token: &str, query: &Query) -> Result<Option<ProductId>, Refusal> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let position = storage::from_page_token(token, &list(query));
-    let id = position.and_then(|position| Some(i64::from_be_bytes(position.try_into().ok()?)));
-    let wrong = || {
-        let message = "page_token must be the next_page_token of another page of the same query";
-        Refusal::field("page_token", message)
-    };
-    id.and_then(ProductId::new).map(Some).ok_or_else(wrong)
+    proto::convert::page_token(token, |token| {
+        let position = storage::from_page_token(token, &list(query))?;
+        ProductId::new(i64::from_be_bytes(position.try_into().ok()?))
+    })
 }
 
 #[cfg(test)]
