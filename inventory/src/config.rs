@@ -7,6 +7,6 @@ pub use storage::Database as Store;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub store: Store,
-    /// How long unconfirmed stock is held.
+    /// How long unconfirmed stock stays reserved.
     pub reservation_ttl: Duration,
 }

@@ -5,6 +5,7 @@ mod stock;
 
 pub use proto::ids::{CheckoutId, IdempotencyKey, ProductId};
 pub use reservation::{
-    EndCommand, EndDecision, Refusal, Reservation, ReserveDecision, Shortage, State, decide_end, decide_reserve,
+    Refusal, Reservation, ReserveDecision, SettleCommand, SettleDecision, Shortage, State, decide_confirm_or_release,
+    decide_reserve,
 };
 pub use stock::{Delivery, KeyReused, Lines, Movement, Stock};

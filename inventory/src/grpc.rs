@@ -19,7 +19,7 @@ const MAX_LISTED: u32 = 1_000;
 
 pub(crate) struct Grpc {
     stock: Arc<dyn StockStore>,
-    /// How long unconfirmed stock is held.
+    /// How long unconfirmed stock stays reserved.
     ttl: Duration,
 }
 

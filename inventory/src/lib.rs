@@ -18,7 +18,7 @@ pub use config::{Config, Store};
 pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenError> {
     let (store, probe) = store::open(&config.store, &runtime.points).await?;
     let (stock, ttl, tasks) = (store.clone(), config.reservation_ttl, runtime.tasks.clone());
-    let expiry = move || app::expire_holds(stock.clone(), ttl, tasks.clone());
+    let expiry = move || app::expire_reservations(stock.clone(), ttl, tasks.clone());
     let transactions = store.transactions();
     let grpc = InventoryServiceServer::new(grpc::Grpc::new(store, config.reservation_ttl))
         .max_decoding_message_size(runtime::serve::MAX_MESSAGE_IN)
@@ -26,5 +26,5 @@ pub async fn build(config: Config, runtime: &Runtime) -> Result<Service, OpenErr
     Ok(Service::new("inventory", grpc, runtime.tasks.clone())
         .waits_for(transactions)
         .probe(probe)
-        .background("expiry of holds", expiry))
+        .background("expiry of reservations", expiry))
 }

@@ -8,14 +8,14 @@ use storage::StoreError;
 
 use crate::domain::{CheckoutId, Delivery, KeyReused, Lines, ProductId, Refusal, Stock};
 
-/// Stock and its reservations. Every method is one atomic unit. By the store's clock a hold becomes due. A due hold
-/// expires by [`Self::expire`], or when another reservation needs its stock.
+/// Stock and its reservations. Every method is one atomic unit. By the store's clock a reservation becomes due.
+/// A due reservation expires by [`Self::expire`], or when another reservation needs its stock.
 #[async_trait]
 pub trait StockStore: Send + Sync {
     /// The stock of these known products, or of all for `None`, in product order. At most `limit`.
     async fn stock(&self, products: Option<&[ProductId]>, limit: u32) -> Result<Vec<Stock>, StoreError>;
 
-    /// Holds all lines for `ttl`, or none. Returns when the hold expires.
+    /// Reserves all lines for `ttl`, or none. Returns when the reservation expires.
     async fn reserve(
         &self,
         checkout: CheckoutId,
@@ -23,13 +23,13 @@ pub trait StockStore: Send + Sync {
         ttl: Duration,
     ) -> Result<Result<Timestamp, Refusal>, StoreError>;
 
-    /// Turns the hold into a sale.
+    /// Turns the reservation into a sale.
     async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError>;
 
-    /// Returns the held stock.
+    /// Returns the reserved stock.
     async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError>;
 
-    /// Expires due holds, the oldest first, at most `limit`. Returns how many.
+    /// Expires due reservations, the oldest first, at most `limit`. Returns how many.
     async fn expire(&self, limit: u32) -> Result<u32, StoreError>;
 
     /// Adds received goods. Returns the stock of the product after that.

@@ -2,15 +2,16 @@
 //!
 //! | state | Reserve again | Confirm | Release | expiry |
 //! |---|---|---|---|---|
-//! | – | takes stock → HELD, or → REFUSED | not found | → RELEASED (a tombstone for the late Reserve) | |
+//! | – | takes stock → HELD, or → REFUSED | refused: NotFound | → RELEASED (*tombstone*) | |
 //! | HELD | first answer | → CONFIRMED, sold | → RELEASED, stock returned | → EXPIRED, stock returned |
-//! | EXPIRED | first answer | stock available → CONFIRMED, sold; else → LOST, expired | → RELEASED | |
-//! | LOST | first answer | expired | → RELEASED | |
-//! | CONFIRMED | first answer | ok | confirmed | |
-//! | RELEASED | released | released | ok | |
-//! | REFUSED | first answer | not found | ok | |
+//! | EXPIRED | first answer | stock available → CONFIRMED, sold; else → LOST, refused: Expired | → RELEASED | |
+//! | LOST | first answer | refused: Expired | → RELEASED | |
+//! | CONFIRMED | first answer | ok | refused: Confirmed | |
+//! | RELEASED | refused: Released | refused: Released | ok | |
+//! | REFUSED | first answer | refused: NotFound | ok | |
 //!
-//! A repeated Reserve with different lines is a mismatch, except after a release.
+//! A repeated Reserve with different lines is refused as Mismatch, except after a release. A Release without a
+//! reservation is stored as a row (*tombstone*), so that a Reserve that arrives later is refused.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use super::{Lines, Movement, ProductId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Held,
-    /// The hold expired and its stock was returned.
+    /// The reservation expired and its stock was returned.
     Expired,
     /// The stock is sold. Final.
     Confirmed,
@@ -29,7 +30,7 @@ pub enum State {
     Released,
     /// Stock was short. Final.
     Refused,
-    /// The hold expired, and stock was short at the Confirm.
+    /// The reservation expired, and stock was short at the Confirm.
     Lost,
 }
 
@@ -75,7 +76,7 @@ pub enum Refusal {
     Mismatch,
     NotFound,
     Released,
-    /// The hold expired, and its stock is gone.
+    /// The reservation expired, and its stock is gone.
     Expired,
     Confirmed,
 }
@@ -111,17 +112,17 @@ pub fn decide_reserve(reservation: Option<Reservation>, lines: &Lines) -> Reserv
     })
 }
 
-/// A command that ends a reservation.
+/// A command that settles a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndCommand {
+pub enum SettleCommand {
     Confirm,
     Release,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EndDecision {
-    /// The command was executed before.
-    Done,
+pub enum SettleDecision {
+    /// The command succeeds without a change.
+    NothingToDo,
     Refuse(Refusal),
     /// Changes the state and moves the stock.
     Transition(State, Option<Movement>),
@@ -130,22 +131,22 @@ pub enum EndDecision {
 }
 
 /// What a command does, given the reservation's state (`None` without a reservation).
-pub const fn decide_end(command: EndCommand, state: Option<State>) -> EndDecision {
+pub const fn decide_confirm_or_release(command: SettleCommand, state: Option<State>) -> SettleDecision {
     match command {
-        EndCommand::Confirm => match state {
-            None | Some(State::Refused) => EndDecision::Refuse(Refusal::NotFound),
+        SettleCommand::Confirm => match state {
+            None | Some(State::Refused) => SettleDecision::Refuse(Refusal::NotFound),
             // Also after its expiry time: until the stock is returned, no other checkout can have it.
-            Some(State::Held) => EndDecision::Transition(State::Confirmed, Some(Movement::Sold)),
-            Some(State::Expired) => EndDecision::Reacquire,
-            Some(State::Lost) => EndDecision::Refuse(Refusal::Expired),
-            Some(State::Confirmed) => EndDecision::Done,
-            Some(State::Released) => EndDecision::Refuse(Refusal::Released),
+            Some(State::Held) => SettleDecision::Transition(State::Confirmed, Some(Movement::Sold)),
+            Some(State::Expired) => SettleDecision::Reacquire,
+            Some(State::Lost) => SettleDecision::Refuse(Refusal::Expired),
+            Some(State::Confirmed) => SettleDecision::NothingToDo,
+            Some(State::Released) => SettleDecision::Refuse(Refusal::Released),
         },
-        EndCommand::Release => match state {
-            None | Some(State::Expired | State::Lost) => EndDecision::Transition(State::Released, None),
-            Some(State::Held) => EndDecision::Transition(State::Released, Some(Movement::Released)),
-            Some(State::Released | State::Refused) => EndDecision::Done,
-            Some(State::Confirmed) => EndDecision::Refuse(Refusal::Confirmed),
+        SettleCommand::Release => match state {
+            None | Some(State::Expired | State::Lost) => SettleDecision::Transition(State::Released, None),
+            Some(State::Held) => SettleDecision::Transition(State::Released, Some(Movement::Released)),
+            Some(State::Released | State::Refused) => SettleDecision::NothingToDo,
+            Some(State::Confirmed) => SettleDecision::Refuse(Refusal::Confirmed),
         },
     }
 }

@@ -8,9 +8,9 @@ use proto::ids::{IdempotencyKey, ProductId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stock {
     pub product: ProductId,
-    /// Pieces in the warehouse, including held pieces.
+    /// Pieces in the warehouse, including reserved pieces.
     pub on_hand: i64,
-    /// Pieces held by unfinished checkouts.
+    /// Pieces reserved by unfinished checkouts.
     pub held: i64,
 }
 
@@ -48,9 +48,9 @@ impl Lines {
 pub enum Movement {
     Received,
     Held,
-    /// Held pieces were sold.
+    /// Reserved pieces were sold.
     Sold,
-    /// Pieces of an expired hold were sold.
+    /// Pieces of an expired reservation were sold.
     SoldAfterExpiry,
     Released,
     Expired,
@@ -113,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn held_stock_is_sold_or_returned() {
-        let after_hold = |movement: Movement| {
+    fn reserved_stock_is_sold_or_returned() {
+        let after_reserve = |movement: Movement| {
             let (first, then) = (Movement::Held.deltas(), movement.deltas());
             (first.0 + then.0, first.1 + then.1)
         };
-        assert_eq!(after_hold(Movement::Sold), (-1, 0));
-        assert_eq!(after_hold(Movement::Released), (0, 0));
-        assert_eq!(after_hold(Movement::Expired), (0, 0));
+        assert_eq!(after_reserve(Movement::Sold), (-1, 0));
+        assert_eq!(after_reserve(Movement::Released), (0, 0));
+        assert_eq!(after_reserve(Movement::Expired), (0, 0));
         assert_eq!(Movement::SoldAfterExpiry.deltas(), (-1, 0));
     }
 }

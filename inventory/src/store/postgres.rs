@@ -1,12 +1,12 @@
 //! Stock and reservations in PostgreSQL, with many writers in many processes.
 //!
-//! **Lock order.** A transaction that changes stock first locks its rows of `stock`, in product order. Only then does it
-//! write anything else: its reservation, or the receipt of a delivery. A transaction that waits for one of those never
-//! locks stock afterwards. So transactions never deadlock, whichever products are bought together.
+//! **Lock order.** A transaction that changes stock first locks its rows of `stock`, in product order. Only then does
+//! the transaction write anything else: its reservation, or the receipt of a delivery. A transaction that waits for one
+//! of those never locks stock afterwards. So transactions never deadlock, whichever products are bought together.
 //!
-//! **Visibility.** A statement sees what was committed before it began. Of rows that it locks or updates, the statement gets
-//! the newest version and evaluates its conditions again, so it decides by locked rows. A CHECK is also evaluated for
-//! the version from before, so a statement takes stock only where there was enough when it began.
+//! **Visibility.** A statement sees what was committed before it began. Of rows that it locks or updates, the statement
+//! gets the newest version and evaluates its conditions again, so it decides by locked rows. A CHECK is also evaluated
+//! for the version from before, so a statement takes stock only where there was enough when it began.
 
 mod reservations;
 
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::row::{self, StockRow};
 use crate::{
     commits,
-    domain::{CheckoutId, Delivery, EndCommand, KeyReused, Lines, Movement, ProductId, Refusal, Stock},
+    domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, SettleCommand, Stock},
     ports::StockStore,
 };
 use reservations::OnShortage;
@@ -33,7 +33,7 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0002_starting_stock.sql"),
 ]);
 
-/// Holds in one transaction that expires them for a caller who needs their stock.
+/// Reservations in one transaction that expires them for a caller who needs their stock.
 const BATCH_SIZE: u32 = 200;
 
 /// The database's clock, in whole milliseconds.
@@ -63,7 +63,7 @@ impl PostgresStockStore {
         Ok((Self { db: db.clone() }, db))
     }
 
-    /// `None` if stock is short while holds are due.
+    /// `None` if stock is short while reservations are due.
     async fn try_reserve(
         &self,
         checkout: CheckoutId,
@@ -79,52 +79,52 @@ impl PostgresStockStore {
             .await
     }
 
-    /// `None` if stock is short while holds are due.
-    async fn try_end(
+    /// `None` if stock is short while reservations are due.
+    async fn try_settle(
         &self,
         checkout: CheckoutId,
-        command: EndCommand,
+        command: SettleCommand,
         on_shortage: OnShortage,
     ) -> Result<Option<Result<(), Refusal>>, StoreError> {
         let label = match command {
-            EndCommand::Confirm => commits::CONFIRM,
-            EndCommand::Release => commits::RELEASE,
+            SettleCommand::Confirm => commits::CONFIRM,
+            SettleCommand::Release => commits::RELEASE,
         };
         self.db
             .write(label, move |tx| {
-                reservations::end(tx, checkout, command, on_shortage).boxed()
+                reservations::settle(tx, checkout, command, on_shortage).boxed()
             })
             .await
     }
 
-    async fn end(&self, checkout: CheckoutId, command: EndCommand) -> Result<Result<(), Refusal>, StoreError> {
-        if let Some(answer) = self.try_end(checkout, command, OnShortage::ExpireFirst).await? {
+    async fn settle(&self, checkout: CheckoutId, command: SettleCommand) -> Result<Result<(), Refusal>, StoreError> {
+        if let Some(answer) = self.try_settle(checkout, command, OnShortage::ExpireFirst).await? {
             return Ok(answer);
         }
         self.expire_all_due().await?;
-        let answer = self.try_end(checkout, command, OnShortage::Refuse).await?;
+        let answer = self.try_settle(checkout, command, OnShortage::Refuse).await?;
         answer.ok_or(StoreError::Conflict)
     }
 
-    /// Expires all due holds in transactions of their own: a transaction that has locked stock must not lock more.
+    /// Expires all due reservations in their own transactions: a transaction that has locked stock must not lock more.
     async fn expire_all_due(&self) -> Result<(), StoreError> {
         loop {
-            let due = self.due_holds(BATCH_SIZE).await?;
+            let due = self.due_reservations(BATCH_SIZE).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            self.expire_holds(due).await?;
+            self.expire_reservations(due).await?;
         }
     }
 
-    async fn expire_holds(&self, due: Vec<Uuid>) -> Result<u32, StoreError> {
+    async fn expire_reservations(&self, due: Vec<Uuid>) -> Result<u32, StoreError> {
         self.db
             .write(commits::EXPIRE, move |tx| reservations::expire(tx, due).boxed())
             .await
     }
 
     /// The oldest first.
-    async fn due_holds(&self, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+    async fn due_reservations(&self, limit: u32) -> Result<Vec<Uuid>, StoreError> {
         // The sub-select reads the clock once. Without it the index cannot be used.
         let due = sqlx::query_scalar(
             "SELECT checkout_id FROM reservations WHERE state = 'HELD' AND expires_at <= (SELECT clock_timestamp())
@@ -170,20 +170,20 @@ impl StockStore for PostgresStockStore {
     }
 
     async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
-        self.end(checkout, EndCommand::Confirm).await
+        self.settle(checkout, SettleCommand::Confirm).await
     }
 
     async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
-        self.end(checkout, EndCommand::Release).await
+        self.settle(checkout, SettleCommand::Release).await
     }
 
     async fn expire(&self, limit: u32) -> Result<u32, StoreError> {
-        let due = self.due_holds(limit).await?;
-        // Usually no hold is due, and no transaction is needed.
+        let due = self.due_reservations(limit).await?;
+        // Usually no reservation is due, and no transaction is needed.
         if due.is_empty() {
             Ok(0)
         } else {
-            self.expire_holds(due).await
+            self.expire_reservations(due).await
         }
     }
 

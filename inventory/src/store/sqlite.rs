@@ -14,7 +14,7 @@ use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use super::row::{self, StockRow};
 use crate::{
     commits,
-    domain::{CheckoutId, Delivery, EndCommand, KeyReused, Lines, Movement, ProductId, Refusal, Stock},
+    domain::{CheckoutId, Delivery, KeyReused, Lines, Movement, ProductId, Refusal, SettleCommand, Stock},
     ports::StockStore,
 };
 
@@ -82,7 +82,7 @@ impl StockStore for SqliteStockStore {
     async fn confirm(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
         self.db
             .write(commits::CONFIRM, move |tx| {
-                reservations::end(tx, checkout, EndCommand::Confirm).boxed()
+                reservations::settle(tx, checkout, SettleCommand::Confirm).boxed()
             })
             .await
     }
@@ -90,21 +90,21 @@ impl StockStore for SqliteStockStore {
     async fn release(&self, checkout: CheckoutId) -> Result<Result<(), Refusal>, StoreError> {
         self.db
             .write(commits::RELEASE, move |tx| {
-                reservations::end(tx, checkout, EndCommand::Release).boxed()
+                reservations::settle(tx, checkout, SettleCommand::Release).boxed()
             })
             .await
     }
 
     async fn expire(&self, limit: u32) -> Result<u32, StoreError> {
-        // A read first: usually no hold is due, and no transaction is needed.
-        let has_due_holds: bool = sqlx::query_scalar(concat!(
+        // A read first: usually no reservation is due, and no transaction is needed.
+        let has_due_reservations: bool = sqlx::query_scalar(concat!(
             "SELECT EXISTS (SELECT 1 FROM reservations WHERE state = 'HELD' AND expires_at <= ",
             now!(),
             ")"
         ))
         .fetch_one(self.db.reader())
         .await?;
-        if !has_due_holds {
+        if !has_due_reservations {
             return Ok(0);
         }
         self.db

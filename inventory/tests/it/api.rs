@@ -27,7 +27,7 @@ struct Api {
 
 impl Api {
     async fn start(folder: &tempfile::TempDir, reservation_ttl: Duration) -> Self {
-        // A fixed clock far in the past, which must not affect holds.
+        // A fixed clock far in the past, which must not affect reservations.
         let runtime = Runtime {
             clock: Clock::from_fn(|| jiff::Timestamp::UNIX_EPOCH),
             ..Runtime::system()
@@ -194,7 +194,7 @@ async fn a_sale_counts_once() {
 }
 
 #[tokio::test]
-async fn a_hold_expires_by_the_clock_of_the_database() {
+async fn a_reservation_expires_by_the_clock_of_the_database() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     let before = Clock::system().now();
@@ -207,7 +207,7 @@ async fn a_hold_expires_by_the_clock_of_the_database() {
 }
 
 #[tokio::test]
-async fn a_released_hold_returns_its_stock() {
+async fn a_released_reservation_returns_its_stock() {
     let folder = folder();
     let api = Api::start(&folder, HOUR).await;
     let checkout = new_checkout();
@@ -397,7 +397,7 @@ async fn five_hundred_callers_share_a_hundred_pieces() {
 }
 
 #[tokio::test]
-async fn the_expiry_task_returns_the_stock_of_expired_holds() {
+async fn the_expiry_task_returns_the_stock_of_expired_reservations() {
     let folder = folder();
     let api = Api::start(&folder, Duration::from_millis(1)).await;
     let checkout = new_checkout();
@@ -413,7 +413,7 @@ async fn the_expiry_task_returns_the_stock_of_expired_holds() {
 }
 
 #[tokio::test]
-async fn an_expired_hold_whose_stock_is_gone_cannot_be_confirmed() {
+async fn an_expired_reservation_whose_stock_is_gone_cannot_be_confirmed() {
     let folder = folder();
     let short = Api::start(&folder, Duration::ZERO).await;
     let late = new_checkout();
@@ -430,7 +430,7 @@ async fn an_expired_hold_whose_stock_is_gone_cannot_be_confirmed() {
 }
 
 #[tokio::test]
-async fn stock_and_holds_survive_a_restart() {
+async fn stock_and_reservations_survive_a_restart() {
     let folder = folder();
     let checkout = new_checkout();
     let first = {

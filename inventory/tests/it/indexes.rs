@@ -133,7 +133,7 @@ impl Round<'_> {
             self.reserve(&all, Duration::ZERO).await,
             self.reserve(&[(6, 990)], Duration::ZERO).await,
         ];
-        // Needs the stock of expired holds, and expires at once itself.
+        // Needs the stock of expired reservations, and expires at once itself.
         self.reserve(&[(6, 990)], Duration::ZERO).await;
         assert_eq!(self.store.confirm(sold).await.unwrap(), Ok(()));
         self.reserve(&[(6, 990)], HOUR).await;

@@ -32,8 +32,8 @@ testing::contract! { store_contract:
         sixty_four_concurrent_repetitions_of_a_delivery_count_once,
     },
     reservations::{
-        reserved_stock_is_held,
-        all_lines_are_held_or_none,
+        reserved_stock_is_not_available,
+        all_lines_are_reserved_or_none,
         two_lines_of_one_product_count_together,
         a_product_without_stock_is_a_shortage,
         a_refusal_is_repeated_even_when_stock_is_available_again,
@@ -44,21 +44,21 @@ testing::contract! { store_contract:
         stock_and_reservations_survive_a_reopen,
     },
     expiry::{
-        an_expired_hold_returns_its_stock,
-        a_hold_that_has_not_expired_is_kept,
-        holds_expire_in_bounded_batches,
-        a_reserve_that_is_short_expires_due_holds_first,
-        an_expired_hold_is_confirmed_while_there_is_stock,
-        an_expired_hold_is_lost_for_ever_once_its_stock_is_gone,
-        a_hold_may_have_the_longest_duration,
+        an_expired_reservation_returns_its_stock,
+        a_reservation_that_has_not_expired_is_kept,
+        reservations_expire_in_bounded_batches,
+        a_reserve_that_is_short_expires_due_reservations_first,
+        an_expired_reservation_is_confirmed_while_there_is_stock,
+        an_expired_reservation_is_lost_for_ever_once_its_stock_is_gone,
+        a_reservation_may_have_the_longest_duration,
     },
     sequences::{
-        all_sequences_of_commands_on_a_hold_that_does_not_expire,
-        all_sequences_of_commands_on_a_hold_that_expires,
+        all_sequences_of_commands_on_a_reservation_that_does_not_expire,
+        all_sequences_of_commands_on_a_reservation_that_expires,
     },
     races::{
         five_hundred_reserves_of_a_hundred_pieces_give_a_hundred,
-        sixty_four_concurrent_repetitions_of_a_reserve_hold_once,
+        sixty_four_concurrent_repetitions_of_a_reserve_take_the_stock_once,
         confirm_and_release_have_one_winner,
         confirm_and_expiry_have_one_winner,
         the_ledger_adds_up_after_random_concurrent_calls,
@@ -66,9 +66,9 @@ testing::contract! { store_contract:
     replicas::{
         two_replicas_sell_no_piece_twice,
         overlapping_carts_never_deadlock,
-        two_replicas_expire_a_hold_once,
+        two_replicas_expire_a_reservation_once,
         a_confirm_that_races_with_a_release_gets_the_stock_or_expires,
-        a_reserve_that_races_with_its_release_holds_nothing,
+        a_reserve_that_races_with_its_release_takes_nothing,
         of_racing_reserves_with_different_lines_one_counts,
         of_racing_deliveries_with_one_key_one_counts,
         racing_first_deliveries_of_a_product_all_count,
@@ -77,19 +77,19 @@ testing::contract! { store_contract:
 
 store_contract!(on_sqlite: SqliteFixture, on_postgres: PostgresFixture);
 
-/// Asserts that the ledger adds up to the stock, and the live holds to the held stock.
+/// Asserts that the ledger adds up to the stock, and the live reservations to the held stock.
 async fn assert_balanced(fixture: &dyn StoreFixture) {
     let balances = fixture.balances().await;
     assert!(!balances.is_empty());
-    for (product, on_hand, held, moved_on_hand, moved_held, live_holds) in balances {
+    for (product, on_hand, held, moved_on_hand, moved_held, live_reservations) in balances {
         assert_eq!((on_hand, held), (moved_on_hand, moved_held), "product {product}");
-        assert_eq!(held, live_holds, "product {product}");
+        assert_eq!(held, live_reservations, "product {product}");
         assert!(0 <= held && held <= on_hand, "product {product}");
     }
 }
 
 const HOUR: Duration = Duration::from_hours(1);
-/// Such a hold is due at once.
+/// Such a reservation is due at once.
 const ZERO_TTL: Duration = Duration::ZERO;
 
 const LAPTOP: i64 = 1;

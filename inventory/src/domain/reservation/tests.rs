@@ -77,10 +77,10 @@ fn a_release_before_its_reserve_refuses_every_reserve() {
 #[test]
 fn final_states_never_change() {
     for state in [State::Confirmed, State::Released, State::Refused] {
-        for command in [EndCommand::Confirm, EndCommand::Release] {
-            let decision = decide_end(command, Some(state));
+        for command in [SettleCommand::Confirm, SettleCommand::Release] {
+            let decision = decide_confirm_or_release(command, Some(state));
             assert!(
-                matches!(decision, EndDecision::Done | EndDecision::Refuse(_)),
+                matches!(decision, SettleDecision::NothingToDo | SettleDecision::Refuse(_)),
                 "{command:?} of {state:?}: {decision:?}"
             );
         }
@@ -91,10 +91,10 @@ fn final_states_never_change() {
 fn only_held_reservations_move_stock() {
     let states = State::ALL.into_iter().map(Some).chain([None]);
     for state in states.filter(|state| *state != Some(State::Held)) {
-        for command in [EndCommand::Confirm, EndCommand::Release] {
-            let decision = decide_end(command, state);
+        for command in [SettleCommand::Confirm, SettleCommand::Release] {
+            let decision = decide_confirm_or_release(command, state);
             assert!(
-                !matches!(decision, EndDecision::Transition(_, Some(_))),
+                !matches!(decision, SettleDecision::Transition(_, Some(_))),
                 "{command:?} of {state:?}: {decision:?}"
             );
         }
@@ -104,7 +104,7 @@ fn only_held_reservations_move_stock() {
 #[test]
 fn only_an_expired_reservation_reacquires_stock() {
     for state in State::ALL {
-        let reacquires = decide_end(EndCommand::Confirm, Some(state)) == EndDecision::Reacquire;
+        let reacquires = decide_confirm_or_release(SettleCommand::Confirm, Some(state)) == SettleDecision::Reacquire;
         assert_eq!(reacquires, state == State::Expired, "{state:?}");
     }
 }

@@ -14,24 +14,24 @@ use uuid::Uuid;
 use super::now;
 use crate::{
     domain::{
-        CheckoutId, EndCommand, EndDecision, Lines, Movement, Refusal, Reservation, ReserveDecision, State, decide_end,
-        decide_reserve,
+        CheckoutId, Lines, Movement, Refusal, Reservation, ReserveDecision, SettleCommand, SettleDecision, State,
+        decide_confirm_or_release, decide_reserve,
     },
     store::row::{self, Shortages},
 };
 
-/// What to do when stock is short while holds are due.
+/// What to do when stock is short while reservations are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnShortage {
-    /// Change nothing, so that the caller can expire the due holds first.
+    /// Change nothing, so that the caller can expire the due reservations first.
     ExpireFirst,
     Refuse,
 }
 
-/// The answer of a command, where a refusal is a result, too; `None` if due holds must be expired first.
+/// The answer of a command, where a refusal is a result, too; `None` if due reservations must be expired first.
 type Attempt<T> = Result<Option<Result<T, Refusal>>, StoreError>;
 
-macro_rules! has_due_holds {
+macro_rules! has_due_reservations {
     () => {
         "EXISTS (SELECT FROM reservations WHERE state = 'HELD' AND expires_at <= (SELECT clock_timestamp()))"
     };
@@ -85,7 +85,7 @@ const RESERVE: &str = concat!(
             CASE WHEN shortages IS NULL THEN at + $7 * interval '1 millisecond' END, shortages, at, at
         FROM outcome
         WHERE NOT EXISTS (SELECT FROM known) AND (shortages IS NULL OR $8 OR NOT ",
-    has_due_holds!(),
+    has_due_reservations!(),
     ")
         ON CONFLICT DO NOTHING RETURNING checkout_id, state, expires_at, shortages
     ), lines AS (
@@ -123,7 +123,7 @@ const LOCK_STOCK: &str = "
     WHERE checkout_id = $1 ORDER BY product_id FOR NO KEY UPDATE OF stock";
 
 /// Runs after [`LOCK_STOCK`], so that it sees the latest stock. Returns no row if the reservation is not EXPIRED, or if
-/// due holds must be expired first.
+/// due reservations must be expired first.
 const REACQUIRE: &str = concat!(
     "WITH outcome AS (
         SELECT EXISTS (
@@ -135,7 +135,7 @@ const REACQUIRE: &str = concat!(
     now!(),
     "   FROM outcome
         WHERE checkout_id = $4 AND state = 'EXPIRED' AND (NOT is_short OR $5 OR NOT ",
-    has_due_holds!(),
+    has_due_reservations!(),
     ")
         RETURNING checkout_id, state
     ), moving AS (
@@ -146,7 +146,7 @@ const REACQUIRE: &str = concat!(
     " SELECT state FROM settled"
 );
 
-/// Expires those of the given holds that are still held and due. Returns how many.
+/// Expires those of the given reservations that are still HELD and due. Returns how many.
 const EXPIRE: &str = concat!(
     "WITH product AS (
         SELECT DISTINCT product_id FROM reservation_lines WHERE checkout_id = ANY($4)
@@ -196,14 +196,14 @@ pub(super) async fn reserve(
     }
 }
 
-pub(super) async fn end(
+pub(super) async fn settle(
     tx: &mut PgConnection,
     checkout: CheckoutId,
-    command: EndCommand,
+    command: SettleCommand,
     on_shortage: OnShortage,
 ) -> Attempt<()> {
-    // Nearly all reservations are held, so this is tried before the state is read.
-    if let EndDecision::Transition(next, movement) = decide_end(command, Some(State::Held))
+    // Nearly all reservations are HELD, so this is tried before the state is read.
+    if let SettleDecision::Transition(next, movement) = decide_confirm_or_release(command, Some(State::Held))
         && transition(tx, checkout, Some(State::Held), (next, movement)).await?
     {
         return Ok(Some(Ok(())));
@@ -211,15 +211,15 @@ pub(super) async fn end(
     // A concurrent change of the state causes another round. The loop ends, since states never return.
     loop {
         let state = find_state(tx, checkout).await?;
-        match decide_end(command, state) {
-            EndDecision::Done => return Ok(Some(Ok(()))),
-            EndDecision::Refuse(refusal) => return Ok(Some(Err(refusal))),
-            EndDecision::Transition(next, movement) => {
+        match decide_confirm_or_release(command, state) {
+            SettleDecision::NothingToDo => return Ok(Some(Ok(()))),
+            SettleDecision::Refuse(refusal) => return Ok(Some(Err(refusal))),
+            SettleDecision::Transition(next, movement) => {
                 if transition(tx, checkout, state, (next, movement)).await? {
                     return Ok(Some(Ok(())));
                 }
             }
-            EndDecision::Reacquire => match reacquire(tx, checkout, on_shortage).await? {
+            SettleDecision::Reacquire => match reacquire(tx, checkout, on_shortage).await? {
                 Some(true) => return Ok(Some(Ok(()))),
                 Some(false) => return Ok(Some(Err(Refusal::Expired))),
                 None if on_shortage == OnShortage::ExpireFirst => return Ok(None),
@@ -229,9 +229,9 @@ pub(super) async fn end(
     }
 }
 
-/// Expires those of the given holds that are due by the database's clock. Returns how many.
-pub(super) async fn expire(tx: &mut PgConnection, holds: Vec<Uuid>) -> Result<u32, StoreError> {
-    let (expired,): (i64,) = moving(EXPIRE, Movement::Expired).bind(holds).fetch_one(tx).await?;
+/// Expires those of the given reservations that are due by the database's clock. Returns how many.
+pub(super) async fn expire(tx: &mut PgConnection, due: Vec<Uuid>) -> Result<u32, StoreError> {
+    let (expired,): (i64,) = moving(EXPIRE, Movement::Expired).bind(due).fetch_one(tx).await?;
     u32::try_from(expired).map_err(StoreError::corrupt)
 }
 
@@ -278,8 +278,8 @@ async fn transition(
     Ok(changed == 1)
 }
 
-/// Takes the stock of an expired hold again, all of it (true) or none (false). `None` if nothing was changed, because
-/// the reservation is no longer expired or due holds must be expired first.
+/// Takes the stock of an expired reservation again, all of it (true) or none (false). `None` if nothing was changed:
+/// the reservation is no longer EXPIRED, or due reservations must be expired first.
 async fn reacquire(
     tx: &mut PgConnection,
     checkout: CheckoutId,

@@ -9,8 +9,8 @@ use storage::StoreError;
 use super::now;
 use crate::{
     domain::{
-        CheckoutId, EndCommand, EndDecision, Lines, Movement, Refusal, Reservation, ReserveDecision, Shortage, State,
-        decide_end, decide_reserve,
+        CheckoutId, Lines, Movement, Refusal, Reservation, ReserveDecision, SettleCommand, SettleDecision, Shortage,
+        State, decide_confirm_or_release, decide_reserve,
     },
     store::row::{self, Shortages},
 };
@@ -31,23 +31,23 @@ pub(super) async fn reserve(
     }
 }
 
-pub(super) async fn end(tx: &mut SqliteConnection, checkout: CheckoutId, command: EndCommand) -> Outcome<()> {
+pub(super) async fn settle(tx: &mut SqliteConnection, checkout: CheckoutId, command: SettleCommand) -> Outcome<()> {
     let name: Option<String> = sqlx::query_scalar("SELECT state FROM reservations WHERE checkout_id = ?")
         .bind(checkout.to_string())
         .fetch_optional(&mut *tx)
         .await?;
     let state = name.as_deref().map(row::state).transpose()?;
-    match decide_end(command, state) {
-        EndDecision::Done => Ok(Ok(())),
-        EndDecision::Refuse(refusal) => Ok(Err(refusal)),
-        EndDecision::Transition(next, movement) => {
+    match decide_confirm_or_release(command, state) {
+        SettleDecision::NothingToDo => Ok(Ok(())),
+        SettleDecision::Refuse(refusal) => Ok(Err(refusal)),
+        SettleDecision::Transition(next, movement) => {
             set_state(tx, checkout, next).await?;
             if let Some(movement) = movement {
                 move_stock(tx, &[checkout.to_string()], movement).await?;
             }
             Ok(Ok(()))
         }
-        EndDecision::Reacquire => {
+        SettleDecision::Reacquire => {
             let lines = lines_of(tx, checkout).await?;
             if shortages_after_expiry(tx, &lines).await?.is_empty() {
                 set_state(tx, checkout, State::Confirmed).await?;
@@ -61,7 +61,7 @@ pub(super) async fn end(tx: &mut SqliteConnection, checkout: CheckoutId, command
     }
 }
 
-/// Expires holds by the database's clock.
+/// Expires due reservations by the database's clock.
 pub(super) async fn expire(tx: &mut SqliteConnection, limit: u32) -> Result<u32, StoreError> {
     let expired: Vec<String> = sqlx::query_scalar(concat!(
         "UPDATE reservations SET state = 'EXPIRED', updated_at = ",
@@ -122,7 +122,7 @@ async fn take_stock(
     }
 }
 
-/// The shortages that remain after due holds were expired.
+/// The shortages that remain after due reservations were expired.
 async fn shortages_after_expiry(tx: &mut SqliteConnection, lines: &Lines) -> Result<Vec<Shortage>, StoreError> {
     let short = current_shortages(tx, lines).await?;
     if short.is_empty() || expire(tx, u32::MAX).await? == 0 {

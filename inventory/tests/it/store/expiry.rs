@@ -1,4 +1,4 @@
-//! The expiry of holds.
+//! The expiry of reservations.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{
     stock_of,
 };
 
-pub(crate) async fn an_expired_hold_returns_its_stock(fixture: &dyn StoreFixture) {
+pub(crate) async fn an_expired_reservation_returns_its_stock(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 4), (MOUSE, 1)]));
     let first = store.reserve(checkout, &wanted, ZERO_TTL).await.unwrap();
@@ -29,7 +29,7 @@ pub(crate) async fn an_expired_hold_returns_its_stock(fixture: &dyn StoreFixture
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_hold_that_has_not_expired_is_kept(fixture: &dyn StoreFixture) {
+pub(crate) async fn a_reservation_that_has_not_expired_is_kept(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, LAPTOPS)]), HOUR)
@@ -45,7 +45,7 @@ pub(crate) async fn a_hold_that_has_not_expired_is_kept(fixture: &dyn StoreFixtu
     assert_eq!(stock_of(&*store, LAPTOP).await, (LAPTOPS, LAPTOPS));
 }
 
-pub(crate) async fn holds_expire_in_bounded_batches(fixture: &dyn StoreFixture) {
+pub(crate) async fn reservations_expire_in_bounded_batches(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     for _ in 0..7 {
         store
@@ -66,7 +66,7 @@ pub(crate) async fn holds_expire_in_bounded_batches(fixture: &dyn StoreFixture) 
     }
 }
 
-pub(crate) async fn a_reserve_that_is_short_expires_due_holds_first(fixture: &dyn StoreFixture) {
+pub(crate) async fn a_reserve_that_is_short_expires_due_reservations_first(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 60)]), ZERO_TTL)
@@ -92,7 +92,7 @@ pub(crate) async fn a_reserve_that_is_short_expires_due_holds_first(fixture: &dy
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &dyn StoreFixture) {
+pub(crate) async fn an_expired_reservation_is_confirmed_while_there_is_stock(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let due = new_checkout();
     store
@@ -114,7 +114,7 @@ pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &
         .unwrap()
         .unwrap();
     assert_eq!(store.expire(100).await.unwrap(), 1);
-    // Another hold on the stock, which is due itself.
+    // Another reservation on the stock, which is due itself.
     store
         .reserve(new_checkout(), &lines(&[(MOUSE, 1)]), ZERO_TTL)
         .await
@@ -127,7 +127,7 @@ pub(crate) async fn an_expired_hold_is_confirmed_while_there_is_stock(fixture: &
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixture: &dyn StoreFixture) {
+pub(crate) async fn an_expired_reservation_is_lost_for_ever_once_its_stock_is_gone(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (lost, wanted) = (new_checkout(), lines(&[(MOUSE, 1), (LAPTOP, LAPTOPS)]));
     let first = store.reserve(lost, &wanted, ZERO_TTL).await.unwrap();
@@ -153,7 +153,7 @@ pub(crate) async fn an_expired_hold_is_lost_for_ever_once_its_stock_is_gone(fixt
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_hold_may_have_the_longest_duration(fixture: &dyn StoreFixture) {
+pub(crate) async fn a_reservation_may_have_the_longest_duration(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 1)]), Duration::MAX)

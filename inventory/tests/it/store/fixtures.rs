@@ -11,7 +11,7 @@ use testing::{PostgresFixture, SqliteFixture};
 
 const FILE: &str = "inventory.db";
 
-/// Per product: its stock, the sums of its ledger, and its live holds.
+/// Per product: its stock, the sums of its ledger, and its live reservations.
 const BALANCES: &str = "
     SELECT product_id, stock.on_hand, stock.held, moved.on_hand, moved.held, coalesce(live.quantity, 0)
     FROM stock

@@ -32,7 +32,7 @@ pub(crate) async fn five_hundred_reserves_of_a_hundred_pieces_give_a_hundred(fix
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn sixty_four_concurrent_repetitions_of_a_reserve_hold_once(fixture: &dyn StoreFixture) {
+pub(crate) async fn sixty_four_concurrent_repetitions_of_a_reserve_take_the_stock_once(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (checkout, wanted) = (new_checkout(), lines(&[(LAPTOP, 3)]));
     let answers = join_all((0..64).map(|_| store.reserve(checkout, &wanted, HOUR))).await;
@@ -84,7 +84,7 @@ pub(crate) async fn confirm_and_release_have_one_winner(fixture: &dyn StoreFixtu
 
 #[derive(Debug, Clone, Copy)]
 enum Racer {
-    /// Confirms a due hold.
+    /// Confirms a due reservation.
     Confirm(CheckoutId),
     /// Reserves a piece.
     Reserve(CheckoutId),
@@ -121,7 +121,8 @@ async fn race(store: &dyn StockStore, racers: &mut [Racer]) -> (Vec<(CheckoutId,
     (confirmed.collect(), held)
 }
 
-/// A hundred due holds on the whole stock, and a hundred new checkouts that reserve it: each piece is sold or held once.
+/// A hundred due reservations on the whole stock, and a hundred new checkouts that reserve it:
+/// each piece is sold or reserved once.
 pub(crate) async fn confirm_and_expiry_have_one_winner(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let one = lines(&[(LAPTOP, 1)]);

@@ -59,7 +59,7 @@ pub(crate) async fn overlapping_carts_never_deadlock(fixture: &dyn StoreFixture)
         if store.reserve(checkout, &random_cart(), ttl).await.unwrap().is_err() {
             return;
         }
-        // All ways to end a hold.
+        // All ways to end a reservation.
         match n % 5 {
             0 => drop(store.release(checkout).await.unwrap()),
             1 => drop(store.expire(10).await.unwrap()),
@@ -74,10 +74,10 @@ pub(crate) async fn overlapping_carts_never_deadlock(fixture: &dyn StoreFixture)
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn two_replicas_expire_a_hold_once(fixture: &dyn StoreFixture) {
-    const HOLDS: u32 = 60;
+pub(crate) async fn two_replicas_expire_a_reservation_once(fixture: &dyn StoreFixture) {
+    const RESERVATIONS: u32 = 60;
     let stores = two(fixture).await;
-    for _ in 0..HOLDS {
+    for _ in 0..RESERVATIONS {
         let both = lines(&[(LAPTOP, 1), (MOUSE, 2)]);
         stores[0]
             .reserve(new_checkout(), &both, ZERO_TTL)
@@ -87,20 +87,20 @@ pub(crate) async fn two_replicas_expire_a_hold_once(fixture: &dyn StoreFixture) 
     }
     let expire = async |n: usize| {
         let mut expired = 0;
-        // Each task counts only the holds that it expired itself.
-        for _ in 0..HOLDS {
+        // Each task counts only the reservations that it expired itself.
+        for _ in 0..RESERVATIONS {
             expired += stores[n % 2].expire(7).await.unwrap();
         }
         expired
     };
     let expired: u32 = join_all((0..4).map(expire)).await.into_iter().sum();
-    assert_eq!(expired, HOLDS);
+    assert_eq!(expired, RESERVATIONS);
     assert_eq!(stock_of(&*stores[0], LAPTOP).await, (LAPTOPS, 0));
     assert_eq!(stock_of(&*stores[1], MOUSE).await, (MICE, 0));
     assert_balanced(fixture).await;
 }
 
-/// A Confirm of an expired hold while another checkout releases the piece: sold or expired, but never an error.
+/// A Confirm of an expired reservation while another checkout releases the piece: sold or expired, but never an error.
 pub(crate) async fn a_confirm_that_races_with_a_release_gets_the_stock_or_expires(fixture: &dyn StoreFixture) {
     let stores = &two(fixture).await;
     let race = async |id: i64| {
@@ -112,7 +112,7 @@ pub(crate) async fn a_confirm_that_races_with_a_release_gets_the_stock_or_expire
             .unwrap();
         let [old, rival] = [new_checkout(), new_checkout()];
         stores[0].reserve(old, one, ZERO_TTL).await.unwrap().unwrap();
-        // Takes the piece of the due hold.
+        // Takes the piece of the due reservation.
         stores[1].reserve(rival, one, HOUR).await.unwrap().unwrap();
         let (confirmed, released) = join(stores[0].confirm(old), stores[1].release(rival)).await;
         assert_eq!(released.unwrap(), Ok(()));
@@ -129,7 +129,7 @@ pub(crate) async fn a_confirm_that_races_with_a_release_gets_the_stock_or_expire
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn a_reserve_that_races_with_its_release_holds_nothing(fixture: &dyn StoreFixture) {
+pub(crate) async fn a_reserve_that_races_with_its_release_takes_nothing(fixture: &dyn StoreFixture) {
     let stores = two(fixture).await;
     let (three, mut late) = (&lines(&[(LAPTOP, 3)]), 0);
     for _ in 0..WRITERS {

@@ -7,7 +7,7 @@ use super::{
     out_of_stock, product, stock_of,
 };
 
-pub(crate) async fn reserved_stock_is_held(fixture: &dyn StoreFixture) {
+pub(crate) async fn reserved_stock_is_not_available(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .reserve(new_checkout(), &lines(&[(LAPTOP, 3), (MOUSE, 5)]), HOUR)
@@ -29,7 +29,7 @@ pub(crate) async fn reserved_stock_is_held(fixture: &dyn StoreFixture) {
     assert_balanced(fixture).await;
 }
 
-pub(crate) async fn all_lines_are_held_or_none(fixture: &dyn StoreFixture) {
+pub(crate) async fn all_lines_are_reserved_or_none(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let too_many = lines(&[(LAPTOP, 1), (MOUSE, MICE + 1), (3, 301), (4, 150)]);
     let answer = store.reserve(new_checkout(), &too_many, HOUR).await.unwrap();

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 
 use super::{HOUR, StoreFixture, ZERO_TTL, assert_balanced, delivery, lines, new_checkout, out_of_stock, stock_of};
 
-pub(crate) async fn all_sequences_of_commands_on_a_hold_that_does_not_expire(fixture: &dyn StoreFixture) {
+pub(crate) async fn all_sequences_of_commands_on_a_reservation_that_does_not_expire(fixture: &dyn StoreFixture) {
     all_sequences(fixture, HOUR).await;
 }
 
-pub(crate) async fn all_sequences_of_commands_on_a_hold_that_expires(fixture: &dyn StoreFixture) {
+pub(crate) async fn all_sequences_of_commands_on_a_reservation_that_expires(fixture: &dyn StoreFixture) {
     all_sequences(fixture, ZERO_TTL).await;
 }
 
@@ -47,7 +47,7 @@ const CONCURRENCY: usize = 16;
 /// Every command's result is checked, so the longest sequences cover the shorter ones.
 async fn all_sequences(fixture: &dyn StoreFixture, ttl: Duration) {
     let store = &*fixture.open().await;
-    // An expiry affects the holds of all sequences, so sequences with due holds run one by one.
+    // An expiry affects the reservations of all sequences, so sequences with due reservations run one by one.
     let concurrency = if ttl.is_zero() { 1 } else { CONCURRENCY };
     stream::iter(0..6_i64.pow(LENGTH))
         .for_each_concurrent(concurrency, |n| run_sequence(store, n, ttl))
