@@ -1,1 +1,0 @@
-//! The command as its user sees it.
