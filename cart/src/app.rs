@@ -25,7 +25,7 @@ use user_locks::UserLocks;
 const MAX_ATTEMPTS: u32 = 12;
 const MIN_BACKOFF: Duration = Duration::from_millis(2);
 const MAX_BACKOFF: Duration = Duration::from_millis(100);
-/// How far the clock that expires carts may be ahead of this machine's.
+/// How far the clock that expires carts may be ahead of this machine's clock.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why a use case failed.
@@ -115,7 +115,7 @@ impl Carts {
         Ok(cart)
     }
 
-    /// The cart from the store. Updates the cache.
+    /// The cart from the store. Fills the cache on a miss, and drops an older cached copy.
     pub async fn get_fresh_cart(&self, user: &UserId) -> Result<Arc<Cart>, CartError> {
         let cache = &self.0.cache;
         let lookup = cache.get(user).await;
@@ -143,7 +143,7 @@ impl Carts {
         let changed = match self.0.products.find(product).await {
             ProductLookup::Found(offer) => {
                 let add = move |cart: &mut Cart, now| cart.add(offer.clone(), quantity, now).map(Some);
-                self.change(user, request, add).await?
+                self.change_once(user, request, add).await?
             }
             ProductLookup::NotFound => {
                 let error = CartError::ProductNotFound;
@@ -167,7 +167,7 @@ impl Carts {
         options: ChangeOptions,
     ) -> Result<Arc<Cart>, CartError> {
         let change = Change::Set(product, quantity);
-        let changed = self.change(user, ChangeRequest { change, options }, move |cart, _| {
+        let changed = self.change_once(user, ChangeRequest { change, options }, move |cart, _| {
             cart.set_quantity(product, quantity).map(|()| None)
         });
         changed.await.map(|(cart, _)| cart)
@@ -180,7 +180,7 @@ impl Carts {
         options: ChangeOptions,
     ) -> Result<Arc<Cart>, CartError> {
         let change = Change::Remove(product);
-        let changed = self.change(user, ChangeRequest { change, options }, move |cart, _| {
+        let changed = self.change_once(user, ChangeRequest { change, options }, move |cart, _| {
             cart.remove(product);
             Ok(None)
         });
@@ -189,7 +189,7 @@ impl Carts {
 
     pub async fn clear_cart(&self, user: UserId, options: ChangeOptions) -> Result<Arc<Cart>, CartError> {
         let change = Change::Clear;
-        let changed = self.change(user, ChangeRequest { change, options }, |cart, _| {
+        let changed = self.change_once(user, ChangeRequest { change, options }, |cart, _| {
             cart.clear();
             Ok(None)
         });
@@ -198,7 +198,10 @@ impl Carts {
 
     /// Holds pieces for a checkout.
     pub async fn hold(&self, user: UserId, request: HoldRequest) -> Result<Arc<Cart>, CartError> {
-        match self.update(user, move |cart, _| Ok(cart.hold(&request))).await? {
+        match self
+            .update_under_lock(user, move |cart, _| Ok(cart.hold(&request)))
+            .await?
+        {
             (cart, HoldOutcome::Held) => Ok(cart),
             (_, HoldOutcome::Refused) => Err(CartError::HoldRefused),
         }
@@ -206,7 +209,7 @@ impl Carts {
 
     /// Returns the pieces that a checkout holds to the cart.
     pub async fn give_back(&self, user: UserId, checkout: CheckoutId) -> Result<Arc<Cart>, CartError> {
-        let given = self.update(user, move |cart, _| {
+        let given = self.update_under_lock(user, move |cart, _| {
             cart.give_back(checkout).map_err(CartRefusal::Total)
         });
         given.await.map(|(cart, ())| cart)
@@ -214,10 +217,11 @@ impl Carts {
 
     /// Removes what was bought, once for each purchase.
     pub async fn complete_purchase(&self, user: UserId, purchase: CompletedPurchase) -> Result<(), CartError> {
-        let completed = self.update(user, move |cart, _| {
+        let completed = self.update_under_lock(user, move |cart, _| {
             let had_hold = cart.drop_hold(purchase.checkout);
             if !purchase.held {
-                // A dropped hold was not in the free lines. The event is still recorded, as it may be delivered again.
+                // Checkouts from before holds: their pieces are still in the lines, unless a hold has taken them. The
+                // event id is recorded, so a second delivery removes nothing.
                 let items = if had_hold { &[][..] } else { &purchase.items };
                 cart.apply_purchase(purchase.event, items);
             }
@@ -247,7 +251,7 @@ impl Carts {
         request: &ChangeRequest,
         error: CartError,
     ) -> Result<(Arc<Cart>, Option<Added>), CartError> {
-        if request.options.call.is_some() || request.options.key.is_some() {
+        if request.options.call_id.is_some() || request.options.idempotency_key.is_some() {
             let cart = self.load(user).await?;
             if let Some(answer) = cart.first_answer(request) {
                 return Ok((cart, answer?));
@@ -257,19 +261,19 @@ impl Carts {
     }
 
     /// Makes a customer's change, once for each request.
-    async fn change(
+    async fn change_once(
         &self,
         user: UserId,
         request: ChangeRequest,
         rule: impl Fn(&mut Cart, Timestamp) -> Result<Option<Added>, CartRefusal> + Send + Sync + 'static,
     ) -> Result<(Arc<Cart>, Option<Added>), CartError> {
         let once = move |cart: &mut Cart, now| cart.apply_once(&request, now, |cart| rule(cart, now));
-        self.update(user, once).await
+        self.update_under_lock(user, once).await
     }
 
     /// Updates a cart by a rule. Under the user's lock the update runs to its end even if the caller is cancelled,
     /// because the cache must learn of what is stored. A caller cancelled while it waits for the lock changes nothing.
-    async fn update<T: Send + 'static>(
+    async fn update_under_lock<T: Send + 'static>(
         &self,
         user: UserId,
         rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartRefusal> + Send + Sync + 'static,
@@ -278,18 +282,19 @@ impl Carts {
         let carts = self.clone();
         let work = async move {
             let _lock = lock;
-            carts.update_locked(&user, rule).await
+            carts.load_apply_save(&user, rule).await
         };
         let task = match RequestContext::current() {
             Some(context) => self.0.tasks.spawn(context.scope(work)),
             None => self.0.tasks.spawn(work),
         };
+        // A panic is reported like corrupt data: a retry does not help.
         task.await
             .unwrap_or_else(|panicked| Err(StoreError::corrupt(panicked).into()))
     }
 
     /// Loads, applies the rule, saves if the version is unchanged; retries on a conflict.
-    async fn update_locked<T>(
+    async fn load_apply_save<T>(
         &self,
         user: &UserId,
         rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartRefusal>,

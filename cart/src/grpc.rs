@@ -38,7 +38,7 @@ impl CartService for CartGrpc {
         let product = product_id("product_id", request.product_id)?;
         let quantity = quantity(request.quantity)?;
         let options = ChangeOptions {
-            key: key(&request.idempotency_key)?,
+            idempotency_key: key(&request.idempotency_key)?,
             ..options(request.expected_version, &metadata)?
         };
         let (changed, added) = self

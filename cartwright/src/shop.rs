@@ -13,7 +13,7 @@ use runtime::{
     config::ConfigError,
     deadlines,
     http::{self, HttpTimeouts},
-    serve::{Capacity, FileDescriptors, Interface, Limits, Running},
+    serve::{Capacity, FileDescriptors, GrpcContract, GrpcLimits, Running},
 };
 use storage::{DataDir, Database, OpenError};
 use tokio::time::Instant;
@@ -31,9 +31,9 @@ const MAX_IN_FLIGHT: usize = 1024;
 const MAX_PER_CALLER: usize = MAX_IN_FLIGHT / 4;
 const OUTBOX_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-const INTERFACE: Interface = Interface {
+const GRPC_CONTRACT: GrpcContract = GrpcContract {
     descriptors: proto::FILE_DESCRIPTOR_SET,
-    complete: proto::status::complete,
+    add_status_details: proto::status::add_status_details,
 };
 
 /// Parts that a test may replace.
@@ -88,7 +88,7 @@ impl Shop {
     pub async fn start(config: &Config, overrides: Overrides) -> Result<Self, StartError> {
         let settings = &config.settings;
         let descriptors = descriptors(settings);
-        let limits = Limits {
+        let limits = GrpcLimits {
             capacity: Capacity::new(descriptors.grpc, descriptors.grpc / 2),
             ..overrides.runtime.limits
         };
@@ -114,7 +114,7 @@ impl Shop {
         for (name, service, runtime) in built {
             probes.extend(service.probes.clone());
             let (listener, incoming) = (listeners.of(name)?, network.incoming(name)?);
-            let running = runtime::serve::start(service, listener, incoming, INTERFACE, &runtime).await;
+            let running = runtime::serve::start(service, listener, incoming, GRPC_CONTRACT, &runtime).await;
             services.push(running.map_err(anyhow::Error::from)?);
         }
         if listeners.gateway.is_some() {

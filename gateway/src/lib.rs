@@ -29,13 +29,13 @@ pub use caller::ForwardedFor;
 pub use config::{Config, Peers, Secret};
 pub use refusals::problem_of;
 
-use limits::Limits;
+use limits::RequestLimits;
 use problem::{Problem, method_not_allowed, not_found};
 use shared::Shared;
 
 /// All routes with their limits. `health` is that of the process.
 pub fn router(config: Config, peers: Peers, health: Health, runtime: &Runtime) -> Router {
-    let limits = Limits::new(&config);
+    let limits = RequestLimits::new(&config);
     // Purchases have a longer timeout than other requests.
     let purchase_limits = limits.with_timeout(
         config

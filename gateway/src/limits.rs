@@ -1,5 +1,6 @@
-//! Timeouts, and limits on requests in flight. A body is received before its request acquires a permit for processing,
-//! so that slow senders hold none.
+//! Timeouts, and limits on requests in flight. While its body is received, a request holds a body permit. After the
+//! release of that permit, a search acquires a search permit, and every request acquires a request permit. So a slow
+//! sender holds no request permit.
 
 use std::time::Duration;
 
@@ -21,14 +22,15 @@ use crate::{
     routes::products,
 };
 
-/// The most searches at once: anyone can search, without a token. The catalogue runs fewer and queues the others.
+/// The most searches at once: anyone can search, without a token. The product service runs fewer at once, and queues
+/// the rest.
 const MAX_SEARCHES: usize = 32;
 /// The most searches of one caller.
 const MAX_SEARCHES_PER_CALLER: usize = MAX_SEARCHES / 2;
 
 /// Clones share the permits.
 #[derive(Debug, Clone)]
-pub(crate) struct Limits {
+pub(crate) struct RequestLimits {
     /// For bodies that are being received: they hold memory.
     bodies: Permits,
     /// For requests that are being processed.
@@ -39,7 +41,7 @@ pub(crate) struct Limits {
     forwarded_for: ForwardedFor,
 }
 
-impl Limits {
+impl RequestLimits {
     pub(crate) fn new(config: &Config) -> Self {
         let permits = || Permits::new(config.max_in_flight, config.max_per_caller);
         Self {
@@ -85,15 +87,16 @@ impl Limits {
     }
 }
 
-/// Whether the query has more than the parameters of a page. An escaped name such as `%71` counts as a search.
+/// Whether the request lists products with a parameter besides `page_size` and `page_token`. An escaped name of a
+/// parameter, such as `%71` for `q`, counts as a search, too.
 fn is_search(uri: &Uri) -> bool {
     let pairs = uri.query().unwrap_or_default().split('&');
     let mut keys = pairs.map(|pair| pair.split('=').next().unwrap_or_default());
     uri.path() == products::LIST && keys.any(|key| !matches!(key, "" | "page_size" | "page_token"))
 }
 
-/// Processes a request within the timeout if a permit is free, and refuses it otherwise. Nothing is queued: the client
-/// knows better than a queue whether it still wants the answer.
-pub(crate) async fn enforce(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+/// Processes a request if permits are free, and refuses it otherwise. The timeout starts after the body is received.
+/// The gateway queues no request: the client knows better than a queue whether it still wants the answer.
+pub(crate) async fn enforce(State(limits): State<RequestLimits>, request: Request, next: Next) -> Response {
     limits.run(request, next).await.unwrap_or_else(Problem::into_response)
 }

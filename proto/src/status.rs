@@ -76,8 +76,8 @@ pub fn unavailable() -> Status {
     Refusal::new(Reason::ServiceUnavailable, "temporarily unavailable, try again").into()
 }
 
-/// Adds a reason to a status that the transport made (for an undecodable message, or an unknown method).
-pub fn complete(status: Status) -> Status {
+/// Adds a reason and a message to a status of the transport (for an undecodable message, or an unknown method).
+pub fn add_status_details(status: Status) -> Status {
     if status.code() == Code::Ok || reason(&status).is_some() {
         return status;
     }

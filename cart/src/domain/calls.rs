@@ -46,9 +46,9 @@ pub struct ChangeOptions {
     /// Refuses the change if the cart has another version.
     pub expected_version: Option<Version>,
     /// A repetition of a call that changed the cart changes nothing and gets the current cart.
-    pub call: Option<CallId>,
+    pub call_id: Option<CallId>,
     /// The same for a customer's idempotency key. Only additions have keys.
-    pub key: Option<IdempotencyKey>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// A customer's request to change a cart.
@@ -111,8 +111,11 @@ impl AppliedCalls {
             }
         };
         // A repeated call gets the first answer. A repeated key is a new call, which added no line.
-        let call = self.calls.iter().find(|call| Some(call.id) == options.call);
-        let key = self.keys.iter().find(|used| Some(&used.key) == options.key.as_ref());
+        let call = self.calls.iter().find(|call| Some(call.id) == options.call_id);
+        let key = self
+            .keys
+            .iter()
+            .find(|used| Some(&used.key) == options.idempotency_key.as_ref());
         call.map(|call| {
             answer(
                 call.fingerprint.as_ref().is_none_or(|first| *first == fingerprint),
@@ -124,7 +127,7 @@ impl AppliedCalls {
 
     fn record(&mut self, ChangeRequest { change, options }: &ChangeRequest, added: Option<Added>, at: Timestamp) {
         let fingerprint = change.fingerprint();
-        if let Some(id) = options.call {
+        if let Some(id) = options.call_id {
             self.calls.push_back(AppliedCall {
                 id,
                 fingerprint: Some(fingerprint.clone()),
@@ -134,7 +137,7 @@ impl AppliedCalls {
                 self.calls.pop_front();
             }
         }
-        if let Some(key) = options.key.clone() {
+        if let Some(key) = options.idempotency_key.clone() {
             self.keys.retain(|used| at.duration_since(used.at) < KEY_RETENTION);
             self.keys.push_back(UsedKey { key, fingerprint, at });
             if self.keys.len() > MAX_KEYS {
@@ -185,8 +188,8 @@ mod tests {
             change: removal(1),
             options: ChangeOptions {
                 expected_version: None,
-                call: call.map(|n| CallId(Uuid::from_u128(u128::from(n)))),
-                key: key.and_then(|n| IdempotencyKey::new(format!("key {n}"))),
+                call_id: call.map(|n| CallId(Uuid::from_u128(u128::from(n)))),
+                idempotency_key: key.and_then(|n| IdempotencyKey::new(format!("key {n}"))),
             },
         }
     }

@@ -26,8 +26,8 @@ pub(super) fn options(expected_version: Option<i64>, metadata: &MetadataMap) -> 
     let expected_version = expected_version.map(|value| version("expected_version", value));
     Ok(ChangeOptions {
         expected_version: expected_version.transpose()?,
-        call: runtime::channel::call_id(metadata).map(CallId),
-        key: None,
+        call_id: runtime::channel::call_id(metadata).map(CallId),
+        idempotency_key: None,
     })
 }
 

@@ -31,7 +31,7 @@ use crate::{
 
 fn call(n: u128) -> ChangeOptions {
     ChangeOptions {
-        call: Some(CallId(Uuid::from_u128(n))),
+        call_id: Some(CallId(Uuid::from_u128(n))),
         ..ChangeOptions::default()
     }
 }
@@ -49,7 +49,7 @@ fn key(name: &str) -> IdempotencyKey {
 
 fn with_key(name: &str) -> ChangeOptions {
     ChangeOptions {
-        key: Some(key(name)),
+        idempotency_key: Some(key(name)),
         ..ChangeOptions::default()
     }
 }
@@ -142,7 +142,7 @@ impl Products for BrokenCatalogue {
 async fn a_repeated_addition_is_answered_without_the_catalogue() {
     let (store, carts) = with_fake_store();
     let options = || ChangeOptions {
-        key: Some(key("k")),
+        idempotency_key: Some(key("k")),
         ..call(1)
     };
     carts.add_item(user(), product(1), pieces(1), options()).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_key_adds_once_and_repetitions_get_the_current_cart() {
 async fn another_request_with_a_used_call_id_or_key_is_refused() {
     let (_, carts) = with_fake_store();
     let first = ChangeOptions {
-        key: Some(key("k")),
+        idempotency_key: Some(key("k")),
         ..call(1)
     };
     carts.add_item(user(), product(1), pieces(2), first).await.unwrap();

@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 use crate::fixtures::sqlite_store;
 
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, proto::status::add_status_details);
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
@@ -348,14 +348,14 @@ impl Shop {
         let surcharge = server.surcharge.clone();
         let runtime = Runtime::system().with_own_tasks();
         let products = Service::new("product", ProductServiceServer::new(server), runtime.tasks.clone());
-        let (product, products) = testing::serve(products, INTERFACE, test_policy(), &runtime).await;
+        let (product, products) = testing::serve(products, GRPC_CONTRACT, test_policy(), &runtime).await;
         let bus = SqliteBus::open(&files.file("bus.db"), &Points::none()).await.unwrap();
         let bus: Arc<dyn EventBus> = Arc::new(bus);
         let runtime = runtime.with_own_tasks();
         let service = cart::build(config.clone(), product, bus.clone(), &runtime)
             .await
             .unwrap();
-        let (peer, cart) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
+        let (peer, cart) = testing::serve(service, GRPC_CONTRACT, test_policy(), &runtime).await;
         Self {
             client: CartServiceClient::new(peer),
             bus,

@@ -30,7 +30,7 @@ use tower::ServiceExt;
 use crate::fakes::Fakes;
 
 pub(crate) const USER: &str = "customer-7";
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, proto::status::add_status_details);
 /// A timeout that no test reaches.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -108,7 +108,7 @@ impl Shop {
             Service::new("checkout", CheckoutServiceServer::new(fakes.clone()), tasks()),
             Service::new("orders", OrdersServiceServer::new(fakes.clone()), tasks()),
         ] {
-            let (channel, peer) = testing::serve(service, INTERFACE, policy.clone(), &runtime).await;
+            let (channel, peer) = testing::serve(service, GRPC_CONTRACT, policy.clone(), &runtime).await;
             channels.push(channel);
             peers.push(peer);
         }

@@ -16,7 +16,7 @@ use runtime::{Clock, Ids, Runtime, channel::Peer, serve::Running};
 use testing::test_policy;
 use tonic::Code;
 
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, status::add_status_details);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A running service.
@@ -38,7 +38,7 @@ impl Api {
         };
         let service = inventory::build(config, &runtime).await.unwrap();
         assert_eq!(service.name, "inventory");
-        let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
+        let (peer, running) = testing::serve(service, GRPC_CONTRACT, test_policy(), &runtime).await;
         Self {
             client: InventoryServiceClient::new(peer),
             running,

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::support::{ENDED_AT, completed, failed, purchase, refusal};
 
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, status::add_status_details);
 
 type Client = NotificationServiceClient<Peer>;
 
@@ -58,7 +58,7 @@ async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api
         ("notification", "notification.v1.NotificationService")
     );
     assert!(!service.probes.is_empty());
-    let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
+    let (peer, running) = testing::serve(service, GRPC_CONTRACT, test_policy(), &runtime).await;
     Api {
         client: Client::new(peer),
         bus,

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::support::{BOUGHT_AT, event, purchase};
 
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, status::add_status_details);
 
 type Client = OrdersServiceClient<Peer>;
 
@@ -55,7 +55,7 @@ async fn start(purchases: impl IntoIterator<Item = (u128, &'static str)>) -> Api
     let service = orders::build(config, bus.clone(), &runtime).await.unwrap();
     assert_eq!((service.name, service.grpc_name), ("orders", "orders.v1.OrdersService"));
     assert!(!service.probes.is_empty());
-    let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
+    let (peer, running) = testing::serve(service, GRPC_CONTRACT, test_policy(), &runtime).await;
     Api {
         client: Client::new(peer),
         bus,

@@ -25,7 +25,7 @@ use crate::{
     ledger_audit::LedgerAudit,
 };
 
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, proto::status::add_status_details);
 
 struct Shop {
     client: PaymentServiceClient<Peer>,
@@ -72,7 +72,7 @@ impl Shop {
             ("payment", "payment.v1.PaymentService")
         );
         assert!(format!("{:?}", service.probes).contains(probe));
-        let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
+        let (peer, running) = testing::serve(service, GRPC_CONTRACT, test_policy(), &runtime).await;
         Self {
             client: PaymentServiceClient::new(peer),
             running,

@@ -42,7 +42,8 @@ impl RelayWaker {
 pub struct Relay {
     pub outbox: Arc<dyn Outbox>,
     pub bus: Arc<dyn EventBus>,
-    /// The topics that this relay creates and trims. Rows of another topic are published once that topic exists.
+    /// The relay creates and trims these topics. It also publishes rows of other topics, and backs off while such a
+    /// topic is missing.
     pub topics: &'static [Topic],
     pub wake: RelayWaker,
     /// The name of this relay in the lease. After a restart under the same name the relay regains its lease at once.
@@ -121,7 +122,8 @@ impl RelayState {
 }
 
 impl Relay {
-    /// Publishes, prunes and trims until the tasks are stopping. Retries all failures.
+    /// Publishes rows, deletes old published rows (prune), and deletes old events of the topics (trim), until the tasks
+    /// are stopping. Retries all failures.
     pub async fn run(self, tasks: Tasks) {
         // Concurrently, because trimming waits for answers of the broker.
         let trim = trim_periodically(self.bus.as_ref(), self.topics, &self.clock, &tasks);
@@ -274,7 +276,7 @@ impl Relay {
         Ok(held.map(|(fence, _)| fence))
     }
 
-    /// Removes some rows that are older than the retention; returns whether there may be more.
+    /// Deletes some rows that were published before the retention; returns whether there may be more.
     async fn prune(&self) -> bool {
         match self.outbox.prune(self.retention).await {
             Ok(0) => false,

@@ -37,7 +37,7 @@ pub struct Runtime {
     pub tasks: Tasks,
     pub points: Points,
     /// The limits of the process's gRPC servers.
-    pub limits: serve::Limits,
+    pub limits: serve::GrpcLimits,
 }
 
 impl Runtime {
@@ -48,7 +48,7 @@ impl Runtime {
             ids: Ids::random(),
             tasks: Tasks::new(),
             points: Points::none(),
-            limits: serve::Limits::default(),
+            limits: serve::GrpcLimits::default(),
         }
     }
 

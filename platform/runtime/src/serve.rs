@@ -10,8 +10,9 @@ mod idle;
 mod monitor;
 mod shutdown;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use futures::future::{Either, select};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -43,14 +44,14 @@ const CONNECTIONS: usize = 1024;
 
 /// The limits that the gRPC ports of a process share.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct GrpcLimits {
     pub capacity: Capacity,
     pub timeouts: GrpcTimeouts,
     /// Concurrent calls on one connection.
     pub calls: u32,
 }
 
-impl Default for Limits {
+impl Default for GrpcLimits {
     fn default() -> Self {
         Self {
             capacity: Capacity::new(CONNECTIONS, CONNECTIONS / 2),
@@ -62,11 +63,11 @@ impl Default for Limits {
 
 /// What all gRPC servers of a process have in common.
 #[derive(Debug, Clone, Copy)]
-pub struct Interface {
+pub struct GrpcContract {
     /// The compiled `.proto` files, for reflection.
     pub descriptors: &'static [u8],
-    /// Adds the details to a status that the transport made.
-    pub complete: fn(Status) -> Status,
+    /// Adds details to a status of the transport.
+    pub add_status_details: fn(Status) -> Status,
 }
 
 /// A running service.
@@ -89,11 +90,11 @@ pub async fn start(
     service: Service,
     listener: TcpListener,
     incoming: Incoming,
-    interface: Interface,
+    contract: GrpcContract,
     runtime: &Runtime,
 ) -> io::Result<Running> {
     let address = listener.local_addr()?;
-    let (health, routes) = with_health_and_reflection(&service, interface).await?;
+    let (health, routes) = with_health_and_reflection(&service, contract).await?;
     let background = service.tasks.clone();
     for (task, work) in service.background {
         let name = TaskName {
@@ -102,16 +103,16 @@ pub async fn start(
         };
         background.keep_running(name, service.task_health.clone(), work);
     }
-    let name = TaskName {
+    let name = |task| TaskName {
         service: service.name,
-        task: "server",
+        task,
     };
     let (shutdown, servers) = (Shutdown::default(), Tasks::new());
     let server = Arc::new(Server {
         dispatcher: Arc::new(Dispatcher {
             routes: routes.prepare(),
             ids: runtime.ids.clone(),
-            complete: interface.complete,
+            add_status_details: contract.add_status_details,
             shutdown: shutdown.clone(),
         }),
         limits: runtime.limits.clone(),
@@ -120,11 +121,11 @@ pub async fn start(
     });
     let listener = SharedListener::new(listener);
     let (server_listener, tcp_server) = (listener.clone(), server.clone());
-    servers.keep_running(name, service.task_health.clone(), move || {
+    servers.keep_running(name("tcp server"), service.task_health.clone(), move || {
         tcp_server.clone().serve_tcp(server_listener.clone())
     });
     let incoming = Arc::new(Mutex::new(incoming));
-    servers.keep_running(name, service.task_health, move || {
+    servers.keep_running(name("in-process server"), service.task_health, move || {
         server.clone().serve_in_process(incoming.clone())
     });
     Ok(Running {
@@ -142,7 +143,7 @@ pub async fn start(
 
 impl Running {
     /// Reports `NOT_SERVING`, accepts no more calls, and waits for calls in flight, tasks and transactions, at most for
-    /// `limit` in all. Idle connections, streams about the server and incomplete requests do not delay the stop.
+    /// `limit` in all. Idle connections, health watches, reflection and incomplete requests do not delay the stop.
     pub async fn stop(self, limit: Duration) {
         let until = Instant::now() + limit;
         self.health
@@ -153,14 +154,10 @@ impl Running {
         self.shutdown.stop.cancel();
         let drained = {
             // The remaining time is for background work, which releases its leases when told to stop.
-            let ended = std::pin::pin!(self.servers.stop(limit * 7 / 10));
-            let abort = async {
-                self.shutdown.abort_when_idle().await;
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                ended = ended => ended,
-                () = abort => false,
+            let servers = pin!(self.servers.stop(limit * 7 / 10));
+            match select(servers, pin!(self.shutdown.abort_when_idle())).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right(((), servers)) => servers.await,
             }
         };
         // Cuts off what has not ended by now.
@@ -176,14 +173,14 @@ impl Running {
     }
 }
 
-async fn with_health_and_reflection(service: &Service, interface: Interface) -> io::Result<(HealthReporter, Routes)> {
+async fn with_health_and_reflection(service: &Service, contract: GrpcContract) -> io::Result<(HealthReporter, Routes)> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter
         .set_service_status(service.grpc_name, ServingStatus::Serving)
         .await;
     reporter.set_service_status("", ServingStatus::Serving).await;
     let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(interface.descriptors)
+        .register_encoded_file_descriptor_set(contract.descriptors)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // So that grpcurl can show error details.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
@@ -203,7 +200,7 @@ async fn with_health_and_reflection(service: &Service, interface: Interface) -> 
 /// What the servers of one service share.
 struct Server {
     dispatcher: Arc<Dispatcher>,
-    limits: Limits,
+    limits: GrpcLimits,
     tasks: Tasks,
     name: &'static str,
 }
@@ -230,8 +227,8 @@ impl Server {
 
     /// Serves connections from this process. There are only as many as peers, and they may be idle.
     async fn serve_in_process(self: Arc<Self>, incoming: Arc<Mutex<Incoming>>) {
-        let Limits { timeouts, .. } = self.limits;
-        let limits = Limits {
+        let GrpcLimits { timeouts, .. } = self.limits;
+        let limits = GrpcLimits {
             capacity: Capacity::unbounded(),
             timeouts: GrpcTimeouts {
                 idle: timeouts.max_age,
@@ -253,7 +250,7 @@ impl Server {
         }
     }
 
-    fn serve<C>(&self, connection: C, limits: Limits) -> impl Future<Output = ()> + Send + use<C>
+    fn serve<C>(&self, connection: C, limits: GrpcLimits) -> impl Future<Output = ()> + Send + use<C>
     where
         C: AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone> + Unpin + Send + 'static,
     {

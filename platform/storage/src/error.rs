@@ -15,7 +15,7 @@ pub enum StoreError {
     /// The store is unreachable, full or busy. A retry may succeed.
     #[error("the store is unavailable")]
     Unavailable(#[source] Source),
-    /// The stored data cannot be decoded, or a statement is wrong. A retry does not help.
+    /// The stored data cannot be decoded, a statement is wrong, or the operation panicked. A retry does not help.
     #[error("the store holds something unexpected")]
     Corrupt(#[source] Source),
 }

@@ -33,6 +33,6 @@ pub use postgres::{PostgresDatabase, PostgresFixture};
 #[cfg(feature = "redis")]
 pub use redis::RedisFixture;
 #[cfg(feature = "serve")]
-pub use serve::{DEADLINE, Interface, serve, test_policy};
+pub use serve::{DEADLINE, GrpcContract, serve, test_policy};
 #[cfg(feature = "sql")]
 pub use sqlite::SqliteFixture;

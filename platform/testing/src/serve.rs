@@ -22,20 +22,23 @@ pub fn test_policy() -> Policy {
     }
 }
 
-/// The compiled `.proto` files, and the function that completes a status made by the transport. Passed in, because this
-/// crate must not depend on `proto/`.
-pub type Interface = (&'static [u8], fn(Status) -> Status);
+/// The compiled `.proto` files, and the function that adds details to a status of the transport. Tests pass both in,
+/// because this crate must not depend on `proto/`.
+pub type GrpcContract = (&'static [u8], fn(Status) -> Status);
 
 /// Serves a service over a channel in this process, which is returned, and on a free port.
 pub async fn serve(
     service: Service,
-    (descriptors, complete): Interface,
+    (descriptors, add_status_details): GrpcContract,
     policy: Policy,
     runtime: &Runtime,
 ) -> (Peer, Running) {
     let (peer, incoming) = Peer::in_process(policy);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interface = serve::Interface { descriptors, complete };
-    let running = start(service, listener, incoming, interface, runtime).await.unwrap();
+    let contract = serve::GrpcContract {
+        descriptors,
+        add_status_details,
+    };
+    let running = start(service, listener, incoming, contract, runtime).await.unwrap();
     (peer, running)
 }

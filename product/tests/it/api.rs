@@ -17,7 +17,7 @@ use runtime::{Clock, Runtime, channel::Peer, serve::Running};
 use testing::test_policy;
 use tonic::Code;
 
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, status::add_status_details);
 
 type Client = ProductServiceClient<Peer>;
 /// Makes a valid request invalid.
@@ -44,7 +44,7 @@ async fn start() -> Api {
     };
     let service = product::build(config, &runtime).await.unwrap();
     assert_eq!(service.name, "product");
-    let (peer, running) = testing::serve(service, INTERFACE, test_policy(), &runtime).await;
+    let (peer, running) = testing::serve(service, GRPC_CONTRACT, test_policy(), &runtime).await;
     Api {
         client: Client::new(peer),
         running,

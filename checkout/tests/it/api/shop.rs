@@ -33,7 +33,7 @@ use crate::fake_peers::{FakePeers, Fault, PeerCall};
 
 pub(super) use testing::DEADLINE;
 
-const INTERFACE: testing::Interface = (proto::FILE_DESCRIPTOR_SET, proto::status::complete);
+const GRPC_CONTRACT: testing::GrpcContract = (proto::FILE_DESCRIPTOR_SET, proto::status::add_status_details);
 
 pub(super) struct Shop {
     pub(super) client: CheckoutServiceClient<Peer>,
@@ -146,7 +146,7 @@ impl Shop {
             Store::Postgres(_) => "\"checkout-postgresql\"",
         };
         assert!(format!("{:?}", service.probes).contains(probe));
-        let (peer, checkout) = testing::serve(service, INTERFACE, policy(&peers), &runtime).await;
+        let (peer, checkout) = testing::serve(service, GRPC_CONTRACT, policy(&peers), &runtime).await;
         running.insert(0, checkout);
         Self {
             client: CheckoutServiceClient::new(peer),
@@ -251,7 +251,7 @@ async fn serve_peers(
     ];
     let (mut peers, mut running) = (Vec::new(), Vec::new());
     for service in services {
-        let (peer, server) = testing::serve(service, INTERFACE, policy(fakes), runtime).await;
+        let (peer, server) = testing::serve(service, GRPC_CONTRACT, policy(fakes), runtime).await;
         peers.push(peer);
         running.push(server);
     }

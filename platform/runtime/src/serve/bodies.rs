@@ -46,7 +46,7 @@ pub(super) struct AnswerBody {
     pub(super) in_flight: Option<TaskTrackerToken>,
     pub(super) _call: CallGuard,
     pub(super) monitor: ConnectionMonitor,
-    pub(super) complete: fn(Status) -> Status,
+    pub(super) add_status_details: fn(Status) -> Status,
 }
 
 impl HttpBody for AnswerBody {
@@ -67,7 +67,7 @@ impl HttpBody for AnswerBody {
         {
             this.in_flight = None;
             this.body = Body::empty();
-            return Poll::Ready(Some(status_trailers(&(this.complete)(no_memory_status()))));
+            return Poll::Ready(Some(status_trailers(&(this.add_status_details)(no_memory_status()))));
         }
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
@@ -174,8 +174,12 @@ impl CancellableBody {
     }
 
     /// A stream of answers that goes on until the token is cancelled.
-    pub(super) fn until_stopped(body: Body, stop: &CancellationToken, complete: fn(Status) -> Status) -> Self {
-        Self::new(body, stop, OnCancel::Trailers(complete))
+    pub(super) fn until_stopped(
+        body: Body,
+        stop: &CancellationToken,
+        add_status_details: fn(Status) -> Status,
+    ) -> Self {
+        Self::new(body, stop, OnCancel::Trailers(add_status_details))
     }
 
     fn new(body: Body, token: &CancellationToken, on_cancel: OnCancel) -> Self {
@@ -211,7 +215,7 @@ impl HttpBody for CancellableBody {
         this.is_cancelled = true;
         Poll::Ready(Some(match this.on_cancel {
             OnCancel::Fail => Err(stopping_status()),
-            OnCancel::Trailers(complete) => status_trailers(&complete(stream_over_status())),
+            OnCancel::Trailers(add_status_details) => status_trailers(&add_status_details(stream_over_status())),
         }))
     }
 

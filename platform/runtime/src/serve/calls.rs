@@ -27,12 +27,12 @@ const READ_ONLY_PREFIXES: [&str; 3] = ["Get", "List", "BatchGet"];
 pub(super) struct Dispatcher {
     pub(super) routes: Routes,
     pub(super) ids: Ids,
-    pub(super) complete: fn(Status) -> Status,
+    pub(super) add_status_details: fn(Status) -> Status,
     pub(super) shutdown: Shutdown,
 }
 
 /// The calls of one connection. Runs each handler in its request's context and deadline, turns a panic into `INTERNAL`,
-/// completes statuses, and tracks calls in flight.
+/// adds details to statuses, and tracks calls in flight.
 pub(super) struct CallService<I> {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) monitor: ConnectionMonitor,
@@ -57,7 +57,7 @@ impl<I: Clone + Send + Sync + 'static> hyper::service::Service<Request<Incoming>
         request.extensions_mut().insert(self.info.clone());
         let context = RequestContext::from_headers(request.headers(), &self.dispatcher.ids);
         let answer = answer(self.dispatcher.clone(), self.monitor.clone(), kind, request).instrument(context.span());
-        let (monitor, complete) = (self.monitor.clone(), self.dispatcher.complete);
+        let (monitor, add_status_details) = (self.monitor.clone(), self.dispatcher.add_status_details);
         context
             .scope(answer.map(move |(answer, in_flight)| {
                 Ok(answer.map(|body| AnswerBody {
@@ -66,7 +66,7 @@ impl<I: Clone + Send + Sync + 'static> hyper::service::Service<Request<Incoming>
                     in_flight,
                     _call: call,
                     monitor,
-                    complete,
+                    add_status_details,
                 }))
             }))
             .boxed()
@@ -87,7 +87,11 @@ async fn answer(
     kind: CallKind,
     request: Request<Incoming>,
 ) -> (GrpcResponse, Option<TaskTrackerToken>) {
-    let Dispatcher { shutdown, complete, .. } = &*dispatcher;
+    let Dispatcher {
+        shutdown,
+        add_status_details,
+        ..
+    } = &*dispatcher;
     let in_flight = (kind == CallKind::Work).then(|| shutdown.in_flight.token());
     let asked = request.headers().get(GRPC_TIMEOUT).and_then(grpc_timeout);
     let limit = asked.map_or(HANDLER, |asked| asked.min(HANDLER));
@@ -104,12 +108,12 @@ async fn answer(
         answer
     };
     let answer = match timeout(limit, AssertUnwindSafe(handler).catch_unwind()).await {
-        Ok(Ok(answer)) => completed(answer, *complete),
+        Ok(Ok(answer)) => with_status_details(answer, *add_status_details),
         Ok(Err(_)) => {
             tracing::error!(call = path, "a handler panicked");
-            complete(Status::internal("internal error")).into_http()
+            add_status_details(Status::internal("internal error")).into_http()
         }
-        Err(_) => complete(Status::deadline_exceeded("no answer within the deadline")).into_http(),
+        Err(_) => add_status_details(Status::deadline_exceeded("no answer within the deadline")).into_http(),
     };
     let (code, took_ms) = (code(&answer), millis(began.elapsed()));
     match kind {
@@ -118,9 +122,13 @@ async fn answer(
     }
     let answer = match kind {
         CallKind::Work => answer,
-        CallKind::Stream => {
-            answer.map(|body| Body::new(CancellableBody::until_stopped(body, monitor.streams(), *complete)))
-        }
+        CallKind::Stream => answer.map(|body| {
+            Body::new(CancellableBody::until_stopped(
+                body,
+                monitor.streams(),
+                *add_status_details,
+            ))
+        }),
     };
     (answer, in_flight)
 }
@@ -134,8 +142,8 @@ fn code(answer: &GrpcResponse) -> Code {
     code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-/// Completes the status of an answer that failed before its body began: such a status is in the headers.
-fn completed(answer: GrpcResponse, complete: fn(Status) -> Status) -> GrpcResponse {
+/// Adds details to the status of an answer that failed before its body began: such a status is in the headers.
+fn with_status_details(answer: GrpcResponse, add_status_details: fn(Status) -> Status) -> GrpcResponse {
     const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
     let headers: &HeaderMap<HeaderValue> = answer.headers();
     let failed = headers.get(STATUS).is_some_and(|code| code != "0");
@@ -143,7 +151,7 @@ fn completed(answer: GrpcResponse, complete: fn(Status) -> Status) -> GrpcRespon
         return answer;
     }
     match Status::from_header_map(headers) {
-        Some(status) => complete(status).into_http(),
+        Some(status) => add_status_details(status).into_http(),
         None => answer,
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use runtime::{
     Fault, Faults, Ids, RequestContext, Runtime, Service,
     channel::Peer,
-    serve::{Capacity, Limits},
+    serve::{Capacity, GrpcLimits},
 };
 use tokio::sync::Barrier;
 use tonic::Code;
@@ -123,9 +123,9 @@ async fn hung_calls_block_no_other_calls() {
 async fn all_concurrent_calls_are_answered_on_the_only_connection_a_service_permits() {
     const CALLS: usize = 120;
     let runtime = Runtime {
-        limits: Limits {
+        limits: GrpcLimits {
             capacity: Capacity::new(1, 1),
-            ..Limits::default()
+            ..GrpcLimits::default()
         },
         ..Runtime::system()
     };

@@ -6,7 +6,7 @@ use runtime::{
     Faults, Runtime, Service,
     channel::Peer,
     permits::Permits,
-    serve::{Capacity, GrpcTimeouts, Limits, Running},
+    serve::{Capacity, GrpcLimits, GrpcTimeouts, Running},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,10 +33,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 async fn open(capacity: Capacity, timeouts: GrpcTimeouts) -> (Echo, Running, Peer) {
     let runtime = Runtime {
-        limits: Limits {
+        limits: GrpcLimits {
             capacity,
             timeouts,
-            ..Limits::default()
+            ..GrpcLimits::default()
         },
         ..Runtime::system()
     };

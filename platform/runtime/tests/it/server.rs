@@ -120,8 +120,8 @@ pub(crate) async fn serve_echo(faults: Faults) -> (Echo, Running, Peer, Peer) {
 
 /// Serves the service in memory and on a port, and returns a channel for each.
 pub(crate) async fn serve(service: Service, faults: Faults, runtime: &Runtime) -> (Running, Peer, Peer) {
-    let interface: testing::Interface = (tonic_health::pb::FILE_DESCRIPTOR_SET, |status| status);
-    let (memory, running) = testing::serve(service, interface, policy(faults.clone()), runtime).await;
+    let contract: testing::GrpcContract = (tonic_health::pb::FILE_DESCRIPTOR_SET, |status| status);
+    let (memory, running) = testing::serve(service, contract, policy(faults.clone()), runtime).await;
     let tcp = Peer::tcp(&running.address.to_string(), policy(faults)).unwrap();
     (running, memory, tcp)
 }
