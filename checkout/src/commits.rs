@@ -12,7 +12,7 @@ pub const REFUNDING: &str = "checkout.refunding";
 pub const COMPLETED: &str = "checkout.completed";
 pub const FAILED: &str = "checkout.failed";
 pub const CLAIM: &str = "checkout.claim";
-pub const RELEASE: &str = "checkout.disown";
+pub const RELEASE_LEASES: &str = "checkout.disown";
 pub const ERASE: &str = "checkout.erase";
 /// Not used yet: no one sends a checkout a signal.
 pub(crate) const SIGNAL: &str = "checkout.signal";
@@ -29,6 +29,6 @@ pub const ALL: &[&str] = &[
     COMPLETED,
     FAILED,
     CLAIM,
-    RELEASE,
+    RELEASE_LEASES,
     ERASE,
 ];

@@ -18,7 +18,7 @@ pub trait CustomerRecords: Send + Sync {
     async fn user_checkouts(&self, user: &UserId, limit: usize) -> Result<UserCheckouts, StoreError>;
     /// One of these checkouts whose event is not published yet.
     async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError>;
-    /// Anonymises those of these checkouts that belong to this user and have ended. Their new owner is
+    /// Anonymises those of these checkouts that belong to this user and are final. Their new owner is
     /// [`proto::ids::ERASED_USER`] with the checkout's id: the user's keys are free again, and nobody can tell which
     /// checkouts were of one customer. Deletes their published events from the outbox. Returns the number of checkouts.
     async fn forget(&self, user: &UserId, checkouts: &[CheckoutId]) -> Result<u64, StoreError>;
@@ -28,14 +28,14 @@ pub trait CustomerRecords: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckoutWithoutHold {
     pub id: CheckoutId,
-    pub has_ended: bool,
+    pub is_final: bool,
 }
 
-/// The checkouts of a user, if all have ended.
+/// The checkouts of a user, if all are final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserCheckouts {
-    AllEnded(Vec<CheckoutId>),
-    /// This checkout has not ended.
+    AllFinal(Vec<CheckoutId>),
+    /// This checkout is not final.
     Unfinished(CheckoutId),
 }
 

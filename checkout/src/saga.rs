@@ -28,7 +28,7 @@ pub type Next = ::saga::Next<State, Call>;
         /// The card is charged: the saga goes forward, or refunds if the stock is gone.
         PaymentCompleted = "PAYMENT_COMPLETED", commits::PAID;
         Completed = "COMPLETED", commits::COMPLETED;
-    } undone for Failure {
+    } compensating with Failure {
         /// Releases the stock.
         Releasing = "RELEASING", commits::RELEASING;
         /// Gives the pieces back to the cart, then releases the stock.
@@ -56,7 +56,7 @@ pub fn next(state: &State) -> Next {
     match state {
         State::Initiated => Next::Call(Call::Reserve),
         State::InventoryReserved => Next::Call(Call::Hold),
-        State::CartHeld => Next::Record(State::PaymentPending),
+        State::CartHeld => Next::Intent(State::PaymentPending),
         State::PaymentPending => Next::Call(Call::Charge),
         State::PaymentCompleted => Next::Call(Call::Confirm),
         State::Releasing(_) => Next::Call(Call::Release),
@@ -116,23 +116,26 @@ pub const VERSION_1_ONLY_STEPS: [Step; 3] = [
 ];
 
 impl State {
-    /// Whether the next call may be made before this state is on disk, so that both states share a commit.
+    /// Whether the call of this state may be made before the state is persisted, so that both steps share a commit.
     ///
-    /// If the process dies in between, the next driver finds the state before this one and repeats the call of that
-    /// state. The participant repeats its first answer, so the saga reaches this state again. That holds only if the
-    /// next call does not change that answer, and may be made any number of times, also by two drivers at once:
+    /// If the process dies after the call and before the commit, the next driver finds the state before this one and
+    /// repeats the call of that state. The participant repeats its first answer, so the saga reaches this state again.
+    /// That holds only if this state's call does not change that answer, and may be made any number of times, also by
+    /// two drivers at once:
     ///
-    /// - `InventoryReserved`: a repeated Reserve is done until Release, and the state that releases after a refused
-    ///   Hold is on disk before Release. A repeated Hold gets the first answer, done or refused.
-    /// - `PaymentCompleted`: a repeated Charge is done until Refund, and `Refunding` is on disk before Refund. A
-    ///   repeated Confirm gets the first answer: sold stock stays sold, lost stock is never sold to this checkout.
+    /// - `InventoryReserved`: until Release, a repeated Reserve answers `Done`. `Releasing` after a refused Hold is
+    ///   persisted before Release is called. A repeated Hold gets the first answer, done or refused.
+    /// - `PaymentCompleted`: until Refund, a repeated Charge answers `Done`. `Refunding` is persisted before Refund is
+    ///   called. A repeated Confirm gets the first answer: sold stock stays sold, lost stock is never sold to this
+    ///   checkout.
     /// - `GivingBack`, and `Releasing` after it: a decline and a refund are final, so no driver goes forward again.
     ///   Pieces and stock are given back once.
     ///
-    /// The other states are on disk before their call. `PaymentPending`: money may move, and recovery must know.
-    /// `Refunding`, and `Releasing` after a refused Hold: afterwards Charge answers "cancelled" and Reserve "released",
-    /// and the true reason would be lost.
-    pub const fn shares_its_commit(&self) -> bool {
+    /// The other states are persisted before their call. `PaymentPending`: money may move, and recovery must know.
+    /// `Refunding`, and `Releasing` after a refused Hold: after Refund, a repeated Charge answers "cancelled"; after
+    /// Release, a repeated Reserve answers "released". The saga would then report this answer instead of its first
+    /// failure. `CartHeld` has no call, and shares the commit of `PaymentPending`.
+    pub const fn may_call_before_persisting(&self) -> bool {
         match self {
             Self::InventoryReserved | Self::PaymentCompleted | Self::GivingBack(_) => true,
             Self::Releasing(failure) => !failure.is_refused_hold(),
@@ -145,7 +148,7 @@ impl State {
         }
     }
 
-    pub const fn is_terminal(&self) -> bool {
+    pub const fn is_final(&self) -> bool {
         matches!(self, Self::Completed | Self::Failed(_))
     }
 
@@ -164,7 +167,7 @@ impl State {
                 _,
             ) => format!("{}: {}", failure.reason.as_str(), failure.message),
             (Self::Initiated, _) => "cart and prices are frozen".to_owned(),
-            (Self::InventoryReserved, _) => "the stock is held".to_owned(),
+            (Self::InventoryReserved, _) => "the stock is reserved".to_owned(),
             (Self::CartHeld, _) => "the pieces of the cart are held".to_owned(),
             (Self::PaymentPending, _) => "about to charge".to_owned(),
             (Self::PaymentCompleted, _) => "charged".to_owned(),

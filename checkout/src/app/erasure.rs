@@ -20,7 +20,7 @@ use crate::{
 /// Why nothing was erased. The caller may try again later.
 #[derive(Debug)]
 pub enum EraseError {
-    /// This purchase has not ended.
+    /// This purchase is not final.
     Unfinished(CheckoutId),
     /// An event of this purchase, or of another one of the same request, is not published or not read by every group.
     Undelivered(Option<CheckoutId>),
@@ -94,7 +94,7 @@ impl Eraser {
     /// The next purchases of this user to erase; empty when none are left. Finds what prevents the erasure before any
     /// service has forgotten anything.
     pub async fn prepare(&self, user: &UserId, policy: ParkedPolicy) -> Result<Vec<CheckoutId>, EraseError> {
-        let checkouts = self.ended_checkouts(user).await?;
+        let checkouts = self.final_checkouts(user).await?;
         self.parked_events(user, &checkouts).await?.check(policy)?;
         Ok(checkouts)
     }
@@ -107,7 +107,7 @@ impl Eraser {
         named: &[CheckoutId],
         policy: ParkedPolicy,
     ) -> Result<Erasure, EraseError> {
-        let mut checkouts = self.ended_checkouts(user).await?;
+        let mut checkouts = self.final_checkouts(user).await?;
         checkouts.retain(|checkout| named.contains(checkout));
         // Checked first: an event that is published later would enter the log after its erasure there.
         if let Some(checkout) = self.records.unpublished(&checkouts).await? {
@@ -129,9 +129,9 @@ impl Eraser {
         })
     }
 
-    async fn ended_checkouts(&self, user: &UserId) -> Result<Vec<CheckoutId>, EraseError> {
+    async fn final_checkouts(&self, user: &UserId) -> Result<Vec<CheckoutId>, EraseError> {
         match self.records.user_checkouts(user, proto::convert::MAX_ERASED).await? {
-            UserCheckouts::AllEnded(checkouts) => Ok(checkouts),
+            UserCheckouts::AllFinal(checkouts) => Ok(checkouts),
             UserCheckouts::Unfinished(checkout) => Err(EraseError::Unfinished(checkout)),
         }
     }

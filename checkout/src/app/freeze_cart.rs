@@ -37,16 +37,16 @@ impl Checkouts {
         match without_hold? {
             None => Ok(purchase),
             // Its pieces are still among the free lines, but they are bought.
-            Some(CheckoutWithoutHold { has_ended: true, .. }) => Err(InitiateError::Refused(CartRefusal::Empty)),
-            Some(CheckoutWithoutHold { id, has_ended: false }) => Err(InitiateError::InProgress(id)),
+            Some(CheckoutWithoutHold { is_final: true, .. }) => Err(InitiateError::Refused(CartRefusal::Empty)),
+            Some(CheckoutWithoutHold { id, is_final: false }) => Err(InitiateError::InProgress(id)),
         }
     }
 
-    /// The first of these checkouts that has not ended.
+    /// The first of these checkouts that is not final.
     async fn first_unfinished(&self, holders: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {
         for id in holders {
             let found = self.engine.get(SagaId(id.0), None).await?;
-            if found.is_some_and(|(saga, _)| !saga.has_ended()) {
+            if found.is_some_and(|(saga, _)| !saga.is_final()) {
                 return Ok(Some(*id));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::saga::{BeginError, Identity};
+use ::saga::{BeginError, RequestKey};
 use storage::StoreError;
 use tokio::time::Instant;
 
@@ -13,7 +13,8 @@ use crate::{
     saga::{Data, State},
 };
 
-/// Why no checkout began. The key is still free, except after `KeyReused`.
+/// Why no checkout can be returned. After `Store` or `Stopping` the checkout may exist: repeat the request with the same
+/// key. After `KeyReused` the key is taken. After the other errors no checkout of this key is known.
 #[derive(Debug)]
 pub enum InitiateError {
     /// The key was used with another request.
@@ -51,7 +52,7 @@ impl From<BeginError<Self>> for InitiateError {
     }
 }
 
-/// A checkout, ended or as it was at the caller's timeout.
+/// A final checkout, or its last known state at the caller's timeout.
 #[derive(Debug)]
 pub struct Initiated {
     pub checkout: Checkout,
@@ -62,7 +63,7 @@ pub struct Initiated {
 impl Checkouts {
     /// Begins the saga of this key, or finds it, and waits up to `timeout` for its end.
     pub async fn initiate(&self, request: CheckoutRequest, timeout: Duration) -> Result<Initiated, InitiateError> {
-        let identity = Identity {
+        let request_key = RequestKey {
             scope: request.user.as_str().to_owned(),
             key: request.key.as_str().to_owned(),
             fingerprint: request.fingerprint(),
@@ -76,7 +77,10 @@ impl Checkouts {
             })
         };
         let deadline = Instant::now() + timeout;
-        let answered = self.engine.once(identity, State::Initiated, deadline, data).await?;
+        let answered = self
+            .engine
+            .begin_or_join(request_key, State::Initiated, deadline, data)
+            .await?;
         Ok(Initiated {
             checkout: answered.saga.into(),
             replayed: answered.replayed,

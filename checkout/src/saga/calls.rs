@@ -61,7 +61,7 @@ impl Participants {
                 Ok(Payment::Declined(failure)) => PeerOutcome::Refused(failure),
                 Ok(Payment::Open) | Err(_) => PeerOutcome::Unknown(status),
             },
-            known @ (PeerOutcome::Done(_) | PeerOutcome::Refused(_)) => known,
+            other @ (PeerOutcome::Done(_) | PeerOutcome::Refused(_)) => other,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The event that a finished purchase publishes.
+//! The event that a final purchase publishes.
 
 use ::saga::Saga;
 use events::Event;
@@ -12,7 +12,7 @@ use storage::StoreError;
 use super::{CheckoutMachine, State};
 use crate::domain::{CheckoutId, Failure, Line};
 
-/// The event of a finished saga, and its topic.
+/// The event of a final saga, and its topic.
 pub(super) fn of(
     saga: &Saga<CheckoutMachine>,
     now: Timestamp,

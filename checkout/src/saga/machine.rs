@@ -38,7 +38,7 @@ impl Machine for CheckoutMachine {
     const COMMITS: Commits = Commits {
         retry: commits::RETRY,
         claim: commits::CLAIM,
-        release: commits::RELEASE,
+        release_leases: commits::RELEASE_LEASES,
         signal: commits::SIGNAL,
     };
     const VERSION: u32 = 2;
@@ -57,7 +57,7 @@ impl Machine for CheckoutMachine {
         learned: &["held", "payment_id"],
         history: "history",
         history_id: "checkout_id",
-        ends: &["COMPLETED", "FAILED"],
+        final_states: &["COMPLETED", "FAILED"],
     };
     const STEPS: &'static [(u32, &'static [Step])] = &[(1, &STEPS), (1, &VERSION_1_ONLY_STEPS), (2, &STEPS)];
 
@@ -69,8 +69,8 @@ impl Machine for CheckoutMachine {
         super::apply(state, outcome)
     }
 
-    fn shares_its_commit(state: &State) -> bool {
-        state.shares_its_commit()
+    fn may_call_before_persisting(state: &State) -> bool {
+        state.may_call_before_persisting()
     }
 
     fn status(state: &State, data: &Data) -> &'static str {

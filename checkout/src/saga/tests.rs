@@ -153,7 +153,7 @@ fn next_gives_the_call_of_every_state() {
     let expected = [
         Next::Call(Call::Reserve),
         Next::Call(Call::Hold),
-        Next::Record(State::PaymentPending),
+        Next::Intent(State::PaymentPending),
         Next::Call(Call::Charge),
         Next::Call(Call::Confirm),
         Next::End,
@@ -179,15 +179,15 @@ fn every_state_is_read_back_from_its_name_and_failure() {
 }
 
 #[test]
-fn only_terminal_states_have_no_call() {
+fn only_final_states_have_no_call() {
     for state in states() {
-        assert_eq!(next(&state) == Next::End, state.is_terminal(), "{state:?}");
+        assert_eq!(next(&state) == Next::End, state.is_final(), "{state:?}");
     }
 }
 
 #[test]
 fn only_states_that_repeated_answers_lead_back_to_share_a_commit() {
-    let sharing = states().into_iter().filter(State::shares_its_commit);
+    let sharing = states().into_iter().filter(State::may_call_before_persisting);
     assert_eq!(
         sharing.collect::<Vec<_>>(),
         [
@@ -198,7 +198,7 @@ fn only_states_that_repeated_answers_lead_back_to_share_a_commit() {
         ]
     );
     assert!(
-        !State::Releasing(changed()).shares_its_commit(),
+        !State::Releasing(changed()).may_call_before_persisting(),
         "after Release, a repeated Reserve hides the refused hold"
     );
 }
@@ -343,13 +343,13 @@ impl Driver {
 
     /// Makes the next call, if any, and returns it.
     fn step(&mut self, participants: &mut ParticipantModel, plan: CallPlan) -> Option<Call> {
-        if !self.known.shares_its_commit() {
+        if !self.known.may_call_before_persisting() {
             self.persist();
         }
         let call = match next(&self.known) {
             Next::Wait(until) => panic!("a checkout never waits: {until:?}"),
             Next::End => return None,
-            Next::Record(intent) => {
+            Next::Intent(intent) => {
                 self.known = intent;
                 self.persist();
                 return None;
@@ -460,7 +460,7 @@ proptest! {
             }
         }
         let state = driver.known;
-        prop_assert!(state.is_terminal(), "{:?}", state);
+        prop_assert!(state.is_final(), "{:?}", state);
         prop_assert_eq!(state.failure().map(|failure| failure.reason), participants.refused);
         let completed = state == State::Completed;
         prop_assert_eq!(participants.payment == Payment::Charged, completed);

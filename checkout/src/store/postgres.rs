@@ -24,18 +24,17 @@ pub const MIGRATIONS: Migrations = Migrations(&[
 ]);
 
 /// Parameters: user, cart version, age in seconds.
-const WITHOUT_HOLD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
+const WITHOUT_HOLD: &str = "SELECT id, state = 'COMPLETED' AS is_final FROM checkouts
     WHERE user_id = $1 AND cart_id IS NULL AND NOT held
         AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
         AND (state <> 'COMPLETED'
             OR (cart_version >= $2 AND updated_at > statement_timestamp() - $3 * interval '1 second')
             OR EXISTS (SELECT FROM outbox WHERE key = checkouts.id::text AND published_at IS NULL))
-    ORDER BY has_ended LIMIT 1";
+    ORDER BY is_final LIMIT 1";
 
 /// Unfinished checkouts come first.
-const USER_CHECKOUTS: &str =
-    "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FROM checkouts WHERE user_id = $1
-    ORDER BY has_ended, id LIMIT $2";
+const USER_CHECKOUTS: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS is_final FROM checkouts WHERE user_id = $1
+    ORDER BY is_final, id LIMIT $2";
 const UNPUBLISHED: &str = "SELECT key::uuid FROM outbox WHERE published_at IS NULL AND key = ANY($1) LIMIT 1";
 const FORGET: &str = "
     WITH theirs AS (
@@ -61,7 +60,7 @@ impl CustomerRecords for PostgresRecords {
         let Some(row) = row else { return Ok(None) };
         Ok(Some(CheckoutWithoutHold {
             id: CheckoutId(row.try_get("id")?),
-            has_ended: row.try_get("has_ended")?,
+            is_final: row.try_get("is_final")?,
         }))
     }
 
@@ -74,12 +73,12 @@ impl CustomerRecords for PostgresRecords {
         let mut ended = Vec::with_capacity(rows.len());
         for row in rows {
             let id = CheckoutId(row.try_get("id")?);
-            if !row.try_get("has_ended")? {
+            if !row.try_get("is_final")? {
                 return Ok(UserCheckouts::Unfinished(id));
             }
             ended.push(id);
         }
-        Ok(UserCheckouts::AllEnded(ended))
+        Ok(UserCheckouts::AllFinal(ended))
     }
 
     async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {

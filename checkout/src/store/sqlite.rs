@@ -25,17 +25,17 @@ pub const MIGRATIONS: Migrations = Migrations(&[
 ]);
 
 /// Parameters: user, cart version, age in milliseconds. Its first conditions are those of the index `checkouts_unheld`.
-const WITHOUT_HOLD: &str = "SELECT id, state = 'COMPLETED' AS has_ended FROM checkouts
+const WITHOUT_HOLD: &str = "SELECT id, state = 'COMPLETED' AS is_final FROM checkouts
      WHERE user_id = ?1 AND cart_id IS NULL AND held = 0
         AND state IN ('INITIATED', 'INVENTORY_RESERVED', 'PAYMENT_PENDING', 'PAYMENT_COMPLETED', 'COMPLETED')
         AND (state <> 'COMPLETED'
             OR (cart_version >= ?2 AND updated_at > CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER) - ?3)
             OR EXISTS (SELECT 1 FROM outbox WHERE key = checkouts.id AND published_at IS NULL))
-     ORDER BY has_ended LIMIT 1";
+     ORDER BY is_final LIMIT 1";
 
 /// Unfinished checkouts come first.
-const USER_CHECKOUTS: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS has_ended FROM checkouts WHERE user_id = ?
-    ORDER BY has_ended, id LIMIT ?";
+const USER_CHECKOUTS: &str = "SELECT id, state IN ('COMPLETED', 'FAILED') AS is_final FROM checkouts WHERE user_id = ?
+    ORDER BY is_final, id LIMIT ?";
 const UNPUBLISHED: &str = "SELECT key FROM outbox
     WHERE published_at IS NULL AND key IN (SELECT value FROM json_each(?)) LIMIT 1";
 /// The unary plus keeps SQLite from the index on users: a user may have many more checkouts than are named here.
@@ -61,7 +61,7 @@ impl CustomerRecords for SqliteRecords {
         let id: Hyphenated = row.try_get("id")?;
         Ok(Some(CheckoutWithoutHold {
             id: CheckoutId(id.into_uuid()),
-            has_ended: row.try_get("has_ended")?,
+            is_final: row.try_get("is_final")?,
         }))
     }
 
@@ -75,12 +75,12 @@ impl CustomerRecords for SqliteRecords {
         for row in rows {
             let id: Hyphenated = row.try_get("id")?;
             let id = CheckoutId(id.into_uuid());
-            if !row.try_get("has_ended")? {
+            if !row.try_get("is_final")? {
                 return Ok(UserCheckouts::Unfinished(id));
             }
             ended.push(id);
         }
-        Ok(UserCheckouts::AllEnded(ended))
+        Ok(UserCheckouts::AllFinal(ended))
     }
 
     async fn unpublished(&self, checkouts: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {

@@ -46,7 +46,7 @@ impl CustomerRecords for FakeRecords {
     }
 
     async fn user_checkouts(&self, _: &UserId, _: usize) -> Result<UserCheckouts, StoreError> {
-        Ok(UserCheckouts::AllEnded(vec![purchase()]))
+        Ok(UserCheckouts::AllFinal(vec![purchase()]))
     }
 
     async fn unpublished(&self, _: &[CheckoutId]) -> Result<Option<CheckoutId>, StoreError> {

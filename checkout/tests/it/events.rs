@@ -106,7 +106,7 @@ async fn an_event_carries_the_request_that_caused_it() {
         .checkouts
         .initiate(request("k"), std::time::Duration::from_millis(1));
     let answer = context.clone().scope(initiate).await.unwrap();
-    assert!(!answer.checkout.state.is_terminal());
+    assert!(!answer.checkout.state.is_final());
     harness.wait_for_end(answer.checkout.id).await;
     assert_eq!(only_event(&harness).context, context);
 }

@@ -219,7 +219,7 @@ async fn a_saga_beyond_its_retry_budget_needs_attention_until_its_next_step() {
             "{call:?}: {more} slow retries in five minutes"
         );
         let stuck = harness.only_checkout().await;
-        assert!(stuck.needs_attention && !stuck.state.is_terminal(), "{stuck:?}");
+        assert!(stuck.needs_attention && !stuck.state.is_final(), "{stuck:?}");
         harness.peers.clear_faults();
         let checkout = buying.await.unwrap().unwrap().checkout;
         scenario.assert_end(&checkout, &format!("{call:?}"));

@@ -167,7 +167,7 @@ impl Harness {
         let wait = async {
             loop {
                 let checkout = self.get(id).await;
-                if checkout.state.is_terminal() {
+                if checkout.state.is_final() {
                     break checkout;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;

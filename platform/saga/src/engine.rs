@@ -26,7 +26,7 @@ use crate::{
 };
 use waiters::Waiters;
 
-/// The number of sagas that one process drives at once. More sagas would compete for the participants' connections
+/// The number of sagas that one engine drives at once. More sagas would compete for the participants' connections
 /// until all of them miss their deadlines; so running sagas finish before new ones begin.
 pub const PERMITS: usize = 256;
 
@@ -34,8 +34,11 @@ pub const PERMITS: usize = 256;
 /// interval doubles with each poll.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A permit to drive a saga, returned when it is dropped. Never `None`: the semaphore is not closed.
-type Permit = Option<OwnedSemaphorePermit>;
+/// A permit to drive a saga, returned when it is dropped.
+struct Permit {
+    /// Never `None`: the semaphore is not closed.
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 /// The parts of an engine.
 pub struct Parts<M: Machine> {
@@ -64,9 +67,9 @@ pub struct Engine<M: Machine> {
     due: Arc<Notify>,
 }
 
-/// The idempotency key of a saga. At most one saga ever begins per scope and key.
+/// The idempotency key of a request. At most one saga ever begins per scope and key.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct RequestKey {
     /// The owner of the key, such as a user.
     pub scope: String,
     pub key: String,
@@ -74,7 +77,8 @@ pub struct Identity {
     pub fingerprint: String,
 }
 
-/// Why no saga can be returned. The key stays free, except after `KeyReused`.
+/// Why no saga can be returned. After `Store` or `Stopping` the saga may exist: repeat the request with the same key.
+/// After `KeyReused` the key is taken. After `Busy`, `Refused` and `Data` no saga of this key is known.
 #[derive(Debug)]
 pub enum BeginError<E> {
     /// The key belongs to a request with another fingerprint.
@@ -96,7 +100,7 @@ impl<E> From<StoreError> for BeginError<E> {
     }
 }
 
-/// A saga that has ended, or its last known state at the caller's deadline.
+/// A final saga, or its last known state at the caller's deadline.
 #[derive(Debug)]
 pub struct Execution<M: Machine> {
     pub saga: Saga<M>,
@@ -123,35 +127,37 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Begins the saga of this key with the result of `data`, and waits until the saga ends or the deadline `until`
-    /// passes. If the key is known, returns its saga and does not poll `data`.
-    pub async fn once<E>(
+    /// Begins the saga of this key with the result of `data`, and waits until the saga is final or the deadline passes.
+    /// If the key is known, waits for its saga and does not poll `data`.
+    pub async fn begin_or_join<E>(
         &self,
-        identity: Identity,
+        request: RequestKey,
         first: M::State,
-        until: Instant,
+        deadline: Instant,
         data: impl Future<Output = Result<M::Data, E>>,
     ) -> Result<Execution<M>, BeginError<E>> {
-        if let Some(known) = self.journal.find(&identity.scope, &identity.key).await? {
-            return self.replay(known, &identity, until).await;
+        if let Some(known) = self.journal.find(&request.scope, &request.key).await? {
+            return self.replay(known, &request, deadline).await;
         }
-        let permit = timeout_at(until, self.permit()).await.map_err(|_| BeginError::Busy)?;
+        let permit = timeout_at(deadline, self.permit())
+            .await
+            .map_err(|_| BeginError::Busy)?;
         let data = match data.await {
             Ok(data) => data,
             // A concurrent request with this key may have begun the saga meanwhile, and may be the cause of this error.
             // Then its saga is the answer.
             Err(error) => {
                 drop(permit);
-                let known = self.journal.find(&identity.scope, &identity.key).await?;
+                let known = self.journal.find(&request.scope, &request.key).await?;
                 let known = known.ok_or(BeginError::Data(error))?;
-                return self.replay(known, &identity, until).await;
+                return self.replay(known, &request, deadline).await;
             }
         };
         let now = self.clock.now();
         let new = Saga {
             id: SagaId(self.ids.next()),
-            scope: identity.scope.clone(),
-            fingerprint: identity.fingerprint.clone(),
+            scope: request.scope.clone(),
+            fingerprint: request.fingerprint.clone(),
             state: first,
             data,
             created_at: now,
@@ -162,12 +168,12 @@ impl<M: Machine> Engine<M> {
             context: RequestContext::current(),
         };
         record_subject(M::KIND, &new.id);
-        // Subscribed before the saga begins, so no notification is missed and the journal need not be read.
+        // Subscribed before the saga begins, so that no change is missed between begin and the first poll.
         let waiting = self.waiters.watch(new.id);
-        match self.begin(new.clone(), identity.key.clone(), permit).await? {
-            Some(known) => self.replay(known, &identity, until).await,
+        match self.begin(new.clone(), request.key.clone(), permit).await? {
+            Some(known) => self.replay(known, &request, deadline).await,
             None => Ok(Execution {
-                saga: self.await_end(new, waiting, until).await?,
+                saga: self.await_end(new, waiting, deadline).await?,
                 replayed: false,
             }),
         }
@@ -179,15 +185,15 @@ impl<M: Machine> Engine<M> {
         let (engine, context) = (self.clone(), new.context.clone());
         let (sender, begun) = oneshot::channel();
         let work = async move {
+            let begun = engine.journal.begin(&new, &key, &engine.lease).await;
+            let fence = match &begun {
+                Ok(Begun::Created(fence)) => Some(*fence),
+                Ok(Begun::Exists(_) | Begun::Refused) | Err(_) => None,
+            };
             // Sending fails if the caller was cancelled. That is ignored: the saga runs all the same.
-            match engine.journal.begin(&new, &key, &engine.lease).await {
-                Ok(Begun::Created(fence)) => {
-                    let _ = sender.send(Ok(None));
-                    engine.drive(Claimed { saga: new, fence }, permit).await;
-                }
-                Ok(Begun::Exists(known)) => drop(sender.send(Ok(Some(*known)))),
-                Ok(Begun::Refused) => drop(sender.send(Err(None))),
-                Err(error) => drop(sender.send(Err(Some(error)))),
+            let _ = sender.send(begun);
+            if let Some(fence) = fence {
+                engine.drive(Claimed { saga: new, fence }, permit).await;
             }
         };
         self.tasks.spawn(match context {
@@ -195,9 +201,10 @@ impl<M: Machine> Engine<M> {
             None => work.boxed(),
         });
         match begun.await {
-            Ok(Ok(known)) => Ok(known),
-            Ok(Err(None)) => Err(BeginError::Refused),
-            Ok(Err(Some(error))) => Err(BeginError::Store(error)),
+            Ok(Ok(Begun::Created(_))) => Ok(None),
+            Ok(Ok(Begun::Exists(known))) => Ok(Some(*known)),
+            Ok(Ok(Begun::Refused)) => Err(BeginError::Refused),
+            Ok(Err(error)) => Err(BeginError::Store(error)),
             Err(_) => Err(BeginError::Stopping),
         }
     }
@@ -205,20 +212,20 @@ impl<M: Machine> Engine<M> {
     async fn replay<E>(
         &self,
         known: Saga<M>,
-        identity: &Identity,
-        until: Instant,
+        request: &RequestKey,
+        deadline: Instant,
     ) -> Result<Execution<M>, BeginError<E>> {
         record_subject(M::KIND, &known.id);
-        if known.fingerprint != identity.fingerprint {
+        if known.fingerprint != request.fingerprint {
             return Err(BeginError::KeyReused);
         }
-        let saga = if known.has_ended() {
+        let saga = if known.is_final() {
             known
         } else {
             let waiting = self.waiters.watch(known.id);
-            // The saga may have ended before the subscription.
+            // The saga may have become final before the subscription.
             let current = self.reload(known).await?;
-            self.await_end(current, waiting, until).await?
+            self.await_end(current, waiting, deadline).await?
         };
         Ok(Execution { saga, replayed: true })
     }
@@ -227,9 +234,9 @@ impl<M: Machine> Engine<M> {
         &self,
         saga: Saga<M>,
         waiting: waiters::Watcher<M>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Saga<M>, StoreError> {
-        self.await_state(saga, waiting, until, Saga::has_ended).await
+        self.await_state(saga, waiting, deadline, Saga::is_final).await
     }
 
     /// Waits until `is_reached` holds or the deadline passes; returns the last known state. Progress in this process
@@ -238,12 +245,12 @@ impl<M: Machine> Engine<M> {
         &self,
         mut saga: Saga<M>,
         mut waiting: waiters::Watcher<M>,
-        until: Instant,
+        deadline: Instant,
         is_reached: impl Fn(&Saga<M>) -> bool + Send,
     ) -> Result<Saga<M>, StoreError> {
         let mut interval = POLL_INTERVAL;
         while !is_reached(&saga) {
-            let next_poll = until.min(Instant::now() + interval);
+            let next_poll = deadline.min(Instant::now() + interval);
             let reached = waiting.wait_for(|current| current.as_ref().is_some_and(&is_reached));
             if let Ok(Ok(reached)) = timeout_at(next_poll, reached).await
                 && let Some(reached) = reached.clone()
@@ -251,7 +258,7 @@ impl<M: Machine> Engine<M> {
                 return Ok(reached);
             }
             saga = self.reload(saga).await?;
-            if Instant::now() >= until {
+            if Instant::now() >= deadline {
                 break;
             }
             interval *= 2;
@@ -259,18 +266,18 @@ impl<M: Machine> Engine<M> {
         Ok(saga)
     }
 
-    /// Waits until `is_reached` holds for the saga, or the deadline `until` passes; `None` if there is no such saga.
+    /// Waits until `is_reached` holds for the saga, or the deadline passes; `None` if there is no such saga.
     pub async fn wait(
         &self,
         id: SagaId,
-        until: Instant,
+        deadline: Instant,
         is_reached: impl Fn(&Saga<M>) -> bool + Send,
     ) -> Result<Option<Saga<M>>, StoreError> {
         let waiting = self.waiters.watch(id);
         let Some((saga, _)) = self.journal.get(id, None).await? else {
             return Ok(None);
         };
-        self.await_state(saga, waiting, until, is_reached).await.map(Some)
+        self.await_state(saga, waiting, deadline, is_reached).await.map(Some)
     }
 
     /// Sends a signal to a saga. The saga reads it at its next wait, or at once if it is waiting, in whichever process.
@@ -280,9 +287,9 @@ impl<M: Machine> Engine<M> {
         Ok(sent)
     }
 
-    /// A saga with its history, oldest entry first; `None` also if `of` names another scope than the saga's.
-    pub async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
-        self.journal.get(id, of).await
+    /// A saga with its history, oldest entry first; `None` also if the saga belongs to another scope than `scope`.
+    pub async fn get(&self, id: SagaId, scope: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
+        self.journal.get(id, scope).await
     }
 
     /// A page of sagas, oldest first, and the id to continue after if there are more.
@@ -319,6 +326,8 @@ impl<M: Machine> Engine<M> {
 
     /// Waits for a permit. Permits are granted in the order of the requests.
     async fn permit(&self) -> Permit {
-        self.permits.clone().acquire_owned().await.ok()
+        Permit {
+            _permit: self.permits.clone().acquire_owned().await.ok(),
+        }
     }
 }

@@ -33,10 +33,10 @@ pub struct Table {
     pub history: &'static str,
     pub history_id: &'static str,
     /// The names of the final states. The partial index of unfinished sagas must list the same names in the same order.
-    pub ends: &'static [&'static str],
+    pub final_states: &'static [&'static str],
 }
 
-/// A saga, and the fencing token that its driver writes with.
+/// A saga, and the fence that its driver writes with.
 #[derive(Debug, Clone)]
 pub struct Claimed<M: Machine> {
     pub saga: Saga<M>,
@@ -68,8 +68,8 @@ pub struct Record<M: Machine> {
     /// The data after these steps.
     pub data: M::Data,
     pub continuation: Continuation,
-    /// The ids of the signals that these steps have consumed.
-    pub consumed: Vec<Uuid>,
+    /// The ids of the signals that these steps have read.
+    pub read_signals: Vec<Uuid>,
     /// The event that announces the last step, with its topic.
     pub event: Option<(&'static str, Event)>,
 }
@@ -80,7 +80,7 @@ impl<M: Machine> Record<M> {
             steps: Vec::new(),
             data,
             continuation: Continuation::Continue,
-            consumed: Vec::new(),
+            read_signals: Vec::new(),
             event: None,
         }
     }
@@ -89,11 +89,12 @@ impl<M: Machine> Record<M> {
 /// What the driver does after a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuation {
-    /// Takes the next step, if the saga has not ended.
+    /// Takes the next step, unless the saga is final.
     Continue,
     /// Makes the last call again.
     Retry(Retry),
-    /// Releases the lease until this time. An unread signal makes such a record a conflict.
+    /// Releases the lease. The saga is due at this time, or earlier if a signal arrives. An unread signal makes such a
+    /// record a conflict.
     Wait(Timestamp),
 }
 
@@ -120,8 +121,8 @@ pub struct Filter {
 pub enum SignalOutcome {
     /// The signal is stored, now or by an earlier send of the same id.
     Sent,
-    /// The saga has ended, so the signal was not stored.
-    Ended,
+    /// The saga is final, so the signal was not stored.
+    Final,
     /// There is no such saga.
     NotFound,
 }
@@ -129,17 +130,17 @@ pub enum SignalOutcome {
 /// The journal of all sagas of a kind. Every method is one atomic unit.
 #[async_trait]
 pub trait Journal<M: Machine>: Signals {
-    /// Stores a new saga with its first history entry, claimed by `lease`; or returns the saga that has this key.
+    /// Stores a new saga with its first history entry, claimed by `lease`; or returns the saga that has this key; or
+    /// stores nothing if the [`ServiceRows`] refuse.
     async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError>;
     async fn find(&self, scope: &str, key: &str) -> Result<Option<Saga<M>>, StoreError>;
-    /// A saga with its history, oldest entry first; `None` also if `of` names another scope than the saga's. Both cases
-    /// of
-    /// `None` do the same work, so the time of an answer does not tell whether an id exists.
-    async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError>;
+    /// A saga with its history, oldest entry first; `None` also if the saga belongs to another scope than `scope`. Both
+    /// cases of `None` do the same work, so the time of an answer does not tell whether an id exists.
+    async fn get(&self, id: SagaId, scope: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError>;
     async fn list(&self, filter: Filter) -> Result<Vec<Saga<M>>, StoreError>;
     /// Persists a record and extends the lease; returns the new version. `Conflict` if version or fence has changed.
     async fn record(&self, claimed: &Claimed<M>, record: &Record<M>, lease: &Lease) -> Result<i64, StoreError>;
-    /// Claims sagas that have not ended, are due, and have no owner with an unexpired lease.
+    /// Claims sagas that are not final, are due, and have no owner with an unexpired lease.
     async fn claim_due(&self, lease: &Lease, limit: u32) -> Result<Vec<Claimed<M>>, StoreError>;
     /// Releases all leases of this owner and makes its sagas due. Call this only before the owner drives any saga.
     async fn release_all(&self, owner: &str) -> Result<(), StoreError>;
@@ -150,7 +151,7 @@ pub trait Journal<M: Machine>: Signals {
 pub trait Signals: Send + Sync {
     /// Stores a signal for a saga and makes the saga due. A driver keeps its lease. A known id is ignored.
     async fn send(&self, to: SagaId, signal: &Signal) -> Result<SignalOutcome, StoreError>;
-    /// The signals that the saga has not consumed, oldest first.
+    /// The signals that the saga has not read, oldest first.
     async fn unread(&self, of: SagaId) -> Result<Vec<Signal>, StoreError>;
 }
 

@@ -11,7 +11,7 @@ mod saga;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use engine::{BeginError, Engine, Execution, Identity, PERMITS, Parts};
+pub use engine::{BeginError, Engine, Execution, PERMITS, Parts, RequestKey};
 pub use journal::{
     Begun, Claimed, Continuation, Filter, Journal, Lease, Record, Retry, ServiceRows, SignalOutcome, Signals, Table,
 };

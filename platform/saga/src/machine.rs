@@ -22,21 +22,21 @@ pub trait State: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// The name of the state in the database.
     fn name(&self) -> &'static str;
     /// The label of the commit that persists this state, for crash points: `checkout.begin`.
-    fn commit(&self) -> &'static str;
+    fn commit_label(&self) -> &'static str;
     fn failure(&self) -> Option<&Self::Failure>;
     /// The state of this name; `None` for an unknown name, or when the failure is missing or superfluous.
     fn from_parts(name: &str, failure: Option<Self::Failure>) -> Option<Self>;
 }
 
 /// Defines the states of a saga, each with its name in the database and the label of its commit. The states after
-/// `undone for` compensate the saga, and carry the failure.
+/// `compensating with` compensate the saga, and carry the failure.
 #[macro_export]
 macro_rules! states {
     (
         $(#[$doc:meta])*
         $visibility:vis enum $states:ident {
             $($(#[$plain_doc:meta])* $plain:ident = $plain_name:literal, $plain_commit:expr;)*
-        } undone for $failure:ty {
+        } compensating with $failure:ty {
             $($(#[$undo_doc:meta])* $undo:ident = $undo_name:literal, $undo_commit:expr;)*
         }
     ) => {
@@ -57,7 +57,7 @@ macro_rules! states {
                 }
             }
 
-            fn commit(&self) -> &'static str {
+            fn commit_label(&self) -> &'static str {
                 match self {
                     $(Self::$plain => $plain_commit,)*
                     $(Self::$undo(_) => $undo_commit,)*
@@ -86,8 +86,9 @@ macro_rules! states {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next<S, C> {
     Call(C),
-    /// Persists this state first: it is the intent of a call that cannot be taken back.
-    Record(S),
+    /// Moves to this state without a call. If the call of this state cannot be taken back,
+    /// [`Machine::may_call_before_persisting`] of this state must be false: then it is persisted before that call.
+    Intent(S),
     /// Waits for a signal, or until this time if there is one. The saga releases its lease and has no driver meanwhile.
     Wait(Option<Timestamp>),
     End,
@@ -112,7 +113,7 @@ pub enum Outcome<F> {
 pub struct RetrySchedule {
     pub initial_delay: Duration,
     pub max_delay: Duration,
-    /// After more attempts than this the saga is marked `needs_attention`, and `slow_delay` applies.
+    /// With more unknown outcomes in a row than this the saga is marked `needs_attention`, and `slow_delay` applies.
     pub attention_after: u32,
     pub slow_delay: Duration,
     /// After so many attempts the outcome is [`Outcome::Exhausted`]; `None`: never.
@@ -140,11 +141,11 @@ pub struct Commits {
     pub retry: &'static str,
     pub claim: &'static str,
     /// Releases all leases of an owner that has restarted.
-    pub release: &'static str,
+    pub release_leases: &'static str,
     pub signal: &'static str,
 }
 
-/// One kind of saga. All functions are pure: no I/O, no clock.
+/// One kind of saga. All functions but [`Self::event`] are pure: no I/O, no clock, no chance.
 pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
     type State: State;
     /// The input of the saga, and the results of its calls.
@@ -172,9 +173,10 @@ pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
         None
     }
 
-    /// Whether the engine may make the next call before it persists this state, so that both steps share a commit.
+    /// Whether the engine may make this state's call before it persists the state, so that both steps share a commit.
     /// After a crash the call that led to this state is made again, and its participant must give the same answer.
-    fn shares_its_commit(_state: &Self::State) -> bool {
+    /// States without a call ([`Next::Intent`]) always share the commit of the state that follows.
+    fn may_call_before_persisting(_state: &Self::State) -> bool {
         false
     }
 
@@ -192,7 +194,8 @@ pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
         String::new()
     }
 
-    /// The event that announces this state, with its topic. The event commits together with the state.
+    /// The event that announces this state, with its topic. The event commits together with the state. Unlike the other
+    /// functions this one makes ids and reads the request's context.
     fn event(_saga: &Saga<Self>, _now: Timestamp, _ids: &Ids) -> Result<Option<(&'static str, Event)>, StoreError> {
         Ok(None)
     }

@@ -16,7 +16,7 @@ impl std::fmt::Display for SagaId {
     }
 }
 
-/// The fencing token of a saga: every claim raises it, so writes of an earlier owner are refused.
+/// A number that every claim of a saga raises, so that writes of an earlier owner are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence(pub i64);
 
@@ -43,8 +43,8 @@ pub struct Saga<M: Machine> {
 
 impl<M: Machine> Saga<M> {
     /// Whether the saga is in a final state.
-    pub fn has_ended(&self) -> bool {
-        M::TABLE.ends.contains(&self.state.name())
+    pub fn is_final(&self) -> bool {
+        M::TABLE.final_states.contains(&self.state.name())
     }
 }
 

@@ -26,10 +26,10 @@ impl CustomerRecords for MemoryRecords {
         };
         let first = without_hold
             .filter(takes_pieces)
-            .min_by_key(|found| found.state.is_terminal());
+            .min_by_key(|found| found.state.is_final());
         Ok(first.map(|first| CheckoutWithoutHold {
             id: first.id,
-            has_ended: first.state.is_terminal(),
+            is_final: first.state.is_final(),
         }))
     }
 

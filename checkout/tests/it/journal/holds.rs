@@ -83,7 +83,7 @@ async fn blocking(tables: &Tables, user: &str, version: i64) -> Option<(Checkout
     let found = tables.records.without_hold(&user, version).await;
     found
         .unwrap()
-        .map(|CheckoutWithoutHold { id, has_ended }| (id, has_ended))
+        .map(|CheckoutWithoutHold { id, is_final }| (id, is_final))
 }
 
 pub(super) async fn an_unfinished_checkout_without_a_hold_blocks_its_user(fixture: &dyn Stores) {

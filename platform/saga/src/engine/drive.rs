@@ -17,8 +17,8 @@ use crate::{
 /// Backoff between attempts to use the journal.
 const BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// The timeout of a wait that has none.
-const CENTURY: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
+/// The length of a wait without a timeout.
+const NO_TIMEOUT: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
 
 /// The result of persisting a record.
 enum Persisted {
@@ -33,22 +33,22 @@ enum Persisted {
 impl<M: Machine> Engine<M> {
     /// Drives a saga until it ends or waits. Stops earlier if the process stops or another driver claims the saga.
     pub(super) async fn drive(&self, mut claimed: Claimed<M>, mut permit: Permit) {
-        // A signal that arrives while a wait begins is a conflict, and the step is made anew. A lost lease can look the
-        // same, so a second conflict in a row stops this driver.
-        let mut may_be_signalled = true;
-        while !claimed.saga.has_ended() {
+        // The first conflict may be a new signal: the step is computed again. A second conflict in a row means a lost
+        // lease.
+        let mut first_conflict = true;
+        while !claimed.saga.is_final() {
             let Some((record, advanced)) = self.advance(&claimed.saga).await else {
                 return;
             };
             match self.persist(&claimed, &record).await {
                 Persisted::Version(version) => claimed.saga = Saga { version, ..advanced },
-                Persisted::SignalPending if may_be_signalled => {
-                    may_be_signalled = false;
+                Persisted::SignalPending if first_conflict => {
+                    first_conflict = false;
                     continue;
                 }
                 Persisted::SignalPending | Persisted::Stopped => return,
             }
-            may_be_signalled = true;
+            first_conflict = true;
             self.waiters.notify(&claimed.saga);
             match record.continuation {
                 Continuation::Continue => {}
@@ -67,17 +67,17 @@ impl<M: Machine> Engine<M> {
     /// Takes the steps that share the next commit: returns the record to persist, and the saga after it. `None` if the
     /// process stops first.
     ///
-    /// A crash before the commit loses nothing, see [`Machine::shares_its_commit`]. Steps share a commit only during
+    /// A crash before the commit loses nothing, see [`Machine::may_call_before_persisting`]. Steps share a commit only during
     /// the first third of the lease, so that this driver still holds the lease when it makes the last call.
     async fn advance(&self, from: &Saga<M>) -> Option<(Record<M>, Saga<M>)> {
         let began = Instant::now();
         let mut saga = from.clone();
         let mut record = Record::new(from.data.clone());
         loop {
-            let shares =
-                record.steps.is_empty() || M::shares_its_commit(&saga.state) && began.elapsed() < self.lease.ttl / 3;
+            let shares = record.steps.is_empty()
+                || M::may_call_before_persisting(&saga.state) && began.elapsed() < self.lease.ttl / 3;
             let state = match M::next(&saga.state, &saga.data) {
-                Next::Record(intent) => intent,
+                Next::Intent(intent) => intent,
                 Next::Call(call) if shares => {
                     let after = self.call(call, &mut saga).await;
                     if after == saga.state {
@@ -115,14 +115,14 @@ impl<M: Machine> Engine<M> {
         let unread = loop {
             match self.journal.unread(saga.id).await {
                 Ok(unread) => break unread,
-                Err(error) => backoff = self.back_off(&error, backoff).await?,
+                Err(error) => backoff = self.back_off("the journal cannot be used", &error, backoff).await?,
             }
         };
         for signal in unread {
-            if record.consumed.contains(&signal.id) {
+            if record.read_signals.contains(&signal.id) {
                 continue;
             }
-            record.consumed.push(signal.id);
+            record.read_signals.push(signal.id);
             if let Some(state) = M::on_signal(&saga.state, &signal) {
                 return Some(Some(state));
             }
@@ -133,7 +133,7 @@ impl<M: Machine> Engine<M> {
             return Some(Some(M::apply(saga.state.clone(), Outcome::Done)));
         }
         record.continuation =
-            Continuation::Wait(until.unwrap_or_else(|| now.saturating_add(CENTURY).unwrap_or(Timestamp::MAX)));
+            Continuation::Wait(until.unwrap_or_else(|| now.saturating_add(NO_TIMEOUT).unwrap_or(Timestamp::MAX)));
         Some(None)
     }
 
@@ -146,7 +146,7 @@ impl<M: Machine> Engine<M> {
                 tracing::warn!(?call, attempts = made, "the outcome of a call is unknown");
                 if is_last { Outcome::Exhausted } else { Outcome::Unknown }
             }
-            known @ (Outcome::Done | Outcome::Refused(_) | Outcome::Exhausted) => known,
+            other @ (Outcome::Done | Outcome::Refused(_) | Outcome::Exhausted) => other,
         };
         M::apply(saga.state.clone(), outcome)
     }
@@ -169,7 +169,7 @@ impl<M: Machine> Engine<M> {
             };
             match event {
                 Ok(event) => break event,
-                Err(error) => match self.back_off(&error, backoff).await {
+                Err(error) => match self.back_off("the event could not be made", &error, backoff).await {
                     Some(next) => backoff = next,
                     None => return Persisted::Stopped,
                 },
@@ -189,7 +189,7 @@ impl<M: Machine> Engine<M> {
             match written {
                 Ok(Some(version)) => break version,
                 Ok(None) => return self.explain_conflict(id, &record).await,
-                Err(error) => match self.back_off(&error, backoff).await {
+                Err(error) => match self.back_off("the journal cannot be used", &error, backoff).await {
                     Some(next) => (in_doubt, backoff) = (true, next),
                     None => return Persisted::Stopped,
                 },
@@ -201,13 +201,9 @@ impl<M: Machine> Engine<M> {
         Persisted::Version(version)
     }
 
-    /// Sleeps before the journal is used again; returns the next backoff, or `None` if the process stops.
-    async fn back_off(&self, error: &StoreError, backoff: Duration) -> Option<Duration> {
-        tracing::warn!(
-            error = chain(error),
-            ?backoff,
-            "the journal cannot be used; trying again"
-        );
+    /// Logs a failure and sleeps before the next attempt; returns the next backoff, or `None` if the process stops.
+    async fn back_off(&self, failure: &str, error: &StoreError, backoff: Duration) -> Option<Duration> {
+        tracing::warn!(error = chain(error), ?backoff, "{failure}; trying again");
         let goes_on = self.tasks.sleep(backoff).await;
         goes_on.then(|| (backoff * 2).min(MAX_BACKOFF))
     }
@@ -216,7 +212,7 @@ impl<M: Machine> Engine<M> {
     async fn explain_conflict(&self, id: SagaId, record: &Record<M>) -> Persisted {
         if let Continuation::Wait(_) = record.continuation
             && let Ok(unread) = self.journal.unread(id).await
-            && unread.iter().any(|signal| !record.consumed.contains(&signal.id))
+            && unread.iter().any(|signal| !record.read_signals.contains(&signal.id))
         {
             return Persisted::SignalPending;
         }

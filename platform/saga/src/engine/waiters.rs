@@ -25,7 +25,7 @@ impl<M: Machine> Default for Waiters<M> {
 }
 
 impl<M: Machine> Waiters<M> {
-    /// Watches a saga. Read the journal after this call, unless the saga is still to begin: it may have ended.
+    /// Watches a saga. Read the journal after this call, unless the saga is still to begin: it may be final already.
     pub(super) fn watch(&self, id: SagaId) -> Watcher<M> {
         let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Removes entries without waiters. `notify` never removes them if another process ended their sagas.
@@ -38,10 +38,10 @@ impl<M: Machine> Waiters<M> {
             .subscribe()
     }
 
-    /// Sends the saga to its waiters, and forgets it if it has ended.
+    /// Sends the saga to its waiters, and forgets it if it is final.
     pub(super) fn notify(&self, saga: &Saga<M>) {
         let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if saga.has_ended() {
+        if saga.is_final() {
             if let Some(sender) = waiters.remove(&saga.id) {
                 sender.send_replace(Some(saga.clone()));
             }

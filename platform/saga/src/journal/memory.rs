@@ -37,7 +37,7 @@ struct Stored<M: Machine> {
     wake_at: Instant,
     is_readable: bool,
     unread: Vec<Signal>,
-    consumed: Vec<Signal>,
+    read_signals: Vec<Signal>,
 }
 
 impl<M: Machine> Stored<M> {
@@ -51,12 +51,12 @@ impl<M: Machine> Stored<M> {
 
     fn apply(&mut self, record: &Record<M>, lease: &Lease, clock: &Clock) -> Result<i64, StoreError> {
         self.history.extend(record.steps.iter().map(entry));
-        let (consumed, unread) = self
+        let (read_signals, unread) = self
             .unread
             .drain(..)
-            .partition(|signal| record.consumed.contains(&signal.id));
+            .partition(|signal| record.read_signals.contains(&signal.id));
         self.unread = unread;
-        self.consumed.extend::<Vec<_>>(consumed);
+        self.read_signals.extend::<Vec<_>>(read_signals);
         let saga = &mut self.saga;
         saga.version += i64::try_from(record.steps.len()).map_err(StoreError::corrupt)?;
         if let Some((state, at, _)) = record.steps.last() {
@@ -158,7 +158,7 @@ impl<M: Machine> MemoryJournal<M> {
             wake_at: now,
             is_readable: true,
             unread: Vec::new(),
-            consumed: Vec::new(),
+            read_signals: Vec::new(),
             saga,
         };
         self.tables().sagas.insert(stored.saga.id, stored);
@@ -220,7 +220,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
                 wake_at: Instant::now(),
                 is_readable: true,
                 unread: Vec::new(),
-                consumed: Vec::new(),
+                read_signals: Vec::new(),
             };
             tables.sagas.insert(new.id, stored);
             Ok(Begun::Created(Fence(1)))
@@ -236,7 +236,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
         stored.map(Stored::read).transpose()
     }
 
-    async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
+    async fn get(&self, id: SagaId, scope: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
         yield_now().await;
         let mut tables = self.tables();
         tables.reads += 1;
@@ -244,7 +244,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
             return Err(StoreError::unavailable("does not answer"));
         }
         let stored = tables.sagas.get(&id);
-        let stored = stored.filter(|stored| of.is_none_or(|scope| stored.saga.scope == scope));
+        let stored = stored.filter(|stored| scope.is_none_or(|scope| stored.saga.scope == scope));
         stored
             .map(|stored| Ok((stored.read()?, stored.history.clone())))
             .transpose()
@@ -272,7 +272,12 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
             let event = record.event.as_ref().map(|(_, event)| event);
             let is_taken = |event: &Event| tables.outbox.iter().any(|other| other.id == event.id);
             let id_is_taken = event.is_some_and(is_taken);
-            let may_wait = |stored: &Stored<M>| stored.unread.iter().all(|signal| record.consumed.contains(&signal.id));
+            let may_wait = |stored: &Stored<M>| {
+                stored
+                    .unread
+                    .iter()
+                    .all(|signal| record.read_signals.contains(&signal.id))
+            };
             let stored = tables.sagas.get_mut(&claimed.saga.id).filter(|stored| {
                 stored.saga.version == claimed.saga.version
                     && stored.fence == claimed.fence.0
@@ -292,7 +297,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
         let now = Instant::now();
         let mut tables = self.tables();
         let all = tables.sagas.values_mut();
-        let due = all.filter(|stored| !stored.saga.has_ended() && stored.wake_at <= now && stored.lease_until <= now);
+        let due = all.filter(|stored| !stored.saga.is_final() && stored.wake_at <= now && stored.lease_until <= now);
         let mut claimed = Vec::new();
         for stored in due.take(usize::try_from(limit).map_err(StoreError::corrupt)?) {
             stored.fence += 1;
@@ -310,7 +315,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
         let mut tables = self.tables();
         let now = Instant::now();
         let all = tables.sagas.values_mut();
-        for stored in all.filter(|stored| stored.owner == owner && !stored.saga.has_ended()) {
+        for stored in all.filter(|stored| stored.owner == owner && !stored.saga.is_final()) {
             (stored.lease_until, stored.wake_at) = (now, now);
         }
         Ok(())
@@ -325,10 +330,10 @@ impl<M: Machine> Signals for MemoryJournal<M> {
             let Some(stored) = tables.sagas.get_mut(&to) else {
                 return Ok(SignalOutcome::NotFound);
             };
-            if stored.saga.has_ended() {
-                return Ok(SignalOutcome::Ended);
+            if stored.saga.is_final() {
+                return Ok(SignalOutcome::Final);
             }
-            let mut known = stored.unread.iter().chain(&stored.consumed);
+            let mut known = stored.unread.iter().chain(&stored.read_signals);
             if !known.any(|known| known.id == signal.id) {
                 stored.unread.push(signal.clone());
                 let now = Instant::now();

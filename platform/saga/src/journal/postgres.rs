@@ -121,11 +121,11 @@ impl<M: Machine> PostgresJournal<M> {
             .bind(before.id.0)
             .bind(before.version)
             .bind(claimed.fence.0)
-            .bind(i64::try_from(record.consumed.len()).map_err(StoreError::corrupt)?)
+            .bind(i64::try_from(record.read_signals.len()).map_err(StoreError::corrupt)?)
             .bind(states)
             .bind(times)
             .bind(details)
-            .bind(&record.consumed);
+            .bind(&record.read_signals);
         update = match changes.wakeup {
             Wakeup::Owned { wake_in, lease_for } => update.bind(interval(wake_in)).bind(interval(lease_for)),
             Wakeup::Unowned(until) => update.bind(timestamptz(until)).bind(timestamptz(until)),
@@ -165,7 +165,7 @@ impl<M: Machine> PostgresJournal<M> {
 #[async_trait]
 impl<M: Machine> Journal<M> for PostgresJournal<M> {
     async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError> {
-        let label = new.state.commit();
+        let label = new.state.commit_label();
         let (this, with_key, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
         let write = self.db.write(label, move |tx| this.insert(tx, with_key, lease).boxed());
         match write.await {
@@ -181,10 +181,10 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
         self.find_in(self.db.reader(), scope, key).await
     }
 
-    async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
+    async fn get(&self, id: SagaId, scope: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
         let rows = sqlx::query(AssertSqlSafe(self.sql.get.clone()))
             .bind(id.0)
-            .bind(of)
+            .bind(scope)
             .fetch_all(self.db.reader())
             .await?;
         let Some(first) = rows.first() else { return Ok(None) };
@@ -250,7 +250,7 @@ impl<M: Machine> Journal<M> for PostgresJournal<M> {
 
     async fn release_all(&self, owner: &str) -> Result<(), StoreError> {
         let (sql, owner) = (self.sql.release_all.clone(), owner.to_owned());
-        let write = self.db.write(M::COMMITS.release, move |tx| {
+        let write = self.db.write(M::COMMITS.release_leases, move |tx| {
             async move {
                 sqlx::query(AssertSqlSafe(sql)).bind(owner).execute(tx).await?;
                 Ok(())
@@ -267,16 +267,16 @@ impl<M: Machine> Signals for PostgresJournal<M> {
         let (sql, signal) = (self.sql.send.clone(), signal.clone());
         let write = self.db.write(M::COMMITS.signal, move |tx| {
             async move {
-                let has_ended: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
+                let is_final: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
                     .bind(to.0)
                     .bind(signal.id)
                     .bind(signal.name)
                     .bind(signal.payload)
                     .fetch_optional(tx)
                     .await?;
-                Ok(match has_ended {
+                Ok(match is_final {
                     None => SignalOutcome::NotFound,
-                    Some(true) => SignalOutcome::Ended,
+                    Some(true) => SignalOutcome::Final,
                     Some(false) => SignalOutcome::Sent,
                 })
             }

@@ -23,8 +23,8 @@ pub(super) fn columns(table: &Table) -> String {
 }
 
 /// The final states as SQL: `('COMPLETED', 'FAILED')`.
-pub(super) fn ends(table: &Table) -> String {
-    let names: Vec<_> = table.ends.iter().map(|name| format!("'{name}'")).collect();
+pub(super) fn final_states(table: &Table) -> String {
+    let names: Vec<_> = table.final_states.iter().map(|name| format!("'{name}'")).collect();
     format!("({})", names.join(", "))
 }
 
@@ -189,7 +189,7 @@ pub(super) fn first_detail<M: Machine>(new: &Saga<M>) -> String {
 /// The label of a record's commit.
 pub(super) fn label<M: Machine>(record: &Record<M>) -> &'static str {
     let last = record.steps.last();
-    last.map_or(M::COMMITS.retry, |(state, ..)| state.commit())
+    last.map_or(M::COMMITS.retry, |(state, ..)| state.commit_label())
 }
 
 pub(super) fn signal(row: Row<'_>) -> Result<Signal, StoreError> {

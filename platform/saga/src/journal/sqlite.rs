@@ -117,7 +117,7 @@ impl<M: Machine> SqliteJournal<M> {
     ) -> Result<i64, StoreError> {
         let before = &claimed.saga;
         let changes = Changes::of(&record, before, &lease)?;
-        let consumed = i64::try_from(record.consumed.len()).map_err(StoreError::corrupt)?;
+        let read_signals = i64::try_from(record.read_signals.len()).map_err(StoreError::corrupt)?;
         let (sql, wake_at, lease_until) = match changes.wakeup {
             Wakeup::Owned { wake_in, lease_for } => (&self.sql.record, millis(wake_in), millis(lease_for)),
             Wakeup::Unowned(until) => (&self.sql.wait, until.as_millisecond(), until.as_millisecond()),
@@ -126,13 +126,13 @@ impl<M: Machine> SqliteJournal<M> {
         for value in changes.values {
             update = value.bind_to_sqlite(update);
         }
-        update = update.bind(consumed).bind(wake_at).bind(lease_until);
+        update = update.bind(read_signals).bind(wake_at).bind(lease_until);
         update = update
             .bind(before.id.to_string())
             .bind(before.version)
             .bind(claimed.fence.0);
         if let Wakeup::Unowned(_) = changes.wakeup {
-            update = update.bind(consumed);
+            update = update.bind(read_signals);
         }
         if update.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(StoreError::Conflict);
@@ -141,8 +141,8 @@ impl<M: Machine> SqliteJournal<M> {
             self.insert_step(&mut *tx, before.id, version, (state, *at, detail))
                 .await?;
         }
-        if !record.consumed.is_empty() {
-            let ids: Vec<_> = record.consumed.iter().map(ToString::to_string).collect();
+        if !record.read_signals.is_empty() {
+            let ids: Vec<_> = record.read_signals.iter().map(ToString::to_string).collect();
             sqlx::query(
                 "UPDATE saga_signals SET read_at = CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
                  WHERE saga_id = ? AND id IN (SELECT value FROM json_each(?))",
@@ -181,13 +181,13 @@ impl<M: Machine> SqliteJournal<M> {
         to: SagaId,
         signal: Signal,
     ) -> Result<SignalOutcome, StoreError> {
-        let has_ended: Option<bool> = sqlx::query_scalar(AssertSqlSafe(self.sql.has_ended.clone()))
+        let is_final: Option<bool> = sqlx::query_scalar(AssertSqlSafe(self.sql.is_final.clone()))
             .bind(to.to_string())
             .fetch_optional(&mut *tx)
             .await?;
-        match has_ended {
+        match is_final {
             None => return Ok(SignalOutcome::NotFound),
-            Some(true) => return Ok(SignalOutcome::Ended),
+            Some(true) => return Ok(SignalOutcome::Final),
             Some(false) => {}
         }
         let put = sqlx::query(
@@ -213,7 +213,7 @@ impl<M: Machine> SqliteJournal<M> {
 #[async_trait]
 impl<M: Machine> Journal<M> for SqliteJournal<M> {
     async fn begin(&self, new: &Saga<M>, key: &str, lease: &Lease) -> Result<Begun<M>, StoreError> {
-        let label = new.state.commit();
+        let label = new.state.commit_label();
         let (this, new, lease) = (self.clone(), (new.clone(), key.to_owned()), lease.clone());
         self.db
             .write(label, move |tx| this.insert(tx, new, lease).boxed())
@@ -224,12 +224,12 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
         self.find_in(self.db.reader(), scope, key).await
     }
 
-    async fn get(&self, id: SagaId, of: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
+    async fn get(&self, id: SagaId, scope: Option<&str>) -> Result<Option<(Saga<M>, Vec<Entry>)>, StoreError> {
         // Both reads see one snapshot.
         let mut tx = self.db.reader().begin().await?;
         let row = sqlx::query(AssertSqlSafe(self.sql.get.clone()))
             .bind(id.to_string())
-            .bind(of)
+            .bind(scope)
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -291,7 +291,7 @@ impl<M: Machine> Journal<M> for SqliteJournal<M> {
 
     async fn release_all(&self, owner: &str) -> Result<(), StoreError> {
         let (sql, owner) = (self.sql.release_all.clone(), owner.to_owned());
-        let write = self.db.write(M::COMMITS.release, move |tx| {
+        let write = self.db.write(M::COMMITS.release_leases, move |tx| {
             async move {
                 sqlx::query(AssertSqlSafe(sql)).bind(owner).execute(tx).await?;
                 Ok(())

@@ -239,11 +239,11 @@ pub async fn history<M: Machine>(journal: &dyn Journal<M>, id: SagaId) -> Vec<St
     history.into_iter().map(|entry| entry.state).collect()
 }
 
-/// The last of a machine's states that is not an end.
-pub fn last_but_ends<M: Sample>(states: Vec<M::State>) -> M::State {
+/// The last of these states that is not final.
+pub fn last_unfinished<M: Sample>(states: Vec<M::State>) -> M::State {
     let mut unfinished = states
         .into_iter()
-        .filter(|state| !M::TABLE.ends.contains(&state.name()));
+        .filter(|state| !M::TABLE.final_states.contains(&state.name()));
     unfinished.next_back().unwrap()
 }
 

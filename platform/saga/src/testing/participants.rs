@@ -17,7 +17,7 @@ use super::{
     run::{Refusal, expected},
 };
 use crate::{
-    engine::{BeginError, Engine, Execution, Identity, Parts},
+    engine::{BeginError, Engine, Execution, Parts, RequestKey},
     journal::{Signals, memory::MemoryJournal},
     machine::{Calls, Outcome, State},
     saga::{Saga, SagaId},
@@ -205,22 +205,24 @@ pub struct Process<M: Sample> {
 
 impl<M: Sample> Process<M> {
     /// Begins the saga of this key, or joins it.
-    pub async fn once(&self, key: &str, patience: Duration) -> Result<Execution<M>, BeginError<Infallible>> {
-        let identity = Identity {
+    pub async fn begin_or_join(&self, key: &str, patience: Duration) -> Result<Execution<M>, BeginError<Infallible>> {
+        let request = RequestKey {
             scope: "user-1".to_owned(),
             key: key.to_owned(),
             fingerprint: String::new(),
         };
         let data = async { Ok::<_, Infallible>(M::data(1)) };
         let first = M::happy_path().remove(0);
-        self.engine.once(identity, first, Instant::now() + patience, data).await
+        self.engine
+            .begin_or_join(request, first, Instant::now() + patience, data)
+            .await
     }
 
-    /// [`Self::once`] in a task, until the saga ends.
+    /// [`Self::begin_or_join`] in a task, until the saga is final.
     #[allow(clippy::disallowed_methods, reason = "the test awaits this task, not the runtime")]
     pub fn start(&self, key: &str) -> JoinHandle<Execution<M>> {
         let (process, key) = (self.clone(), key.to_owned());
-        tokio::task::spawn(async move { process.once(&key, PATIENCE).await.unwrap() })
+        tokio::task::spawn(async move { process.begin_or_join(&key, PATIENCE).await.unwrap() })
     }
 
     /// What a process does at its start.
@@ -230,11 +232,11 @@ impl<M: Sample> Process<M> {
         self.runtime.tasks.spawn(async move { engine.recover().await });
     }
 
-    /// The saga once it has ended.
+    /// The saga once it is final.
     pub async fn end_of(&self, id: SagaId) -> Saga<M> {
-        let until = Instant::now() + PATIENCE;
-        let saga = self.engine.wait(id, until, Saga::has_ended).await.unwrap().unwrap();
-        assert!(saga.has_ended(), "{saga:?}");
+        let deadline = Instant::now() + PATIENCE;
+        let saga = self.engine.wait(id, deadline, Saga::is_final).await.unwrap().unwrap();
+        assert!(saga.is_final(), "{saga:?}");
         saga
     }
 }

@@ -109,7 +109,7 @@ pub async fn a_corrupt_saga_does_not_stop_the_others<M: Sample>() {
 pub async fn a_driver_that_stalls_in_any_call_changes_nothing_afterwards<M: Sample>() {
     for refusal in refusals::<M>() {
         let calls = World::<M>::new(refusal.clone());
-        calls.process("me").once("k", HOUR).await.unwrap();
+        calls.process("me").begin_or_join("k", HOUR).await.unwrap();
         for nth in 0..calls.participants.calls() {
             for (is_after_effect, owner) in [(false, "me"), (false, "other"), (true, "me"), (true, "other")] {
                 let case = format!("{refusal:?}, call {nth}, after its effect: {is_after_effect}, then {owner}");
@@ -146,7 +146,7 @@ pub async fn a_driver_with_an_old_fence_persists_nothing<M: Sample>() {
     let next = world.process("other");
     next.recover().await;
     world.assert_ended(&next.end_of(claimed[0].saga.id).await, "an old fence");
-    assert!(running.await.unwrap().saga.has_ended());
+    assert!(running.await.unwrap().saga.is_final());
 }
 
 /// The recovery of a process may start, or be started again after a panic, while the process drives sagas.

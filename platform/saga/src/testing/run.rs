@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Sample;
 use crate::{
-    engine::{Engine, Identity, Parts},
+    engine::{Engine, Parts, RequestKey},
     journal::Journal,
     machine::{Calls, Next, Outcome, State},
     saga::{Saga, SagaId},
@@ -69,7 +69,7 @@ pub fn path<M: Sample>(refusal: &Refusal<M>) -> Vec<(M::State, M::Data, Vec<Stri
         path.push((state.clone(), data.clone(), effects.clone()));
         state = match M::next(&state, &data) {
             Next::End => return path,
-            Next::Record(intent) => intent,
+            Next::Intent(intent) => intent,
             Next::Wait(_) => {
                 let signalled = M::signals().iter().find_map(|signal| M::on_signal(&state, signal));
                 signalled.unwrap_or_else(|| M::apply(state, Outcome::Done))
@@ -99,25 +99,25 @@ pub async fn run_to_end<M: Sample>(journal: Arc<dyn Journal<M>>, calls: Arc<dyn 
     engine.release_leases_of_earlier_run().await;
     let recovering = engine.clone();
     runtime.tasks.spawn(async move { recovering.recover().await });
-    let identity = Identity {
+    let request = RequestKey {
         scope: "user-1".to_owned(),
         key: "k".to_owned(),
         fingerprint: String::new(),
     };
     let data = async { Ok::<_, ()>(M::data(1)) };
     let begun = engine
-        .once(identity, M::happy_path().remove(0), Instant::now(), data)
+        .begin_or_join(request, M::happy_path().remove(0), Instant::now(), data)
         .await;
     let id: SagaId = begun.unwrap().saga.id;
-    let until = Instant::now() + Duration::from_mins(10);
+    let deadline = Instant::now() + Duration::from_mins(10);
     // Signals are sent only to a waiting saga, so that each run passes the same crash points.
     let waits = |saga: &Saga<M>| matches!(M::next(&saga.state, &saga.data), Next::Wait(_) | Next::End);
-    engine.wait(id, until, waits).await.unwrap();
+    engine.wait(id, deadline, waits).await.unwrap();
     for signal in M::signals() {
         engine.signal(id, &signal).await.unwrap();
     }
-    let saga = engine.wait(id, until, Saga::has_ended).await.unwrap().unwrap();
-    assert!(saga.has_ended(), "{saga:?}");
+    let saga = engine.wait(id, deadline, Saga::is_final).await.unwrap().unwrap();
+    assert!(saga.is_final(), "{saga:?}");
     runtime.tasks.stop(Duration::from_secs(5)).await;
     saga.state
 }

@@ -19,9 +19,13 @@ pub fn is_sound<M: Sample>() {
             Some(state)
         );
         let next = M::next(state, &M::data_in(M::data(1), state));
-        assert_eq!(matches!(next, Next::End), M::TABLE.ends.contains(&name), "{name}");
+        assert_eq!(
+            matches!(next, Next::End),
+            M::TABLE.final_states.contains(&name),
+            "{name}"
+        );
         let mut to: Vec<M::State> = match next {
-            Next::Record(intent) => vec![intent],
+            Next::Intent(intent) => vec![intent],
             Next::End => Vec::new(),
             Next::Call(_) | Next::Wait(_) => {
                 let mut outcomes = vec![Outcome::Done, Outcome::Exhausted];

@@ -19,10 +19,10 @@ pub async fn a_caller_gets_the_current_state_at_its_deadline_and_the_end_later<M
     let process = world.process("me");
     let gate = world.participants.gate(0, true);
     let began = Instant::now();
-    let first = process.once("k", SHORT).await.unwrap();
+    let first = process.begin_or_join("k", SHORT).await.unwrap();
     assert!(began.elapsed() >= SHORT && began.elapsed() < SHORT + MOMENT);
-    assert!(!first.replayed && !first.saga.has_ended());
-    let second = process.once("k", SHORT).await.unwrap();
+    assert!(!first.replayed && !first.saga.is_final());
+    let second = process.begin_or_join("k", SHORT).await.unwrap();
     assert!(began.elapsed() < (SHORT + MOMENT) * 2);
     assert!(second.replayed);
     assert_eq!(second.saga, first.saga);
@@ -32,7 +32,7 @@ pub async fn a_caller_gets_the_current_state_at_its_deadline_and_the_end_later<M
     let end = waiting.await.unwrap();
     assert!(end.replayed);
     world.assert_ended(&end.saga, "a second caller");
-    assert_eq!(process.once("k", Duration::ZERO).await.unwrap().saga, end.saga);
+    assert_eq!(process.begin_or_join("k", Duration::ZERO).await.unwrap().saga, end.saga);
 }
 
 pub async fn a_caller_without_patience_gets_the_first_state_at_once<M: Sample>() {
@@ -40,7 +40,7 @@ pub async fn a_caller_without_patience_gets_the_first_state_at_once<M: Sample>()
     let process = world.process("me");
     let gate = world.participants.gate(0, false);
     let began = Instant::now();
-    let answer = process.once("k", Duration::ZERO).await.unwrap();
+    let answer = process.begin_or_join("k", Duration::ZERO).await.unwrap();
     assert!(began.elapsed() < MOMENT);
     assert_eq!(answer.saga.state, M::happy_path().remove(0));
     gate.open();
@@ -54,8 +54,8 @@ pub async fn a_caller_waits_on_while_the_journal_is_unavailable<M: Sample>() {
     let waiting = process.start("k");
     gate.reached().await;
     world.journal.make_get_unavailable(true);
-    let short = process.once("k", SHORT).await.unwrap();
-    assert!(short.replayed && !short.saga.has_ended());
+    let short = process.begin_or_join("k", SHORT).await.unwrap();
+    assert!(short.replayed && !short.saga.is_final());
     gate.open();
     world.assert_ended(&waiting.await.unwrap().saga, "an unavailable journal");
 }
@@ -82,10 +82,10 @@ pub async fn sagas_in_progress_finish_before_new_ones_begin<M: Sample>() {
     for gate in &gates {
         gate.reached().await;
     }
-    let one_more = process.once("one more", SHORT).await;
+    let one_more = process.begin_or_join("one more", SHORT).await;
     assert!(matches!(one_more, Err(BeginError::Busy)), "{one_more:?}");
     assert_eq!(world.journal.sagas().len(), PERMITS);
-    let known = process.once("k0", Duration::ZERO).await.unwrap();
+    let known = process.begin_or_join("k0", Duration::ZERO).await.unwrap();
     assert!(known.replayed, "a known key needs no permit");
     let waiting = process.start("one more");
     yield_now().await;
@@ -103,12 +103,12 @@ pub async fn a_saga_that_waits_for_a_retry_holds_no_permit<M: Sample>() {
     world.participants.break_down();
     let mut retried = Vec::new();
     for n in 0..PERMITS {
-        let begun = process.once(&format!("k{n}"), Duration::ZERO).await.unwrap();
+        let begun = process.begin_or_join(&format!("k{n}"), Duration::ZERO).await.unwrap();
         retried.push(begun.saga.id);
     }
     tokio::time::sleep(Duration::from_mins(1)).await;
     world.participants.repair_except(retried.clone());
-    let other = process.once("other", SHORT).await.unwrap();
+    let other = process.begin_or_join("other", SHORT).await.unwrap();
     world.assert_ended(&other.saga, "beside sagas that wait for a retry");
     world.participants.repair();
     for id in retried {
@@ -125,7 +125,7 @@ pub async fn a_cancelled_caller_leaves_no_saga_or_one_that_ends<M: Sample>() {
             let world = World::<M>::new(refusal.clone());
             let process = world.process("me");
             let is_done = {
-                let mut caller = Box::pin(process.once("k", PATIENCE));
+                let mut caller = Box::pin(process.begin_or_join("k", PATIENCE));
                 let mut is_done = false;
                 for _ in 0..polls {
                     is_done |= poll!(caller.as_mut()).is_ready();
@@ -146,7 +146,7 @@ pub async fn a_cancelled_caller_leaves_no_saga_or_one_that_ends<M: Sample>() {
             for saga in &left {
                 world.assert_ended(saga, &case);
             }
-            let again = process.once("k", PATIENCE).await.unwrap();
+            let again = process.begin_or_join("k", PATIENCE).await.unwrap();
             assert_eq!(again.replayed, !left.is_empty(), "{case}");
             world.assert_ended(&again.saga, &case);
             assert_eq!(world.journal.sagas().len(), 1, "{case}");
@@ -175,8 +175,8 @@ pub async fn a_stopping_process_releases_a_saga_that_waits_for_a_retry<M: Sample
         let world = World::<M>::new(None);
         let process = world.process("me");
         world.participants.break_down();
-        let waiting = process.once("k", Duration::from_secs(10)).await.unwrap();
-        assert!(!waiting.saga.has_ended());
+        let waiting = process.begin_or_join("k", Duration::from_secs(10)).await.unwrap();
+        assert!(!waiting.saga.is_final());
         let other = world.process(next);
         if next == "other" {
             other.recover().await;

@@ -17,8 +17,8 @@ pub async fn a_begin_whose_answer_was_lost_is_found_by_its_key<M: Sample>() {
     let process = world.process("me");
     process.recover().await;
     world.journal.fail_nth_write(0, WriteFault::AnswerLost);
-    process.once("k", PATIENCE).await.unwrap_err();
-    let again = process.once("k", PATIENCE).await.unwrap();
+    process.begin_or_join("k", PATIENCE).await.unwrap_err();
+    let again = process.begin_or_join("k", PATIENCE).await.unwrap();
     assert!(again.replayed);
     world.assert_ended(&again.saga, "a begin without an answer");
 }

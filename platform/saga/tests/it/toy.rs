@@ -16,7 +16,7 @@ saga::states! {
         Booked = "BOOKED", "trip.booked";
         Approved = "APPROVED", "trip.approved";
         Paid = "PAID", "trip.paid";
-    } undone for String {
+    } compensating with String {
         Cancelling = "CANCELLING", "trip.cancelling";
         Cancelled = "CANCELLED", "trip.cancelled";
     }
@@ -43,7 +43,7 @@ impl Machine for TripMachine {
     const COMMITS: Commits = Commits {
         retry: "trip.retry",
         claim: "trip.claim",
-        release: "trip.release",
+        release_leases: "trip.release",
         signal: "trip.signal",
     };
     const VERSION: u32 = 1;
@@ -55,7 +55,7 @@ impl Machine for TripMachine {
         learned: &[],
         history: "trip_history",
         history_id: "trip",
-        ends: &["PAID", "CANCELLED"],
+        final_states: &["PAID", "CANCELLED"],
     };
     const STEPS: &'static [(u32, &'static [Step])] = &[(
         1,

@@ -46,7 +46,7 @@ fn written(state: &State) -> [String; 3] {
                 after(Outcome::Refused(failure())),
             ]
         }
-        Next::Record(intent) => [
+        Next::Intent(intent) => [
             "(record the intent)".to_owned(),
             intent.name().to_owned(),
             "–".to_owned(),

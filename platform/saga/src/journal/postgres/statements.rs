@@ -22,10 +22,10 @@ impl Statements {
     pub(super) fn of<M: Machine>() -> Self {
         let table = M::TABLE;
         let (name, history, history_id) = (table.name, table.history, table.history_id);
-        let (columns, ends) = (row::columns(&table), row::ends(&table));
+        let (columns, final_states) = (row::columns(&table), row::final_states(&table));
         // `statement_timestamp()` is stable, so an index scan can use it; `clock_timestamp()` is volatile.
         let is_due = format!(
-            "state NOT IN {ends} AND lease_until <= statement_timestamp() AND wake_at <= statement_timestamp()"
+            "state NOT IN {final_states} AND lease_until <= statement_timestamp() AND wake_at <= statement_timestamp()"
         );
         Self {
             insert: insert(&table).into(),
@@ -68,7 +68,7 @@ impl Statements {
             .into(),
             release_all: format!(
                 "UPDATE {name} SET lease_until = clock_timestamp(), wake_at = clock_timestamp()
-                 WHERE owner = $1 AND state NOT IN {ends}"
+                 WHERE owner = $1 AND state NOT IN {final_states}"
             )
             .into(),
             send: send(&table).into(),
@@ -130,19 +130,19 @@ fn record(table: &Table, lease: &str, condition: &str) -> String {
     )
 }
 
-/// Stores a signal and makes the saga due, unless the saga has ended. Returns whether it has; no row if there is none.
+/// Stores a signal and makes the saga due, unless the saga is final. Returns `is_final`; no row if there is no saga.
 fn send(table: &Table) -> String {
-    let (name, ends) = (table.name, row::ends(table));
+    let (name, final_states) = (table.name, row::final_states(table));
     format!(
-        "WITH known AS (SELECT id, state IN {ends} AS has_ended FROM {name} WHERE id = $1 FOR UPDATE),
+        "WITH known AS (SELECT id, state IN {final_states} AS is_final FROM {name} WHERE id = $1 FOR UPDATE),
                  put AS (
                     INSERT INTO saga_signals (saga_id, id, name, payload, sent_at)
-                    SELECT id, $2, $3, $4, clock_timestamp() FROM known WHERE NOT has_ended
+                    SELECT id, $2, $3, $4, clock_timestamp() FROM known WHERE NOT is_final
                     ON CONFLICT DO NOTHING RETURNING saga_id),
                  woken AS (
                     UPDATE {name} SET unread_signals = unread_signals + 1, wake_at = LEAST(wake_at, clock_timestamp()),
                         lease_until = CASE owner WHEN '' THEN clock_timestamp() ELSE lease_until END
                     WHERE id IN (SELECT saga_id FROM put))
-                 SELECT has_ended FROM known"
+                 SELECT is_final FROM known"
     )
 }

@@ -21,7 +21,7 @@ pub(super) struct Statements {
     pub(super) due: Arc<str>,
     pub(super) claim: Arc<str>,
     pub(super) release_all: Arc<str>,
-    pub(super) has_ended: Arc<str>,
+    pub(super) is_final: Arc<str>,
     pub(super) wake: Arc<str>,
 }
 
@@ -29,9 +29,9 @@ impl Statements {
     pub(super) fn of<M: Machine>() -> Self {
         let table = M::TABLE;
         let (name, history, history_id) = (table.name, table.history, table.history_id);
-        let (columns, ends) = (row::columns(&table), row::ends(&table));
+        let (columns, final_states) = (row::columns(&table), row::final_states(&table));
         let begins = row::insert_columns(&table);
-        let due = format!("state NOT IN {ends} AND wake_at <= {NOW} AND lease_until <= {NOW}");
+        let due = format!("state NOT IN {final_states} AND wake_at <= {NOW} AND lease_until <= {NOW}");
         Self {
             insert: format!(
                 "INSERT INTO {name} ({}, fence, lease_until, wake_at) VALUES ({}1, {NOW} + ?, 0)",
@@ -77,10 +77,10 @@ impl Statements {
             )
             .into(),
             release_all: format!(
-                "UPDATE {name} SET lease_until = 0, wake_at = 0 WHERE owner = ? AND state NOT IN {ends}"
+                "UPDATE {name} SET lease_until = 0, wake_at = 0 WHERE owner = ? AND state NOT IN {final_states}"
             )
             .into(),
-            has_ended: format!("SELECT state IN {ends} FROM {name} WHERE id = ?").into(),
+            is_final: format!("SELECT state IN {final_states} FROM {name} WHERE id = ?").into(),
             wake: format!(
                 "UPDATE {name} SET unread_signals = unread_signals + 1, wake_at = min(wake_at, {NOW}),
                     lease_until = CASE owner WHEN '' THEN {NOW} ELSE lease_until END WHERE id = ?"

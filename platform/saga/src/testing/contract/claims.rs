@@ -54,7 +54,7 @@ pub async fn only_due_sagas_without_a_live_lease_are_claimed<M: Sample>(fixture:
     let states = [M::happy_path().split_off(1), M::other_states()].concat();
     for state in states
         .into_iter()
-        .filter(|state| !M::TABLE.ends.contains(&state.name()))
+        .filter(|state| !M::TABLE.final_states.contains(&state.name()))
     {
         let claimed = begun(journal.as_ref(), state.name(), NO_TIME).await;
         journal

@@ -69,7 +69,7 @@ pub async fn lists_are_filtered_by_status_and_attention<M: Sample>(fixture: &dyn
     let stuck = driven(journal.as_ref(), stuck, &retry(HOUR, 13, true)).await.saga;
     assert_eq!(ids(journal.as_ref(), attention).await, [stuck.id]);
     let ended = Filter {
-        status: Some(M::TABLE.ends[0]),
+        status: Some(M::TABLE.final_states[0]),
         ..attention
     };
     assert_eq!(ids(journal.as_ref(), ended).await, []);

@@ -34,7 +34,7 @@ pub async fn a_record_updates_the_saga_and_appends_to_its_history<M: Sample>(fix
     last.data = M::data_in(moved.saga.data.clone(), &end[0]);
     let done = driven(journal.as_ref(), moved, &last).await.saga;
     assert_eq!(
-        (done.version, done.has_ended(), done.created_at),
+        (done.version, done.is_final(), done.created_at),
         (2 + steps_taken, true, at(BEGAN))
     );
     assert_eq!(
@@ -154,7 +154,7 @@ pub async fn two_replicas_drive_sixty_four_sagas_at_once<M: Sample>(fixture: &dy
             let event = event(&moved.saga);
             ended.event = Some(("topic", event.clone()));
             let ended = driven(journal.as_ref(), moved, &ended).await.saga;
-            assert_eq!((ended.version, ended.has_ended()), (3, true));
+            assert_eq!((ended.version, ended.is_final()), (3, true));
             event.id
         }
     });

@@ -69,9 +69,9 @@ pub async fn a_signal_makes_a_waiting_saga_due<M: Sample>(fixture: &dyn Journals
         std::slice::from_ref(&signal)
     );
     assert_eq!(journal.unread(other.saga.id).await.unwrap(), []);
-    // After the signal is consumed, the saga may wait again.
+    // After the signal is read, the saga may wait again.
     let again = Record {
-        consumed: vec![signal.id],
+        read_signals: vec![signal.id],
         ..wait(from_now(A_DAY))
     };
     journal.record(&claimed, &again, &lease("other", HOUR)).await.unwrap();
@@ -88,7 +88,7 @@ pub async fn a_saga_with_an_unread_signal_cannot_wait<M: Sample>(fixture: &dyn J
     let waits = journal.record(&begun, &wait(from_now(A_DAY)), &mine).await;
     assert!(matches!(waits, Err(StoreError::Conflict)), "{waits:?}");
     let used = Record {
-        consumed: vec![signal.id],
+        read_signals: vec![signal.id],
         ..wait(from_now(A_DAY))
     };
     journal.record(&begun, &used, &mine).await.unwrap();
@@ -108,11 +108,11 @@ pub async fn a_repeated_signal_is_ignored<M: Sample>(fixture: &dyn Journals<M>) 
     assert_eq!(journal.unread(id).await.unwrap(), std::slice::from_ref(&signal));
     let claimed = claim(journal.as_ref()).await.remove(0);
     let used = Record {
-        consumed: vec![signal.id],
+        read_signals: vec![signal.id],
         ..wait(from_now(A_DAY))
     };
     journal.record(&claimed, &used, &lease("other", HOUR)).await.unwrap();
-    // A repetition after the signal was consumed is ignored, too.
+    // A repetition after the signal was read is ignored, too.
     assert_eq!(journal.send(id, &signal).await.unwrap(), SignalOutcome::Sent);
     assert_eq!(journal.unread(id).await.unwrap(), []);
     assert!(claim(journal.as_ref()).await.is_empty());
@@ -133,7 +133,7 @@ pub async fn a_signal_to_an_ended_or_unknown_saga_is_refused<M: Sample>(fixture:
     let ended = steps([good_end::<M>()]);
     journal.record(&begun, &ended, &lease("me", HOUR)).await.unwrap();
     let sent = journal.send(begun.saga.id, &signal()).await.unwrap();
-    assert_eq!(sent, SignalOutcome::Ended);
+    assert_eq!(sent, SignalOutcome::Final);
     let unknown = SagaId(Ids::random().next());
     assert_eq!(journal.send(unknown, &signal()).await.unwrap(), SignalOutcome::NotFound);
     assert_eq!(journal.unread(begun.saga.id).await.unwrap(), []);
