@@ -1,4 +1,4 @@
-//! What the compiler and clippy cannot check: rooms, dependencies, budgets, words, and that the documents are true.
+//! What the compiler and clippy cannot check: modules, dependencies, budgets, words, and that the documents are true.
 //!
 //! A finding is a broken rule; fix the place, not the rule. `CONTRIBUTING.md` has the reason of each rule.
 
@@ -14,8 +14,8 @@ mod crates;
 mod deployments;
 mod documents;
 pub(crate) mod interfaces;
+mod modules;
 mod names;
-mod rooms;
 mod settings;
 mod source;
 mod words;

@@ -115,7 +115,7 @@ fn files_that_documents_name_are_there() {
                 && endings.iter().any(|ending| quote.ends_with(ending));
             let mut places = vec![String::new(), format!("{folder}/"), format!("{folder}/src/")];
             if folder.is_empty() && quote.starts_with("src/") {
-                // Said of every crate that has the room.
+                // Said of every crate that has the module.
                 places.extend(crates.iter().map(|folder| format!("{folder}/")));
             }
             let there = || {

@@ -1,4 +1,4 @@
-//! The rooms of a service: what may be named in which of them.
+//! The modules that every service has: what may be named in which of them.
 
 use super::{
     assert_none,
@@ -48,23 +48,23 @@ const IMPURE_PATHS: [&str; 7] = [
     "new_v4(",
 ];
 
-/// The files of a room of every service: `src/<room>.rs` and what is in `src/<room>/`.
-fn room(name: &str) -> Vec<File> {
-    let in_room = |path: &str| {
+/// The files of a module of every service: `src/<module>.rs` and what is in `src/<module>/`.
+fn module_files(name: &str) -> Vec<File> {
+    let in_module = |path: &str| {
         SERVICES.iter().any(|service| {
-            let room = format!("{service}/src/{name}");
-            path == format!("{room}.rs") || path.starts_with(&format!("{room}/"))
+            let module = format!("{service}/src/{name}");
+            path == format!("{module}.rs") || path.starts_with(&format!("{module}/"))
         })
     };
     files(&[".rs"])
         .into_iter()
-        .filter(|file| in_room(&file.path) && !file.is_test())
+        .filter(|file| in_module(&file.path) && !file.is_test())
         .collect()
 }
 
 fn technologies_named_in(name: &str) -> Vec<String> {
     let mut findings = Vec::new();
-    for file in room(name) {
+    for file in module_files(name) {
         for (number, line) in file.code_without_tests() {
             let line = line.to_lowercase();
             for technology in TECHNOLOGIES.iter().filter(|technology| line.contains(*technology)) {
@@ -102,7 +102,7 @@ fn test_methods_belong_to_the_simulated_provider_alone() {
 fn every_service_has_a_domain_and_ports() {
     let there: Vec<String> = ["domain", "ports"]
         .iter()
-        .flat_map(|name| room(name))
+        .flat_map(|name| module_files(name))
         .map(|file| file.path)
         .collect();
     let wanted = SERVICES
@@ -114,7 +114,7 @@ fn every_service_has_a_domain_and_ports() {
         .collect();
     assert_none(
         &missing,
-        "the same rooms are in every service, so that one who knows one knows all; `app` is where there are rules",
+        "every service has the same modules, so that a reader of one knows all; `app` is where there are rules",
     );
 }
 
@@ -147,8 +147,10 @@ fn ports_name_no_technology() {
 fn the_domain_is_pure() {
     let mut findings = Vec::new();
     // Beside the table of a saga stand its calls and its columns.
-    let tables = room("saga").into_iter().filter(|file| file.path.ends_with("/saga.rs"));
-    for file in room("domain").into_iter().chain(tables) {
+    let tables = module_files("saga")
+        .into_iter()
+        .filter(|file| file.path.ends_with("/saga.rs"));
+    for file in module_files("domain").into_iter().chain(tables) {
         for (number, line) in file.code_without_tests() {
             let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
             let named = IMPURE_WORDS.iter().filter(|word| words.contains(word));
