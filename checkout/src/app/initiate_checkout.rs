@@ -13,8 +13,8 @@ use crate::{
     saga::{Data, State},
 };
 
-/// Why no checkout can be returned. After `Store` or `Stopping` the checkout may exist: repeat the request with the same
-/// key. After `KeyReused` the key is taken. After the other errors no checkout of this key is known.
+/// Why no checkout can be returned. After `Store` or `Stopping` the checkout may exist: repeat the request with the
+/// same key. After `KeyReused` the key is taken. After the other errors no checkout of this key is known.
 #[derive(Debug)]
 pub enum InitiateError {
     /// The key was used with another request.

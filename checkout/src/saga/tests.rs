@@ -435,7 +435,7 @@ fn starts() -> Vec<(State, ParticipantModel)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// After any sequence of plans, and then only answered calls, the saga has ended and the participants agree.
+    /// After any sequence of plans, and then only answered calls, the saga is final and the participants agree.
     #[test]
     fn every_path_ends_in_a_state_that_the_participants_agree_with(
         (start, mut participants) in proptest::sample::select(starts()),

@@ -12,9 +12,9 @@ use crate::fake_peers::{
 };
 
 impl Harness {
-    /// Asserts that every saga has ended, and that the ledger and one event agree with its end. `what` names the case.
+    /// Asserts that every saga is final, and that the ledger and one event agree with its end. `what` names the case.
     pub(crate) async fn assert_consistent(&self, what: &str) {
-        // Delayed calls arrive after all sagas have ended.
+        // Delayed calls arrive after all sagas are final.
         self.peers.deliver_all();
         let all = self.checkouts().await;
         for checkout in &all {

@@ -77,7 +77,7 @@ pub(super) async fn the_migration_keeps_sagas_of_version_1(fixture: &dyn Stores)
     assert_eq!(due.len(), 5, "recovery claims the unfinished sagas");
 }
 
-/// The checkout that blocks a new one of this user from a cart of this version, and whether it has ended.
+/// The checkout that blocks a new one of this user from a cart of this version, and whether it is final.
 async fn blocking(tables: &Tables, user: &str, version: i64) -> Option<(CheckoutId, bool)> {
     let user = UserId::new(user).unwrap();
     let found = tables.records.without_hold(&user, version).await;

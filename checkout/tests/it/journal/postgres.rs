@@ -119,7 +119,7 @@ async fn no_statement_scans_a_whole_table() {
     fixture.drop_schema().await;
 }
 
-/// Inserts a million ended sagas, one in a hundred of them failed, and 500 unfinished ones; each with a history. One in
+/// Inserts a million final sagas, one in a hundred of them failed, and 500 unfinished ones; each with a history. One in
 /// ten has no hold.
 async fn fill(fixture: &PostgresFixture) {
     let rows = "

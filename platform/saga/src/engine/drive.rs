@@ -67,8 +67,8 @@ impl<M: Machine> Engine<M> {
     /// Takes the steps that share the next commit: returns the record to persist, and the saga after it. `None` if the
     /// process stops first.
     ///
-    /// A crash before the commit loses nothing, see [`Machine::may_call_before_persisting`]. Steps share a commit only during
-    /// the first third of the lease, so that this driver still holds the lease when it makes the last call.
+    /// A crash before the commit loses nothing, see [`Machine::may_call_before_persisting`]. Steps share a commit only
+    /// during the first third of the lease, so that this driver still holds the lease when it makes the last call.
     async fn advance(&self, from: &Saga<M>) -> Option<(Record<M>, Saga<M>)> {
         let began = Instant::now();
         let mut saga = from.clone();

@@ -34,8 +34,8 @@ impl<M: Machine> Engine<M> {
     /// Claims and drives what is due: at start, every second, and after each signal, until the tasks are stopping.
     pub async fn recover(&self) {
         loop {
-            // Claims at most as many sagas as there are free permits. Otherwise a claimed saga could lose its lease while
-            // it waits for a permit.
+            // Claims at most as many sagas as there are free permits. Otherwise a claimed saga could lose its lease
+            // while it waits for a permit.
             match self
                 .journal
                 .claim_due(&self.lease, self.free_permits().min(BATCH))

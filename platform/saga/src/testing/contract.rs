@@ -50,7 +50,7 @@ macro_rules! journal_contract {
                 a_saga_with_an_unread_signal_cannot_wait,
                 a_repeated_signal_is_ignored,
                 a_signal_does_not_take_the_saga_from_its_driver,
-                a_signal_to_an_ended_or_unknown_saga_is_refused,
+                a_signal_to_a_final_or_unknown_saga_is_refused,
                 a_concurrent_wait_and_signal_lose_no_signal,
             },
             lists::{

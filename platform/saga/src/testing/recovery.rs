@@ -104,8 +104,8 @@ pub async fn a_corrupt_saga_does_not_stop_the_others<M: Sample>() {
     }
 }
 
-/// A driver stalls before or after one of its calls, and goes on when another process has ended its saga. The other
-/// process has the same name, or another one.
+/// A driver stalls before or after one of its calls, and goes on when another process has driven its saga to a final
+/// state. The other process has the same name, or another one.
 pub async fn a_driver_that_stalls_in_any_call_changes_nothing_afterwards<M: Sample>() {
     for refusal in refusals::<M>() {
         let calls = World::<M>::new(refusal.clone());

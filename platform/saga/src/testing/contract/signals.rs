@@ -127,7 +127,7 @@ pub async fn a_signal_does_not_take_the_saga_from_its_driver<M: Sample>(fixture:
     journal.record(&begun, &ended, &lease("me", HOUR)).await.unwrap();
 }
 
-pub async fn a_signal_to_an_ended_or_unknown_saga_is_refused<M: Sample>(fixture: &dyn Journals<M>) {
+pub async fn a_signal_to_a_final_or_unknown_saga_is_refused<M: Sample>(fixture: &dyn Journals<M>) {
     let journal = fixture.open().await;
     let begun = begun(journal.as_ref(), "k", HOUR).await;
     let ended = steps([good_end::<M>()]);
