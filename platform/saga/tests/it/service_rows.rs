@@ -131,8 +131,8 @@ async fn of_concurrent_begins_only_as_many_succeed_as_the_rows_allow(database: &
                 .unwrap()
         }
     };
-    let begun = join_all((0..16).map(begin)).await;
-    let created = begun.iter().filter(|begun| matches!(begun, Begun::Created(_)));
+    let answers = join_all((0..16).map(begin)).await;
+    let created = answers.iter().filter(|answer| matches!(answer, Begun::Created(_)));
     assert_eq!((created.count(), database.trips().await), (2, 2));
 }
 
@@ -145,10 +145,13 @@ async fn concurrent_begins_with_one_key_change_the_rows_once(database: &dyn Data
         let journal = journal.clone();
         async move { journal.begin(&new("user-1"), "k", &lease("me", HOUR)).await.unwrap() }
     };
-    let begun = join_all((0..16).map(begin)).await;
-    let created = begun.iter().filter(|begun| matches!(begun, Begun::Created(_)));
+    let answers = join_all((0..16).map(begin)).await;
+    let created = answers.iter().filter(|answer| matches!(answer, Begun::Created(_)));
     assert_eq!((created.count(), database.trips().await), (1, 2));
-    assert!(!begun.iter().any(|begun| matches!(begun, Begun::Refused)), "{begun:?}");
+    assert!(
+        !answers.iter().any(|answer| matches!(answer, Begun::Refused)),
+        "{answers:?}"
+    );
 }
 
 async fn a_record_and_the_rows_commit_together_or_not_at_all(database: &dyn Database) {
