@@ -2,15 +2,15 @@
 //!
 //! | state | Reserve again | Confirm | Release | expiry |
 //! |---|---|---|---|---|
-//! | – | takes stock → HELD, or → REFUSED | refused: NotFound | → RELEASED (*tombstone*) | |
+//! | – | takes stock → HELD, or → REFUSED | refused: `NotFound` | → RELEASED (*tombstone*) | |
 //! | HELD | first answer | → CONFIRMED, sold | → RELEASED, stock returned | → EXPIRED, stock returned |
-//! | EXPIRED | first answer | stock available → CONFIRMED, sold; else → LOST, refused: Expired | → RELEASED | |
-//! | LOST | first answer | refused: Expired | → RELEASED | |
-//! | CONFIRMED | first answer | ok | refused: Confirmed | |
-//! | RELEASED | refused: Released | refused: Released | ok | |
-//! | REFUSED | first answer | refused: NotFound | ok | |
+//! | EXPIRED | first answer | stock available → CONFIRMED, sold; else → LOST, refused: `Expired` | → RELEASED | |
+//! | LOST | first answer | refused: `Expired` | → RELEASED | |
+//! | CONFIRMED | first answer | ok | refused: `Confirmed` | |
+//! | RELEASED | refused: `Released` | refused: `Released` | ok | |
+//! | REFUSED | first answer | refused: `NotFound` | ok | |
 //!
-//! A repeated Reserve with different lines is refused as Mismatch, except after a release. A Release without a
+//! A repeated Reserve with different lines is refused as `Mismatch`, except after a release. A Release without a
 //! reservation is stored as a row (*tombstone*), so that a Reserve that arrives later is refused.
 
 use jiff::Timestamp;
