@@ -57,8 +57,8 @@ pub enum Store {
 pub enum Events {
     None,
     Publishes,
-    /// As a member of this consumer group.
-    Consumes(&'static str),
+    /// As a member of these consumer groups.
+    Consumes(&'static [&'static str]),
 }
 
 const fn grpc(port: &'static str, default: u16, address: &'static str) -> Listener {
@@ -93,7 +93,7 @@ impl ServiceName {
                 name: "cart",
                 listener: grpc("CART_PORT", 50052, "CART_SERVICE_ADDR"),
                 store: Store::Carts,
-                events: Events::Consumes(CART_GROUP),
+                events: Events::Consumes(&[CART_GROUP]),
             },
             Self::Inventory => Definition {
                 name: "inventory",
@@ -117,13 +117,13 @@ impl ServiceName {
                 name: "orders",
                 listener: grpc("ORDERS_PORT", 50055, "ORDERS_SERVICE_ADDR"),
                 store: relational("ORDERS_DATABASE_URL", "ORDERS_DATABASE_URL_FILE"),
-                events: Events::Consumes(ORDERS_GROUP),
+                events: Events::Consumes(&[ORDERS_GROUP]),
             },
             Self::Notification => Definition {
                 name: "notification",
                 listener: grpc("NOTIFICATION_PORT", 50057, "NOTIFICATION_SERVICE_ADDR"),
                 store: relational("NOTIFICATION_DATABASE_URL", "NOTIFICATION_DATABASE_URL_FILE"),
-                events: Events::Consumes(NOTIFICATION_GROUP),
+                events: Events::Consumes(&[NOTIFICATION_GROUP]),
             },
             Self::Gateway => Definition {
                 name: "gateway",
@@ -143,11 +143,11 @@ impl ServiceName {
         !matches!(self.definition().events, Events::None)
     }
 
-    /// The consumer group of this service.
-    pub const fn group(self) -> Option<&'static str> {
+    /// The consumer groups of this service.
+    pub const fn groups(self) -> &'static [&'static str] {
         match self.definition().events {
-            Events::Consumes(group) => Some(group),
-            Events::None | Events::Publishes => None,
+            Events::Consumes(groups) => groups,
+            Events::None | Events::Publishes => &[],
         }
     }
 

@@ -50,8 +50,7 @@ pub async fn build(
         wake: wake.clone(),
         owner: config.owner.clone(),
     };
-    let engine = Engine::new(parts, runtime);
-    engine.release_leases_of_earlier_run().await;
+    let engine = Engine::start(parts, runtime).await;
     let checkouts = app::Checkouts {
         engine: engine.clone(),
         records: store.records.clone(),

@@ -32,7 +32,7 @@ impl Bus {
             let bus = bus.clone();
             async move { bus.is_up().await }
         });
-        let progress = service.group().map(|group| {
+        let progress = service.groups().iter().copied().map(|group| {
             let bus = self.bus.clone();
             Probe::new(format!("group {group}"), move || {
                 let is_progressing = !bus.stalled().contains(group);

@@ -109,6 +109,13 @@ pub struct Execution<M: Machine> {
 }
 
 impl<M: Machine> Engine<M> {
+    /// An engine that may begin sagas at once: see [`Self::release_leases_of_earlier_run`].
+    pub async fn start(parts: Parts<M>, runtime: &Runtime) -> Self {
+        let engine = Self::new(parts, runtime);
+        engine.release_leases_of_earlier_run().await;
+        engine
+    }
+
     pub fn new(parts: Parts<M>, runtime: &Runtime) -> Self {
         Self {
             journal: parts.journal,

@@ -203,7 +203,9 @@ pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
     /// The values of [`Table::frozen`], in that order.
     fn frozen(data: &Self::Data) -> Result<Vec<Value>, StoreError>;
     /// The values of [`Table::learned`], in that order.
-    fn learned(data: &Self::Data) -> Result<Vec<Value>, StoreError>;
+    fn learned(_data: &Self::Data) -> Result<Vec<Value>, StoreError> {
+        Ok(Vec::new())
+    }
     /// Reads the columns of [`Table::frozen`] and [`Table::learned`].
     fn read(row: Row<'_>) -> Result<Self::Data, StoreError>;
 }

@@ -95,8 +95,7 @@ pub async fn run_to_end<M: Sample>(journal: Arc<dyn Journal<M>>, calls: Arc<dyn 
         owner: "me".to_owned(),
     };
     let runtime = Runtime::system();
-    let engine = Engine::new(parts, &runtime);
-    engine.release_leases_of_earlier_run().await;
+    let engine = Engine::start(parts, &runtime).await;
     let recovering = engine.clone();
     runtime.tasks.spawn(async move { recovering.recover().await });
     let request = RequestKey {

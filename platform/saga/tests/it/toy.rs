@@ -99,10 +99,6 @@ impl Machine for TripMachine {
         Ok(vec![Value::Time(*approve_until)])
     }
 
-    fn learned(_: &Timestamp) -> Result<Vec<Value>, StoreError> {
-        Ok(Vec::new())
-    }
-
     fn read(row: Row<'_>) -> Result<Timestamp, StoreError> {
         row.time("approve_until")
     }
