@@ -124,7 +124,7 @@ async fn recovered(cache: &GuardedCache) {
     .unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_healthy_cache_answers() {
     let (_, cache) = guarded(OPTIONS.retry_after);
     assert!(matches!(read(&cache, 1).await, CacheLookup::Miss(_)));
@@ -133,7 +133,7 @@ async fn a_healthy_cache_answers() {
     assert_eq!(read(&cache, 2).await, hit(2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cache_that_is_down_or_hangs_is_skipped_after_one_call() {
     for health in [DOWN, HUNG] {
         let (inner, cache) = guarded(Duration::from_mins(1));
@@ -148,19 +148,19 @@ async fn a_cache_that_is_down_or_hangs_is_skipped_after_one_call() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn after_the_pause_one_call_probes_the_cache_and_the_others_skip_it() {
     let (inner, cache) = guarded(OPTIONS.retry_after);
     inner.set_health(HUNG);
     assert_eq!(cache.get(&user()).await, CacheLookup::Skipped);
-    tokio::time::sleep(OPTIONS.retry_after).await;
+    tokio::time::advance(OPTIONS.retry_after).await;
     let user = user();
     let lookups = futures::future::join_all((0..20).map(|_| cache.get(&user))).await;
     assert!(lookups.iter().all(|lookup| *lookup == CacheLookup::Skipped));
     assert_eq!(inner.calls(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cache_that_is_back_is_used_again() {
     let (inner, cache) = guarded(OPTIONS.retry_after);
     inner.set_health(DOWN);
@@ -171,7 +171,7 @@ async fn a_cache_that_is_back_is_used_again() {
     assert_eq!(read(&cache, 1).await, hit(1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_write_that_the_cache_missed_is_not_hidden_by_an_older_copy() {
     for health in [DOWN, HUNG] {
         let (inner, cache) = guarded(OPTIONS.retry_after);
@@ -194,7 +194,7 @@ async fn a_write_that_the_cache_missed_is_not_hidden_by_an_older_copy() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_write_whose_put_failed_is_not_hidden_by_an_older_copy() {
     let (inner, cache) = guarded(OPTIONS.retry_after);
     write(&cache, 1).await.unwrap();
@@ -207,7 +207,7 @@ async fn a_write_whose_put_failed_is_not_hidden_by_an_older_copy() {
     assert_eq!(read(&cache, 2).await, hit(2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn missed_writes_are_invalidated_when_the_cache_is_back() {
     let (inner, cache) = guarded(OPTIONS.retry_after);
     let cache = Arc::new(cache);
@@ -231,7 +231,7 @@ async fn missed_writes_are_invalidated_when_the_cache_is_back() {
     assert!(tasks.stop(Duration::from_secs(10)).await);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stopping_process_invalidates_missed_writes_in_a_skipped_cache() {
     let (inner, cache) = guarded(Duration::from_mins(1));
     let other = GuardedCache::new(Arc::new(inner.memory.clone()), OPTIONS);
@@ -246,7 +246,7 @@ async fn a_stopping_process_invalidates_missed_writes_in_a_skipped_cache() {
     assert_eq!(read(&other, 2).await, hit(2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn after_too_many_missed_writes_the_cache_is_skipped_until_all_entries_expired() {
     let (inner, cache) = guarded(OPTIONS.retry_after);
     write(&cache, 1).await.unwrap();

@@ -16,7 +16,7 @@ use checkout::{
 };
 use events::RelayWaker;
 use runtime::{Runtime, Tasks};
-use saga::{Engine, Filter, Journal, Parts, SagaId, State as _, journal::memory};
+use saga::{Engine, Filter, Journal, Parts, Saga, SagaId, State as _, journal::memory};
 use tokio::task::JoinHandle;
 
 use crate::fake_peers::FakePeers;
@@ -162,18 +162,14 @@ impl Harness {
         history.into_iter().map(|entry| entry.state).collect()
     }
 
-    /// Polls until the checkout has ended. Time is paused, so polling takes no real time.
+    /// The checkout once it has ended.
     pub(crate) async fn wait_for_end(&self, id: CheckoutId) -> Checkout {
-        let wait = async {
-            loop {
-                let checkout = self.get(id).await;
-                if checkout.state.is_final() {
-                    break checkout;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(TIMEOUT, wait).await.unwrap()
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        let engine = &self.checkouts.engine;
+        let saga = engine.wait(SagaId(id.0), deadline, Saga::is_final).await;
+        let saga = saga.unwrap().unwrap();
+        assert!(saga.is_final(), "{saga:?}");
+        saga.into()
     }
 
     /// Asserts that there is one checkout, and returns it.
