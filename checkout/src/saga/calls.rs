@@ -44,7 +44,8 @@ impl Calls<CheckoutMachine> for Participants {
             PeerOutcome::Done(()) => Outcome::Done,
             PeerOutcome::Refused(failure) => Outcome::Refused(failure),
             PeerOutcome::Unknown(error) => {
-                tracing::warn!(?call, error = chain(&error), "the outcome of a call is unknown");
+                let (error, attempts) = (chain(&error), saga.attempts + 1);
+                tracing::warn!(?call, attempts, error, "the outcome of a call is unknown");
                 Outcome::Unknown
             }
         }

@@ -9,15 +9,21 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    domain::{CartRef, Line, PaymentMethod, ProductId, Purchase},
+    domain::{CartRef, Line, PaymentMethod, ProductId, Purchase, Shortage},
     store,
 };
 
+/// A failure with everything that a store has to keep of it.
 fn failure(reason: Reason) -> Failure {
+    let shortage = |product_id, requested| Shortage {
+        product_id,
+        requested,
+        available: 0,
+    };
     Failure {
         reason,
-        message: "m".to_owned(),
-        shortages: Vec::new(),
+        message: "out of \"stock\": ü".to_owned(),
+        shortages: vec![shortage(1, 2), shortage(i64::MAX, i64::MAX)],
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use checkout::{app::initiate_checkout::InitiateError, domain::CartRefusal, saga::State};
 use proto::events::CheckoutCompleted;
-use saga::{Journal, State as _};
+use saga::{Journal, PERMITS, SagaId, State as _};
 
 use crate::{
     fake_peers::{Fault, PeerCall, SAGA_CALLS, When},
-    harness::{Harness, TIMEOUT, by_same_customer, paid_with},
+    harness::{Harness, TIMEOUT, by_same_customer, paid_with, request},
     sagas::{HOUR, lease},
 };
 use interrupted::{
@@ -75,6 +75,9 @@ async fn a_customer_cannot_buy_again_what_a_saga_of_version_1_buys() {
             matches!(running, Err(InitiateError::InProgress(id)) if id == first),
             "{running:?}"
         );
+        let own = paid_with("k", ending.0);
+        let own = harness.checkouts.initiate(own, Duration::ZERO).await.unwrap();
+        assert!(own.replayed && own.checkout.id == first, "its own key still finds it");
         harness.only_checkout().await;
         harness.recover();
         let ended = harness.wait_for_end(first).await;
@@ -186,4 +189,31 @@ async fn a_saga_that_is_claimed_from_a_live_driver_ends_once() {
         }
     })
     .await;
+}
+
+/// Its event cannot be made, because its payment id is lost.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_saga_takes_no_permit_from_others_however_often_it_is_tried() {
+    let harness = Harness::new();
+    let saga = Interrupted {
+        state: State::PaymentCompleted,
+        done: &[Done::Reserve, Done::Hold, Done::Charge],
+        ending: COMPLETES,
+        is_version_1: false,
+    };
+    let id = store(&harness, "damaged", &saga, &lease("gone", LEASE)).await;
+    let (mut damaged, history) = harness.journal.get(SagaId(id.0), None).await.unwrap().unwrap();
+    damaged.data.payment_id = None;
+    harness.journal.put(damaged, "damaged", history);
+    harness.recover();
+    // One attempt for each lease: more attempts than there are permits.
+    tokio::time::sleep(LEASE * 300).await;
+    assert!(harness.peers.calls_of(PeerCall::Confirm) > PERMITS);
+    harness.peers.restock(10);
+    assert_eq!(harness.buy(request("k")).await.state, State::Completed);
+    assert_eq!(
+        harness.get(id).await.state,
+        State::PaymentCompleted,
+        "it is not written off"
+    );
 }

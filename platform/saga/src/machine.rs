@@ -129,6 +129,12 @@ impl RetrySchedule {
         slow_delay: Duration::from_secs(30),
         max_attempts: None,
     };
+
+    /// The same schedule with another limit of attempts.
+    #[must_use]
+    pub const fn limited_to(self, max_attempts: Option<u32>) -> Self {
+        Self { max_attempts, ..self }
+    }
 }
 
 /// A permitted step, as the names of two states: from, to.
@@ -214,6 +220,6 @@ pub trait Machine: Debug + Clone + PartialEq + Sized + Send + Sync + 'static {
 #[async_trait]
 pub trait Calls<M: Machine>: Send + Sync {
     /// Makes a call and stores its result in `saga.data`. The engine may make a call any number of times, so the
-    /// participant must be idempotent: the saga's id is its idempotency key.
+    /// participant must be idempotent: the saga's id is its idempotency key. Logs the cause of an unknown outcome.
     async fn call(&self, call: M::Call, saga: &mut Saga<M>) -> Outcome<<M::State as State>::Failure>;
 }

@@ -87,6 +87,8 @@ macro_rules! suites {
                 a_corrupt_saga_does_not_stop_the_others,
                 a_driver_that_stalls_in_any_call_changes_nothing_afterwards,
                 a_driver_with_an_old_fence_persists_nothing,
+                the_leases_of_an_earlier_run_are_released_although_a_write_fails,
+                a_resumed_saga_keeps_the_request_that_began_it,
                 recovery_leaves_the_sagas_of_its_own_process_alone,
                 many_interrupted_sagas_all_end,
             },

@@ -26,7 +26,7 @@ enum Persisted {
     Version(i64),
     /// Refused: the saga has to read new signals before it may wait.
     SignalPending,
-    /// Another driver has claimed the saga, or the process is stopping.
+    /// Another driver has claimed the saga, the process is stopping, or the data are damaged.
     Stopped,
 }
 
@@ -115,7 +115,7 @@ impl<M: Machine> Engine<M> {
         let unread = loop {
             match self.journal.unread(saga.id).await {
                 Ok(unread) => break unread,
-                Err(error) => backoff = self.back_off("the journal cannot be used", &error, backoff).await?,
+                Err(error) => backoff = self.back_off(&error, backoff).await?,
             }
         };
         for signal in unread {
@@ -143,7 +143,6 @@ impl<M: Machine> Engine<M> {
             Outcome::Unknown => {
                 let made = saga.attempts + 1;
                 let is_last = M::retry_schedule(call).max_attempts.is_some_and(|max| made >= max);
-                tracing::warn!(?call, attempts = made, "the outcome of a call is unknown");
                 if is_last { Outcome::Exhausted } else { Outcome::Unknown }
             }
             other @ (Outcome::Done | Outcome::Refused(_) | Outcome::Exhausted) => other,
@@ -161,18 +160,20 @@ impl<M: Machine> Engine<M> {
             data: record.data.clone(),
             ..claimed.saga.clone()
         };
-        let event = loop {
-            let event = if record.steps.is_empty() {
-                Ok(None)
-            } else {
-                M::event(&after, self.clock.now(), &self.ids)
-            };
-            match event {
-                Ok(event) => break event,
-                Err(error) => match self.back_off("the event could not be made", &error, backoff).await {
-                    Some(next) => backoff = next,
-                    None => return Persisted::Stopped,
-                },
+        let event = if record.steps.is_empty() {
+            Ok(None)
+        } else {
+            M::event(&after, self.clock.now(), &self.ids)
+        };
+        let event = match event {
+            Ok(event) => event,
+            // The data of the saga are damaged. Recovery tries again when the lease has expired.
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "the event of a saga cannot be made; the saga stays where it is"
+                );
+                return Persisted::Stopped;
             }
         };
         let record = Record {
@@ -189,7 +190,7 @@ impl<M: Machine> Engine<M> {
             match written {
                 Ok(Some(version)) => break version,
                 Ok(None) => return self.explain_conflict(id, &record).await,
-                Err(error) => match self.back_off("the journal cannot be used", &error, backoff).await {
+                Err(error) => match self.back_off(&error, backoff).await {
                     Some(next) => (in_doubt, backoff) = (true, next),
                     None => return Persisted::Stopped,
                 },
@@ -201,9 +202,13 @@ impl<M: Machine> Engine<M> {
         Persisted::Version(version)
     }
 
-    /// Logs a failure and sleeps before the next attempt; returns the next backoff, or `None` if the process stops.
-    async fn back_off(&self, failure: &str, error: &StoreError, backoff: Duration) -> Option<Duration> {
-        tracing::warn!(error = chain(error), ?backoff, "{failure}; trying again");
+    /// Sleeps before the journal is used again; returns the next backoff, or `None` if the process stops.
+    async fn back_off(&self, error: &StoreError, backoff: Duration) -> Option<Duration> {
+        tracing::warn!(
+            error = chain(error),
+            ?backoff,
+            "the journal cannot be used; trying again"
+        );
         let goes_on = self.tasks.sleep(backoff).await;
         goes_on.then(|| (backoff * 2).min(MAX_BACKOFF))
     }

@@ -15,6 +15,15 @@ use crate::{
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Pauses between attempts to release the leases of an earlier run. They bound how long a start waits: 3.1 s.
+const RELEASE_PAUSES: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+];
 /// The most sagas that one claim takes.
 const BATCH: u32 = 100;
 
@@ -23,12 +32,16 @@ impl<M: Machine> Engine<M> {
     /// expire. Owner names are unique among live processes. Call this before the first saga begins: afterwards, it
     /// would release the leases of this run.
     pub async fn release_leases_of_earlier_run(&self) {
-        if let Err(error) = self.journal.release_all(&self.lease.owner).await {
-            tracing::warn!(
-                error = chain(&error),
-                "the leases of an earlier run were not released and have to expire"
-            );
+        for pause in RELEASE_PAUSES {
+            if !self.tasks.sleep(pause).await {
+                return;
+            }
+            match self.journal.release_all(&self.lease.owner).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(error = chain(&error), "the leases of an earlier run were not released"),
+            }
         }
+        tracing::warn!("the leases of an earlier run have to expire");
     }
 
     /// Claims and drives what is due: at start, every second, and after each signal, until the tasks are stopping.

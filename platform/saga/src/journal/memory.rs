@@ -31,6 +31,7 @@ struct Stored<M: Machine> {
     saga: Saga<M>,
     key: String,
     history: Vec<Entry>,
+    machine: u32,
     owner: String,
     fence: i64,
     lease_until: Instant,
@@ -146,12 +147,29 @@ impl<M: Machine> MemoryJournal<M> {
         }
     }
 
+    /// Makes a saga one of a later version of the machine.
+    pub fn raise_version(&self, id: SagaId) {
+        if let Some(stored) = self.tables().sagas.get_mut(&id) {
+            stored.machine = M::VERSION + 1;
+        }
+    }
+
+    /// The history of a saga, oldest entry first.
+    pub fn history(&self, id: SagaId) -> Vec<Entry> {
+        self.tables()
+            .sagas
+            .get(&id)
+            .map(|stored| stored.history.clone())
+            .unwrap_or_default()
+    }
+
     /// Inserts a saga whose driver is gone.
     pub fn put(&self, saga: Saga<M>, key: &str, history: Vec<Entry>) {
         let now = Instant::now();
         let stored = Stored {
             key: key.to_owned(),
             history,
+            machine: M::VERSION,
             owner: "gone".to_owned(),
             fence: 1,
             lease_until: now,
@@ -181,7 +199,7 @@ impl<M: Machine> MemoryJournal<M> {
         self.tables().get_is_unavailable = is_unavailable;
     }
 
-    /// The number of calls of `begin`, `record` and `send`.
+    /// The number of calls of `begin`, `record`, `release_all` and `send`.
     pub fn writes(&self) -> usize {
         self.tables().writes
     }
@@ -214,6 +232,7 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
                 saga: new.clone(),
                 key: key.to_owned(),
                 history: vec![entry(&first)],
+                machine: M::VERSION,
                 owner: lease.owner.clone(),
                 fence: 1,
                 lease_until: Instant::now() + lease.ttl,
@@ -297,7 +316,9 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
         let now = Instant::now();
         let mut tables = self.tables();
         let all = tables.sagas.values_mut();
-        let due = all.filter(|stored| !stored.saga.is_final() && stored.wake_at <= now && stored.lease_until <= now);
+        let due = all
+            .filter(|stored| !stored.saga.is_final() && stored.wake_at <= now && stored.lease_until <= now)
+            .filter(|stored| stored.machine <= M::VERSION);
         let mut claimed = Vec::new();
         for stored in due.take(usize::try_from(limit).map_err(StoreError::corrupt)?) {
             stored.fence += 1;
@@ -312,13 +333,14 @@ impl<M: Machine> Journal<M> for MemoryJournal<M> {
     }
 
     async fn release_all(&self, owner: &str) -> Result<(), StoreError> {
-        let mut tables = self.tables();
-        let now = Instant::now();
-        let all = tables.sagas.values_mut();
-        for stored in all.filter(|stored| stored.owner == owner && !stored.saga.is_final()) {
-            (stored.lease_until, stored.wake_at) = (now, now);
-        }
-        Ok(())
+        self.write(|tables| {
+            let now = Instant::now();
+            let all = tables.sagas.values_mut();
+            for stored in all.filter(|stored| stored.owner == owner && !stored.saga.is_final()) {
+                (stored.lease_until, stored.wake_at) = (now, now);
+            }
+            Ok(())
+        })
     }
 }
 

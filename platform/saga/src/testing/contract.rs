@@ -25,6 +25,7 @@ macro_rules! journal_contract {
             },
             records::{
                 a_record_updates_the_saga_and_appends_to_its_history,
+                every_state_is_read_back_unchanged,
                 a_record_with_an_old_version_conflicts_and_writes_nothing,
                 a_record_with_an_old_fence_conflicts_and_writes_nothing,
                 a_step_and_its_event_commit_together_or_not_at_all,
@@ -34,6 +35,7 @@ macro_rules! journal_contract {
             },
             claims::{
                 only_due_sagas_without_a_live_lease_are_claimed,
+                sagas_of_a_later_version_are_not_claimed,
                 a_saga_is_not_due_before_its_retry,
                 leases_expire_by_the_clock_of_the_store_not_of_the_service,
                 a_record_extends_the_lease,

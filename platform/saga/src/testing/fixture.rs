@@ -31,6 +31,9 @@ pub trait Journals<M: Sample>: Send + Sync {
 
     /// Makes the row of a saga unreadable.
     async fn corrupt(&self, id: SagaId);
+
+    /// Makes a saga one of a later version of the machine.
+    async fn raise_version(&self, id: SagaId);
 }
 
 /// A fixture of a database, for the sagas of a machine.
@@ -82,6 +85,10 @@ impl<M: Sample> Journals<M> for SqliteJournals<M> {
     async fn corrupt(&self, id: SagaId) {
         self.fixture.execute(FILE, &corrupting_sql::<M>(id)).await;
     }
+
+    async fn raise_version(&self, id: SagaId) {
+        self.fixture.execute(FILE, &raising_sql::<M>(id)).await;
+    }
 }
 
 impl<M: Sample> PostgresJournals<M> {
@@ -109,6 +116,10 @@ impl<M: Sample> Journals<M> for PostgresJournals<M> {
     async fn corrupt(&self, id: SagaId) {
         self.fixture.execute(&corrupting_sql::<M>(id)).await;
     }
+
+    async fn raise_version(&self, id: SagaId) {
+        self.fixture.execute(&raising_sql::<M>(id)).await;
+    }
 }
 
 #[async_trait]
@@ -124,6 +135,10 @@ impl<M: Sample> Journals<M> for MemoryJournals<M> {
     async fn corrupt(&self, id: SagaId) {
         self.fixture.0.corrupt(id);
     }
+
+    async fn raise_version(&self, id: SagaId) {
+        self.fixture.0.raise_version(id);
+    }
 }
 
 async fn pending(outbox: &dyn Outbox) -> Vec<Uuid> {
@@ -134,6 +149,14 @@ async fn pending(outbox: &dyn Outbox) -> Vec<Uuid> {
 
 fn corrupting_sql<M: Sample>(id: SagaId) -> String {
     format!("UPDATE {} SET state = 'CORRUPT' WHERE id = '{id}'", M::TABLE.name)
+}
+
+fn raising_sql<M: Sample>(id: SagaId) -> String {
+    format!(
+        "UPDATE {} SET machine = {} WHERE id = '{id}'",
+        M::TABLE.name,
+        M::VERSION + 1
+    )
 }
 
 pub const HOUR: Duration = Duration::from_hours(1);
@@ -226,6 +249,9 @@ pub async fn driven<M: Sample>(journal: &dyn Journal<M>, claimed: Claimed<M>, re
     let version = journal.record(&claimed, record, &lease("me", HOUR)).await.unwrap();
     let (saga, _) = journal.get(claimed.saga.id, None).await.unwrap().unwrap();
     assert_eq!((saga.version, &saga.data), (version, &record.data));
+    if let Some((state, at, _)) = record.steps.last() {
+        assert_eq!((&saga.state, saga.updated_at), (state, *at));
+    }
     Claimed { saga, ..claimed }
 }
 

@@ -9,12 +9,12 @@ use std::{
 
 use async_trait::async_trait;
 use events::RelayWaker;
-use runtime::Runtime;
+use runtime::{Clock, Ids, RequestContext, Runtime};
 use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 
 use super::{
     Sample,
-    run::{Refusal, expected},
+    run::{Refusal, path},
 };
 use crate::{
     engine::{BeginError, Engine, Execution, Parts, RequestKey},
@@ -56,6 +56,8 @@ pub struct Participants<M: Sample> {
     pub refusal: Refusal<M>,
     effects: Mutex<BTreeMap<SagaId, Vec<String>>>,
     signalled: Mutex<BTreeSet<SagaId>>,
+    /// The request ids under which the calls were made.
+    request_ids: Mutex<Vec<Option<String>>>,
     made: Mutex<usize>,
     gates: Mutex<BTreeMap<usize, Arc<Gate>>>,
     /// The sagas that reach no participant; `None` for all.
@@ -98,6 +100,11 @@ impl<M: Sample> Participants<M> {
         self.effects.lock().unwrap().insert(id, effects);
     }
 
+    /// The request ids of all calls, in order.
+    pub fn request_ids(&self) -> Vec<Option<String>> {
+        self.request_ids.lock().unwrap().clone()
+    }
+
     /// The number of calls so far.
     pub fn calls(&self) -> usize {
         *self.made.lock().unwrap()
@@ -119,6 +126,8 @@ impl<M: Sample> Participants<M> {
 impl<M: Sample> Calls<M> for Participants<M> {
     async fn call(&self, call: M::Call, saga: &mut Saga<M>) -> Outcome<<M::State as State>::Failure> {
         let gate = self.take_gate();
+        let request_id = RequestContext::current().map(|context| context.request_id);
+        self.request_ids.lock().unwrap().push(request_id);
         let stop_if = |is_after_effect| gate.as_ref().filter(|gate| gate.is_after_effect == is_after_effect);
         if let Some(gate) = stop_if(false) {
             gate.pass().await;
@@ -163,6 +172,7 @@ impl<M: Sample> World<M> {
             refusal,
             effects: Mutex::default(),
             signalled: Mutex::default(),
+            request_ids: Mutex::default(),
             made: Mutex::default(),
             gates: Mutex::default(),
             outage: Mutex::new(Some(BTreeSet::new())),
@@ -189,10 +199,36 @@ impl<M: Sample> World<M> {
     }
 
     /// # Panics
-    /// Unless this is how the machine ends, with each effect once.
+    /// Unless this is how the machine ends: the state, the data, the history, the events and the effects, each once.
     pub fn assert_ended(&self, saga: &Saga<M>, case: &str) {
-        let actual = (saga.state.clone(), self.participants.effects(saga.id));
-        assert_eq!(actual, expected::<M>(&self.participants.refusal), "{case}");
+        let path = path::<M>(&self.participants.refusal);
+        let (state, data, effects) = path.last().unwrap();
+        assert_eq!((&saga.state, &saga.data), (state, data), "{case}");
+        assert_eq!(&self.participants.effects(saga.id), effects, "{case}");
+        let history = self.journal.history(saga.id);
+        let reached: Vec<_> = history.iter().map(|entry| entry.state.as_str()).collect();
+        let expected: Vec<_> = path.iter().map(|(state, ..)| state.name()).collect();
+        assert_eq!(reached, expected, "{case}");
+        assert_eq!(usize::try_from(saga.version), Ok(reached.len()), "{case}");
+        assert!(!saga.needs_attention, "{case}");
+        let event = |(state, data, _): &(M::State, M::Data, Vec<String>)| {
+            let (state, data) = (state.clone(), data.clone());
+            let at_state = Saga {
+                state,
+                data,
+                ..saga.clone()
+            };
+            M::event(&at_state, Clock::system().now(), &Ids::random()).unwrap()
+        };
+        let announced = path.iter().filter(|step| event(step).is_some()).count();
+        let key = saga.id.to_string();
+        let events = self
+            .journal
+            .outbox()
+            .into_iter()
+            .filter(|event| event.key == key)
+            .count();
+        assert_eq!(events, announced, "{case}");
     }
 }
 

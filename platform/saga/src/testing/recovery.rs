@@ -2,6 +2,7 @@
 
 use std::{iter::once, time::Duration};
 
+use runtime::{Ids, RequestContext};
 use tokio::time::Instant;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     run::{Refusal, path},
 };
 use crate::{
-    journal::{Begun, Claimed, Journal, Lease, Signals},
+    journal::{Begun, Claimed, Journal, Lease, Signals, memory::WriteFault},
     machine::Next,
     saga::SagaId,
 };
@@ -141,12 +142,66 @@ pub async fn a_driver_with_an_old_fence_persists_nothing<M: Sample>() {
     world.journal.release_all("me").await.unwrap();
     let claimed = world.journal.claim_due(&lease("other", HOUR), 10).await.unwrap();
     gate.open();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let calls = world.participants.calls();
     tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(
+        world.participants.calls(),
+        calls,
+        "the old driver makes no further call"
+    );
     assert_eq!(world.journal.sagas(), [claimed[0].saga.clone()]);
     let next = world.process("other");
     next.recover().await;
     world.assert_ended(&next.end_of(claimed[0].saga.id).await, "an old fence");
-    assert!(running.await.unwrap().saga.is_final());
+    assert!(
+        running.await.unwrap().saga.is_final(),
+        "its caller gets the end from the new owner"
+    );
+}
+
+pub async fn the_leases_of_an_earlier_run_are_released_although_a_write_fails<M: Sample>() {
+    let world = World::<M>::new(None);
+    let id = leave(&world, "k", 0, &lease("me", HOUR)).await;
+    for nth in [0, 1] {
+        world.journal.fail_nth_write(nth, WriteFault::Lost);
+    }
+    let process = world.process("me");
+    let began = Instant::now();
+    process.recover().await;
+    world.assert_ended(&process.end_of(id).await, "after failed writes");
+    assert!(began.elapsed() < Duration::from_secs(3), "no lease has to expire");
+}
+
+/// A saga is driven under the request that began it, in whichever process.
+pub async fn a_resumed_saga_keeps_the_request_that_began_it<M: Sample>() {
+    let world = World::<M>::new(None);
+    let gate = world.participants.gate(0, false);
+    let (process, context) = (world.process("me"), RequestContext::new(&Ids::random()));
+    let began = context
+        .clone()
+        .scope(process.begin_or_join("k", NO_TIME))
+        .await
+        .unwrap();
+    gate.reached().await;
+    world.journal.release_all("me").await.unwrap();
+    let next = world.process("other");
+    next.recover().await;
+    world.assert_ended(&next.end_of(began.saga.id).await, "resumed");
+    let request_ids = world.participants.request_ids();
+    assert!(request_ids.len() > 1);
+    assert!(
+        request_ids.iter().all(|id| id.as_deref() == Some(&context.request_id)),
+        "{request_ids:?}"
+    );
+    assert!(
+        world
+            .journal
+            .outbox()
+            .iter()
+            .all(|event| event.context.request_id == context.request_id)
+    );
+    gate.open();
 }
 
 /// The recovery of a process may start, or be started again after a panic, while the process drives sagas.

@@ -8,6 +8,7 @@ use tokio::{task::yield_now, time::Instant};
 use super::{
     Sample,
     participants::{PATIENCE, World},
+    run::expected,
 };
 use crate::engine::{BeginError, PERMITS};
 
@@ -17,11 +18,14 @@ const SHORT: Duration = Duration::from_secs(5);
 pub async fn a_caller_gets_the_current_state_at_its_deadline_and_the_end_later<M: Sample>() {
     let world = World::<M>::new(None);
     let process = world.process("me");
-    let gate = world.participants.gate(0, true);
+    let (_, effects) = expected::<M>(&None);
+    let gate = world.participants.gate(effects.len() - 1, true);
     let began = Instant::now();
     let first = process.begin_or_join("k", SHORT).await.unwrap();
     assert!(began.elapsed() >= SHORT && began.elapsed() < SHORT + MOMENT);
     assert!(!first.replayed && !first.saga.is_final());
+    assert_eq!(world.journal.sagas(), std::slice::from_ref(&first.saga));
+    assert_ne!(first.saga.state, M::happy_path().remove(0));
     let second = process.begin_or_join("k", SHORT).await.unwrap();
     assert!(began.elapsed() < (SHORT + MOMENT) * 2);
     assert!(second.replayed);

@@ -4,7 +4,7 @@
 use events::outbox;
 use jiff::Timestamp;
 use saga::{
-    Commits, Machine, Next, Outcome, Signal, Step, Table, journal,
+    Commits, Machine, Next, Outcome, RetrySchedule, Signal, Step, Table, journal,
     testing::{Sample, fixture},
 };
 use storage::{Migrations, Row, StoreError, Value};
@@ -86,9 +86,14 @@ impl Machine for TripMachine {
             (Booked, Outcome::Done) => Cancelling("nobody approved it".to_owned()),
             (Approved, Outcome::Done) => Paid,
             (Approved, Outcome::Refused(why)) => Cancelling(why),
+            (Approved, Outcome::Exhausted) => Cancelling("the bank does not answer".to_owned()),
             (Requested, Outcome::Refused(why)) | (Cancelling(why), Outcome::Done) => Cancelled(why),
             (state, _) => state,
         }
+    }
+
+    fn retry_schedule(call: Call) -> RetrySchedule {
+        RetrySchedule::PEER.limited_to((call == Call::Pay).then_some(20))
     }
 
     fn on_signal(state: &State, signal: &Signal) -> Option<State> {

@@ -222,3 +222,14 @@ pub async fn a_corrupt_row_does_not_stop_claims_of_other_sagas<M: Sample>(fixtur
     assert!(journal.get(corrupt.saga.id, None).await.is_err());
     assert!(journal.get(sound.saga.id, None).await.is_ok());
 }
+
+/// An older process beside a newer one must not drive what it does not know.
+pub async fn sagas_of_a_later_version_are_not_claimed<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
+    let later = begun(journal.as_ref(), "later", NO_TIME).await.saga.id;
+    fixture.raise_version(later).await;
+    let known = begun(journal.as_ref(), "known", NO_TIME).await.saga.id;
+    let claimed = claim_when_due(journal.as_ref()).await;
+    let ids: Vec<_> = claimed.iter().map(|claimed| claimed.saga.id).collect();
+    assert_eq!(ids, [known]);
+}

@@ -162,3 +162,11 @@ pub async fn two_replicas_drive_sixty_four_sagas_at_once<M: Sample>(fixture: &dy
     assert_eq!(fixture.outbox().await.into_iter().collect::<BTreeSet<_>>(), events);
     assert_eq!(events.len(), 64);
 }
+
+pub async fn every_state_is_read_back_unchanged<M: Sample>(fixture: &dyn Journals<M>) {
+    let journal = fixture.open().await;
+    for (n, state) in [M::happy_path(), M::other_states()].concat().into_iter().enumerate() {
+        let began = begun(journal.as_ref(), &format!("k{n}"), HOUR).await;
+        driven(journal.as_ref(), began, &steps([state])).await;
+    }
+}
