@@ -27,6 +27,7 @@ impl Checkouts {
             Err(refusal) => return Err(InitiateError::Refused(refusal)),
         }
         let products: Vec<_> = cart.lines.iter().map(|line| line.product).collect();
+        // Not part of the begin: only versions before holds begin such sagas, and none of those may run beside this one.
         let (prices, without_hold) = join(
             self.catalogue.current_prices(&products),
             self.records.without_hold(&request.user, cart.cart.version),

@@ -33,6 +33,7 @@ pub(crate) const TOTAL: i64 = 2250;
 pub(crate) struct Harness {
     pub(crate) peers: Arc<FakePeers>,
     pub(crate) journal: MemoryJournal,
+    pub(crate) records: Arc<MemoryRecords>,
     pub(crate) checkouts: Checkouts,
     pub(crate) runtime: Runtime,
     /// Clients run on when the process stops.
@@ -84,15 +85,17 @@ impl Harness {
             owner: owner.to_owned(),
         };
         let runtime = Runtime::system();
+        let records = Arc::new(MemoryRecords::new(journal.clone()));
         let checkouts = Checkouts {
             engine: Engine::new(parts, &runtime),
-            records: Arc::new(MemoryRecords(journal.clone())),
+            records: records.clone(),
             carts: peers.clone(),
             catalogue: peers.clone(),
         };
         Self {
             peers,
             journal,
+            records,
             checkouts,
             runtime,
             clients: Tasks::new(),

@@ -31,10 +31,10 @@ async fn a_purchase_passes_every_forward_state_and_completes_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_reads_the_journal_once() {
+async fn a_purchase_reads_the_journal_once_and_the_customers_records_once() {
     let harness = Harness::new();
     harness.buy(request("k")).await;
-    assert_eq!(harness.journal.reads(), 1);
+    assert_eq!((harness.journal.reads(), harness.records.reads()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! Customer records of a journal in memory.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use async_trait::async_trait;
 use checkout::{
     domain::{Checkout, CheckoutId, UserId},
@@ -10,12 +12,30 @@ use storage::StoreError;
 
 use super::MemoryJournal;
 
-pub(super) struct MemoryRecords(pub(super) MemoryJournal);
+pub(crate) struct MemoryRecords {
+    journal: MemoryJournal,
+    reads: AtomicUsize,
+}
+
+impl MemoryRecords {
+    pub(super) const fn new(journal: MemoryJournal) -> Self {
+        Self {
+            journal,
+            reads: AtomicUsize::new(0),
+        }
+    }
+
+    /// The number of calls of `without_hold`.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+}
 
 #[async_trait]
 impl CustomerRecords for MemoryRecords {
     async fn without_hold(&self, user: &UserId, cart_version: i64) -> Result<Option<CheckoutWithoutHold>, StoreError> {
-        let all = self.0.sagas().into_iter().map(Checkout::from);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let all = self.journal.sagas().into_iter().map(Checkout::from);
         let without_hold = all.filter(|found| found.user == *user && found.purchase.cart.id.is_none() && !found.held);
         let takes_pieces = |found: &Checkout| match found.state {
             State::Initiated | State::InventoryReserved | State::PaymentPending | State::PaymentCompleted => true,

@@ -10,9 +10,10 @@ use checkout::{
 use futures::future::join;
 use proto::Reason;
 use runtime::Ids;
-use saga::{Begun, Claimed, Continuation, Fence, Filter, Journal, Retry, SagaId, testing::fixture::event};
+use saga::{Begun, Claimed, Continuation, Fence, Filter, Journal, Retry, SagaId, Signal, testing::fixture::event};
 use sqlx::{AssertSqlSafe, PgConnection};
 use testing::{Fixture, PostgresFixture};
+use uuid::Uuid;
 
 use super::fixture::{Stores, Tables, begun, steps};
 use crate::{
@@ -157,7 +158,7 @@ async fn index_scans(fixture: &PostgresFixture) -> (i64, i64) {
     .unwrap()
 }
 
-/// Runs every statement that writes a saga, from its begin to its end.
+/// Runs the statements of a saga from its begin to its end, and those of signals.
 async fn run_all_writes(tables: &Tables, n: i64) {
     let (journal, mine) = (tables.journal.as_ref(), lease("me", HOUR));
     let key = format!("new-{n}");
@@ -179,6 +180,13 @@ async fn run_all_writes(tables: &Tables, n: i64) {
     assert_eq!((claimed.len(), claimed[0].saga.version), (1, version));
     journal.release_all("me").await.unwrap();
     let claimed = journal.claim_due(&mine, 100).await.unwrap().remove(0);
+    let signal = Signal {
+        id: Uuid::from_u128(u128::try_from(n).unwrap()),
+        name: "any".to_owned(),
+        payload: String::new(),
+    };
+    journal.send(claimed.saga.id, &signal).await.unwrap();
+    assert_eq!(journal.unread(claimed.saga.id).await.unwrap(), [signal]);
     let mut record = steps(data(7), [State::PaymentCompleted, State::Completed]);
     record.event = Some(("topic", event(&began.saga)));
     journal.record(&claimed, &record, &mine).await.unwrap();
