@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 use futures::future::join_all;
 use gateway::ForwardedFor;
 use runtime::{
-    Faults, Health, Runtime, Service,
+    Faults, Health, Runtime, Service, Tasks,
     config::ConfigError,
     deadlines,
     http::{self, HttpTimeouts},
@@ -77,6 +77,8 @@ pub struct Shop {
     services: Vec<Running>,
     gateway: Option<http::Running>,
     admin: http::Running,
+    /// The transactions of the event bus, which services share.
+    bus: Tasks,
     /// How long a stop may take.
     shutdown_timeout: Duration,
     /// Locked until the last service has stopped. `None` if no service of this process uses it.
@@ -108,9 +110,8 @@ impl Shop {
             secret::token_keys(settings)?;
         }
         let mut listeners = Listeners::bind(config).await?;
-        let built = build(config, &network, &runtime).await?;
-        let mut probes = Vec::new();
-        let mut services = Vec::new();
+        let (built, bus) = build(config, &network, &runtime).await?;
+        let (mut probes, mut services) = (Vec::new(), Vec::new());
         for (name, service, runtime) in built {
             probes.extend(service.probes.clone());
             let (listener, incoming) = (listeners.of(name)?, network.incoming(name)?);
@@ -142,6 +143,7 @@ impl Shop {
             services,
             gateway,
             admin,
+            bus,
             shutdown_timeout: settings.shutdown_timeout.0,
             _data: data,
         })
@@ -177,14 +179,15 @@ impl Shop {
         for (stage, share) in [(checkout, 65), (others, 75), (product, 80)] {
             join_all(stage.into_iter().map(|service| service.stop(until(share)))).await;
         }
+        self.bus.stop(until(82)).await;
         self.admin.stop(until(85)).await;
     }
 }
 
 type Built = Vec<(ServiceName, Service, Runtime)>;
 
-/// Builds the services, in the order of the stop.
-async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<Built, StartError> {
+/// Builds the services, in the order of the stop. Returns also the transactions of the bus that they share.
+async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<(Built, Tasks), StartError> {
     use ServiceName::{Cart, Checkout, Inventory, Notification, Orders, Payment, Product};
     let settings = &config.settings;
     let bus = bus::open(config, runtime).await?;
@@ -225,7 +228,7 @@ async fn build(config: &Config, network: &Network, runtime: &Runtime) -> Result<
         };
         built.push((name, service, own));
     }
-    Ok(built)
+    Ok((built, bus.map_or_else(Tasks::new, |bus| bus.transactions)))
 }
 
 fn checkout_config(settings: &Settings, runtime: &Runtime) -> Result<checkout::Config, ConfigError> {

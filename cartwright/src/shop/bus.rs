@@ -5,7 +5,7 @@ mod signing;
 use std::sync::Arc;
 
 use events::{EventBus, KafkaBus, KafkaOptions, SqliteBus};
-use runtime::{Points, Probe, Runtime};
+use runtime::{Points, Probe, Runtime, Tasks};
 use storage::OpenError;
 
 use crate::{Config, ServiceName, settings::Settings};
@@ -15,25 +15,27 @@ const CLIENT_ID: &str = "cartwright";
 
 /// The bus that all services of this process share.
 pub(super) struct Bus {
-    bus: Arc<dyn EventBus>,
+    shared: Arc<dyn EventBus>,
     engine: &'static str,
+    /// Transactions of the embedded log, whose callers may have gone away. None on Kafka.
+    pub(super) transactions: Tasks,
 }
 
 impl Bus {
     pub(super) fn shared(&self) -> Arc<dyn EventBus> {
-        self.bus.clone()
+        self.shared.clone()
     }
 
     /// Whether the bus answers, and whether this service's group makes progress. Optional for readiness: without the
     /// bus, purchases go on and their events wait in the outbox.
     pub(super) fn probes(&self, service: ServiceName) -> Vec<Probe> {
-        let bus = self.bus.clone();
+        let bus = self.shared.clone();
         let answers = Probe::new(self.engine, move || {
             let bus = bus.clone();
             async move { bus.is_up().await }
         });
         let progress = service.groups().iter().copied().map(|group| {
-            let bus = self.bus.clone();
+            let bus = self.shared.clone();
             Probe::new(format!("group {group}"), move || {
                 let is_progressing = !bus.stalled().contains(group);
                 async move { is_progressing }
@@ -50,21 +52,25 @@ pub(super) async fn open(config: &Config, runtime: &Runtime) -> Result<Option<Bu
     }
     let settings = &config.settings;
     let retention = settings.event_retention.0;
-    let (bus, engine): (Arc<dyn EventBus>, _) = if settings.engines.kafka().is_some() {
-        (Arc::new(kafka(settings).await?.with_retention(retention)), "kafka")
+    let (bus, engine, transactions): (Arc<dyn EventBus>, _, _) = if settings.engines.kafka().is_some() {
+        let bus = kafka(settings).await?.with_retention(retention);
+        (Arc::new(bus), "kafka", Tasks::new())
     } else {
         let bus = SqliteBus::open(&settings.file("bus"), &runtime.points).await?;
-        (
-            Arc::new(signing::embedded(bus, settings).await?.with_retention(retention)),
-            "event-bus",
-        )
+        let bus = signing::embedded(bus, settings).await?.with_retention(retention);
+        let transactions = bus.transactions();
+        (Arc::new(bus), "event-bus", transactions)
     };
     if !bus.signatures().are_enabled() {
         tracing::warn!(
             "EVENT_SIGNING_KEY is not set: events are neither signed nor checked, and anybody who can write to Kafka can make orders"
         );
     }
-    Ok(Some(Bus { bus, engine }))
+    Ok(Some(Bus {
+        shared: bus,
+        engine,
+        transactions,
+    }))
 }
 
 /// Opens the bus for a command. Creates no key.

@@ -105,12 +105,13 @@ fn tcp_peer((variable, address): (&'static str, &str), policy: Policy) -> Result
 }
 
 /// The channel of a command to a service of a running shop.
-pub(crate) fn running_peer(service: ServiceName, settings: &Settings, deadline: Duration) -> Result<Peer, ConfigError> {
+pub(crate) fn running_peer(service: ServiceName, settings: &Settings, deadline: Duration) -> Result<Peer, StartError> {
     let policy = Policy {
         deadline,
         points: Points::none(),
         faults: Faults::none(),
     };
-    let address = settings.addresses.of(service).map_or("", String::as_str);
-    tcp_peer((service.address_variable().unwrap_or_default(), address), policy)
+    let address = service.address_variable().zip(settings.addresses.of(service));
+    let (variable, address) = address.with_context(|| format!("{} is not called over gRPC", service.as_str()))?;
+    Ok(tcp_peer((variable, address), policy)?)
 }

@@ -11,11 +11,12 @@ use std::{
 use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
 use runtime::{
-    Clock, PointKind, Points, REQUEST_ID_HEADER, Runtime, TRACEPARENT_HEADER, Tasks,
+    Clock, PointKind, Points, REQUEST_ID_HEADER, Runtime, TRACEPARENT_HEADER, Tasks, is_request_id,
     telemetry::{chain, millis},
     trace_id,
 };
 use tracing::{Instrument, Span};
+use uuid::Uuid;
 
 use crate::{
     BusError, DeadLetters, Delivery, Event, EventBus, Message, Position, Subscription, Topic,
@@ -47,6 +48,14 @@ impl From<storage::StoreError> for HandlerError {
             Corrupt(_) => Self::Poisoned(chain(&error)),
         }
     }
+}
+
+/// What became of an event that is not parked.
+enum Outcome {
+    /// The handler succeeded. Whether it had applied the event before is known to its inbox only.
+    Handled,
+    /// The handler was not called, for this reason.
+    Skipped(&'static str),
 }
 
 /// Applies the events of a group. The effect and its inbox entry must share one transaction, because an event may be
@@ -145,31 +154,36 @@ impl Consumer {
         join_all(work).await.into_iter().collect()
     }
 
+    /// The headers are foreign text: the span has only ids that are well formed.
     fn span(&self, message: &Message) -> Span {
         tracing::error_span!(
             "event",
             group = self.group,
-            event = message.header(ID),
-            request_id = message.header(REQUEST_ID_HEADER.as_str()),
+            event = message.header(ID).filter(|id| Uuid::try_parse(id).is_ok()),
+            request_id = message
+                .header(REQUEST_ID_HEADER.as_str())
+                .filter(|id| is_request_id(id)),
             trace_id = message.header(TRACEPARENT_HEADER.as_str()).and_then(trace_id),
         )
     }
 
     async fn apply_or_park(&self, delivery: &Delivery, dead_letters: &DeadLetters) -> Result<(), BusError> {
         let (began, key) = (Instant::now(), &delivery.message.key);
-        if let Err(reason) = self.apply_or_stall(delivery).await {
-            dead_letters
-                .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
-                .await?;
-            tracing::error!(key, reason, "parked an event");
-        } else {
-            tracing::info!(key, took_ms = millis(began.elapsed()), "applied an event");
+        match self.apply_or_stall(delivery).await {
+            Ok(Outcome::Handled) => tracing::info!(key, took_ms = millis(began.elapsed()), "handled an event"),
+            Ok(Outcome::Skipped(reason)) => tracing::info!(key, reason, "skipped an event"),
+            Err(reason) => {
+                dead_letters
+                    .park(self.topic.name, self.group, delivery, &reason, self.clock.now())
+                    .await?;
+                tracing::error!(key, reason, "parked an event");
+            }
         }
         Ok(())
     }
 
     /// Applies one event, and marks the group as stalled if that takes long. The error is the reason to park the event.
-    async fn apply_or_stall(&self, delivery: &Delivery) -> Result<(), String> {
+    async fn apply_or_stall(&self, delivery: &Delivery) -> Result<Outcome, String> {
         let mut applied = pin!(self.apply(delivery));
         if let Ok(applied) = tokio::time::timeout(STALL_TIMEOUT, &mut applied).await {
             return applied;
@@ -182,9 +196,9 @@ impl Consumer {
     }
 
     /// Applies one event. Retries transient errors without limit.
-    async fn apply(&self, delivery: &Delivery) -> Result<(), String> {
+    async fn apply(&self, delivery: &Delivery) -> Result<Outcome, String> {
         if !DeadLetters::is_for(&delivery.message, self.group) {
-            return Ok(());
+            return Ok(Outcome::Skipped("it was redriven for another group"));
         }
         if let Some(why) = delivery.message.unreadable() {
             return Err(why.to_owned());
@@ -202,13 +216,13 @@ impl Consumer {
                     "its kind is {kind}, and this version of the group knows {known}"
                 ));
             }
-            Support::Unknown => return Ok(()),
+            Support::Unknown => return Ok(Outcome::Skipped("the group does not know its kind")),
         }
         let mut backoff = BACKOFF;
         loop {
             let handled = event.context.clone().scope(self.handler.handle(&event));
             match AssertUnwindSafe(handled).catch_unwind().await {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => return Ok(Outcome::Handled),
                 Ok(Err(HandlerError::Poisoned(reason))) => return Err(reason),
                 Err(_) => return Err("applying it panicked".to_owned()),
                 Ok(Err(error @ HandlerError::Transient(_))) => {

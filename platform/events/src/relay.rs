@@ -1,24 +1,28 @@
 //! The relay: publishes the rows of an outbox to the bus.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
+mod state;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::join;
+use runtime::{
+    Clock, PointKind, Points, Tasks, Topic,
+    deadlines::{OUTBOX_LEASE, PUBLICATION},
+    telemetry::chain,
+};
+use storage::StoreError;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
 };
 
-use futures::future::{join, join_all};
-use runtime::{Clock, PointKind, Points, Tasks, Topic, telemetry::chain};
-use storage::StoreError;
-use tokio::{sync::Notify, time::Instant};
-
+use self::state::{Attempt, RelayState, Success};
 use crate::{
     BusError, EventBus, Outbox,
     outbox::{Fence, OutboxRow},
     retention::trim_periodically,
 };
 
-/// The lease on an outbox. The relay extends it after half of that time.
-const LEASE: Duration = Duration::from_secs(10);
 /// The interval at which a relay tries to acquire a lease that another relay holds.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
@@ -37,7 +41,8 @@ impl RelayWaker {
 
 /// Publishes the rows of one outbox, topics concurrently and each in order, and marks rows that the bus has confirmed.
 /// Only the holder of the lease publishes. A crash between publication and mark publishes rows again; consumers
-/// recognize them by the event id. A topic that fails backs off, and the others go on. Run only one of the clones.
+/// recognize them by the event id. A topic that fails backs off; neither that topic nor one whose publication hangs
+/// delays the others. Run only one of the clones.
 #[derive(Clone)]
 pub struct Relay {
     pub outbox: Arc<dyn Outbox>,
@@ -58,67 +63,15 @@ pub struct Relay {
     pub points: Points,
 }
 
-/// The result of publishing one batch.
+/// The result of reading one batch and starting its publication.
 enum Round {
     /// The batch was full, so there may be more rows.
     Full,
-    Done,
+    Started,
     /// Another relay holds the lease.
     NotHolder,
     /// The lease was acquired after the rows were read. Its last holder may have published them meanwhile.
     Acquired,
-}
-
-/// What a relay remembers between rounds.
-#[derive(Default)]
-struct RelayState {
-    lease: Option<(Fence, Instant)>,
-    /// The topics that are known to exist.
-    ensured: BTreeSet<String>,
-    /// The topics that failed, with the time of the next attempt and the backoff before it.
-    failing: BTreeMap<String, (Instant, Duration)>,
-}
-
-impl RelayState {
-    /// The failed topics whose backoff is not over.
-    fn backing_off(&self) -> BTreeSet<String> {
-        let now = Instant::now();
-        let backing_off = self.failing.iter().filter(|(_, (until, _))| *until > now);
-        backing_off.map(|(topic, _)| topic.clone()).collect()
-    }
-
-    /// Forgets failed topics that were read and have no rows: another relay may have published these. Such a topic can
-    /// never succeed here, and would keep the relay busy without end.
-    fn forget_idle(&mut self, backing_off: &BTreeSet<String>, rows: &BTreeMap<String, Vec<OutboxRow>>) {
-        self.failing
-            .retain(|topic, _| backing_off.contains(topic) || rows.contains_key(topic));
-    }
-
-    /// The time until the next attempt at a failed topic, or `at_most`.
-    fn until_retry(&self, at_most: Duration) -> Duration {
-        let now = Instant::now();
-        let waits = self
-            .failing
-            .values()
-            .map(|(until, _)| until.saturating_duration_since(now));
-        waits.min().map_or(at_most, |wait| wait.min(at_most))
-    }
-
-    fn back_off(&mut self, topic: &str, error: &BusError) {
-        let backoff = match self.failing.get(topic) {
-            Some((_, before)) => (*before * 2).min(MAX_BACKOFF),
-            None => BACKOFF,
-        };
-        tracing::warn!(
-            topic,
-            error = chain(error),
-            ?backoff,
-            "events could not be published; trying again"
-        );
-        self.ensured.remove(topic);
-        self.failing
-            .insert(topic.to_owned(), (Instant::now() + backoff, backoff));
-    }
 }
 
 impl Relay {
@@ -138,7 +91,7 @@ impl Relay {
         while !tasks.is_stopping() {
             let wait = match self.round(&mut state).await {
                 Ok(Round::Full) => Duration::ZERO,
-                Ok(Round::Done) => state.until_retry(self.poll),
+                Ok(Round::Started) => state.until_next_round(self.poll),
                 Ok(Round::NotHolder) => self.poll.min(LEASE_RETRY),
                 // Keeps the backoff: nothing was published that would show that a failed outbox works again.
                 Ok(Round::Acquired) => continue,
@@ -161,27 +114,30 @@ impl Relay {
             }
             if !wait.is_zero() {
                 tokio::select! {
+                    () = state.attempt_ended() => {}
                     () = self.wake.0.notified() => {}
                     () = tokio::time::sleep(wait) => {}
                     () = tasks.stopping() => {}
                 }
             }
         }
+        self.finish_at_stop(state).await;
     }
 
-    /// Publishes one batch.
+    /// Finishes the attempts that have ended, reads one batch, and starts attempts at its topics.
     async fn round(&self, state: &mut RelayState) -> Result<Round, StoreError> {
-        let backing_off = state.backing_off();
-        let except: Vec<&str> = backing_off.iter().map(String::as_str).collect();
+        self.finish_attempts(state).await?;
+        let excluded = state.excluded();
+        let except: Vec<&str> = excluded.iter().map(String::as_str).collect();
         let rows = self.outbox.pending(self.batch, &except).await?;
         let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) == self.batch;
         let rows = by_topic(rows);
         if !full {
-            state.forget_idle(&backing_off, &rows);
+            state.forget_idle(&excluded, &rows);
         }
-        // Checks the lease after this call, because creating a topic may take longer than the lease.
-        let topics = self.ensure_topics(rows, state).await;
-        if !topics.is_empty() {
+        let topics = self.ensure_topics(rows, state);
+        // The lease is extended while publications are under way, too.
+        if !topics.is_empty() || state.has_attempts() {
             let before = state.lease.map(|(fence, _)| fence);
             let Some(fence) = self.lease(&mut state.lease).await? else {
                 return Ok(Round::NotHolder);
@@ -189,64 +145,82 @@ impl Relay {
             if before != Some(fence) {
                 return Ok(Round::Acquired);
             }
-            self.publish_all(topics, fence, state).await?;
+            for (topic, rows) in topics {
+                self.start_publication(topic, rows, fence, state);
+            }
         }
-        Ok(if full { Round::Full } else { Round::Done })
+        Ok(if full { Round::Full } else { Round::Started })
     }
 
-    /// Creates the topics of these rows; returns the rows without those whose topic failed.
-    async fn ensure_topics(
+    /// Starts to create missing topics of these rows; returns the rows of the other topics. A later round reads the
+    /// rows of the new topics.
+    fn ensure_topics(
         &self,
-        rows: BTreeMap<String, Vec<OutboxRow>>,
+        mut rows: BTreeMap<String, Vec<OutboxRow>>,
         state: &mut RelayState,
     ) -> BTreeMap<String, Vec<OutboxRow>> {
-        let is_missing = |topic: &&Topic| rows.contains_key(topic.name) && !state.ensured.contains(topic.name);
-        let missing: Vec<_> = self.topics.iter().filter(is_missing).collect();
-        let ensured = missing
-            .into_iter()
-            .map(async |topic| (topic.name, self.bus.ensure_topic(topic.name, topic.partitions).await));
-        let mut rows = rows;
-        for (topic, outcome) in join_all(ensured).await {
-            match outcome {
-                Ok(()) => {
-                    state.ensured.insert(topic.to_owned());
-                }
-                Err(error) => {
-                    state.back_off(topic, &error);
-                    rows.remove(topic);
-                }
+        for topic in self.topics {
+            if !state.ensured.contains(topic.name) && rows.remove(topic.name).is_some() {
+                let (bus, Topic { name, partitions, .. }) = (self.bus.clone(), *topic);
+                let ensure = async move { bus.ensure_topic(name, partitions).await.map(|()| Success::Ensured) };
+                state.start(name.to_owned(), ensure);
             }
         }
         rows
     }
 
-    /// Publishes the topics concurrently, and marks the rows of the topics that succeeded.
-    async fn publish_all(
-        &self,
-        topics: BTreeMap<String, Vec<OutboxRow>>,
-        fence: Fence,
-        state: &mut RelayState,
-    ) -> Result<(), StoreError> {
-        let mut marks = Vec::new();
-        let work = topics.into_iter().map(async |(topic, rows)| {
-            let rows_of_topic: Vec<i64> = rows.iter().map(|row| row.seq).collect();
-            (self.publish(&topic, rows).await, topic, rows_of_topic)
+    fn start_publication(&self, topic: String, rows: Vec<OutboxRow>, fence: Fence, state: &mut RelayState) {
+        let (relay, name) = (self.clone(), topic.clone());
+        state.start(topic, async move {
+            let rows_of_topic = rows.iter().map(|row| row.seq).collect();
+            relay.publish(&name, rows).await?;
+            Ok(Success::Published(fence, rows_of_topic))
         });
-        for (published, topic, rows) in join_all(work).await {
-            match published {
-                Ok(()) => {
-                    state.failing.remove(&topic);
-                    marks.extend(rows);
-                }
-                Err(error) => state.back_off(&topic, &error),
-            }
-        }
-        if !marks.is_empty() {
-            let since = Instant::now();
-            self.outbox.mark_published(fence, LEASE, &marks).await?;
-            state.lease = Some((fence, since));
+    }
+
+    async fn finish_attempts(&self, state: &mut RelayState) -> Result<(), StoreError> {
+        while let Some(attempt) = state.next_ended() {
+            self.finish(attempt, state).await?;
         }
         Ok(())
+    }
+
+    /// Marks the rows of a published topic. Backs off at a topic that failed.
+    async fn finish(&self, attempt: Attempt, state: &mut RelayState) -> Result<(), StoreError> {
+        let Attempt { topic, outcome } = attempt;
+        match outcome {
+            Err(error) => state.back_off(&topic, &error),
+            Ok(Success::Ensured) => {
+                state.ensured.insert(topic);
+            }
+            Ok(Success::Published(fence, rows)) => {
+                state.failing.remove(&topic);
+                let since = Instant::now();
+                self.outbox.mark_published(fence, OUTBOX_LEASE, &rows).await?;
+                state.lease = Some((fence, since));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the attempts under way and marks their rows. Attempts that hang are dropped; their rows are published
+    /// again after the next start.
+    async fn finish_at_stop(&self, mut state: RelayState) {
+        let finish = async {
+            while state.has_attempts() {
+                state.attempt_ended().await;
+                self.finish_attempts(&mut state).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        match timeout(PUBLICATION, finish).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(
+                error = chain(&error),
+                "published events could not be marked at the stop"
+            ),
+            Err(_) => tracing::warn!("stopped while events were being published"),
+        }
     }
 
     async fn publish(&self, topic: &str, rows: Vec<OutboxRow>) -> Result<(), BusError> {
@@ -263,14 +237,14 @@ impl Relay {
     /// Acquires the lease, or extends it if half of it is over. An idle relay does not call this.
     async fn lease(&self, held: &mut Option<(Fence, Instant)>) -> Result<Option<Fence>, StoreError> {
         if let Some((fence, since)) = held
-            && since.elapsed() < LEASE / 2
+            && since.elapsed() < OUTBOX_LEASE / 2
         {
             return Ok(Some(*fence));
         }
         let since = Instant::now();
         *held = self
             .outbox
-            .acquire(&self.owner, LEASE)
+            .acquire(&self.owner, OUTBOX_LEASE)
             .await?
             .map(|fence| (fence, since));
         Ok(held.map(|(fence, _)| fence))
@@ -299,29 +273,4 @@ fn by_topic(rows: Vec<OutboxRow>) -> BTreeMap<String, Vec<OutboxRow>> {
         topics.entry(row.topic.clone()).or_default().push(row);
     }
     topics
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failed_topic_is_retried_until_it_has_no_rows() {
-        let (mut state, hour) = (RelayState::default(), Duration::from_hours(1));
-        assert_eq!(state.until_retry(hour), hour);
-        state.back_off("t", &BusError::new("away"));
-        state.back_off("t", &BusError::new("away"));
-        assert_eq!(state.until_retry(hour), BACKOFF * 2);
-        let backing_off = state.backing_off();
-        assert!(backing_off.contains("t"));
-        state.forget_idle(&backing_off, &BTreeMap::new());
-        assert_eq!(state.until_retry(hour), BACKOFF * 2, "its rows were not asked for");
-        tokio::time::advance(BACKOFF * 2).await;
-        let backing_off = state.backing_off();
-        assert!(backing_off.is_empty());
-        state.forget_idle(&backing_off, &BTreeMap::from([("t".to_owned(), Vec::new())]));
-        assert_eq!(state.until_retry(hour), Duration::ZERO);
-        state.forget_idle(&backing_off, &BTreeMap::new());
-        assert_eq!(state.until_retry(hour), hour);
-    }
 }

@@ -4,7 +4,7 @@ mod key;
 
 use std::{fmt, str::FromStr, time::Duration};
 
-pub use key::{MIN_KEY_LEN, WeakKey, strong_key};
+pub use key::{WeakKey, strong_key};
 
 /// A duration such as `250ms`, `5m` or `1h 30m`; `0` means no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

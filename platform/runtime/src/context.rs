@@ -12,7 +12,7 @@ pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id"
 /// W3C Trace Context.
 pub const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static("traceparent");
 /// The longest accepted request id, in bytes.
-pub const MAX_REQUEST_ID: usize = 128;
+const MAX_REQUEST_ID: usize = 128;
 
 tokio::task_local! {
     static CURRENT: RequestContext;
@@ -63,7 +63,7 @@ impl RequestContext {
         )
     }
 
-    pub fn write_to(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write_to(&self, headers: &mut HeaderMap) {
         for (name, value) in [
             (REQUEST_ID_HEADER, &self.request_id),
             (TRACEPARENT_HEADER, &self.traceparent),
@@ -75,7 +75,8 @@ impl RequestContext {
     }
 }
 
-fn is_request_id(id: &str) -> bool {
+/// Whether a foreign request id is accepted: printable ASCII, not empty and not too long.
+pub fn is_request_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }
 

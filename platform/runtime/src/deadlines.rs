@@ -9,7 +9,7 @@ pub const CALL: Duration = Duration::from_secs(3);
 pub const CONNECT: Duration = Duration::from_secs(2);
 /// A handler whose call has no deadline, or a longer one.
 pub const HANDLER: Duration = Duration::from_mins(1);
-/// A client reads an answer that is ready.
+/// How long a gRPC client may take to read an answer that is ready. Then the server closes its connection.
 pub const TAKE_ANSWER: Duration = Duration::from_secs(30);
 /// Calls in flight on a connection that is too old.
 pub const LAST_CALLS: Duration = Duration::from_secs(90);
@@ -26,11 +26,11 @@ pub const PROBE: Duration = Duration::from_secs(2);
 /// A probe's question to an engine.
 pub const PROBE_QUESTION: Duration = Duration::from_secs(1);
 
-/// The highest latency that can be set for the simulated provider.
+/// The highest latency of the simulated payment provider that the shop can be configured with.
 pub const PROVIDER_LATENCY: Duration = Duration::from_secs(6);
-/// How long a provider may take beyond its latency.
+/// How much longer than its latency the payment service waits for the provider.
 pub const PROVIDER_MARGIN: Duration = Duration::from_secs(1);
-/// A call that asks a provider.
+/// A call of checkout to the payment service that asks the provider.
 pub const PROVIDER_CALL: Duration = Duration::from_secs(8);
 /// How long a driver owns a saga after its last write. A driver without lease would repeat the calls of the new owner.
 pub const SAGA_LEASE: Duration = Duration::from_secs(15);
@@ -46,6 +46,14 @@ pub const SAGA_WAIT_REQUEST: Duration = Duration::from_secs(1);
 pub const EVENT_DELIVERY: Duration = Duration::from_secs(8);
 /// A publication in all.
 pub const PUBLICATION: Duration = Duration::from_secs(10);
+/// The lease of a relay on its outbox. The relay extends it once half of it is over, also during a publication.
+///
+/// No assertion relates it to [`PUBLICATION`]: whatever its length, the database may not answer when the lease should be
+/// extended. Then the lease can pass during a publication, and a second relay publishes the same rows. This is
+/// harmless. The second relay reads the rows after it has the lease, so it publishes everything that is not marked, in
+/// order: what the first relay still sends are repetitions, which consumers drop by event id, and the first occurrences
+/// of a key's events stay in order. The fence refuses the first relay's marks.
+pub const OUTBOX_LEASE: Duration = Duration::from_secs(10);
 /// A member that is silent for so long has left its consumer group.
 pub const GROUP_SESSION: Duration = Duration::from_secs(10);
 /// The commit of an offset.
@@ -68,6 +76,9 @@ const _: () = {
     assert!(is_within(sum(PROVIDER_LATENCY, PROVIDER_MARGIN), PROVIDER_CALL));
     assert!(is_within(sum(PROVIDER_CALL, STORE_ANSWER), SAGA_LEASE));
     assert!(is_within(sum(SAGA_WAIT, SAGA_WAIT_CALL), HANDLER));
+    // The last read of the saga may begin at the end of the wait.
+    assert!(is_within(STORE_ANSWER, SAGA_WAIT_CALL));
+    assert!(is_within(Duration::ZERO, SAGA_WAIT_REQUEST));
     assert!(is_within(HANDLER, LAST_CALLS));
     assert!(is_within(TAKE_ANSWER, LAST_CALLS));
     assert!(is_within(EVENT_DELIVERY, PUBLICATION));

@@ -10,8 +10,9 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
-    Runtime, TaskHealth, TaskName, Tasks,
+    Runtime, Tasks,
     serve::{Acceptor, Capacity, SharedListener},
+    supervision::{TaskHealth, TaskName},
 };
 
 mod connection;

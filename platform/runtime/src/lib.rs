@@ -19,13 +19,12 @@ pub mod telemetry;
 mod topic;
 
 pub use clock::Clock;
-pub use context::{MAX_REQUEST_ID, REQUEST_ID_HEADER, RequestContext, TRACEPARENT_HEADER, trace_id};
+pub use context::{REQUEST_ID_HEADER, RequestContext, TRACEPARENT_HEADER, is_request_id, trace_id};
 pub use faults::{Fault, Faults};
 pub use health::{Health, Probe};
 pub use ids::Ids;
 pub use points::{PointGuard, PointKind, Points};
 pub use service::Service;
-pub use supervision::{TaskHealth, TaskName};
 pub use tasks::Tasks;
 pub use topic::Topic;
 

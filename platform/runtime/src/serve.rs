@@ -23,11 +23,11 @@ use tonic::{Status, service::Routes, transport::server::Connected};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{Runtime, Service, Tasks, channel::Incoming, supervision::TaskName};
-pub use acceptor::{AcceptedConnection, Acceptor, SharedListener};
+pub(crate) use acceptor::{AcceptedConnection, Acceptor, SharedListener};
 use calls::Dispatcher;
 pub use capacity::{BufferedBytes, Capacity, network};
 pub use file_descriptors::FileDescriptors;
-pub use idle::IdleConnection;
+pub(crate) use idle::IdleConnection;
 use monitor::ConnectionMonitor;
 pub use monitor::GrpcTimeouts;
 use shutdown::Shutdown;

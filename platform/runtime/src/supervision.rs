@@ -22,10 +22,10 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether all work of a group is healthy. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct TaskHealth(Arc<AtomicUsize>);
+pub(crate) struct TaskHealth(Arc<AtomicUsize>);
 
 impl TaskHealth {
-    pub fn is_healthy(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 }
@@ -48,15 +48,15 @@ impl Drop for FailureGuard {
 
 /// Names supervised work in the log.
 #[derive(Debug, Clone, Copy)]
-pub struct TaskName {
-    pub service: &'static str,
-    pub task: &'static str,
+pub(crate) struct TaskName {
+    pub(crate) service: &'static str,
+    pub(crate) task: &'static str,
 }
 
 impl Tasks {
     /// Runs work that should end only after these tasks are stopping. Work that panics or ends early is restarted after
     /// a growing backoff. Until restarted work has run for a while, the group is unhealthy.
-    pub fn keep_running<F>(
+    pub(crate) fn keep_running<F>(
         &self,
         name: TaskName,
         group: TaskHealth,

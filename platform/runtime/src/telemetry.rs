@@ -18,6 +18,7 @@ use std::{
 
 use tracing::{Span, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{field::MakeExt, fmt, fmt::format};
+use uuid::Uuid;
 
 pub use output::Output;
 pub use visible::visible;
@@ -152,9 +153,12 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
     }
 }
 
-/// Names the subject of the current request, such as a checkout, in all following log lines of the request.
+/// Names the subject of the current request, such as a checkout, in all following log lines of the request. An id that
+/// is no UUID is foreign text, of any length, and is not recorded.
 pub fn record_subject(what: &str, id: &impl Display) {
-    Span::current().record("subject", format!("{what} {id}"));
+    if let Ok(id) = Uuid::try_parse(&id.to_string()) {
+        Span::current().record("subject", format!("{what} {id}"));
+    }
 }
 
 /// A duration in whole milliseconds, for log lines.
@@ -213,6 +217,25 @@ mod tests {
         for word in ["said=a", "shown=a", "quoted=\"a", "debug=\"a", r"\u{1b}[2J\r\nERROR b"] {
             assert!(line.contains(word), "{word}: {line}");
         }
+    }
+
+    #[test]
+    fn only_a_uuid_is_recorded_as_the_subject() {
+        let written = Written::default();
+        let kept = written.clone();
+        let subscriber = fmt().with_writer(move || kept.clone()).with_ansi(false).finish();
+        let id = Uuid::from_u128(7);
+        tracing::subscriber::with_default(subscriber, || {
+            for said in ["somebody's words".to_owned(), id.to_string()] {
+                let span = tracing::info_span!("request", subject = tracing::field::Empty);
+                let _inside = span.entered();
+                record_subject("checkout", &said);
+                tracing::info!("told");
+            }
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("somebody"), "{text}");
+        assert!(text.contains(&format!("checkout {id}")), "{text}");
     }
 
     #[test]

@@ -15,6 +15,14 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// The position before the newest row: where a list that shows the newest first begins.
+    pub const FIRST_PAGE: Self = Self {
+        at: Timestamp::MAX,
+        id: Uuid::max(),
+    };
+    /// The earliest time that PostgreSQL can represent.
+    pub const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
+
     /// This position as a page token of the list `list`.
     pub fn to_token(&self, list: &str) -> String {
         let at = self.at.as_millisecond().to_be_bytes();

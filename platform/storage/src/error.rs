@@ -103,6 +103,8 @@ pub enum OpenError {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]
@@ -129,10 +131,13 @@ mod tests {
         ];
         for error in errors {
             let said = runtime::telemetry::chain(&error);
+            // A printer that follows the sources blindly must not repeat the cause either.
+            assert!(error.source().is_none(), "{said}");
             assert_eq!(said.matches("no room on the disk").count(), 1, "{said}");
         }
         // sqlx includes the text of its sources, too.
         let error = StoreError::from(sqlx::Error::Io(cause()));
+        assert!(error.source().is_some(), "a store error has its cause as its source");
         let said = "the store is unavailable: error communicating with database: no room on the disk";
         assert_eq!(runtime::telemetry::chain(&error), said);
     }

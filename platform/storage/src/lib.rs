@@ -1,5 +1,6 @@
 //! Opens databases safely: SQLite with one writer and group commit, PostgreSQL, the data directory, migrations, paging.
 
+mod batches;
 mod bounded;
 mod cursor;
 mod data_dir;
@@ -12,6 +13,7 @@ pub mod private;
 mod row;
 mod sqlite;
 
+pub use batches::in_batches;
 pub use bounded::{BoundedError, Bounds};
 pub use cursor::{Cursor, Page};
 pub use data_dir::DataDir;

@@ -166,14 +166,15 @@ fn pool(connections: u32, connect: PgConnectOptions) -> PgPool {
 
 /// The connection options of this service.
 fn connect_options(address: &PostgresAddress, schema: &str) -> PgConnectOptions {
+    let transaction = format!("{}ms", TRANSACTION.as_millis());
     address
         .connect()
         .application_name(&format!("cartwright-{schema}"))
         .options([
             ("search_path", schema),
             // Ends transactions whose client hangs or is gone, and statements that nobody waits for.
-            ("idle_in_transaction_session_timeout", "10s"),
-            ("statement_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", transaction.as_str()),
+            ("statement_timeout", transaction.as_str()),
         ])
 }
 

@@ -36,7 +36,7 @@ use self::{
 use super::{
     BusError, Delivery, Erase, EraseOutcome, EventBus, LetterPosition, RETENTION, Retain, StalledGroups, Subscription,
 };
-use crate::{Message, Signatures, Topic};
+use crate::{Message, Signatures, Topic, dead_letter_topic};
 
 /// The timeout of the first request to a broker.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(9);
@@ -213,6 +213,11 @@ impl Retain for KafkaBus {
 
     async fn trim(&self, topic: Topic, before: Timestamp) -> Result<u64, BusError> {
         let name = self.settings.on_wire(topic.name);
+        self.topics.retry_keeping_whole(&name).await;
+        for group in topic.groups {
+            let letters = self.settings.on_wire(&dead_letter_topic(topic.name, group));
+            self.topics.retry_keeping_whole(&letters).await;
+        }
         let groups: Vec<_> = topic.groups.iter().map(|group| self.settings.on_wire(group)).collect();
         let settings = self.settings.clone();
         let old = blocking(move || retention::removable(&settings, &name, &groups, before)).await??;

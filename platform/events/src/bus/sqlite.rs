@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use runtime::Points;
+use runtime::{Points, Tasks};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use storage::{Migrations, OpenError, Sqlite, SqliteOptions, StoreError};
 use tokio::sync::watch;
@@ -72,6 +72,11 @@ impl SqliteBus {
     #[must_use]
     pub fn with_signatures(self, signatures: Signatures) -> Self {
         Self { signatures, ..self }
+    }
+
+    /// The transactions of the log. Services share the log: stop these tasks after all services have stopped.
+    pub fn transactions(&self) -> Tasks {
+        self.db.transactions()
     }
 
     /// Signs all messages of the log, in one commit. Call this when the key is created: versions without a key wrote

@@ -7,9 +7,9 @@ use std::{
 
 use events::{Event, EventBus, Outbox, Relay, RelayWaker, SqliteOutbox, Topic, outbox::sqlite};
 use futures::{FutureExt, future::join_all};
-use runtime::{Clock, Points, Tasks};
+use runtime::{Clock, Points, Tasks, deadlines::PUBLICATION};
 use storage::{Migrations, Sqlite, SqliteOptions};
-use testing::{KafkaFixture, SqliteFixture};
+use testing::{Fixture, KafkaFixture, SqliteFixture};
 
 use crate::{
     buses::Buses,
@@ -37,10 +37,27 @@ testing::contract! { relay_suite:
     nothing_is_published_while_another_holds_the_lease,
     each_event_is_published_to_its_topic,
     a_failing_topic_blocks_no_other_and_keeps_its_order,
+    a_hanging_topic_blocks_no_other_and_has_one_attempt,
     a_relay_creates_its_topics,
 }
 
 relay_suite!(on_sqlite: SqliteFixture, on_kafka: KafkaFixture);
+
+#[tokio::test]
+async fn a_hanging_topic_delays_a_stop_by_no_more_than_a_publication() {
+    let fixture = SqliteFixture::new().unwrap();
+    let setup = setup(&fixture, []).await;
+    setup.bus.blocked.send_replace(Some(OTHER.name));
+    setup.append(OTHER, event("b", 0)).await;
+    let relay = setup.start("a", HOUR, 6);
+    soon(async {
+        while setup.bus.publications.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(relay.stop(PUBLICATION + Duration::from_secs(5)).await);
+}
 
 /// An outbox, a bus, and the relays between them.
 struct Setup {
@@ -299,6 +316,39 @@ async fn a_failing_topic_blocks_no_other_and_keeps_its_order(fixture: &dyn Buses
     setup.all_marked().await;
     let all = setup.bus.read_all(OTHER.name).await.unwrap();
     assert_eq!(by_key(&all), in_order(&["b"], 20));
+    setup.stop().await;
+}
+
+async fn a_hanging_topic_blocks_no_other_and_has_one_attempt(fixture: &dyn Buses) {
+    let setup = setup(fixture, []).await;
+    setup.bus.blocked.send_replace(Some(OTHER.name));
+    setup.append(OTHER, event("b", 0)).await;
+    setup.start("a", HOUR, 6);
+    let attempts = || {
+        let publications = setup.bus.publications.lock().unwrap();
+        publications.iter().filter(|topic| *topic == OTHER.name).count()
+    };
+    soon(async {
+        while attempts() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let outbox = setup.outbox();
+    for n in 0..10 {
+        setup.append(TOPIC, event("a", n)).await;
+        setup.append(OTHER, event("b", 1 + n)).await;
+        setup.wake.wake();
+        soon(async { while !outbox.pending(1, &[OTHER.name]).await.unwrap().is_empty() {} }).await;
+    }
+    assert_eq!(outbox.pending(100, &[]).await.unwrap().len(), 11);
+    assert_eq!(attempts(), 1, "the first attempt still hangs");
+    let all = setup.bus.read_all(TOPIC.name).await.unwrap();
+    assert_eq!(by_key(&all), in_order(&["a"], 10), "none was published twice");
+    setup.bus.blocked.send_replace(None);
+    setup.all_marked().await;
+    let all = setup.bus.read_all(OTHER.name).await.unwrap();
+    assert_eq!(by_key(&all), in_order(&["b"], 11));
     setup.stop().await;
 }
 

@@ -141,6 +141,10 @@ pub(crate) struct FlakyBus {
     plan: Mutex<VecDeque<Option<PublishFault>>>,
     /// Publications to this topic fail.
     pub(crate) broken: Mutex<Option<&'static str>>,
+    /// Publications to this topic hang until it is another one.
+    pub(crate) blocked: watch::Sender<Option<&'static str>>,
+    /// The topic of each publication, in the order in which they began.
+    pub(crate) publications: Mutex<Vec<String>>,
 }
 
 impl FlakyBus {
@@ -149,6 +153,8 @@ impl FlakyBus {
             inner,
             plan: Mutex::new(plan.into_iter().collect()),
             broken: Mutex::default(),
+            blocked: watch::Sender::default(),
+            publications: Mutex::default(),
         }
     }
 
@@ -165,6 +171,9 @@ impl EventBus for FlakyBus {
     }
 
     async fn publish(&self, topic: &str, messages: Vec<Message>) -> Result<(), BusError> {
+        self.publications.lock().unwrap().push(topic.to_owned());
+        let mut blocked = self.blocked.subscribe();
+        blocked.wait_for(|blocked| *blocked != Some(topic)).await.unwrap();
         if *self.broken.lock().unwrap() == Some(topic) {
             return Err(BusError::new("this topic is broken"));
         }

@@ -1,7 +1,7 @@
 //! Strength of signing keys.
 
 /// The least bytes of a key: those of its hash (RFC 7518, section 3.2), which is SHA-256 everywhere here.
-pub const MIN_KEY_LEN: usize = 32;
+const MIN_KEY_LEN: usize = 32;
 /// The least distinct bytes of a key. 32 random decimal digits have fewer once in ten billion times.
 const MIN_DIFFERENT: usize = 5;
 

@@ -29,33 +29,33 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A listener that survives a restart of its server task. Clones share it.
 #[derive(Debug, Clone)]
-pub struct SharedListener(Arc<Mutex<Option<Arc<TcpListener>>>>);
+pub(crate) struct SharedListener(Arc<Mutex<Option<Arc<TcpListener>>>>);
 
 impl SharedListener {
-    pub fn new(listener: TcpListener) -> Self {
+    pub(crate) fn new(listener: TcpListener) -> Self {
         Self(Arc::new(Mutex::new(Some(Arc::new(listener)))))
     }
 
     /// Closes the listener once its users drop it. Then new connections are refused and do not wait in the backlog.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
 /// An accepted connection.
 #[derive(Debug)]
-pub struct AcceptedConnection {
-    pub stream: TcpStream,
-    pub from: IpAddr,
+pub(crate) struct AcceptedConnection {
+    pub(crate) stream: TcpStream,
+    pub(crate) from: IpAddr,
     /// Held as long as the connection is open.
-    pub permit: Permit,
+    pub(crate) permit: Permit,
 }
 
 /// Makes the message for a refused connection.
 type RefusalMessage = Box<dyn Fn(LimitReached) -> Vec<u8> + Send>;
 
 /// Accepts connections within the capacity. Closes the others, after the client has read the refusal message, if any.
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     listener: Arc<TcpListener>,
     capacity: Capacity,
     name: &'static str,
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Acceptor {
 
 impl Acceptor {
     /// `None` if the listener is closed. `name` is the service's name, for the log.
-    pub fn new(listener: &SharedListener, capacity: Capacity, name: &'static str) -> Option<Self> {
+    pub(crate) fn new(listener: &SharedListener, capacity: Capacity, name: &'static str) -> Option<Self> {
         let listener = listener.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         Some(Self {
             listener,
@@ -88,7 +88,10 @@ impl Acceptor {
 
     /// Sends this message to refused connections.
     #[must_use]
-    pub fn with_refusal_message(self, refusal_message: impl Fn(LimitReached) -> Vec<u8> + Send + 'static) -> Self {
+    pub(crate) fn with_refusal_message(
+        self,
+        refusal_message: impl Fn(LimitReached) -> Vec<u8> + Send + 'static,
+    ) -> Self {
         Self {
             refusal_message: Some(Box::new(refusal_message)),
             ..self
@@ -96,7 +99,7 @@ impl Acceptor {
     }
 
     /// Accepts the next connection. Backs off on errors. Cancellation loses no connection.
-    pub async fn accept(&mut self) -> AcceptedConnection {
+    pub(crate) async fn accept(&mut self) -> AcceptedConnection {
         loop {
             match self.listener.accept().await {
                 Ok((stream, from)) => {

@@ -43,7 +43,7 @@ struct Shared {
 
 impl Capacity {
     /// How long a connection may wait for its client under pressure.
-    pub const PRESSURE_TIMEOUT: Duration = Duration::from_secs(1);
+    pub(crate) const PRESSURE_TIMEOUT: Duration = Duration::from_secs(1);
 
     /// `connections` in all, and `share` of them for one address (of IPv6: one /64).
     pub fn new(connections: usize, share: usize) -> Self {
@@ -85,12 +85,12 @@ impl Capacity {
 
     /// Marks a connection as idle until the result is dropped. Idle connections hold no memory, so memory pressure does
     /// not close them. `evict` is notified when the permit is needed.
-    pub fn idle(&self, evict: &Arc<Notify>) -> IdleConnection {
+    pub(crate) fn idle(&self, evict: &Arc<Notify>) -> IdleConnection {
         self.0.idle.enter(evict)
     }
 
     /// Counts the bytes of a partial request, at first none, until the result is dropped.
-    pub fn request(&self) -> BufferedBytes {
+    pub(crate) fn request(&self) -> BufferedBytes {
         self.buffer(|shared| &shared.requests)
     }
 
@@ -103,7 +103,7 @@ impl Capacity {
 
     /// Whether to withhold an answer of this size: it is not small, and unread answers exceed the hard limit. Memory
     /// that was free when the call began may be used up when its answer is ready.
-    pub fn refuses(&self, bytes: usize) -> bool {
+    pub(crate) fn refuses(&self, bytes: usize) -> bool {
         bytes > SMALL && self.0.answers.load(Ordering::Relaxed) >= self.hard_limit()
     }
 
@@ -135,7 +135,7 @@ impl Capacity {
 
     /// Resolves when there is pressure, again and again while it lasts. Then connections that have waited for their
     /// client longer than [`Self::PRESSURE_TIMEOUT`] should end.
-    pub async fn pressure(&self) {
+    pub(crate) async fn pressure(&self) {
         while self.is_under_pressure() {
             tokio::time::sleep(NOTIFY_INTERVAL).await;
             if self.is_under_pressure() {
@@ -171,7 +171,7 @@ pub struct BufferedBytes {
 }
 
 impl BufferedBytes {
-    pub fn grow(&mut self, bytes: usize) {
+    pub(crate) fn grow(&mut self, bytes: usize) {
         (self.what)(&self.of.0).fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if self.of.is_under_pressure() {
@@ -180,7 +180,7 @@ impl BufferedBytes {
     }
 
     /// Whether to reject this partial request at once: it is not small, and partial requests exceed their limit.
-    pub fn must_reject(&self) -> bool {
+    pub(crate) fn must_reject(&self) -> bool {
         self.bytes > SMALL && self.of.requests_are_over_limit()
     }
 }

@@ -25,7 +25,7 @@ struct QueueState {
 
 /// Marks a connection as idle until it is dropped.
 #[derive(Debug)]
-pub struct IdleConnection {
+pub(crate) struct IdleConnection {
     queue: IdleQueue,
     id: u64,
 }

@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
                     cursor.next = delivery.position.offset + 1;
                     return Ok(ReadOutcome::Record(delivery));
                 }
-                // `next` may be smaller than the end: the last offsets may be markers of transactions.
+                // Comes also while `next` is smaller than the end: the last offsets may be markers of transactions.
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(ReadOutcome::End),
                 Some(Err(error)) => {
                     if let Some(code) = record_error(&error) {
@@ -110,7 +110,8 @@ impl<'a> Reader<'a> {
         Err(BusError::new(format!("topic {} cannot be read to its end", self.topic)))
     }
 
-    /// Fails only if the topic is missing. From other errors librdkafka recovers, or `RECORD_TIMEOUT` ends the read.
+    /// Fails if the topic is missing, or if reading did not cause the error. librdkafka recovers from other errors;
+    /// if it does not, `RECORD_TIMEOUT` ends the read.
     fn check_error(&self, error: &KafkaError) -> Result<(), BusError> {
         if let KafkaError::MessageConsumption(code) = error
             && !is_missing_topic(&KafkaError::Global(*code))
@@ -149,15 +150,18 @@ impl<'a> Reader<'a> {
         if heads.is_empty() {
             return Ok(heads);
         }
-        let since = retry_transient(|| self.consumer.offsets_for_times(times.clone(), REQUEST_TIMEOUT));
-        for element in since.map_err(|error| self.bus_error(&error))?.elements() {
+        let first_kept = retry_transient(|| self.consumer.offsets_for_times(times.clone(), REQUEST_TIMEOUT));
+        for element in first_kept.map_err(|error| self.bus_error(&error))?.elements() {
             element.error()?;
-            let of_it = heads.iter_mut().filter(|head| head.partition == element.partition());
-            if let Offset::Offset(since) = element.offset() {
-                of_it.for_each(|head| head.end = head.end.min(since));
+            let ranges = heads.iter_mut().filter(|head| head.partition == element.partition());
+            // The offset of the first record that is not older; `Offset::End` if all records are older.
+            if let Offset::Offset(first_kept) = element.offset() {
+                ranges.for_each(|head| head.end = head.end.min(first_kept));
             } else if element.offset() != Offset::End {
-                // `Offset::End` says that all records are older.
-                return Err(BusError::new(format!("topic {}: what is old is not known", self.topic)));
+                return Err(BusError::new(format!(
+                    "topic {}: the broker does not say which records are old",
+                    self.topic
+                )));
             }
         }
         heads.retain(|head| head.first < head.end);

@@ -39,6 +39,8 @@ struct KnownTopic {
     /// The requested number. An existing topic may have another one.
     partitions: u32,
     exists: bool,
+    /// Whether the broker's retention is known to be disabled.
+    is_kept_whole: bool,
 }
 
 /// The state of a topic on the broker.
@@ -74,21 +76,48 @@ impl Topics {
     /// Creates the topic if it is missing.
     pub(super) async fn ensure(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
         if self.known().get(topic).is_some_and(|topic| topic.exists) {
+            self.retry_keeping_whole(topic).await;
             return Ok(());
         }
-        if matches!(self.state(topic).await?, TopicState::Missing) {
+        let is_kept_whole = if matches!(self.state(topic).await?, TopicState::Missing) {
             self.create(topic, partitions).await?;
             self.wait_until_ready(topic).await?;
-        } else if let Err(error) = self.disable_retention(topic).await {
+            true
+        } else {
+            self.keep_whole(topic).await
+        };
+        let known = KnownTopic {
+            partitions,
+            exists: true,
+            is_kept_whole,
+        };
+        self.known().insert(topic.to_owned(), known);
+        Ok(())
+    }
+
+    /// Disables the broker's retention on a known topic if that has failed before.
+    pub(super) async fn retry_keeping_whole(&self, topic: &str) {
+        let failed = |known: &KnownTopic| known.exists && !known.is_kept_whole;
+        if !self.known().get(topic).is_some_and(failed) || !self.keep_whole(topic).await {
+            return;
+        }
+        if let Some(known) = self.known().get_mut(topic) {
+            known.is_kept_whole = true;
+        }
+    }
+
+    /// Disables the broker's retention on an existing topic. A failure is logged: events can be published and read
+    /// anyway.
+    async fn keep_whole(&self, topic: &str) -> bool {
+        let disabled = self.disable_retention(topic).await;
+        if let Err(error) = &disabled {
             tracing::warn!(
                 topic,
-                error = chain(&error),
+                error = chain(error),
                 "whether Kafka removes events by itself is not known; the topic wants retention.ms=-1 and retention.bytes=-1"
             );
         }
-        let exists = true;
-        self.known().insert(topic.to_owned(), KnownTopic { partitions, exists });
-        Ok(())
+        disabled.is_ok()
     }
 
     /// Creates a topic again that this process had ensured and that was deleted since.
