@@ -210,7 +210,9 @@ impl Carts {
     /// Returns the pieces that a checkout holds to the cart.
     pub async fn give_back(&self, user: UserId, checkout: CheckoutId) -> Result<Arc<Cart>, CartError> {
         let given = self.update_under_lock(user, move |cart, _| {
-            cart.give_back(checkout).map_err(CartRefusal::Total)
+            // The stored cart breaks a rule.
+            cart.give_back(checkout)
+                .map_err(|error| StoreError::corrupt(error).into())
         });
         given.await.map(|(cart, ())| cart)
     }
@@ -267,7 +269,7 @@ impl Carts {
         request: ChangeRequest,
         rule: impl Fn(&mut Cart, Timestamp) -> Result<Option<Added>, CartRefusal> + Send + Sync + 'static,
     ) -> Result<(Arc<Cart>, Option<Added>), CartError> {
-        let once = move |cart: &mut Cart, now| cart.apply_once(&request, now, |cart| rule(cart, now));
+        let once = move |cart: &mut Cart, now| Ok(cart.apply_once(&request, now, |cart| rule(cart, now))?);
         self.update_under_lock(user, once).await
     }
 
@@ -276,7 +278,7 @@ impl Carts {
     async fn update_under_lock<T: Send + 'static>(
         &self,
         user: UserId,
-        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartRefusal> + Send + Sync + 'static,
+        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartError> + Send + Sync + 'static,
     ) -> Result<(Arc<Cart>, T), CartError> {
         let lock = self.0.locks.lock(&user).await;
         let carts = self.clone();
@@ -297,7 +299,7 @@ impl Carts {
     async fn load_apply_save<T>(
         &self,
         user: &UserId,
-        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartRefusal>,
+        rule: impl Fn(&mut Cart, Timestamp) -> Result<T, CartError>,
     ) -> Result<(Arc<Cart>, T), CartError> {
         let Inner {
             store,

@@ -22,9 +22,7 @@ pub trait CartStore: Send + Sync {
     /// Whether the store answers: for a readiness probe.
     async fn is_up(&self) -> bool;
     /// Transactions that outlive a cancelled caller. The service waits for them when it stops.
-    fn transactions(&self) -> runtime::Tasks {
-        runtime::Tasks::new()
-    }
+    fn transactions(&self) -> runtime::Tasks;
 }
 
 /// A store without a TTL of its own.

@@ -6,5 +6,5 @@ pub const RELEASE: &str = "inventory.release";
 pub const EXPIRE: &str = "inventory.expire";
 pub const ADD_STOCK: &str = "inventory.add_stock";
 
-/// Commits of every shop.
+/// The labels that the crash suite must cover.
 pub const ALL: &[&str] = &[RESERVE, CONFIRM, RELEASE, EXPIRE, ADD_STOCK];

@@ -8,8 +8,8 @@ use storage::StoreError;
 
 use crate::domain::{CheckoutId, Delivery, KeyReused, Lines, ProductId, Refusal, Stock};
 
-/// Stock and its reservations. Every method is one atomic unit. By the store's clock a reservation becomes due.
-/// A due reservation expires by [`Self::expire`], or when another reservation needs its stock.
+/// Stock and its reservations. Every method is one atomic unit. The store's clock decides when a reservation is due. A
+/// due reservation expires by [`Self::expire`], or when another reservation needs its stock.
 #[async_trait]
 pub trait StockStore: Send + Sync {
     /// The stock of these known products, or of all for `None`, in product order. At most `limit`.
@@ -36,7 +36,5 @@ pub trait StockStore: Send + Sync {
     async fn receive(&self, delivery: &Delivery) -> Result<Result<Stock, KeyReused>, StoreError>;
 
     /// Transactions that outlive a cancelled caller. The service waits for them when it stops.
-    fn transactions(&self) -> runtime::Tasks {
-        runtime::Tasks::new()
-    }
+    fn transactions(&self) -> runtime::Tasks;
 }

@@ -1,7 +1,7 @@
 //! The names of this service's commits, the same in every adapter.
 
-pub const TELL: &str = "notification.tell";
+pub const RECORD: &str = "notification.tell";
 pub const ERASE: &str = "notification.erase";
 
-/// All labels: the crash suite covers each.
-pub const ALL: &[&str] = &[TELL, ERASE];
+/// The labels that the crash suite must cover.
+pub const ALL: &[&str] = &[RECORD, ERASE];

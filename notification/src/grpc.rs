@@ -11,7 +11,10 @@ use proto::notification::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{app, ports::NotificationStore};
+use crate::ports::NotificationStore;
+
+/// The most notifications that one transaction of an erasure deletes.
+const ERASE_BATCH: u32 = 1000;
 
 pub(crate) struct Grpc {
     store: Arc<dyn NotificationStore>,
@@ -48,7 +51,7 @@ impl NotificationService for Grpc {
         let request = request.into_inner();
         let user = proto::convert::user_id(&request.user_id)?;
         let checkouts = proto::convert::checkout_ids(&request.checkout_ids)?;
-        let erased = app::erase_user(self.store.as_ref(), &user, &checkouts).await;
+        let erased = storage::in_batches(ERASE_BATCH, |limit| self.store.erase(&user, &checkouts, limit)).await;
         let erased = erased.map_err(|e| status::store_failed(&e))?;
         Ok(Response::new(EraseUserResponse { notifications: erased }))
     }

@@ -1,6 +1,5 @@
 //! Notifications to customers about the end of their checkouts, one per event. Customers list them; nothing is sent.
 
-mod app;
 pub mod commits;
 mod config;
 pub mod domain;

@@ -17,7 +17,8 @@ pub enum Recorded {
 /// Notifications. Every method is one atomic unit.
 #[async_trait]
 pub trait NotificationStore: Send + Sync {
-    /// Stores a notification together with the inbox row of its event.
+    /// Stores a notification together with the inbox row of its event. Skips a notification that exists: its inbox row
+    /// may have been pruned.
     async fn record(&self, notification: &Notification, now: Timestamp) -> Result<Recorded, StoreError>;
     /// The user's notifications behind the cursor `after`, newest first.
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError>;
@@ -27,7 +28,5 @@ pub trait NotificationStore: Send + Sync {
     /// For the readiness probe.
     async fn is_up(&self) -> bool;
     /// Transactions whose callers may have gone away; the service's stop waits for them.
-    fn transactions(&self) -> runtime::Tasks {
-        runtime::Tasks::new()
-    }
+    fn transactions(&self) -> runtime::Tasks;
 }

@@ -3,5 +3,5 @@
 pub const RECORD: &str = "orders.record";
 pub const ERASE: &str = "orders.erase";
 
-/// All labels: the crash suite covers each.
+/// The labels that the crash suite must cover.
 pub const ALL: &[&str] = &[RECORD, ERASE];

@@ -12,7 +12,10 @@ use proto::orders::v1::{
 use runtime::telemetry::record_subject;
 use tonic::{Request, Response, Status};
 
-use crate::{app, ports::OrderStore};
+use crate::ports::OrderStore;
+
+/// The most orders that one transaction of an erasure changes.
+const ERASE_BATCH: u32 = 1000;
 
 pub(crate) struct Grpc {
     store: Arc<dyn OrderStore>,
@@ -29,7 +32,7 @@ impl OrdersService for Grpc {
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
         let request = request.into_inner();
         let user = proto::convert::user_id(&request.user_id)?;
-        let id = convert::order_id(&request.order_id)?;
+        let id = proto::convert::order_id(&request.order_id)?;
         record_subject("order", &id.0);
         let order = self.store.find(&user, id).await.map_err(|e| status::store_failed(&e))?;
         let order = order.ok_or_else(|| status::not_found(id))?;
@@ -58,7 +61,7 @@ impl OrdersService for Grpc {
         let request = request.into_inner();
         let user = proto::convert::user_id(&request.user_id)?;
         let checkouts = proto::convert::checkout_ids(&request.checkout_ids)?;
-        let erased = app::erase_user(self.store.as_ref(), &user, &checkouts).await;
+        let erased = storage::in_batches(ERASE_BATCH, |limit| self.store.erase(&user, &checkouts, limit)).await;
         let erased = erased.map_err(|e| status::store_failed(&e))?;
         Ok(Response::new(EraseUserResponse { orders: erased }))
     }

@@ -1,6 +1,5 @@
 //! Orders, one per completed checkout, created from its event.
 
-mod app;
 pub mod commits;
 mod config;
 pub mod domain;

@@ -32,7 +32,5 @@ pub trait OrderStore: Send + Sync {
     /// For the readiness probe.
     async fn is_up(&self) -> bool;
     /// Transactions whose callers may have gone away; the service's stop waits for them.
-    fn transactions(&self) -> runtime::Tasks {
-        runtime::Tasks::new()
-    }
+    fn transactions(&self) -> runtime::Tasks;
 }

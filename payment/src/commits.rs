@@ -6,5 +6,5 @@ pub const REFUND: &str = "payment.refund";
 pub const PROVIDER_CHARGE: &str = "provider.charge";
 pub const PROVIDER_REFUND: &str = "provider.refund";
 
-/// All labels: the crash suite covers each.
+/// The labels that the crash suite must cover.
 pub const ALL: &[&str] = &[INTENT, SETTLE, REFUND, PROVIDER_CHARGE, PROVIDER_REFUND];

@@ -24,9 +24,7 @@ pub trait PaymentStore: Send + Sync {
     ) -> Result<Payment, StoreError>;
     async fn is_up(&self) -> bool;
     /// Transactions whose callers may have gone away; the service's stop waits for them.
-    fn transactions(&self) -> runtime::Tasks {
-        runtime::Tasks::new()
-    }
+    fn transactions(&self) -> runtime::Tasks;
 }
 
 /// An outside company that moves money. It does each operation once per key and repeats its answer.

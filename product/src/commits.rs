@@ -2,7 +2,7 @@
 
 pub const UPSERT: &str = "product.upsert";
 /// The backfill of `search_marked`.
-pub const FOLD: &str = "product.fold";
+pub const BACKFILL: &str = "product.fold";
 
-/// Commits of every shop.
-pub const ALL: &[&str] = &[UPSERT, FOLD];
+/// The labels that the crash suite must cover.
+pub const ALL: &[&str] = &[UPSERT, BACKFILL];

@@ -19,7 +19,5 @@ pub trait Catalogue: Send + Sync {
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError>;
 
     /// Transactions that outlive a cancelled caller. The service waits for them when it stops.
-    fn transactions(&self) -> runtime::Tasks {
-        runtime::Tasks::new()
-    }
+    fn transactions(&self) -> runtime::Tasks;
 }

@@ -6,7 +6,7 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
     Reason,
-    ids::{CheckoutId, ERASED_USER, IdempotencyKey, MAX_PRODUCT_ID, PaymentMethod, ProductId, UserId},
+    ids::{CheckoutId, ERASED_USER, IdempotencyKey, MAX_PRODUCT_ID, OrderId, PaymentMethod, ProductId, UserId},
     status::Refusal,
 };
 
@@ -70,6 +70,18 @@ pub fn checkout_id(wire: &str) -> Result<CheckoutId, Refusal> {
     uuid("checkout_id", wire).map(CheckoutId)
 }
 
+/// The most characters of an invalid id that the answer repeats: statuses travel in headers, whose size is limited.
+const MAX_REPEATED: usize = 100;
+
+pub fn order_id(wire: &str) -> Result<OrderId, Refusal> {
+    let invalid = |_| {
+        let repeated: String = wire.chars().take(MAX_REPEATED).collect();
+        let cut = if repeated.len() < wire.len() { "…" } else { "" };
+        Refusal::field("order_id", format!("invalid order_id: {repeated}{cut}"))
+    };
+    uuid("order_id", wire).map(OrderId).map_err(invalid)
+}
+
 /// A UUID with hyphens. Other forms are refused.
 pub fn uuid(field: &str, wire: &str) -> Result<Uuid, Refusal> {
     let uuid = Uuid::try_parse(wire).ok().filter(|_| wire.len() == Hyphenated::LENGTH);
@@ -85,7 +97,7 @@ pub fn checkout_ids(wire: &[String]) -> Result<Vec<CheckoutId>, Refusal> {
     if wire.len() > MAX_ERASED {
         return Err(wrong());
     }
-    let id = |id: &String| id.parse().map(CheckoutId).map_err(|_| wrong());
+    let id = |id: &String| uuid("checkout_ids", id).map(CheckoutId).map_err(|_| wrong());
     wire.iter().map(id).collect()
 }
 
@@ -125,6 +137,31 @@ mod tests {
         assert!(user_id("erased:01900000-0000-7000-8000-000000000001").is_err());
         assert!(user_id(ERASED_USER).is_err());
         assert!(user_id("erased").is_ok(), "only the whole prefix is refused");
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_with_hyphens_in_either_case() {
+        let id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00ab);
+        let hyphenated = id.to_string();
+        for fine in [hyphenated.clone(), hyphenated.to_uppercase()] {
+            assert_eq!(uuid("id", &fine).unwrap(), id);
+            assert_eq!(checkout_id(&fine).unwrap(), CheckoutId(id));
+            assert_eq!(order_id(&fine).unwrap(), OrderId(id));
+            assert_eq!(checkout_ids(&[fine]).unwrap(), [CheckoutId(id)]);
+        }
+        for wrong in [
+            String::new(),
+            id.simple().to_string(),
+            id.simple().to_string().to_uppercase(),
+            id.braced().to_string(),
+            id.urn().to_string(),
+            format!("{hyphenated} "),
+        ] {
+            assert!(uuid("id", &wrong).is_err(), "{wrong}");
+            assert!(checkout_id(&wrong).is_err(), "{wrong}");
+            assert!(order_id(&wrong).is_err(), "{wrong}");
+            assert!(checkout_ids(std::slice::from_ref(&wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -155,10 +155,19 @@ mod tests {
 
     #[test]
     fn a_payment_method_is_a_short_plain_name() {
-        for fine in ["pm_card_ok", "x", &"x".repeat(64)] {
+        for fine in ["pm_card_ok", "x", "0", "_", &"x".repeat(64)] {
             assert_eq!(PaymentMethod::new(fine).unwrap().as_str(), fine);
         }
-        for wrong in ["", "PM_CARD", "pm card", "pm-card", "ü", &"x".repeat(65)] {
+        for wrong in [
+            "",
+            "PM_CARD",
+            "pm card",
+            "pm-card",
+            "pm\n",
+            "pm\0",
+            "ü",
+            &"x".repeat(65),
+        ] {
             assert_eq!(PaymentMethod::new(wrong), None, "{wrong:?}");
         }
     }

@@ -6,14 +6,15 @@ use proto::{
     convert::{checkout_id, idempotency_key, timestamp, uuid},
     status::Refusal,
 };
+use storage::StoreError;
 use tonic::{Status, metadata::MetadataMap};
 
 use super::status::{refuse, refused};
 use crate::{
     app::CartError,
     domain::{
-        CallId, Cart, CartId, CartRefusal, ChangeOptions, Hold, HoldRequest, IdempotencyKey, Line, ProductId,
-        ProductQuantity, Version, line_quantity,
+        CallId, Cart, CartId, ChangeOptions, Hold, HoldRequest, IdempotencyKey, Line, ProductId, ProductQuantity,
+        Version, line_quantity,
     },
 };
 
@@ -67,7 +68,8 @@ fn version(field: &'static str, value: i64) -> Result<Version, Refusal> {
 }
 
 pub(super) fn cart(cart: &Cart) -> Result<wire::Cart, Status> {
-    encode(cart).map_err(|error| refuse(CartError::Refused(CartRefusal::Total(error))))
+    // No change makes a total that cannot be computed: the stored cart breaks a rule.
+    encode(cart).map_err(|error| refuse(CartError::Store(StoreError::corrupt(error))))
 }
 
 fn encode(cart: &Cart) -> Result<wire::Cart, MoneyError> {

@@ -145,6 +145,11 @@ impl CartStore for MongoCartStore {
         let answers = matches!(tokio::time::timeout(PROBE_QUESTION, ping).await, Ok(Ok(())));
         answers && self.heartbeat.beat(|| self.write_heartbeat()).await
     }
+
+    /// None: operations are tasks of the runtime, for which the service waits anyway.
+    fn transactions(&self) -> Tasks {
+        Tasks::new()
+    }
 }
 
 fn store_error(error: Error) -> StoreError {

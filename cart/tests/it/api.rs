@@ -1,19 +1,22 @@
 //! The service over gRPC.
 
+use cart::domain::{CheckoutId, Hold, Line, Version};
+use money::{Money, Quantity};
 use proto::{
     Reason,
     cart::v1::{
-        AddItemRequest, AddItemResponse, Cart, ClearCartRequest, GetCartRequest, RemoveItemRequest,
+        AddItemRequest, AddItemResponse, Cart, ClearCartRequest, GetCartRequest, GiveBackRequest, RemoveItemRequest,
         UpdateQuantityRequest,
     },
     status::{fields, reason, refused},
 };
 use tonic::{Code, Status};
+use uuid::Uuid;
 
-use crate::support::Shop;
+use crate::support::{Shop, cart_of, in_2100, offer, pieces, user};
 
 fn usd(minor_units: i64) -> proto::money::v1::Money {
-    money::Money::usd(minor_units).into()
+    Money::usd(minor_units).into()
 }
 
 impl Shop {
@@ -219,6 +222,48 @@ async fn a_total_that_overflows_is_an_invalid_argument() {
         (Code::InvalidArgument, Some(Reason::InvalidArgument))
     );
     assert!(shop.get().await.items.is_empty());
+}
+
+/// A line of all pieces that a quantity can count.
+fn largest_line(id: i64, price: Money) -> Line {
+    let offer = offer(id);
+    Line {
+        product: offer.product,
+        name: offer.name,
+        price,
+        seen_in: Version(1),
+        quantity: pieces(Quantity::MAX),
+        added_at: in_2100(),
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_cannot_be_given_back_is_an_internal_error_and_no_refusal() {
+    let most = Money::usd(Money::MAX_MINOR_UNITS / Quantity::MAX);
+    let cases = [
+        // The pieces of the line cannot be counted.
+        vec![largest_line(1, Money::usd(1))],
+        // The total cannot be computed.
+        vec![largest_line(2, most), largest_line(3, most)],
+    ];
+    for lines in cases {
+        let shop = Shop::open().await;
+        let mut broken = cart_of(&user(), 1);
+        broken.holds.push(Hold {
+            checkout: CheckoutId(Uuid::nil()),
+            lines,
+        });
+        shop.sqlite_store().await.save(&broken, None).await.unwrap();
+        let request = GiveBackRequest {
+            user_id: "u".to_owned(),
+            checkout_id: Uuid::nil().to_string(),
+        };
+        let status = shop.client.clone().give_back(request).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status)),
+            (Code::Internal, Some(Reason::Internal))
+        );
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use proto::{
     Reason,
-    cart::v1::{AddItemRequest, ClearCartRequest, GetCartRequest, RemoveItemRequest, UpdateQuantityRequest},
+    cart::v1::{
+        AddItemRequest, ClearCartRequest, GetCartRequest, GiveBackRequest, HoldLine, HoldRequest, RemoveItemRequest,
+        UpdateQuantityRequest,
+    },
     status::{fields, refused},
 };
 use tonic::{Code, Status};
@@ -16,6 +19,7 @@ const USER: Expected = (Reason::InvalidArgument, "user_id");
 const PRODUCT: Expected = (Reason::InvalidProductId, "product_id");
 const QUANTITY: Expected = (Reason::InvalidQuantity, "quantity");
 const VERSION: Expected = (Reason::InvalidArgument, "expected_version");
+const CHECKOUT: Expected = (Reason::InvalidArgument, "checkout_id");
 
 fn check<T: std::fmt::Debug>(answer: Result<T, Status>, (reason, field): Expected) {
     let status = answer.unwrap_err();
@@ -35,6 +39,11 @@ fn bad_users() -> [String; 4] {
 const BAD_PRODUCTS: [i64; 3] = [0, -1, i64::MIN];
 const BAD_QUANTITIES: [i32; 5] = [0, -1, 100, i32::MIN, i32::MAX];
 const BAD_VERSIONS: [i64; 2] = [-1, i64::MIN];
+/// Without hyphens, and in braces.
+const BAD_CHECKOUTS: [&str; 2] = [
+    "01900000000070008000000000000001",
+    "{01900000-0000-7000-8000-000000000001}",
+];
 
 #[tokio::test]
 async fn add_item_refuses_invalid_fields() {
@@ -218,6 +227,30 @@ async fn clear_cart_refuses_invalid_fields() {
             expected_version: Some(version),
         };
         check(client.clear_cart(request).await, VERSION);
+    }
+}
+
+#[tokio::test]
+async fn hold_and_give_back_refuse_other_forms_of_a_checkout_id() {
+    let shop = Shop::open().await;
+    let mut client = shop.client.clone();
+    for checkout_id in BAD_CHECKOUTS {
+        let hold = HoldRequest {
+            user_id: "u".to_owned(),
+            checkout_id: checkout_id.to_owned(),
+            cart_id: String::new(),
+            cart_version: 1,
+            lines: vec![HoldLine {
+                product_id: 1,
+                quantity: 1,
+            }],
+        };
+        check(client.hold(hold).await, CHECKOUT);
+        let give_back = GiveBackRequest {
+            user_id: "u".to_owned(),
+            checkout_id: checkout_id.to_owned(),
+        };
+        check(client.give_back(give_back).await, CHECKOUT);
     }
 }
 

@@ -56,7 +56,7 @@ impl StoreFixture for MongoFixture {
     }
 }
 
-/// A cache, empty at first.
+/// A cache, empty at first. One TTL holds for a fixture: the cache in memory keeps that of the first call.
 #[async_trait]
 pub(crate) trait CacheFixture: Send + Sync {
     /// Opens the same cache with every call, as another process does.

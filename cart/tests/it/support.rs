@@ -29,7 +29,7 @@ use proto::{
     },
     status::Refusal,
 };
-use runtime::{Points, Runtime, Service, channel::Peer, serve::Running};
+use runtime::{Points, Runtime, Service, Tasks, channel::Peer, serve::Running};
 use storage::StoreError;
 use testing::{Fixture, SqliteFixture, test_policy};
 use tonic::{Request, Response, Status};
@@ -219,6 +219,10 @@ impl CartStore for FakeStore {
 
     async fn is_up(&self) -> bool {
         !self.down.load(Ordering::SeqCst)
+    }
+
+    fn transactions(&self) -> Tasks {
+        Tasks::new()
     }
 }
 

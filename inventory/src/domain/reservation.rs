@@ -131,7 +131,7 @@ pub enum SettleDecision {
 }
 
 /// What a command does, given the reservation's state (`None` without a reservation).
-pub const fn decide_confirm_or_release(command: SettleCommand, state: Option<State>) -> SettleDecision {
+pub const fn decide_settle(command: SettleCommand, state: Option<State>) -> SettleDecision {
     match command {
         SettleCommand::Confirm => match state {
             None | Some(State::Refused) => SettleDecision::Refuse(Refusal::NotFound),

@@ -278,6 +278,16 @@ async fn a_bad_reserve_names_its_field() {
         (reserve("not-a-uuid", &[(1, 1)]), Reason::InvalidArgument, "checkout_id"),
         (reserve("\0", &[(1, 1)]), Reason::InvalidArgument, "checkout_id"),
         (
+            reserve(&good.replace('-', ""), &[(1, 1)]),
+            Reason::InvalidArgument,
+            "checkout_id",
+        ),
+        (
+            reserve(&format!("{{{good}}}"), &[(1, 1)]),
+            Reason::InvalidArgument,
+            "checkout_id",
+        ),
+        (
             reserve(&"a".repeat(100_000), &[(1, 1)]),
             Reason::InvalidArgument,
             "checkout_id",

@@ -24,14 +24,6 @@ const MIGRATIONS: Migrations = Migrations(&[
     events::inbox::postgres::BY_AGE,
 ]);
 
-/// The cursor of the first page: before the newest possible notification.
-const FIRST_PAGE: Cursor = Cursor {
-    at: Timestamp::MAX,
-    id: Uuid::max(),
-};
-/// The earliest time that PostgreSQL can represent.
-const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
-
 /// Inserts the inbox row and, if that is new and the checkout is not erased, the notification, in one statement.
 const RECORD: &str = "
     WITH noted AS (
@@ -82,15 +74,15 @@ impl NotificationStore for PostgresNotificationStore {
     async fn record(&self, notification: &Notification, now: Timestamp) -> Result<Recorded, StoreError> {
         let notification = notification.clone();
         self.db
-            .write(commits::TELL, move |tx| record(tx, notification, now).boxed())
+            .write(commits::RECORD, move |tx| record(tx, notification, now).boxed())
             .await
     }
 
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Notification>, StoreError> {
-        let Cursor { at, id } = after.unwrap_or(FIRST_PAGE);
+        let Cursor { at, id } = after.unwrap_or(Cursor::FIRST_PAGE);
         let rows = sqlx::query(PAGE)
             .bind(user.as_str())
-            .bind(timestamptz(at.max(EARLIEST)))
+            .bind(timestamptz(at.max(Cursor::EARLIEST)))
             .bind(id)
             .bind(i64::from(size) + 1)
             .fetch_all(self.db.reader())

@@ -57,7 +57,7 @@ impl NotificationStore for SqliteNotificationStore {
     async fn record(&self, notification: &Notification, now: Timestamp) -> Result<Recorded, StoreError> {
         let notification = notification.clone();
         self.db
-            .write(commits::TELL, move |tx| record(tx, notification, now).boxed())
+            .write(commits::RECORD, move |tx| record(tx, notification, now).boxed())
             .await
     }
 
@@ -128,7 +128,6 @@ async fn record(tx: &mut SqliteConnection, notification: Notification, now: Time
     .bind(created_at.as_millisecond())
     .execute(tx)
     .await?;
-    // The notification can exist without its inbox row, if that was old enough to be pruned.
     Ok(if inserted.rows_affected() == 1 {
         Recorded::Created
     } else {

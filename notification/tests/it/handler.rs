@@ -180,6 +180,10 @@ impl NotificationStore for UnavailableStore {
     async fn is_up(&self) -> bool {
         false
     }
+
+    fn transactions(&self) -> Tasks {
+        Tasks::new()
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use notification::{domain::UserId, ports::Recorded};
 use testing::{Fixture, PostgresFixture};
 
-use crate::store::{Stores, notification};
+use crate::store::{StoreFixture, notification};
 
 /// A statement that reads this many rows scans a whole table.
 const MANY: i64 = 10_000;

@@ -18,13 +18,13 @@ use uuid::Uuid;
 
 /// A database. Each call opens the store anew, as another process would.
 #[async_trait]
-pub(crate) trait Stores: Send + Sync {
+pub(crate) trait StoreFixture: Send + Sync {
     async fn open(&self) -> Arc<dyn NotificationStore>;
     async fn inbox(&self) -> Arc<dyn Inbox>;
 }
 
 #[async_trait]
-impl Stores for SqliteFixture {
+impl StoreFixture for SqliteFixture {
     async fn open(&self) -> Arc<dyn NotificationStore> {
         let store = SqliteNotificationStore::open(&self.file("notification.db"), &Points::none()).await;
         Arc::new(store.unwrap())
@@ -37,7 +37,7 @@ impl Stores for SqliteFixture {
 }
 
 #[async_trait]
-impl Stores for PostgresFixture {
+impl StoreFixture for PostgresFixture {
     async fn open(&self) -> Arc<dyn NotificationStore> {
         let store = PostgresNotificationStore::open(&self.address(), &self.schema, &Points::none()).await;
         Arc::new(store.unwrap())
@@ -91,12 +91,16 @@ async fn record(store: &Arc<dyn NotificationStore>, notification: &Notification)
 }
 
 async fn all(store: &Arc<dyn NotificationStore>, name: &str) -> Vec<Notification> {
-    let page = store.list(&user(name), None, 1_000_000).await.unwrap();
+    all_of(store, &user(name)).await
+}
+
+async fn all_of(store: &Arc<dyn NotificationStore>, user: &UserId) -> Vec<Notification> {
+    let page = store.list(user, None, 1_000_000).await.unwrap();
     assert_eq!(page.next, None);
     page.items
 }
 
-async fn a_notification_is_read_as_it_was_recorded(fixture: &dyn Stores) {
+async fn a_notification_is_read_as_it_was_recorded(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let (first, second) = (notification(1, "ann", 5), notification(2, "ann", 4));
     for notification in [&first, &second] {
@@ -106,7 +110,7 @@ async fn a_notification_is_read_as_it_was_recorded(fixture: &dyn Stores) {
     assert!(store.is_up().await);
 }
 
-async fn a_repeated_event_has_no_further_effect(fixture: &dyn Stores) {
+async fn a_repeated_event_has_no_further_effect(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let first = notification(1, "ann", 5);
     assert_eq!(record(&store, &first).await, Recorded::Created);
@@ -118,7 +122,7 @@ async fn a_repeated_event_has_no_further_effect(fixture: &dyn Stores) {
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn a_notification_is_not_repeated_after_its_inbox_row_was_pruned(fixture: &dyn Stores) {
+async fn a_notification_is_not_repeated_after_its_inbox_row_was_pruned(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let first = notification(1, "ann", 5);
     assert_eq!(record(&store, &first).await, Recorded::Created);
@@ -133,15 +137,20 @@ async fn a_notification_is_not_repeated_after_its_inbox_row_was_pruned(fixture: 
     assert_eq!(all(&store, "ann").await, [first]);
 }
 
-async fn a_notification_is_visible_to_its_user_only(fixture: &dyn Stores) {
+async fn a_notification_is_visible_to_its_user_only(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     record(&store, &notification(1, "ann", 5)).await;
-    for other in ["bob", "Ann", "ann ", "an_", "%"] {
-        assert!(all(&store, other).await.is_empty(), "{other}");
+    let nameless = UserId::stored(String::new());
+    for other in ["bob", "Ann", "ann ", "an_", "%"]
+        .map(user)
+        .into_iter()
+        .chain([nameless])
+    {
+        assert!(all_of(&store, &other).await.is_empty(), "{other:?}");
     }
 }
 
-async fn notifications_survive_a_reopen(fixture: &dyn Stores) {
+async fn notifications_survive_a_reopen(fixture: &dyn StoreFixture) {
     let first = fixture.open().await;
     let recorded = notification(1, "ann", 5);
     record(&first, &recorded).await;
@@ -151,7 +160,7 @@ async fn notifications_survive_a_reopen(fixture: &dyn Stores) {
     assert_eq!(all(&second, "ann").await, [recorded]);
 }
 
-async fn of_64_concurrent_writers_one_creates_the_notification(fixture: &dyn Stores) {
+async fn of_64_concurrent_writers_one_creates_the_notification(fixture: &dyn StoreFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let recorded = notification(1, "ann", 5);
     let outcomes = join_all((0..64).map(|n| record(&stores[n % 2], &recorded))).await;
@@ -161,7 +170,7 @@ async fn of_64_concurrent_writers_one_creates_the_notification(fixture: &dyn Sto
     }
 }
 
-async fn of_64_notifications_recorded_at_once_none_is_lost(fixture: &dyn Stores) {
+async fn of_64_notifications_recorded_at_once_none_is_lost(fixture: &dyn StoreFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let new: Vec<_> = (0..64)
         .map(|n| notification(n, "ann", i64::try_from(n).unwrap()))
@@ -174,7 +183,7 @@ async fn of_64_notifications_recorded_at_once_none_is_lost(fixture: &dyn Stores)
     }
 }
 
-async fn a_text_of_two_megabytes_is_read_as_it_was_recorded(fixture: &dyn Stores) {
+async fn a_text_of_two_megabytes_is_read_as_it_was_recorded(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let stored = Notification {
         text: "é".repeat(1 << 20),
@@ -184,7 +193,7 @@ async fn a_text_of_two_megabytes_is_read_as_it_was_recorded(fixture: &dyn Stores
     assert_eq!(all(&store, "ann").await, [stored]);
 }
 
-async fn pages_contain_every_notification_once_newest_first(fixture: &dyn Stores) {
+async fn pages_contain_every_notification_once_newest_first(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     // Five per millisecond, some before 1970; ids do not grow with time.
     let mut notifications: Vec<_> = (0..60)
@@ -210,7 +219,7 @@ async fn pages_contain_every_notification_once_newest_first(fixture: &dyn Stores
     }
 }
 
-async fn a_cursor_may_have_any_time(fixture: &dyn Stores) {
+async fn a_cursor_may_have_any_time(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let stored = notification(1, "ann", 5);
     record(&store, &stored).await;
@@ -221,7 +230,7 @@ async fn a_cursor_may_have_any_time(fixture: &dyn Stores) {
     assert_eq!(page_after(Timestamp::MAX).await.unwrap().items, [stored]);
 }
 
-async fn an_erased_customer_has_no_notification_and_gets_none_later(fixture: &dyn Stores) {
+async fn an_erased_customer_has_no_notification_and_gets_none_later(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let notifications: Vec<_> = (1..=5).map(|n| notification(n, "ann", 5)).collect();
     for notification in &notifications {
@@ -244,7 +253,7 @@ async fn an_erased_customer_has_no_notification_and_gets_none_later(fixture: &dy
     assert_eq!(all(&store, "ann").await, [new]);
 }
 
-async fn a_notification_recorded_during_an_erasure_is_deleted_or_skipped(fixture: &dyn Stores) {
+async fn a_notification_recorded_during_an_erasure_is_deleted_or_skipped(fixture: &dyn StoreFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let new: Vec<_> = (0..64).map(|n| notification(n, "ann", 5)).collect();
     let checkouts: Vec<_> = new.iter().map(|one| one.checkout_id).collect();

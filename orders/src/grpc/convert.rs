@@ -5,21 +5,8 @@ use proto::{
     status::Refusal,
 };
 use storage::Cursor;
-use uuid::Uuid;
 
-use crate::domain::{Line, Order, OrderId, UserId};
-
-/// The most characters of an invalid id that the answer repeats: statuses travel in headers, whose size is limited.
-const MAX_REPEATED: usize = 100;
-
-pub(super) fn order_id(wire: &str) -> Result<OrderId, Refusal> {
-    let invalid = |_| {
-        let repeated: String = wire.chars().take(MAX_REPEATED).collect();
-        let cut = if repeated.len() < wire.len() { "…" } else { "" };
-        Refusal::field("order_id", format!("invalid order_id: {repeated}{cut}"))
-    };
-    Uuid::try_parse(wire).map(OrderId).map_err(invalid)
-}
+use crate::domain::{Line, Order, UserId};
 
 /// Binds page tokens to the list of one user.
 fn list_name(user: &UserId) -> String {

@@ -25,14 +25,6 @@ const MIGRATIONS: Migrations = Migrations(&[
     events::inbox::postgres::BY_AGE,
 ]);
 
-/// The cursor of the first page: before the newest possible order.
-const FIRST_PAGE: Cursor = Cursor {
-    at: Timestamp::MAX,
-    id: Uuid::max(),
-};
-/// The earliest time that PostgreSQL can represent.
-const EARLIEST: Timestamp = Timestamp::constant(-210_866_803_200, 0);
-
 /// Inserts inbox row, order and lines in one statement, each only if the insert before it took place.
 const RECORD: &str = "
     WITH noted AS (
@@ -133,10 +125,10 @@ impl OrderStore for PostgresOrderStore {
     }
 
     async fn list(&self, user: &UserId, after: Option<Cursor>, size: u32) -> Result<Page<Order>, StoreError> {
-        let Cursor { at, id } = after.unwrap_or(FIRST_PAGE);
+        let Cursor { at, id } = after.unwrap_or(Cursor::FIRST_PAGE);
         let rows = sqlx::query(PAGE)
             .bind(user.as_str())
-            .bind(timestamptz(at.max(EARLIEST)))
+            .bind(timestamptz(at.max(Cursor::EARLIEST)))
             .bind(id)
             .bind(i64::from(size) + 1)
             .fetch_all(self.db.reader())

@@ -187,6 +187,8 @@ async fn an_invalid_order_id_is_an_invalid_argument() {
         "\u{1}\n\u{7f}",
         "çà",
         &format!("{}0", Uuid::nil()),
+        &Uuid::nil().simple().to_string(),
+        &Uuid::nil().braced().to_string(),
     ] {
         let status = api.get("ann", wrong).await.unwrap_err();
         assert_refused(

@@ -236,6 +236,10 @@ impl OrderStore for UnavailableStore {
     async fn is_up(&self) -> bool {
         false
     }
+
+    fn transactions(&self) -> Tasks {
+        Tasks::new()
+    }
 }
 
 #[tokio::test]

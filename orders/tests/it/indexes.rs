@@ -4,7 +4,7 @@ use orders::{domain::UserId, ports::Recorded};
 use testing::{Fixture, PostgresFixture};
 use uuid::Uuid;
 
-use crate::store::{Stores, now, order};
+use crate::store::{StoreFixture, now, order};
 
 /// A statement that reads this many rows scans a whole table.
 const MANY: i64 = 10_000;

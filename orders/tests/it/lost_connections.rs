@@ -11,7 +11,7 @@ use storage::StoreError;
 use testing::{Fixture, PostgresFixture};
 use uuid::Uuid;
 
-use crate::store::{Stores, now, order};
+use crate::store::{StoreFixture, now, order};
 
 /// Records an order until the outcome is known, as a consumer does. Also returns the number of unknown outcomes.
 async fn record_until_known(store: &Arc<dyn OrderStore>, order: &Order, event: u128) -> (Recorded, usize) {

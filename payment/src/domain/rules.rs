@@ -57,7 +57,7 @@ pub const fn on_get(state: State) -> GetStep {
 
 /// The payment and the provider's ledger cannot both be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the payment is {state:?}, but the provider's books say {status:?}")]
+#[error("the payment is {state:?}, but the provider's ledger says {status:?}")]
 pub struct Contradiction {
     pub state: State,
     pub status: ChargeStatus,

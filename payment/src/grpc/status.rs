@@ -38,7 +38,11 @@ pub(super) fn dependency(checkout: CheckoutId, failed: &DependencyError) -> Stat
     let error = chain(failed);
     match failed {
         DependencyError::Provider(ProviderError::Unknown(_)) => {
-            tracing::warn!(%checkout, error, "the outcome at the provider is unknown: the payment stays pending");
+            tracing::warn!(
+                %checkout,
+                error,
+                "the outcome at the provider is unknown; the next call for this checkout finds it out"
+            );
             unavailable()
         }
         DependencyError::Store(StoreError::Unavailable(_)) => {

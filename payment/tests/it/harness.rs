@@ -20,7 +20,7 @@ use storage::StoreError;
 
 use testing::{Fixture, SqliteFixture};
 
-use crate::{backends::Backend, ledger_audit::LedgerAudit};
+use crate::{fixtures::StoreFixture, ledger_audit::LedgerAudit};
 
 /// A timeout that no test reaches.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -179,8 +179,8 @@ impl Harness {
         harness
     }
 
-    /// A further process of the service on this backend.
-    pub(crate) async fn at(backend: &dyn Backend, setup: Setup) -> Self {
+    /// A further process of the service on this fixture.
+    pub(crate) async fn at(fixture: &dyn StoreFixture, setup: Setup) -> Self {
         let runtime = Runtime {
             ids: setup.ids,
             ..Runtime::system()
@@ -191,7 +191,7 @@ impl Harness {
             max_latency: setup.latency,
             slow_reply: setup.timeout * 2,
         };
-        let (store, ledger) = (backend.store().await, backend.ledger().await);
+        let (store, ledger) = (fixture.store().await, fixture.ledger().await);
         let simulated = Arc::new(SimulatedProvider::new(ledger, behaviour, &runtime));
         let provider = Arc::new(FaultyProvider::new(simulated, setup.timeout));
         let payments = Payments::new(store.clone(), provider.clone(), setup.timeout, &runtime);
@@ -199,7 +199,7 @@ impl Harness {
             payments,
             provider,
             store,
-            audit: backend.audit().await,
+            audit: fixture.audit().await,
             runtime,
             files: None,
         }

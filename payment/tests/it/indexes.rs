@@ -10,7 +10,7 @@ use testing::Fixture;
 use uuid::Uuid;
 
 use crate::{
-    backends::{Backend, PostgresFixtures},
+    fixtures::{PostgresFixtures, StoreFixture},
     harness::{checkout, terms},
 };
 

@@ -15,7 +15,7 @@ use runtime::Ids;
 use testing::SqliteFixture;
 
 use crate::{
-    backends::{Backend, PostgresFixtures},
+    fixtures::{PostgresFixtures, StoreFixture},
     harness::{checkout, terms},
 };
 
@@ -37,9 +37,9 @@ testing::contract! { ledger_contract:
 
 ledger_contract!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
-/// Two processes on one backend.
-async fn replicas(backend: &dyn Backend) -> [Arc<dyn ProviderLedger>; 2] {
-    [backend.ledger().await, backend.ledger().await]
+/// Two processes on one fixture.
+async fn replicas(fixture: &dyn StoreFixture) -> [Arc<dyn ProviderLedger>; 2] {
+    [fixture.ledger().await, fixture.ledger().await]
 }
 
 const DECLINED: DeclineReason = DeclineReason::CardExpired;
@@ -78,8 +78,8 @@ const fn recorded(number: u32, status: ChargeStatus) -> AttemptResult {
     }
 }
 
-async fn a_repeated_charge_is_counted_and_returns_the_first_status(backend: &dyn Backend) {
-    let (ledger, key) = (backend.ledger().await, key());
+async fn a_repeated_charge_is_counted_and_returns_the_first_status(fixture: &dyn StoreFixture) {
+    let (ledger, key) = (fixture.ledger().await, key());
     assert_eq!(ledger.find(&key).await.unwrap(), None);
     for number in 1..=3 {
         assert_eq!(ledger.charge(attempt(&key)).await.unwrap(), recorded(number, Charged));
@@ -87,8 +87,8 @@ async fn a_repeated_charge_is_counted_and_returns_the_first_status(backend: &dyn
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Charged));
 }
 
-async fn the_first_decision_stands(backend: &dyn Backend) {
-    let (ledger, key) = (backend.ledger().await, key());
+async fn the_first_decision_stands(fixture: &dyn StoreFixture) {
+    let (ledger, key) = (fixture.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
     let other_decision = ChargeAttempt {
         decision: Decision::Succeeded,
@@ -100,8 +100,8 @@ async fn the_first_decision_stands(backend: &dyn Backend) {
     );
 }
 
-async fn another_amount_currency_or_method_under_a_key_is_a_mismatch(backend: &dyn Backend) {
-    let (ledger, key) = (backend.ledger().await, key());
+async fn another_amount_currency_or_method_under_a_key_is_a_mismatch(fixture: &dyn StoreFixture) {
+    let (ledger, key) = (fixture.ledger().await, key());
     ledger.charge(attempt(&key)).await.unwrap();
     let euro = money::Money::new(4200, "EUR".parse().unwrap());
     let others = [
@@ -128,8 +128,8 @@ async fn another_amount_currency_or_method_under_a_key_is_a_mismatch(backend: &d
     assert_eq!(ledger.charge(attempt(&key)).await.unwrap(), recorded(5, Charged));
 }
 
-async fn repeated_refunds_refund_once(backend: &dyn Backend) {
-    let (ledger, key) = (backend.ledger().await, key());
+async fn repeated_refunds_refund_once(fixture: &dyn StoreFixture) {
+    let (ledger, key) = (fixture.ledger().await, key());
     ledger.charge(attempt(&key)).await.unwrap();
     for _ in 0..3 {
         assert_eq!(ledger.refund(&key, at()).await.unwrap(), Refunded);
@@ -138,15 +138,15 @@ async fn repeated_refunds_refund_once(backend: &dyn Backend) {
     assert_eq!(ledger.charge(attempt(&key)).await.unwrap(), recorded(2, Refunded));
 }
 
-async fn a_refund_of_a_declined_charge_refunds_nothing(backend: &dyn Backend) {
-    let (ledger, key) = (backend.ledger().await, key());
+async fn a_refund_of_a_declined_charge_refunds_nothing(fixture: &dyn StoreFixture) {
+    let (ledger, key) = (fixture.ledger().await, key());
     ledger.charge(declined(&key)).await.unwrap();
     assert_eq!(ledger.refund(&key, at()).await.unwrap(), Declined(DECLINED));
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Declined(DECLINED)));
 }
 
-async fn a_refund_before_its_charge_refuses_the_late_charge(backend: &dyn Backend) {
-    let (ledger, key) = (backend.ledger().await, key());
+async fn a_refund_before_its_charge_refuses_the_late_charge(fixture: &dyn StoreFixture) {
+    let (ledger, key) = (fixture.ledger().await, key());
     for _ in 0..2 {
         assert_eq!(ledger.refund(&key, at()).await.unwrap(), Cancelled);
     }
@@ -154,8 +154,8 @@ async fn a_refund_before_its_charge_refuses_the_late_charge(backend: &dyn Backen
     assert_eq!(ledger.find(&key).await.unwrap(), Some(Cancelled));
 }
 
-async fn attempts_while_the_provider_is_down_are_only_counted(backend: &dyn Backend) {
-    let (ledger, key) = (backend.ledger().await, key());
+async fn attempts_while_the_provider_is_down_are_only_counted(fixture: &dyn StoreFixture) {
+    let (ledger, key) = (fixture.ledger().await, key());
     let attempt = || ChargeAttempt {
         down_for: 2,
         ..attempt(&key)
@@ -173,16 +173,16 @@ async fn attempts_while_the_provider_is_down_are_only_counted(backend: &dyn Back
     assert_eq!(ledger.charge(attempt()).await.unwrap(), recorded(3, Charged));
 }
 
-async fn everything_is_there_after_a_reopen(backend: &dyn Backend) {
+async fn everything_is_there_after_a_reopen(fixture: &dyn StoreFixture) {
     let (charged, declined_key, refunded, cancelled) = (key(), key(), key(), key());
-    let ledger = backend.ledger().await;
+    let ledger = fixture.ledger().await;
     ledger.charge(attempt(&charged)).await.unwrap();
     ledger.charge(declined(&declined_key)).await.unwrap();
     ledger.charge(attempt(&refunded)).await.unwrap();
     ledger.refund(&refunded, at()).await.unwrap();
     ledger.refund(&cancelled, at()).await.unwrap();
     drop(ledger);
-    let ledger = backend.ledger().await;
+    let ledger = fixture.ledger().await;
     for (key, status) in [
         (&charged, Charged),
         (&declined_key, Declined(DECLINED)),
@@ -195,8 +195,8 @@ async fn everything_is_there_after_a_reopen(backend: &dyn Backend) {
 }
 
 /// The outcomes of 64 concurrent attempts from two replicas, in the order of their numbers.
-async fn race(backend: &dyn Backend, attempt: impl Fn(usize) -> ChargeAttempt) -> Vec<AttemptOutcome> {
-    let ledgers = replicas(backend).await;
+async fn race(fixture: &dyn StoreFixture, attempt: impl Fn(usize) -> ChargeAttempt) -> Vec<AttemptOutcome> {
+    let ledgers = replicas(fixture).await;
     let results = join_all((0..64).map(|i| ledgers[i % 2].charge(attempt(i)))).await;
     let mut results: Vec<_> = results.into_iter().map(|result| result.unwrap()).collect();
     results.sort_unstable_by_key(|result| result.number);
@@ -205,16 +205,16 @@ async fn race(backend: &dyn Backend, attempt: impl Fn(usize) -> ChargeAttempt) -
     results.into_iter().map(|result| result.outcome).collect()
 }
 
-async fn of_64_concurrent_charges_of_a_key_one_is_recorded(backend: &dyn Backend) {
+async fn of_64_concurrent_charges_of_a_key_one_is_recorded(fixture: &dyn StoreFixture) {
     let key = key();
-    let outcomes = race(backend, |_| attempt(&key)).await;
+    let outcomes = race(fixture, |_| attempt(&key)).await;
     assert_eq!(outcomes, [AttemptOutcome::Recorded(Charged); 64]);
 }
 
-async fn of_64_concurrent_charges_of_two_amounts_one_is_recorded(backend: &dyn Backend) {
+async fn of_64_concurrent_charges_of_two_amounts_one_is_recorded(fixture: &dyn StoreFixture) {
     let key = key();
     let amounts = [4200, 4300].map(|amount| terms(amount, "pm_card_ok"));
-    let outcomes = race(backend, |i| {
+    let outcomes = race(fixture, |i| {
         attempt_with(&key, amounts[i / 2 % 2].clone(), Decision::Succeeded)
     })
     .await;
@@ -226,9 +226,9 @@ async fn of_64_concurrent_charges_of_two_amounts_one_is_recorded(backend: &dyn B
     assert_eq!(refused, 32, "{outcomes:?}");
 }
 
-async fn of_64_concurrent_charges_the_first_three_find_the_provider_down(backend: &dyn Backend) {
+async fn of_64_concurrent_charges_the_first_three_find_the_provider_down(fixture: &dyn StoreFixture) {
     let key = key();
-    let outcomes = race(backend, |_| ChargeAttempt {
+    let outcomes = race(fixture, |_| ChargeAttempt {
         down_for: 3,
         ..attempt(&key)
     })
@@ -237,8 +237,8 @@ async fn of_64_concurrent_charges_the_first_three_find_the_provider_down(backend
     assert_eq!(outcomes[3..], [AttemptOutcome::Recorded(Charged); 61]);
 }
 
-async fn concurrent_charges_of_64_keys_all_succeed(backend: &dyn Backend) {
-    let ledgers = replicas(backend).await;
+async fn concurrent_charges_of_64_keys_all_succeed(fixture: &dyn StoreFixture) {
+    let ledgers = replicas(fixture).await;
     let keys: Vec<_> = (0..64).map(|_| key()).collect();
     let charged = join_all(
         (0..)
@@ -260,8 +260,8 @@ async fn concurrent_charges_of_64_keys_all_succeed(backend: &dyn Backend) {
     }
 }
 
-async fn concurrent_charges_and_refunds_agree_on_which_was_first(backend: &dyn Backend) {
-    let ([ledger, other], key) = (replicas(backend).await, key());
+async fn concurrent_charges_and_refunds_agree_on_which_was_first(fixture: &dyn StoreFixture) {
+    let ([ledger, other], key) = (replicas(fixture).await, key());
     let all = join_all((0..64).map(|i| {
         let ledger = if i % 4 < 2 { ledger.clone() } else { other.clone() };
         let key = key.clone();

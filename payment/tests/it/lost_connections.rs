@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use testing::Fixture;
 
 use crate::{
-    backends::PostgresFixtures,
+    fixtures::PostgresFixtures,
     harness::{Harness, Outcome, Setup, checkout, terms},
 };
 

@@ -6,8 +6,8 @@
 )]
 
 mod api;
-mod backends;
 mod faults;
+mod fixtures;
 mod harness;
 mod indexes;
 mod latency;

@@ -9,7 +9,7 @@ use payment::domain::State;
 use testing::SqliteFixture;
 
 use crate::{
-    backends::{Backend, PostgresFixtures},
+    fixtures::{PostgresFixtures, StoreFixture},
     harness::{Fault, Harness, Outcome, Setup, checkout, terms},
 };
 
@@ -24,15 +24,15 @@ testing::contract! { race_suite:
 
 race_suite!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
-async fn replicas(backend: &dyn Backend, setup: Setup) -> [Harness; 2] {
+async fn replicas(fixture: &dyn StoreFixture, setup: Setup) -> [Harness; 2] {
     [
-        Harness::at(backend, setup.clone()).await,
-        Harness::at(backend, setup).await,
+        Harness::at(fixture, setup.clone()).await,
+        Harness::at(fixture, setup).await,
     ]
 }
 
-async fn of_64_concurrent_charges_one_is_made_and_all_get_its_answer(backend: &dyn Backend) {
-    let harnesses = replicas(backend, Setup::default()).await;
+async fn of_64_concurrent_charges_one_is_made_and_all_get_its_answer(fixture: &dyn StoreFixture) {
+    let harnesses = replicas(fixture, Setup::default()).await;
     let (checkout, terms) = (checkout(), terms(4200, "pm_card_ok"));
     let answers = join_all((0..64).map(|i| harnesses[i % 2].charge(checkout, &terms))).await;
     assert!(answers[0].is_charged());
@@ -42,8 +42,8 @@ async fn of_64_concurrent_charges_one_is_made_and_all_get_its_answer(backend: &d
     assert_eq!(audit.net_charged(checkout).await, 4200);
 }
 
-async fn of_64_concurrent_charges_with_two_amounts_one_amount_is_charged(backend: &dyn Backend) {
-    let (harnesses, checkout) = (replicas(backend, Setup::default()).await, checkout());
+async fn of_64_concurrent_charges_with_two_amounts_one_amount_is_charged(fixture: &dyn StoreFixture) {
+    let (harnesses, checkout) = (replicas(fixture, Setup::default()).await, checkout());
     let both = [terms(4200, "pm_card_ok"), terms(4300, "pm_card_ok")];
     let answers = join_all((0..64).map(|i| harnesses[i / 2 % 2].charge(checkout, &both[i % 2]))).await;
     let winner = answers.iter().position(|answer| answer.is_charged()).unwrap() % 2;
@@ -58,8 +58,8 @@ async fn of_64_concurrent_charges_with_two_amounts_one_amount_is_charged(backend
     assert_eq!(audit.net_charged(checkout).await, both[winner].amount.minor_units());
 }
 
-async fn of_64_concurrent_charges_three_find_the_provider_down(backend: &dyn Backend) {
-    let harnesses = replicas(backend, Setup::default()).await;
+async fn of_64_concurrent_charges_three_find_the_provider_down(fixture: &dyn StoreFixture) {
+    let harnesses = replicas(fixture, Setup::default()).await;
     let (checkout, terms) = (checkout(), terms(4200, "pm_card_unavailable"));
     let answers = join_all((0..64).map(|i| harnesses[i % 2].charge(checkout, &terms))).await;
     let (charged, down): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.is_charged());
@@ -69,8 +69,8 @@ async fn of_64_concurrent_charges_three_find_the_provider_down(backend: &dyn Bac
     assert_eq!(audit.row_counts(checkout).await, [1, 0, 0, 0]);
 }
 
-async fn of_64_concurrent_charges_one_answer_is_lost(backend: &dyn Backend) {
-    let harnesses = replicas(backend, Setup::default()).await;
+async fn of_64_concurrent_charges_one_answer_is_lost(fixture: &dyn StoreFixture) {
+    let harnesses = replicas(fixture, Setup::default()).await;
     let (checkout, terms) = (checkout(), terms(4200, "pm_card_charged_reply_lost"));
     let mut calls: FuturesUnordered<_> = (0..64).map(|i| harnesses[i % 2].charge(checkout, &terms)).collect();
     let answers: Vec<_> = calls.by_ref().take(63).collect().await;
@@ -82,8 +82,8 @@ async fn of_64_concurrent_charges_one_answer_is_lost(backend: &dyn Backend) {
     assert_eq!(audit.row_counts(checkout).await, [1, 0, 0, 0]);
 }
 
-async fn a_charge_that_races_its_refund_leaves_no_charge_unrefunded(backend: &dyn Backend) {
-    let [harness, other] = replicas(backend, Setup::default()).await;
+async fn a_charge_that_races_its_refund_leaves_no_charge_unrefunded(fixture: &dyn StoreFixture) {
+    let [harness, other] = replicas(fixture, Setup::default()).await;
     let good = terms(4200, "pm_card_ok");
     let (mut refunded, mut cancelled) = (0, 0);
     for round in 0..100 {
@@ -116,8 +116,8 @@ async fn a_charge_that_races_its_refund_leaves_no_charge_unrefunded(backend: &dy
     assert_eq!(refunded + cancelled, 100);
 }
 
-async fn concurrent_calls_with_lost_answers_end_in_one_consistent_state(backend: &dyn Backend) {
-    let harnesses = replicas(backend, Setup::default()).await;
+async fn concurrent_calls_with_lost_answers_end_in_one_consistent_state(fixture: &dyn StoreFixture) {
+    let harnesses = replicas(fixture, Setup::default()).await;
     let [harness, _] = &harnesses;
     let good = terms(4200, "pm_card_ok");
     for _ in 0..10 {

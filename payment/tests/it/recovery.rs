@@ -8,7 +8,7 @@ use payment::{
 use testing::SqliteFixture;
 
 use crate::{
-    backends::{Backend, PostgresFixtures},
+    fixtures::{PostgresFixtures, StoreFixture},
     harness::{Harness, Outcome, Setup, checkout, terms},
 };
 
@@ -38,22 +38,22 @@ async fn crash_after_the_intent(harness: &Harness, checkout: CheckoutId, terms: 
     payment_id
 }
 
-async fn a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_again(backend: &dyn Backend) {
+async fn a_crash_before_the_provider_was_asked_is_pending_until_it_is_charged_again(fixture: &dyn StoreFixture) {
     let (harness, checkout, terms) = (
-        Harness::at(backend, Setup::default()).await,
+        Harness::at(fixture, Setup::default()).await,
         checkout(),
         terms(700, "pm_card_ok"),
     );
     let payment_id = crash_after_the_intent(&harness, checkout, &terms).await;
     drop(harness);
-    let harness = Harness::at(backend, Setup::default()).await;
+    let harness = Harness::at(fixture, Setup::default()).await;
     assert_eq!(harness.get(checkout).await, Outcome::Payment(State::Intent));
     assert_eq!(harness.charge(checkout, &terms).await, Outcome::Charged(payment_id));
     assert_eq!(harness.audit.row_counts(checkout).await, [1, 0, 0, 0]);
 }
 
-async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_charge(backend: &dyn Backend) {
-    let harness = Harness::at(backend, Setup::default()).await;
+async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_charge(fixture: &dyn StoreFixture) {
+    let harness = Harness::at(fixture, Setup::default()).await;
     let terms = terms(700, "pm_card_ok");
     let (asked, repeated, refunded) = (checkout(), checkout(), checkout());
     let mut ids = Vec::new();
@@ -65,7 +65,7 @@ async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_
         );
     }
     drop(harness);
-    let harness = Harness::at(backend, Setup::default()).await;
+    let harness = Harness::at(fixture, Setup::default()).await;
     assert_eq!(harness.get(asked).await, Outcome::Payment(State::Succeeded));
     assert_eq!(harness.charge(asked, &terms).await, Outcome::Charged(ids[0]));
     assert_eq!(harness.charge(repeated, &terms).await, Outcome::Charged(ids[1]));
@@ -76,8 +76,8 @@ async fn a_crash_after_the_provider_was_asked_is_resolved_by_get_payment_and_by_
     assert_eq!(harness.audit.row_counts(refunded).await, [1, 0, 1, 0]);
 }
 
-async fn a_refund_before_a_crash_is_never_shown_as_a_charge(backend: &dyn Backend) {
-    let harness = Harness::at(backend, Setup::default()).await;
+async fn a_refund_before_a_crash_is_never_shown_as_a_charge(fixture: &dyn StoreFixture) {
+    let harness = Harness::at(fixture, Setup::default()).await;
     let terms = terms(700, "pm_card_ok");
     let (asked, repeated) = (checkout(), checkout());
     for checkout in [asked, repeated] {
@@ -86,14 +86,14 @@ async fn a_refund_before_a_crash_is_never_shown_as_a_charge(backend: &dyn Backen
         assert_eq!(harness.provider.refund(checkout).await.unwrap(), ChargeStatus::Refunded);
     }
     drop(harness);
-    let harness = Harness::at(backend, Setup::default()).await;
+    let harness = Harness::at(fixture, Setup::default()).await;
     assert_eq!(harness.get(asked).await, Outcome::Payment(State::Refunded));
     assert_eq!(harness.charge(repeated, &terms).await, Outcome::Cancelled);
     assert_eq!(harness.state(repeated).await, Some(State::Refunded));
 }
 
-async fn every_answer_is_the_same_after_a_restart(backend: &dyn Backend) {
-    let harness = Harness::at(backend, Setup::default()).await;
+async fn every_answer_is_the_same_after_a_restart(fixture: &dyn StoreFixture) {
+    let harness = Harness::at(fixture, Setup::default()).await;
     let (good, bad) = (terms(700, "pm_card_ok"), terms(700, "pm_card_invalid_cvc"));
     let (paid, declined, refunded, cancelled) = (checkout(), checkout(), checkout(), checkout());
     harness.charge(refunded, &good).await;
@@ -104,7 +104,7 @@ async fn every_answer_is_the_same_after_a_restart(backend: &dyn Backend) {
         harness.refund(cancelled).await,
     ];
     drop(harness);
-    let harness = Harness::at(backend, Setup::default()).await;
+    let harness = Harness::at(fixture, Setup::default()).await;
     let after = [
         harness.charge(paid, &good).await,
         harness.charge(declined, &bad).await,
@@ -116,9 +116,9 @@ async fn every_answer_is_the_same_after_a_restart(backend: &dyn Backend) {
     assert_eq!(harness.charge(cancelled, &good).await, Outcome::Cancelled);
 }
 
-async fn a_charge_whose_caller_goes_away_is_found_by_get_payment(backend: &dyn Backend) {
+async fn a_charge_whose_caller_goes_away_is_found_by_get_payment(fixture: &dyn StoreFixture) {
     let (harness, checkout, terms) = (
-        Harness::at(backend, Setup::default()).await,
+        Harness::at(fixture, Setup::default()).await,
         checkout(),
         terms(700, "pm_card_charged_reply_lost"),
     );
@@ -138,8 +138,8 @@ async fn a_charge_whose_caller_goes_away_is_found_by_get_payment(backend: &dyn B
     assert_eq!(harness.audit.row_counts(checkout).await, [1, 0, 0, 0]);
 }
 
-async fn another_amount_at_the_provider_is_an_error_and_settles_nothing(backend: &dyn Backend) {
-    let (harness, checkout) = (Harness::at(backend, Setup::default()).await, checkout());
+async fn another_amount_at_the_provider_is_an_error_and_settles_nothing(fixture: &dyn StoreFixture) {
+    let (harness, checkout) = (Harness::at(fixture, Setup::default()).await, checkout());
     harness
         .provider
         .charge(checkout, &terms(701, "pm_card_ok"))

@@ -18,7 +18,7 @@ use storage::StoreError;
 use testing::SqliteFixture;
 
 use crate::{
-    backends::{Backend, PostgresFixtures},
+    fixtures::{PostgresFixtures, StoreFixture},
     harness::{checkout, terms},
 };
 
@@ -43,9 +43,9 @@ testing::contract! { store_contract:
 
 store_contract!(sqlite: SqliteFixture, postgres: PostgresFixtures);
 
-/// Two processes on one backend.
-async fn replicas(backend: &dyn Backend) -> [Arc<dyn PaymentStore>; 2] {
-    [backend.store().await, backend.store().await]
+/// Two processes on one fixture.
+async fn replicas(fixture: &dyn StoreFixture) -> [Arc<dyn PaymentStore>; 2] {
+    [fixture.store().await, fixture.store().await]
 }
 
 fn at(millisecond: i64) -> Timestamp {
@@ -69,8 +69,8 @@ fn intent(checkout: CheckoutId) -> Payment {
 
 const STATUSES: [ChargeStatus; 4] = [Charged, Declined(DeclineReason::InsufficientFunds), Refunded, Cancelled];
 
-async fn an_intent_is_loaded_as_it_was_recorded(backend: &dyn Backend) {
-    let store = backend.store().await;
+async fn an_intent_is_loaded_as_it_was_recorded(fixture: &dyn StoreFixture) {
+    let store = fixture.store().await;
     let most = Terms {
         amount: Money::new(i64::MAX, "JPY".parse().unwrap()),
         method: PaymentMethod::new("x".repeat(64)).unwrap(),
@@ -84,8 +84,8 @@ async fn an_intent_is_loaded_as_it_was_recorded(backend: &dyn Backend) {
     }
 }
 
-async fn the_first_intent_of_a_checkout_stands(backend: &dyn Backend) {
-    let (store, checkout) = (backend.store().await, checkout());
+async fn the_first_intent_of_a_checkout_stands(fixture: &dyn StoreFixture) {
+    let (store, checkout) = (fixture.store().await, checkout());
     let first = intent(checkout);
     store.record_intent(&first).await.unwrap();
     assert_eq!(store.record_intent(&first).await.unwrap(), first);
@@ -99,8 +99,8 @@ async fn the_first_intent_of_a_checkout_stands(backend: &dyn Backend) {
     assert_eq!(store.load(checkout).await.unwrap(), Some(first));
 }
 
-async fn a_payment_id_that_is_in_use_is_a_conflict(backend: &dyn Backend) {
-    let (store, first) = (backend.store().await, intent(checkout()));
+async fn a_payment_id_that_is_in_use_is_a_conflict(fixture: &dyn StoreFixture) {
+    let (store, first) = (fixture.store().await, intent(checkout()));
     store.record_intent(&first).await.unwrap();
     let second = Payment {
         checkout_id: checkout(),
@@ -110,8 +110,8 @@ async fn a_payment_id_that_is_in_use_is_a_conflict(backend: &dyn Backend) {
     assert_eq!(store.load(second.checkout_id).await.unwrap(), None);
 }
 
-async fn each_status_settles_an_intent_and_its_repetition_changes_nothing(backend: &dyn Backend) {
-    let store = backend.store().await;
+async fn each_status_settles_an_intent_and_its_repetition_changes_nothing(fixture: &dyn StoreFixture) {
+    let store = fixture.store().await;
     for status in STATUSES {
         let pending = intent(checkout());
         store.record_intent(&pending).await.unwrap();
@@ -134,8 +134,8 @@ async fn each_status_settles_an_intent_and_its_repetition_changes_nothing(backen
     }
 }
 
-async fn each_status_in_each_state_follows_the_rules(backend: &dyn Backend) {
-    let store = backend.store().await;
+async fn each_status_in_each_state_follows_the_rules(fixture: &dyn StoreFixture) {
+    let store = fixture.store().await;
     let firsts = STATUSES.map(Some).into_iter().chain([None]);
     for (first, second) in firsts.flat_map(|first| STATUSES.map(|second| (first, second))) {
         for is_refund in [false, true] {
@@ -170,8 +170,8 @@ async fn each_status_in_each_state_follows_the_rules(backend: &dyn Backend) {
     }
 }
 
-async fn a_charge_answer_after_the_refund_changes_nothing(backend: &dyn Backend) {
-    let (store, pending) = (backend.store().await, intent(checkout()));
+async fn a_charge_answer_after_the_refund_changes_nothing(fixture: &dyn StoreFixture) {
+    let (store, pending) = (fixture.store().await, intent(checkout()));
     store.record_intent(&pending).await.unwrap();
     let refunded = store.record_refund(pending.checkout_id, Refunded, at(5)).await.unwrap();
     assert_eq!(refunded.state, State::Refunded);
@@ -181,8 +181,8 @@ async fn a_charge_answer_after_the_refund_changes_nothing(backend: &dyn Backend)
     );
 }
 
-async fn a_charged_payment_is_refunded(backend: &dyn Backend) {
-    let (store, pending) = (backend.store().await, intent(checkout()));
+async fn a_charged_payment_is_refunded(fixture: &dyn StoreFixture) {
+    let (store, pending) = (fixture.store().await, intent(checkout()));
     store.record_intent(&pending).await.unwrap();
     store.settle(pending.checkout_id, Charged, at(5)).await.unwrap();
     let refunded = store.record_refund(pending.checkout_id, Refunded, at(6)).await.unwrap();
@@ -195,8 +195,8 @@ async fn a_charged_payment_is_refunded(backend: &dyn Backend) {
     );
 }
 
-async fn a_contradiction_is_corrupt_and_changes_nothing(backend: &dyn Backend) {
-    let (store, pending) = (backend.store().await, intent(checkout()));
+async fn a_contradiction_is_corrupt_and_changes_nothing(fixture: &dyn StoreFixture) {
+    let (store, pending) = (fixture.store().await, intent(checkout()));
     store.record_intent(&pending).await.unwrap();
     let charged = store.settle(pending.checkout_id, Charged, at(5)).await.unwrap();
     let result = store.record_refund(pending.checkout_id, Cancelled, at(6)).await;
@@ -204,15 +204,15 @@ async fn a_contradiction_is_corrupt_and_changes_nothing(backend: &dyn Backend) {
     assert_eq!(store.load(pending.checkout_id).await.unwrap(), Some(charged));
 }
 
-async fn a_missing_payment_cannot_be_settled(backend: &dyn Backend) {
-    let (store, checkout) = (backend.store().await, checkout());
+async fn a_missing_payment_cannot_be_settled(fixture: &dyn StoreFixture) {
+    let (store, checkout) = (fixture.store().await, checkout());
     let result = store.settle(checkout, Charged, at(5)).await;
     assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}");
     assert_eq!(store.load(checkout).await.unwrap(), None);
 }
 
-async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(backend: &dyn Backend) {
-    let (store, checkout) = (backend.store().await, checkout());
+async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(fixture: &dyn StoreFixture) {
+    let (store, checkout) = (fixture.store().await, checkout());
     let tombstone = store.record_refund(checkout, Cancelled, at(5)).await.unwrap();
     let expected = Payment {
         checkout_id: checkout,
@@ -225,23 +225,23 @@ async fn a_refund_before_its_charge_leaves_a_tombstone_that_the_charge_finds(bac
     assert_eq!(store.record_intent(&intent(checkout)).await.unwrap(), expected);
 }
 
-async fn everything_is_there_after_a_reopen(backend: &dyn Backend) {
+async fn everything_is_there_after_a_reopen(fixture: &dyn StoreFixture) {
     let (pending, settled, cancelled) = (intent(checkout()), intent(checkout()), checkout());
-    let store = backend.store().await;
+    let store = fixture.store().await;
     store.record_intent(&pending).await.unwrap();
     store.record_intent(&settled).await.unwrap();
     let declined = store.settle(settled.checkout_id, STATUSES[1], at(5)).await.unwrap();
     let tombstone = store.record_refund(cancelled, Cancelled, at(6)).await.unwrap();
     drop(store);
-    let store = backend.store().await;
+    let store = fixture.store().await;
     assert_eq!(store.load(pending.checkout_id).await.unwrap(), Some(pending));
     assert_eq!(store.load(settled.checkout_id).await.unwrap(), Some(declined));
     assert_eq!(store.load(cancelled).await.unwrap(), Some(tombstone));
     assert!(store.is_up().await);
 }
 
-async fn one_replica_continues_what_another_began(backend: &dyn Backend) {
-    let ([here, there], pending) = (replicas(backend).await, intent(checkout()));
+async fn one_replica_continues_what_another_began(fixture: &dyn StoreFixture) {
+    let ([here, there], pending) = (replicas(fixture).await, intent(checkout()));
     here.record_intent(&pending).await.unwrap();
     assert_eq!(
         there.record_intent(&intent(pending.checkout_id)).await.unwrap(),
@@ -253,8 +253,8 @@ async fn one_replica_continues_what_another_began(backend: &dyn Backend) {
     assert_eq!(there.load(pending.checkout_id).await.unwrap(), Some(refunded));
 }
 
-async fn of_64_concurrent_intents_one_is_recorded(backend: &dyn Backend) {
-    let (stores, checkout) = (replicas(backend).await, checkout());
+async fn of_64_concurrent_intents_one_is_recorded(fixture: &dyn StoreFixture) {
+    let (stores, checkout) = (replicas(fixture).await, checkout());
     let intents: Vec<_> = (0..64).map(|_| intent(checkout)).collect();
     let payments = join_all(
         (0..)
@@ -269,8 +269,8 @@ async fn of_64_concurrent_intents_one_is_recorded(backend: &dyn Backend) {
     assert_eq!(ids.len(), 1);
 }
 
-async fn concurrent_writers_of_64_checkouts_all_succeed(backend: &dyn Backend) {
-    let [store, other] = replicas(backend).await;
+async fn concurrent_writers_of_64_checkouts_all_succeed(fixture: &dyn StoreFixture) {
+    let [store, other] = replicas(fixture).await;
     let written = join_all((0..64).map(|i| {
         let store = if i % 2 == 0 { store.clone() } else { other.clone() };
         async move {
@@ -287,8 +287,8 @@ async fn concurrent_writers_of_64_checkouts_all_succeed(backend: &dyn Backend) {
     }
 }
 
-async fn concurrent_settlements_and_refunds_end_refunded(backend: &dyn Backend) {
-    let ([store, other], pending) = (replicas(backend).await, intent(checkout()));
+async fn concurrent_settlements_and_refunds_end_refunded(fixture: &dyn StoreFixture) {
+    let ([store, other], pending) = (replicas(fixture).await, intent(checkout()));
     store.record_intent(&pending).await.unwrap();
     let all = join_all((0..64).map(|i| {
         let store = if i % 4 < 2 { store.clone() } else { other.clone() };
@@ -312,8 +312,8 @@ async fn concurrent_settlements_and_refunds_end_refunded(backend: &dyn Backend) 
     );
 }
 
-async fn concurrent_intents_and_tombstones_end_cancelled(backend: &dyn Backend) {
-    let ([store, other], checkout) = (replicas(backend).await, checkout());
+async fn concurrent_intents_and_tombstones_end_cancelled(fixture: &dyn StoreFixture) {
+    let ([store, other], checkout) = (replicas(fixture).await, checkout());
     let all = join_all((0..64).map(|i| {
         let store = if i % 4 < 2 { store.clone() } else { other.clone() };
         async move {

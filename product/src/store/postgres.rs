@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use futures::{FutureExt, lock::Mutex};
 use jiff::Timestamp;
 use runtime::Points;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgRow};
 use storage::{
-    BoundedError, Migrations, OpenError, Postgres, PostgresAddress, PostgresBounded, PostgresOptions, SqlTimestamp,
-    StoreError, timestamptz,
+    BoundedError, Migrations, OpenError, Postgres, PostgresAddress, PostgresBounded, PostgresOptions, Row, StoreError,
+    timestamptz,
 };
 
 use super::{
     LISTS, SEARCHES,
-    row::{ProductRow, columns, product},
+    row::{columns, product},
     search::{BATCH_SIZE, Search, SearchStore, backfill_at_start, find_matches, search_marked},
 };
 use crate::{
@@ -29,8 +29,6 @@ const MIGRATIONS: Migrations = Migrations(&[
     include_str!("../../migrations/postgres/0003_search_folded.sql"),
     include_str!("../../migrations/postgres/0004_search_index.sql"),
 ]);
-
-type Row = ProductRow<SqlTimestamp>;
 
 /// Writes a product and returns the stored row.
 macro_rules! insert {
@@ -136,9 +134,9 @@ impl PostgresCatalogue {
 }
 
 #[async_trait]
-impl SearchStore<SqlTimestamp> for PostgresCatalogue {
+impl SearchStore for PostgresCatalogue {
     async fn backfill_batch(&self, after: i64) -> Result<Option<i64>, StoreError> {
-        let write = self.db.write(commits::FOLD, move |tx| {
+        let write = self.db.write(commits::BACKFILL, move |tx| {
             async move {
                 sqlx::query(DISABLE_SORT).execute(&mut *tx).await?;
                 let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
@@ -156,7 +154,7 @@ impl SearchStore<SqlTimestamp> for PostgresCatalogue {
         write.await
     }
 
-    async fn search(&self, search: Search) -> Result<(Vec<Row>, bool), BoundedError> {
+    async fn search(&self, search: Search) -> Result<(Vec<Product>, bool), BoundedError> {
         let read = self.searches.run(move |reader| {
             async move {
                 let is_backfilled = sqlx::query_scalar(IS_BACKFILLED).fetch_one(&mut *reader).await?;
@@ -173,9 +171,9 @@ impl SearchStore<SqlTimestamp> for PostgresCatalogue {
 }
 
 /// Scans the next rows, which fill the page for frequent phrases; uses the index for rare ones.
-async fn find(reader: &mut PgConnection, search: &Search) -> Result<Vec<Row>, StoreError> {
+async fn find(reader: &mut PgConnection, search: &Search) -> Result<Vec<Product>, StoreError> {
     let limit = i64::from(search.limit);
-    let scanned: Vec<Row> = sqlx::query_as(SEARCH_BY_SCAN)
+    let scanned = sqlx::query(SEARCH_BY_SCAN)
         .bind(search.after)
         .bind(limit)
         .bind(&search.phrases)
@@ -184,14 +182,14 @@ async fn find(reader: &mut PgConnection, search: &Search) -> Result<Vec<Row>, St
         .await?;
     let is_full = i64::try_from(scanned.len()).is_ok_and(|length| length >= limit);
     if is_full || !has_more_rows(reader, search.after).await? {
-        return Ok(scanned);
+        return products(&scanned);
     }
-    let indexed = sqlx::query_as(SEARCH_BY_INDEX)
+    let indexed = sqlx::query(SEARCH_BY_INDEX)
         .bind(search.after)
         .bind(limit)
         .bind(&search.phrases)
         .bind(trigrams(&search.phrases));
-    Ok(indexed.fetch_all(reader).await?)
+    products(&indexed.fetch_all(reader).await?)
 }
 
 /// Whether there are products behind the scanned rows.
@@ -216,36 +214,34 @@ fn trigrams(phrases: &[String]) -> Vec<String> {
 impl Catalogue for PostgresCatalogue {
     async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError> {
         let after = after.map_or(0, ProductId::get);
-        let rows: Vec<Row> = if query.words().is_empty() {
+        if query.words().is_empty() {
             let list = self.lists.run(move |reader| {
                 async move {
-                    let page = sqlx::query_as(PAGE).bind(after).bind(i64::from(limit));
-                    Ok(page.fetch_all(reader).await?)
+                    let page = sqlx::query(PAGE).bind(after).bind(i64::from(limit));
+                    products(&page.fetch_all(reader).await?)
                 }
                 .boxed()
             });
-            list.await?
+            list.await
         } else {
-            find_matches(self, (query, after, limit)).await?
-        };
-        Ok(rows.into_iter().map(from_row).collect::<Result<_, _>>()?)
+            find_matches(self, (query, after, limit)).await
+        }
     }
 
     async fn find(&self, ids: &[ProductId]) -> Result<Vec<Product>, StoreError> {
         let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-        let rows: Vec<Row> = sqlx::query_as(FIND).bind(ids).fetch_all(self.db.reader()).await?;
-        rows.into_iter().map(from_row).collect()
+        products(&sqlx::query(FIND).bind(ids).fetch_all(self.db.reader()).await?)
     }
 
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError> {
         let details = details.clone();
         let write = self.db.write(commits::UPSERT, move |tx| {
             async move {
-                let row = match id {
+                let stored = match id {
                     Some(id) => write(tx, UPSERT, id.get(), (&details, now)).await?,
                     None => Some(add(tx, (&details, now)).await?),
                 };
-                row.map_or(Err(StoreError::Conflict), from_row)
+                stored.ok_or(StoreError::Conflict)
             }
             .boxed()
         });
@@ -258,13 +254,13 @@ impl Catalogue for PostgresCatalogue {
 }
 
 /// Inserts a product under the next free id.
-async fn add(tx: &mut PgConnection, content: (&Details, Timestamp)) -> Result<Row, StoreError> {
+async fn add(tx: &mut PgConnection, content: (&Details, Timestamp)) -> Result<Product, StoreError> {
     loop {
         let id: i64 = sqlx::query_scalar("SELECT nextval('products_id_seq')")
             .fetch_one(&mut *tx)
             .await?;
-        if let Some(row) = write(tx, INSERT, id, content).await? {
-            return Ok(row);
+        if let Some(added) = write(tx, INSERT, id, content).await? {
+            return Ok(added);
         }
         sqlx::query(SKIP_TAKEN_IDS).bind(id).execute(&mut *tx).await?;
     }
@@ -275,8 +271,8 @@ async fn write(
     sql: &'static str,
     id: i64,
     (details, now): (&Details, Timestamp),
-) -> Result<Option<Row>, StoreError> {
-    let row = sqlx::query_as(sql)
+) -> Result<Option<Product>, StoreError> {
+    let row = sqlx::query(sql)
         .bind(id)
         .bind(details.name())
         .bind(details.description())
@@ -288,9 +284,9 @@ async fn write(
         .bind(search_marked(&details.search_text()))
         .fetch_optional(tx)
         .await?;
-    Ok(row)
+    row.as_ref().map(|row| product(Row::Postgres(row))).transpose()
 }
 
-fn from_row(row: Row) -> Result<Product, StoreError> {
-    product(row, |time| Ok(time.to_jiff()))
+fn products(rows: &[PgRow]) -> Result<Vec<Product>, StoreError> {
+    rows.iter().map(|row| product(Row::Postgres(row))).collect()
 }

@@ -1,12 +1,11 @@
 //! Reads a product from a row of either database.
 
-use jiff::Timestamp;
 use money::{CurrencyError, Money};
-use storage::StoreError;
+use storage::{Row, StoreError};
 
 use crate::domain::{Details, Product, ProductId, is_image_url};
 
-/// The columns of a [`ProductRow`].
+/// The columns that [`product`] reads.
 macro_rules! columns {
     () => {
         "id, name, description, price_minor_units, currency, image_url, created_at"
@@ -14,28 +13,25 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// Id, name, description, price in minor units, currency, image URL, created at (in the database's type of time).
-pub(super) type ProductRow<Time> = (i64, String, String, i64, String, String, Time);
-
-pub(super) fn product<Time>(
-    (id, name, description, minor_units, currency, image_url, created_at): ProductRow<Time>,
-    time: impl FnOnce(Time) -> Result<Timestamp, StoreError>,
-) -> Result<Product, StoreError> {
+pub(super) fn product(row: Row<'_>) -> Result<Product, StoreError> {
+    let id = row.integer("id")?;
+    let currency = row.text("currency")?.parse();
     let price = Money::new(
-        minor_units,
-        currency.parse().map_err(|e: CurrencyError| StoreError::corrupt(e))?,
+        row.integer("price_minor_units")?,
+        currency.map_err(|e: CurrencyError| StoreError::corrupt(e))?,
     );
     // Earlier versions stored image URLs that are invalid today.
-    let image_url = if is_image_url(&image_url) {
-        image_url
-    } else {
-        String::new()
-    };
-    let details = Details::new(name, description, price, image_url)
-        .map_err(|invalid| StoreError::corrupt(format!("product {id}: invalid {invalid:?}")))?;
+    let image_url = Some(row.text("image_url")?).filter(|url| is_image_url(url));
+    let details = Details::new(
+        row.text("name")?,
+        row.text("description")?,
+        price,
+        image_url.unwrap_or_default(),
+    )
+    .map_err(|invalid| StoreError::corrupt(format!("product {id}: invalid {invalid:?}")))?;
     Ok(Product {
         id: ProductId::new(id).ok_or_else(|| StoreError::corrupt(format!("product {id}: invalid id")))?,
         details,
-        created_at: time(created_at)?,
+        created_at: row.time("created_at")?,
     })
 }

@@ -6,8 +6,7 @@ use futures::lock::Mutex;
 use runtime::telemetry::chain;
 use storage::{BoundedError, StoreError};
 
-use super::row::ProductRow;
-use crate::domain::{Query, folded, with_markers};
+use crate::domain::{Product, Query, folded, with_markers};
 
 /// Rows in one transaction of the backfill, at most.
 pub(super) const BATCH_SIZE: i64 = 500;
@@ -25,11 +24,11 @@ pub(super) struct Search {
 
 /// The search of one database.
 #[async_trait]
-pub(super) trait SearchStore<Time> {
+pub(super) trait SearchStore {
     /// Backfills a batch of rows after `after`, in id order. Returns the last id of the batch, if any.
     async fn backfill_batch(&self, after: i64) -> Result<Option<i64>, StoreError>;
     /// The matches among the backfilled rows, and whether all rows are backfilled.
-    async fn search(&self, search: Search) -> Result<(Vec<ProductRow<Time>>, bool), BoundedError>;
+    async fn search(&self, search: Search) -> Result<(Vec<Product>, bool), BoundedError>;
     /// Held during a backfill, so that other searches wait here without a connection.
     fn backfill_lock(&self) -> &Mutex<()>;
 }
@@ -40,7 +39,7 @@ pub(super) fn search_marked(search_text: &str) -> String {
 }
 
 /// Backfills at the start. Ignores a store that takes no writes, as searches retry.
-pub(super) async fn backfill_at_start<Time: Send>(store: &(impl SearchStore<Time> + Sync)) {
+pub(super) async fn backfill_at_start(store: &(impl SearchStore + Sync)) {
     if let Err(error) = backfill_all(store).await {
         tracing::warn!(
             error = chain(&error),
@@ -49,7 +48,7 @@ pub(super) async fn backfill_at_start<Time: Send>(store: &(impl SearchStore<Time
     }
 }
 
-async fn backfill_all<Time: Send>(store: &(impl SearchStore<Time> + Sync)) -> Result<(), StoreError> {
+async fn backfill_all(store: &(impl SearchStore + Sync)) -> Result<(), StoreError> {
     let _lock = store.backfill_lock().lock().await;
     // Each batch continues after the last one, because a scan of the backfilled rows would take longer each time.
     let mut after = 0;
@@ -60,10 +59,10 @@ async fn backfill_all<Time: Send>(store: &(impl SearchStore<Time> + Sync)) -> Re
 }
 
 /// Searches all rows. Backfills first if needed, unless the store takes no writes.
-pub(super) async fn find_matches<Time: Send>(
-    store: &(impl SearchStore<Time> + Sync),
+pub(super) async fn find_matches(
+    store: &(impl SearchStore + Sync),
     (query, after, limit): (&Query, i64, u32),
-) -> Result<Vec<ProductRow<Time>>, BoundedError> {
+) -> Result<Vec<Product>, BoundedError> {
     let search = Search {
         phrases: query.phrases(),
         after,
@@ -71,16 +70,16 @@ pub(super) async fn find_matches<Time: Send>(
     };
     let mut attempts_left = MAX_ATTEMPTS;
     loop {
-        let (rows, is_backfilled) = store.search(search.clone()).await?;
+        let (products, is_backfilled) = store.search(search.clone()).await?;
         attempts_left -= 1;
         if is_backfilled || attempts_left == 0 || !try_backfill(store).await {
-            return Ok(rows);
+            return Ok(products);
         }
     }
 }
 
 /// False if the store takes no writes.
-async fn try_backfill<Time: Send>(store: &(impl SearchStore<Time> + Sync)) -> bool {
+async fn try_backfill(store: &(impl SearchStore + Sync)) -> bool {
     let backfilled = backfill_all(store).await;
     if let Err(error) = &backfilled {
         tracing::warn!(

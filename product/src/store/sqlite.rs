@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use futures::{FutureExt, lock::Mutex};
 use jiff::Timestamp;
 use runtime::Points;
-use sqlx::SqliteConnection;
-use storage::{BoundedError, Migrations, OpenError, Sqlite, SqliteBounded, SqliteOptions, StoreError};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use storage::{BoundedError, Migrations, OpenError, Row, Sqlite, SqliteBounded, SqliteOptions, StoreError};
 
 use super::{
     LISTS, SEARCHES,
-    row::{ProductRow, columns, product},
+    row::{columns, product},
     search::{BATCH_SIZE, Search, SearchStore, backfill_at_start, find_matches, search_marked},
 };
 use crate::{
@@ -52,9 +52,6 @@ const NEXT_ID: &str = "
         (SELECT min(id) + 1 FROM products AS taken WHERE NOT EXISTS (SELECT 1 FROM products WHERE id = taken.id + 1)) END
     FROM (SELECT coalesce(max(id), 0) AS last FROM products WHERE id <= ?1)";
 
-/// With times in milliseconds.
-type Row = ProductRow<i64>;
-
 #[derive(Debug, Clone)]
 pub struct SqliteCatalogue {
     db: Sqlite,
@@ -84,9 +81,9 @@ impl SqliteCatalogue {
 }
 
 #[async_trait]
-impl SearchStore<i64> for SqliteCatalogue {
+impl SearchStore for SqliteCatalogue {
     async fn backfill_batch(&self, after: i64) -> Result<Option<i64>, StoreError> {
-        let write = self.db.write(commits::FOLD, move |tx| {
+        let write = self.db.write(commits::BACKFILL, move |tx| {
             async move {
                 let rows: Vec<(i64, String)> = sqlx::query_as(UNMARKED)
                     .bind(after)
@@ -107,18 +104,18 @@ impl SearchStore<i64> for SqliteCatalogue {
         write.await
     }
 
-    async fn search(&self, search: Search) -> Result<(Vec<Row>, bool), BoundedError> {
+    async fn search(&self, search: Search) -> Result<(Vec<Product>, bool), BoundedError> {
         let read = self.searches.run(move |reader| {
             async move {
                 let is_backfilled = sqlx::query_scalar(IS_BACKFILLED).fetch_one(&mut *reader).await?;
-                let found = sqlx::query_as(SEARCH)
+                let found = sqlx::query(SEARCH)
                     .bind(match_expression(&search.phrases))
                     .bind(search.after)
                     .bind(serde_json::json!(search.phrases).to_string())
                     .bind(search.limit)
                     .fetch_all(reader)
                     .await?;
-                Ok((found, is_backfilled))
+                Ok((products(&found)?, is_backfilled))
             }
             .boxed()
         });
@@ -142,28 +139,27 @@ fn match_expression(phrases: &[String]) -> String {
 impl Catalogue for SqliteCatalogue {
     async fn page(&self, query: &Query, after: Option<ProductId>, limit: u32) -> Result<Vec<Product>, BoundedError> {
         let after = after.map_or(0, ProductId::get);
-        let rows: Vec<Row> = if query.words().is_empty() {
+        if query.words().is_empty() {
             let list = self.lists.run(move |reader| {
                 async move {
-                    let page = sqlx::query_as(PAGE).bind(after).bind(limit);
-                    Ok(page.fetch_all(reader).await?)
+                    let page = sqlx::query(PAGE).bind(after).bind(limit);
+                    products(&page.fetch_all(reader).await?)
                 }
                 .boxed()
             });
-            list.await?
+            list.await
         } else {
-            find_matches(self, (query, after, limit)).await?
-        };
-        Ok(rows.into_iter().map(from_row).collect::<Result<_, _>>()?)
+            find_matches(self, (query, after, limit)).await
+        }
     }
 
     async fn find(&self, ids: &[ProductId]) -> Result<Vec<Product>, StoreError> {
         let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-        let rows: Vec<Row> = sqlx::query_as(FIND)
+        let found = sqlx::query(FIND)
             .bind(serde_json::json!(ids).to_string())
             .fetch_all(self.db.reader())
             .await?;
-        rows.into_iter().map(from_row).collect()
+        products(&found)
     }
 
     async fn put(&self, id: Option<ProductId>, details: &Details, now: Timestamp) -> Result<Product, StoreError> {
@@ -193,7 +189,7 @@ async fn put(
                 .await?
         }
     };
-    let row: Row = sqlx::query_as(concat!(
+    let row = sqlx::query(concat!(
         "INSERT INTO products (",
         columns!(),
         ", search_text, search_marked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -214,13 +210,11 @@ async fn put(
     .bind(search_marked(&details.search_text()))
     .fetch_one(tx)
     .await?;
-    from_row(row)
+    product(Row::Sqlite(&row))
 }
 
-fn from_row(row: Row) -> Result<Product, StoreError> {
-    product(row, |millisecond| {
-        Timestamp::from_millisecond(millisecond).map_err(StoreError::corrupt)
-    })
+fn products(rows: &[SqliteRow]) -> Result<Vec<Product>, StoreError> {
+    rows.iter().map(|row| product(Row::Sqlite(row))).collect()
 }
 
 #[cfg(test)]

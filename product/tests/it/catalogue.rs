@@ -18,7 +18,7 @@ use proptest::{
 use proto::ids::MAX_PRODUCT_ID;
 use testing::{PostgresFixture, SqliteFixture};
 
-pub(crate) use fixture::CatalogueFixture;
+pub(crate) use fixture::StoreFixture;
 
 testing::contract! { catalogue_contract:
     a_new_catalogue_has_the_five_initial_products,
@@ -77,7 +77,7 @@ pub(crate) async fn names(store: &dyn Catalogue, query: &str) -> Vec<String> {
         .collect()
 }
 
-async fn a_new_catalogue_has_the_five_initial_products(fixture: &dyn CatalogueFixture) {
+async fn a_new_catalogue_has_the_five_initial_products(fixture: &dyn StoreFixture) {
     let products = all(&*fixture.open().await).await;
     let seen: Vec<_> = products
         .iter()
@@ -100,7 +100,7 @@ async fn a_new_catalogue_has_the_five_initial_products(fixture: &dyn CatalogueFi
     assert_eq!(seen, expected);
 }
 
-async fn initial_products_are_written_once(fixture: &dyn CatalogueFixture) {
+async fn initial_products_are_written_once(fixture: &dyn StoreFixture) {
     let changed = details("Laptop, used", "", 1);
     fixture.open().await.put(Some(id(1)), &changed, at(0)).await.unwrap();
     let products = all(&*fixture.open().await).await;
@@ -108,7 +108,7 @@ async fn initial_products_are_written_once(fixture: &dyn CatalogueFixture) {
     assert_eq!(products[0].details, changed);
 }
 
-async fn the_same_put_twice_is_one_product(fixture: &dyn CatalogueFixture) {
+async fn the_same_put_twice_is_one_product(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let lamp = details("Lamp", "", 1_000);
     let first = store.put(Some(id(77)), &lamp, at(1)).await.unwrap();
@@ -117,7 +117,7 @@ async fn the_same_put_twice_is_one_product(fixture: &dyn CatalogueFixture) {
     assert_eq!(store.find(&[id(77)]).await.unwrap(), [first]);
 }
 
-async fn a_replaced_product_keeps_its_creation_time(fixture: &dyn CatalogueFixture) {
+async fn a_replaced_product_keeps_its_creation_time(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .put(Some(id(77)), &details("Lamp", "old", 1_000), at(1))
@@ -137,7 +137,7 @@ async fn a_replaced_product_keeps_its_creation_time(fixture: &dyn CatalogueFixtu
     assert_eq!(names(&*store, "desk").await, ["Desk lamp"]);
 }
 
-async fn new_products_get_ids_of_their_own(fixture: &dyn CatalogueFixture) {
+async fn new_products_get_ids_of_their_own(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let first = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
     let second = store.put(None, &details("Lamp", "", 1), at(1)).await.unwrap();
@@ -145,7 +145,7 @@ async fn new_products_get_ids_of_their_own(fixture: &dyn CatalogueFixture) {
     assert!(first.id > id(5) && second.id > id(5));
 }
 
-async fn the_largest_id_does_not_stop_new_products(fixture: &dyn CatalogueFixture) {
+async fn the_largest_id_does_not_stop_new_products(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     // Earlier versions accepted any id.
     for (next, last) in (6..).zip([MAX_PRODUCT_ID, i64::MAX]) {
@@ -156,7 +156,7 @@ async fn the_largest_id_does_not_stop_new_products(fixture: &dyn CatalogueFixtur
     }
 }
 
-async fn new_products_skip_chosen_ids(fixture: &dyn CatalogueFixture) {
+async fn new_products_skip_chosen_ids(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let chosen = details("Chosen", "", 1);
     for n in (6..60).chain(62..70) {
@@ -173,7 +173,7 @@ async fn new_products_skip_chosen_ids(fixture: &dyn CatalogueFixture) {
     assert_eq!(kept, 54 + 8, "no chosen product was replaced");
 }
 
-async fn sixty_four_racing_inserts_make_sixty_four_products(fixture: &dyn CatalogueFixture) {
+async fn sixty_four_racing_inserts_make_sixty_four_products(fixture: &dyn StoreFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let lamp = details("Lamp", "", 1);
     let chosen = join_all((6..10).map(|n| stores[0].put(Some(id(n)), &lamp, at(1))));
@@ -190,7 +190,7 @@ async fn sixty_four_racing_inserts_make_sixty_four_products(fixture: &dyn Catalo
     }
 }
 
-async fn of_sixty_four_racing_upserts_of_one_product_one_stays(fixture: &dyn CatalogueFixture) {
+async fn of_sixty_four_racing_upserts_of_one_product_one_stays(fixture: &dyn StoreFixture) {
     let stores = [fixture.open().await, fixture.open().await];
     let put = |price: i64| {
         let store = stores[usize::try_from(price).unwrap() % 2].clone();
@@ -207,7 +207,7 @@ async fn of_sixty_four_racing_upserts_of_one_product_one_stays(fixture: &dyn Cat
     assert!(answers.contains(&stores[0].find(&[id(77)]).await.unwrap()[0]));
 }
 
-async fn products_survive_a_reopen(fixture: &dyn CatalogueFixture) {
+async fn products_survive_a_reopen(fixture: &dyn StoreFixture) {
     let put = fixture
         .open()
         .await
@@ -217,7 +217,7 @@ async fn products_survive_a_reopen(fixture: &dyn CatalogueFixture) {
     assert_eq!(fixture.open().await.find(&[put.id]).await.unwrap(), [put]);
 }
 
-async fn details_of_the_maximum_size_are_stored_unchanged(fixture: &dyn CatalogueFixture) {
+async fn details_of_the_maximum_size_are_stored_unchanged(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let long = "\u{1f5a5}".repeat(2_000);
     let large = Details::new("Ü".repeat(200), long.clone(), Money::usd(100_000_000), long).unwrap();
@@ -225,7 +225,7 @@ async fn details_of_the_maximum_size_are_stored_unchanged(fixture: &dyn Catalogu
     assert_eq!(store.find(&[put.id]).await.unwrap()[0].details, large);
 }
 
-async fn pages_have_no_gaps_and_no_overlaps(fixture: &dyn CatalogueFixture) {
+async fn pages_have_no_gaps_and_no_overlaps(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     for n in 0..20 {
         store
@@ -244,7 +244,7 @@ async fn pages_have_no_gaps_and_no_overlaps(fixture: &dyn CatalogueFixture) {
     assert_eq!(seen.len(), 25);
 }
 
-async fn a_query_matches_parts_of_names_and_descriptions_in_any_case(fixture: &dyn CatalogueFixture) {
+async fn a_query_matches_parts_of_names_and_descriptions_in_any_case(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store.put(None, &details("Äpfel", "aus CRÈME", 1), at(1)).await.unwrap();
     assert_eq!(names(&*store, "LAP").await, ["Laptop"]);
@@ -259,7 +259,7 @@ async fn a_query_matches_parts_of_names_and_descriptions_in_any_case(fixture: &d
     assert_eq!(names(&*store, "laptopfor").await, Vec::<String>::new());
 }
 
-async fn a_query_has_no_wildcards(fixture: &dyn CatalogueFixture) {
+async fn a_query_has_no_wildcards(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     store
         .put(None, &details("100% wool_scarf", r#"a\b 'quoted' "twice""#, 1), at(1))
@@ -271,7 +271,7 @@ async fn a_query_has_no_wildcards(fixture: &dyn CatalogueFixture) {
     assert_eq!(names(&*store, "1%l").await, Vec::<String>::new());
 }
 
-async fn a_query_of_any_length_finds_its_product(fixture: &dyn CatalogueFixture) {
+async fn a_query_of_any_length_finds_its_product(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let long = "äöü ".repeat(30);
     store.put(None, &details("Äöü", &long, 1), at(1)).await.unwrap();
@@ -284,7 +284,7 @@ async fn a_query_of_any_length_finds_its_product(fixture: &dyn CatalogueFixture)
     assert_eq!(names(&*store, "öüä").await, Vec::<String>::new());
 }
 
-async fn a_replaced_product_is_found_by_its_new_words_only(fixture: &dyn CatalogueFixture) {
+async fn a_replaced_product_is_found_by_its_new_words_only(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     for n in 0..50 {
         let name = format!("Lamp {n}");
@@ -295,7 +295,7 @@ async fn a_replaced_product_is_found_by_its_new_words_only(fixture: &dyn Catalog
     assert_eq!(names(&*store, "lamp 48").await, Vec::<String>::new());
 }
 
-async fn words_match_in_any_order_and_spelling(fixture: &dyn CatalogueFixture) {
+async fn words_match_in_any_order_and_spelling(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     for (name, description) in [
         ("ΟΔΥΣΣΕΥΣ", "a hero"),
@@ -340,7 +340,7 @@ const EARLIER_VERSION: &str = "
     UPDATE products SET name = 'Desk', search_text = 'desk' WHERE id = 1;
     UPDATE products SET name = 'Mouse', search_text = search_text WHERE id = 2;";
 
-async fn rows_of_an_earlier_version_are_found(fixture: &dyn CatalogueFixture) {
+async fn rows_of_an_earlier_version_are_found(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     assert_eq!(names(&*store, "strasse").await, Vec::<String>::new());
     // While this process runs and before the next one starts.
@@ -361,7 +361,7 @@ async fn rows_of_an_earlier_version_are_found(fixture: &dyn CatalogueFixture) {
     assert_eq!(names(&*store, "TABLE").await, ["Desk"]);
 }
 
-async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn CatalogueFixture) {
+async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     fixture
         .execute("UPDATE products SET image_url = 'javascript:alert(1)' WHERE id = 1")
@@ -374,7 +374,7 @@ async fn an_image_that_an_earlier_version_took_is_not_shown(fixture: &dyn Catalo
 const TEXT: &str = "([abcß]{1,4}|[Aİ電話é%'\"-]| ){0,14}";
 const WORDS: &str = "([abcß]{1,4}|[Aİ電話é%'\"-]| ){1,4}";
 
-async fn searches_agree_with_the_rule_page_by_page(fixture: &dyn CatalogueFixture) {
+async fn searches_agree_with_the_rule_page_by_page(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let mut runner = TestRunner::deterministic();
     let mut any = |pattern| {
@@ -406,7 +406,7 @@ async fn searches_agree_with_the_rule_page_by_page(fixture: &dyn CatalogueFixtur
     }
 }
 
-async fn a_search_for_any_words_is_answered(fixture: &dyn CatalogueFixture) {
+async fn a_search_for_any_words_is_answered(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let letters: Vec<String> = ('a'..='z').chain('0'..='9').map(String::from).collect();
     let (most, unfolding) = (letters.join(" "), "\u{fdfa}".repeat(100));
@@ -436,7 +436,7 @@ async fn a_search_for_any_words_is_answered(fixture: &dyn CatalogueFixture) {
     assert_eq!(names(&*store, "\u{fffd}\u{fffd}x").await.len(), 1);
 }
 
-async fn find_returns_existing_products_in_order(fixture: &dyn CatalogueFixture) {
+async fn find_returns_existing_products_in_order(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
     let found = store.find(&[id(4), id(999), id(2), id(2), id(i64::MAX)]).await.unwrap();
     assert_eq!(found.iter().map(|product| product.id.get()).collect::<Vec<_>>(), [2, 4]);

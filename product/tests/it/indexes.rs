@@ -3,7 +3,7 @@
 use product::domain::Query;
 use testing::{Fixture, PostgresFixture};
 
-use crate::catalogue::{CatalogueFixture, at, details, id, names};
+use crate::catalogue::{StoreFixture, at, details, id, names};
 
 /// A scan of this many rows is one of a whole table.
 const FULL_SCAN_ROWS: i64 = 10_000;

@@ -11,11 +11,12 @@ use mongodb::{
     error::Error,
     options::IndexOptions,
 };
+use runtime::{PointKind, Points};
 use storage::{OpenError, StoreError};
 use tokio::time::timeout;
 
 use super::{MongoCartStore, UNAUTHORIZED, code, codec::UPDATED_AT, connection::problem};
-use crate::{domain::CART_TTL, ports::CartExpiry};
+use crate::{commits, domain::CART_TTL, ports::CartExpiry};
 
 const INDEX: &str = "expiry";
 const INDEX_TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,12 +68,12 @@ impl MongoCartStore {
 #[async_trait]
 impl CartExpiry for MongoCartStore {
     async fn delete_expired_batch(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let carts = self.carts.clone();
-        self.run(async move { delete_batch(&carts, now).await }).await
+        let (carts, points) = (self.carts.clone(), self.points.clone());
+        self.run(async move { delete_batch(&carts, &points, now).await }).await
     }
 }
 
-async fn delete_batch(carts: &Collection<Document>, now: Timestamp) -> Result<u64, Error> {
+async fn delete_batch(carts: &Collection<Document>, points: &Points, now: Timestamp) -> Result<u64, Error> {
     let now = now.as_millisecond().min(server_time(carts).await?);
     let ttl = i64::try_from(CART_TTL.as_millis()).unwrap_or(i64::MAX);
     let is_expired = doc! { "$lt": DateTime::from_millis(now.saturating_sub(ttl)) };
@@ -88,7 +89,10 @@ async fn delete_batch(carts: &Collection<Document>, now: Timestamp) -> Result<u6
     }
     // A cart may have been changed since.
     let still_expired = doc! { "_id": { "$in": ids }, UPDATED_AT: is_expired };
-    Ok(carts.delete_many(still_expired).await?.deleted_count)
+    let commit = points.enter(PointKind::Commit, commits::EXPIRE);
+    let deleted = carts.delete_many(still_expired).await?.deleted_count;
+    commit.done();
+    Ok(deleted)
 }
 
 /// Milliseconds since 1970; `i64::MAX` if the server does not tell its time.

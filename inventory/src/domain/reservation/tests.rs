@@ -78,7 +78,7 @@ fn a_release_before_its_reserve_refuses_every_reserve() {
 fn final_states_never_change() {
     for state in [State::Confirmed, State::Released, State::Refused] {
         for command in [SettleCommand::Confirm, SettleCommand::Release] {
-            let decision = decide_confirm_or_release(command, Some(state));
+            let decision = decide_settle(command, Some(state));
             assert!(
                 matches!(decision, SettleDecision::NothingToDo | SettleDecision::Refuse(_)),
                 "{command:?} of {state:?}: {decision:?}"
@@ -92,7 +92,7 @@ fn only_held_reservations_move_stock() {
     let states = State::ALL.into_iter().map(Some).chain([None]);
     for state in states.filter(|state| *state != Some(State::Held)) {
         for command in [SettleCommand::Confirm, SettleCommand::Release] {
-            let decision = decide_confirm_or_release(command, state);
+            let decision = decide_settle(command, state);
             assert!(
                 !matches!(decision, SettleDecision::Transition(_, Some(_))),
                 "{command:?} of {state:?}: {decision:?}"
@@ -104,7 +104,7 @@ fn only_held_reservations_move_stock() {
 #[test]
 fn only_an_expired_reservation_reacquires_stock() {
     for state in State::ALL {
-        let reacquires = decide_confirm_or_release(SettleCommand::Confirm, Some(state)) == SettleDecision::Reacquire;
+        let reacquires = decide_settle(SettleCommand::Confirm, Some(state)) == SettleDecision::Reacquire;
         assert_eq!(reacquires, state == State::Expired, "{state:?}");
     }
 }

@@ -15,7 +15,7 @@ use super::now;
 use crate::{
     domain::{
         CheckoutId, Lines, Movement, Refusal, Reservation, ReserveDecision, SettleCommand, SettleDecision, State,
-        decide_confirm_or_release, decide_reserve,
+        decide_reserve, decide_settle,
     },
     store::row::{self, Shortages},
 };
@@ -203,7 +203,7 @@ pub(super) async fn settle(
     on_shortage: OnShortage,
 ) -> Attempt<()> {
     // Nearly all reservations are HELD, so this is tried before the state is read.
-    if let SettleDecision::Transition(next, movement) = decide_confirm_or_release(command, Some(State::Held))
+    if let SettleDecision::Transition(next, movement) = decide_settle(command, Some(State::Held))
         && transition(tx, checkout, Some(State::Held), (next, movement)).await?
     {
         return Ok(Some(Ok(())));
@@ -211,7 +211,7 @@ pub(super) async fn settle(
     // A concurrent change of the state causes another round. The loop ends, since states never return.
     loop {
         let state = find_state(tx, checkout).await?;
-        match decide_confirm_or_release(command, state) {
+        match decide_settle(command, state) {
             SettleDecision::NothingToDo => return Ok(Some(Ok(()))),
             SettleDecision::Refuse(refusal) => return Ok(Some(Err(refusal))),
             SettleDecision::Transition(next, movement) => {

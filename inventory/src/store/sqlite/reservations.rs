@@ -10,7 +10,7 @@ use super::now;
 use crate::{
     domain::{
         CheckoutId, Lines, Movement, Refusal, Reservation, ReserveDecision, SettleCommand, SettleDecision, Shortage,
-        State, decide_confirm_or_release, decide_reserve,
+        State, decide_reserve, decide_settle,
     },
     store::row::{self, Shortages},
 };
@@ -37,7 +37,7 @@ pub(super) async fn settle(tx: &mut SqliteConnection, checkout: CheckoutId, comm
         .fetch_optional(&mut *tx)
         .await?;
     let state = name.as_deref().map(row::state).transpose()?;
-    match decide_confirm_or_release(command, state) {
+    match decide_settle(command, state) {
         SettleDecision::NothingToDo => Ok(Ok(())),
         SettleDecision::Refuse(refusal) => Ok(Err(refusal)),
         SettleDecision::Transition(next, movement) => {

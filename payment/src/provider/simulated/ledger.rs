@@ -59,7 +59,5 @@ pub trait ProviderLedger: Send + Sync {
     async fn refund(&self, key: &IdempotencyKey, at: Timestamp) -> Result<ChargeStatus, StoreError>;
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<ChargeStatus>, StoreError>;
     /// Transactions whose callers may have gone away; the service's stop waits for them.
-    fn transactions(&self) -> runtime::Tasks {
-        runtime::Tasks::new()
-    }
+    fn transactions(&self) -> runtime::Tasks;
 }

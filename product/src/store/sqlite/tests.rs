@@ -26,7 +26,7 @@ async fn search(reader: &mut SqliteConnection, words: &str, after: i64) -> (usiz
     });
     drop(handle);
     let phrases = Query::new(words).unwrap().phrases();
-    let found: Vec<Row> = sqlx::query_as(SEARCH)
+    let found = sqlx::query(SEARCH)
         .bind(match_expression(&phrases))
         .bind(after)
         .bind(serde_json::json!(phrases).to_string())

@@ -12,7 +12,7 @@ use testing::{PostgresFixture, SqliteFixture};
 const FILE: &str = "product.db";
 
 #[async_trait::async_trait]
-pub(crate) trait CatalogueFixture: Send + Sync {
+pub(crate) trait StoreFixture: Send + Sync {
     /// Opens the same catalogue with every call, as another process does.
     async fn open(&self) -> Arc<dyn Catalogue>;
 
@@ -21,7 +21,7 @@ pub(crate) trait CatalogueFixture: Send + Sync {
 }
 
 #[async_trait::async_trait]
-impl CatalogueFixture for SqliteFixture {
+impl StoreFixture for SqliteFixture {
     async fn open(&self) -> Arc<dyn Catalogue> {
         let catalogue = SqliteCatalogue::open(&self.file(FILE), &Points::none()).await;
         Arc::new(catalogue.unwrap().0)
@@ -33,7 +33,7 @@ impl CatalogueFixture for SqliteFixture {
 }
 
 #[async_trait::async_trait]
-impl CatalogueFixture for PostgresFixture {
+impl StoreFixture for PostgresFixture {
     async fn open(&self) -> Arc<dyn Catalogue> {
         let catalogue = PostgresCatalogue::open(&self.address(), &self.schema, &Points::none()).await;
         Arc::new(catalogue.unwrap().0)

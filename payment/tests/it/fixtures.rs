@@ -15,14 +15,14 @@ use crate::ledger_audit::LedgerAudit;
 
 /// The databases of payments and of the provider's ledger. Each call opens them anew, as another process would.
 #[async_trait]
-pub(crate) trait Backend: Send + Sync {
+pub(crate) trait StoreFixture: Send + Sync {
     async fn store(&self) -> Arc<dyn PaymentStore>;
     async fn ledger(&self) -> Arc<dyn ProviderLedger>;
     async fn audit(&self) -> LedgerAudit;
 }
 
 #[async_trait]
-impl Backend for SqliteFixture {
+impl StoreFixture for SqliteFixture {
     async fn store(&self) -> Arc<dyn PaymentStore> {
         let store = SqlitePaymentStore::open(&self.file("payment.db"), &Points::none()).await;
         Arc::new(store.unwrap())
@@ -53,7 +53,7 @@ impl Fixture for PostgresFixtures {
 }
 
 #[async_trait]
-impl Backend for PostgresFixtures {
+impl StoreFixture for PostgresFixtures {
     async fn store(&self) -> Arc<dyn PaymentStore> {
         let PostgresFixture { schema, .. } = &self.payment;
         let store = PostgresPaymentStore::open(&self.payment.address(), schema, &Points::none()).await;
