@@ -3,6 +3,7 @@
 mod fixture;
 mod holds;
 mod postgres;
+mod previous_version;
 
 use checkout::{
     domain::{CartRef, Line, ProductId, Purchase},
