@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use proto::events::{CART_GROUP, NOTIFICATION_GROUP, ORDERS_GROUP};
 
+use crate::settings::variable_of;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum ServiceName {
     Product,
@@ -65,8 +67,12 @@ const fn grpc(port: &'static str, default: u16, address: &'static str) -> Listen
     Listener::Grpc { port, default, address }
 }
 
-const fn relational(url: &'static str, file: &'static str) -> Store {
-    Store::Relational { url, file }
+/// `file` is the variable of a file with the URL of the service's own database.
+const fn relational(file: &'static str) -> Store {
+    Store::Relational {
+        url: variable_of(file),
+        file,
+    }
 }
 
 impl ServiceName {
@@ -86,7 +92,7 @@ impl ServiceName {
             Self::Product => Definition {
                 name: "product",
                 listener: grpc("PRODUCT_PORT", 50051, "PRODUCT_SERVICE_ADDR"),
-                store: relational("PRODUCT_DATABASE_URL", "PRODUCT_DATABASE_URL_FILE"),
+                store: relational("PRODUCT_DATABASE_URL_FILE"),
                 events: Events::None,
             },
             Self::Cart => Definition {
@@ -98,31 +104,31 @@ impl ServiceName {
             Self::Inventory => Definition {
                 name: "inventory",
                 listener: grpc("INVENTORY_PORT", 50053, "INVENTORY_SERVICE_ADDR"),
-                store: relational("INVENTORY_DATABASE_URL", "INVENTORY_DATABASE_URL_FILE"),
+                store: relational("INVENTORY_DATABASE_URL_FILE"),
                 events: Events::None,
             },
             Self::Payment => Definition {
                 name: "payment",
                 listener: grpc("PAYMENT_PORT", 50054, "PAYMENT_SERVICE_ADDR"),
-                store: relational("PAYMENT_DATABASE_URL", "PAYMENT_DATABASE_URL_FILE"),
+                store: relational("PAYMENT_DATABASE_URL_FILE"),
                 events: Events::None,
             },
             Self::Checkout => Definition {
                 name: "checkout",
                 listener: grpc("CHECKOUT_PORT", 50056, "CHECKOUT_SERVICE_ADDR"),
-                store: relational("CHECKOUT_DATABASE_URL", "CHECKOUT_DATABASE_URL_FILE"),
+                store: relational("CHECKOUT_DATABASE_URL_FILE"),
                 events: Events::Publishes,
             },
             Self::Orders => Definition {
                 name: "orders",
                 listener: grpc("ORDERS_PORT", 50055, "ORDERS_SERVICE_ADDR"),
-                store: relational("ORDERS_DATABASE_URL", "ORDERS_DATABASE_URL_FILE"),
+                store: relational("ORDERS_DATABASE_URL_FILE"),
                 events: Events::Consumes(&[ORDERS_GROUP]),
             },
             Self::Notification => Definition {
                 name: "notification",
                 listener: grpc("NOTIFICATION_PORT", 50057, "NOTIFICATION_SERVICE_ADDR"),
-                store: relational("NOTIFICATION_DATABASE_URL", "NOTIFICATION_DATABASE_URL_FILE"),
+                store: relational("NOTIFICATION_DATABASE_URL_FILE"),
                 events: Events::Consumes(&[NOTIFICATION_GROUP]),
             },
             Self::Gateway => Definition {
@@ -157,5 +163,28 @@ impl ServiceName {
             Listener::Grpc { address, .. } => Some(address),
             Listener::Http => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_relational_service_has_a_variable_for_its_database() {
+        let url = |service: ServiceName| match service.definition().store {
+            Store::Relational { url, .. } => Some(url),
+            Store::Carts | Store::None => None,
+        };
+        let urls: Vec<_> = ServiceName::ALL.into_iter().filter_map(url).collect();
+        let expected = [
+            "PRODUCT_DATABASE_URL",
+            "INVENTORY_DATABASE_URL",
+            "PAYMENT_DATABASE_URL",
+            "CHECKOUT_DATABASE_URL",
+            "ORDERS_DATABASE_URL",
+            "NOTIFICATION_DATABASE_URL",
+        ];
+        assert_eq!(urls, expected);
     }
 }

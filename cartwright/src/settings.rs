@@ -32,6 +32,7 @@ pub use listeners::{ListenAddresses, Plaintext};
 pub use per_service::{Addresses, DatabaseFiles, Databases, Ports};
 pub use provider::PaymentProvider;
 pub use secrets::SecretFiles;
+pub(crate) use secrets::variable_of;
 pub use signing::SigningSettings;
 pub use sources::Sources;
 pub use tokens::TokenSettings;

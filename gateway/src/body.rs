@@ -3,7 +3,7 @@
 pub(crate) mod coding;
 pub(crate) mod receive;
 
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use axum::{
     extract::{FromRequest, Request},
@@ -14,14 +14,17 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use money::Amount;
-use proto::Reason;
+use proto::{Reason, convert};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use crate::problem::{FieldError, Problem};
+use crate::{
+    path::product_id_rule,
+    problem::{FieldError, Problem},
+};
 
 /// The most unknown fields that an answer names, and the most characters of each name.
 const MAX_NAMED: usize = 8;
@@ -43,16 +46,13 @@ struct Fault {
 
 impl Fields {
     pub(crate) fn product_id(&mut self) -> i64 {
-        let wrong = (
-            Reason::InvalidProductId,
-            "product_id must be an integer from 1 to 9007199254740991",
-        );
-        self.integer("product_id", 1..=proto::ids::MAX_PRODUCT_ID, wrong)
+        let is_valid = |id: &i64| convert::product_id("product_id", *id).is_ok();
+        self.integer("product_id", is_valid, (Reason::InvalidProductId, &product_id_rule()))
     }
 
     pub(crate) fn quantity(&mut self) -> i32 {
         let wrong = (Reason::InvalidQuantity, "quantity must be between 1 and 99");
-        self.integer("quantity", 1..=99, wrong)
+        self.integer("quantity", |quantity| (1..=99).contains(quantity), wrong)
     }
 
     /// An optional text.
@@ -98,9 +98,9 @@ impl Fields {
     }
 
     /// A required integer; zero if it is invalid.
-    fn integer<T>(&mut self, field: &str, range: RangeInclusive<T>, outside: (Reason, &str)) -> T
+    fn integer<T>(&mut self, field: &str, is_valid: impl FnOnce(&T) -> bool, outside: (Reason, &str)) -> T
     where
-        T: FromStr + PartialOrd + Default,
+        T: FromStr + Default,
     {
         let Some(raw) = self.values.remove(field) else {
             self.fault(Reason::InvalidRequest, field, format!("{field} is required"));
@@ -111,14 +111,10 @@ impl Fields {
             return T::default();
         }
         // An integer that does not fit into the type is out of range.
-        raw.get()
-            .parse()
-            .ok()
-            .filter(|value| range.contains(value))
-            .unwrap_or_else(|| {
-                self.fault(outside.0, field, outside.1.to_owned());
-                T::default()
-            })
+        raw.get().parse().ok().filter(is_valid).unwrap_or_else(|| {
+            self.fault(outside.0, field, outside.1.to_owned());
+            T::default()
+        })
     }
 
     fn optional<T: DeserializeOwned>(&mut self, field: &str, kind: &str) -> Option<T> {

@@ -19,7 +19,7 @@ pub struct Config {
     pub expected_claims: ExpectedClaims,
     /// How long `POST /checkout` waits before it answers 202; the checkout service applies it.
     pub checkout_timeout: Duration,
-    /// The timeout of a request, except purchases. Receiving the body has its own limit.
+    /// The timeout of a request. A purchase gets more if `checkout_timeout` needs it. Receiving the body has its own limit.
     pub request_timeout: Duration,
     /// The most requests that are processed at once, and the most bodies that are received at once. More are refused.
     pub max_in_flight: usize,

@@ -36,7 +36,7 @@ use shared::Shared;
 /// All routes with their limits. `health` is that of the process.
 pub fn router(config: Config, peers: Peers, health: Health, runtime: &Runtime) -> Router {
     let limits = RequestLimits::new(&config);
-    // Purchases have a longer timeout than other requests.
+    // A purchase gets more than the timeout of a request if `checkout_timeout` needs it.
     let purchase_limits = limits.with_timeout(
         config
             .request_timeout

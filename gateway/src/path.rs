@@ -5,19 +5,20 @@ use axum::{
     http::request::Parts,
 };
 use proto::{
-    Reason,
+    Reason, convert,
     ids::{MAX_PRODUCT_ID, ProductId},
 };
-use uuid::Uuid;
 
 use crate::problem::Problem;
-
-/// The length of a hyphenated UUID, the only notation accepted.
-const UUID_LEN: usize = 36;
 
 /// The product id in a path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProductPath(pub(crate) ProductId);
+
+/// What a product id must be in a path or in a body; `convert::product_id` has the range.
+pub(crate) fn product_id_rule() -> String {
+    format!("product_id must be an integer from 1 to {MAX_PRODUCT_ID}")
+}
 
 /// The id in a path, unchecked.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Id {
 
     /// In lower case, if the id is a UUID.
     pub(crate) fn uuid(&self) -> Option<String> {
-        let uuid = Uuid::try_parse(&self.0).ok().filter(|_| self.0.len() == UUID_LEN)?;
+        let uuid = convert::uuid("id", &self.0).ok()?;
         Some(uuid.hyphenated().to_string())
     }
 }
@@ -57,12 +58,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ProductPath {
         let digits = id.filter(|id| id.0.bytes().all(|b| b.is_ascii_digit()));
         digits
             .and_then(|id| id.0.parse().ok())
-            .filter(|id| *id <= MAX_PRODUCT_ID)
-            .and_then(ProductId::new)
+            .and_then(|id| convert::product_id("product_id", id).ok())
             .map(Self)
-            .ok_or_else(|| {
-                let message = format!("product_id must be an integer from 1 to {MAX_PRODUCT_ID}");
-                Problem::field(Reason::InvalidProductId, "product_id", message)
-            })
+            .ok_or_else(|| Problem::field(Reason::InvalidProductId, "product_id", product_id_rule()))
     }
 }

@@ -1,4 +1,4 @@
-//! The outermost layer: request id, panics, log line, and the body of problems.
+//! The outermost layer: request id, panics, the body of problems, and a log line for each request that reaches a route.
 
 use std::{panic::AssertUnwindSafe, time::Instant};
 

@@ -13,11 +13,18 @@ use serde_json::{Value, json};
 
 use crate::shops::until;
 
-/// Puts pieces of a product into the cart.
+/// Puts pieces of a product into the cart. The response must be 201 for a new line, and 200 for more of a line.
 pub async fn add(customer: &Customer, product: i64, quantity: i64) -> Result<()> {
     let item = json!({"product_id": product, "quantity": quantity});
     let reply = customer.post("/api/v1/cart/items", &item).await?;
-    ensure!(reply.status.is_success(), "{reply:?}");
+    let cart = reply.json();
+    let mut lines = cart["items"].as_array().into_iter().flatten();
+    let line = lines.find(|line| line["product_id"] == product);
+    let expected = match line {
+        Some(line) if line["quantity"] != quantity => StatusCode::OK,
+        _ => StatusCode::CREATED,
+    };
+    ensure!(line.is_some() && reply.status == expected, "not {expected}: {reply:?}");
     Ok(())
 }
 
@@ -33,7 +40,8 @@ pub async fn buy(customer: &Customer, key: &str) -> Result<Value> {
     let reply = customer
         .post("/api/v1/checkout", &json!({"idempotency_key": key}))
         .await?;
-    ensure!(reply.json()["status"] == "COMPLETED", "{reply:?}");
+    let is_completed = reply.json()["status"] == "COMPLETED";
+    ensure!(reply.status == StatusCode::CREATED && is_completed, "{reply:?}");
     Ok(reply.json())
 }
 

@@ -173,13 +173,17 @@ fn is_in_progress(status: &Status) -> bool {
 
 /// Why a service did not erase, and what the operator should do.
 fn failed(service: ServiceName, status: &Status) -> anyhow::Error {
-    let (name, variable) = (service.as_str(), service.address_variable().unwrap_or_default());
+    let name = service.as_str();
     if status::refused(status).is_some() {
         return anyhow!("{name}: {}", status.message());
     }
+    let address = match service.address_variable() {
+        Some(variable) => format!("{variable} is its address"),
+        None => "its address is right".to_owned(),
+    };
     anyhow!(
-        "{name} did not answer, or failed: not everything is erased; check that it runs and is ready and that {variable} is \
-         its address, then erase this customer again"
+        "{name} did not answer, or failed: not everything is erased; check that it runs and is ready and that {address}, \
+         then erase this customer again"
     )
 }
 

@@ -88,7 +88,8 @@ fn read_file(
     read_text(variable, file).map(Some)
 }
 
-const fn variable_of(file: &'static str) -> &'static str {
+/// The variable that holds the secret itself, for the variable of its file.
+pub(crate) const fn variable_of(file: &'static str) -> &'static str {
     file.split_at(file.len() - "_FILE".len()).0
 }
 

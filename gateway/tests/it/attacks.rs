@@ -232,13 +232,13 @@ async fn a_large_answer_over_the_memory_limit_is_a_problem_and_small_ones_are_se
     let unread_answer = capacity.answer(4 * PAGE);
     let refused = customer(&products).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused:.100}");
-    for said in [
+    for part in [
         "SERVICE_UNAVAILABLE",
         "retry-after: 1",
         "x-request-id: mine",
         "/api/v1/products",
     ] {
-        assert!(refused.contains(said), "{said}: {refused}");
+        assert!(refused.contains(part), "{part}: {refused}");
     }
     assert!(customer(HEALTH).await.starts_with("HTTP/1.1 200 "));
     drop(unread_answer);

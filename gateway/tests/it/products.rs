@@ -147,9 +147,6 @@ async fn an_invalid_query_is_refused_by_its_rest_name() {
 #[tokio::test]
 async fn an_answer_without_a_required_part_is_an_internal_error() {
     let shop = Shop::open().await;
-    shop.get("/api/v1/products/1")
-        .await
-        .problem(500, "internal_error", "INTERNAL");
     shop.fakes.script().product = GetProductResponse {
         product: Some(Product {
             price: None,

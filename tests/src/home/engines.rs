@@ -18,6 +18,7 @@ use rdkafka::{
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
+use runtime::Topic;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::engine_set::Addresses;
@@ -86,16 +87,15 @@ impl Namespace {
             copy.cart_collection().await?.insert_many(carts).await?;
         }
         let (from, to) = (self.bus().await?, copy.bus().await?);
-        to.ensure_topic(CHECKOUTS.name, CHECKOUTS.partitions).await?;
-        let messages: Vec<_> = from
-            .read_all(CHECKOUTS.name)
-            .await?
-            .into_iter()
-            .map(|delivery| delivery.message)
-            .collect();
-        to.publish(CHECKOUTS.name, messages).await?;
-        for &group in CHECKOUTS.groups {
-            copy.set_offsets(group, self.offsets(group).await?).await?;
+        for topic in TOPICS {
+            to.ensure_topic(topic.name, topic.partitions).await?;
+            let deliveries = from.read_all(topic.name).await?.into_iter();
+            let messages: Vec<_> = deliveries.map(|delivery| delivery.message).collect();
+            to.publish(topic.name, messages).await?;
+            for &group in topic.groups {
+                copy.set_offsets(topic, group, self.offsets(topic, group).await?)
+                    .await?;
+            }
         }
         Ok(copy)
     }
@@ -109,7 +109,7 @@ impl Namespace {
     }
 
     pub(super) async fn compress_events(&self, codec: &str) -> Result<()> {
-        let topic = self.topic();
+        let topic = self.topic(&CHECKOUTS);
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
         let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
             .set("compression.type", codec)
@@ -182,9 +182,9 @@ impl Namespace {
         Ok(redis::cmd("FLUSHALL").query_async(&mut redis).await?)
     }
 
-    /// The next offset of a group in each partition; 0 where nothing is committed.
-    pub(super) async fn offsets(&self, group: &str) -> Result<Vec<i64>> {
-        let (consumer, partitions) = (self.offset_client(group)?, self.partitions());
+    /// The next offset of a group in each partition of a topic; 0 where nothing is committed.
+    pub(super) async fn offsets(&self, topic: &Topic, group: &str) -> Result<Vec<i64>> {
+        let (consumer, partitions) = (self.offset_client(group)?, self.partitions(topic));
         let found = tokio::task::spawn_blocking(move || consumer.committed_offsets(partitions, TIMEOUT)).await??;
         let next = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             let Offset::Offset(next) = element.offset() else {
@@ -195,11 +195,11 @@ impl Namespace {
         Ok(found.elements().into_iter().map(next).collect())
     }
 
-    async fn set_offsets(&self, group: &str, offsets: Vec<i64>) -> Result<()> {
+    async fn set_offsets(&self, topic: &Topic, group: &str, offsets: Vec<i64>) -> Result<()> {
         let consumer = self.offset_client(group)?;
         let mut partitions = TopicPartitionList::new();
         for (partition, offset) in (0..).zip(offsets) {
-            partitions.add_partition_offset(&self.topic(), partition, Offset::Offset(offset))?;
+            partitions.add_partition_offset(&self.topic(topic), partition, Offset::Offset(offset))?;
         }
         // A stopped member leaves its group with a delay. Until then the group refuses offsets from non-members.
         let began = Instant::now();
@@ -216,13 +216,15 @@ impl Namespace {
     }
 
     pub(super) async fn rewind(&self) -> Result<()> {
-        for &group in CHECKOUTS.groups {
-            let start = vec![0; self.partitions().count()];
-            self.set_offsets(group, start).await?;
-            ensure!(
-                self.offsets(group).await?.iter().all(|next| *next == 0),
-                "{group} was not rewound"
-            );
+        for topic in TOPICS {
+            for &group in topic.groups {
+                let start = vec![0; self.partitions(topic).count()];
+                self.set_offsets(topic, group, start).await?;
+                ensure!(
+                    self.offsets(topic, group).await?.iter().all(|next| *next == 0),
+                    "{group} was not rewound"
+                );
+            }
         }
         Ok(())
     }
@@ -241,14 +243,14 @@ impl Namespace {
         client
     }
 
-    fn topic(&self) -> String {
-        format!("{}{}", self.name, CHECKOUTS.name)
+    fn topic(&self, topic: &Topic) -> String {
+        format!("{}{}", self.name, topic.name)
     }
 
-    fn partitions(&self) -> TopicPartitionList {
+    fn partitions(&self, topic: &Topic) -> TopicPartitionList {
         let mut partitions = TopicPartitionList::new();
-        let last = i32::try_from(CHECKOUTS.partitions).unwrap_or(1) - 1;
-        partitions.add_partition_range(&self.topic(), 0, last);
+        let last = i32::try_from(topic.partitions).unwrap_or(1) - 1;
+        partitions.add_partition_range(&self.topic(topic), 0, last);
         partitions
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use events::EventBus;
-use proto::events::CHECKOUTS;
+use proto::events::TOPICS;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -78,31 +78,30 @@ async fn fill(file: &mut SqliteConnection, table: &str, columns: &[&str], rows: 
     Ok(())
 }
 
-/// The topic of checkouts and the offsets of its consumer groups.
+/// The topics of the shop and the offsets of their consumer groups.
 async fn bus(namespace: &Namespace, folder: &Path) -> Result<()> {
-    let log = namespace.bus().await?.read_all(CHECKOUTS.name).await?;
-    let mut partitions = vec![0_u64; namespace.offsets(CHECKOUTS.groups[0]).await?.len()];
-    let mut messages = Vec::new();
-    for delivery in log {
-        let position = delivery.position;
-        partitions[usize::try_from(position.partition)?] = position.offset + 1;
-        messages.push(json!({
-            "topic": CHECKOUTS.name, "partition": position.partition, "offset": position.offset,
-            "key": delivery.message.key, "headers": delivery.message.headers,
-            "value": String::from_utf8_lossy(&delivery.message.value),
-        }));
-    }
-    let partitions: Vec<_> = (0..)
-        .zip(partitions)
-        .map(|(partition, next): (i32, u64)| json!({"topic": CHECKOUTS.name, "partition": partition, "next_offset": next}))
-        .collect();
-    let mut offsets = Vec::new();
-    for &group in CHECKOUTS.groups {
-        for (partition, next) in (0..).zip(namespace.offsets(group).await?) {
-            let partition: i32 = partition;
-            offsets.push(json!({
-                "consumer_group": group, "topic": CHECKOUTS.name, "partition": partition, "next_offset": next,
+    let (mut messages, mut partitions, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+    let bus = namespace.bus().await?;
+    for topic in TOPICS {
+        let mut next_offsets = vec![0_u64; usize::try_from(topic.partitions)?];
+        for delivery in bus.read_all(topic.name).await? {
+            let position = delivery.position;
+            next_offsets[usize::try_from(position.partition)?] = position.offset + 1;
+            messages.push(json!({
+                "topic": topic.name, "partition": position.partition, "offset": position.offset,
+                "key": delivery.message.key, "headers": delivery.message.headers,
+                "value": String::from_utf8_lossy(&delivery.message.value),
             }));
+        }
+        for (partition, next) in next_offsets.into_iter().enumerate() {
+            partitions.push(json!({"topic": topic.name, "partition": partition, "next_offset": next}));
+        }
+        for &group in topic.groups {
+            for (partition, next) in namespace.offsets(topic, group).await?.into_iter().enumerate() {
+                offsets.push(json!({
+                    "consumer_group": group, "topic": topic.name, "partition": partition, "next_offset": next,
+                }));
+            }
         }
     }
     let mut file = file(folder, "bus").await?;

@@ -35,7 +35,7 @@ async fn refusal(home: &Home, wrong: &[(&str, String)], named: &str, problem: &s
     );
     ensure!(
         repeated_clause(lines[0]).is_none(),
-        "{:?} is stderr twice: {stderr}",
+        "{:?} is repeated: {stderr}",
         repeated_clause(lines[0])
     );
     ensure!(!stderr.contains("a-secret"), "the password shows: {stderr}");

@@ -1,4 +1,4 @@
-//! Holds on stock expire, and sold stock stays sold.
+//! Reservations expire, and sold stock stays sold.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,16 +19,16 @@ use tonic::Code;
 use uuid::Uuid;
 
 on_every_profile! {
-    an_unconfirmed_hold_expires_and_releases_its_stock,
+    an_unconfirmed_reservation_expires_and_releases_its_stock,
     a_confirmation_that_races_with_expiry_has_one_winner,
     a_paid_purchase_whose_stock_was_sold_to_another_is_refunded,
-    an_expired_hold_is_still_confirmed_while_there_is_stock,
+    an_expired_reservation_is_still_confirmed_while_there_is_stock,
     sold_stock_stays_sold_after_expiry_and_after_a_restart,
 }
 
 const TTL: Duration = Duration::from_millis(300);
 
-fn short_holds(settings: &mut Settings) {
+fn short_reservations(settings: &mut Settings) {
     settings.reservation_ttl = Span(TTL);
 }
 
@@ -45,23 +45,23 @@ fn confirm(id: Uuid) -> ConfirmRequest {
     }
 }
 
-async fn an_unconfirmed_hold_expires_and_releases_its_stock(profile: Profile) -> Result<()> {
-    let shop = Shop::with_settings(profile, short_holds).await?;
+async fn an_unconfirmed_reservation_expires_and_releases_its_stock(profile: Profile) -> Result<()> {
+    let shop = Shop::with_settings(profile, short_reservations).await?;
     let mut inventory = shop.inventory()?;
     let began = shop.clock().now();
     let held = inventory
         .reserve(reserve(Uuid::from_u128(1), 1, 100))
         .await?
         .into_inner();
-    let expires_at = from_timestamp(held.expires_at.as_ref()).context("a hold without an end")?;
+    let expires_at = from_timestamp(held.expires_at.as_ref()).context("a reservation without an end")?;
     // The store's clock has milliseconds and may be rounded down.
     let ttl = SignedDuration::try_from(TTL)? - SignedDuration::from_millis(2);
     assert!(
         expires_at.duration_since(began) >= ttl,
-        "held until {expires_at}, asked at {began}"
+        "reserved until {expires_at}, asked at {began}"
     );
     until("the stock is back", async || Ok(shop.stock(1).await? == (100, 0))).await?;
-    assert!(shop.clock().now() >= expires_at, "the hold was cut short");
+    assert!(shop.clock().now() >= expires_at, "the reservation was cut short");
     // Another checkout gets the stock, and the late confirmation is refused.
     inventory.reserve(reserve(Uuid::from_u128(2), 1, 100)).await?;
     inventory.confirm(confirm(Uuid::from_u128(2))).await?;
@@ -74,10 +74,10 @@ async fn an_unconfirmed_hold_expires_and_releases_its_stock(profile: Profile) ->
     Ok(())
 }
 
-/// Each of 50 pieces is held and confirmed around its expiry, while others want it.
+/// Each of 50 pieces is reserved and confirmed around its expiry, while others want it.
 async fn a_confirmation_that_races_with_expiry_has_one_winner(profile: Profile) -> Result<()> {
     const PIECES: u32 = 50;
-    let shop = Shop::with_settings(profile, short_holds).await?;
+    let shop = Shop::with_settings(profile, short_reservations).await?;
     let inventory = shop.inventory()?;
     let product = 40;
     shop.add_stock(product, PIECES.into()).await?;
@@ -89,7 +89,9 @@ async fn a_confirmation_that_races_with_expiry_has_one_winner(profile: Profile) 
     let ends = held
         .into_iter()
         .map(|held| from_timestamp(held.into_inner().expires_at.as_ref()));
-    let ends = ends.collect::<Option<Vec<_>>>().context("a hold without an end")?;
+    let ends = ends
+        .collect::<Option<Vec<_>>>()
+        .context("a reservation without an end")?;
     let confirmed = (0..PIECES).zip(ends).map(|(n, end)| {
         let (mut inventory, clock) = (inventory.clone(), shop.clock());
         async move {
@@ -115,7 +117,7 @@ async fn a_confirmation_that_races_with_expiry_has_one_winner(profile: Profile) 
     let (confirmed, rivals) = tokio::try_join!(try_join_all(confirmed), try_join_all(rivals))?;
     let won = |of: &[bool]| of.iter().filter(|won| **won).count();
     let (first, others) = (won(&confirmed), won(&rivals));
-    until("nothing is held any more", async || {
+    until("nothing is reserved any more", async || {
         Ok(shop.stock(product).await?.1 == 0)
     })
     .await?;
@@ -154,7 +156,7 @@ async fn a_paid_purchase_whose_stock_was_sold_to_another_is_refunded(profile: Pr
     let mut plan = FaultPlan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
-    let shop = Shop::with(profile, short_holds, plan.faults()).await?;
+    let shop = Shop::with(profile, short_reservations, plan.faults()).await?;
     let (slow, quick) = (shop.buyer("slow")?.with_request_id("slow"), shop.buyer("quick")?);
     slow.add(1, 60).await?;
     quick.add(1, 60).await?;
@@ -163,7 +165,7 @@ async fn a_paid_purchase_whose_stock_was_sold_to_another_is_refunded(profile: Pr
             Ok(plan.count("slow", "inventory.Confirm") > 0)
         })
         .await?;
-        until("the hold is over", async || Ok(shop.stock(1).await?.1 == 0)).await?;
+        until("the reservation has expired", async || Ok(shop.stock(1).await?.1 == 0)).await?;
         let outcome = quick.buy("key", "pm_card_ok").await?;
         plan.clear("slow", "inventory.Confirm");
         Ok(outcome)
@@ -185,16 +187,16 @@ async fn a_paid_purchase_whose_stock_was_sold_to_another_is_refunded(profile: Pr
     shop.balance().await
 }
 
-async fn an_expired_hold_is_still_confirmed_while_there_is_stock(profile: Profile) -> Result<()> {
+async fn an_expired_reservation_is_still_confirmed_while_there_is_stock(profile: Profile) -> Result<()> {
     let mut plan = FaultPlan::default();
     plan.add("slow", "inventory.Confirm", Fault::NeverArrives, u32::MAX);
     let plan = Arc::new(plan);
-    let shop = Shop::with(profile, short_holds, plan.faults()).await?;
+    let shop = Shop::with(profile, short_reservations, plan.faults()).await?;
     let slow = shop.buyer("slow")?.with_request_id("slow");
     slow.add(1, 60).await?;
     let release = async {
         until("it has paid", async || Ok(plan.count("slow", "inventory.Confirm") > 0)).await?;
-        until("the hold is over", async || Ok(shop.stock(1).await?.1 == 0)).await?;
+        until("the reservation has expired", async || Ok(shop.stock(1).await?.1 == 0)).await?;
         plan.clear("slow", "inventory.Confirm");
         Ok(())
     };
@@ -205,12 +207,15 @@ async fn an_expired_hold_is_still_confirmed_while_there_is_stock(profile: Profil
 }
 
 async fn sold_stock_stays_sold_after_expiry_and_after_a_restart(profile: Profile) -> Result<()> {
-    let mut shop = Shop::with_settings(profile, short_holds).await?;
+    let mut shop = Shop::with_settings(profile, short_reservations).await?;
     let bought = shop.buyer("ada")?.buy_one(1, 30, "key", "pm_card_ok").await?;
     assert_eq!(bought["status"], "COMPLETED");
-    // This hold begins later and expires; by then the hold time of the sold stock is over, too.
+    // This reservation begins later and expires; by then the time to live of the confirmed one is over, too.
     shop.inventory()?.reserve(reserve(Uuid::from_u128(1), 1, 70)).await?;
-    until("the later hold is over", async || Ok(shop.stock(1).await?.1 == 0)).await?;
+    until("the later reservation has expired", async || {
+        Ok(shop.stock(1).await?.1 == 0)
+    })
+    .await?;
     assert_eq!(shop.stock(1).await?, (70, 0));
     shop.wait_until_idle().await?;
     shop.stop().await;
@@ -223,6 +228,9 @@ async fn sold_stock_stays_sold_after_expiry_and_after_a_restart(profile: Profile
         .unwrap_err();
     assert_eq!(reason_of(&short)?.1, "OUT_OF_STOCK");
     shop.inventory()?.reserve(reserve(Uuid::from_u128(3), 1, 70)).await?;
-    until("the last hold is over", async || Ok(shop.stock(1).await? == (70, 0))).await?;
+    until("the last reservation has expired", async || {
+        Ok(shop.stock(1).await? == (70, 0))
+    })
+    .await?;
     shop.balance().await
 }

@@ -124,8 +124,8 @@ async fn a_forged_event_is_parked_and_the_next_purchase_becomes_an_order(profile
     }
     let (only_hers, who) = ([("ada".to_owned(),)], "SELECT user_id FROM");
     let ordered: Vec<(String,)> = shop.rows("orders", format!("{who} orders")).await?;
-    let told: Vec<(String,)> = shop.rows("notification", format!("{who} notifications")).await?;
-    assert_eq!((&ordered[..], &told[..]), (&only_hers[..], &only_hers[..]));
+    let notified: Vec<(String,)> = shop.rows("notification", format!("{who} notifications")).await?;
+    assert_eq!((&ordered[..], &notified[..]), (&only_hers[..], &only_hers[..]));
     Ok(())
 }
 

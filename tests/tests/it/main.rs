@@ -54,6 +54,7 @@ macro_rules! on_engines {
 mod addresses;
 mod api;
 mod bad_input;
+mod books;
 mod bought_once;
 mod catalogue;
 mod command;

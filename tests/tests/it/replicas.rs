@@ -110,9 +110,9 @@ async fn run_acceptance_script(fleet: &Fleet) -> Result<()> {
         .kill_on_drop(true)
         .output()
         .await?;
-    let stderr = String::from_utf8_lossy(&ran.stdout);
-    println!("{}", stderr.lines().last().unwrap_or_default());
-    ensure!(ran.status.success(), "{stderr}{}", String::from_utf8_lossy(&ran.stderr));
+    let stdout = String::from_utf8_lossy(&ran.stdout);
+    println!("{}", stdout.lines().last().unwrap_or_default());
+    ensure!(ran.status.success(), "{stdout}{}", String::from_utf8_lossy(&ran.stderr));
     Ok(())
 }
 

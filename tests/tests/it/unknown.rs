@@ -246,7 +246,7 @@ async fn buy_after_losing_the_stock(shop: &Shop, plan: &FaultPlan, case: &Case, 
     shop.add_stock(product, 1).await?;
     let rival = async {
         let name = &case.name;
-        until("the loser holds the stock", async || {
+        until("the loser has reserved the stock", async || {
             Ok(plan.count(name, blocked_call(case)) > 0)
         })
         .await?;

@@ -30,7 +30,7 @@ const BEFORE_HOLDS: &[Buyer] = &[
     ("refunding", 99, false),
     ("declined", 1, true),
     ("releasing", 1, true),
-    // The hold expired, and `refunding` has bought the stock.
+    // The reservation expired, and `refunding` has bought the stock.
     ("ahead", 99, true),
 ];
 
@@ -51,14 +51,23 @@ const BEFORE_ENGINE: &[Buyer] = &[
     ("giving_back", 1, true),
     ("releasing", 1, true),
     ("failed", 1, true),
-    // The hold expired during the payment, and `ahead` has bought the stock.
+    // The reservation expired during the payment, and `ahead` has bought the stock.
     ("refunding", 99, true),
     // Has bought nothing.
     ("second", 1, true),
 ];
 
+/// The reservations that were not confirmed before the upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reservations {
+    /// Expired long ago, as stored.
+    Expired,
+    /// Their time to live is moved to now, too.
+    Live,
+}
+
 /// Starts a shop on a copy of these stores.
-async fn open(stores: &str) -> Result<(Home, ShopProcess)> {
+async fn open(stores: &str, reservations: Reservations) -> Result<(Home, ShopProcess)> {
     let home = Home::new(Profile::Embedded).await?;
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(stores);
     for entry in std::fs::read_dir(fixture)? {
@@ -71,8 +80,10 @@ async fn open(stores: &str) -> Result<(Home, ShopProcess)> {
     // Moves the stored times to now, as if the upgrade came at once.
     home.execute("checkout", "UPDATE checkouts SET updated_at = unixepoch() * 1000")
         .await?;
-    let held = "UPDATE reservations SET expires_at = (unixepoch() + 3600) * 1000 WHERE state = 'HELD'";
-    home.execute("inventory", held).await?;
+    if reservations == Reservations::Live {
+        let extend = "UPDATE reservations SET expires_at = (unixepoch() + 3600) * 1000 WHERE state = 'HELD'";
+        home.execute("inventory", extend).await?;
+    }
     let shop = ShopProcess::open(home.command(BINARY)).await?;
     Ok((home, shop))
 }
@@ -126,7 +137,7 @@ async fn check(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn purchases_begun_before_carts_had_holds_end_correctly() -> Result<()> {
     for stores in ["before_holds/unpublished", "before_holds/unread"] {
-        let (home, shop) = open(stores).await?;
+        let (home, shop) = open(stores, Reservations::Expired).await?;
         check((&home, &shop), BEFORE_HOLDS, |_, may_be_refused| !may_be_refused).await?;
         let (status, stderr) = shop.stop().await?;
         ensure!(status.success(), "{status}: {stderr}");
@@ -137,10 +148,12 @@ async fn purchases_begun_before_carts_had_holds_end_correctly() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn purchases_begun_before_the_saga_engine_end_correctly() -> Result<()> {
     for stores in ["before_engine/unpublished", "before_engine/unread"] {
-        let (home, shop) = open(stores).await?;
-        check((&home, &shop), BEFORE_ENGINE, |_, may_be_refused| !may_be_refused).await?;
-        let (status, stderr) = shop.stop().await?;
-        ensure!(status.success(), "{status}: {stderr}");
+        for reservations in [Reservations::Live, Reservations::Expired] {
+            let (home, shop) = open(stores, reservations).await?;
+            check((&home, &shop), BEFORE_ENGINE, |_, may_be_refused| !may_be_refused).await?;
+            let (status, stderr) = shop.stop().await?;
+            ensure!(status.success(), "{status}: {stderr}");
+        }
     }
     Ok(())
 }
@@ -148,7 +161,7 @@ async fn purchases_begun_before_the_saga_engine_end_correctly() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn purchases_begun_before_carts_had_holds_are_not_repeated_during_the_upgrade() -> Result<()> {
     for stores in ["before_holds/unpublished", "before_holds/unread"] {
-        let (home, shop) = open(stores).await?;
+        let (home, shop) = open(stores, Reservations::Expired).await?;
         let again = BEFORE_HOLDS.iter().map(|(name, ..)| {
             let customer = shop.customer(name);
             async move { anyhow::Ok((name, buy(&customer?, "again").await?)) }

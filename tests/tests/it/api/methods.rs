@@ -164,7 +164,7 @@ async fn stock_is_reserved_confirmed_released_and_received(profile: Profile) -> 
         }],
     };
     let held = inventory.reserve(reserve(1, 10)).await?.into_inner();
-    held.expires_at.context("a hold without an end")?;
+    held.expires_at.context("a reservation without an end")?;
     inventory.reserve(reserve(2, 5)).await?;
     inventory.confirm(ConfirmRequest { checkout_id: id(1) }).await?;
     let request = GetStockRequest {

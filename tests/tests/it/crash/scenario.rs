@@ -81,7 +81,7 @@ pub(super) trait Scenario: Debug + Send + Sync {
         false
     }
 
-    /// How long stock is held; `None` for the default.
+    /// How long stock stays reserved; `None` for the default.
     fn reservation_ttl(&self) -> Option<&'static str> {
         None
     }

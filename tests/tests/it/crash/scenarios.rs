@@ -6,13 +6,13 @@ mod declined;
 mod delivery;
 mod duplicate;
 mod erasure;
-mod hold_expired;
 mod inventory_down;
 mod old_data;
 mod out_of_stock;
 mod provider_down;
 mod recovered;
 mod reply_lost;
+mod reservation_expired;
 mod success;
 
 use super::scenario::Scenario;
@@ -24,7 +24,7 @@ pub(super) const ALL: [&dyn Scenario; 14] = [
     &reply_lost::ReplyLost,
     &duplicate::Duplicate,
     &provider_down::ProviderDown,
-    &hold_expired::HoldExpired,
+    &reservation_expired::ReservationExpired,
     &recovered::Recovered,
     &inventory_down::InventoryDown,
     &cart_unreadable::CartUnreadable,

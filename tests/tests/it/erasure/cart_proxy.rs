@@ -36,8 +36,8 @@ impl CartProxy {
         service: SocketAddr,
         other: impl AsyncFnOnce(SocketAddr) -> Result<T>,
     ) -> Result<T> {
-        let door = TcpListener::bind("127.0.0.1:0").await?;
-        let address = door.local_addr()?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
         let (failures, mut failed) = mpsc::channel(1);
         let cart_proxy = Self {
             customer,
@@ -46,7 +46,7 @@ impl CartProxy {
             failures,
         };
         let server = Server::builder().add_service(CartServiceServer::new(cart_proxy));
-        let serving = server.serve_with_incoming(TcpIncoming::from(door));
+        let serving = server.serve_with_incoming(TcpIncoming::from(listener));
         tokio::select! {
             done = other(address) => done,
             Some(failure) = failed.recv() => Err(failure),

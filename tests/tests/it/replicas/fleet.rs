@@ -70,13 +70,13 @@ impl Fleet {
 
     async fn of(plan: Vec<(String, Vec<&'static str>)>, settings: &[(&'static str, &'static str)]) -> Result<Self> {
         let exclusive = EXCLUSIVE.lock().await;
-        let places = plan.iter().flat_map(|(name, services)| {
+        let listeners = plan.iter().flat_map(|(name, services)| {
             let name = name.clone();
             services.iter().map(move |service| (name.clone(), *service))
         });
         let mut fleet = Self {
             home: Home::new(Profile::Engines).await?,
-            ports: places.clone().zip(free_ports(places.count())?).collect(),
+            ports: listeners.clone().zip(free_ports(listeners.count())?).collect(),
             replicas: Vec::new(),
             settings: settings.to_vec(),
             _exclusive: exclusive,

@@ -147,8 +147,8 @@ fn every_crate_says_what_it_is() {
             continue;
         }
         let text = read(&path).text;
-        let said: usize = text.lines().skip(1).map(|line| line.trim().len()).sum();
-        if !text.starts_with("# ") || said < 200 {
+        let length: usize = text.lines().skip(1).map(|line| line.trim().len()).sum();
+        if !text.starts_with("# ") || length < 200 {
             findings.push(format!("{path}:1: says nothing"));
         }
     }

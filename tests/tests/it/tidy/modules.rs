@@ -143,13 +143,15 @@ fn ports_name_no_technology() {
     );
 }
 
+/// The files of a saga that are not pure: its calls of the participants, its events, its columns.
+const IMPURE_SAGA_FILES: [&str; 3] = ["/src/saga/calls.rs", "/src/saga/event.rs", "/src/saga/machine.rs"];
+
 #[test]
 fn the_domain_is_pure() {
     let mut findings = Vec::new();
-    // Beside the table of a saga stand its calls and its columns.
     let tables = module_files("saga")
         .into_iter()
-        .filter(|file| file.path.ends_with("/saga.rs"));
+        .filter(|file| !IMPURE_SAGA_FILES.iter().any(|impure| file.path.ends_with(impure)));
     for file in module_files("domain").into_iter().chain(tables) {
         for (number, line) in file.code_without_tests() {
             let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();

@@ -86,13 +86,17 @@ fn the_readme_has_the_defaults_that_there_are() {
     let settings = settings();
     let mut findings = Vec::new();
     for (number, variables, cell) in rows(&readme) {
-        let said = quoted(cell);
+        let defaults = quoted(cell);
         for (at, variable) in variables.iter().enumerate() {
             // One default for each variable of the row, or one for all of them.
-            let said = if said.len() == 1 { said.first() } else { said.get(at) };
+            let documented = if defaults.len() == 1 {
+                defaults.first()
+            } else {
+                defaults.get(at)
+            };
             let is = settings.get(*variable).and_then(|setting| setting.default.as_deref());
             let agrees = match is {
-                Some(default) => said == Some(&default),
+                Some(default) => documented == Some(&default),
                 None => cell.starts_with("unset"),
             };
             if !agrees {

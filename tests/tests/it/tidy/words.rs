@@ -11,7 +11,7 @@ const BUDGET: usize = 400;
 const HARD_BUDGET: usize = 500;
 
 /// Test code that may sleep, and why nothing can be awaited there. An entry that is not needed any more is a finding.
-const MAY_SLEEP: [(&str, &str); 13] = [
+const MAY_SLEEP: [(&str, &str); 12] = [
     (
         "cart/src/cache/tests.rs",
         "the pause of the cache runs on the real clock; its end can only be looked for",
@@ -19,10 +19,6 @@ const MAY_SLEEP: [(&str, &str); 13] = [
     (
         "cart/tests/it/support.rs",
         "the one poll of the crate: what an event did shows at the interface only",
-    ),
-    (
-        "checkout/tests/it/harness.rs",
-        "the one poll of the harness; time is paused there, so that looks cost none",
     ),
     (
         "payment/tests/it/harness.rs",
@@ -46,7 +42,7 @@ const MAY_SLEEP: [(&str, &str); 13] = [
     ),
     (
         "tests/tests/it/expiry.rs",
-        "aims calls at the very moment at which holds run out",
+        "aims calls at the very moment at which reservations expire",
     ),
     (
         "tests/tests/it/idempotency.rs",

@@ -1,10 +1,10 @@
-//! Alice's hold expires as in [`HoldExpired`], and another process recovers her saga.
+//! Alice's reservation expires as in [`ReservationExpired`], and another process recovers her saga.
 
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
 use system_tests::{home::Home, process::ShopProcess};
 
-use super::hold_expired::{HoldExpired, buy_expired_stock};
+use super::reservation_expired::{ReservationExpired, buy_expired_stock};
 use crate::crash::{
     customers::{Customers, buy, record},
     outage::{restore_provider, stop_provider},
@@ -17,7 +17,7 @@ pub(super) struct Recovered;
 #[async_trait(?Send)]
 impl Scenario for Recovered {
     async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
-        HoldExpired.prepare(customers).await
+        ReservationExpired.prepare(customers).await
     }
 
     async fn while_closed(&self, home: &Home) -> anyhow::Result<()> {
@@ -32,15 +32,15 @@ impl Scenario for Recovered {
     }
 
     fn purchases(&self) -> &[(&'static str, Option<&'static str>)] {
-        HoldExpired.purchases()
+        ReservationExpired.purchases()
     }
 
     fn lines_left(&self) -> usize {
-        HoldExpired.lines_left()
+        ReservationExpired.lines_left()
     }
 
     fn expected_rows(&self, first: &FirstResponses<'_>) -> Vec<ExpectedRows> {
-        HoldExpired.expected_rows(first)
+        ReservationExpired.expected_rows(first)
     }
 
     /// The start recovers alice's saga.
@@ -49,9 +49,9 @@ impl Scenario for Recovered {
     }
 }
 
-/// Kills the process while alice waits to be charged, after bob has bought what she held.
+/// Kills the process while alice waits to be charged, after bob has bought what was reserved for her.
 async fn kill_while_alice_waits(home: &Home) -> anyhow::Result<()> {
-    let scenario: &dyn Scenario = &HoldExpired;
+    let scenario: &dyn Scenario = &ReservationExpired;
     let shop = ShopProcess::open(scenario.command(home)).await?;
     let customers = Customers::of(&shop, home)?;
     tokio::select! {

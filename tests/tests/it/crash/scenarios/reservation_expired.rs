@@ -1,4 +1,4 @@
-//! Alice's hold expires while she cannot be charged, and bob buys what she held. Then she is charged and refunded.
+//! Alice's reservation expires while she cannot be charged, and bob buys its stock. Then she is charged and refunded.
 
 use async_trait::async_trait;
 use futures::future::join;
@@ -15,10 +15,10 @@ use crate::crash::{
 const WANTED: i64 = 50;
 
 #[derive(Debug)]
-pub(super) struct HoldExpired;
+pub(super) struct ReservationExpired;
 
 #[async_trait(?Send)]
-impl Scenario for HoldExpired {
+impl Scenario for ReservationExpired {
     async fn prepare(&self, customers: &Customers<'_>) -> anyhow::Result<()> {
         customers.offer(WANTED).await?;
         customers.stock_up(WANTED, 2).await?;
@@ -66,9 +66,11 @@ impl Scenario for HoldExpired {
     }
 }
 
-/// Bob buys what alice held, as soon as her hold has expired.
+/// Bob buys the stock of alice's reservation as soon as that has expired.
 pub(super) async fn buy_expired_stock(customers: &Customers<'_>) -> anyhow::Result<Option<Value>> {
     let over = format!("SELECT 1 FROM ledger WHERE product_id = {WANTED} AND kind NOT IN ('RECEIVED', 'HELD')");
-    customers.until("alice's hold is over", "inventory", over).await?;
+    customers
+        .until("alice's reservation has expired", "inventory", over)
+        .await?;
     buy(&customers.bob, "pm_card_ok").await
 }
