@@ -1,2 +1,2 @@
--- Finds the entries of a group that are old enough to be removed.
+-- Finds the notes that are old enough to go.
 CREATE INDEX inbox_by_age ON inbox (consumer_group, applied_at);
