@@ -14,6 +14,7 @@ mod crates;
 mod deployments;
 mod documents;
 pub(crate) mod interfaces;
+mod migrations;
 mod modules;
 mod names;
 mod settings;
