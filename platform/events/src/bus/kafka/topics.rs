@@ -79,17 +79,15 @@ impl Topics {
             self.retry_keeping_whole(topic).await;
             return Ok(());
         }
-        let is_kept_whole = if matches!(self.state(topic).await?, TopicState::Missing) {
-            self.create(topic, partitions).await?;
+        let mut is_new = false;
+        if matches!(self.state(topic).await?, TopicState::Missing) {
+            is_new = self.create(topic, partitions).await?;
             self.wait_until_ready(topic).await?;
-            true
-        } else {
-            self.keep_whole(topic).await
-        };
+        }
         let known = KnownTopic {
             partitions,
             exists: true,
-            is_kept_whole,
+            is_kept_whole: is_new || self.keep_whole(topic).await,
         };
         self.known().insert(topic.to_owned(), known);
         Ok(())
@@ -155,7 +153,9 @@ impl Topics {
         }
     }
 
-    async fn create(&self, topic: &str, partitions: u32) -> Result<(), BusError> {
+    /// Creates the topic. False if it exists: the broker's metadata lags, or another process was first, perhaps with other
+    /// settings.
+    async fn create(&self, topic: &str, partitions: u32) -> Result<bool, BusError> {
         let client = self.admin()?;
         let count = i32::try_from(partitions).map_err(BusError::new)?;
         let new = NewTopic::new(topic, count, TopicReplication::Fixed(-1))
@@ -165,11 +165,12 @@ impl Topics {
             .set(RETENTION[1], "-1")
             .set("max.message.bytes", MAX_BATCH_BYTES);
         let results = client.create_topics([&new], &options()).await?;
-        for (_, error) in results.into_iter().filter_map(Result::err) {
+        if let Some((_, error)) = results.into_iter().find_map(Result::err) {
             check_creation(topic, partitions, error)?;
+            return Ok(false);
         }
         tracing::info!(topic, partitions, "made a topic");
-        Ok(())
+        Ok(true)
     }
 
     /// Disables the broker's retention on an existing topic: this bus removes events itself, once all groups have read
@@ -229,7 +230,7 @@ pub(super) fn options() -> AdminOptions {
         .operation_timeout(Some(REQUEST_TIMEOUT))
 }
 
-/// Judges the error of a creation. Not an error if another process has created the topic first.
+/// Judges the error of a creation. That the topic exists is none.
 fn check_creation(topic: &str, partitions: u32, error: RDKafkaErrorCode) -> Result<(), BusError> {
     const FORBIDDEN: [RDKafkaErrorCode; 3] = [
         RDKafkaErrorCode::TopicAuthorizationFailed,
